@@ -3,7 +3,7 @@
 //! Holds neither the API key nor prompt text.
 
 use std::fs::File;
-use std::io::{self, LineWriter, Write};
+use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -12,15 +12,20 @@ use crate::sample::{Phase, Sample};
 
 /// Writes one file of samples.
 pub struct Writer {
-    out: LineWriter<File>,
+    out: File,
+    /// The line under way; keeps its capacity.
+    line: Vec<u8>,
     with_gaps: bool,
 }
 
 impl Writer {
     /// Writes the header: schema and version, then `about`. Without gaps, `gaps_us` stays empty.
     pub fn create(path: &str, about: &Value, with_gaps: bool) -> io::Result<Writer> {
-        let out = LineWriter::with_capacity(8 << 10, File::create(path)?);
-        let mut writer = Writer { out, with_gaps };
+        let mut writer = Writer {
+            out: File::create(path)?,
+            line: Vec::new(),
+            with_gaps,
+        };
         writer.line(&Header {
             schema: "tmesh-cli/samples/1",
             tool_version: env!("CARGO_PKG_VERSION"),
@@ -33,9 +38,12 @@ impl Writer {
         self.line(&Line::of(sample, self.with_gaps))
     }
 
+    /// Writes a whole line at once.
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.out.write_all(b"\n")
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, value)?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 }
 
