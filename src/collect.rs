@@ -109,36 +109,43 @@ impl State {
         let samples = self.collector.samples.clone();
         let stopped = self.collector.stopped.clone();
         let mut next_block: Option<u64> = None;
+        let mut wake = at(Instant::now() + START_POLL);
         let mut next_result = Instant::now() + RESULT_EVERY;
+        let mut result_due = if self.collector.result.is_some() {
+            at(next_result)
+        } else {
+            never()
+        };
         loop {
-            next_block = next_block.or_else(|| self.first_block());
-            let wake = match next_block {
-                Some(stamp_ns) => at(self.collector.epoch.instant(stamp_ns)),
-                None => at(Instant::now() + START_POLL),
-            };
-            let result_due = if self.collector.result.is_some() {
-                at(next_result)
-            } else {
-                never()
-            };
             select! {
                 recv(samples) -> sample => match sample {
                     Ok(sample) => self.take(&sample),
                     Err(_) => break,
                 },
                 recv(stopped) -> _ => break,
-                recv(wake) -> _ => if let Some(boundary) = next_block {
-                    self.block(boundary);
-                    next_block = Some(boundary + nanoseconds(self.collector.interval));
-                },
+                recv(wake) -> _ => {
+                    next_block = match next_block {
+                        Some(boundary) => {
+                            self.block(boundary);
+                            Some(boundary + nanoseconds(self.collector.interval))
+                        }
+                        None => self.first_block(),
+                    };
+                    wake = match next_block {
+                        Some(stamp_ns) => at(self.collector.epoch.instant(stamp_ns)),
+                        None => at(Instant::now() + START_POLL),
+                    };
+                }
                 recv(result_due) -> _ => {
                     next_result += RESULT_EVERY;
+                    result_due = at(next_result);
                     self.write_result();
                 }
             }
         }
         let ended_ns = self.now_ns();
         // A block that was due at the very end is not left to chance.
+        let next_block = next_block.or_else(|| self.first_block());
         if let Some(boundary) = next_block.filter(|&due| due <= ended_ns) {
             self.block(boundary);
         }

@@ -8,7 +8,7 @@ pub mod stop;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError, at, bounded, never, select};
 
 use self::pool::{Shared, Worker};
 use self::stop::Reason;
@@ -18,6 +18,9 @@ use crate::plan::Session;
 
 /// A worker's stack: TLS and JSON of one request, with room to spare.
 const STACK_BYTES: usize = 256 << 10;
+/// Sessions that may wait for each worker. Below half of that the queue is filled up again: waking the
+/// feeder for each session would cost every request two system calls and a switch of threads.
+const QUEUED: usize = 4;
 
 /// Runs the plan with one worker a client, until it ends, `duration` is over or `stop` is set.
 ///
@@ -33,22 +36,26 @@ pub fn run(
     mut duration: Option<Duration>,
 ) -> Result<()> {
     let stop = shared.stop.clone();
-    let (job_sender, jobs) = bounded(1);
+    let (job_sender, jobs) = bounded(QUEUED * clients.len());
     let workers = start(clients, &jobs, &shared)?;
     // The workers hold the only ends that count: when they are gone, samples are complete.
     drop((jobs, shared));
     let mut end = never();
-    for session in plan {
-        select! {
-            send(job_sender, session) -> sent => {
-                if sent.is_err() {
-                    break;
+    for mut session in plan {
+        loop {
+            session = match job_sender.try_send(session) {
+                Ok(()) => break,
+                Err(TrySendError::Full(waiting)) => waiting,
+                // The workers go before the plan does only when the run is stopped.
+                Err(TrySendError::Disconnected(_)) => return Ok(()),
+            };
+            select! {
+                recv(workers.running_low) -> _ => {}
+                recv(stop.woken()) -> _ => return Ok(()),
+                recv(end) -> _ => {
+                    stop.request(Reason::Duration);
+                    return Ok(());
                 }
-            }
-            recv(stop.woken()) -> _ => return Ok(()),
-            recv(end) -> _ => {
-                stop.request(Reason::Duration);
-                return Ok(());
             }
         }
         // The duration counts from the first send, as the elapsed time does.
@@ -74,6 +81,8 @@ pub fn run(
 struct Workers {
     /// When the first request of the run was sent.
     first_send: Receiver<Instant>,
+    /// Said by a worker that finds few sessions waiting.
+    running_low: Receiver<()>,
     /// Disconnects when the last worker has ended.
     gone: Receiver<()>,
 }
@@ -84,6 +93,7 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
     let workers = clients.len();
     let (is_ready, ready) = bounded(workers);
     let (tell_first, first_send) = bounded(1);
+    let (ask_for_more, running_low) = bounded(1);
     for client in clients {
         shared.stop.cuts(client.agent());
         let worker = Worker {
@@ -91,6 +101,7 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
             jobs: jobs.clone(),
             shared: shared.clone(),
             first_send: tell_first.clone(),
+            ask_for_more: ask_for_more.clone(),
         };
         let (is_ready, here) = (is_ready.clone(), here.clone());
         let started = thread::Builder::new()
@@ -113,5 +124,9 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
             recv(shared.stop.woken()) -> _ => break,
         }
     }
-    Ok(Workers { first_send, gone })
+    Ok(Workers {
+        first_send,
+        running_low,
+        gone,
+    })
 }

@@ -31,6 +31,8 @@ pub struct Worker {
     pub shared: Shared,
     /// Told by the worker that sends the first request of the run; has room for that one message.
     pub first_send: Sender<Instant>,
+    /// Told when few sessions wait; has room for one message.
+    pub ask_for_more: Sender<()>,
 }
 
 impl Worker {
@@ -42,6 +44,10 @@ impl Worker {
                 recv(self.shared.stop.woken()) -> _ => return,
             };
             let Ok(session) = session else { return };
+            if self.jobs.len() <= self.jobs.capacity().unwrap_or(0) / 2 {
+                // One that was said before and not yet heard does as well.
+                let _ = self.ask_for_more.try_send(());
+            }
             for turn in &session.turns {
                 if self.shared.stop.is_set() {
                     return;
