@@ -77,9 +77,16 @@ pub struct BodyShape {
     pub extra: Map<String, Value>,
 }
 
+/// The bytes before and after the escaped prompt of a streamed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Around {
+    pub max_tokens: u64,
+    pub head: String,
+    pub tail: String,
+}
+
 impl BodyShape {
-    /// The bytes before and after the escaped prompt of a streamed request.
-    pub fn around(&self, max_tokens: u64) -> (String, String) {
+    pub fn around(&self, max_tokens: u64) -> Around {
         let mut fields = Map::new();
         fields.insert("model".into(), json!(self.model));
         fields.insert("max_tokens".into(), json!(max_tokens));
@@ -100,7 +107,11 @@ impl BodyShape {
             Api::Completions => (r#"{"prompt":""#, r#"","#),
             Api::Chat => (r#"{"messages":[{"role":"user","content":""#, r#""}],"#),
         };
-        (open.to_string(), format!("{close}{}", &rest[1..]))
+        Around {
+            max_tokens,
+            head: open.to_string(),
+            tail: format!("{close}{}", &rest[1..]),
+        }
     }
 }
 
@@ -141,6 +152,9 @@ pub struct Chunk<'a> {
     pub answer_bytes: usize,
     /// Generated text that is reasoning, in bytes of UTF-8.
     pub reasoning_bytes: usize,
+    /// How many JSON values this text stands in, and the last string of them.
+    pub texts: u32,
+    pub text: Option<&'a RawValue>,
     /// A choice is in it.
     pub has_choice: bool,
     /// A choice has the field at all, null included.
@@ -172,14 +186,31 @@ impl<'a> Chunk<'a> {
         Ok(chunk)
     }
 
+    /// Bytes of a text, which is noted.
+    fn measured(&mut self, text: Option<&'a RawValue>) -> usize {
+        let bytes = text_bytes(text);
+        if bytes > 0 {
+            self.texts += 1;
+            self.text = text;
+        }
+        bytes
+    }
+
     fn add(&mut self, choice: &Choice<'a>) {
         self.has_choice = true;
-        self.answer_bytes += text_bytes(choice.text);
+        self.answer_bytes += self.measured(choice.text);
         for delta in [&choice.delta, &choice.message].into_iter().flatten() {
-            self.answer_bytes += text_bytes(delta.content) + tool_bytes(delta.tool_calls);
+            self.answer_bytes += self.measured(delta.content);
+            let tool_bytes = tool_bytes(delta.tool_calls);
+            self.answer_bytes += tool_bytes;
+            self.texts += u32::from(tool_bytes > 0);
             // Some servers send both spellings with the same text.
-            self.reasoning_bytes +=
-                text_bytes(delta.reasoning_content).max(text_bytes(delta.reasoning));
+            let spellings = [delta.reasoning_content, delta.reasoning];
+            self.reasoning_bytes += spellings
+                .map(|text| self.measured(text))
+                .into_iter()
+                .max()
+                .unwrap_or(0);
         }
         if let Some(reason) = choice.finish_reason {
             self.has_finish_field = true;
@@ -311,7 +342,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
 }
 
 /// Bytes of UTF-8 in a JSON string; 0 for null and for anything else.
-fn text_bytes(raw: Option<&RawValue>) -> usize {
+pub fn text_bytes(raw: Option<&RawValue>) -> usize {
     let Some(inside) = raw
         .and_then(|raw| raw.get().strip_prefix('"'))
         .and_then(|rest| rest.strip_suffix('"'))
@@ -402,7 +433,7 @@ mod tests {
             extra: Map::new(),
         };
         let body = |shape: &BodyShape| {
-            let (head, tail) = shape.around(7);
+            let Around { head, tail, .. } = shape.around(7);
             serde_json::from_str::<Value>(&format!("{head}one \\n two{tail}")).expect("valid JSON")
         };
         assert_eq!(

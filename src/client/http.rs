@@ -173,7 +173,7 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         .user_agent(concat!("tmesh-cli/", env!("CARGO_PKG_VERSION")))
         // Our transport keeps the other deadlines: see `Wire::limit`.
         .timeout_connect(Some(link.timeouts.connect))
-        // 128 kB each by default; an event is some hundred bytes.
+        // 128 kB each by default; an event is some hundred bytes. With TLS only: see `socket`.
         .input_buffer_size(16 << 10)
         .output_buffer_size(16 << 10)
         // A head that fills the buffer would else look like the end of the connection.

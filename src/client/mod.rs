@@ -9,17 +9,20 @@ pub mod endpoint;
 pub mod http;
 mod reply;
 pub mod setup;
+mod socket;
 mod sse;
+mod template;
 pub mod transport;
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ureq::{Agent, Body, SendBody};
 
-use self::api::BodyShape;
+use self::api::{Around, BodyShape};
 use self::http::{Link, classify};
 use self::reply::Reply;
 use self::transport::Wire;
@@ -52,6 +55,8 @@ pub struct Client {
     sse: sse::Parser,
     reply: Reply,
     buffer: Vec<u8>,
+    /// Of the last request; most others are alike.
+    around: Option<Around>,
 }
 
 impl Client {
@@ -65,6 +70,7 @@ impl Client {
             sse: sse::Parser::default(),
             reply: Reply::default(),
             buffer: vec![0; 16 << 10],
+            around: None,
         }
     }
 
@@ -96,8 +102,7 @@ impl Client {
     /// Sends one turn and waits for its end. A reused connection that turns out closed before a
     /// byte came is replaced once, with a new clock (`resent`).
     pub fn send(&mut self, turn: &Turn) -> Sample {
-        let (head, tail) = self.target.body.around(turn.max_tokens);
-        let sample = self.attempt(turn, &head, &tail);
+        let sample = self.attempt(turn);
         let seen = self.wire.seen();
         let stale = sample.reused
             && seen.reads == 0
@@ -107,7 +112,7 @@ impl Client {
                 .as_ref()
                 .is_some_and(|f| f.kind == FailKind::Truncated);
         if stale {
-            let again = self.attempt(turn, &head, &tail);
+            let again = self.attempt(turn);
             // An agent that was shut down, which is how a run cuts its requests, opens no connection:
             // then nothing was sent again.
             if self.wire.seen().connecting {
@@ -120,7 +125,12 @@ impl Client {
         sample
     }
 
-    fn attempt(&mut self, turn: &Turn, head: &str, tail: &str) -> Sample {
+    fn attempt(&mut self, turn: &Turn) -> Sample {
+        let around = match self.around.take() {
+            Some(known) if known.max_tokens == turn.max_tokens => known,
+            _ => self.target.body.around(turn.max_tokens),
+        };
+        let Around { head, tail, .. } = self.around.insert(around);
         let mut pieces = Vec::with_capacity(turn.prompt.len() + 2);
         pieces.push(head.as_bytes());
         pieces.extend(turn.prompt.iter().map(|piece| piece.as_bytes()));
@@ -131,7 +141,7 @@ impl Client {
             offset: 0,
         };
         let length = head.len() + prompt_bytes + tail.len();
-        let headers = self.headers(turn.id, length);
+        let headers = headers(&self.target, turn.id, length);
         self.sse.reset();
         self.reply.start(turn.max_tokens);
 
@@ -147,6 +157,10 @@ impl Client {
         *request.headers_mut() = headers;
 
         sample.t_send_ns = self.wire.begin();
+        // With TLS, the first bytes on the wire are a handshake.
+        if self.target.uri.scheme() == Some(&Scheme::HTTP) {
+            self.wire.body_follows(length);
+        }
         let outcome = match self.agent.run(request) {
             Ok(response) => self.receive(response, &mut sample),
             Err(error) => Err(classify(&error, &self.wire)),
@@ -161,20 +175,6 @@ impl Client {
         self.reply.fill(&mut sample);
         sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
         sample
-    }
-
-    fn headers(&self, id: u64, length: usize) -> HeaderMap {
-        let mut headers = self.target.link.headers.clone();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        // Hex digits and a number are always a valid header value.
-        if let Ok(value) = HeaderValue::from_str(&format!("{}-{id}", self.target.run_id)) {
-            headers.insert("x-request-id", value);
-        }
-        headers
     }
 
     /// Reads the reply to its end; `Err` is how it failed.
@@ -257,6 +257,20 @@ impl Client {
             }
         }
     }
+}
+
+fn headers(target: &Target, id: u64, length: usize) -> HeaderMap {
+    let mut headers = target.link.headers.clone();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    // Hex digits and a number are always a valid header value.
+    if let Ok(value) = HeaderValue::from_str(&format!("{}-{id}", target.run_id)) {
+        headers.insert("x-request-id", value);
+    }
+    headers
 }
 
 /// The parts of a request body, read in order without joining them.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::sample::{FailKind, Sample, TokenSource};
 
 use super::api::{Chunk, Usage, error_words, is_done};
+use super::template::Template;
 
 /// What has been seen of one reply.
 #[derive(Debug, Default)]
@@ -27,12 +28,17 @@ pub struct Reply {
     running_usage: Option<Usage>,
     stream_error: Option<String>,
     malformed: Option<String>,
+    /// Kept from reply to reply.
+    template: Template,
 }
 
 impl Reply {
     /// Makes ready for a reply of about `tokens` tokens.
     pub fn start(&mut self, tokens: u64) {
-        *self = Reply::default();
+        *self = Reply {
+            template: std::mem::take(&mut self.template),
+            ..Reply::default()
+        };
         self.gaps_us.reserve(tokens.min(65_536) as usize);
     }
 
@@ -51,8 +57,15 @@ impl Reply {
             self.t_done_ns = Some(stamp_ns);
             return;
         }
+        if let Some(chunk) = self.template.read(data) {
+            self.chunk(&chunk, stamp_ns);
+            return;
+        }
         match Chunk::parse(data) {
-            Ok(chunk) => self.chunk(&chunk, stamp_ns),
+            Ok(chunk) => {
+                self.template.learn(data, &chunk);
+                self.chunk(&chunk, stamp_ns);
+            }
             Err(error) => {
                 self.malformed.get_or_insert_with(|| {
                     format!(

@@ -629,6 +629,22 @@ fn a_connection_is_reused_and_its_set_up_recorded_once() {
     );
 }
 
+/// A connection that is kept idle is asked whether it is open before it carries another request.
+#[test]
+fn a_connection_that_was_closed_while_idle_is_noticed_before_the_send() {
+    let addr = server(|mut stream| {
+        if read_request(&stream).is_some() {
+            let _ = stream.write_all(stream_of_two().as_bytes());
+        }
+    });
+    let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+    assert!(client.send(&turn()).is_success());
+    thread::sleep(Duration::from_millis(50));
+    let second = client.send(&turn());
+    assert!(second.is_success(), "{second:?}");
+    assert_eq!((second.reused, second.resent), (false, false));
+}
+
 fn stream_of_two() -> String {
     stream(&[TOKEN, FINISH])
 }

@@ -4,16 +4,21 @@
 //! The layer sits outside TLS, so that a stamp is taken when plain bytes are there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, NextTimeout, RustlsConnector, TcpConnector,
-    Transport,
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, RustlsConnector, Transport,
 };
 
+use super::socket::SocketConnector;
+
 use crate::units::{Epoch, nanoseconds};
+
+/// A connection that was read this recently is not asked whether it is still open, which takes three
+/// system calls: should it be closed all the same, the request is sent again on a new one.
+const FRESH_NS: u64 = 10_000_000;
 
 /// How long a request may take; each runs from the send, but `idle`, which every read restarts.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +49,15 @@ pub struct Wire {
     total_ns: AtomicU64,
     sent_ns: AtomicU64,
     last_ns: AtomicU64,
+    /// The last read of any request.
+    heard_ns: AtomicU64,
     has_token: AtomicBool,
     reads: AtomicU64,
     connecting: AtomicBool,
     tcp_done: AtomicBool,
     connect_ns: AtomicU64,
     expired: AtomicU8,
+    body_bytes: AtomicUsize,
 }
 
 /// What happened on the wire since the request began.
@@ -74,12 +82,14 @@ impl Wire {
             total_ns: AtomicU64::new(nanoseconds(timeouts.total)),
             sent_ns: AtomicU64::new(0),
             last_ns: AtomicU64::new(0),
+            heard_ns: AtomicU64::new(0),
             has_token: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             connecting: AtomicBool::new(false),
             tcp_done: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
             expired: AtomicU8::new(0),
+            body_bytes: AtomicUsize::new(0),
         })
     }
 
@@ -100,6 +110,7 @@ impl Wire {
         self.tcp_done.store(false, Relaxed);
         self.connect_ns.store(0, Relaxed);
         self.expired.store(0, Relaxed);
+        self.body_bytes.store(0, Relaxed);
         self.sent_ns.store(now, Relaxed);
         now
     }
@@ -132,8 +143,7 @@ impl Wire {
 
     /// How long a read or write that begins at `from_ns` may wait, and which limit that is.
     ///
-    /// A read counts from the last stamp, which saves a clock read an event. The idle limit stays the
-    /// same number from read to read: another one would cost a `setsockopt` each time.
+    /// A read counts from the last stamp, which saves a clock read an event.
     fn limit(&self, from_ns: u64) -> (u64, Expired) {
         let elapsed = from_ns.saturating_sub(self.sent_ns.load(Relaxed));
         let total = self.total_ns.load(Relaxed).saturating_sub(elapsed);
@@ -150,6 +160,30 @@ impl Wire {
         }
     }
 
+    /// What one system call waits at the most: the same number in every phase, because another one would
+    /// cost a `setsockopt` each time.
+    fn step_ns(&self) -> u64 {
+        let timeouts = &self.timeouts;
+        nanoseconds(timeouts.idle.min(timeouts.first_token).min(timeouts.total))
+    }
+
+    /// The head that is sent next is followed by a body of this size: one write can take both.
+    pub fn body_follows(&self, bytes: usize) {
+        self.body_bytes.store(bytes, Relaxed);
+    }
+
+    /// What `body_follows` said; 0 from then on.
+    pub fn take_body_bytes(&self) -> usize {
+        let bytes = self.body_bytes.load(Relaxed);
+        self.body_bytes.store(0, Relaxed);
+        bytes
+    }
+
+    /// Whether the connection was read a moment ago.
+    pub fn is_fresh(&self) -> bool {
+        self.epoch.now_ns() - self.heard_ns.load(Relaxed) < FRESH_NS
+    }
+
     fn expire(&self, kind: Expired) {
         self.expired.store(kind as u8 + 1, Relaxed);
     }
@@ -158,7 +192,7 @@ impl Wire {
 /// The connector of one worker: TCP, then TLS where the scheme says so, then the stamping layer.
 pub fn connector(wire: &Arc<Wire>) -> impl Connector {
     ().chain(Begin(wire.clone()))
-        .chain(TcpConnector::default())
+        .chain(SocketConnector(wire.clone()))
         .chain(TcpDone(wire.clone()))
         .chain(RustlsConnector::default())
         .chain(Stamping(wire.clone()))
@@ -243,24 +277,28 @@ impl<In: Transport> Transport for Stamped<In> {
     }
 
     fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
-        let (limit_ns, kind) = self.wire.limit(self.wire.last_ns());
-        if limit_ns == 0 {
-            self.wire.expire(kind);
-            return Err(Error::Timeout(ureq::Timeout::PerRead));
-        }
-        timeout.per_read = Some(Duration::from_nanos(limit_ns).into());
-        let read = self.inner.await_input(timeout);
-        self.wire.last_ns.store(self.wire.epoch.now_ns(), Relaxed);
-        match &read {
-            Ok(true) => {
-                self.wire.reads.fetch_add(1, Relaxed);
+        let wire = &self.wire;
+        let from_ns = wire.last_ns();
+        let (limit_ns, kind) = wire.limit(from_ns);
+        let mut left_ns = limit_ns;
+        while left_ns > 0 {
+            timeout.per_read = Some(Duration::from_nanos(left_ns.min(wire.step_ns())).into());
+            let read = self.inner.await_input(timeout);
+            let now_ns = wire.epoch.now_ns();
+            if read.as_ref().is_err_and(is_timeout) {
+                left_ns = limit_ns.saturating_sub(now_ns - from_ns);
+                continue;
             }
-            Ok(false) => {}
-            // TLS hands a timeout out as an I/O error.
-            Err(error) if is_timeout(error) => self.wire.expire(kind),
-            Err(_) => {}
+            wire.last_ns.store(now_ns, Relaxed);
+            if matches!(read, Ok(true)) {
+                wire.heard_ns.store(now_ns, Relaxed);
+                // One thread writes it, so no atomic addition is needed.
+                wire.reads.store(wire.reads.load(Relaxed) + 1, Relaxed);
+            }
+            return read;
         }
-        read
+        wire.expire(kind);
+        Err(Error::Timeout(ureq::Timeout::PerRead))
     }
 
     fn is_open(&mut self) -> bool {

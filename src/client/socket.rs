@@ -1,0 +1,305 @@
+//! The TCP connection below TLS and HTTP: ureq's own, but for what a measuring client pays for it.
+//!
+//! Head and body of a request leave together, long prompts in few large writes, and a connection that was
+//! read a moment ago is not asked whether it is open.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
+};
+use ureq::{Error, Timeout};
+
+use super::transport::Wire;
+
+/// What one write sends of a long prompt; short ones need less.
+const MAX_OUTPUT_BYTES: usize = 64 << 10;
+const MIN_OUTPUT_BYTES: usize = 4 << 10;
+/// Holds the head of a reply, and a burst of events.
+const INPUT_BYTES: usize = 16 << 10;
+/// One of several addresses is tried at least this long.
+const MIN_CONNECT: Duration = Duration::from_millis(10);
+
+/// Opens connections for the worker that this wire belongs to.
+#[derive(Debug)]
+pub struct SocketConnector(pub Arc<Wire>);
+
+impl Connector<()> for SocketConnector {
+    type Out = Socket;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
+        let stream = connect(&details.addrs, details.timeout)?;
+        stream.set_nodelay(true)?;
+        let stream = Arc::new(Cut(stream));
+        let handle: Weak<dyn ShutdownHandle> = Arc::<Cut>::downgrade(&stream);
+        (details.register_shutdown)(handle)?;
+        Ok(Some(Socket {
+            stream,
+            wire: self.0.clone(),
+            buffers: SocketBuffers::default(),
+            read_timeout: None,
+            write_timeout: None,
+        }))
+    }
+}
+
+/// Tries the addresses in order; each gets an equal share of the time that is left.
+fn connect(addrs: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, Error> {
+    let started = std::time::Instant::now();
+    let mut last = Error::Io(io::ErrorKind::ConnectionRefused.into());
+    for (at, addr) in addrs.iter().enumerate() {
+        let attempt = match timeout.not_zero() {
+            Some(limit) => {
+                let left = limit.saturating_sub(started.elapsed());
+                let share = left / u32::try_from(addrs.len() - at).unwrap_or(u32::MAX);
+                TcpStream::connect_timeout(addr, share.max(MIN_CONNECT))
+            }
+            None => TcpStream::connect(addr),
+        };
+        last = match attempt {
+            Ok(stream) => return Ok(stream),
+            Err(error) if is_timeout(&error) => Error::Timeout(Timeout::Connect),
+            Err(error) => Error::Io(error),
+        };
+    }
+    Err(last)
+}
+
+/// The stream, which another thread may shut down.
+struct Cut(TcpStream);
+
+impl ShutdownHandle for Cut {
+    fn shutdown(&self) {
+        // It may be closed already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+pub struct Socket {
+    stream: Arc<Cut>,
+    wire: Arc<Wire>,
+    buffers: SocketBuffers,
+    /// As last set: another value costs a `setsockopt`.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+}
+
+impl Socket {
+    fn write(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        let wanted = timeout.not_zero().map(|limit| *limit);
+        let mut stream = &self.stream.0;
+        if wanted != self.write_timeout {
+            stream.set_write_timeout(wanted)?;
+            self.write_timeout = wanted;
+        }
+        let bytes = self.buffers.take_output(amount);
+        stream
+            .write_all(bytes)
+            .map_err(|error| failed(error, timeout))
+    }
+}
+
+impl Transport for Socket {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    /// A head waits for the start of its body.
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        match self.wire.take_body_bytes() {
+            0 => self.write(amount, timeout),
+            body_bytes => {
+                self.buffers.hold(amount, body_bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        let wanted = timeout.not_zero().map(|limit| *limit);
+        let mut stream = &self.stream.0;
+        if wanted != self.read_timeout {
+            stream.set_read_timeout(wanted)?;
+            self.read_timeout = wanted;
+        }
+        let amount = loop {
+            match stream.read(self.buffers.input_append_buf()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(amount) => break amount,
+                Err(error) => return Err(failed(error, timeout)),
+            }
+        };
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.wire.is_fresh() || probe(&self.stream.0).unwrap_or(false)
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Socket").field(&self.stream.0).finish()
+    }
+}
+
+/// Whether nothing waits to be read: neither an end nor bytes that nobody asked for.
+fn probe(mut stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let read = stream.read(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+}
+
+/// A timeout of the socket comes as `WouldBlock`.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+fn failed(error: io::Error, timeout: NextTimeout) -> Error {
+    if is_timeout(&error) {
+        Error::Timeout(timeout.reason)
+    } else {
+        Error::Io(error)
+    }
+}
+
+/// What is to be sent and what has been read; allocated when first used.
+#[derive(Default)]
+struct SocketBuffers {
+    output: Vec<u8>,
+    /// Bytes at the start of `output` that wait for more.
+    held: usize,
+    input: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    /// The last use of the input took something of it.
+    progress: bool,
+}
+
+impl SocketBuffers {
+    /// Keeps `amount` bytes back, and makes room for a body of this size, or the largest piece of it.
+    fn hold(&mut self, amount: usize, body_bytes: usize) {
+        self.held += amount;
+        let wanted = self.held.saturating_add(body_bytes);
+        let wanted = wanted.min(self.held + MAX_OUTPUT_BYTES);
+        if self.output.len() < wanted {
+            self.output.resize(wanted, 0);
+        }
+    }
+
+    /// What is to be sent now: what was held back and `amount` bytes after it.
+    fn take_output(&mut self, amount: usize) -> &[u8] {
+        &self.output[..std::mem::take(&mut self.held) + amount]
+    }
+}
+
+impl Buffers for SocketBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        if self.output.is_empty() {
+            self.output.resize(MIN_OUTPUT_BYTES, 0);
+        }
+        &mut self.output[self.held..]
+    }
+
+    fn input(&self) -> &[u8] {
+        &self.input[self.consumed..self.filled]
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        if self.input.is_empty() {
+            self.input.resize(INPUT_BYTES, 0);
+        }
+        if self.consumed == self.filled {
+            (self.consumed, self.filled) = (0, 0);
+        } else if self.filled > self.input.len() / 2 {
+            self.input.copy_within(self.consumed..self.filled, 0);
+            self.filled -= self.consumed;
+            self.consumed = 0;
+        }
+        &mut self.input[self.filled..]
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.filled += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.consumed += amount;
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.output();
+        self.input_append_buf();
+        (
+            &mut self.input[self.filled..],
+            &mut self.output[self.held..],
+        )
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.progress && self.consumed < self.filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_goes_out_with_the_start_of_its_body() {
+        let mut buffers = SocketBuffers::default();
+        buffers.output()[..4].copy_from_slice(b"head");
+        buffers.hold(4, 100);
+        let (_, room) = buffers.tmp_and_output();
+        room[..5].copy_from_slice(b" body");
+        assert_eq!(buffers.take_output(5), b"head body");
+        // Nothing is held any more.
+        buffers.output()[..4].copy_from_slice(b"more");
+        assert_eq!(buffers.take_output(4), b"more");
+    }
+
+    #[test]
+    fn the_output_grows_to_the_body_and_no_further_than_its_largest_piece() {
+        let mut buffers = SocketBuffers::default();
+        assert_eq!(buffers.output().len(), MIN_OUTPUT_BYTES);
+        buffers.hold(200, 1 << 20);
+        assert_eq!(buffers.output().len(), MAX_OUTPUT_BYTES);
+        buffers.take_output(0);
+        buffers.hold(300, 10);
+        assert_eq!(buffers.output().len(), 200 + MAX_OUTPUT_BYTES - 300);
+    }
+
+    #[test]
+    fn input_that_is_not_taken_yet_stays_in_order_when_room_is_made() {
+        let mut buffers = SocketBuffers::default();
+        let mut expected = Vec::new();
+        let mut seen = Vec::new();
+        // 7,000 bytes in and 5,000 out a time: the rest is moved to the front again and again.
+        for round in 0..6u8 {
+            let piece = vec![round; 7000.min(buffers.input_append_buf().len())];
+            buffers.input_append_buf()[..piece.len()].copy_from_slice(&piece);
+            buffers.input_appended(piece.len());
+            expected.extend_from_slice(&piece);
+            let taken = buffers.input().len().min(5000);
+            seen.extend_from_slice(&buffers.input()[..taken]);
+            buffers.input_consume(taken);
+        }
+        seen.extend_from_slice(buffers.input());
+        assert_eq!(seen, expected);
+        assert!(buffers.can_use_input());
+        buffers.input_consume(0);
+        assert!(!buffers.can_use_input(), "it needs more to go on");
+    }
+}

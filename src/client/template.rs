@@ -1,0 +1,169 @@
+//! The token event before, as a template for the next one: most servers repeat every byte but the text.
+//!
+//! An event that is the same bytes around another string is the same JSON around another text, so only the
+//! text is read. Whatever differs elsewhere is left to the parser. Copies into buffers that keep their
+//! capacity: nothing is allocated once warm.
+
+use serde_json::value::RawValue;
+
+use super::api::{Chunk, text_bytes};
+
+/// Larger events are not kept: they are no single tokens.
+const MAX_BYTES: usize = 4 << 10;
+
+#[derive(Debug, Default)]
+pub struct Template {
+    /// Up to the string that is the text; empty until an event has been learned.
+    before: Vec<u8>,
+    /// From its end on.
+    after: Vec<u8>,
+    is_reasoning: bool,
+    has_finish_field: bool,
+}
+
+impl Template {
+    /// Reads an event that repeats the one learned; `None` leaves it to the parser.
+    pub fn read<'a>(&self, data: &'a [u8]) -> Option<Chunk<'a>> {
+        if self.before.is_empty() {
+            return None;
+        }
+        let from_text = data.strip_prefix(&self.before[..])?;
+        let text = from_text.strip_suffix(&self.after[..])?;
+        let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let bytes = if inside.iter().all(is_plain) {
+            inside.len()
+        } else {
+            // It may be more than a string (`"a","b":"c"`), or none: the parser knows.
+            let value: &RawValue = serde_json::from_slice(text).ok()?;
+            text_bytes(Some(value))
+        };
+        let (answer_bytes, reasoning_bytes) = if self.is_reasoning {
+            (0, bytes)
+        } else {
+            (bytes, 0)
+        };
+        Some(Chunk {
+            answer_bytes,
+            reasoning_bytes,
+            has_choice: true,
+            has_finish_field: self.has_finish_field,
+            ..Chunk::default()
+        })
+    }
+
+    /// Keeps a parsed event if its text is all that it says.
+    pub fn learn(&mut self, data: &[u8], chunk: &Chunk<'_>) {
+        let says_more = chunk.usage.is_some() || chunk.finish.is_some() || chunk.error.is_some();
+        let is_all = chunk.texts == 1 && !says_more && data.len() <= MAX_BYTES;
+        let Some(text) = chunk.text.filter(|_| is_all) else {
+            return;
+        };
+        // The value borrows from `data`, so this is where it stands in it.
+        let from = text.get().as_ptr() as usize - data.as_ptr() as usize;
+        self.before.clear();
+        self.before.extend_from_slice(&data[..from]);
+        self.after.clear();
+        self.after
+            .extend_from_slice(&data[from + text.get().len()..]);
+        self.is_reasoning = chunk.reasoning_bytes > 0;
+        self.has_finish_field = chunk.has_finish_field;
+    }
+}
+
+/// A character that stands for itself in a JSON string, and for one byte.
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(event: &str) -> Template {
+        let mut template = Template::default();
+        let chunk = Chunk::parse(event.as_bytes()).expect(event);
+        template.learn(event.as_bytes(), &chunk);
+        template
+    }
+
+    const TOKEN: &str = r#"{"id":"1","choices":[{"index":0,"text":" a","finish_reason":null}]}"#;
+
+    #[test]
+    fn an_event_that_repeats_all_but_the_text_is_read_as_the_parser_reads_it() {
+        let chat = r#"{"choices":[{"delta":{"content":" a"}}]}"#;
+        let thought = r#"{"choices":[{"delta":{"reasoning_content":" a"},"finish_reason":null}]}"#;
+        for event in [TOKEN, chat, thought] {
+            let template = learned(event);
+            for text in [
+                r#"" b""#,
+                r#""""#,
+                r#""\n\"é\\""#,
+                r#""日本""#,
+                r#""\ud83d\ude00""#,
+            ] {
+                let next = event.replace(r#"" a""#, text);
+                let parsed = Chunk::parse(next.as_bytes()).expect(&next);
+                let read = template.read(next.as_bytes()).expect(&next);
+                assert_eq!(
+                    (
+                        read.answer_bytes,
+                        read.reasoning_bytes,
+                        read.has_finish_field
+                    ),
+                    (
+                        parsed.answer_bytes,
+                        parsed.reasoning_bytes,
+                        parsed.has_finish_field
+                    ),
+                    "{next}"
+                );
+                assert!(read.has_choice && read.finish.is_none() && read.usage.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_differs_beside_the_text_is_left_to_the_parser() {
+        let template = learned(TOKEN);
+        for (from, to) in [
+            ("null", "\"stop\""),
+            ("\"1\"", "\"2\""),
+            ("]}", "],\"usage\":{\"completion_tokens\":3}}"),
+            // Other JSON, or none, in the place of the string.
+            ("\" a\"", "null"),
+            ("\" a\"", "\"a\",\"finish_reason\":\"stop\",\"x\":\"b\""),
+            ("\" a\"", "\"a\"b\""),
+            ("\" a\"", "\"\\x\""),
+            ("\" a\"", "\"\\\""),
+            ("\" a\"", "\"\n\""),
+            ("\" a\"", "\""),
+            ("\" a\"", " \"a\" "),
+        ] {
+            let event = TOKEN.replacen(from, to, 1);
+            assert!(template.read(event.as_bytes()).is_none(), "{event}");
+        }
+        let broken = TOKEN.replace(" a", "\u{0}").into_bytes();
+        assert!(template.read(&broken).is_none());
+        let invalid: Vec<u8> = TOKEN
+            .bytes()
+            .map(|b| if b == b'a' { 0xff } else { b })
+            .collect();
+        assert!(template.read(&invalid).is_none(), "no UTF-8");
+        assert!(Template::default().read(TOKEN.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn an_event_that_says_more_than_one_text_is_not_learned() {
+        for event in [
+            r#"{"choices":[{"text":" a","finish_reason":"length"}]}"#,
+            r#"{"choices":[{"text":" a"}],"usage":{"completion_tokens":1}}"#,
+            r#"{"choices":[{"text":" a"},{"index":1,"text":" b"}]}"#,
+            r#"{"choices":[{"delta":{"reasoning":"a","reasoning_content":"a"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","tool_calls":[{"function":{"name":"f"}}]}}]}"#,
+            r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
+            r#"{"choices":[]}"#,
+        ] {
+            assert!(learned(event).read(event.as_bytes()).is_none(), "{event}");
+        }
+    }
+}
