@@ -1,12 +1,12 @@
-//! The one receiver of samples: appends them to the file, adds them up, prints a block at every
-//! interval. Only it writes to the terminal while a run goes on.
+//! The one receiver of samples, and of what the watchdog saw: appends them to the file, adds them up,
+//! prints a block at every interval. Only it writes to the terminal while a run goes on.
 
 use std::fs;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, at, never, select};
+use crossbeam_channel::{Receiver, Sender, at, never, select};
 use serde_json::Value;
 
 use crate::report::{json, live};
@@ -14,6 +14,7 @@ use crate::sample::{Gauge, Sample};
 use crate::samples_file;
 use crate::stats::{Clock, Stats, Summary};
 use crate::units::{Epoch, nanoseconds};
+use crate::vitals::Vitals;
 
 /// How long requests that were cut may take to come back.
 const CUT_WAIT: Duration = Duration::from_millis(700);
@@ -24,12 +25,16 @@ const START_POLL: Duration = Duration::from_millis(50);
 /// What the collector works on.
 pub struct Collector {
     pub samples: Receiver<Sample>,
+    pub vitals: Receiver<Vitals>,
+    /// Ends the watchdog, which then sends its last vitals and disconnects.
+    pub end_watch: Sender<()>,
     /// Disconnects when the run is to end.
     pub stopped: Receiver<()>,
     pub gauge: Arc<Gauge>,
     pub epoch: Epoch,
     pub interval: Duration,
     pub warmup: Duration,
+    pub mock_in_process: bool,
     pub samples_file: Option<samples_file::Writer>,
     /// Rewritten every minute and at the end.
     pub result: Option<ResultFile>,
@@ -107,6 +112,7 @@ impl State {
     /// When the run ended: waiting for cut requests is no part of it.
     fn until_the_end(&mut self) -> u64 {
         let samples = self.collector.samples.clone();
+        let mut vitals = self.collector.vitals.clone();
         let stopped = self.collector.stopped.clone();
         let mut next_block: Option<u64> = None;
         let mut wake = at(Instant::now() + START_POLL);
@@ -121,6 +127,11 @@ impl State {
                 recv(samples) -> sample => match sample {
                     Ok(sample) => self.take(&sample),
                     Err(_) => break,
+                },
+                recv(vitals) -> seen => match seen {
+                    Ok(seen) => self.watch(&seen),
+                    // It is gone; the run does not need it.
+                    Err(_) => vitals = never(),
                 },
                 recv(stopped) -> _ => break,
                 recv(wake) -> _ => {
@@ -149,18 +160,20 @@ impl State {
         if let Some(boundary) = next_block.filter(|&due| due <= ended_ns) {
             self.block(boundary);
         }
-        self.last_samples(&samples);
+        self.last_reports(&samples, &vitals);
         ended_ns
     }
 
-    /// Cut requests come back at once; one that hangs in connect(2) is not waited for.
-    fn last_samples(&mut self, samples: &Receiver<Sample>) {
+    /// Cut requests and the watchdog come back at once; one that hangs in connect(2) is not waited for.
+    fn last_reports(&mut self, samples: &Receiver<Sample>, vitals: &Receiver<Vitals>) {
+        // It has room for the one message; a watchdog that has gone needs none.
+        let _ = self.collector.end_watch.try_send(());
         let deadline = Instant::now() + CUT_WAIT;
-        loop {
-            match samples.recv_deadline(deadline) {
-                Ok(sample) => self.take(&sample),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-            }
+        while let Ok(sample) = samples.recv_deadline(deadline) {
+            self.take(&sample);
+        }
+        while let Ok(seen) = vitals.recv_deadline(deadline) {
+            self.watch(&seen);
         }
     }
 
@@ -180,14 +193,27 @@ impl State {
     }
 
     fn take(&mut self, sample: &Sample) {
+        self.file(|file| file.write(sample));
+        self.check_length(sample);
+        self.stats.add(sample);
+    }
+
+    fn watch(&mut self, seen: &Vitals) {
+        self.file(|file| file.write_vitals(seen));
+        // Before the first send nothing is measured yet.
+        if self.collector.gauge.started_ns() > 0 {
+            self.stats.add_vitals(seen, self.measured_ns());
+        }
+    }
+
+    /// Writes to the samples file, and goes on without it when that fails.
+    fn file(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
         if let Some(file) = &mut self.collector.samples_file
-            && let Err(error) = file.write(sample)
+            && let Err(error) = write(file)
         {
             self.collector.samples_file = None;
             self.lose(format!("--samples: {error}"));
         }
-        self.check_length(sample);
-        self.stats.add(sample);
     }
 
     /// The first count of the server shows whether prompts have the length that was meant.
@@ -237,6 +263,7 @@ impl State {
             now_ns: if started_ns == 0 { 0 } else { now_ns },
             in_flight: gauge.in_flight(),
             peak: gauge.peak(),
+            mock_in_process: self.collector.mock_in_process,
         })
     }
 

@@ -17,6 +17,8 @@ mod sample;
 mod samples_file;
 mod stats;
 mod units;
+mod vitals;
+mod watchdog;
 
 use std::process::ExitCode;
 

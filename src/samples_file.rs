@@ -1,4 +1,5 @@
-//! Samples as JSON lines: a versioned header, then one line a request, flushed as it ends.
+//! Samples as JSON lines: a versioned header, then one line a request, flushed as it ends, and between
+//! them a line for every second of a series.
 //!
 //! Holds neither the API key nor prompt text.
 
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::sample::{Phase, Sample};
+use crate::vitals::Vitals;
 
 /// Writes one file of samples.
 pub struct Writer {
@@ -38,6 +40,14 @@ impl Writer {
         self.line(&Line::of(sample, self.with_gaps))
     }
 
+    /// A line of the series `client`.
+    pub fn write_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
+        self.line(&Series {
+            series: "client",
+            seen: vitals,
+        })
+    }
+
     /// Writes a whole line at once.
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
         self.line.clear();
@@ -53,6 +63,14 @@ struct Header<'a> {
     tool_version: &'static str,
     #[serde(flatten)]
     about: &'a Value,
+}
+
+/// What a sampler saw, under its name.
+#[derive(Serialize)]
+struct Series<'a> {
+    series: &'static str,
+    #[serde(flatten)]
+    seen: &'a Vitals,
 }
 
 /// A sample as it stands in the file.
@@ -163,5 +181,24 @@ mod tests {
             value.get("context").is_none(),
             "labels that do not apply are left out"
         );
+    }
+
+    #[test]
+    fn a_second_of_the_client_is_a_line_of_its_series() {
+        let seen = Vitals {
+            t_start_ns: 5,
+            t_end_ns: 100_000_005,
+            t_first_probe_ns: 50_000_005,
+            lags_us: vec![140, 90],
+            cpu_ms: Some(10),
+            cores_allowed: Some(0.5),
+            ..Vitals::default()
+        };
+        let line = Series {
+            series: "client",
+            seen: &seen,
+        };
+        let wanted = r#"{"series":"client","t_start_ns":5,"t_end_ns":100000005,"t_first_probe_ns":50000005,"lags_us":[140,90],"cpu_ms":10,"cores_allowed":0.5,"periods":null,"throttled_periods":null,"steal_share":null,"open_files":null,"open_files_limit":null}"#;
+        assert_eq!(serde_json::to_string(&line).expect("JSON"), wanted);
     }
 }

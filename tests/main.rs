@@ -8,3 +8,4 @@ mod packaging;
 mod readme;
 mod tls;
 mod util;
+mod watchdog;

@@ -23,6 +23,7 @@ use crate::report::finish;
 use crate::sample::{Gauge, Sample};
 use crate::samples_file;
 use crate::units::{format_utc, nanoseconds, parse_count, parse_duration};
+use crate::watchdog;
 
 /// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
 const WAITING_SAMPLES: usize = 4096;
@@ -236,13 +237,17 @@ fn measure(
     let (sender, samples): (Sender<Sample>, Receiver<Sample>) = bounded(WAITING_SAMPLES);
     let gauge = Arc::new(Gauge::default());
     let closed = stop.clone();
+    let watch = watchdog::start(ready.target.link.epoch)?;
     let collector = Collector {
         samples,
+        vitals: watch.vitals,
+        end_watch: watch.end,
         stopped: stop.woken().clone(),
         gauge: gauge.clone(),
         epoch: ready.target.link.epoch,
         interval: options.interval,
         warmup: options.warmup,
+        mock_in_process: ready.is_mock,
         samples_file,
         result,
         on_closed: Box::new(move || closed.request(Reason::Closed)),

@@ -5,6 +5,7 @@ use crate::client::discovery::Listed;
 use crate::error::{Error, Result};
 use crate::plan::prompt::WORD_BYTES;
 use crate::plan::sizing::Sizing;
+use crate::watchdog::proc::number_behind;
 
 /// Tokens that a question and a chat template may add to a context.
 const EXTRA_TOKENS: u64 = 64;
@@ -84,7 +85,5 @@ pub fn memory(sizing: &Sizing) -> Result<()> {
 
 /// The first number behind a label in a file of /proc; `None` where there is none.
 fn proc_number(path: &str, label: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let rest = text.lines().find_map(|line| line.strip_prefix(label))?;
-    rest.split_whitespace().next()?.parse().ok()
+    number_behind(&std::fs::read_to_string(path).ok()?, label)
 }

@@ -225,7 +225,7 @@ static RUN: Group = Group {
             "--samples",
             "FILE",
             "",
-            "one JSON line a request, as it ends",
+            "one JSON line a request, as it ends, and one a second on the client itself",
         ),
         flag(
             "--no-gaps",

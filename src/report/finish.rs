@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{live, number, percent};
+use super::{client, live, number, percent};
 use crate::stats::{Quantiles, RotationSummary, Summary};
 use crate::units::fixed;
 
@@ -25,7 +25,8 @@ pub fn report(out: &mut String, summary: &Summary, why: &str) -> fmt::Result {
         number(summary.concurrency_mean, 1),
         summary.concurrency_peak
     )?;
-    failures(out, summary)
+    failures(out, summary)?;
+    client::line(out, &summary.client)
 }
 
 fn percentiles(out: &mut String, summary: &Summary) -> fmt::Result {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::*;
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
 use crate::stats::{Clock, Stats, Summary};
+use crate::vitals::Vitals;
 
 const MS: u64 = 1_000_000;
 
@@ -34,7 +35,24 @@ fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
     }
 }
 
-/// Two cold requests, two warm ones, two failures, one cut, one resent.
+/// Second `k` on one core, with 20 probes 0.14 ms late.
+fn second(k: u64, cpu_ms: u64, throttled: u64) -> Vitals {
+    Vitals {
+        t_start_ns: k * 1000 * MS,
+        t_end_ns: (k + 1) * 1000 * MS,
+        t_first_probe_ns: k * 1000 * MS,
+        lags_us: vec![140; 20],
+        cpu_ms: Some(cpu_ms),
+        cores_allowed: Some(1.0),
+        periods: Some(10),
+        throttled_periods: Some(throttled),
+        steal_share: Some(0.0),
+        open_files: Some(30),
+        open_files_limit: Some(1024),
+    }
+}
+
+/// Two cold requests, two warm ones, two failures, one cut, one resent; a client that uses up its core.
 fn fixed_run() -> (Stats, Summary) {
     let mut stats = Stats::default();
     let failed = |k, kind, reason: &str, status| Sample {
@@ -67,6 +85,8 @@ fn fixed_run() -> (Stats, Summary) {
     ] {
         stats.add(&sample);
     }
+    stats.add_vitals(&second(0, 120, 0), 0);
+    stats.add_vitals(&second(1, 950, 3), 0);
     let clock = Clock {
         now_ns: 2000 * MS,
         in_flight: 3,

@@ -2,18 +2,21 @@
 //!
 //! Samples go in one by one; a summary can be taken at any time. Nothing here prints.
 
+pub mod client;
 mod figures;
 mod quantile;
 mod summary;
 
 use std::collections::BTreeMap;
 
+use self::client::ClientStats;
 use self::figures::{decode_ns, decode_tokens_per_s, itl_ns, prefill_tokens_per_s, ttft_ns};
 pub use self::quantile::Quantiles;
 use self::quantile::{Distribution, Mean};
 pub use self::summary::{Averages, Clock, FailureCount, RotationSummary, Summary};
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;
+use crate::vitals::Vitals;
 
 /// Means over requests that succeeded, of a whole run or of one interval.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +128,7 @@ pub struct Stats {
     cut: u64,
     busy_ns: u64,
     last_end_ns: u64,
+    client: ClientStats,
 }
 
 impl Stats {
@@ -158,6 +162,11 @@ impl Stats {
             }
             None => self.add_success(sample),
         }
+    }
+
+    /// What the watchdog saw in a second; what is of before `measured_ns` does not count.
+    pub fn add_vitals(&mut self, vitals: &Vitals, measured_ns: u64) {
+        self.client.add(vitals, measured_ns);
     }
 
     fn add_success(&mut self, sample: &Sample) {
@@ -281,6 +290,7 @@ impl Stats {
             connect_share: (self.ttft_ns > 0).then(|| self.connect_ns as f64 / self.ttft_ns as f64),
             stale_connections: self.stale_connections,
             requests_not_streamed: self.not_streamed,
+            client: self.client.summary(clock.started_ns, clock.mock_in_process),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::client::ClientSummary;
 use super::quantile::Quantiles;
 
 /// Times and gauges that samples do not carry.
@@ -18,6 +19,8 @@ pub struct Clock {
     pub now_ns: u64,
     pub in_flight: u64,
     pub peak: u64,
+    /// The mock server is a part of this process.
+    pub mock_in_process: bool,
 }
 
 /// The figures of a run, as every report shows them. Absent is `None`.
@@ -61,6 +64,8 @@ pub struct Summary {
     pub stale_connections: u64,
     /// Successes whose reply was no stream: they have no TTFT and no ITL.
     pub requests_not_streamed: u64,
+    /// Whether this client kept up.
+    pub client: ClientSummary,
 }
 
 /// One side of cold against warm.

@@ -1,0 +1,383 @@
+//! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
+
+use serde::Serialize;
+
+use super::quantile::{Distribution, Mean, Quantiles};
+use crate::units::seconds;
+use crate::vitals::Vitals;
+
+/// Above this p99 of the wake-up lag, the client's own delays are in the figures.
+pub const LAG_LIMIT_S: f64 = 0.005;
+/// A second above this share of the CPU allowed counts as over.
+pub const CPU_LIMIT_SHARE: f64 = 0.9;
+/// How much may be over, or throttled, without a mark: in a hundred seconds, or periods.
+const TOLERATED_IN_100: u64 = 1;
+/// Shares are taken of seconds at least this long: CPU time comes in steps of 10 ms.
+const WHOLE_SECOND_NS: u64 = 500_000_000;
+
+/// Why a client is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    Lag,
+    Cpu,
+    Throttled,
+}
+
+/// What the watchdog saw in the measured time, and whether the figures can be trusted. Shares are
+/// 0..=1; times of events are seconds since the first request was sent. The names of the fields are
+/// the keys of the JSON result.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClientSummary {
+    /// `None`: the run was too short for a probe.
+    pub limited: Option<bool>,
+    pub reasons: Vec<Limit>,
+    /// The mock server runs in this process, so its CPU time is counted too.
+    pub mock_in_process: bool,
+    /// How late probes woke; n is their number.
+    pub lag: Option<Quantiles>,
+    pub lag_max_at_s: Option<f64>,
+    /// As read last.
+    pub cores_allowed: Option<f64>,
+    /// CPU time over what was allowed, of whole seconds.
+    pub cpu_share_mean: Option<f64>,
+    pub cpu_share_max: Option<f64>,
+    pub cpu_share_max_at_s: Option<f64>,
+    /// Whole seconds whose CPU share is known, and those of them above `CPU_LIMIT_SHARE`.
+    pub seconds_watched: u64,
+    pub seconds_over_cpu_limit: u64,
+    pub first_over_cpu_limit_at_s: Option<f64>,
+    /// Enforcement periods of the cgroup's CPU quota; `None`: no cgroup counts them.
+    pub periods: Option<u64>,
+    pub throttled_periods: Option<u64>,
+    pub first_throttled_at_s: Option<f64>,
+    /// Of the time of the CPUs allowed, what the hypervisor gave to others; of whole seconds.
+    pub steal_share_mean: Option<f64>,
+    pub steal_share_max: Option<f64>,
+    pub open_files_max: Option<u64>,
+    pub open_files_limit: Option<u64>,
+}
+
+/// Adds up seconds in constant memory.
+#[derive(Debug, Default)]
+pub struct ClientStats {
+    lag: Distribution,
+    lag_max: Peak,
+    cores_allowed: Option<f64>,
+    cpu_share: Mean,
+    cpu_share_max: Peak,
+    seconds_watched: u64,
+    seconds_over: u64,
+    first_over_ns: Option<u64>,
+    periods: Option<u64>,
+    throttled_periods: Option<u64>,
+    first_throttled_ns: Option<u64>,
+    steal_share: Mean,
+    steal_share_max: Peak,
+    open_files_max: Option<u64>,
+    open_files_limit: Option<u64>,
+}
+
+/// The largest value so far and the stamp of the first time that it was seen.
+#[derive(Debug, Default)]
+struct Peak(Option<(f64, u64)>);
+
+impl Peak {
+    fn add(&mut self, value: f64, stamp_ns: u64) {
+        if self.0.is_none_or(|(max, _)| value > max) {
+            self.0 = Some((value, stamp_ns));
+        }
+    }
+
+    fn value(&self) -> Option<f64> {
+        self.0.map(|(value, _)| value)
+    }
+
+    fn stamp_ns(&self) -> Option<u64> {
+        self.0.map(|(_, stamp_ns)| stamp_ns)
+    }
+}
+
+impl ClientStats {
+    /// Adds a second. Probes due before `measured_ns` are left out, and so are the counters of a
+    /// second that began before it: opening connections and warming up are not measured.
+    pub fn add(&mut self, vitals: &Vitals, measured_ns: u64) {
+        for (due_ns, lag_ns) in vitals.probes().filter(|&(due_ns, _)| due_ns >= measured_ns) {
+            self.lag.add_ns(lag_ns);
+            self.lag_max.add(seconds(lag_ns), due_ns);
+        }
+        self.cores_allowed = vitals.cores_allowed.or(self.cores_allowed);
+        self.open_files_max = self.open_files_max.max(vitals.open_files);
+        self.open_files_limit = vitals.open_files_limit.or(self.open_files_limit);
+        if vitals.t_start_ns >= measured_ns {
+            self.add_counters(vitals);
+        }
+    }
+
+    fn add_counters(&mut self, vitals: &Vitals) {
+        let start_ns = vitals.t_start_ns;
+        let both = vitals.periods.zip(vitals.throttled_periods);
+        if let Some((periods, throttled)) = both {
+            *self.periods.get_or_insert(0) += periods;
+            *self.throttled_periods.get_or_insert(0) += throttled;
+            if throttled > 0 {
+                self.first_throttled_ns.get_or_insert(start_ns);
+            }
+        }
+        let length_ns = vitals.t_end_ns.saturating_sub(start_ns);
+        if length_ns < WHOLE_SECOND_NS {
+            return;
+        }
+        if let Some((cpu_ms, cores)) = vitals.cpu_ms.zip(vitals.cores_allowed) {
+            let share = cpu_ms as f64 / 1e3 / (seconds(length_ns) * cores);
+            self.seconds_watched += 1;
+            self.cpu_share.add(share);
+            self.cpu_share_max.add(share, start_ns);
+            if share > CPU_LIMIT_SHARE {
+                self.seconds_over += 1;
+                self.first_over_ns.get_or_insert(start_ns);
+            }
+        }
+        if let Some(share) = vitals.steal_share {
+            self.steal_share.add(share);
+            self.steal_share_max.add(share, start_ns);
+        }
+    }
+
+    /// `started_ns` is when the first request was sent.
+    pub fn summary(&self, started_ns: u64, mock_in_process: bool) -> ClientSummary {
+        let since_start =
+            |stamp_ns: Option<u64>| stamp_ns.map(|ns| seconds(ns.saturating_sub(started_ns)));
+        let lag = self.lag.quantiles();
+        let reasons = self.reasons(lag);
+        ClientSummary {
+            limited: lag.map(|_| !reasons.is_empty()),
+            reasons,
+            mock_in_process,
+            lag,
+            lag_max_at_s: since_start(self.lag_max.stamp_ns()),
+            cores_allowed: self.cores_allowed,
+            cpu_share_mean: self.cpu_share.get(),
+            cpu_share_max: self.cpu_share_max.value(),
+            cpu_share_max_at_s: since_start(self.cpu_share_max.stamp_ns()),
+            seconds_watched: self.seconds_watched,
+            seconds_over_cpu_limit: self.seconds_over,
+            first_over_cpu_limit_at_s: since_start(self.first_over_ns),
+            periods: self.periods,
+            throttled_periods: self.throttled_periods,
+            first_throttled_at_s: since_start(self.first_throttled_ns),
+            steal_share_mean: self.steal_share.get(),
+            steal_share_max: self.steal_share_max.value(),
+            open_files_max: self.open_files_max,
+            open_files_limit: self.open_files_limit,
+        }
+    }
+
+    fn reasons(&self, lag: Option<Quantiles>) -> Vec<Limit> {
+        let too_many = |part: u64, all: u64| part * 100 > all * TOLERATED_IN_100;
+        let (throttled, periods) = (self.throttled_periods, self.periods);
+        let rules = [
+            (Limit::Lag, lag.is_some_and(|lag| lag.p99_s > LAG_LIMIT_S)),
+            (
+                Limit::Cpu,
+                too_many(self.seconds_over, self.seconds_watched),
+            ),
+            (
+                Limit::Throttled,
+                too_many(throttled.unwrap_or(0), periods.unwrap_or(0)),
+            ),
+        ];
+        let broken = rules.into_iter().filter(|&(_, broken)| broken);
+        broken.map(|(limit, _)| limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Second `k` of a run on two cores: 20 probes 0.1 ms late, 20 % of the CPU, 10 periods.
+    fn second(k: u64) -> Vitals {
+        Vitals {
+            t_start_ns: k * 1000 * MS,
+            t_end_ns: (k + 1) * 1000 * MS,
+            t_first_probe_ns: k * 1000 * MS,
+            lags_us: vec![100; 20],
+            cpu_ms: Some(400),
+            cores_allowed: Some(2.0),
+            periods: Some(10),
+            throttled_periods: Some(0),
+            steal_share: Some(0.0),
+            open_files: Some(30 + k),
+            open_files_limit: Some(1024),
+        }
+    }
+
+    /// A run whose second `k` is what `change` makes of a quiet one.
+    fn run(seconds: u64, change: impl Fn(u64, &mut Vitals)) -> ClientSummary {
+        let mut stats = ClientStats::default();
+        for k in 0..seconds {
+            let mut vitals = second(k);
+            change(k, &mut vitals);
+            stats.add(&vitals, 0);
+        }
+        stats.summary(0, false)
+    }
+
+    #[test]
+    fn a_quiet_run_is_not_limited_and_its_figures_are_those_worked_by_hand() {
+        let quiet = run(3, |k, vitals| {
+            // Shares 0.2, 0.4 and 0.2 of two cores.
+            vitals.cpu_ms = Some(if k == 1 { 800 } else { 400 });
+            vitals.steal_share = Some(if k == 2 { 0.12 } else { 0.0 });
+        });
+        assert_eq!((quiet.limited, quiet.reasons), (Some(false), vec![]));
+        assert_eq!(quiet.lag.expect("lag").n, 60);
+        assert!((quiet.cpu_share_mean.expect("mean") - 0.8 / 3.0).abs() < 1e-9);
+        assert_eq!(
+            (quiet.cpu_share_max, quiet.cpu_share_max_at_s),
+            (Some(0.4), Some(1.0))
+        );
+        assert_eq!(
+            (quiet.periods, quiet.throttled_periods),
+            (Some(30), Some(0))
+        );
+        assert!((quiet.steal_share_mean.expect("mean") - 0.04).abs() < 1e-9);
+        assert_eq!(quiet.steal_share_max, Some(0.12));
+        assert_eq!(
+            (quiet.open_files_max, quiet.open_files_limit),
+            (Some(32), Some(1024))
+        );
+        assert_eq!(quiet.first_throttled_at_s, None);
+    }
+
+    #[test]
+    fn a_lag_p99_over_5_ms_is_a_limit_and_the_worst_says_when() {
+        // 100 probes: the 99th in order is p99, so one late probe is let pass and two are not.
+        let late = |late: usize, lag_us: u32| {
+            run(5, move |k, vitals| {
+                if k == 2 {
+                    vitals.lags_us[..late].fill(lag_us);
+                }
+            })
+        };
+        assert_eq!(late(1, 31_000).reasons, []);
+        assert_eq!(late(2, 5_000).reasons, [], "5 ms are not over 5 ms");
+        let limited = late(2, 31_000);
+        assert_eq!(
+            (limited.limited, limited.reasons),
+            (Some(true), vec![Limit::Lag])
+        );
+        assert_eq!(limited.lag.expect("lag").max_s, 0.031);
+        assert_eq!(limited.lag_max_at_s, Some(2.0));
+    }
+
+    #[test]
+    fn cpu_is_a_limit_when_more_than_one_second_in_a_hundred_is_over() {
+        // 1.81 s of 2 cores are 90.5 %, 1.8 s are 90 %.
+        let over = |seconds: u64, over: u64, cpu_ms: u64| {
+            run(seconds, move |k, vitals| {
+                if (3..3 + over).contains(&k) {
+                    vitals.cpu_ms = Some(cpu_ms);
+                }
+            })
+        };
+        assert_eq!(over(100, 1, 1810).reasons, [], "1 of 100");
+        assert_eq!(over(20, 4, 1800).reasons, [], "not over");
+        assert_eq!(over(100, 2, 1810).reasons, [Limit::Cpu]);
+        let limited = over(20, 4, 1810);
+        assert_eq!(limited.reasons, [Limit::Cpu]);
+        assert_eq!(
+            (limited.seconds_over_cpu_limit, limited.seconds_watched),
+            (4, 20)
+        );
+        assert_eq!(limited.first_over_cpu_limit_at_s, Some(3.0));
+    }
+
+    #[test]
+    fn a_part_of_a_second_has_no_share_of_the_cpu() {
+        let summary = run(3, |k, vitals| {
+            if k == 2 {
+                vitals.t_end_ns = vitals.t_start_ns + 499 * MS;
+                vitals.cpu_ms = Some(998);
+            }
+        });
+        assert_eq!((summary.reasons, summary.seconds_watched), (vec![], 2));
+        // A long one is measured by its length: 1.81 s in 2 s of 2 cores are 45 %.
+        let stalled = run(1, |_, vitals| {
+            vitals.t_end_ns = 2000 * MS;
+            vitals.cpu_ms = Some(1810);
+        });
+        assert_eq!(stalled.cpu_share_max, Some(0.4525));
+    }
+
+    #[test]
+    fn throttling_is_a_limit_when_more_than_one_period_in_a_hundred_is_throttled() {
+        let throttled = |n: u64| {
+            run(20, move |k, vitals| {
+                vitals.throttled_periods = Some(if k == 2 { n } else { 0 });
+            })
+        };
+        assert_eq!(throttled(2).reasons, [], "2 of 200");
+        let limited = throttled(3);
+        assert_eq!(limited.reasons, [Limit::Throttled]);
+        assert_eq!(
+            (limited.throttled_periods, limited.periods),
+            (Some(3), Some(200))
+        );
+        assert_eq!(limited.first_throttled_at_s, Some(2.0));
+    }
+
+    #[test]
+    fn what_came_before_the_measured_time_is_left_out() {
+        let mut stats = ClientStats::default();
+        // Measured from 0.5 s on: of the first second 10 probes, and of its counters nothing.
+        let busy = Vitals {
+            lags_us: [vec![9000; 10], vec![100; 10]].concat(),
+            cpu_ms: Some(2000),
+            throttled_periods: Some(10),
+            steal_share: Some(1.0),
+            ..second(0)
+        };
+        stats.add(&busy, 500 * MS);
+        stats.add(&second(1), 500 * MS);
+        let summary = stats.summary(400 * MS, true);
+        assert_eq!(
+            (summary.limited, summary.mock_in_process),
+            (Some(false), true)
+        );
+        assert_eq!(summary.lag.expect("lag").n, 30);
+        assert_eq!((summary.seconds_watched, summary.periods), (1, Some(10)));
+        assert_eq!(summary.steal_share_max, Some(0.0));
+        // The second began at 1 s, the first request was sent at 0.4 s.
+        assert_eq!(summary.cpu_share_max_at_s, Some(0.6));
+    }
+
+    #[test]
+    fn what_no_source_reports_is_absent_and_a_run_without_a_probe_has_no_verdict() {
+        let blind = run(2, |_, vitals| {
+            *vitals = Vitals {
+                t_start_ns: vitals.t_start_ns,
+                t_end_ns: vitals.t_end_ns,
+                t_first_probe_ns: vitals.t_first_probe_ns,
+                lags_us: vec![100],
+                ..Vitals::default()
+            };
+        });
+        assert_eq!(blind.limited, Some(false));
+        let blind = serde_json::to_value(&blind).expect("JSON");
+        for key in [
+            "cores_allowed",
+            "cpu_share_max",
+            "periods",
+            "steal_share_max",
+            "open_files_max",
+        ] {
+            assert!(blind[key].is_null(), "{key}: {}", blind[key]);
+        }
+        let unwatched = ClientStats::default().summary(0, false);
+        assert_eq!((unwatched.limited, unwatched.lag), (None, None));
+    }
+}
