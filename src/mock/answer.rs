@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use super::Shared;
 use super::bad_request::error_response;
@@ -11,13 +12,14 @@ use super::events::Events;
 use super::faults::{Kind, Picked};
 use super::generation::{Api, Generation};
 use super::http::{Request, Response};
-use super::stream::{Answer, Buffers, End};
+use super::script::{End, Script};
+use super::stream::Answer;
 use super::truth::Truth;
 
 /// Answers; returns whether the connection can be used again. Fails if the client has hung up.
 pub fn answer(
     shared: &Shared,
-    mut connection: &TcpStream,
+    connection: &Arc<TcpStream>,
     api: Api,
     request: Request,
 ) -> io::Result<bool> {
@@ -33,7 +35,7 @@ pub fn answer(
         Err(response) => {
             truth.status = Some(response.status);
             shared.truth_log.record(&truth);
-            connection.write_all(&response.into_bytes(request.keep_alive))?;
+            (&**connection).write_all(&response.into_bytes(request.keep_alive))?;
             return Ok(request.keep_alive);
         }
     };
@@ -43,20 +45,25 @@ pub fn answer(
         .schedule()
         .admit(number, generation.job(), truth.t_read_ns);
     shared.metrics().planned(&plan);
-    let mut answer = Answer {
-        connection,
-        clock: shared.clock,
-        generation: &generation,
-        plan: &plan,
-        faults: &faults,
-        events: Events::new(api, number, &shared.options.model),
-        keep_alive,
-        written_ns: Vec::with_capacity(plan.due_ns.len()),
-        buffers: Buffers::default(),
-    };
-    let result = answer.write();
+    let events = Events::new(api, number, &shared.options.model);
+    let script = Script::new(generation, plan, faults, events);
+    let answer = Answer::new(script, Arc::clone(connection), shared.clock, keep_alive);
+    let (answer, result) = Box::new(answer).write(&shared.pacer);
+    settle(shared, *answer, truth, &result);
+    let (end, last) = result?;
+    (&**connection).write_all(&last)?;
+    if end == End::Stalled {
+        io::copy(&mut &**connection, &mut io::sink())?; // Ends when the client hangs up.
+    }
+    Ok(keep_alive && matches!(end, End::Whole | End::Failed))
+}
+
+/// Enters what has been written into schedule, metrics and truth log.
+fn settle(shared: &Shared, answer: Answer, mut truth: Truth, result: &io::Result<(End, Vec<u8>)>) {
+    let Script {
+        generation, plan, ..
+    } = answer.script;
     truth.status = Some(200);
-    truth.first_word = generation.first_word.clone();
     truth.t_written_ns = answer.written_ns;
     truth.aborted = result.is_err();
     truth.add_plan(&plan);
@@ -66,13 +73,8 @@ pub fn answer(
     } else {
         shared.schedule().abandon(&plan);
     }
+    truth.first_word = generation.first_word;
     shared.truth_log.record(&truth);
-    let (end, last) = result?;
-    connection.write_all(&last)?;
-    if end == End::Stalled {
-        io::copy(&mut connection, &mut io::sink())?; // Ends when the client hangs up.
-    }
-    Ok(keep_alive && matches!(end, End::Whole | End::Failed))
 }
 
 fn new_truth(shared: &Shared, request: &Request, faults: &Picked) -> Truth {

@@ -1,7 +1,7 @@
 //! Which requests are answered badly, and how.
 //!
 //! Parses the `faults` option and draws the faults of a request from its number. What each one does to
-//! an answer is done where the answer is made (`answer`, `stream`).
+//! an answer is done where the answer is made (`answer`, `script`, `stream`).
 
 use super::tokens::mix;
 
@@ -62,12 +62,18 @@ enum When {
     Rate(f64),
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Rule {
+/// A kind with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fault {
     name: &'static str,
     kind: Kind,
     /// 0 where the kind takes no number.
     number: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Rule {
+    fault: Fault,
     when: When,
 }
 
@@ -86,14 +92,14 @@ impl Faults {
     }
 
     /// The faults of request `number` (from 1, in the order in which requests were read).
-    pub fn pick(&self, number: u64, seed: u64) -> Picked<'_> {
+    pub fn pick(&self, number: u64, seed: u64) -> Picked {
         let hits = |(index, rule): &(usize, &Rule)| match &rule.when {
             When::Always => true,
             When::Numbers(numbers) => numbers.contains(&number),
             When::Rate(rate) => draw(seed, number, *index) < *rate,
         };
-        let rules = self.0.iter().enumerate().filter(hits).map(|(_, rule)| rule);
-        Picked(rules.collect())
+        let rules = self.0.iter().enumerate().filter(hits);
+        Picked(rules.map(|(_, rule)| rule.fault).collect())
     }
 }
 
@@ -127,10 +133,9 @@ fn parse_rule(text: &str) -> Result<Rule, String> {
             _ => return Err(format!("{name}:{text}: not a number that {name} takes")),
         },
     };
+    let kind = *kind;
     Ok(Rule {
-        name,
-        kind: *kind,
-        number,
+        fault: Fault { name, kind, number },
         when,
     })
 }
@@ -150,9 +155,9 @@ fn parse_when(text: &str) -> Result<When, String> {
 }
 
 /// The faults of one request.
-pub struct Picked<'a>(Vec<&'a Rule>);
+pub struct Picked(Vec<Fault>);
 
-impl Picked<'_> {
+impl Picked {
     pub fn has(&self, kind: Kind) -> bool {
         self.number(kind).is_some()
     }
@@ -161,13 +166,13 @@ impl Picked<'_> {
     pub fn number(&self, kind: Kind) -> Option<u64> {
         self.0
             .iter()
-            .find(|rule| rule.kind == kind)
-            .map(|rule| rule.number)
+            .find(|fault| fault.kind == kind)
+            .map(|fault| fault.number)
     }
 
     /// The names, joined by `+`; `None` if there are none.
     pub fn name(&self) -> Option<String> {
-        let names: Vec<&str> = self.0.iter().map(|rule| rule.name).collect();
+        let names: Vec<&str> = self.0.iter().map(|fault| fault.name).collect();
         (!names.is_empty()).then(|| names.join("+"))
     }
 }

@@ -1,17 +1,20 @@
 //! A server that looks like vLLM and simulates its engine, for tests and for trying things out.
 //!
 //! ```text
-//! accept -> connection thread: http -> routes -> answer: generation -> schedule (Plan) -> stream
-//!                                                                        kv_cache        events
+//! accept -> connection thread: http -> routes -> answer: generation -> schedule (Plan) -> stream <-> pacer
+//!                                                                        kv_cache         script    (one
+//!                                                                                         events    thread)
 //! ```
 //!
 //! What an answer will be and when each token is due is computed when a request has been read
-//! (`schedule`); a thread a connection then only waits and writes. Shares no parser and no type with
-//! the client, so that the two do not share mistakes.
+//! (`schedule`); then it is only waited and written: by the connection's thread what is due already, by
+//! the pacer's what is due later. Shares no parser and no type with the client, so that the two do not
+//! share mistakes.
 
 mod answer;
 mod bad_request;
 mod body;
+mod chunk;
 mod clock;
 mod events;
 mod faults;
@@ -20,8 +23,10 @@ mod http;
 mod kv_cache;
 mod metrics;
 mod options;
+mod pacer;
 mod routes;
 mod schedule;
+mod script;
 mod stream;
 #[cfg(test)]
 mod testing;
@@ -42,6 +47,7 @@ use crate::error::{Error, Result};
 use clock::Clock;
 use http::NoRequest;
 use metrics::Metrics;
+use pacer::Pacer;
 use schedule::Schedule;
 use truth::TruthLog;
 
@@ -63,8 +69,10 @@ impl Mock {
         let fail = |error| Error::input(format!("mock on {}:{}", wanted.0, wanted.1), error);
         let listener = TcpListener::bind(wanted).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
+        let clock = Clock::start();
         let shared = Arc::new(Shared {
-            clock: Clock::start(),
+            clock,
+            pacer: Arc::new(Pacer::new(clock)),
             truth_log: TruthLog::create(options.truth_log.as_deref())?,
             schedule: Mutex::new(Schedule::new(&options)),
             metrics: Mutex::new(Metrics::new(&options.model)),
@@ -72,14 +80,17 @@ impl Mock {
             connections: Mutex::new(Some(HashMap::new())),
             options,
         });
-        let for_thread = Arc::clone(&shared);
-        let accepting = spawn(move || accept(&listener, &for_thread));
-        let accepting = Some(accepting.map_err(|error| Error::input("mock", error))?);
-        Ok(Mock {
+        let mut mock = Mock {
             address,
             shared,
-            accepting,
-        })
+            accepting: None,
+        };
+        let fail = |error| Error::input("mock", error);
+        let pacer = Arc::clone(&mock.shared.pacer);
+        spawn(move || pacer.run()).map_err(fail)?;
+        let shared = Arc::clone(&mock.shared);
+        mock.accepting = Some(spawn(move || accept(&listener, &shared)).map_err(fail)?);
+        Ok(mock)
     }
 
     /// What `/v1/…` is appended to.
@@ -103,6 +114,7 @@ impl Drop for Mock {
         for connection in open.into_iter().flat_map(HashMap::into_values) {
             let _ = connection.shutdown(Shutdown::Both); // It may be closed already.
         }
+        self.shared.pacer.stop();
         // The accepting thread sees that there is no list any more once it accepts something.
         let woken = TcpStream::connect_timeout(&reachable(self.address), Duration::from_secs(1));
         if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
@@ -125,6 +137,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 struct Shared {
     options: Options,
     clock: Clock,
+    pacer: Arc<Pacer>,
     truth_log: TruthLog,
     schedule: Mutex<Schedule>,
     metrics: Mutex<Metrics>,
@@ -188,7 +201,7 @@ fn forget(shared: &Shared, number: u64) {
     }
 }
 
-fn serve(shared: &Shared, mut connection: &TcpStream) {
+fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
     if connection.set_nodelay(true).is_err() {
         return;
     }
@@ -203,7 +216,7 @@ fn serve(shared: &Shared, mut connection: &TcpStream) {
             Err(NoRequest::Invalid(status)) => {
                 let response =
                     bad_request::error_response(status, "no HTTP request", "Bad Request", None);
-                let _ = connection.write_all(&response.into_bytes(false)); // It is closed either way.
+                let _ = (&**connection).write_all(&response.into_bytes(false)); // It is closed either way.
                 return;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -34,7 +35,7 @@ const ROUTES: [(&str, &str, Route); 8] = [
 ];
 
 /// Answers; returns whether the connection can be used again. Fails if the client has hung up.
-pub fn respond(shared: &Shared, mut connection: &TcpStream, request: Request) -> io::Result<bool> {
+pub fn respond(shared: &Shared, connection: &Arc<TcpStream>, request: Request) -> io::Result<bool> {
     let response = match find(shared, &request) {
         Ok(Route::Generate(api)) => return answer(shared, connection, api, request),
         Ok(Route::Health) => Response::json(200, ""),
@@ -47,7 +48,7 @@ pub fn respond(shared: &Shared, mut connection: &TcpStream, request: Request) ->
         Ok(Route::Tokenize) => tokenize(shared, &request).unwrap_or_else(|bad| bad.response()),
         Err(response) => response,
     };
-    connection.write_all(&response.into_bytes(request.keep_alive))?;
+    (&**connection).write_all(&response.into_bytes(request.keep_alive))?;
     Ok(request.keep_alive)
 }
 

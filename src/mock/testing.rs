@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -58,12 +59,26 @@ impl Reply {
 
 /// Sends a request on a connection of its own; `headers`: lines that end with CRLF.
 pub fn send(mock: &Mock, line: &str, headers: &str, body: &str) -> Reply {
+    reply(ask(mock, line, headers, body))
+}
+
+/// Sends a request and leaves its answer unread.
+pub fn ask(mock: &Mock, line: &str, headers: &str, body: &str) -> TcpStream {
     let mut connection = TcpStream::connect(mock.addr()).expect("it listens");
     let length = body.len();
     let request = format!(
         "{line} HTTP/1.1\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
     );
     connection.write_all(request.as_bytes()).expect("it reads");
+    // What never comes is a failure, not a test that never ends.
+    connection
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("it is not zero");
+    connection
+}
+
+/// Reads the answer of a request.
+pub fn reply(mut connection: TcpStream) -> Reply {
     let mut bytes = Vec::new();
     connection
         .read_to_end(&mut bytes)
