@@ -69,7 +69,7 @@ impl Client {
             agent,
             sse: sse::Parser::default(),
             reply: Reply::default(),
-            buffer: vec![0; 16 << 10],
+            buffer: vec![0; 4 << 10],
             around: None,
         }
     }

@@ -18,9 +18,10 @@ use super::transport::Wire;
 
 /// What one write sends of a long prompt; short ones need less.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
-const MIN_OUTPUT_BYTES: usize = 4 << 10;
-/// Holds the head of a reply, and a burst of events.
-const INPUT_BYTES: usize = 16 << 10;
+const MIN_OUTPUT_BYTES: usize = 2 << 10;
+/// Holds a few events; doubled whenever a read fills it, up to the longest head of a reply.
+const MIN_INPUT_BYTES: usize = 2 << 10;
+const MAX_INPUT_BYTES: usize = 16 << 10;
 /// One of several addresses is tried at least this long.
 const MIN_CONNECT: Duration = Duration::from_millis(10);
 
@@ -217,8 +218,9 @@ impl Buffers for SocketBuffers {
     }
 
     fn input_append_buf(&mut self) -> &mut [u8] {
-        if self.input.is_empty() {
-            self.input.resize(INPUT_BYTES, 0);
+        if self.filled == self.input.len() && self.input.len() < MAX_INPUT_BYTES {
+            self.input
+                .resize((self.input.len() * 2).max(MIN_INPUT_BYTES), 0);
         }
         if self.consumed == self.filled {
             (self.consumed, self.filled) = (0, 0);
@@ -286,7 +288,7 @@ mod tests {
         let mut buffers = SocketBuffers::default();
         let mut expected = Vec::new();
         let mut seen = Vec::new();
-        // 7,000 bytes in and 5,000 out a time: the rest is moved to the front again and again.
+        // Up to 7,000 bytes in and 5,000 out a time: the rest is moved to the front again and again.
         for round in 0..6u8 {
             let piece = vec![round; 7000.min(buffers.input_append_buf().len())];
             buffers.input_append_buf()[..piece.len()].copy_from_slice(&piece);
