@@ -13,7 +13,7 @@ STATIC_MAX_BYTES := 4194304
 # Shown by --version; empty outside a checkout.
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build static demo test lint layers check golden toolchain
+.PHONY: help build static demo bench test lint layers check golden toolchain
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ static: toolchain ## build target/static/tmesh-cli: one static file of at most 4
 
 demo: build ## the main job for 20 seconds against the embedded mock server
 	$(TARGET_DIR)/release/tmesh-cli benchmark --backend mock --duration 20s
+
+bench: static ## what the client adds, beside a bare reader: README's table, in about six minutes
+	cargo build --release --locked --example bench
+	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
 test: static ## all tests, those of the static binary included
 	TMESH_STATIC_BIN=$(STATIC_BIN) cargo test --locked

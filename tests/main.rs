@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod benchmark;
+mod check;
 mod guides;
 mod harness;
 mod packaging;

@@ -39,20 +39,17 @@ pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
     }
 }
 
-/// A connection a request in flight, two where the mock is in this process.
-pub fn open_files(sizing: &Sizing, has_mock: bool) -> Result<()> {
+/// So many requests in flight, as this option asks for; two ends of each connection are open where the
+/// mock is in this process.
+pub fn open_files(flag: &str, in_flight: u64, has_mock: bool) -> Result<()> {
     let ends = if has_mock { 2 } else { 1 };
-    let connections = sizing.max_inflight.saturating_mul(ends);
-    let needed = connections.saturating_add(OTHER_FILES);
+    let needed = in_flight.saturating_mul(ends).saturating_add(OTHER_FILES);
     match proc_number("/proc/self/limits", "Max open files") {
-        Some(limit) if needed > limit => {
-            let what = format!("--max-inflight {}", sizing.max_inflight);
-            Err(Error::input(
-                what,
-                format!("needs {needed} open files, {limit} are allowed"),
-            )
-            .next(format!("Try: ulimit -n {needed}")))
-        }
+        Some(limit) if needed > limit => Err(Error::input(
+            format!("{flag} {in_flight}"),
+            format!("needs {needed} open files, {limit} are allowed"),
+        )
+        .next(format!("Try: ulimit -n {needed}"))),
         _ => Ok(()),
     }
 }

@@ -50,7 +50,7 @@ impl Command {
     }
 }
 
-pub const COMMANDS: &[&Command] = &[&BENCHMARK, &MOCK];
+pub const COMMANDS: &[&Command] = &[&BENCHMARK, &CHECK_CLIENT, &MOCK];
 
 static CONNECTION: Group = Group {
     title: "Connection",
@@ -250,6 +250,30 @@ pub static BENCHMARK: Command = Command {
         "tmesh-cli benchmark --endpoint http://localhost:8000 --api-key sk-123",
         "tmesh-cli benchmark --endpoint localhost:8000 --rotations 2 --output r.json",
         "tmesh-cli benchmark --backend mock --duration 20s",
+    ],
+};
+
+static CHECKED_CLIENT: Group = Group {
+    title: "Load",
+    flags: &[
+        flag("--streams", "N", "256", "requests in flight at once"),
+        flag(
+            "--rate",
+            "TOKENS_PER_S",
+            "100",
+            "tokens a second of each stream",
+        ),
+    ],
+};
+
+/// The subject is part of its name: `check` alone is no command.
+pub static CHECK_CLIENT: Command = Command {
+    name: "check client",
+    about: "Measures what this client itself adds, on this host",
+    groups: &[&CHECKED_CLIENT],
+    examples: &[
+        "tmesh-cli check client",
+        "tmesh-cli check client --streams 1000 --rate 10",
     ],
 };
 

@@ -1,9 +1,17 @@
 //! `tmesh-cli mock`: the mock server as a command, until a signal ends it.
 
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+
 use super::flags::nearest;
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::mock::{Mock, OPTIONS, Options};
+
+/// Holds the id of the process that started a mock for itself: such a mock ends with it, even where that
+/// process is killed and can end nothing.
+pub const OWNER: &str = "TMESH_MOCK_OWNER";
 
 /// Serves until SIGINT or SIGTERM.
 pub fn run(words: &[String]) -> Result<u8> {
@@ -37,8 +45,17 @@ pub fn run(words: &[String]) -> Result<u8> {
         "mock server on {}/v1/ (a simulation: no engine, no model)\n",
         mock.url()
     ))?;
+    let owner = std::env::var(OWNER).ok();
+    let is_orphan = || {
+        let parent = std::os::unix::process::parent_id().to_string();
+        owner.as_ref().is_some_and(|owner| *owner != parent)
+    };
     // Disconnects at the signal; nothing is ever sent on it.
-    let _ = stop.woken().recv();
+    while stop.woken().recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+        if is_orphan() {
+            break;
+        }
+    }
     Ok(0)
 }
 

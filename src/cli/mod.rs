@@ -1,11 +1,13 @@
 //! The command line: picks the command, shows help, prints to stdout.
 
 mod benchmark;
+mod check;
 mod checks;
 mod connect;
 mod flags;
 mod help;
 mod mock;
+mod mock_process;
 mod parse;
 mod startup;
 
@@ -25,7 +27,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
             .map_err(|word| Error::input(word.to_string_lossy(), "not valid UTF-8"))
     });
     let first = words.next().transpose()?;
-    let rest: Vec<String> = words.collect::<Result<_>>()?;
+    let mut rest: Vec<String> = words.collect::<Result<_>>()?;
     let first = match first.as_deref() {
         None => {
             return Err(
@@ -33,7 +35,8 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
             );
         }
         Some("help") if !rest.is_empty() => {
-            return run(vec![rest[0].clone().into(), "--help".into()]);
+            rest.push("--help".to_string());
+            return run(rest.into_iter().map(Into::into).collect());
         }
         Some("-h" | "--help" | "help") => {
             print(&help::overview())?;
@@ -43,12 +46,23 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
             print(&help::version())?;
             return Ok(0);
         }
-        Some(name) => name,
+        Some("check") if rest.is_empty() => {
+            return Err(Error::input("check", "of what? want check client")
+                .next("Try: tmesh-cli check client --help"));
+        }
+        // It has one subject so far.
+        Some("check") if rest.iter().all(|word| word.starts_with('-')) => {
+            flags::CHECK_CLIENT.name.to_string()
+        }
+        Some("check") if rest.first().is_some_and(|word| !word.starts_with('-')) => {
+            format!("check {}", rest.remove(0))
+        }
+        Some(name) => name.to_string(),
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == first) else {
-        let error = Error::input(first, "no such command");
+        let error = Error::input(&first, "no such command");
         return Err(
-            match nearest(first, COMMANDS.iter().map(|command| command.name)) {
+            match nearest(&first, COMMANDS.iter().map(|command| command.name)) {
                 Some(near) => error.next(format!("Did you mean {near}?")),
                 None => error.next("Try: tmesh-cli --help"),
             },
@@ -58,10 +72,11 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
         print(&help::command(command))?;
         return Ok(0);
     }
-    if command.name == flags::MOCK.name {
-        return mock::run(&rest);
+    match command.name {
+        name if name == flags::MOCK.name => mock::run(&rest),
+        name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
+        _ => benchmark::run(Args::new(command, rest)?),
     }
-    benchmark::run(Args::new(command, rest)?)
 }
 
 /// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.

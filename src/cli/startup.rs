@@ -125,7 +125,7 @@ pub fn prepare(
         print(&format!("offload_size: {size}\n"))?;
     }
     checks::length(&model, &sizing)?;
-    checks::open_files(&sizing, opened.mock.is_some())?;
+    checks::open_files("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
     checks::memory(&sizing)?;
 
     let api = connection.api.or(endpoint.api).unwrap_or(Api::Completions);
@@ -245,7 +245,7 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     Ok(())
 }
 
-fn uri(text: &str) -> Result<Uri> {
+pub fn uri(text: &str) -> Result<Uri> {
     text.parse()
         .map_err(|e| Error::input(format!("--endpoint {text}"), e))
 }

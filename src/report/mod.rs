@@ -1,6 +1,6 @@
 //! Figures as text and JSON. Reads summaries, computes nothing.
 
-mod client;
+pub mod client;
 pub mod finish;
 pub mod json;
 pub mod live;

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use self::client::ClientStats;
 use self::figures::{decode_ns, decode_tokens_per_s, itl_ns, prefill_tokens_per_s, ttft_ns};
-pub use self::quantile::Quantiles;
 use self::quantile::{Distribution, Mean};
+pub use self::quantile::{Quantiles, exact_quantile};
 pub use self::summary::{Averages, Clock, FailureCount, RotationSummary, Summary};
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;

@@ -75,9 +75,29 @@ pub struct Quantiles {
     pub n: u64,
 }
 
+/// The quantile `q` (0..=1) of sorted values, by linear interpolation between closest ranks ("type 7");
+/// `None` without values.
+pub fn exact_quantile(sorted: &[f64], q: f64) -> Option<f64> {
+    let rank = q * sorted.len().checked_sub(1)? as f64;
+    let (below, above) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
+    Some(below + (above - below) * rank.fract())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exact_quantile_lies_between_the_closest_ranks() {
+        let sorted = [10.0, 20.0, 40.0, 80.0];
+        // Ranks 0 to 3: 0.5 is rank 1.5, half way from 20 to 40; 0.9 is rank 2.7.
+        for (q, wanted) in [(0.0, 10.0), (0.5, 30.0), (0.9, 68.0), (1.0, 80.0)] {
+            let got = exact_quantile(&sorted, q).expect("there are values");
+            assert!((got - wanted).abs() < 1e-9, "{q}: {got}");
+        }
+        assert_eq!(exact_quantile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(exact_quantile(&[], 0.5), None);
+    }
 
     #[test]
     fn a_mean_of_nothing_is_absent() {
