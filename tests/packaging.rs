@@ -1,16 +1,17 @@
 //! What is shipped, and the script that guards the layers. `make static` checks linking and size itself.
 
 use std::fs;
-use std::io::{self, Write};
 
-use crate::util::{Cmd, Dir, Output, Server};
+use crate::util::{Cmd, Dir, Output, Server, not_run};
+
+const WHAT: &str = "static binary in an empty root";
 
 /// Runs in an empty root, with nothing but two files that a node without DNS has too. TMESH_STATIC_BIN,
 /// which `make test` sets, names the binary; without it, or without the right to chroot, this says so and passes.
 #[test]
 fn the_static_binary_resolves_names_in_an_empty_root() {
     let Some(binary) = std::env::var_os("TMESH_STATIC_BIN") else {
-        not_run("TMESH_STATIC_BIN is not set; make test sets it");
+        not_run(WHAT, "TMESH_STATIC_BIN is not set; make test sets it");
         return;
     };
     let root = Dir::new();
@@ -18,7 +19,10 @@ fn the_static_binary_resolves_names_in_an_empty_root() {
     root.write("etc/hosts", "127.0.0.1 my-llm-host\n");
     root.write("etc/resolv.conf", "nameserver 127.0.0.1\n");
     let Some(chroot) = chroot_command(&root) else {
-        not_run("neither chroot nor unshare -r chroot is permitted here");
+        not_run(
+            WHAT,
+            "neither chroot nor unshare -r chroot is permitted here",
+        );
         return;
     };
 
@@ -47,15 +51,6 @@ fn the_static_binary_resolves_names_in_an_empty_root() {
             .contains("Total Number of Requests Processed: 4"),
         "{output}"
     );
-}
-
-/// Says so past the capture of a passing test's output.
-fn not_run(why: &str) {
-    writeln!(
-        io::stderr(),
-        "static binary in an empty root: not run: {why}"
-    )
-    .expect("an open stderr");
 }
 
 /// The first way to change the root that is permitted here.

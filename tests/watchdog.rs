@@ -2,13 +2,12 @@
 //! up, says so; on an idle core it does not.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, Running, Server};
+use crate::util::{Cmd, Dir, Output, Running, Server, not_run};
 
 /// A light load that goes on for the whole of its `--duration`.
 const LIGHT: [&str; 8] = [
@@ -21,6 +20,14 @@ const LIGHT: [&str; 8] = [
     "--output-length",
     "5",
 ];
+
+/// That load on a mock that is in the process and answers in a few milliseconds.
+fn on_quick_mock(dir: &Dir) -> Cmd {
+    Cmd::new(dir)
+        .args(["benchmark", "--backend", "mock"])
+        .args(["--mock", "itl=1ms,base=1ms"])
+        .args(LIGHT)
+}
 
 /// The line of the final report on this client.
 fn client_line(output: &Output) -> &str {
@@ -52,17 +59,9 @@ fn ns(value: &Value, key: &str) -> u64 {
 #[test]
 fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
     let dir = Dir::new();
-    let output = Cmd::new(&dir)
-        .args([
-            "benchmark",
-            "--backend",
-            "mock",
-            "--mock",
-            "itl=1ms,base=1ms",
-        ])
+    let output = on_quick_mock(&dir)
         .args(["--duration", "1500ms", "--warmup-seconds", "1"])
         .args(["--samples", "s.jsonl", "--output", "r.json"])
-        .args(LIGHT)
         .ok();
     assert!(
         client_line(&output).contains("; mock in process"),
@@ -95,17 +94,9 @@ fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
 
 #[test]
 fn a_run_without_a_probe_says_that_it_was_not_watched() {
-    let output = Cmd::new(&Dir::new())
-        .args([
-            "benchmark",
-            "--backend",
-            "mock",
-            "--mock",
-            "itl=1ms,base=1ms",
-        ])
+    let output = on_quick_mock(&Dir::new())
         .args(["--duration", "1s", "--warmup-seconds", "0.999"])
         .args(["--requests", "1"])
-        .args(LIGHT)
         .fails(1);
     let wanted = "client: not watched (the run was too short)";
     assert_eq!(client_line(&output), wanted, "{output}");
@@ -149,7 +140,7 @@ fn a_client_whose_core_is_taken_is_limited_and_on_an_idle_core_it_is_not() {
         .status
         .success()
     {
-        not_run("a busy core", "taskset is missing");
+        not_run("client watched under a busy core", "taskset is missing");
         return;
     }
     let server = Server::start(&["--base", "5ms", "--itl", "10ms"]);
@@ -205,7 +196,7 @@ fn idle_half(server: &Server, dir: &Dir, cores: &[usize]) {
         "on an idle core: {limited_on_idle:#?}"
     );
     not_run(
-        "an idle core",
+        "client watched under an idle core",
         "no core was idle for 6 s within two minutes",
     );
 }
@@ -277,7 +268,10 @@ impl Drop for Quota {
 #[test]
 fn a_client_that_uses_up_its_cpu_quota_is_limited_by_throttled_periods() {
     let Some(quota) = Quota::new() else {
-        not_run("a CPU quota", "no cgroup with one can be made here");
+        not_run(
+            "client watched under a CPU quota",
+            "no cgroup with one can be made here",
+        );
         return;
     };
     let server = Server::start(&["--base", "1ms", "--itl", "1ms"]);
@@ -300,9 +294,4 @@ fn a_client_that_uses_up_its_cpu_quota_is_limited_by_throttled_periods() {
     assert_eq!(client["cores_allowed"], 0.05);
     // About ten periods a second.
     assert!((10..=31).contains(&ns(&client, "periods")), "{client}");
-}
-
-/// Says so past the capture of a passing test's output.
-fn not_run(what: &str, why: &str) {
-    writeln!(io::stderr(), "client watched under {what}: not run: {why}").expect("an open stderr");
 }

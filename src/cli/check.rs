@@ -32,7 +32,7 @@ use crate::plan::tiling::{Shape, Tiling};
 use crate::report::client as client_line;
 use crate::sample::{Gauge, Sample};
 use crate::stats::client::{ClientStats, ClientSummary};
-use crate::stats::exact_quantile;
+use crate::stats::{exact_quantile, ttft_ns};
 use crate::units::{Epoch, fixed, parse_number, seconds};
 use crate::watchdog;
 
@@ -291,7 +291,7 @@ fn differences(sample: &Sample, truth: &Truth) -> Option<(f64, f64)> {
     let gaps = truth.t_written_ns.len().checked_sub(1).filter(|&n| n > 0)? as f64;
     let ns = |from: u64, to: u64| to as f64 - from as f64;
     let (t_first, t_last) = (sample.t_first_ns?, sample.t_last_ns?);
-    let ttft_ns = ns(sample.t_send_ns, t_first) - ns(truth.t_read_ns, first);
+    let ttft_ns = ttft_ns(sample)? as f64 - ns(truth.t_read_ns, first);
     let itl_ns = (ns(t_first, t_last) - ns(first, last)) / gaps;
     (sample.token_events == truth.t_written_ns.len() as u64)
         .then(|| (ttft_ns / 1e6, itl_ns.abs() / 1e3))

@@ -45,6 +45,9 @@ pub enum Expired {
 pub struct Wire {
     pub epoch: Epoch,
     timeouts: Timeouts,
+    /// What one system call waits at the most: the same number in every phase, because another one
+    /// would cost a `setsockopt` each time.
+    step_ns: u64,
     /// The total timeout of the request under way.
     total_ns: AtomicU64,
     sent_ns: AtomicU64,
@@ -76,9 +79,11 @@ pub struct Seen {
 
 impl Wire {
     pub fn new(epoch: Epoch, timeouts: Timeouts) -> Arc<Wire> {
+        let shortest = timeouts.idle.min(timeouts.first_token).min(timeouts.total);
         Arc::new(Wire {
             epoch,
             timeouts,
+            step_ns: nanoseconds(shortest),
             total_ns: AtomicU64::new(nanoseconds(timeouts.total)),
             sent_ns: AtomicU64::new(0),
             last_ns: AtomicU64::new(0),
@@ -158,13 +163,6 @@ impl Wire {
         } else {
             (phase, kind)
         }
-    }
-
-    /// What one system call waits at the most: the same number in every phase, because another one would
-    /// cost a `setsockopt` each time.
-    fn step_ns(&self) -> u64 {
-        let timeouts = &self.timeouts;
-        nanoseconds(timeouts.idle.min(timeouts.first_token).min(timeouts.total))
     }
 
     /// The head that is sent next is followed by a body of this size: one write can take both.
@@ -282,7 +280,7 @@ impl<In: Transport> Transport for Stamped<In> {
         let (limit_ns, kind) = wire.limit(from_ns);
         let mut left_ns = limit_ns;
         while left_ns > 0 {
-            timeout.per_read = Some(Duration::from_nanos(left_ns.min(wire.step_ns())).into());
+            timeout.per_read = Some(Duration::from_nanos(left_ns.min(wire.step_ns)).into());
             let read = self.inner.await_input(timeout);
             let now_ns = wire.epoch.now_ns();
             if read.as_ref().is_err_and(is_timeout) {

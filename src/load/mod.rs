@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, at, bounded, never, select};
 
 use self::pool::{Shared, Worker};
-use self::stop::Reason;
+use self::stop::{Reason, Stop};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::plan::Session;
@@ -47,15 +47,8 @@ pub fn run(
     let mut end = never();
     let begun = Instant::now();
     for (step, mut session) in (0..).zip(plan) {
-        if (1..ramp_steps).contains(&step) {
-            select! {
-                recv(at(begun + RAMP * step)) -> _ => {}
-                recv(stop.woken()) -> _ => return Ok(()),
-                recv(end) -> _ => {
-                    stop.request(Reason::Duration);
-                    return Ok(());
-                }
-            }
+        if (1..ramp_steps).contains(&step) && !wait_for(&at(begun + RAMP * step), &stop, &end) {
+            return Ok(());
         }
         loop {
             session = match job_sender.try_send(session) {
@@ -64,13 +57,8 @@ pub fn run(
                 // The workers go before the plan does only when the run is stopped.
                 Err(TrySendError::Disconnected(_)) => return Ok(()),
             };
-            select! {
-                recv(workers.running_low) -> _ => {}
-                recv(stop.woken()) -> _ => return Ok(()),
-                recv(end) -> _ => {
-                    stop.request(Reason::Duration);
-                    return Ok(());
-                }
+            if !wait_for(&workers.running_low, &stop, &end) {
+                return Ok(());
             }
         }
         // The duration counts from the first send, as the elapsed time does.
@@ -84,12 +72,20 @@ pub fn run(
         }
     }
     drop(job_sender);
-    select! {
-        recv(workers.gone) -> _ => {}
-        recv(stop.woken()) -> _ => {}
-        recv(end) -> _ => stop.request(Reason::Duration),
-    }
+    wait_for(&workers.gone, &stop, &end);
     Ok(())
+}
+
+/// Waits for `ready`; false when the run is to end before it, and at `end` it is told to.
+fn wait_for<T>(ready: &Receiver<T>, stop: &Stop, end: &Receiver<Instant>) -> bool {
+    select! {
+        recv(ready) -> _ => true,
+        recv(stop.woken()) -> _ => false,
+        recv(end) -> _ => {
+            stop.request(Reason::Duration);
+            false
+        }
+    }
 }
 
 /// What is heard of the workers together.

@@ -7,3 +7,9 @@ mod server;
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;
 pub use server::{RawServer, Request, Server, read_request};
+
+/// Says that a test was not run, past the capture of a passing test's output.
+pub fn not_run(what: &str, why: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{what}: not run: {why}").expect("an open stderr");
+}
