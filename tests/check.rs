@@ -54,7 +54,11 @@ fn what_a_check_cannot_do_is_said_before_it_starts() {
         ),
         (
             &["check", "client", "--rate", "0"],
-            "[ERROR] --rate 0: want 0.1 to 1e6 tokens per second\n",
+            "[ERROR] --rate 0: want 0.1 to 10000 tokens per second\n",
+        ),
+        (
+            &["check", "client", "--rate", "200000"],
+            "[ERROR] --rate 200000: want 0.1 to 10000 tokens per second\n",
         ),
         (
             &["check", "client", "--streams", "0"],

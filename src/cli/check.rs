@@ -151,11 +151,11 @@ pub fn run(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Tokens a second: above 0, at most a million.
+/// Tokens a second of a stream. Its request has a second's tokens, which must fit the mock's model.
 fn rate(text: &str) -> std::result::Result<f64, String> {
     match parse_number(text)? {
-        rate if (0.1..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("want 0.1 to 1e6 tokens per second".to_string()),
+        rate if (0.1..=1e4).contains(&rate) => Ok(rate),
+        _ => Err("want 0.1 to 10000 tokens per second".to_string()),
     }
 }
 
