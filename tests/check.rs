@@ -44,10 +44,7 @@ fn a_check_of_the_client_joins_every_request_with_the_truth_of_a_mock_of_its_own
 fn what_a_check_cannot_do_is_said_before_it_starts() {
     let dir = Dir::new();
     for (words, message) in [
-        (
-            &["check"][..],
-            "[ERROR] check: of what? want check client\n",
-        ),
+        (&["check"][..], "[ERROR] check: of what? want check client"),
         (
             &["check", "clinet"],
             "[ERROR] check clinet: no such command\nDid you mean check client?\n",

@@ -10,11 +10,14 @@ pub struct Flag {
     pub help: &'static str,
     /// May be given more than once.
     pub repeats: bool,
+    /// Takes several values: `5 10 20`, `5,10,20`, or the option again.
+    pub list: bool,
     /// Its value is never shown again.
     pub secret: bool,
 }
 
-const fn flag(
+/// An option that takes one value, or none; for a table.
+pub const fn flag(
     name: &'static str,
     value: &'static str,
     default: &'static str,
@@ -26,6 +29,7 @@ const fn flag(
         default,
         help,
         repeats: false,
+        list: false,
         secret: false,
     }
 }
@@ -38,7 +42,10 @@ pub struct Group {
 
 /// One command, as help shows it.
 pub struct Command {
+    /// One word, or two: `check client`.
     pub name: &'static str,
+    /// What its one word without dashes is called in help; empty: it takes none.
+    pub operand: &'static str,
     pub about: &'static str,
     pub groups: &'static [&'static Group],
     pub examples: &'static [&'static str],
@@ -244,6 +251,7 @@ static RUN: Group = Group {
 
 pub static BENCHMARK: Command = Command {
     name: "benchmark",
+    operand: "",
     about: "Cycles through long contexts and shows what the KV cache does",
     groups: &[&CONNECTION, &WORKLOAD, &RUN],
     examples: &[
@@ -266,9 +274,9 @@ static CHECKED_CLIENT: Group = Group {
     ],
 };
 
-/// The subject is part of its name: `check` alone is no command.
 pub static CHECK_CLIENT: Command = Command {
     name: "check client",
+    operand: "",
     about: "Measures what this client itself adds, on this host",
     groups: &[&CHECKED_CLIENT],
     examples: &[
@@ -279,6 +287,7 @@ pub static CHECK_CLIENT: Command = Command {
 
 pub static MOCK: Command = Command {
     name: "mock",
+    operand: "",
     about: "Serves the OpenAI API with a simulated, exact KV cache",
     // Its options are the table in `mock::OPTIONS`, which --mock reads too.
     groups: &[],

@@ -46,9 +46,14 @@ pub fn overview() -> String {
 pub fn command(command: &Command) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
+    let operand = if command.operand.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", command.operand)
+    };
     let _ = writeln!(
         text,
-        "{}\n\nUsage: tmesh-cli {} [OPTIONS]",
+        "{}\n\nUsage: tmesh-cli {}{operand} [OPTIONS]",
         command.about, command.name
     );
     for group in command.groups {

@@ -46,18 +46,15 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
             print(&help::version())?;
             return Ok(0);
         }
-        Some("check") if rest.is_empty() => {
-            return Err(Error::input("check", "of what? want check client")
-                .next("Try: tmesh-cli check client --help"));
-        }
-        // It has one subject so far.
-        Some("check") if rest.iter().all(|word| word.starts_with('-')) => {
-            flags::CHECK_CLIENT.name.to_string()
-        }
-        Some("check") if rest.first().is_some_and(|word| !word.starts_with('-')) => {
-            format!("check {}", rest.remove(0))
-        }
         Some(name) => name.to_string(),
+    };
+    let asks_help = |words: &[String]| words.iter().any(|word| word == "-h" || word == "--help");
+    let first = match with_subject(first, &mut rest) {
+        Err(_) if asks_help(&rest) => {
+            print(&help::overview())?;
+            return Ok(0);
+        }
+        named => named?,
     };
     let Some(command) = COMMANDS.iter().find(|command| command.name == first) else {
         let error = Error::input(&first, "no such command");
@@ -68,7 +65,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
             },
         );
     };
-    if rest.iter().any(|word| word == "-h" || word == "--help") {
+    if asks_help(&rest) {
         print(&help::command(command))?;
         return Ok(0);
     }
@@ -77,6 +74,21 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
         name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
         _ => benchmark::run(Args::new(command, rest)?),
     }
+}
+
+/// The name of a command of two words, such as `check client`, from its first word and those behind it.
+fn with_subject(first: String, rest: &mut Vec<String>) -> Result<String> {
+    let prefix = format!("{first} ");
+    let names = COMMANDS.iter().map(|command| command.name);
+    let ours: Vec<&str> = names.filter(|name| name.starts_with(&prefix)).collect();
+    if ours.is_empty() {
+        return Ok(first);
+    }
+    if rest.first().is_some_and(|word| !word.starts_with('-')) {
+        return Ok(prefix + &rest.remove(0));
+    }
+    let why = format!("of what? want {}", ours.join(", "));
+    Err(Error::input(first, why).next(format!("Try: tmesh-cli {} --help", ours[0])))
 }
 
 /// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.

@@ -15,44 +15,89 @@ use crate::units::{parse_count, parse_duration};
 pub struct Args {
     command: &'static Command,
     words: pico_args::Arguments,
+    operand: Option<String>,
+    /// Values of the options that take several.
+    lists: Vec<(&'static str, String)>,
 }
 
 impl Args {
     /// Checks every word against the command's table.
     pub fn new(command: &'static Command, words: Vec<String>) -> Result<Args> {
+        let mut args = Args {
+            command,
+            words: pico_args::Arguments::from_vec(Vec::new()),
+            operand: None,
+            lists: Vec::new(),
+        };
         let mut checked: Vec<OsString> = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
-        let mut words = words.into_iter();
+        let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
+            if !word.starts_with('-') && !command.operand.is_empty() && args.operand.is_none() {
+                args.operand = Some(word);
+                continue;
+            }
             let (name, joined) = match word.split_once('=') {
                 Some((name, value)) if word.starts_with("--") => (name, Some(value.to_string())),
                 _ => (word.as_str(), None),
             };
             let flag = find(command, name)?;
-            if seen.contains(&flag.name) && !flag.repeats {
+            if seen.contains(&flag.name) && !flag.repeats && !flag.list {
                 return Err(Error::input(name, "given twice"));
             }
             seen.push(flag.name);
-            checked.push(flag.name.into());
-            match (flag.value, joined) {
-                ("", None) => {}
-                ("", Some(_)) => return Err(Error::input(name, "takes no value")),
-                (_, Some(value)) => checked.push(value.into()),
-                (value_name, None) => match words.next().filter(|value| !value.starts_with("--")) {
-                    Some(value) => checked.push(value.into()),
-                    None => {
-                        return Err(Error::input(
-                            name,
-                            format!("no value; want {name} {value_name}"),
-                        ));
-                    }
-                },
+            if flag.value.is_empty() {
+                if joined.is_some() {
+                    return Err(Error::input(name, "takes no value"));
+                }
+                checked.push(flag.name.into());
+                continue;
+            }
+            let mut more = || words.next_if(|value| !value.starts_with("--"));
+            let Some(value) = joined.or_else(&mut more) else {
+                let why = format!("no value; want {name} {}", flag.value);
+                return Err(Error::input(name, why));
+            };
+            if flag.list {
+                let values = std::iter::once(value).chain(std::iter::from_fn(more));
+                args.lists.extend(
+                    values
+                        .flat_map(|value| split(&value))
+                        .map(|v| (flag.name, v)),
+                );
+            } else {
+                checked.extend([flag.name.into(), value.into()]);
             }
         }
-        Ok(Args {
-            command,
-            words: pico_args::Arguments::from_vec(checked),
+        args.words = pico_args::Arguments::from_vec(checked);
+        Ok(args)
+    }
+
+    // Until the first command that has an operand or a list.
+    #[cfg_attr(not(test), expect(dead_code))]
+    /// The word without dashes.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn operand(&mut self) -> Result<String> {
+        let Command { name, operand, .. } = self.command;
+        self.operand.take().ok_or_else(|| {
+            Error::input(name, format!("none given; want tmesh-cli {name} {operand}"))
+                .next(format!("Try: tmesh-cli {name} --help"))
         })
+    }
+
+    #[cfg_attr(not(test), expect(dead_code))]
+    /// All values of an option that takes several, in their order; `parse` says why one is wrong.
+    pub fn list<T, E: Display>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Result<Vec<T>> {
+        let values = self.lists.iter().filter(|(flag, _)| *flag == name);
+        values
+            .map(|(_, text)| parse(text).map_err(|why| Error::input(format!("{name} {text}"), why)))
+            .collect()
     }
 
     pub fn switch(&mut self, name: &'static str) -> bool {
@@ -92,6 +137,17 @@ impl Args {
     }
 }
 
+/// The values of a list that is written with commas; those inside of braces belong to a value.
+fn split(text: &str) -> Vec<String> {
+    let mut depth = 0;
+    let parts = text.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    let parts = parts.map(str::trim).filter(|part| !part.is_empty());
+    parts.map(str::to_string).collect()
+}
+
 /// A duration above zero.
 pub fn above_zero(text: &str) -> std::result::Result<Duration, String> {
     match parse_duration(text)? {
@@ -127,7 +183,7 @@ fn find(command: &Command, name: &str) -> Result<&'static Flag> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flags::BENCHMARK;
+    use super::super::flags::{BENCHMARK, flag};
     use super::*;
 
     fn args(words: &[&str]) -> Result<Args> {
@@ -164,6 +220,52 @@ mod tests {
             error(&["--seed"]),
             "[ERROR] --seed: no value; want --seed N"
         );
+    }
+
+    static LISTING: Command = Command {
+        name: "listing",
+        operand: "FILE",
+        about: "takes lists",
+        groups: &[&super::super::flags::Group {
+            title: "Lists",
+            flags: &[
+                Flag {
+                    list: true,
+                    ..flag("--sizes", "N…", "", "sizes")
+                },
+                flag("--on", "", "", "a switch"),
+            ],
+        }],
+        examples: &[],
+    };
+
+    #[test]
+    fn a_list_takes_words_commas_and_repetition_in_their_order() {
+        let text = |value: &str| Ok::<_, String>(value.to_string());
+        for (line, wanted) in [
+            ("--sizes 5 10 20 --on", vec!["5", "10", "20"]),
+            ("f --sizes 5,10 --on --sizes=20", vec!["5", "10", "20"]),
+            (r#"--sizes a{x="1,2"},b"#, vec![r#"a{x="1,2"}"#, "b"]),
+            ("--on", vec![]),
+        ] {
+            let words = line.split(' ').map(str::to_string).collect();
+            let args = Args::new(&LISTING, words).expect(line);
+            assert_eq!(args.list("--sizes", text).expect(line), wanted, "{line}");
+        }
+        let none = Args::new(&LISTING, vec!["--sizes".into(), "--on".into()]);
+        let text = none.err().expect("no value").to_string();
+        assert_eq!(text, "[ERROR] --sizes: no value; want --sizes N…");
+    }
+
+    #[test]
+    fn the_operand_is_the_word_without_dashes_and_there_is_one() {
+        let words = |line: &str| line.split(' ').map(str::to_string).collect();
+        let mut args = Args::new(&LISTING, words("--on a.jsonl")).expect("valid");
+        assert_eq!(args.operand(), Ok("a.jsonl".to_string()));
+        let text = args.operand().expect_err("taken").to_string();
+        assert!(text.starts_with("[ERROR] listing: none given; want tmesh-cli listing FILE"));
+        let two = Args::new(&LISTING, words("a b")).err().expect("two");
+        assert!(two.to_string().starts_with("[ERROR] b: not an option"));
     }
 
     #[test]
