@@ -102,6 +102,14 @@ impl TokenSource {
 /// Which request of the plan this is; labels that do not apply are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
+    /// Which session of the dataset, from 0, in the dataset's order.
+    pub session: Option<u64>,
+    /// Which turn of its session, from 0.
+    pub turn: Option<u64>,
+    /// Which time the dataset is sent, from 1.
+    pub round: Option<u64>,
+    /// The level of concurrency that the round was sent at.
+    pub concurrency: Option<u64>,
     pub context: Option<u64>,
     pub question: Option<u64>,
     pub rotation: Option<u64>,

@@ -78,6 +78,12 @@ struct Series<'a> {
 struct Line<'a> {
     id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     question: Option<u64>,
@@ -110,6 +116,8 @@ struct Line<'a> {
     finish_reason: Option<&'a str>,
     prompt_bytes: u64,
     text_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<u64>,
 }
 
 impl<'a> Line<'a> {
@@ -117,6 +125,9 @@ impl<'a> Line<'a> {
         let failure = sample.failure.as_ref();
         Line {
             id: sample.id,
+            session: sample.labels.session,
+            turn: sample.labels.turn,
+            round: sample.labels.round,
             context: sample.labels.context,
             question: sample.labels.question,
             rotation: sample.labels.rotation,
@@ -147,6 +158,7 @@ impl<'a> Line<'a> {
             finish_reason: sample.finish_reason.as_deref(),
             prompt_bytes: sample.prompt_bytes,
             text_bytes: sample.text_bytes,
+            concurrency: sample.labels.concurrency,
         }
     }
 }
@@ -164,7 +176,7 @@ fn phase_name<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{FailKind, Failure};
+    use crate::sample::{FailKind, Failure, Labels};
 
     #[test]
     fn a_failure_says_its_kind_and_absent_values_are_null() {
@@ -177,9 +189,31 @@ mod tests {
         assert_eq!(value["error_kind"], "timeout_idle");
         assert_eq!(value["phase"], "measured");
         assert_eq!(value["t_first_ns"], Value::Null);
+        for label in ["session", "turn", "round", "context", "concurrency"] {
+            let left_out = value.get(label).is_none();
+            assert!(left_out, "{label} does not apply");
+        }
+    }
+
+    #[test]
+    fn labels_of_a_replayed_turn_stand_where_the_format_says() {
+        let sample = Sample {
+            id: 7,
+            labels: Labels {
+                session: Some(3),
+                turn: Some(0),
+                round: Some(2),
+                concurrency: Some(20),
+                ..Labels::default()
+            },
+            ..Sample::default()
+        };
+        let line = serde_json::to_string(&Line::of(&sample, true)).expect("JSON");
+        let start = r#"{"id":7,"session":3,"turn":0,"round":2,"phase":"measured","#;
+        assert!(line.starts_with(start), "{line}");
         assert!(
-            value.get("context").is_none(),
-            "labels that do not apply are left out"
+            line.ends_with(r#","text_bytes":0,"concurrency":20}"#),
+            "{line}"
         );
     }
 

@@ -80,6 +80,7 @@ impl Iterator for Tiling {
                 rotation: Some(k / self.shape.contexts),
                 wanted_prompt_tokens: Some(self.shape.input_tokens + drawn.tokens),
                 wanted_output_tokens: Some(self.shape.output_tokens),
+                ..Labels::default()
             },
             prompt: vec![self.contexts[context as usize].clone(), drawn.text.clone()],
             max_tokens: self.shape.output_tokens,
