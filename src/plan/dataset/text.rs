@@ -1,0 +1,216 @@
+//! The text of a message, as it stands in the file: a JSON string, or an array of text parts.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::source::{kind, shortened};
+use crate::plan::escape;
+
+/// Text that is known to be decodable, but is not decoded before it is needed.
+#[derive(Debug, Clone)]
+pub(super) enum Text<'a> {
+    /// The inside of a JSON string.
+    One(&'a str),
+    /// Insides of JSON strings, joined with nothing between.
+    Parts(Vec<&'a str>),
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+impl<'a> Text<'a> {
+    /// Takes a string or an array of text parts.
+    ///
+    /// # Errors
+    /// What else it is, to be put behind the name of the value.
+    pub fn parse(value: &'a RawValue) -> Result<Text<'a>, String> {
+        let json = value.get();
+        if json.starts_with('"') {
+            return Ok(Text::One(inside(json)?));
+        }
+        if !json.starts_with('[') {
+            return Err(format!("{}, not text", kind(json)));
+        }
+        let parts: Vec<&RawValue> =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let parts = parts.into_iter().enumerate();
+        let parts = parts.map(|(at, part)| {
+            text_part(part.get()).map_err(|why| format!("part {} is {why}", at + 1))
+        });
+        Ok(Text::Parts(parts.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether there is nothing but white space in it.
+    pub fn is_blank(&self) -> bool {
+        self.pieces().iter().all(|inside| {
+            // Most texts begin with a letter, and need no decoding to tell.
+            let first = inside.as_bytes().first();
+            !first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'\\')
+                && decode(inside).trim().is_empty()
+        })
+    }
+
+    /// For the inside of a JSON string, as `plan::escape` writes it.
+    pub fn escaped(&self) -> Arc<str> {
+        match self.pieces() {
+            [inside] => canonical(inside),
+            pieces => pieces
+                .iter()
+                .map(|inside| canonical(inside))
+                .collect::<Vec<_>>()
+                .concat()
+                .into(),
+        }
+    }
+
+    pub fn decoded(&self) -> Cow<'a, str> {
+        match self {
+            Text::One(inside) => decode(inside),
+            Text::Parts(pieces) => Cow::Owned(pieces.iter().map(|inside| decode(inside)).collect()),
+        }
+    }
+
+    fn pieces(&self) -> &[&'a str] {
+        match self {
+            Text::One(inside) => std::slice::from_ref(inside),
+            Text::Parts(pieces) => pieces,
+        }
+    }
+}
+
+/// The text of a `{"type": "text", "text": …}`; or what it is instead.
+fn text_part(json: &str) -> Result<&str, String> {
+    if !json.starts_with('{') {
+        return Err(format!("{}, not a text part", kind(json)));
+    }
+    let part: Part = serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+    if let Some(json) = part
+        .kind
+        .map(RawValue::get)
+        .filter(|&kind| kind != "\"text\"")
+    {
+        return Err(format!("of type {}, not text", shortened(json)));
+    }
+    match part.text.map(RawValue::get) {
+        Some(text) if text.starts_with('"') => inside(text),
+        Some(other) => Err(format!("one whose text is {}", kind(other))),
+        None => Err("one without text".to_string()),
+    }
+}
+
+/// The inside of a JSON string that can be decoded.
+fn inside(quoted: &str) -> Result<&str, String> {
+    let inside = &quoted[1..quoted.len() - 1];
+    // serde_json has checked all but the pairing of surrogates.
+    let mut rest = inside.as_bytes();
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        if matches!(rest[at..], [_, b'u', b'd' | b'D', ..]) {
+            return match serde_json::from_str::<String>(quoted) {
+                Ok(_) => Ok(inside),
+                Err(_) => Err("text with half a surrogate pair (\\ud800 to \\udfff)".to_string()),
+            };
+        }
+        rest = &rest[(at + 2).min(rest.len())..];
+    }
+    Ok(inside)
+}
+
+fn decode(inside: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Cow::Borrowed(inside);
+    }
+    let decoded = serde_json::from_str(&format!("\"{inside}\""));
+    Cow::Owned(decoded.expect("`inside` has checked it"))
+}
+
+fn canonical(inside: &str) -> Arc<str> {
+    match decode(inside) {
+        // Without a backslash it holds nothing that has to be escaped.
+        Cow::Borrowed(text) => text.into(),
+        Cow::Owned(text) => escape(&text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).expect("JSON")
+    }
+
+    #[test]
+    fn text_is_decoded_and_escaped_again_in_one_form() {
+        for (json, decoded, escaped) in [
+            (r#""plain""#, "plain", "plain"),
+            (
+                r#""a\/b \u00e9 \"q\"\n""#,
+                "a/b é \"q\"\n",
+                r#"a/b é \"q\"\n"#,
+            ),
+            (r#""\ud83d\ude00 \\ud800""#, "😀 \\ud800", r"😀 \\ud800"),
+            (
+                r#"[{"type":"text","text":"a\t"},{"type":"text","text":"b"}]"#,
+                "a\tb",
+                r"a\tb",
+            ),
+            (r#"[{"text":"no type"}]"#, "no type", "no type"),
+            ("[]", "", ""),
+        ] {
+            let text = Text::parse(raw(json)).expect(json);
+            assert_eq!(text.decoded(), decoded);
+            assert_eq!(&*text.escaped(), escaped);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        for (json, why) in [
+            ("7", "a number, not text"),
+            (r#"{"a":1}"#, "an object, not text"),
+            (r#"["a"]"#, "part 1 is a text, not a text part"),
+            (
+                r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]"#,
+                "part 2 is of type \"image_url\", not text",
+            ),
+            (r#"[{"type":"text"}]"#, "part 1 is one without text"),
+            (
+                r#"[{"type":"text","text":3}]"#,
+                "part 1 is one whose text is a number",
+            ),
+            (
+                r#""a \ud800""#,
+                "text with half a surrogate pair (\\ud800 to \\udfff)",
+            ),
+        ] {
+            assert_eq!(Text::parse(raw(json)).expect_err(json), why);
+        }
+    }
+
+    #[test]
+    fn white_space_alone_is_blank_however_it_is_written() {
+        for (json, blank) in [
+            (r#""""#, true),
+            (r#"" \n\u0020\t""#, true),
+            ("\"\u{3000}\"", true),
+            (r#""\n.""#, false),
+            (r#""é""#, false),
+            (r#"[{"text":" "},{"text":"x"}]"#, false),
+            (r#"[{"text":" "},{"text":""}]"#, true),
+        ] {
+            assert_eq!(
+                Text::parse(raw(json)).expect(json).is_blank(),
+                blank,
+                "{json}"
+            );
+        }
+    }
+}
