@@ -12,6 +12,7 @@ mod error;
 mod load;
 mod mock;
 mod plan;
+mod prom;
 mod report;
 mod sample;
 mod samples_file;

@@ -6,7 +6,7 @@ import glob
 import json
 import re
 
-SKIP = {"keepalive", "models", "models_500"}
+SKIP = {"keepalive", "metrics", "models", "models_500"}
 
 
 def dechunk(body):

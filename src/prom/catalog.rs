@@ -1,0 +1,72 @@
+//! What each engine calls the same quantity: prompt tokens found in a cache, and prompt tokens looked up.
+//!
+//! The names come from the engines' sources; of vLLM and llama.cpp also from recorded pages. Names are
+//! found with and without `_total`: see `series`.
+
+/// The name that guides ask for, which no engine exposes: hits over lookups, of the best pair there is.
+pub const HIT_RATE: &str = "lmcache_hit_rate";
+
+/// Counters that give a hit rate, in tokens.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub engine: &'static str,
+    /// Their sum is what was found.
+    pub hits: &'static [&'static str],
+    /// Their sum is what was looked for.
+    pub of: &'static [&'static str],
+}
+
+/// Best source first: what stands alone on a page decides for itself, and where an engine runs with LMCache
+/// its lookups are what was asked for.
+pub static PAIRS: &[Pair] = &[
+    // Inside the engine's process; lookups of its scheduler.
+    Pair {
+        engine: "LMCache",
+        hits: &["lmcache:num_lookup_hits"],
+        of: &["lmcache:num_lookup_tokens"],
+    },
+    // As a server of its own. Whole chunks only are counted, so both are a little short of the prompt.
+    Pair {
+        engine: "LMCache server",
+        hits: &["lmcache_mp_lookup_hit_tokens_total"],
+        of: &["lmcache_mp_lookup_requested_tokens_total"],
+    },
+    // Hits of every tier, the external one included; recent versions only.
+    Pair {
+        engine: "vLLM",
+        hits: &["vllm:prompt_tokens_cached"],
+        of: &["vllm:prompt_tokens"],
+    },
+    // Hits of the GPU's tier only: what an offload buffer gave is not among them.
+    Pair {
+        engine: "vLLM, GPU tier",
+        hits: &["vllm:prefix_cache_hits"],
+        of: &["vllm:prefix_cache_queries"],
+    },
+    Pair {
+        engine: "old vLLM, GPU tier",
+        hits: &["vllm:gpu_prefix_cache_hits"],
+        of: &["vllm:gpu_prefix_cache_queries"],
+    },
+    // A series for each of device, host and storage, which add up.
+    Pair {
+        engine: "SGLang",
+        hits: &["sglang:cached_tokens_total"],
+        of: &["sglang:prompt_tokens_total"],
+    },
+    // Its prompt_tokens_total counts only what was processed: the cached tokens are not among them.
+    Pair {
+        engine: "llama.cpp",
+        hits: &["llamacpp:prompt_tokens_cached_total"],
+        of: &[
+            "llamacpp:prompt_tokens_cached_total",
+            "llamacpp:prompt_tokens_total",
+        ],
+    },
+    // Not seen on a recorded page.
+    Pair {
+        engine: "TensorRT-LLM",
+        hits: &["trtllm_prompt_cached_tokens_total"],
+        of: &["trtllm_prompt_tokens_total"],
+    },
+];

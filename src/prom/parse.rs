@@ -1,0 +1,467 @@
+//! The text that a /metrics page is: Prometheus' format and OpenMetrics, pure and without copies.
+//!
+//! What is taken from a page is its types and samples; help texts, timestamps and exemplars are skipped.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Characters of a line that an error repeats at the most.
+const SHOWN_CHARS: usize = 40;
+
+/// What `# TYPE` says of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    Counter,
+    /// Gauges, and OpenMetrics' info and stateset.
+    Gauge,
+    Histogram,
+    Summary,
+    /// `untyped`, `unknown`, no `# TYPE`, and types that this program does not know.
+    Untyped,
+}
+
+impl Type {
+    fn parse(word: &str) -> Type {
+        match word {
+            "counter" => Type::Counter,
+            "gauge" | "info" | "stateset" => Type::Gauge,
+            "histogram" => Type::Histogram,
+            "summary" => Type::Summary,
+            _ => Type::Untyped,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
+            Type::Summary => "summary",
+            Type::Untyped => "untyped",
+        }
+    }
+}
+
+/// One line with a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub name: &'a str,
+    pub labels: Labels<'a>,
+    /// NaN and the infinities as the page has them.
+    pub value: f64,
+}
+
+/// What stands between the braces, checked; without any it is empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a>(&'a str);
+
+impl<'a> Labels<'a> {
+    /// Names and values in the page's order, escapes resolved.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            // `parse` has walked the same way without an error.
+            let (name, value, after) = next_label(rest).ok()??;
+            rest = after;
+            Some((name, unescape(value)))
+        })
+    }
+
+    /// As on the page, without the braces.
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+}
+
+/// A page, in the order of its lines.
+#[derive(Debug, Default)]
+pub struct Exposition<'a> {
+    /// By family: OpenMetrics' counter `foo` has the sample `foo_total`.
+    pub types: HashMap<&'a str, Type>,
+    pub samples: Vec<Sample<'a>>,
+}
+
+impl Exposition<'_> {
+    /// The type of the family that a sample's name belongs to, and whether the family has that very name.
+    pub fn type_of(&self, name: &str) -> (Type, bool) {
+        if let Some(known) = self.types.get(name) {
+            return (*known, true);
+        }
+        for (suffix, types) in [
+            ("_total", &[Type::Counter][..]),
+            ("_created", &[Type::Counter, Type::Histogram, Type::Summary]),
+            ("_count", &[Type::Histogram, Type::Summary]),
+            ("_sum", &[Type::Histogram, Type::Summary]),
+            ("_bucket", &[Type::Histogram]),
+        ] {
+            let family = name.strip_suffix(suffix);
+            if let Some(known) = family.and_then(|family| self.types.get(family))
+                && types.contains(known)
+            {
+                return (*known, false);
+            }
+        }
+        (Type::Untyped, false)
+    }
+}
+
+/// Reads a whole page; linear in its length.
+///
+/// # Errors
+/// The number of the first line that is none of an exposition, and what is wrong with it; an empty page too.
+pub fn parse(text: &str) -> Result<Exposition<'_>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let body = text.trim_start();
+    let at = 1 + text[..text.len() - body.len()].matches('\n').count();
+    match body.as_bytes().first() {
+        None => return Err("an empty page".to_string()),
+        Some(b'<') => return Err(format!("line {at}: HTML or XML, not metrics")),
+        Some(b'{' | b'[') => return Err(format!("line {at}: JSON, not metrics")),
+        Some(_) => {}
+    }
+    let mut page = Exposition::default();
+    for (line, number) in text.lines().zip(1u64..) {
+        let wrong = |why: String| format!("line {number}: {why}");
+        let line = line.trim_matches(blank);
+        if let Some(comment) = line.strip_prefix('#') {
+            if let Some((family, kind)) = type_line(comment).map_err(wrong)? {
+                page.types.insert(family, kind);
+            }
+        } else if !line.is_empty() {
+            page.samples.push(sample(line).map_err(wrong)?);
+        }
+    }
+    Ok(page)
+}
+
+fn blank(c: char) -> bool {
+    // A CR too: `lines` takes off only the one before the LF.
+    matches!(c, ' ' | '\t' | '\r')
+}
+
+/// Family and type when the comment is a `# TYPE`.
+fn type_line(comment: &str) -> Result<Option<(&str, Type)>, String> {
+    let mut words = comment.split(blank).filter(|word| !word.is_empty());
+    if words.next() != Some("TYPE") {
+        return Ok(None);
+    }
+    match (words.next(), words.next()) {
+        (Some(family), Some(kind)) => Ok(Some((family, Type::parse(kind)))),
+        _ => Err("# TYPE without a name and a type".to_string()),
+    }
+}
+
+/// `name{labels} value [timestamp] [# exemplar]`, blanks around it taken off.
+fn sample(line: &str) -> Result<Sample<'_>, String> {
+    let (name, rest) = split_name(line);
+    if name.is_empty() {
+        return Err(format!("no metric name in {}", shown(line)));
+    }
+    let (labels, rest) = match rest.trim_start_matches(blank).strip_prefix('{') {
+        Some(inside) => labels(inside)?,
+        None if rest.starts_with(blank) => (Labels(""), rest),
+        None if rest.is_empty() => return Err(format!("{}: no value", shown(name))),
+        None => return Err(format!("not a metric name: {}", shown(line))),
+    };
+    // Neither a value nor a timestamp has a `#`.
+    let (numbers, exemplar) = match rest.split_once('#') {
+        Some((numbers, exemplar)) => (numbers, Some(exemplar.trim_start_matches(blank))),
+        None => (rest, None),
+    };
+    if exemplar.is_some_and(|exemplar| !exemplar.starts_with('{')) {
+        return Err(format!("{}: text after the value", shown(name)));
+    }
+    let mut words = numbers.split(blank).filter(|word| !word.is_empty());
+    let Some(value) = words.next() else {
+        return Err(format!("{}: no value", shown(name)));
+    };
+    let value = number(value)
+        .ok_or_else(|| format!("{}: {} is not a number", shown(name), shown(value)))?;
+    if let Some(stamp) = words.next()
+        && number(stamp).is_none()
+    {
+        return Err(format!(
+            "{}: {} is not a timestamp",
+            shown(name),
+            shown(stamp)
+        ));
+    }
+    if let Some(more) = words.next() {
+        return Err(format!(
+            "{}: {} after the timestamp",
+            shown(name),
+            shown(more)
+        ));
+    }
+    Ok(Sample {
+        name,
+        labels,
+        value,
+    })
+}
+
+fn number(word: &str) -> Option<f64> {
+    // Takes NaN, +Inf, -Inf, Inf and exponents too.
+    word.parse().ok()
+}
+
+/// A metric's name (letters, digits, `_`, `:`, no digit first; empty: there is none) and what follows it.
+pub fn split_name(text: &str) -> (&str, &str) {
+    let end = text
+        .bytes()
+        .position(|b| !(b.is_ascii_alphanumeric() || b == b'_' || b == b':'))
+        .unwrap_or(text.len());
+    match text.as_bytes().first() {
+        Some(first) if first.is_ascii_digit() => ("", text),
+        _ => text.split_at(end),
+    }
+}
+
+/// Checks labels up to the closing brace; what stands before it, and what follows it.
+pub fn labels(inside: &str) -> Result<(Labels<'_>, &str), String> {
+    let mut rest = inside;
+    while let Some((_, _, after)) = next_label(rest)? {
+        rest = after;
+    }
+    let end = inside.len() - rest.trim_start_matches(blank).len();
+    // `next_label` says `None` at the brace only.
+    Ok((Labels(&inside[..end]), &inside[end + 1..]))
+}
+
+/// Name, value as written between the quotes, and what follows; `None` at the brace or the text's end.
+fn next_label(text: &str) -> Result<Option<(&str, &str, &str)>, String> {
+    let text = text.trim_start_matches(blank);
+    if text.starts_with('}') || text.is_empty() {
+        return match text {
+            "" => Err("labels without their closing brace".to_string()),
+            _ => Ok(None),
+        };
+    }
+    let (name, rest) = split_name(text);
+    if name.is_empty() {
+        return Err(format!("not a label name: {}", shown(text)));
+    }
+    let quoted = rest.trim_start_matches(blank).strip_prefix('=');
+    let quoted = quoted.and_then(|rest| rest.trim_start_matches(blank).strip_prefix('"'));
+    let Some(quoted) = quoted else {
+        return Err(format!("label {}: want =\"value\"", shown(name)));
+    };
+    let Some(end) = closing_quote(quoted) else {
+        return Err(format!("label {}: no closing quote", shown(name)));
+    };
+    let after = quoted[end + 1..].trim_start_matches(blank);
+    match after.strip_prefix(',') {
+        Some(after) => Ok(Some((name, &quoted[..end], after))),
+        None if after.starts_with('}') || after.is_empty() => {
+            Ok(Some((name, &quoted[..end], after)))
+        }
+        None => Err(format!("label {}: no comma after it", shown(name))),
+    }
+}
+
+/// Where the first quote without a backslash before it stands.
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    })
+}
+
+/// `\\`, `\"` and `\n` resolved; any other backslash stands for itself.
+fn unescape(value: &str) -> Cow<'_, str> {
+    if !value.contains('\\') {
+        return Cow::Borrowed(value);
+    }
+    let mut plain = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match (c, chars.clone().next()) {
+            ('\\', Some('n')) => plain.push('\n'),
+            ('\\', Some(escaped @ ('\\' | '"'))) => plain.push(escaped),
+            _ => {
+                plain.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    Cow::Owned(plain)
+}
+
+/// The start of a server's text, fit for a terminal.
+fn shown(text: &str) -> String {
+    let mut chars = text.chars();
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let start: String = chars.by_ref().take(SHOWN_CHARS).map(clean).collect();
+    let more = if chars.next().is_some() { "…" } else { "" };
+    format!("\"{start}{more}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Read<'a> = (&'a str, Vec<(String, String)>, f64);
+
+    /// Name, labels and value of each sample.
+    fn samples(text: &str) -> Vec<Read<'_>> {
+        let page = parse(text).expect(text);
+        let owned = |labels: Labels| -> Vec<(String, String)> {
+            let pairs = labels.iter();
+            pairs
+                .map(|(name, value)| (name.to_string(), value.into_owned()))
+                .collect()
+        };
+        let samples = page.samples.iter();
+        samples
+            .map(|sample| (sample.name, owned(sample.labels), sample.value))
+            .collect()
+    }
+
+    fn one(line: &str) -> Read<'_> {
+        let mut all = samples(line);
+        assert_eq!(all.len(), 1, "{line}");
+        all.remove(0)
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = pairs.iter();
+        owned
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_numbers_of_every_form() {
+        for (text, value) in [
+            ("a 1", 1.0),
+            ("a\t-2.5", -2.5),
+            ("a 4.569321472e+09", 4_569_321_472.0),
+            ("a 1E-3", 0.001),
+            ("a .5", 0.5),
+            ("a +Inf", f64::INFINITY),
+            ("a Inf", f64::INFINITY),
+            ("a -Inf", f64::NEG_INFINITY),
+            ("  a  1  ", 1.0),
+            ("a 1 1395066363000", 1.0),
+            ("a 1 -3.5", 1.0),
+            ("a{} 1", 1.0),
+            ("a{}1", 1.0),
+            ("a {} 1", 1.0),
+            ("a 1 # {trace_id=\"x\"} 0.67 1.5", 1.0),
+            ("a 1 1.5 # {} 0.67", 1.0),
+            ("a:b_9 1\r", 1.0),
+        ] {
+            let (_, labels, read) = one(text);
+            assert_eq!((labels.len(), read), (0, value), "{text}");
+        }
+        assert!(one("a NaN").2.is_nan());
+    }
+
+    #[test]
+    fn labels_keep_what_looks_like_syntax_and_lose_their_escapes() {
+        for (text, labels) in [
+            (r#"a{b="c"} 1"#, &[("b", "c")][..]),
+            (r#"a{b="c",} 1"#, &[("b", "c")]),
+            (r#"a{ b = "c" , d = "" } 1"#, &[("b", "c"), ("d", "")]),
+            (
+                r#"a{b="} # {x",le="+Inf"} 1"#,
+                &[("b", "} # {x"), ("le", "+Inf")],
+            ),
+            (
+                r#"a{b="\\",c="\"",d="x\ny"} 1"#,
+                &[("b", "\\"), ("c", "\""), ("d", "x\ny")],
+            ),
+            (r#"a{b="C:\DIR\\n"} 1"#, &[("b", r"C:\DIR\n")]),
+            (r#"a{b="é,☃"} 1"#, &[("b", "é,☃")]),
+        ] {
+            assert_eq!(one(text).1, pairs(labels), "{text}");
+        }
+    }
+
+    #[test]
+    fn comments_blank_lines_and_both_line_ends_are_taken() {
+        let text = "# HELP a Not a type: TYPE a gauge\r\n# TYPE a counter\r\na 1\r\n\r\n\
+                    #TYPE b gauge\n# a remark\n#\n\n  # TYPE c histogram\nb 2\n# UNIT b s\n# EOF\n";
+        let page = parse(text).expect("a page");
+        let named: Vec<_> = page.samples.iter().map(|s| (s.name, s.value)).collect();
+        assert_eq!(named, [("a", 1.0), ("b", 2.0)]);
+        assert_eq!(page.types["a"], Type::Counter);
+        assert_eq!(page.types["b"], Type::Gauge);
+        assert_eq!(page.types["c"], Type::Histogram);
+        assert_eq!(page.types.len(), 3);
+        assert_eq!(parse("# EOF").expect("an empty one").samples.len(), 0);
+    }
+
+    #[test]
+    fn a_sample_has_the_type_of_its_family() {
+        let page = parse(
+            "# TYPE foo counter\n# TYPE h histogram\n# TYPE s summary\n# TYPE g gauge\n\
+             # TYPE odd_total histogram\n# TYPE new strange\n# TYPE x_sum gauge\n# TYPE x summary\n",
+        )
+        .expect("a page");
+        for (name, kind, is_family) in [
+            ("foo", Type::Counter, true),
+            ("foo_total", Type::Counter, false),
+            ("foo_created", Type::Counter, false),
+            ("foo_count", Type::Untyped, false),
+            ("h_bucket", Type::Histogram, false),
+            ("h_count", Type::Histogram, false),
+            ("h_sum", Type::Histogram, false),
+            ("h_total", Type::Untyped, false),
+            ("s", Type::Summary, true),
+            ("s_sum", Type::Summary, false),
+            ("s_bucket", Type::Untyped, false),
+            ("g_sum", Type::Untyped, false),
+            // vLLM has a histogram of such a name.
+            ("odd_total_count", Type::Histogram, false),
+            ("new", Type::Untyped, true),
+            ("x_sum", Type::Gauge, true),
+            ("nowhere", Type::Untyped, false),
+        ] {
+            assert_eq!(page.type_of(name), (kind, is_family), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_what_is_wrong_with_it() {
+        for (text, why) in [
+            ("", "an empty page"),
+            ("\n \r\n", "an empty page"),
+            ("<!doctype html>\n<p>", "line 1: HTML or XML, not metrics"),
+            ("\n\n<html>", "line 3: HTML or XML, not metrics"),
+            ("{\"status\":\"ok\"}", "line 1: JSON, not metrics"),
+            ("[1]", "line 1: JSON, not metrics"),
+            ("Not Found", "line 1: \"Not\": \"Found\" is not a number"),
+            ("a 1\n\n1b 2", "line 3: no metric name in \"1b 2\""),
+            ("a 1\r\na\r\n", "line 2: \"a\": no value"),
+            ("a{b=\"c\"}", "line 1: \"a\": no value"),
+            ("a{b=\"c\"", "line 1: labels without their closing brace"),
+            ("a{b=\"c} 1", "line 1: label \"b\": no closing quote"),
+            ("a{b=c} 1", "line 1: label \"b\": want =\"value\""),
+            ("a{b} 1", "line 1: label \"b\": want =\"value\""),
+            (
+                "a{b=\"c\" d=\"e\"} 1",
+                "line 1: label \"b\": no comma after it",
+            ),
+            ("a{,} 1", "line 1: not a label name: \",} 1\""),
+            ("a-b 1", "line 1: not a metric name: \"a-b 1\""),
+            ("a 1 noon", "line 1: \"a\": \"noon\" is not a timestamp"),
+            ("a 1 2 3", "line 1: \"a\": \"3\" after the timestamp"),
+            ("a 1 # remark", "line 1: \"a\": text after the value"),
+            ("a 0x10", "line 1: \"a\": \"0x10\" is not a number"),
+            ("# TYPE a", "line 1: # TYPE without a name and a type"),
+            ("a \x1b[31m", "line 1: \"a\": \" [31m\" is not a number"),
+        ] {
+            assert_eq!(parse(text).err().as_deref(), Some(why), "{text:?}");
+        }
+        let long = format!("a {}", "é".repeat(100));
+        let why = parse(&long).expect_err("no number");
+        assert_eq!(
+            why,
+            format!("line 1: \"a\": \"{}…\" is not a number", "é".repeat(40))
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! What a user asks for: a metric's name, perhaps with labels that its series must have.
+
+use super::parse::{Sample, labels, split_name};
+
+/// `name` or `name{label="value",…}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    /// As typed.
+    pub asked: String,
+    pub name: String,
+    /// Each must be on a series with that value; a series may have more.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Selector {
+    /// # Errors
+    /// Why the text is no selector; the caller adds the option it came from.
+    pub fn parse(text: &str) -> Result<Selector, String> {
+        let asked = text.trim();
+        let (name, rest) = split_name(asked);
+        if name.is_empty() {
+            return Err("no metric name; want such as vllm:prompt_tokens_total".to_string());
+        }
+        let mut owned = Vec::new();
+        if let Some(inside) = rest.strip_prefix('{') {
+            let (labels, after) = labels(inside)?;
+            if !after.is_empty() {
+                return Err("text after the closing brace".to_string());
+            }
+            let pairs = labels.iter();
+            owned.extend(pairs.map(|(label, value)| (label.to_string(), value.into_owned())));
+        } else if let Some(odd) = rest.chars().next() {
+            return Err(format!(
+                "{odd:?} is not part of a metric name; want name or name{{label=\"value\"}}"
+            ));
+        }
+        Ok(Selector {
+            asked: asked.to_string(),
+            name: name.to_string(),
+            labels: owned,
+        })
+    }
+
+    /// The same labels on another name.
+    pub fn renamed(&self, name: &str) -> Selector {
+        Selector {
+            name: name.to_string(),
+            ..self.clone()
+        }
+    }
+
+    /// The one other name that means the same: a counter may or may not carry `_total`.
+    pub fn other_name(&self) -> String {
+        match self.name.strip_suffix("_total") {
+            Some(bare) => bare.to_string(),
+            None => format!("{}_total", self.name),
+        }
+    }
+
+    /// Whether a series of the right name has the asked-for labels.
+    pub fn takes(&self, sample: &Sample) -> bool {
+        self.labels.iter().all(|(label, value)| {
+            let mut exposed = sample.labels.iter();
+            exposed.any(|(name, exposed)| name == label && exposed == *value)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(text: &str) -> Vec<(String, String)> {
+        Selector::parse(text).expect(text).labels
+    }
+
+    #[test]
+    fn a_name_stands_alone_or_with_quoted_labels() {
+        let bare = Selector::parse(" vllm:prefix_cache_hits ").expect("a name");
+        assert_eq!(bare.name, "vllm:prefix_cache_hits");
+        assert_eq!(
+            (bare.asked.as_str(), bare.labels.len()),
+            ("vllm:prefix_cache_hits", 0)
+        );
+        let pair = |label: &str, value: &str| (label.to_string(), value.to_string());
+        assert_eq!(labels("a{}"), []);
+        assert_eq!(labels(r#"a{b="c"}"#), [pair("b", "c")]);
+        let two = labels(r#"a{ b = "x,}y" , c="d\"\\e", }"#);
+        assert_eq!(two, [pair("b", "x,}y"), pair("c", r#"d"\e"#)]);
+    }
+
+    #[test]
+    fn what_is_no_selector_says_why() {
+        let no_name = "no metric name; want such as vllm:prompt_tokens_total";
+        for (text, why) in [
+            ("", no_name),
+            ("9a", no_name),
+            ("{a=\"b\"}", no_name),
+            (
+                "a-b",
+                "'-' is not part of a metric name; want name or name{label=\"value\"}",
+            ),
+            ("a{b=\"c\"", "labels without their closing brace"),
+            ("a{b=\"c\"} 1", "text after the closing brace"),
+            ("a{b=\"c\"}{d=\"e\"}", "text after the closing brace"),
+            ("a{b=c}", "label \"b\": want =\"value\""),
+            ("a{b=~\"c\"}", "label \"b\": want =\"value\""),
+            ("a{b!=\"c\"}", "label \"b\": want =\"value\""),
+            ("a{b=\"c}", "label \"b\": no closing quote"),
+            ("a{b=\"c\" d=\"e\"}", "label \"b\": no comma after it"),
+            ("a{1=\"c\"}", "not a label name: \"1=\"c\"}\""),
+        ] {
+            assert_eq!(Selector::parse(text), Err(why.to_string()), "{text}");
+        }
+    }
+}

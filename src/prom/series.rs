@@ -1,0 +1,375 @@
+//! The asked-for names on a page: which there are, of which kind, and what each scrape says of them.
+//!
+//! Series of one name are one value: the sum for a counter, the mean for a gauge.
+
+use std::collections::HashMap;
+
+use super::catalog::{HIT_RATE, PAIRS, Pair};
+use super::nearest::nearest;
+use super::parse::{Exposition, Sample, Type};
+use super::selector::Selector;
+
+/// What a name's values mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises: differences count.
+    Counter,
+    Gauge,
+    /// Two counters' differences, one over the other; names as exposed, `a + b` for a sum.
+    Ratio {
+        engine: &'static str,
+        hits: String,
+        of: String,
+    },
+}
+
+/// An asked-for name that is exposed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// As asked.
+    pub name: String,
+    pub kind: Kind,
+    /// How many of the page's series it covers.
+    pub series: usize,
+}
+
+/// What a page has of one asked-for name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Metric(Metric),
+    /// `nearest`: five exposed names at the most; of a name whose labels did not fit, its series.
+    Missing {
+        name: String,
+        nearest: Vec<String>,
+    },
+}
+
+/// One asked-for name in one scrape.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// No series of it is on the page.
+    Absent,
+    /// The series' sum; `None` when all of them are NaN.
+    Counter(Option<f64>),
+    /// Their mean; `None` as above.
+    Gauge(Option<f64>),
+    /// Of the catalog's pairs those that show at all, best first.
+    Ratio(Vec<PairReading>),
+}
+
+/// The counters of one pair, each `Absent` or `Counter`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairReading {
+    pub pair: &'static Pair,
+    pub hits: Vec<Reading>,
+    pub of: Vec<Reading>,
+}
+
+impl PairReading {
+    /// Whether all of its counters are on the page.
+    pub fn is_whole(&self) -> bool {
+        !self.hits.contains(&Reading::Absent) && !self.of.contains(&Reading::Absent)
+    }
+}
+
+/// The asked-for names, ready to be looked up in one pass over a page.
+#[derive(Debug)]
+pub struct Wanted {
+    asked: Vec<Asked>,
+    /// What is collected; `by_name` has the places in it.
+    selectors: Vec<Selector>,
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    selector: Selector,
+    term: Term,
+    /// Of the alias only.
+    pairs: Vec<PairTerms>,
+}
+
+/// Places in `Wanted::selectors`: the name as it is, and with `_total` added or removed.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    exact: usize,
+    other: Option<usize>,
+}
+
+#[derive(Debug)]
+struct PairTerms {
+    pair: &'static Pair,
+    hits: Vec<Term>,
+    of: Vec<Term>,
+}
+
+/// The series of one selector on one page.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    series: usize,
+    /// Those that are not NaN, and their sum.
+    numbers: usize,
+    sum: f64,
+}
+
+impl Tally {
+    fn add(&mut self, value: f64) {
+        self.series += 1;
+        if !value.is_nan() {
+            self.numbers += 1;
+            self.sum += value;
+        }
+    }
+
+    fn read(self, kind: &Kind) -> Reading {
+        let sum = Some(self.sum).filter(|sum| self.numbers > 0 && !sum.is_nan());
+        match kind {
+            _ if self.series == 0 => Reading::Absent,
+            Kind::Counter => Reading::Counter(sum),
+            _ => Reading::Gauge(sum.map(|sum| sum / self.numbers as f64)),
+        }
+    }
+}
+
+impl Wanted {
+    pub fn new(selectors: Vec<Selector>) -> Wanted {
+        let mut wanted = Wanted {
+            asked: Vec::new(),
+            selectors: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        for selector in selectors {
+            let asked = wanted.asked(selector);
+            wanted.asked.push(asked);
+        }
+        wanted
+    }
+
+    /// How many names were asked for: the length of `find`'s and `read`'s answers, in the same order.
+    pub fn len(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn asked(&mut self, selector: Selector) -> Asked {
+        if selector.name != HIT_RATE {
+            return Asked {
+                term: self.term(&selector),
+                selector,
+                pairs: Vec::new(),
+            };
+        }
+        let mut terms = |names: &[&str]| -> Vec<Term> {
+            let renamed = names.iter().map(|name| selector.renamed(name));
+            renamed.map(|selector| self.term(&selector)).collect()
+        };
+        let pairs = PAIRS.iter().map(|pair| PairTerms {
+            pair,
+            hits: terms(pair.hits),
+            of: terms(pair.of),
+        });
+        Asked {
+            pairs: pairs.collect(),
+            term: Term {
+                exact: self.place(selector.clone()),
+                other: None,
+            },
+            selector,
+        }
+    }
+
+    fn term(&mut self, selector: &Selector) -> Term {
+        Term {
+            exact: self.place(selector.clone()),
+            other: Some(self.place(selector.renamed(&selector.other_name()))),
+        }
+    }
+
+    fn place(&mut self, selector: Selector) -> usize {
+        let place = self.selectors.len();
+        let places = self.by_name.entry(selector.name.clone()).or_default();
+        places.push(place);
+        self.selectors.push(selector);
+        place
+    }
+
+    /// Looks each name up as before a run: with its kind, or with what it may have meant.
+    pub fn find(&self, page: &Exposition) -> Vec<Found> {
+        let tallies = self.tally(page);
+        let found = self.asked.iter().map(|asked| {
+            self.metric(asked, page, &tallies)
+                .map_or_else(|| missing(&asked.selector, page), Found::Metric)
+        });
+        found.collect()
+    }
+
+    /// What the page says of each name, those that appear only now included. One hash a sample.
+    pub fn read(&self, page: &Exposition) -> Vec<Reading> {
+        let tallies = self.tally(page);
+        let readings = self.asked.iter().map(|asked| {
+            let place = asked.term.exposed(&tallies);
+            match place {
+                Some(place) => tallies[place].read(&kind(page, &self.selectors[place].name)),
+                None if asked.pairs.is_empty() => Reading::Absent,
+                None => ratio(&asked.pairs, &tallies),
+            }
+        });
+        readings.collect()
+    }
+
+    fn tally(&self, page: &Exposition) -> Vec<Tally> {
+        let mut tallies = vec![Tally::default(); self.selectors.len()];
+        for sample in &page.samples {
+            // The time at which a series was made is no value of it.
+            if sample.name.ends_with("_created") {
+                continue;
+            }
+            for &place in self.by_name.get(sample.name).into_iter().flatten() {
+                if self.selectors[place].takes(sample) {
+                    tallies[place].add(sample.value);
+                }
+            }
+        }
+        tallies
+    }
+
+    fn metric(&self, asked: &Asked, page: &Exposition, tallies: &[Tally]) -> Option<Metric> {
+        if let Some(place) = asked.term.exposed(tallies) {
+            return Some(Metric {
+                name: asked.selector.asked.clone(),
+                kind: kind(page, &self.selectors[place].name),
+                series: tallies[place].series,
+            });
+        }
+        asked.pairs.iter().find_map(|terms| {
+            let places = |terms: &[Term]| -> Option<Vec<usize>> {
+                terms.iter().map(|term| term.exposed(tallies)).collect()
+            };
+            let (hits, of) = (places(&terms.hits)?, places(&terms.of)?);
+            let names = |places: &[usize]| {
+                let names = places
+                    .iter()
+                    .map(|&place| self.selectors[place].name.as_str());
+                names.collect::<Vec<_>>().join(" + ")
+            };
+            Some(Metric {
+                name: asked.selector.asked.clone(),
+                kind: Kind::Ratio {
+                    engine: terms.pair.engine,
+                    hits: names(&hits),
+                    of: names(&of),
+                },
+                series: hits.iter().chain(&of).map(|&at| tallies[at].series).sum(),
+            })
+        })
+    }
+}
+
+impl Term {
+    /// Where its series are, the name as it is first.
+    fn exposed(self, tallies: &[Tally]) -> Option<usize> {
+        let places = [Some(self.exact), self.other];
+        let mut places = places.into_iter().flatten();
+        places.find(|&place| tallies[place].series > 0)
+    }
+
+    fn read(self, tallies: &[Tally]) -> Reading {
+        self.exposed(tallies)
+            .map_or(Reading::Absent, |place| tallies[place].read(&Kind::Counter))
+    }
+}
+
+fn ratio(pairs: &[PairTerms], tallies: &[Tally]) -> Reading {
+    let read = |terms: &[Term]| terms.iter().map(|term| term.read(tallies)).collect();
+    let shown: Vec<PairReading> = pairs
+        .iter()
+        .filter(|pair| {
+            let mut terms = pair.hits.iter().chain(&pair.of);
+            terms.any(|term| term.exposed(tallies).is_some())
+        })
+        .map(|terms| PairReading {
+            pair: terms.pair,
+            hits: read(&terms.hits),
+            of: read(&terms.of),
+        })
+        .collect();
+    match shown.is_empty() {
+        true => Reading::Absent,
+        false => Reading::Ratio(shown),
+    }
+}
+
+/// By `# TYPE`; an untyped name is a counter when it ends in `_total`, `_count` or `_sum`.
+pub fn kind(page: &Exposition, name: &str) -> Kind {
+    let is_counter = match page.type_of(name) {
+        (Type::Counter, _) => true,
+        (Type::Gauge, _) => false,
+        // The bare name of a summary is a quantile.
+        (Type::Histogram | Type::Summary, is_family) => !is_family,
+        (Type::Untyped, _) => ["_total", "_count", "_sum"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix)),
+    };
+    match is_counter {
+        true => Kind::Counter,
+        false => Kind::Gauge,
+    }
+}
+
+fn missing(selector: &Selector, page: &Exposition) -> Found {
+    let shown = |sample: &Sample| !sample.name.ends_with("_created");
+    let other = selector.other_name();
+    let is_same = |sample: &&Sample| sample.name == selector.name || sample.name == other;
+    let same: Vec<String> = page
+        .samples
+        .iter()
+        .filter(is_same)
+        .take(5)
+        .map(|sample| format!("{}{{{}}}", sample.name, sample.labels.text()))
+        .collect();
+    let names = page.samples.iter().filter(|sample| shown(sample));
+    Found::Missing {
+        name: selector.asked.clone(),
+        nearest: match same.is_empty() {
+            true => nearest(&selector.name, unique(names.map(|sample| sample.name))),
+            false => same,
+        },
+    }
+}
+
+/// Without repetitions, so that each name is compared once.
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut seen = std::collections::HashSet::new();
+    names.filter(move |name| seen.insert(*name))
+}
+
+/// One name of a page, its series together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line<'a> {
+    pub name: &'a str,
+    pub kind: Type,
+    pub value: Reading,
+    pub series: usize,
+}
+
+/// Every name of a page in its order, but `_created` and `_bucket`, whose sums mean nothing.
+pub fn lines<'a>(page: &Exposition<'a>) -> Vec<Line<'a>> {
+    let mut order: Vec<(&str, Tally)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for sample in &page.samples {
+        if sample.name.ends_with("_created") || sample.name.ends_with("_bucket") {
+            continue;
+        }
+        let place = *places.entry(sample.name).or_insert(order.len());
+        if place == order.len() {
+            order.push((sample.name, Tally::default()));
+        }
+        order[place].1.add(sample.value);
+    }
+    let line = |(name, tally): (&'a str, Tally)| Line {
+        name,
+        kind: page.type_of(name).0,
+        value: tally.read(&kind(page, name)),
+        series: tally.series,
+    };
+    order.into_iter().map(line).collect()
+}
