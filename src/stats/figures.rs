@@ -24,6 +24,14 @@ pub fn itl_ns(sample: &Sample) -> Option<f64> {
     decode_ns(sample).map(|(ns, tokens)| ns as f64 / tokens as f64)
 }
 
+/// Latency in nanoseconds: `t_last − t_send`, or `t_end − t_send` on a reply that was not streamed.
+pub fn latency_ns(sample: &Sample) -> u64 {
+    let streamed_end = sample.t_first_ns.and(sample.t_last_ns);
+    streamed_end
+        .unwrap_or(sample.t_end_ns)
+        .saturating_sub(sample.t_send_ns)
+}
+
 /// `prompt_tokens / TTFT` in tokens per second; queueing is inside TTFT.
 pub fn prefill_tokens_per_s(sample: &Sample) -> Option<f64> {
     let ttft_ns = ttft_ns(sample).filter(|&ns| ns > 0)?;
@@ -44,6 +52,7 @@ mod tests {
             t_send_ns: 1_000_000_000,
             t_first_ns: Some(1_000_000_000 + first_ms * 1_000_000),
             t_last_ns: Some(1_000_000_000 + last_ms * 1_000_000),
+            t_end_ns: 1_000_000_000 + (last_ms + 7) * 1_000_000,
             prompt_tokens: Some(3000),
             completion_tokens: tokens,
             ..Sample::default()
@@ -56,6 +65,8 @@ mod tests {
         let sample = sample(500, 700, Some(11));
         assert_eq!(ttft_ns(&sample), Some(500_000_000));
         assert_eq!(itl_ns(&sample), Some(20_000_000.0));
+        // To the last token, not to the end of the body 7 ms later.
+        assert_eq!(latency_ns(&sample), 700_000_000);
         assert_eq!(prefill_tokens_per_s(&sample), Some(6000.0));
         assert_eq!(decode_tokens_per_s(&sample), Some(50.0));
     }
@@ -67,8 +78,10 @@ mod tests {
         assert_eq!(itl_ns(&sample(500, 700, None)), None);
         let plain = Sample {
             t_first_ns: None,
+            t_last_ns: None,
             ..sample(1, 2, Some(3))
         };
+        assert_eq!(latency_ns(&plain), 9_000_000, "to the end of the body");
         assert_eq!(
             (ttft_ns(&plain), prefill_tokens_per_s(&plain)),
             (None, None)

@@ -2,9 +2,13 @@
 //!
 //! Samples go in one by one; a summary can be taken at any time. Nothing here prints.
 
+pub mod bootstrap;
 pub mod client;
 mod figures;
+pub mod goodput;
 mod quantile;
+pub mod round;
+pub mod spread;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -95,6 +99,21 @@ fn hit_rate(cached: u64, prompt: u64, reported: bool) -> Option<f64> {
     (reported && prompt > 0).then(|| cached as f64 / prompt as f64)
 }
 
+/// Counts a failed sample under its kind; the first of a kind is the example.
+fn count_failure(failures: &mut BTreeMap<FailKind, FailureCount>, sample: &Sample) {
+    let Some(failure) = &sample.failure else {
+        return;
+    };
+    let entry = failures
+        .entry(failure.kind)
+        .or_insert_with(|| FailureCount {
+            count: 0,
+            status: sample.status,
+            example: failure.reason.clone(),
+        });
+    entry.count += 1;
+}
+
 /// Everything that a run of `benchmark` remembers of its samples.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -150,17 +169,7 @@ impl Stats {
         }
         self.stale_connections += u64::from(sample.resent);
         match &sample.failure {
-            Some(failure) => {
-                let entry = self
-                    .failures
-                    .entry(failure.kind)
-                    .or_insert_with(|| FailureCount {
-                        count: 0,
-                        status: sample.status,
-                        example: failure.reason.clone(),
-                    });
-                entry.count += 1;
-            }
+            Some(_) => count_failure(&mut self.failures, sample),
             None => self.add_success(sample),
         }
     }

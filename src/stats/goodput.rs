@@ -1,0 +1,167 @@
+//! Goodput: what was served within the limits that the user set.
+
+use super::figures::{itl_ns, latency_ns, ttft_ns};
+use crate::sample::Sample;
+
+/// Limits of a request, in milliseconds; `None`: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Slo {
+    pub ttft_ms: Option<f64>,
+    pub itl_ms: Option<f64>,
+    pub latency_ms: Option<f64>,
+}
+
+impl Slo {
+    /// Whether a success is below every limit. An absent ITL (one token) passes; an absent TTFT (not
+    /// streamed) does not pass a limit of TTFT.
+    pub fn is_met(&self, sample: &Sample) -> bool {
+        let below = |ns: f64, limit_ms: f64| ns / 1e6 < limit_ms;
+        let ttft = self
+            .ttft_ms
+            .is_none_or(|limit| ttft_ns(sample).is_some_and(|ns| below(ns as f64, limit)));
+        let itl = self
+            .itl_ms
+            .is_none_or(|limit| itl_ns(sample).is_none_or(|ns| below(ns, limit)));
+        let latency = self
+            .latency_ms
+            .is_none_or(|limit| below(latency_ns(sample) as f64, limit));
+        ttft && itl && latency
+    }
+}
+
+/// What met the SLO, over successes, failures and turns not sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Goodput {
+    pub requests: u64,
+    pub of_requests: u64,
+    /// Output tokens; these three are `None` where nobody counted any.
+    pub tokens: Option<u64>,
+    pub of_tokens: Option<u64>,
+    pub tokens_per_s: Option<f64>,
+    /// `None` without a duration.
+    pub requests_per_s: Option<f64>,
+}
+
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "its shares are for the reports, which come next")
+)]
+impl Goodput {
+    /// Of the requests that were measured; `duration_s` as the throughputs have it.
+    pub fn of(slo: &Slo, measured: &[&Sample], not_sent: u64, duration_s: f64) -> Goodput {
+        let per_second = |n: u64| (duration_s > 0.0).then(|| n as f64 / duration_s);
+        let met = measured
+            .iter()
+            .filter(|sample| sample.is_success() && slo.is_met(sample));
+        let counted = measured
+            .iter()
+            .filter_map(|sample| sample.completion_tokens);
+        let any_counted = counted.clone().next().is_some();
+        let requests = met.clone().count() as u64;
+        let tokens = any_counted.then(|| met.filter_map(|sample| sample.completion_tokens).sum());
+        Goodput {
+            requests,
+            of_requests: measured.len() as u64 + not_sent,
+            tokens,
+            of_tokens: any_counted.then(|| counted.sum()),
+            tokens_per_s: tokens.and_then(per_second),
+            requests_per_s: per_second(requests),
+        }
+    }
+
+    /// Of the requests, 0..=1; `None` without any.
+    pub fn requests_share(&self) -> Option<f64> {
+        (self.of_requests > 0).then(|| self.requests as f64 / self.of_requests as f64)
+    }
+
+    /// Of the tokens, 0..=1; `None` without any.
+    pub fn tokens_share(&self) -> Option<f64> {
+        let of = self.of_tokens.filter(|&n| n > 0)?;
+        Some(self.tokens? as f64 / of as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{FailKind, Failure};
+
+    const MS: u64 = 1_000_000;
+
+    /// First token after `first` ms, the last of `tokens` at `last` ms.
+    fn success(first: u64, last: u64, tokens: u64) -> Sample {
+        Sample {
+            t_send_ns: 5 * MS,
+            t_first_ns: Some((5 + first) * MS),
+            t_last_ns: Some((5 + last) * MS),
+            t_end_ns: (9 + last) * MS,
+            completion_tokens: Some(tokens),
+            ..Sample::default()
+        }
+    }
+
+    fn plain() -> Sample {
+        Sample {
+            t_first_ns: None,
+            t_last_ns: None,
+            ..success(0, 100, 11)
+        }
+    }
+
+    #[test]
+    fn a_limit_is_met_strictly_below_it() {
+        // TTFT 100 ms, ITL 200 ms / 10 = 20 ms, latency 300 ms.
+        let streamed = success(100, 300, 11);
+        let slo = |ttft_ms, itl_ms, latency_ms| Slo {
+            ttft_ms,
+            itl_ms,
+            latency_ms,
+        };
+        for (slo, sample, wanted) in [
+            (slo(Some(100.1), Some(20.1), Some(300.1)), &streamed, true),
+            (slo(Some(100.0), None, None), &streamed, false),
+            (slo(None, Some(20.0), None), &streamed, false),
+            (slo(None, None, Some(300.0)), &streamed, false),
+            (slo(None, Some(1.0), None), &success(100, 100, 1), true),
+            (slo(Some(1e9), None, None), &plain(), false),
+            // To the end of the body: 104 ms.
+            (slo(None, Some(1.0), Some(104.1)), &plain(), true),
+            (slo(None, None, Some(104.0)), &plain(), false),
+        ] {
+            assert_eq!(slo.is_met(sample), wanted, "{slo:?} {sample:?}");
+        }
+    }
+
+    #[test]
+    fn goodput_is_over_successes_failures_and_turns_not_sent() {
+        let slo = Slo {
+            ttft_ms: Some(150.0),
+            ..Slo::default()
+        };
+        let failed = Sample {
+            failure: Some(Failure::new(FailKind::Truncated, "cut off")),
+            ..success(100, 200, 4)
+        };
+        let (good, slow) = (success(100, 300, 11), success(200, 300, 5));
+        let got = Goodput::of(&slo, &[&good, &slow, &failed], 2, 2.0);
+        assert_eq!((got.requests, got.of_requests), (1, 5));
+        // 11 tokens of 11 + 5 + the 4 that came before the failure, in 2 s.
+        assert_eq!((got.tokens, got.of_tokens), (Some(11), Some(20)));
+        assert_eq!(
+            (got.tokens_per_s, got.requests_per_s),
+            (Some(5.5), Some(0.5))
+        );
+        assert_eq!(
+            (got.requests_share(), got.tokens_share()),
+            (Some(0.2), Some(0.55))
+        );
+    }
+
+    #[test]
+    fn goodput_of_nothing_is_absent() {
+        let none = Goodput::of(&Slo::default(), &[], 0, 0.0);
+        assert_eq!((none.requests, none.of_requests, none.tokens), (0, 0, None));
+        assert_eq!((none.requests_share(), none.tokens_share()), (None, None));
+        assert_eq!((none.tokens_per_s, none.requests_per_s), (None, None));
+    }
+}
