@@ -3,6 +3,7 @@
 mod accuracy;
 mod benchmark;
 mod check;
+mod check_prometheus;
 mod guides;
 mod harness;
 mod packaging;

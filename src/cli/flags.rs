@@ -57,7 +57,7 @@ impl Command {
     }
 }
 
-pub const COMMANDS: &[&Command] = &[&BENCHMARK, &CHECK_CLIENT, &MOCK];
+pub const COMMANDS: &[&Command] = &[&BENCHMARK, &CHECK_CLIENT, &CHECK_PROMETHEUS, &MOCK];
 
 static CONNECTION: Group = Group {
     title: "Connection",
@@ -282,6 +282,30 @@ pub static CHECK_CLIENT: Command = Command {
     examples: &[
         "tmesh-cli check client",
         "tmesh-cli check client --streams 1000 --rate 10",
+    ],
+};
+
+static CHECKED_METRICS: Group = Group {
+    title: "Metrics",
+    flags: &[Flag {
+        list: true,
+        ..flag(
+            "--metrics",
+            "NAME…",
+            "all",
+            "the names to look up: NAME or 'NAME{label=\"value\"}'",
+        )
+    }],
+};
+
+pub static CHECK_PROMETHEUS: Command = Command {
+    name: "check prometheus",
+    operand: "URL",
+    about: "Reads a metrics page: names, types and values",
+    groups: &[&CHECKED_METRICS],
+    examples: &[
+        "tmesh-cli check prometheus localhost:8000",
+        "tmesh-cli check prometheus localhost:8000 --metrics lmcache_hit_rate",
     ],
 };
 

@@ -2,10 +2,12 @@
 
 mod benchmark;
 mod check;
+mod check_prometheus;
 mod checks;
 mod connect;
 mod flags;
 mod help;
+mod metrics_url;
 mod mock;
 mod mock_process;
 mod parse;
@@ -72,6 +74,9 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
     match command.name {
         name if name == flags::MOCK.name => mock::run(&rest),
         name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
+        name if name == flags::CHECK_PROMETHEUS.name => {
+            check_prometheus::run(Args::new(command, rest)?)
+        }
         _ => benchmark::run(Args::new(command, rest)?),
     }
 }

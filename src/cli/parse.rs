@@ -73,8 +73,6 @@ impl Args {
         Ok(args)
     }
 
-    // Until the first command that has an operand or a list.
-    #[cfg_attr(not(test), expect(dead_code))]
     /// The word without dashes.
     ///
     /// # Errors
@@ -87,7 +85,6 @@ impl Args {
         })
     }
 
-    #[cfg_attr(not(test), expect(dead_code))]
     /// All values of an option that takes several, in their order; `parse` says why one is wrong.
     pub fn list<T, E: Display>(
         &self,

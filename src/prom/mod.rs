@@ -4,7 +4,10 @@
 //! Url -> `scrape` -> `parse` -> `series` (readings of one scrape) -> `change` (figures from several).
 #![cfg_attr(
     not(test),
-    expect(dead_code, reason = "the commands that use it are not merged yet")
+    expect(
+        dead_code,
+        reason = "replay, which scrapes during a run, is not merged yet"
+    )
 )]
 
 pub mod catalog;

@@ -324,7 +324,11 @@ fn missing(selector: &Selector, page: &Exposition) -> Found {
         .iter()
         .filter(is_same)
         .take(5)
-        .map(|sample| format!("{}{{{}}}", sample.name, sample.labels.text()))
+        .map(|sample| {
+            // A server could steer the terminal with them.
+            let labels = sample.labels.text().replace(char::is_control, " ");
+            format!("{}{{{labels}}}", sample.name)
+        })
         .collect();
     let names = page.samples.iter().filter(|sample| shown(sample));
     Found::Missing {

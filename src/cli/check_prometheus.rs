@@ -1,0 +1,158 @@
+//! `tmesh-cli check prometheus`: whether a metrics page can be read, and what it has under which names.
+
+use std::fmt::Write;
+
+use super::metrics_url::{MetricsUrl, shown};
+use super::parse::Args;
+use super::print;
+use crate::error::{Error, Result};
+use crate::prom::change::{Observation, over};
+use crate::prom::parse::{Exposition, parse};
+use crate::prom::scrape::fetch;
+use crate::prom::selector::Selector;
+use crate::prom::series::{Found, Kind, Metric, Reading, Wanted, lines};
+use crate::units::{Epoch, fixed, seconds};
+
+/// One line of the table.
+struct Row {
+    name: String,
+    kind: &'static str,
+    value: Option<f64>,
+    series: usize,
+}
+
+/// Runs the command; the exit code.
+///
+/// # Errors
+/// When the page is out of reach, is no page of metrics, or lacks a name that was asked for.
+pub fn run(mut args: Args) -> Result<u8> {
+    let typed = args.operand()?;
+    let url = MetricsUrl::parse(&typed).map_err(|why| Error::input(shown(&typed), why))?;
+    let selectors = args.list("--metrics", Selector::parse)?;
+    let epoch = Epoch::start();
+    let small = url.open(epoch).map_err(|failure| {
+        let why = format!("{}: {}", failure.kind.name(), failure.reason);
+        Error::input(&url.text, why).next(format!("Try: curl {}", url.text))
+    })?;
+    let t_begin_ns = epoch.now_ns();
+    let text = fetch(&small, &url.text)
+        .map_err(|why| Error::input(&url.text, why).next(format!("Try: curl {}", url.text)))?;
+    let fetched_ns = epoch.now_ns() - t_begin_ns;
+    let page = parse(&text).map_err(|why| Error::missed(&url.text, why))?;
+    let all = lines(&page);
+    print(&format!(
+        "{}: read in {} ms, {} bytes, {} names, {} series\n\n",
+        url.text,
+        fixed(seconds(fetched_ns) * 1e3, 1),
+        text.len(),
+        all.len(),
+        page.samples.len()
+    ))?;
+    if selectors.is_empty() {
+        let rows = all.iter().map(|line| Row {
+            name: line.name.to_string(),
+            kind: line.kind.name(),
+            value: level(&line.value),
+            series: line.series,
+        });
+        print(&table(&rows.collect::<Vec<_>>()))?;
+        print(
+            "\nSeries of a name: summed for counters, averaged for gauges. _bucket and _created are left out.\n",
+        )?;
+        return Ok(0);
+    }
+    asked(&page, selectors)
+}
+
+/// What is found of the asked-for names goes to stdout, what is not is the error.
+fn asked(page: &Exposition, selectors: Vec<Selector>) -> Result<u8> {
+    let wanted = Wanted::new(selectors);
+    let values = since_start(wanted.read(page));
+    let (mut rows, mut notes, mut missing) = (Vec::new(), String::new(), Vec::new());
+    for (found, value) in wanted.find(page).into_iter().zip(values) {
+        match found {
+            Found::Metric(metric) => {
+                note(&mut notes, &metric);
+                rows.push(Row {
+                    kind: match metric.kind {
+                        Kind::Counter => "counter",
+                        Kind::Gauge => "gauge",
+                        Kind::Ratio { .. } => "ratio",
+                    },
+                    name: metric.name,
+                    value,
+                    series: metric.series,
+                });
+            }
+            Found::Missing { name, nearest } => missing.push((name, nearest)),
+        }
+    }
+    if !rows.is_empty() {
+        print(&format!("{}{notes}", table(&rows)))?;
+    }
+    let Some(((name, nearest), more)) = missing.split_first() else {
+        return Ok(0);
+    };
+    let mut error = Error::missed(format!("--metrics {name}"), "not on the page");
+    error = error.next(format!("Nearest: {}", nearest.join(", ")));
+    for (name, nearest) in more {
+        let nearest = nearest.join(", ");
+        error = error.next(format!("Neither is {name}; nearest: {nearest}"));
+    }
+    Err(error)
+}
+
+/// Where a ratio comes from.
+fn note(notes: &mut String, metric: &Metric) {
+    if let Kind::Ratio { engine, hits, of } = &metric.kind {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            notes,
+            "\n{}: of {engine}, since its start: {hits} over {of}\n",
+            metric.name
+        );
+    }
+}
+
+/// The change from nothing to these readings: a counter's value, and a ratio of all that was counted.
+fn since_start(values: Vec<Reading>) -> Vec<Option<f64>> {
+    let count = values.len();
+    let observation = |t_ns, values| Observation {
+        t_begin_ns: t_ns,
+        t_end_ns: t_ns,
+        values,
+    };
+    let seen = [
+        observation(0, vec![Reading::Absent; count]),
+        observation(1, values),
+    ];
+    (0..count).map(|metric| over(&seen, metric, 0, 1)).collect()
+}
+
+fn level(reading: &Reading) -> Option<f64> {
+    match reading {
+        Reading::Counter(value) | Reading::Gauge(value) => *value,
+        Reading::Absent | Reading::Ratio(_) => None,
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let shown = |value: Option<f64>| match value {
+        None => "-".to_string(),
+        // Whole numbers as the page has them.
+        Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value}"),
+        Some(value) => fixed(value, 3),
+    };
+    let width = rows.iter().map(|row| row.name.chars().count()).max();
+    let width = width.unwrap_or(0).max("name".len());
+    let mut text = format!("{:width$}  {:9}  {:>16}  series\n", "name", "type", "value");
+    for row in rows {
+        let Row {
+            name, kind, series, ..
+        } = row;
+        let value = shown(row.value);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:width$}  {kind:9}  {value:>16}  {series:>6}");
+    }
+    text
+}

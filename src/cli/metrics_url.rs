@@ -1,0 +1,146 @@
+//! Where a server's metrics are: the URL as users type it, and the way to a host that answers.
+
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Uri};
+
+use crate::client::http::{Link, SMALL_TIMEOUT, Small, Trust, resolve};
+use crate::client::transport::Timeouts;
+use crate::sample::Failure;
+use crate::units::Epoch;
+
+/// A connection attempt takes this long at the most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The URL of a metrics page, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsUrl {
+    pub text: String,
+    /// Without the brackets of an IPv6 address.
+    host: String,
+    port: u16,
+}
+
+impl MetricsUrl {
+    /// Takes `localhost:8000`, `http://host:3001/metrics`, `https://host/prometheus/metrics?a=b`. Without a
+    /// scheme it is http, without a path `/metrics`.
+    ///
+    /// # Errors
+    /// Why it is no such URL; the caller adds where it came from, but not a password: see `shown`.
+    pub fn parse(typed: &str) -> Result<MetricsUrl, String> {
+        let wrong = "not a URL; want such as http://localhost:8000/metrics";
+        let whole = match typed.contains("://") {
+            true => typed.to_string(),
+            false => format!("http://{typed}"),
+        };
+        let uri: Uri = whole.parse().map_err(|_| wrong)?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err("the scheme is neither http nor https".to_string()),
+        };
+        let authority = uri.authority().ok_or(wrong)?;
+        if authority.as_str().contains('@') {
+            return Err("a user name or password in the URL is not taken".to_string());
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.as_str()[authority.host().len()..].trim_start_matches(':');
+        let port = match port {
+            "" => default_port,
+            port => match port.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(format!("{port} is not a port; want 1 to 65535")),
+            },
+        };
+        if host.is_empty() {
+            return Err(wrong.to_string());
+        }
+        let path = match uri.path_and_query().map(|path| path.as_str()) {
+            None | Some("" | "/") => "/metrics",
+            Some(path) => path,
+        };
+        Ok(MetricsUrl {
+            text: format!("{scheme}://{authority}{path}"),
+            host: host.to_string(),
+            port,
+        })
+    }
+
+    /// Resolves the host and finds the address that answers. https is trusted by the roots that are built in;
+    /// no key is sent.
+    pub fn open(&self, epoch: Epoch) -> Result<Small, Failure> {
+        let timeouts = Timeouts {
+            connect: CONNECT_TIMEOUT,
+            first_token: SMALL_TIMEOUT,
+            idle: SMALL_TIMEOUT,
+            total: SMALL_TIMEOUT,
+        };
+        Ok(Small::new(Link {
+            addrs: resolve(&self.host, self.port, CONNECT_TIMEOUT)?,
+            timeouts,
+            trust: Trust::Bundled,
+            headers: HeaderMap::new(),
+            key: None,
+            epoch,
+        }))
+    }
+}
+
+/// A URL as typed, without what may be a password.
+pub fn shown(typed: &str) -> String {
+    let start = typed.find("://").map_or(0, |at| at + 3);
+    let end = typed[start..]
+        .find('/')
+        .map_or(typed.len(), |at| start + at);
+    match typed[start..end].rfind('@') {
+        Some(at) => format!("{}****{}", &typed[..start], &typed[start + at..]),
+        None => typed.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_and_path_have_defaults() {
+        for (typed, text, host, port) in [
+            (
+                "localhost:8000",
+                "http://localhost:8000/metrics",
+                "localhost",
+                8000,
+            ),
+            ("http://h/", "http://h/metrics", "h", 80),
+            ("http://h:3001/metrics", "http://h:3001/metrics", "h", 3001),
+            ("https://h", "https://h/metrics", "h", 443),
+            ("HTTPS://h/a/b?c=d", "https://h/a/b?c=d", "h", 443),
+            ("[::1]:9/", "http://[::1]:9/metrics", "::1", 9),
+            ("h:/x", "http://h:/x", "h", 80),
+        ] {
+            let url = MetricsUrl::parse(typed).expect(typed);
+            let parts = (url.text.as_str(), url.host.as_str(), url.port);
+            assert_eq!(parts, (text, host, port), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_says_why_without_a_password() {
+        let wrong = "not a URL; want such as http://localhost:8000/metrics";
+        for (typed, why) in [
+            ("", wrong),
+            ("http://", wrong),
+            ("a b", wrong),
+            (":8000", wrong),
+            ("ftp://h", "the scheme is neither http nor https"),
+            ("u:p@h", "a user name or password in the URL is not taken"),
+            ("h:0", "0 is not a port; want 1 to 65535"),
+            ("h:70000", "70000 is not a port; want 1 to 65535"),
+        ] {
+            assert_eq!(MetricsUrl::parse(typed), Err(why.to_string()), "{typed}");
+        }
+        assert_eq!(shown("http://u:p@h/@"), "http://****@h/@");
+        assert_eq!(shown("h/a@b"), "h/a@b");
+    }
+}
