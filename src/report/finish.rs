@@ -2,14 +2,10 @@
 
 use std::fmt::{self, Write};
 
+use super::notes::{self, COLD_HIT_RATE};
 use super::{client, live, number, percent};
 use crate::stats::{Quantiles, RotationSummary, Summary};
 use crate::units::fixed;
-
-/// Above this hit rate the first rotation was not cold.
-const COLD_HIT_RATE: f64 = 0.02;
-/// Shares of connection set-up and of resent requests are shown above this.
-const NOTABLE_SHARE: f64 = 0.01;
 
 /// Writes the final report; `why` says what ended the run.
 pub fn report(out: &mut String, summary: &Summary, why: &str) -> fmt::Result {
@@ -19,12 +15,7 @@ pub fn report(out: &mut String, summary: &Summary, why: &str) -> fmt::Result {
     percentiles(out, summary)?;
     rotations(out, summary)?;
     tokens(out, summary)?;
-    writeln!(
-        out,
-        "Achieved Concurrency: mean {}, peak {}",
-        number(summary.concurrency_mean, 1),
-        summary.concurrency_peak
-    )?;
+    notes::concurrency(out, summary.concurrency_mean, summary.concurrency_peak)?;
     failures(out, summary)?;
     client::line(out, &summary.client)
 }
@@ -100,9 +91,7 @@ fn rotations(out: &mut String, summary: &Summary) -> fmt::Result {
 
 fn side(out: &mut String, name: &str, part: &RotationSummary) -> fmt::Result {
     let median = number(part.ttft.map(|q| q.p50_s), 3);
-    let rate = part
-        .prefix_cache_hit_rate
-        .map_or_else(|| "not reported".to_string(), percent);
+    let rate = notes::hit_rate(part.prefix_cache_hit_rate);
     writeln!(
         out,
         "{name}: TTFT mean {}, median {median}, hit rate {rate}, n {}",
@@ -131,18 +120,7 @@ fn tokens(out: &mut String, summary: &Summary) -> fmt::Result {
             "Output is short: {got} tokens a request, {wanted} asked for; latencies are of short answers"
         )?;
     }
-    let sources: Vec<String> = summary
-        .token_sources
-        .iter()
-        .map(|(source, n)| format!("{source} ({n} requests)"))
-        .collect();
-    if sources.len() > 1 || summary.token_sources.contains_key("events") {
-        writeln!(
-            out,
-            "Output tokens counted by: {}; an event may hold several tokens",
-            sources.join(", ")
-        )?;
-    }
+    notes::token_sources(out, &summary.token_sources)?;
     writeln!(
         out,
         "Output Throughput: {} tokens/s",
@@ -156,24 +134,13 @@ fn tokens(out: &mut String, summary: &Summary) -> fmt::Result {
 }
 
 fn failures(out: &mut String, summary: &Summary) -> fmt::Result {
-    if let Some(share) = summary.connect_share.filter(|&share| share > NOTABLE_SHARE) {
-        writeln!(
-            out,
-            "Connection set-up is {} of TTFT: the server does not keep connections",
-            percent(share)
-        )?;
-    }
-    let stale = summary.stale_connections;
-    if stale as f64 > NOTABLE_SHARE * summary.averages.requests as f64 {
-        writeln!(
-            out,
-            "Stale connections: {stale} requests were sent again on a new one"
-        )?;
-    }
-    if summary.requests_not_streamed > 0 {
-        let n = summary.requests_not_streamed;
-        writeln!(out, "Not streamed: {n} replies, without TTFT and ITL")?;
-    }
+    notes::connections(
+        out,
+        summary.averages.requests,
+        summary.connect_share,
+        summary.stale_connections,
+    )?;
+    notes::not_streamed(out, summary.requests_not_streamed)?;
     if summary.requests_in_warmup > 0 {
         writeln!(
             out,
@@ -181,16 +148,6 @@ fn failures(out: &mut String, summary: &Summary) -> fmt::Result {
             summary.requests_in_warmup
         )?;
     }
-    writeln!(out, "Failed Requests: {}", summary.failed)?;
-    for (kind, failure) in &summary.failures {
-        let status = failure
-            .status
-            .map_or_else(String::new, |status| format!("HTTP {status}: "));
-        writeln!(
-            out,
-            "  {kind} {}, the first: {status}{}",
-            failure.count, failure.example
-        )?;
-    }
-    writeln!(out, "Requests Cut at the End: {}", summary.requests_cut)
+    notes::failures(out, summary.failed, &summary.failures)?;
+    notes::cut(out, summary.requests_cut)
 }

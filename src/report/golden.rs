@@ -7,7 +7,7 @@ use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
 use crate::stats::{Clock, Stats, Summary};
 use crate::vitals::Vitals;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
 /// Request `k` of 2 contexts, sent at `k` · 100 ms: first token after `ttft_ms`, 5 tokens 20 ms apart.
 fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
@@ -36,7 +36,7 @@ fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
 }
 
 /// Second `k` on one core, with 20 probes 0.14 ms late.
-fn second(k: u64, cpu_ms: u64, throttled: u64) -> Vitals {
+pub(super) fn second(k: u64, cpu_ms: u64, throttled: u64) -> Vitals {
     Vitals {
         t_start_ns: k * 1000 * MS,
         t_end_ns: (k + 1) * 1000 * MS,
@@ -98,7 +98,7 @@ fn fixed_run() -> (Stats, Summary) {
 }
 
 /// Compares with tests/golden/NAME; UPDATE_GOLDEN=1 writes it instead, for a reader of the diff.
-fn check(name: &str, text: &str) {
+pub(super) fn check(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).expect(&path);

@@ -1,9 +1,14 @@
 //! Figures as text and JSON. Reads summaries, computes nothing.
 
+mod cells;
 pub mod client;
+pub mod csv;
 pub mod finish;
 pub mod json;
 pub mod live;
+mod notes;
+pub mod round_json;
+pub mod table;
 
 use crate::units::fixed;
 
@@ -19,3 +24,5 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_round;

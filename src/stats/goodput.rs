@@ -42,10 +42,6 @@ pub struct Goodput {
     pub requests_per_s: Option<f64>,
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "its shares are for the reports, which come next")
-)]
 impl Goodput {
     /// Of the requests that were measured; `duration_s` as the throughputs have it.
     pub fn of(slo: &Slo, measured: &[&Sample], not_sent: u64, duration_s: f64) -> Goodput {

@@ -14,8 +14,8 @@ mod summary;
 use std::collections::BTreeMap;
 
 use self::client::ClientStats;
-pub use self::figures::ttft_ns;
-use self::figures::{decode_ns, decode_tokens_per_s, itl_ns, prefill_tokens_per_s};
+use self::figures::{decode_ns, decode_tokens_per_s, prefill_tokens_per_s};
+pub use self::figures::{itl_ns, latency_ns, ttft_ns};
 use self::quantile::{Distribution, Mean};
 pub use self::quantile::{Quantiles, exact_quantile};
 pub use self::summary::{Averages, Clock, FailureCount, RotationSummary, Summary};

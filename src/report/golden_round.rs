@@ -1,0 +1,378 @@
+//! The reports of a round of `replay` against golden files, from fixed samples.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::golden::{MS, check, second};
+use super::round_json::{RequestLine, RoundFile};
+use super::{csv, table};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
+use crate::stats::bootstrap::compare;
+use crate::stats::client::ClientStats;
+use crate::stats::goodput::Slo;
+use crate::stats::round::{MetricSummary, RoundFacts, RoundSummary};
+use crate::stats::spread::Spread;
+
+/// A label selects its series; the name is wider than the guide's column.
+const LONG: &str = "vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"m\"}";
+
+/// Turn `k % 2` of session `k / 2`, sent at `k` · 100 ms: first token after `ttft` ms, 5 tokens 20 ms apart.
+fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
+    let send = 40 * MS + k * 100 * MS;
+    let first = send + ttft * MS;
+    Sample {
+        id: k,
+        labels: Labels {
+            session: Some(k / 2),
+            turn: Some(k % 2),
+            round: Some(round),
+            concurrency: Some(2),
+            ..Labels::default()
+        },
+        t_send_ns: send,
+        t_first_ns: Some(first),
+        t_last_ns: Some(first + 80 * MS),
+        t_end_ns: first + 81 * MS,
+        prompt_tokens: Some(1000),
+        cached_tokens: Some(cached),
+        completion_tokens: Some(5),
+        token_source: Some(TokenSource::Usage),
+        token_events: 5,
+        ..Sample::default()
+    }
+}
+
+/// Four successes: one of a single token, one not streamed, one without `usage`; two failures, one cut.
+fn first_round() -> Vec<Sample> {
+    let failed = |k, kind, reason: &str, status| Sample {
+        failure: Some(Failure::new(kind, reason)),
+        status,
+        completion_tokens: None,
+        ..success(1, k, 10, 0)
+    };
+    vec![
+        Sample {
+            connect_ns: Some(30 * MS),
+            ..success(1, 0, 500, 0)
+        },
+        Sample {
+            completion_tokens: Some(1),
+            ..success(1, 1, 700, 500)
+        },
+        Sample {
+            t_first_ns: None,
+            t_last_ns: None,
+            ..success(1, 2, 333, 0)
+        },
+        Sample {
+            token_source: Some(TokenSource::Events),
+            cached_tokens: None,
+            resent: true,
+            ..success(1, 3, 100, 0)
+        },
+        failed(4, FailKind::Http, "{\"error\":\"overloaded\"}", Some(503)),
+        failed(6, FailKind::TimeoutIdle, "no byte", Some(200)),
+        Sample {
+            phase: Phase::Cut,
+            ..success(1, 8, 10, 0)
+        },
+    ]
+}
+
+fn second_round() -> Vec<Sample> {
+    let ttfts = [60, 70, 55, 41];
+    let requests = ttfts.into_iter().enumerate();
+    requests
+        .map(|(k, ttft)| success(2, k as u64, ttft, 992))
+        .collect()
+}
+
+fn facts(round: u64, not_sent: u64, metrics: Vec<MetricSummary>) -> RoundFacts {
+    let mut client = ClientStats::default();
+    client.add(&second(0, 120, 0), 0);
+    RoundFacts {
+        concurrency: 2,
+        round,
+        not_sent,
+        peak: if round == 1 { 5 } else { 2 },
+        cached_reported: false,
+        slo: Some(Slo {
+            ttft_ms: Some(600.0),
+            latency_ms: Some(1000.0),
+            ..Slo::default()
+        }),
+        metrics,
+        client: client.summary(0, false),
+    }
+}
+
+fn metric(name: &str, values: &[f64], over_round: Option<f64>, source: &str) -> MetricSummary {
+    MetricSummary {
+        name: name.to_string(),
+        spread: Spread::of(values.to_vec()),
+        over_round,
+        source: source.to_string(),
+        shared: over_round.is_some(),
+    }
+}
+
+fn rounds() -> [RoundSummary; 2] {
+    let hit_rate = "Δ vllm:prefix_cache_hits / Δ vllm:prefix_cache_queries";
+    let cold = vec![
+        metric(
+            "lmcache_hit_rate",
+            &[0.0, 0.25, 0.125, 0.0],
+            Some(0.125),
+            hit_rate,
+        ),
+        metric("gone", &[], None, "not found"),
+    ];
+    let warm = vec![
+        metric("lmcache_hit_rate", &[0.992; 4], Some(0.992), hit_rate),
+        metric(
+            LONG,
+            &[123_456_789.0, 992.0, 992.0, 992.0],
+            Some(3968.0),
+            "counter",
+        ),
+    ];
+    [
+        RoundSummary::of(&first_round(), facts(1, 2, cold)),
+        RoundSummary::of(&second_round(), facts(2, 0, warm)),
+    ]
+}
+
+fn without_anything() -> RoundSummary {
+    let mut facts = facts(1, 0, Vec::new());
+    facts.client = ClientStats::default().summary(0, false);
+    facts.peak = 0;
+    RoundSummary::of(&[], facts)
+}
+
+fn table(round: &RoundSummary, width: Option<usize>) -> String {
+    let mut out = String::new();
+    table::round(&mut out, round, width).expect("a String takes all");
+    out
+}
+
+fn json(samples: &[Sample], round: &RoundSummary) -> String {
+    let lines: Vec<RequestLine<'_>> = (0..)
+        .zip(samples)
+        .filter_map(|(index, sample)| RequestLine::of(sample, index, "Why \"so\"?", "s1"))
+        .collect();
+    let configuration = json!({"endpoint": "http://h", "concurrency": 2, "round": round.round});
+    let file = RoundFile::new(&configuration, round, &lines);
+    serde_json::to_string_pretty(&file).expect("JSON")
+}
+
+fn summary_csv() -> String {
+    let mut text = String::new();
+    csv::metrics_summary(&mut text, &rounds()).expect("a String takes all");
+    text
+}
+
+#[test]
+fn the_first_rounds_figures_are_those_worked_by_hand() {
+    let round = &rounds()[0];
+    let near = |got: Option<f64>, wanted: f64| {
+        assert!(
+            got.is_some_and(|got| (got - wanted).abs() < 0.005),
+            "{got:?} for {wanted}"
+        );
+    };
+    // TTFT 100 500 700, ranks 0 to 2: p90 at 1.8, p99 at 1.98. Squares 111111.1 + 4444.4 + 71111.1
+    // are 186666.7, over 2, root 305.505.
+    let ttft = round.ttft_ms.as_ref().expect("three");
+    near(Some(ttft.avg), 1300.0 / 3.0);
+    near(Some(ttft.p90), 660.0);
+    near(Some(ttft.p99), 696.0);
+    near(ttft.stddev, 305.505);
+    // Latency 180 414 580 780, ranks 0 to 3: p50 at 1.5, p90 at 2.7, p99 at 2.97. Squares of −308.5
+    // −74.5 91.5 291.5 are 194067, over 3, root 254.340.
+    let latency = round.latency_ms.as_ref().expect("four");
+    near(Some(latency.avg), 488.5);
+    near(Some(latency.p50), 497.0);
+    near(Some(latency.p90), 720.0);
+    near(Some(latency.p99), 774.0);
+    near(latency.stddev, 254.340);
+    // From 40 to 921 ms, when request 1 ends: 4 requests with 5 + 1 + 5 + 5 tokens.
+    near(Some(round.duration_s), 0.881);
+    near(round.token_throughput, 16.0 / 0.881);
+    near(round.request_throughput, 4.0 / 0.881);
+    // 581 + 781 + 414 + 181 + 91 + 91 ms, and of the one that was cut 840 to 921.
+    near(round.concurrency_mean, 2220.0 / 881.0);
+    // 500 of 4 x 1000; first turns are requests 0 and 2. Opening 30 of 1300 ms.
+    assert_eq!(
+        (round.prefix_cache_hit_rate, round.first_turn_hit_rate),
+        (Some(0.125), Some(0.0))
+    );
+    near(round.connect_share, 30.0 / 1300.0);
+    // Requests 0 and 3 are below 600 ms; 1 is not, 2 has no TTFT; 2 failed and 2 were not sent.
+    let goodput = round.goodput.as_ref().expect("an SLO");
+    assert_eq!((goodput.requests, goodput.of_requests), (2, 8));
+    assert_eq!((goodput.tokens, goodput.of_tokens), (Some(10), Some(16)));
+    near(goodput.tokens_per_s, 10.0 / 0.881);
+}
+
+#[test]
+fn golden_round_table() {
+    let mut text: String = rounds().iter().map(|round| table(round, None)).collect();
+    let pairs = compare(&first_round(), &second_round(), 7).expect("pairs");
+    table::comparison(&mut text, &pairs).expect("a String takes all");
+    text += "\n";
+    table::prometheus(&mut text, &rounds()).expect("a String takes all");
+    text += "\n--- nothing measured ---\n";
+    text += &table(&without_anything(), None);
+    check("replay_table.txt", &text);
+}
+
+#[test]
+fn golden_round_table_of_80_columns() {
+    let text: String = rounds()
+        .iter()
+        .map(|round| table(round, Some(80)))
+        .collect();
+    check("replay_table_80.txt", &text);
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn golden_round_csv() {
+    check("replay_metrics_summary.csv", &summary_csv());
+}
+
+#[test]
+fn golden_round_json() {
+    let text = json(&first_round(), &rounds()[0]);
+    let text = text.replacen(env!("CARGO_PKG_VERSION"), "VERSION", 1);
+    check("replay_round.json", &format!("{text}\n"));
+}
+
+#[test]
+fn a_terminal_as_wide_as_the_box_gets_the_box() {
+    let round = &rounds()[0];
+    // 28 + 7 x 12 for cells, 3 beside each of 8, and the last bar.
+    assert_eq!(table(round, Some(137)), table(round, None));
+    assert!(!table(round, Some(136)).contains('│'));
+}
+
+/// The rows of the table's box: cells by the metric's name.
+fn box_rows(text: &str) -> BTreeMap<String, Vec<String>> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix('│')?.strip_suffix('│'))
+        .map(|line| {
+            let mut cells = line.split('│').map(|cell| cell.trim().to_string());
+            (cells.next().expect("a name"), cells.collect())
+        })
+        .collect()
+}
+
+/// A section of the CSV: the column of a round, absent as the table has it.
+fn csv_column(text: &str, section: &str, column: usize) -> Vec<String> {
+    let quoted = format!("\"{}\"", section.replace('"', "\"\""));
+    let lines = text
+        .lines()
+        .skip_while(|line| *line != section && *line != quoted);
+    let cell = |line: &str| line.split(',').nth(column).expect("a column").to_string();
+    lines
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(|line| match cell(line) {
+            absent if absent.is_empty() => "n/a".to_string(),
+            figure => figure,
+        })
+        .collect()
+}
+
+fn printed(value: &Value, decimals: usize) -> String {
+    let Some(value) = value.as_f64() else {
+        return "n/a".to_string();
+    };
+    format!("{value:.decimals$}")
+}
+
+#[test]
+fn csv_and_json_have_the_figures_of_the_table() {
+    let csv = summary_csv();
+    let samples = [first_round(), second_round()];
+    for (k, round) in rounds().iter().enumerate() {
+        let text = table(round, None);
+        let file: Value = serde_json::from_str(&json(&samples[k], round)).expect("JSON");
+        let summary = &file["summary"];
+        let names = ["avg", "p50", "p90", "p99", "min", "max", "stddev"];
+        let rows = box_rows(&text);
+        assert_eq!(
+            rows.len(),
+            4 + round.metrics.len(),
+            "a head, three times, metrics"
+        );
+        for (name, cells) in rows.iter().filter(|(name, _)| *name != "Metric") {
+            assert_eq!(&csv_column(&csv, name, k + 1), cells, "{name}");
+            let key = name.strip_suffix(" (ms)").map(str::to_lowercase);
+            let from_json = names.map(|statistic| match &key {
+                Some(key) => printed(&summary[format!("{statistic}_{key}")], 2),
+                None => printed(&summary["prometheus_metrics"][name]["spread"][statistic], 4),
+            });
+            assert_eq!(&from_json.to_vec(), cells, "{name}");
+        }
+        let rates = csv_column(&csv, "Throughput", k + 1);
+        let keys = ["token_throughput", "request_throughput"];
+        assert_eq!(rates, keys.map(|key| printed(&summary[key], 2)));
+        let lines = [
+            format!("  Token Throughput: {} tokens/sec", rates[0]),
+            format!("  Request Throughput: {} requests/sec", rates[1]),
+        ];
+        let met = csv_column(&csv, "Goodput (SLO)", k + 1);
+        let keys = [
+            "goodput_requests",
+            "goodput_requests_percent",
+            "goodput_tokens",
+            "goodput_tokens_percent",
+        ];
+        let decimals = [0, 2, 0, 2];
+        let from_json: Vec<String> = keys
+            .iter()
+            .zip(decimals)
+            .map(|(key, d)| printed(&summary[key], d))
+            .collect();
+        assert_eq!(met, from_json);
+        let of = round.goodput.as_ref().expect("an SLO");
+        let tokens = of.of_tokens.expect("tokens");
+        let goodput = [
+            format!(
+                "  Requests Meeting SLO: {} / {} ({}%)",
+                met[0], of.of_requests, met[1]
+            ),
+            format!("  Tokens Meeting SLO: {} / {tokens} ({}%)", met[2], met[3]),
+        ];
+        for wanted in lines.iter().chain(&goodput) {
+            assert!(text.lines().any(|line| line == wanted), "{wanted}\n{text}");
+        }
+        let counts = csv_column(&csv, "Requests", k + 1);
+        let keys = ["total_requests", "successful_requests", "failed_requests"];
+        assert_eq!(counts, keys.map(|key| printed(&summary[key], 0)));
+    }
+}
+
+#[test]
+fn requests_that_failed_say_why_and_those_cut_are_left_out() {
+    let file: Value = serde_json::from_str(&json(&first_round(), &rounds()[0])).expect("JSON");
+    let requests = file["requests"].as_array().expect("an array");
+    assert_eq!(requests.len(), 6);
+    let failed = &requests[4];
+    assert_eq!(
+        failed["error"],
+        "http: HTTP 503: {\"error\":\"overloaded\"}"
+    );
+    assert_eq!(
+        (&failed["success"], &failed["ttft"]),
+        (&json!(false), &Value::Null)
+    );
+    assert_eq!(requests[0]["ttft"], 500.0);
+    assert_eq!(requests[0].get("error"), None);
+    // Sent at 240 ms, the body's end 333 + 81 ms later.
+    assert_eq!(requests[2]["latency"], 414.0);
+}
