@@ -11,6 +11,7 @@ mod metrics_url;
 mod mock;
 mod mock_process;
 mod parse;
+mod slo;
 mod startup;
 
 use std::io::Write;

@@ -1,0 +1,423 @@
+//! `--slo-file`: limits in YAML, in either of two forms.
+//!
+//! The reader's events are taken one by one and no tree is built from aliases: they are refused.
+
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for `replay`, which comes next")
+)]
+
+use std::fs::File;
+use std::io::Read;
+
+use yaml_rust2::parser::{Event, Parser};
+
+use super::flags::nearest;
+use crate::error::{Error, Result};
+use crate::stats::goodput::Slo;
+use crate::units::parse_number;
+
+/// A file above this is no SLO.
+const MAX_BYTES: u64 = 64 * 1024;
+/// `constraints`, a limit, `max`: nothing is nested deeper.
+const MAX_DEPTH: usize = 3;
+const FORMS: [&str; 2] = ["slo", "constraints"];
+const LIMITS: [&str; 3] = ["ttft_ms", "itl_ms", "latency_ms"];
+const EXAMPLE: &str = "Want such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms: 10000}, or constraints: {ttft_ms: {max: 1000}}";
+
+/// What is wrong, and on which line where that is known.
+type Wrong = (Option<usize>, String);
+
+/// Reads the file's limits; at least one is set.
+pub fn read(path: &str) -> Result<Slo> {
+    let what = format!("--slo-file {path}");
+    let unread = |error| Error::input(&what, format!("cannot read: {error}"));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unread)?;
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unread)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Error::input(&what, "above 64 KB: no SLO is so long").next(EXAMPLE));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::input(&what, "not UTF-8 text"))?;
+    parse(&text).map_err(|(line, why)| {
+        let place = line.map_or_else(String::new, |line| format!(", line {line}"));
+        Error::input(format!("{what}{place}"), why).next(EXAMPLE)
+    })
+}
+
+fn parse(text: &str) -> std::result::Result<Slo, Wrong> {
+    let mut source = Source(Parser::new(text.chars()));
+    let mut slo = Slo::default();
+    let mut form: Option<String> = None;
+    let nothing = || (None, "no limit in it".to_string());
+    for entry in source
+        .document()?
+        .ok_or_else(nothing)?
+        .entries("the file")?
+    {
+        known(&entry, &FORMS)?;
+        if let Some(form) = form.replace(entry.key.clone()) {
+            let both = format!("{form} and {} at once", entry.key);
+            return Err((Some(entry.line), both));
+        }
+        let constraints = entry.key == "constraints";
+        for limit in entry.node.entries(&entry.key)? {
+            known(&limit, &LIMITS)?;
+            let value = if constraints {
+                maximum(&limit)?
+            } else {
+                limit.number()?
+            };
+            *match limit.key.as_str() {
+                "ttft_ms" => &mut slo.ttft_ms,
+                "itl_ms" => &mut slo.itl_ms,
+                _ => &mut slo.latency_ms,
+            } = Some(value);
+        }
+    }
+    if slo == Slo::default() {
+        return Err(nothing());
+    }
+    Ok(slo)
+}
+
+/// The number of `{max: …}`.
+fn maximum(limit: &Entry) -> std::result::Result<f64, Wrong> {
+    let mut max = None;
+    for bound in limit.node.entries(&limit.key)? {
+        known(&bound, &["max"])?;
+        max = Some(bound.number()?);
+    }
+    max.ok_or_else(|| (Some(limit.line), format!("{}: no max", limit.key)))
+}
+
+fn known(entry: &Entry, names: &[&str]) -> std::result::Result<(), Wrong> {
+    if names.contains(&entry.key.as_str()) {
+        return Ok(());
+    }
+    let hint = match nearest(&entry.key, names.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("want {}", names.join(", ")),
+    };
+    let key = shown(&entry.key);
+    Err((Some(entry.line), format!("unknown key {key}; {hint}")))
+}
+
+/// On one line of bounded length.
+fn shown(text: &str) -> String {
+    format!("{:?}", text.chars().take(60).collect::<String>())
+}
+
+#[derive(Clone)]
+struct Entry {
+    key: String,
+    line: usize,
+    node: Node,
+}
+
+impl Entry {
+    fn number(&self) -> std::result::Result<f64, Wrong> {
+        let have = match &self.node {
+            Node::Scalar(text) => match parse_number(text) {
+                Ok(number) if number > 0.0 => return Ok(number),
+                _ => shown(text),
+            },
+            Node::Mapping(_) => "a mapping".to_string(),
+        };
+        let why = format!("{}: want milliseconds above 0, have {have}", self.key);
+        Err((Some(self.line), why))
+    }
+}
+
+#[derive(Clone)]
+enum Node {
+    Scalar(String),
+    Mapping(Vec<Entry>),
+}
+
+impl Node {
+    /// Of a mapping; `name` is what it stands under. Empty: an error.
+    fn entries(&self, name: &str) -> std::result::Result<Vec<Entry>, Wrong> {
+        match self {
+            Node::Mapping(entries) if !entries.is_empty() => Ok(entries.clone()),
+            Node::Mapping(_) => Err((None, format!("{name}: no limit in it"))),
+            Node::Scalar(text) if text.is_empty() => Err((None, format!("{name}: no limit in it"))),
+            Node::Scalar(text) => Err((
+                None,
+                format!("{name}: want keys with values, have {}", shown(text)),
+            )),
+        }
+    }
+}
+
+/// The reader's events.
+struct Source<'a>(Parser<std::str::Chars<'a>>);
+
+impl Source<'_> {
+    fn next(&mut self) -> std::result::Result<(Event, usize), Wrong> {
+        let event = self.0.next_token().map_err(|error| {
+            let why = format!("not YAML: {}", error.info());
+            (Some(error.marker().line()), why)
+        })?;
+        Ok((event.0, event.1.line()))
+    }
+
+    /// The one document, read to the end; `None`: the file has none.
+    fn document(&mut self) -> std::result::Result<Option<Node>, Wrong> {
+        let mut document = None;
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(document),
+                (Event::DocumentStart, line) if document.is_some() => {
+                    return Err((Some(line), "a second document; want one".to_string()));
+                }
+                (Event::DocumentStart, _) => {
+                    let (event, line) = self.next()?;
+                    document = Some(self.node(event, line, 0)?);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn node(
+        &mut self,
+        event: Event,
+        line: usize,
+        depth: usize,
+    ) -> std::result::Result<Node, Wrong> {
+        let wrong = |why: &str| Err((Some(line), why.to_string()));
+        match event {
+            Event::Scalar(text, ..) => Ok(Node::Scalar(text)),
+            Event::MappingStart(..) if depth == MAX_DEPTH => wrong("nested too deep"),
+            Event::MappingStart(..) => self.mapping(depth),
+            Event::SequenceStart(..) => wrong("a list; want keys with values"),
+            Event::Alias(_) => wrong("an alias; write the value itself"),
+            _ => wrong("want keys with values"),
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> std::result::Result<Node, Wrong> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let (key, line) = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(Node::Mapping(entries)),
+                (Event::Scalar(key, ..), line) => (key, line),
+                (_, line) => return Err((Some(line), "a key that is not plain text".to_string())),
+            };
+            if entries.iter().any(|entry| entry.key == key) {
+                return Err((Some(line), format!("{} stands here twice", shown(&key))));
+            }
+            let (event, value_line) = self.next()?;
+            let node = self.node(event, value_line, depth + 1)?;
+            entries.push(Entry { key, line, node });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(ttft_ms: Option<f64>, itl_ms: Option<f64>, latency_ms: Option<f64>) -> Slo {
+        Slo {
+            ttft_ms,
+            itl_ms,
+            latency_ms,
+        }
+    }
+
+    const GUIDE: &str =
+        "slo:\n  ttft_ms: 1000        # TTFT must be < 1000ms\n  itl_ms: 50\n  latency_ms: 10000\n";
+
+    #[test]
+    fn both_forms_are_read() {
+        for (text, wanted) in [
+            (GUIDE, limits(Some(1000.0), Some(50.0), Some(10_000.0))),
+            (
+                "---\nslo: {itl_ms: 0.5}\n...\n",
+                limits(None, Some(0.5), None),
+            ),
+            (
+                "constraints:\n  ttft_ms: {max: 1e3}\n  latency_ms:\n    max: 9\n",
+                limits(Some(1000.0), None, Some(9.0)),
+            ),
+        ] {
+            assert_eq!(parse(text), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, line, why) in [
+            ("", None, "no limit in it"),
+            ("# nothing\n", None, "no limit in it"),
+            ("slo:\n", None, "slo: no limit in it"),
+            ("slo: {}\n", None, "slo: no limit in it"),
+            ("slo: 7\n", None, "slo: want keys with values, have \"7\""),
+            (
+                "ttft_ms: 7\n",
+                Some(1),
+                "unknown key \"ttft_ms\"; want slo, constraints",
+            ),
+            (
+                "slo:\n  tftt_ms: 7\n",
+                Some(2),
+                "unknown key \"tftt_ms\"; did you mean ttft_ms?",
+            ),
+            (
+                "slo:\n  itl_ms: 7\n  itl_ms: 8\n",
+                Some(3),
+                "\"itl_ms\" stands here twice",
+            ),
+            (
+                "slo:\n  itl_ms: -1\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have \"-1\"",
+            ),
+            (
+                "slo:\n  itl_ms: 0\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have \"0\"",
+            ),
+            (
+                "slo:\n  itl_ms: fast\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have \"fast\"",
+            ),
+            (
+                "slo:\n  itl_ms: .inf\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have \".inf\"",
+            ),
+            (
+                "slo:\n  itl_ms:\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have \"\"",
+            ),
+            (
+                "slo:\n  itl_ms: {max: 5}\n",
+                Some(2),
+                "itl_ms: want milliseconds above 0, have a mapping",
+            ),
+            (
+                "slo:\n  itl_ms: [5]\n",
+                Some(2),
+                "a list; want keys with values",
+            ),
+            (
+                "constraints:\n  itl_ms: {mx: 5}\n",
+                Some(2),
+                "unknown key \"mx\"; did you mean max?",
+            ),
+            (
+                "slo: {itl_ms: 5}\nconstraints: {itl_ms: {max: 5}}\n",
+                Some(2),
+                "slo and constraints at once",
+            ),
+            (
+                "slo: {itl_ms: 5}\n---\nslo: {itl_ms: 5}\n",
+                Some(2),
+                "a second document; want one",
+            ),
+            (
+                "slo: &a\n  itl_ms: 5\nconstraints: *a\n",
+                Some(3),
+                "an alias; write the value itself",
+            ),
+            ("slo: {a: {b: {c: {d: 1}}}}\n", Some(1), "nested too deep"),
+        ] {
+            assert_eq!(parse(text), Err((line, why.to_string())), "{text}");
+        }
+        let (line, why) = parse("slo:\n  itl_ms: [5\n").expect_err("an open list");
+        assert!(line.is_some() && why.starts_with("a list"), "{why}");
+        let (line, why) = parse("slo: \"open\n").expect_err("an open quote");
+        assert!(line.is_some() && why.starts_with("not YAML: "), "{why}");
+    }
+
+    #[test]
+    fn bombs_and_deep_nesting_are_refused_at_once() {
+        let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n";
+        assert!(parse(bomb).is_err());
+        for piece in ["[", "{", "- ", "? ", "{a: ", "!t "] {
+            let text = piece.repeat(MAX_BYTES as usize / piece.len());
+            assert!(parse(&text).is_err(), "{piece}");
+        }
+    }
+
+    #[test]
+    fn no_mutation_of_a_file_panics() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let pieces = [
+            "*a",
+            "&a ",
+            "- ",
+            "? ",
+            ": ",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\"",
+            "'",
+            "|",
+            ">",
+            "%",
+            "!",
+            "!!t ",
+            "#",
+            "---",
+            "...",
+            "\n",
+            "\t",
+            " ",
+            "\0",
+            "\u{feff}",
+            "é",
+            "\\x",
+            "1e999",
+            "%YAML 9.9\n",
+            "%TAG ! x\n",
+            "|9\n",
+            "\r",
+        ];
+        for _ in 0..20_000 {
+            let mut text: Vec<char> = GUIDE.chars().collect();
+            for _ in 0..rng.usize(1..6) {
+                let at = rng.usize(..=text.len());
+                let end = (at + rng.usize(..4)).min(text.len());
+                let piece = pieces[rng.usize(..pieces.len())];
+                text.splice(at..end, piece.chars());
+            }
+            let _ = parse(&String::from_iter(text));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_an_slo_is_an_error_with_its_name() {
+        let missing = read("/nowhere/slo.yaml")
+            .expect_err("no such file")
+            .to_string();
+        assert!(
+            missing.starts_with("[ERROR] --slo-file /nowhere/slo.yaml: cannot read: "),
+            "{missing}"
+        );
+        let endless = read("/dev/zero").expect_err("endless").to_string();
+        assert!(
+            endless.starts_with("[ERROR] --slo-file /dev/zero: above 64 KB"),
+            "{endless}"
+        );
+        let random = std::env::temp_dir().join(format!("slo-{}.yaml", std::process::id()));
+        let path = random.to_str().expect("UTF-8");
+        std::fs::write(path, "slo:\n  itl: 5\n").expect("written");
+        let wrong = read(path).expect_err("an unknown key").to_string();
+        std::fs::write(path, b"slo: \xff").expect("written");
+        let bytes = read(path).expect_err("not UTF-8").to_string();
+        std::fs::remove_file(path).expect("removed");
+        let wanted = format!("[ERROR] --slo-file {path}, line 2: unknown key \"itl\"");
+        assert!(wrong.starts_with(&wanted), "{wrong}");
+        assert_eq!(bytes, format!("[ERROR] --slo-file {path}: not UTF-8 text"));
+    }
+}
