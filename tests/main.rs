@@ -4,6 +4,7 @@ mod accuracy;
 mod benchmark;
 mod check;
 mod check_prometheus;
+mod convert;
 mod guides;
 mod harness;
 mod packaging;

@@ -57,7 +57,15 @@ impl Command {
     }
 }
 
-pub const COMMANDS: &[&Command] = &[&BENCHMARK, &CHECK_CLIENT, &CHECK_PROMETHEUS, &MOCK];
+pub const COMMANDS: &[&Command] = &[
+    &BENCHMARK,
+    &CHECK_CLIENT,
+    &CHECK_DATASET,
+    &CHECK_PROMETHEUS,
+    &CONVERT_LONGBENCH,
+    &CONVERT_SHAREGPT,
+    &MOCK,
+];
 
 static CONNECTION: Group = Group {
     title: "Connection",
@@ -307,6 +315,82 @@ pub static CHECK_PROMETHEUS: Command = Command {
         "tmesh-cli check prometheus localhost:8000",
         "tmesh-cli check prometheus localhost:8000 --metrics lmcache_hit_rate",
     ],
+};
+
+pub static CHECK_DATASET: Command = Command {
+    name: "check dataset",
+    operand: "FILE",
+    about: "Reads a whole dataset as replay would, and says what is in it",
+    groups: &[],
+    examples: &["tmesh-cli check dataset data/long_context.jsonl"],
+};
+
+static LONGBENCH: Group = Group {
+    title: "Input and output",
+    flags: &[
+        flag("--input-file", "FILE", "", "one file of LongBench"),
+        flag(
+            "--input-dir",
+            "FOLDER",
+            "",
+            "the folder that LongBench's data.zip was unpacked to",
+        ),
+        Flag {
+            list: true,
+            ..flag(
+                "--dataset",
+                "NAME…",
+                "all found",
+                "such as narrativeqa, of LongBench-E qasper_e, or longbench-v2",
+            )
+        },
+        flag(
+            "--num-samples",
+            "N",
+            "all",
+            "takes the first N records of each dataset",
+        ),
+        flag("--output", "FILE", "", "JSON lines for replay"),
+    ],
+};
+
+pub static CONVERT_LONGBENCH: Command = Command {
+    name: "convert longbench",
+    operand: "",
+    about: "Turns LongBench's records into prompts for replay",
+    groups: &[&LONGBENCH],
+    examples: &[
+        "tmesh-cli convert longbench --input-dir LongBench --output long.jsonl",
+        "tmesh-cli convert longbench --input-file data.json --output v2.jsonl",
+    ],
+};
+
+static SHAREGPT: Group = Group {
+    title: "Input and output",
+    flags: &[
+        flag("--input-file", "FILE", "", "a JSON array or JSON lines"),
+        flag("--output", "FILE", "", "JSON lines for replay"),
+        flag(
+            "--min-turns",
+            "N",
+            "1",
+            "drops conversations with fewer messages of the user",
+        ),
+        flag(
+            "--max-turns",
+            "N",
+            "all",
+            "keeps the first N messages of the user and the answers to them",
+        ),
+    ],
+};
+
+pub static CONVERT_SHAREGPT: Command = Command {
+    name: "convert sharegpt",
+    operand: "",
+    about: "Turns ShareGPT's conversations into sessions for replay",
+    groups: &[&SHAREGPT],
+    examples: &["tmesh-cli convert sharegpt --input-file sg.json --output s.jsonl"],
 };
 
 pub static MOCK: Command = Command {

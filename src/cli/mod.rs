@@ -2,11 +2,14 @@
 
 mod benchmark;
 mod check;
+mod check_dataset;
 mod check_prometheus;
 mod checks;
 mod connect;
+mod convert;
 mod flags;
 mod help;
+mod lines_file;
 mod metrics_url;
 mod mock;
 mod mock_process;
@@ -77,6 +80,13 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
         name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
         name if name == flags::CHECK_PROMETHEUS.name => {
             check_prometheus::run(Args::new(command, rest)?)
+        }
+        name if name == flags::CHECK_DATASET.name => check_dataset::run(Args::new(command, rest)?),
+        name if name == flags::CONVERT_LONGBENCH.name => {
+            convert::longbench(Args::new(command, rest)?)
+        }
+        name if name == flags::CONVERT_SHAREGPT.name => {
+            convert::sharegpt(Args::new(command, rest)?)
         }
         _ => benchmark::run(Args::new(command, rest)?),
     }

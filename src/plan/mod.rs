@@ -1,5 +1,6 @@
 //! What to send: sessions of turns, and the texts in them. Knows nothing of sockets or results.
 
+pub mod convert;
 pub mod dataset;
 pub mod hf_config;
 mod json_file;

@@ -95,14 +95,7 @@ impl<'a> Draft<'a> {
 pub(super) fn parse(raw: Raw<'_>) -> Result<Draft<'_>, Problem> {
     let line = raw.line;
     let problem = |why: String| Problem { line, why };
-    if !raw.json.starts_with('{') {
-        let value: &RawValue =
-            serde_json::from_str(raw.json).map_err(|error| Problem::from_json(line, &error))?;
-        let found = format!("{}; want an object", kind(value.get()));
-        return Err(problem(found));
-    }
-    let fields: Fields =
-        serde_json::from_str(raw.json).map_err(|error| Problem::from_json(line, &error))?;
+    let fields: Fields = raw.object()?;
     let candidates = [
         ("body", fields.body),
         ("messages", fields.messages),

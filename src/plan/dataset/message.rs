@@ -1,5 +1,7 @@
 //! The messages of a conversation: `{"role", "content"}` or `{"from", "value"}`, whichever array they stand in.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -51,43 +53,57 @@ struct Message<'a> {
 /// # Errors
 /// Which message is wrong, and how.
 pub(super) fn turns(json: &str) -> Result<Turns<'_>, String> {
-    let messages: Vec<&RawValue> =
-        serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
     let mut turns = Turns::default();
-    for (at, message) in messages.into_iter().enumerate() {
-        let (role, text) =
-            spoken(message.get()).map_err(|why| format!("message {}: {why}", at + 1))?;
-        match text.filter(|text| !text.is_blank()) {
-            Some(text) if role == Role::System => turns.system.push(text),
-            Some(text) => turns.questions.push(text),
-            None => {}
+    each(json, |role, text| {
+        let texts = match role {
+            Role::System => &mut turns.system,
+            Role::User => &mut turns.questions,
+            Role::Assistant => return Ok(()),
+        };
+        let text = text()?;
+        if !text.is_blank() {
+            texts.push(text);
         }
-    }
+        Ok(())
+    })?;
     Ok(turns)
 }
 
-/// Who says what; no text for the dataset's model.
-fn spoken(json: &str) -> Result<(Role, Option<Text<'_>>), String> {
+/// Hands over who speaks, and a function that reads what is said.
+///
+/// # Errors
+/// Which message is wrong, and how; what `on_message` finds is one of that message.
+pub(in crate::plan) fn each<'a>(
+    json: &'a str,
+    mut on_message: impl FnMut(Role, &dyn Fn() -> Result<Text<'a>, String>) -> Result<(), String>,
+) -> Result<(), String> {
+    let messages: Vec<&RawValue> =
+        serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+    for (at, message) in messages.into_iter().enumerate() {
+        let handed = speaker(message.get()).and_then(|(role, name, content)| {
+            on_message(role, &|| {
+                let content = content.ok_or_else(|| format!("of {name}: it has no content"))?;
+                Text::parse(content).map_err(|why| format!("of {name}: content: {why}"))
+            })
+        });
+        handed.map_err(|why| format!("message {}: {why}", at + 1))?;
+    }
+    Ok(())
+}
+
+/// The role, what the dataset calls it, and what is said.
+fn speaker(json: &str) -> Result<(Role, Cow<'_, str>, Option<&RawValue>), String> {
     if !json.starts_with('{') {
         return Err(format!("{}, want an object", kind(json)));
     }
     let message: Message =
         serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
     let name = message.role.or(message.from).ok_or("it has no role")?;
-    let name = Text::parse(name)
-        .map_err(|why| format!("role: {why}"))?
-        .decoded();
+    let name = Text::parse(name).map_err(|why| format!("role: {why}"))?;
+    let name = name.decoded();
     let role = Role::parse(&name).ok_or_else(|| {
-        format!(
-            "role \"{}\" is unknown; want system, user or assistant",
-            shortened(&name)
-        )
+        let name = shortened(&name);
+        format!("role \"{name}\" is unknown; want system, user or assistant")
     })?;
-    if role == Role::Assistant {
-        return Ok((role, None));
-    }
-    let content = message.content.or(message.value);
-    let content = content.ok_or_else(|| format!("of {name}: it has no content"))?;
-    let text = Text::parse(content).map_err(|why| format!("of {name}: content: {why}"))?;
-    Ok((role, Some(text)))
+    Ok((role, name, message.content.or(message.value)))
 }

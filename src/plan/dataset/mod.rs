@@ -12,7 +12,7 @@ mod draft;
 mod draw;
 #[cfg(test)]
 mod fuzz;
-mod message;
+pub(super) mod message;
 pub(super) mod source;
 #[cfg(test)]
 mod tests;

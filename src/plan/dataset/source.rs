@@ -24,6 +24,23 @@ pub struct Raw<'a> {
     pub json: &'a str,
 }
 
+impl<'a> Raw<'a> {
+    /// Parses a record that must be an object.
+    pub fn object<T: Deserialize<'a>>(self) -> std::result::Result<T, Problem> {
+        let not_json = |error: serde_json::Error| Problem::from_json(self.line, &error);
+        // serde would read a struct from an array as well.
+        if !self.json.starts_with('{') {
+            let value: &RawValue = serde_json::from_str(self.json).map_err(not_json)?;
+            let why = format!("{}; want an object", kind(value.get()));
+            return Err(Problem {
+                line: self.line,
+                why,
+            });
+        }
+        serde_json::from_str(self.json).map_err(not_json)
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

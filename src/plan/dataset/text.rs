@@ -11,7 +11,7 @@ use crate::plan::escape;
 
 /// Text that is known to be decodable, but is not decoded before it is needed.
 #[derive(Debug, Clone)]
-pub(super) enum Text<'a> {
+pub enum Text<'a> {
     /// The inside of a JSON string.
     One(&'a str),
     /// Insides of JSON strings, joined with nothing between.

@@ -1,0 +1,122 @@
+//! `tmesh-cli check dataset`: reads a whole dataset as `replay` would, and says what is in it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use super::convert::{figure, spread};
+use super::parse::Args;
+use super::print;
+use crate::error::{Error, Result};
+use crate::plan::dataset::{self, Draft, Problem};
+use crate::stats::exact_quantile;
+
+/// Wrong records that are shown; the rest is counted.
+const SHOWN: u64 = 20;
+
+pub fn run(mut args: Args) -> Result<u8> {
+    let file = args.operand()?;
+    let mut found = Found::default();
+    dataset::scan(Path::new(&file), |record| match record {
+        Ok(draft) => found.add(&draft),
+        Err(problem) => found.add_problem(&problem),
+    })?;
+    print(&found.report(&file))?;
+    match found.wrong {
+        0 => Ok(0),
+        wrong => {
+            let why = format!("{wrong} of {} records are wrong", wrong + found.right());
+            Err(Error::missed(format!("check dataset {file}"), why))
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// Records by the key that they were read by.
+    kinds: BTreeMap<&'static str, u64>,
+    session_ids: HashSet<String>,
+    with_session_id: u64,
+    turns: Vec<u64>,
+    characters: Vec<f64>,
+    bytes: Vec<f64>,
+    wrong: u64,
+    problems: String,
+}
+
+impl Found {
+    fn add(&mut self, draft: &Draft<'_>) {
+        *self.kinds.entry(draft.kind).or_default() += 1;
+        self.turns.push(draft.turns());
+        if let Some(id) = &draft.session_id {
+            self.with_session_id += 1;
+            if !self.session_ids.contains(id.as_ref()) {
+                self.session_ids.insert(id.to_string());
+            }
+        }
+        for prompt in draft.prompts() {
+            self.characters.push(prompt.chars().count() as f64);
+            self.bytes.push(prompt.len() as f64);
+        }
+    }
+
+    fn add_problem(&mut self, problem: &Problem) {
+        self.wrong += 1;
+        if self.wrong <= SHOWN {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.problems, "line {}: {}", problem.line, problem.why);
+        }
+    }
+
+    fn right(&self) -> u64 {
+        self.turns.len() as u64
+    }
+
+    fn report(&mut self, file: &str) -> String {
+        let mut text = std::mem::take(&mut self.problems);
+        if self.wrong > SHOWN {
+            let _ = writeln!(text, "and {} more", self.wrong - SHOWN);
+        }
+        let _ = writeln!(
+            text,
+            "{file}: {} records, {} wrong",
+            self.right() + self.wrong,
+            self.wrong
+        );
+        if self.turns.is_empty() {
+            return text;
+        }
+        let kinds = self.kinds.iter().map(|(kind, n)| format!("{kind} {n}"));
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        let (with, different) = (self.with_session_id, self.session_ids.len());
+        let _ = writeln!(text, "kinds: {kinds}");
+        let _ = writeln!(
+            text,
+            "sessions: {with} records with a session_id, {different} different"
+        );
+        let sum: u64 = self.turns.iter().sum();
+        let _ = writeln!(
+            text,
+            "turns: {sum} in all; of a record: {}",
+            spread(&self.turns)
+        );
+        let _ = writeln!(
+            text,
+            "{:<24}{:>12}{:>12}{:>12}{:>12}",
+            "user message", "p50", "p90", "p99", "max"
+        );
+        for (name, values) in [
+            ("characters", &mut self.characters),
+            ("bytes", &mut self.bytes),
+        ] {
+            values.sort_by(f64::total_cmp);
+            let _ = write!(text, "{name:<24}");
+            for q in [0.5, 0.9, 0.99, 1.0] {
+                let value = exact_quantile(values, q).map_or_else(|| "n/a".to_string(), figure);
+                let _ = write!(text, "{value:>12}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}

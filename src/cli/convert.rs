@@ -1,0 +1,257 @@
+//! `tmesh-cli convert longbench` and `convert sharegpt`: datasets of others as the JSON lines that `replay` reads.
+
+use std::path::{Path, PathBuf};
+
+use super::flags::nearest;
+use super::lines_file::LinesFile;
+use super::parse::{Args, at_least_one};
+use crate::error::{Error, Result};
+use crate::plan::convert;
+use crate::plan::convert::longbench::Longbench;
+use crate::plan::convert::sharegpt::Sharegpt;
+use crate::plan::convert::tasks::{self, V2};
+use crate::stats::exact_quantile;
+use crate::units::fixed;
+
+const GET_V1: &str = "LongBench v1: download https://huggingface.co/datasets/THUDM/LongBench/resolve/main/data.zip, \
+    unpack it, and give its folder as --input-dir";
+const GET_V2: &str = "LongBench v2: download https://huggingface.co/datasets/THUDM/LongBench-v2/resolve/main/data.json \
+    and give it as --input-file";
+
+/// A file to read.
+struct Input {
+    /// The option as typed, or the file that was found by it.
+    what: String,
+    path: PathBuf,
+}
+
+pub fn longbench(mut args: Args) -> Result<u8> {
+    let wanted = datasets(&args)?;
+    let most = args.value("--num-samples", at_least_one)?;
+    let output = required(&mut args, "--output", "FILE")?;
+    let inputs = match (args.text("--input-file")?, args.text("--input-dir")?) {
+        (Some(_), Some(_)) => return Err(Error::input("--input-dir", "not with --input-file")),
+        (Some(file), None) => vec![Input {
+            what: format!("--input-file {file}"),
+            path: file.into(),
+        }],
+        (None, Some(dir)) => found(&dir, &wanted)?,
+        (None, None) => {
+            let error = Error::input(
+                "convert longbench",
+                "no input given; want --input-file FILE or --input-dir FOLDER",
+            );
+            return Err(with_source(error, &wanted));
+        }
+    };
+    for input in &inputs {
+        refuse_same(&input.path, &output)?;
+    }
+    let mut lines = LinesFile::create("--output", &output)?;
+    let mut longbench = Longbench::new(wanted.clone(), most);
+    for input in &inputs {
+        let stem = input.path.file_stem().unwrap_or_default();
+        let stem = stem.to_string_lossy();
+        convert::read(&input.what, &input.path, |raw| {
+            if let Some(line) = longbench.line(raw, &stem)? {
+                lines.add(&line);
+            }
+            Ok(())
+        })?;
+    }
+    let tallies = longbench.tallies();
+    let missing = wanted
+        .iter()
+        .find(|name| !tallies.iter().any(|tally| tally.dataset == **name));
+    if let Some(name) = missing {
+        let places: Vec<&str> = inputs.iter().map(|input| input.what.as_str()).collect();
+        let why = format!("no record of it in {}", places.join(", "));
+        return Err(Error::input(format!("--dataset {name}"), why));
+    }
+    lines.finish()?;
+    let mut written = 0;
+    for tally in tallies {
+        let n = tally.characters.len();
+        let (dataset, duplicates) = (&tally.dataset, tally.duplicates);
+        let characters = spread(&tally.characters);
+        eprintln!(
+            "{dataset}: {n} written, {duplicates} duplicates dropped; characters: {characters}"
+        );
+        written += n;
+    }
+    eprintln!("{output}: {written} records");
+    Ok(0)
+}
+
+pub fn sharegpt(mut args: Args) -> Result<u8> {
+    let input = required(&mut args, "--input-file", "FILE")?;
+    let output = required(&mut args, "--output", "FILE")?;
+    let min_turns = args.value("--min-turns", at_least_one)?.unwrap_or(1);
+    let max_turns = args.value("--max-turns", at_least_one)?;
+    if let Some(most) = max_turns.filter(|&most| most < min_turns) {
+        let why = format!("below --min-turns {min_turns}");
+        return Err(Error::input(format!("--max-turns {most}"), why));
+    }
+    let what = format!("--input-file {input}");
+    refuse_same(Path::new(&input), &output)?;
+    let mut lines = LinesFile::create("--output", &output)?;
+    let mut sharegpt = Sharegpt::new(min_turns, max_turns);
+    convert::read(&what, Path::new(&input), |raw| {
+        if let Some(line) = sharegpt.line(raw)? {
+            lines.add(&line);
+        }
+        Ok(())
+    })?;
+    let counts = &sharegpt.counts;
+    let dropped = format!(
+        "{} without user text, {} with fewer than {min_turns} user turns",
+        counts.without_user, counts.too_short
+    );
+    if counts.turns.is_empty() {
+        let why = format!("no conversation is left; dropped: {dropped}");
+        return Err(Error::input(what, why));
+    }
+    lines.finish()?;
+    eprintln!("dropped: {dropped}");
+    if let Some(most) = max_turns {
+        eprintln!("cut to {most} user turns: {}", counts.cut);
+    }
+    let (turns, characters) = (spread(&counts.turns), spread(&counts.characters));
+    eprintln!("user turns: {turns}; characters: {characters}");
+    eprintln!("{output}: {} conversations", counts.turns.len());
+    Ok(0)
+}
+
+fn required(args: &mut Args, name: &'static str, value: &str) -> Result<String> {
+    args.text(name)?
+        .ok_or_else(|| Error::input(name, format!("none given; want {name} {value}")))
+}
+
+fn refuse_same(input: &Path, output: &str) -> Result<()> {
+    // What cannot be resolved is not there yet, or gets its own error.
+    let same = input.canonicalize().ok() == Path::new(output).canonicalize().ok();
+    if same && input.exists() {
+        return Err(Error::input(
+            format!("--output {output}"),
+            "it is an input file",
+        ));
+    }
+    Ok(())
+}
+
+/// The values of `--dataset`, each once.
+fn datasets(args: &Args) -> Result<Vec<String>> {
+    let known: Vec<String> = tasks::names().collect();
+    let mut wanted: Vec<String> = Vec::new();
+    for name in args.list("--dataset", |text| Ok::<_, String>(text.to_string()))? {
+        if !known.contains(&name) {
+            let error = Error::input(
+                format!("--dataset {name}"),
+                "LongBench has no dataset of that name",
+            );
+            return Err(match nearest(&name, known.iter().map(String::as_str)) {
+                Some(near) => error.next(format!("Did you mean {near}?")),
+                None => error.next(format!("Want one of: {}", known.join(" "))),
+            });
+        }
+        if !wanted.contains(&name) {
+            wanted.push(name);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The files of the wanted datasets in `dir`; of all but LongBench-E where none is named.
+fn found(dir: &str, wanted: &[String]) -> Result<Vec<Input>> {
+    let what = format!("--input-dir {dir}");
+    if !Path::new(dir).is_dir() {
+        return Err(with_source(Error::input(what, "no such folder"), wanted));
+    }
+    let names: Vec<String> = if wanted.is_empty() {
+        tasks::names()
+            .filter(|name| !name.ends_with("_e"))
+            .collect()
+    } else {
+        wanted.to_vec()
+    };
+    let mut inputs = Vec::new();
+    for name in &names {
+        if let Some(path) = file_of(Path::new(dir), name) {
+            let what = path.display().to_string();
+            inputs.push(Input { what, path });
+        } else if !wanted.is_empty() {
+            let error = Error::input(what, format!("no file of {name} in it"));
+            return Err(with_source(error, std::slice::from_ref(name)));
+        }
+    }
+    if inputs.is_empty() {
+        let error = Error::input(what, "no file of a dataset of LongBench in it");
+        return Err(with_source(error, wanted));
+    }
+    Ok(inputs)
+}
+
+/// `NAME.jsonl` in the folder or in its folder `data`, as the archive has it.
+fn file_of(dir: &Path, name: &str) -> Option<PathBuf> {
+    let files = if name == V2 {
+        vec![
+            "longbench-v2.jsonl".into(),
+            "longbench-v2.json".into(),
+            "data.json".into(),
+        ]
+    } else {
+        vec![format!("{name}.jsonl")]
+    };
+    [dir.to_path_buf(), dir.join("data")]
+        .iter()
+        .flat_map(|folder| files.iter().map(|file| folder.join(file)))
+        .find(|path| path.is_file())
+}
+
+/// Adds where the wanted datasets are to be had; all when none is named.
+fn with_source(error: Error, wanted: &[String]) -> Error {
+    let of_v2 = |name: &String| name == V2;
+    let error = if wanted.is_empty() || !wanted.iter().all(of_v2) {
+        error.next(GET_V1)
+    } else {
+        error
+    };
+    if wanted.is_empty() || wanted.iter().any(of_v2) {
+        error.next(GET_V2)
+    } else {
+        error
+    }
+}
+
+/// `min 1, median 2, max 4`; n/a without values.
+pub(super) fn spread(values: &[u64]) -> String {
+    let mut sorted: Vec<f64> = values.iter().map(|&value| value as f64).collect();
+    sorted.sort_by(f64::total_cmp);
+    let [min, median, max] = [0.0, 0.5, 1.0].map(|q| {
+        let value = exact_quantile(&sorted, q);
+        value.map_or_else(|| "n/a".to_string(), figure)
+    });
+    format!("min {min}, median {median}, max {max}")
+}
+
+/// A count, or what lies between two.
+pub(super) fn figure(value: f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        fixed(value, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_shows_counts_as_they_are() {
+        assert_eq!(spread(&[4, 1, 2]), "min 1, median 2, max 4");
+        // Half way between 1000 and 1001.
+        assert_eq!(spread(&[1001, 1000]), "min 1000, median 1000.5, max 1001");
+        assert_eq!(spread(&[]), "min n/a, median n/a, max n/a");
+    }
+}

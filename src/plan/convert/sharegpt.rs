@@ -1,0 +1,262 @@
+//! ShareGPT and its variants: conversations whose turns can be counted.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Problem, Raw};
+use crate::plan::dataset::message::{Role, each};
+use crate::plan::dataset::source::kind;
+
+/// Turns entries into lines, and counts what it drops.
+#[derive(Debug)]
+pub struct Sharegpt {
+    min_turns: u64,
+    /// `None` keeps all.
+    max_turns: Option<u64>,
+    pub counts: Counts,
+}
+
+/// What became of the entries.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// Of each conversation that was written: its user turns.
+    pub turns: Vec<u64>,
+    /// And the characters of its texts.
+    pub characters: Vec<u64>,
+    /// Dropped: no text of a user.
+    pub without_user: u64,
+    /// Dropped: fewer user turns than asked for.
+    pub too_short: u64,
+    /// Written with fewer turns than they had.
+    pub cut: u64,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a RawValue>,
+    conversations: Vec<Message>,
+}
+
+#[derive(Debug, Serialize)]
+struct Message {
+    from: &'static str,
+    value: String,
+}
+
+impl Sharegpt {
+    /// Keeps conversations of `min_turns` user turns or more, and of each the first `max_turns` with their answers.
+    pub fn new(min_turns: u64, max_turns: Option<u64>) -> Sharegpt {
+        Sharegpt {
+            min_turns,
+            max_turns,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The line for an entry, without a line break; `None` where it is dropped.
+    ///
+    /// # Errors
+    /// An entry without a list of messages, and a message that cannot be read.
+    pub fn line(&mut self, raw: Raw<'_>) -> Result<Option<String>, Problem> {
+        let entry: Entry = raw.object()?;
+        let problem = |why: String| Problem {
+            line: raw.line,
+            why,
+        };
+        let id = entry.id.or(entry.session_id);
+        if let Some(id) = id.filter(|id| id.get().starts_with(['{', '[', 't', 'f'])) {
+            return Err(problem(format!("id: {}, not text", kind(id.get()))));
+        }
+        let listed = entry.conversations.or(entry.conversation);
+        let listed = listed.or(entry.messages).ok_or_else(|| {
+            problem("it has none of conversations, conversation and messages".to_string())
+        })?;
+        if !listed.get().starts_with('[') {
+            let found = kind(listed.get());
+            return Err(problem(format!("conversations: {found}, not an array")));
+        }
+        let mut messages = joined(listed.get()).map_err(problem)?;
+        let turns = user_turns(&messages);
+        if turns == 0 {
+            self.counts.without_user += 1;
+            return Ok(None);
+        }
+        if turns < self.min_turns {
+            self.counts.too_short += 1;
+            return Ok(None);
+        }
+        if let Some(most) = self.max_turns.filter(|&most| most < turns) {
+            cut(&mut messages, most);
+            self.counts.cut += 1;
+        }
+        self.counts.turns.push(user_turns(&messages));
+        let characters = messages.iter().map(|message| message.value.chars().count());
+        self.counts
+            .characters
+            .push(characters.sum::<usize>() as u64);
+        let line = Line {
+            session_id: id,
+            conversations: messages,
+        };
+        serde_json::to_string(&line)
+            .map(Some)
+            .map_err(|error| problem(error.to_string()))
+    }
+}
+
+/// The messages that have text; those of one speaker in a row are one, with a blank line between.
+fn joined(json: &str) -> Result<Vec<Message>, String> {
+    let mut messages: Vec<Message> = Vec::new();
+    each(json, |role, text| {
+        let from = match role {
+            Role::System => "system",
+            Role::User => "human",
+            Role::Assistant => "gpt",
+        };
+        let text = match text() {
+            // A call of a tool stands without content: there is nothing to keep.
+            Err(_) if role == Role::Assistant => return Ok(()),
+            text => text?,
+        };
+        if text.is_blank() {
+            return Ok(());
+        }
+        match messages.last_mut().filter(|last| last.from == from) {
+            Some(last) => {
+                last.value.push_str("\n\n");
+                last.value.push_str(&text.decoded());
+            }
+            None => messages.push(Message {
+                from,
+                value: text.decoded().into_owned(),
+            }),
+        }
+        Ok(())
+    })?;
+    Ok(messages)
+}
+
+fn user_turns(messages: &[Message]) -> u64 {
+    messages
+        .iter()
+        .filter(|message| message.from == "human")
+        .count() as u64
+}
+
+/// Keeps the first `most` user turns and what follows each.
+fn cut(messages: &mut Vec<Message>, most: u64) {
+    let mut turns = 0;
+    messages.retain(|message| {
+        turns += u64::from(message.from == "human");
+        turns <= most
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sharegpt: &mut Sharegpt, json: &str) -> Option<String> {
+        sharegpt.line(Raw { line: 1, json }).expect(json)
+    }
+
+    const THREE: &str = r#"{"id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a"},
+        {"from":"human","value":"\u00e9"},{"from":"gpt","value":"b"},{"from":"user","value":"c"},
+        {"from":"chatgpt","value":" "},{"from":"human","value":"d"},{"from":"gpt","value":"e"},{"from":"human","value":"f"}]}"#;
+
+    #[test]
+    fn messages_of_one_speaker_in_a_row_become_one() {
+        let mut sharegpt = Sharegpt::new(1, None);
+        // The blank answer is no message, so that c and d stand in a row.
+        assert_eq!(
+            line(&mut sharegpt, THREE).expect("kept"),
+            r#"{"session_id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a\n\né"},{"from":"gpt","value":"b"},{"from":"human","value":"c\n\nd"},{"from":"gpt","value":"e"},{"from":"human","value":"f"}]}"#
+        );
+        // s, a, two line breaks, é, b, c, two line breaks, d, e, f: 12.
+        assert_eq!(
+            (sharegpt.counts.turns, sharegpt.counts.characters),
+            (vec![3], vec![12])
+        );
+    }
+
+    #[test]
+    fn a_conversation_is_cut_after_the_answer_to_its_last_turn() {
+        let mut sharegpt = Sharegpt::new(1, Some(2));
+        let cut = line(&mut sharegpt, THREE).expect("kept");
+        assert!(
+            cut.ends_with(r#"{"from":"human","value":"c\n\nd"},{"from":"gpt","value":"e"}]}"#),
+            "{cut}"
+        );
+        assert_eq!((sharegpt.counts.turns, sharegpt.counts.cut), (vec![2], 1));
+    }
+
+    #[test]
+    fn what_is_too_short_or_without_a_user_is_dropped_and_counted() {
+        let mut sharegpt = Sharegpt::new(2, None);
+        for (json, kept) in [
+            (r#"{"conversations":[]}"#, false),
+            (
+                r#"{"conversations":[{"from":"gpt","value":"a"},{"from":"human","value":""}]}"#,
+                false,
+            ),
+            (
+                r#"{"conversation":[{"role":"user","content":"a"},{"role":"assistant","content":null}]}"#,
+                false,
+            ),
+            (
+                r#"{"id":5,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#,
+                true,
+            ),
+        ] {
+            assert_eq!(line(&mut sharegpt, json).is_some(), kept, "{json}");
+        }
+        let wanted = Counts {
+            turns: vec![2],
+            characters: vec![3],
+            without_user: 2,
+            too_short: 1,
+            cut: 0,
+        };
+        assert_eq!(sharegpt.counts, wanted);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_refused() {
+        for (json, wanted) in [
+            (
+                r#"{"id":"a"}"#,
+                "it has none of conversations, conversation and messages",
+            ),
+            (
+                r#"{"conversations":"a"}"#,
+                "conversations: a text, not an array",
+            ),
+            (r#"{"id":[],"conversations":[]}"#, "id: an array, not text"),
+            (
+                r#"{"conversations":[{"from":"tool","value":"a"}]}"#,
+                "message 1: role \"tool\" is unknown; want system, user or assistant",
+            ),
+            ("[]", "an array; want an object"),
+        ] {
+            let problem = Sharegpt::new(1, None)
+                .line(Raw { line: 3, json })
+                .expect_err(json);
+            assert_eq!((problem.line, problem.why.as_str()), (3, wanted));
+        }
+    }
+}
