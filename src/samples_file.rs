@@ -42,10 +42,12 @@ impl Writer {
 
     /// A line of the series `client`.
     pub fn write_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
-        self.line(&Series {
-            series: "client",
-            seen: vitals,
-        })
+        self.write_series("client", vitals)
+    }
+
+    /// A line of a series: its name, then the keys of what was seen.
+    pub fn write_series(&mut self, series: &'static str, seen: &impl Serialize) -> io::Result<()> {
+        self.line(&Series { series, seen })
     }
 
     /// Writes a whole line at once.
@@ -67,10 +69,10 @@ struct Header<'a> {
 
 /// What a sampler saw, under its name.
 #[derive(Serialize)]
-struct Series<'a> {
+struct Series<'a, T: Serialize> {
     series: &'static str,
     #[serde(flatten)]
-    seen: &'a Vitals,
+    seen: &'a T,
 }
 
 /// A sample as it stands in the file.

@@ -8,11 +8,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 
 use super::connect::{Connection, Opened};
+use super::discover;
 use super::parse::{Args, above_zero, at_least_one};
 use super::print;
 use super::startup::{Ready, Workload, prepare};
 use crate::client::Client;
-use crate::collect::{self, Collected, Collector, ResultFile};
+use crate::collect::live::{self, Collected, Collector, ResultFile};
+use crate::collect::{Feed, Log};
 use crate::error::{Error, Result};
 use crate::load;
 use crate::load::pool::Shared;
@@ -155,12 +157,7 @@ fn specification(ready: &Ready, options: &Options) -> String {
         sizing.input_length,
         sizing.output_length
     );
-    let setup = &ready.setup;
-    let plural = if setup.requests == 1 { "" } else { "s" };
-    text.push_str(&format!(
-        "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n",
-        setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
-    ));
+    text.push_str(&discover::setup_line(&ready.setup));
     text.push_str(&format!(
         "Seed: {}, nonce: {}\n",
         options.seed, options.nonce
@@ -239,16 +236,22 @@ fn measure(
     let closed = stop.clone();
     let watch = watchdog::start(ready.target.link.epoch)?;
     let collector = Collector {
-        samples,
-        vitals: watch.vitals,
-        end_watch: watch.end,
-        stopped: stop.woken().clone(),
-        gauge: gauge.clone(),
-        epoch: ready.target.link.epoch,
+        feed: Feed {
+            samples,
+            vitals: watch.vitals,
+            end_watch: watch.end,
+            stopped: stop.woken().clone(),
+            gauge: gauge.clone(),
+            epoch: ready.target.link.epoch,
+        },
+        log: Log {
+            name: "--samples",
+            file: samples_file,
+            lost: Vec::new(),
+        },
         interval: options.interval,
         warmup: options.warmup,
         mock_in_process: ready.is_mock,
-        samples_file,
         result,
         on_closed: Box::new(move || closed.request(Reason::Closed)),
     };
@@ -259,13 +262,14 @@ fn measure(
         any_success: Arc::new(AtomicBool::new(false)),
         warmup_ns: nanoseconds(options.warmup),
         model: ready.target.body.model.clone(),
+        beside: None,
     };
     let target = Arc::new(ready.target.clone());
     let clients = (0..ready.sizing.max_inflight)
         .map(|_| Client::new(target.clone()))
         .collect();
     stop.on_signals()?;
-    let collecting = std::thread::spawn(move || collect::run(collector));
+    let collecting = std::thread::spawn(move || live::run(collector));
     load::run(plan, clients, shared, options.duration)?;
     collecting
         .join()

@@ -14,11 +14,12 @@ use serde_json::Map;
 use ureq::http::HeaderMap;
 
 use super::checks;
+use super::discover::uri;
 use super::mock_process::{MockProcess, Truth};
 use super::parse::{Args, at_least_one};
 use super::print;
-use super::startup::uri;
-use crate::client::api::{Api, BodyShape, Optional};
+use crate::client::api::Api;
+use crate::client::body::{BodyShape, Optional, Sampling};
 use crate::client::endpoint::Endpoint;
 use crate::client::http::{Link, Trust, resolve};
 use crate::client::transport::Timeouts;
@@ -187,6 +188,7 @@ fn measure(url: &str, load: &Load, stop: &Stop) -> Result<Ran> {
         any_success: Arc::new(AtomicBool::new(false)),
         warmup_ns: 0,
         model: MODEL.to_string(),
+        beside: None,
     };
     let clients = (0..load.streams)
         .map(|_| Client::new(target.clone()))
@@ -244,6 +246,8 @@ fn target(url: &str, epoch: Epoch) -> Result<Target> {
             api: Api::Completions,
             model: MODEL.to_string(),
             optional: Optional::ALL,
+            sampling: Sampling::default(),
+            sends_metadata: false,
             extra: Map::new(),
         },
         run_id: RUN_ID.to_string(),

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::metrics_url::{MetricsUrl, shown};
 use super::parse::Args;
 use super::print;
+use super::side::SideUrl;
+use crate::client::endpoint::without_userinfo;
 use crate::error::{Error, Result};
 use crate::prom::change::{Observation, over};
 use crate::prom::parse::{Exposition, parse};
@@ -27,7 +28,8 @@ struct Row {
 /// When the page is out of reach, is no page of metrics, or lacks a name that was asked for.
 pub fn run(mut args: Args) -> Result<u8> {
     let typed = args.operand()?;
-    let url = MetricsUrl::parse(&typed).map_err(|why| Error::input(shown(&typed), why))?;
+    let url = SideUrl::parse(&typed, "/metrics")
+        .map_err(|why| Error::input(without_userinfo(&typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {

@@ -18,7 +18,7 @@ use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
 
 /// A connection attempt takes this long at the most.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The shared options, as typed and checked.
 pub struct Connection {
@@ -48,6 +48,14 @@ pub struct Opened {
 impl Connection {
     /// Takes the shared options out of `args`.
     pub fn parse(args: &mut Args) -> Result<Connection> {
+        Connection::parse_with(args, None)
+    }
+
+    /// The same, where the mock has been asked for by another option: its name and the mock's options.
+    pub fn parse_with(
+        args: &mut Args,
+        server: Option<(&'static str, crate::mock::Options)>,
+    ) -> Result<Connection> {
         let total = args
             .value("--timeout", above_zero)?
             .unwrap_or(Duration::from_secs(300));
@@ -69,21 +77,29 @@ impl Connection {
             _ => Err("no such backend; want mock"),
         })?;
         let mock_list = args.text("--mock")?;
-        let mock = match (&typed, backend) {
-            (Some(_), Some(())) => {
-                return Err(Error::input(
-                    "--backend mock",
-                    "not together with --endpoint",
-                ));
+        let asked = match (server, backend) {
+            (Some((name, _)), Some(())) => {
+                return Err(Error::input(name, "not together with --backend mock"));
+            }
+            (Some(server), None) => Some(server),
+            (None, Some(())) => Some(("--backend mock", crate::mock::Options::default())),
+            (None, None) => None,
+        };
+        let mock = match (&typed, asked) {
+            (Some(_), Some((name, _))) => {
+                return Err(Error::input(name, "not together with --endpoint"));
             }
             (None, None) => {
+                let command = args.command();
                 return Err(Error::input(
                     "--endpoint",
                     "none given; want such as http://localhost:8000",
                 )
-                .next("Or try it without a server: tmesh-cli benchmark --backend mock"));
+                .next(format!(
+                    "Or try it without a server: tmesh-cli {command} --backend mock"
+                )));
             }
-            (None, Some(())) => Some(options(mock_list.as_deref().unwrap_or(""))?),
+            (None, Some((_, base))) => Some(options(base, mock_list.as_deref().unwrap_or(""))?),
             (Some(_), None) if mock_list.is_some() => {
                 return Err(Error::input("--mock", "only with --backend mock"));
             }
@@ -103,6 +119,11 @@ impl Connection {
             trust: trust(args)?,
             plain_http: args.switch("--plain-http"),
         })
+    }
+
+    /// Whether a mock in this process is to be asked.
+    pub fn is_mock(&self) -> bool {
+        self.mock.is_some()
     }
 
     /// Starts the mock if asked to, resolves the host and finds the address that answers.

@@ -59,6 +59,7 @@ impl Command {
 
 pub const COMMANDS: &[&Command] = &[
     &BENCHMARK,
+    &REPLAY,
     &CHECK_CLIENT,
     &CHECK_DATASET,
     &CHECK_PROMETHEUS,
@@ -269,6 +270,192 @@ pub static BENCHMARK: Command = Command {
     ],
 };
 
+const fn list(
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        list: true,
+        ..flag(name, value, default, help)
+    }
+}
+
+static DATASET: Group = Group {
+    title: "Dataset and rounds",
+    flags: &[
+        flag(
+            "--dataset",
+            "FILE",
+            "",
+            "JSONL, a JSON array or an object with data: text, prompt, user_messages, conversations, messages or body",
+        ),
+        list(
+            "--num-samples",
+            "N…",
+            "all",
+            "records to draw by the seed: one number for all levels, or one a level",
+        ),
+        list(
+            "--concurrency",
+            "N…",
+            "1",
+            "sessions in flight at once, a level each: 5 10 20",
+        ),
+        flag("--rounds", "N", "2", "how often each level is sent"),
+        flag(
+            "--no-shuffle-round2",
+            "",
+            "",
+            "later rounds keep the first one's order",
+        ),
+        flag(
+            "--live-history",
+            "",
+            "",
+            "later rounds go on from their own replies, not from the first round's",
+        ),
+        flag("--seed", "N", "0", "decides draw, order and intervals"),
+        flag(
+            "--nonce",
+            "TEXT",
+            "random",
+            "the line in front of each first message, with the level's number; an old one is warm",
+        ),
+        flag("--no-nonce", "", "", "sends the texts exactly as they are"),
+        flag(
+            "--reset-cache-url",
+            "URL",
+            "",
+            "where a POST empties the server's cache",
+        ),
+        flag(
+            "--reset-cache-between-rounds",
+            "",
+            "",
+            "empties it before every later round",
+        ),
+        flag(
+            "--reset-cache-between-concurrency",
+            "",
+            "",
+            "empties it before every level; no nonce then",
+        ),
+    ],
+};
+
+static LENGTHS: Group = Group {
+    title: "Lengths and sampling",
+    flags: &[
+        flag(
+            "--max-input-length",
+            "TOKENS",
+            "",
+            "cuts longer questions before the first round",
+        ),
+        flag(
+            "--max-context-tokens",
+            "TOKENS",
+            "",
+            "drops the earliest question and answer of a longer history",
+        ),
+        flag(
+            "--max-output-tokens",
+            "TOKENS",
+            "the server's",
+            "max_tokens of every request",
+        ),
+        flag(
+            "--min-output-tokens",
+            "TOKENS",
+            "",
+            "min_tokens of every request",
+        ),
+        flag("--temperature", "T", "0", "0 draws nothing"),
+        flag("--top-p", "P", "", "sent only if given"),
+        flag(
+            "--send-metadata",
+            "",
+            "",
+            "sends session and request ids as metadata, which strict servers refuse; the mock gets them anyway",
+        ),
+    ],
+};
+
+static REPLAYED: Group = Group {
+    title: "Figures and output",
+    flags: &[
+        flag(
+            "--slo-file",
+            "FILE",
+            "",
+            "YAML with slo: ttft_ms, itl_ms, latency_ms: requests below all of them are goodput",
+        ),
+        flag(
+            "--prometheus-url",
+            "URL",
+            "",
+            "metrics page to read beside the requests",
+        ),
+        list(
+            "--prometheus-metrics",
+            "NAME…",
+            "",
+            "names on it, also name{label=\"x\"}; lmcache_hit_rate is worked out for any engine",
+        ),
+        flag(
+            "--prometheus-interval",
+            "DURATION",
+            "1s",
+            "time between two reads above one request in flight",
+        ),
+        flag(
+            "--output-dir",
+            "DIR",
+            "benchmark_results",
+            "metrics_summary.csv, concurrency_C_round_R.json, samples.jsonl",
+        ),
+        flag(
+            "--no-gaps",
+            "",
+            "",
+            "leaves the gaps between tokens out of samples.jsonl",
+        ),
+        flag(
+            "--debug",
+            "",
+            "",
+            "logs every request's messages, a JSON line each",
+        ),
+        flag(
+            "--debug-log-dir",
+            "DIR",
+            "debug_logs",
+            "where, readable for you alone",
+        ),
+        flag(
+            "--mock-server",
+            "",
+            "",
+            "in place of --endpoint: the built-in mock, its chat answers tagged with session and hash",
+        ),
+        flag("--mock-host", "ADDRESS", "127.0.0.1", "where it listens"),
+        flag("--mock-port", "PORT", "a free one", "where it listens"),
+    ],
+};
+
+pub static REPLAY: Command = Command {
+    name: "replay",
+    operand: "",
+    about: "Sends a dataset twice at each concurrency level, cold and warm",
+    groups: &[&CONNECTION, &DATASET, &LENGTHS, &REPLAYED],
+    examples: &[
+        "tmesh-cli replay --dataset d.jsonl --endpoint host:8000 --concurrency 5 10",
+        "tmesh-cli replay --dataset chat.jsonl --backend mock --max-output-tokens 64",
+    ],
+};
+
 static CHECKED_CLIENT: Group = Group {
     title: "Load",
     flags: &[
@@ -446,7 +633,7 @@ mod tests {
                 assert!(
                     flag.name[2..]
                         .bytes()
-                        .all(|b| b.is_ascii_lowercase() || b == b'-'),
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
                     "{}",
                     flag.name
                 );

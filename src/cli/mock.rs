@@ -59,9 +59,8 @@ pub fn run(words: &[String]) -> Result<u8> {
     Ok(0)
 }
 
-/// Options of `--mock 'name=value,…'`.
-pub fn options(list: &str) -> Result<Options> {
-    let mut options = Options::default();
+/// Options of `--mock 'name=value,…'`, the others as in `options`.
+pub fn options(mut options: Options, list: &str) -> Result<Options> {
     let mut seen: Vec<String> = Vec::new();
     for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
@@ -109,7 +108,12 @@ mod tests {
 
     #[test]
     fn an_option_twice_is_refused_and_a_slip_finds_its_name() {
-        let error = |list: &str| options(list).err().expect("an error").to_string();
+        let error = |list: &str| {
+            options(Options::default(), list)
+                .err()
+                .expect("an error")
+                .to_string()
+        };
         assert_eq!(
             error("itl=1ms,itl=2ms"),
             "[ERROR] --mock itl=2ms: given twice"

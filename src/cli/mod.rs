@@ -7,13 +7,15 @@ mod check_prometheus;
 mod checks;
 mod connect;
 mod convert;
+mod discover;
 mod flags;
 mod help;
 mod lines_file;
-mod metrics_url;
 mod mock;
 mod mock_process;
 mod parse;
+mod replay;
+mod side;
 mod slo;
 mod startup;
 
@@ -77,6 +79,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
     }
     match command.name {
         name if name == flags::MOCK.name => mock::run(&rest),
+        name if name == flags::REPLAY.name => replay::run(Args::new(command, rest)?),
         name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
         name if name == flags::CHECK_PROMETHEUS.name => {
             check_prometheus::run(Args::new(command, rest)?)

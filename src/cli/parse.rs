@@ -97,6 +97,11 @@ impl Args {
             .collect()
     }
 
+    /// The command's name.
+    pub fn command(&self) -> &'static str {
+        self.command.name
+    }
+
     pub fn switch(&mut self, name: &'static str) -> bool {
         self.words.contains(name)
     }

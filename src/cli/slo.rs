@@ -2,11 +2,6 @@
 //!
 //! The reader's events are taken one by one and no tree is built from aliases: they are refused.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use std::fs::File;
 use std::io::Read;
 

@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use ureq::http::Uri;
-
 use super::checks;
-use super::connect::{Connection, Opened, unreachable};
+use super::connect::{Connection, Opened};
+use super::discover::{self, uri};
 use super::parse::{Args, at_least_one};
 use super::print;
 use crate::client::Target;
-use crate::client::api::{Api, BodyShape, Optional, error_words};
-use crate::client::discovery::{Listed, Listing, list};
+use crate::client::api::Api;
+use crate::client::body::{BodyShape, Optional, Sampling};
+use crate::client::discovery::Listed;
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
-use crate::load::pool::is_refusal;
 use crate::plan::hf_config::bytes_per_token_of_hf_config;
 use crate::plan::models::{ModelConfig, Table, choose, not_found};
 use crate::plan::prompt::Writer;
@@ -100,19 +99,7 @@ pub fn prepare(
     writer: &Writer,
 ) -> Result<Ready> {
     let endpoint = &opened.endpoint;
-    let key = opened
-        .link
-        .key
-        .as_ref()
-        .map_or_else(|| "none".to_string(), ToString::to_string);
-    print(&format!(
-        "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n",
-        opened.typed,
-        endpoint.base()
-    ))?;
-    if endpoint.host.parse::<std::net::IpAddr>().is_err() {
-        print(&format!("address: {}\n", opened.link.addrs[0]))?;
-    }
+    discover::announce(opened)?;
     let (model, entry) = find_model(&connection, workload, opened)?;
     let sizing = Sizing::new(entry.as_ref(), &workload.set)?;
     if let Some(entry) = entry.filter(|_| workload.shows_entry) {
@@ -137,12 +124,14 @@ pub fn prepare(
             api,
             model: model.id,
             optional: Optional::ALL,
+            sampling: Sampling::default(),
+            sends_metadata: false,
             extra: connection.extra_body,
         },
         run_id: format!("{:08x}", fastrand::u32(..)),
     };
     let setup = setup::run(&mut target, endpoint, &opened.small, writer);
-    report_setup(&setup, &target)?;
+    discover::report_setup(&setup, &target)?;
     Ok(Ready {
         target,
         sizing,
@@ -157,39 +146,9 @@ fn find_model(
     workload: &Workload,
     opened: &Opened,
 ) -> Result<(Listed, Option<ModelConfig>)> {
-    let endpoint = &opened.endpoint;
-    let listing =
-        list(&opened.small, endpoint).map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))?;
-    let models = match listing {
-        Listing::Models(models) => models,
-        Listing::Denied(words) => {
-            let words = opened.link.redact(&words);
-            return Err(Error::input(format!("{}models", endpoint.base()), words)
-                .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."));
-        }
-        Listing::Unusable(why) if connection.model.is_none() => {
-            let why = opened.link.redact(&why);
-            return Err(Error::input(format!("{}models", endpoint.base()), why)
-                .next("Name the model by hand: --model NAME"));
-        }
-        Listing::Unusable(_) => Vec::new(),
-    };
+    let models = discover::models(connection, opened)?;
     let model = match &connection.model {
-        Some(name) => {
-            print(&format!("model: {name} (given)\n"))?;
-            let listed = models.iter().find(|model| model.id == *name).cloned();
-            if listed.is_none() && !models.is_empty() {
-                let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
-                eprintln!(
-                    "note: /v1/models does not list {name}, but {}",
-                    ids.join(", ")
-                );
-            }
-            listed.unwrap_or(Listed {
-                id: name.clone(),
-                max_model_len: None,
-            })
-        }
+        Some(name) => discover::given(name, &models)?,
         None => discovered(workload, &models)?,
     };
     let entry = workload.table.find(&model.id).cloned();
@@ -209,43 +168,7 @@ fn discovered(workload: &Workload, models: &[Listed]) -> Result<Listed> {
         Some(choice) => choice.others.clone(),
         None => ids.iter().skip(1).map(String::as_str).collect(),
     };
-    if !others.is_empty() {
-        print(&format!(
-            "also served: {} (pick one with --model)\n",
-            others.join(", ")
-        ))?;
-    }
+    discover::also_served(&others)?;
     let found = models.iter().find(|model| model.id == id);
     Ok(found.expect("the id comes from this list").clone())
-}
-
-fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
-    if let Some(failure) = &setup.failure {
-        let words = error_words(&failure.reason);
-        let status = setup.status.unwrap_or(0);
-        if is_refusal(status, &failure.reason, &target.body.model) {
-            return Err(Error::input(format!("HTTP {status} from {}", target.uri), words)
-                .next("Check --model and the key, or try the other API: --api chat, --api completions"));
-        }
-        eprintln!(
-            "warning: the set-up request failed ({}{}: {words}); lengths by {}",
-            failure.kind.name(),
-            setup
-                .status
-                .map_or_else(String::new, |status| format!(" {status}")),
-            setup.counted_by
-        );
-    }
-    if !setup.dropped.is_empty() {
-        eprintln!(
-            "note: the server does not take {}; sent without",
-            setup.dropped.join(", ")
-        );
-    }
-    Ok(())
-}
-
-pub fn uri(text: &str) -> Result<Uri> {
-    text.parse()
-        .map_err(|e| Error::input(format!("--endpoint {text}"), e))
 }

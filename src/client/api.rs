@@ -1,12 +1,12 @@
-//! The JSON of OpenAI's completions and chat completions: request bodies and reply chunks.
+//! The JSON of OpenAI's completions and chat completions: reply chunks. Request bodies are `body`'s.
 //!
 //! A chunk is read in one pass over borrowed bytes; texts are measured, not copied, so that a
 //! token costs no allocation.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 /// Which of the two APIs a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,88 +29,6 @@ impl Api {
             "completions" => Some(Api::Completions),
             "chat" => Some(Api::Chat),
             _ => None,
-        }
-    }
-}
-
-/// Fields that not every server takes; each is dropped when the server's 400 or 422 names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Optional {
-    pub ignore_eos: bool,
-    pub min_tokens: bool,
-    pub stream_options: bool,
-}
-
-impl Optional {
-    pub const ALL: Optional = Optional {
-        ignore_eos: true,
-        min_tokens: true,
-        stream_options: true,
-    };
-
-    /// Takes out the fields that an error text names; the names taken out.
-    pub fn drop_named(&mut self, text: &str) -> Vec<&'static str> {
-        let fields = [
-            ("ignore_eos", &mut self.ignore_eos),
-            ("min_tokens", &mut self.min_tokens),
-            ("stream_options", &mut self.stream_options),
-        ];
-        let named = fields
-            .into_iter()
-            .filter(|(name, on)| **on && text.contains(name));
-        named
-            .map(|(name, on)| {
-                *on = false;
-                name
-            })
-            .collect()
-    }
-}
-
-/// What every request body of a run has in common.
-#[derive(Debug, Clone)]
-pub struct BodyShape {
-    pub api: Api,
-    pub model: String,
-    pub optional: Optional,
-    /// `--extra-body`: these keys win over ours.
-    pub extra: Map<String, Value>,
-}
-
-/// The bytes before and after the escaped prompt of a streamed request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Around {
-    pub max_tokens: u64,
-    pub head: String,
-    pub tail: String,
-}
-
-impl BodyShape {
-    pub fn around(&self, max_tokens: u64) -> Around {
-        let mut fields = Map::new();
-        fields.insert("model".into(), json!(self.model));
-        fields.insert("max_tokens".into(), json!(max_tokens));
-        fields.insert("temperature".into(), json!(0));
-        fields.insert("stream".into(), json!(true));
-        if self.optional.stream_options {
-            fields.insert("stream_options".into(), json!({"include_usage": true}));
-        }
-        if self.optional.ignore_eos {
-            fields.insert("ignore_eos".into(), json!(true));
-        }
-        if self.optional.min_tokens {
-            fields.insert("min_tokens".into(), json!(max_tokens));
-        }
-        fields.extend(self.extra.clone());
-        let rest = Value::Object(fields).to_string();
-        let (open, close) = match self.api {
-            Api::Completions => (r#"{"prompt":""#, r#"","#),
-            Api::Chat => (r#"{"messages":[{"role":"user","content":""#, r#""}],"#),
-        };
-        Around {
-            max_tokens,
-            head: open.to_string(),
-            tail: format!("{close}{}", &rest[1..]),
         }
     }
 }
@@ -155,6 +73,8 @@ pub struct Chunk<'a> {
     /// How many JSON values this text stands in, and the last string of them.
     pub texts: u32,
     pub text: Option<&'a RawValue>,
+    /// The answer's text of the first choice as it stands in the JSON, without its quotes.
+    pub answer: &'a [u8],
     /// A choice is in it.
     pub has_choice: bool,
     /// A choice has the field at all, null included.
@@ -198,9 +118,17 @@ impl<'a> Chunk<'a> {
 
     fn add(&mut self, choice: &Choice<'a>) {
         self.has_choice = true;
-        self.answer_bytes += self.measured(choice.text);
+        let is_first = choice.index.unwrap_or(0) == 0;
+        let answer = |chunk: &mut Chunk<'a>, text: Option<&'a RawValue>| {
+            let bytes = chunk.measured(text);
+            if bytes > 0 && is_first {
+                chunk.answer = inside(text).unwrap_or_default().as_bytes();
+            }
+            chunk.answer_bytes += bytes;
+        };
+        answer(self, choice.text);
         for delta in [&choice.delta, &choice.message].into_iter().flatten() {
-            self.answer_bytes += self.measured(delta.content);
+            answer(self, delta.content);
             let tool_bytes = tool_bytes(delta.tool_calls);
             self.answer_bytes += tool_bytes;
             self.texts += u32::from(tool_bytes > 0);
@@ -341,15 +269,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
     }
 }
 
+/// A JSON string without its quotes; `None` for anything else.
+fn inside(raw: Option<&RawValue>) -> Option<&str> {
+    raw?.get().strip_prefix('"')?.strip_suffix('"')
+}
+
 /// Bytes of UTF-8 in a JSON string; 0 for null and for anything else.
 pub fn text_bytes(raw: Option<&RawValue>) -> usize {
-    let Some(inside) = raw
-        .and_then(|raw| raw.get().strip_prefix('"'))
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
-        return 0;
-    };
-    let mut rest = inside.as_bytes();
+    let mut rest = inside(raw).unwrap_or_default().as_bytes();
     let mut bytes = 0;
     while let Some(at) = rest.iter().position(|&b| b == b'\\') {
         let (escaped, after) = match rest.get(at + 1) {
@@ -423,56 +350,7 @@ pub fn is_done(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_body_is_the_prompt_between_two_fixed_parts() {
-        let mut shape = BodyShape {
-            api: Api::Completions,
-            model: "m\"1".into(),
-            optional: Optional::ALL,
-            extra: Map::new(),
-        };
-        let body = |shape: &BodyShape| {
-            let Around { head, tail, .. } = shape.around(7);
-            serde_json::from_str::<Value>(&format!("{head}one \\n two{tail}")).expect("valid JSON")
-        };
-        assert_eq!(
-            body(&shape),
-            json!({"prompt": "one \n two", "model": "m\"1", "max_tokens": 7, "temperature": 0,
-                "stream": true, "stream_options": {"include_usage": true}, "ignore_eos": true, "min_tokens": 7})
-        );
-        shape.api = Api::Chat;
-        shape.optional = Optional {
-            ignore_eos: false,
-            min_tokens: false,
-            stream_options: false,
-        };
-        shape.extra = json!({"temperature": 1, "top_k": 4})
-            .as_object()
-            .cloned()
-            .expect("an object");
-        assert_eq!(
-            body(&shape),
-            json!({"messages": [{"role": "user", "content": "one \n two"}], "model": "m\"1",
-                "max_tokens": 7, "temperature": 1, "top_k": 4, "stream": true})
-        );
-    }
-
-    #[test]
-    fn an_error_that_names_fields_takes_them_out() {
-        let mut optional = Optional::ALL;
-        let text = "Unexpected fields in the request: {'min_tokens', 'ignore_eos'}";
-        assert_eq!(optional.drop_named(text), ["ignore_eos", "min_tokens"]);
-        assert_eq!(
-            optional,
-            Optional {
-                ignore_eos: false,
-                min_tokens: false,
-                stream_options: true
-            }
-        );
-        assert!(optional.drop_named(text).is_empty());
-    }
+    use serde_json::json;
 
     #[test]
     fn text_is_measured_as_utf8_without_decoding_it() {

@@ -164,7 +164,7 @@ fn split_path(path: &str) -> (String, Option<Api>) {
 }
 
 /// The URL without what may be a password.
-fn without_userinfo(typed: &str) -> String {
+pub fn without_userinfo(typed: &str) -> String {
     let start = typed.find("://").map_or(0, |at| at + 3);
     let end = typed[start..]
         .find('/')

@@ -4,6 +4,7 @@
 //! sample too. Knows nothing of load, statistics or output.
 
 pub mod api;
+pub mod body;
 pub mod discovery;
 pub mod endpoint;
 pub mod http;
@@ -22,7 +23,7 @@ use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ureq::{Agent, Body, SendBody};
 
-use self::api::{Around, BodyShape};
+use self::body::{BodyShape, pieces};
 use self::http::{Link, classify};
 use self::reply::Reply;
 use self::transport::Wire;
@@ -55,8 +56,8 @@ pub struct Client {
     sse: sse::Parser,
     reply: Reply,
     buffer: Vec<u8>,
-    /// Of the last request; most others are alike.
-    around: Option<Around>,
+    /// The end of the last request's body and the `max_tokens` in it; most others are alike.
+    rest: Option<(Option<u64>, String)>,
 }
 
 impl Client {
@@ -70,7 +71,7 @@ impl Client {
             sse: sse::Parser::default(),
             reply: Reply::default(),
             buffer: vec![0; 4 << 10],
-            around: None,
+            rest: None,
         }
     }
 
@@ -125,30 +126,35 @@ impl Client {
         sample
     }
 
+    /// The text of the last reply's answer, escaped for the inside of a JSON string, if its turn keeps it.
+    pub fn take_answer(&mut self) -> Arc<str> {
+        self.reply.take_answer()
+    }
+
     fn attempt(&mut self, turn: &Turn) -> Sample {
-        let around = match self.around.take() {
-            Some(known) if known.max_tokens == turn.max_tokens => known,
-            _ => self.target.body.around(turn.max_tokens),
+        let shape = &self.target.body;
+        let rest = match self.rest.take() {
+            Some((max_tokens, rest)) if max_tokens == turn.max_tokens => rest,
+            _ => shape.rest(turn.max_tokens),
         };
-        let Around { head, tail, .. } = self.around.insert(around);
-        let mut pieces = Vec::with_capacity(turn.prompt.len() + 2);
-        pieces.push(head.as_bytes());
-        pieces.extend(turn.prompt.iter().map(|piece| piece.as_bytes()));
-        pieces.push(tail.as_bytes());
-        let prompt_bytes: usize = turn.prompt.iter().map(|piece| piece.len()).sum();
+        let (_, rest) = self.rest.insert((turn.max_tokens, rest));
+        let request_id = format!("{}-{}", self.target.run_id, turn.id);
+        let metadata = shape.metadata(turn, &request_id);
+        let pieces = pieces(shape.api, turn, &metadata, rest);
+        let length = pieces.iter().map(|piece| piece.len()).sum();
         let mut body = Pieces {
             pieces: &pieces,
             offset: 0,
         };
-        let length = head.len() + prompt_bytes + tail.len();
-        let headers = headers(&self.target, turn.id, length);
+        let headers = headers(&self.target, &request_id, length);
         self.sse.reset();
-        self.reply.start(turn.max_tokens);
+        self.reply
+            .start(turn.max_tokens.unwrap_or(0), turn.keeps_reply);
 
         let mut sample = Sample {
             id: turn.id,
             labels: turn.labels.clone(),
-            prompt_bytes: prompt_bytes as u64,
+            prompt_bytes: turn.prompt.bytes() as u64,
             ..Sample::default()
         };
         let mut request = Request::new(SendBody::from_reader(&mut body));
@@ -259,7 +265,7 @@ impl Client {
     }
 }
 
-fn headers(target: &Target, id: u64, length: usize) -> HeaderMap {
+fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {
     let mut headers = target.link.headers.clone();
     headers.insert(
         header::CONTENT_TYPE,
@@ -267,7 +273,7 @@ fn headers(target: &Target, id: u64, length: usize) -> HeaderMap {
     );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     // Hex digits and a number are always a valid header value.
-    if let Ok(value) = HeaderValue::from_str(&format!("{}-{id}", target.run_id)) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
     }
     headers

@@ -1,6 +1,7 @@
 //! A reply as it comes in: stamps and counts, gathered event by event, then judged once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::sample::{FailKind, Sample, TokenSource};
 
@@ -28,14 +29,17 @@ pub struct Reply {
     running_usage: Option<Usage>,
     stream_error: Option<String>,
     malformed: Option<String>,
+    /// The answer so far as it stands in the JSON strings of the events, if it is to be kept.
+    answer: Option<Vec<u8>>,
     /// Kept from reply to reply.
     template: Template,
 }
 
 impl Reply {
-    /// Makes ready for a reply of about `tokens` tokens.
-    pub fn start(&mut self, tokens: u64) {
+    /// Makes ready for a reply of about `tokens` tokens, whose answer is wanted or not.
+    pub fn start(&mut self, tokens: u64, keeps_answer: bool) {
         *self = Reply {
+            answer: keeps_answer.then(Vec::new),
             template: std::mem::take(&mut self.template),
             ..Reply::default()
         };
@@ -98,8 +102,18 @@ impl Reply {
         self.t_last_ns = Some(stamp_ns);
     }
 
-    /// Usage, finish reason and error: what has no time.
+    /// The answer's text, escaped for the inside of a JSON string; empty if it was not to be kept.
+    pub fn take_answer(&mut self) -> Arc<str> {
+        let bytes = self.answer.take().unwrap_or_default();
+        // Only strings that were parsed have been added.
+        String::from_utf8(bytes).unwrap_or_default().into()
+    }
+
+    /// Answer, usage, finish reason and error: what has no time.
     fn facts(&mut self, chunk: &Chunk<'_>) {
+        if let Some(answer) = &mut self.answer {
+            answer.extend_from_slice(chunk.answer);
+        }
         if let Some(error) = chunk.error {
             self.stream_error
                 .get_or_insert_with(|| error_words(error.get()));
@@ -201,7 +215,7 @@ mod tests {
 
     fn reply(events: &[(&str, u64)]) -> Reply {
         let mut reply = Reply::default();
-        reply.start(10);
+        reply.start(10, true);
         for (data, stamp_ns) in events {
             reply.event(data.as_bytes(), *stamp_ns);
         }
@@ -280,6 +294,27 @@ mod tests {
         let (kind, why) = reply.judge(false).expect("a failure");
         assert_eq!(kind, FailKind::Malformed);
         assert!(why.len() < 8192, "{} bytes", why.len());
+    }
+
+    #[test]
+    fn the_answer_is_kept_as_json_without_reasoning_and_other_choices() {
+        let mut reply = reply(&[
+            (r#"{"choices":[{"delta":{"reasoning":"hm"}}]}"#, 1),
+            (r#"{"choices":[{"delta":{"content":"\ud83d"}}]}"#, 2),
+            (r#"{"choices":[{"delta":{"content":"\ude00 \"a\""}}]}"#, 3),
+            (r#"{"choices":[{"delta":{"content":" b"}}]}"#, 4),
+            (r#"{"choices":[{"index":1,"delta":{"content":"no"}}]}"#, 5),
+            (
+                r#"{"choices":[{"delta":{"content":"é"},"finish_reason":"stop"}]}"#,
+                6,
+            ),
+        ]);
+        let answer = reply.take_answer();
+        let text: String = serde_json::from_str(&format!("\"{answer}\"")).expect("a string");
+        assert_eq!(text, "😀 \"a\" bé");
+        reply.start(10, false);
+        reply.event(br#"{"choices":[{"delta":{"content":"x"}}]}"#, 7);
+        assert_eq!(&*reply.take_answer(), "");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::endpoint::Endpoint;
 use super::http::Small;
 use super::{Client, Target};
 use crate::plan::prompt::{BLOCK_WORDS, Lengths, Writer};
-use crate::plan::{Turn, escape};
+use crate::plan::{Prompt, Turn, escape};
 use crate::sample::{FailKind, Failure, Labels, Sample, is_overload};
 
 /// Words of the two texts that are counted; whole blocks, so that every word weighs the same.
@@ -104,8 +104,10 @@ fn one_token(target: &Target, writer: &Writer, number: u64, words: u64) -> Sampl
         id: number,
         labels: Labels::default(),
         // Numbers that no context of the run has.
-        prompt: vec![escape(&writer.context(u64::MAX - number, words))],
-        max_tokens: 1,
+        prompt: Prompt::Text(vec![escape(&writer.context(u64::MAX - number, words))]),
+        max_tokens: Some(1),
+        session: None,
+        keeps_reply: false,
     };
     let target = Target {
         run_id: format!("{}-setup", target.run_id),
@@ -114,8 +116,8 @@ fn one_token(target: &Target, writer: &Writer, number: u64, words: u64) -> Sampl
     Client::new(Arc::new(target)).send(&turn)
 }
 
-/// Tokens of a text by the server's own count: vLLM and SGLang answer `count`, llama.cpp `tokens`.
-fn tokenize(target: &Target, endpoint: &Endpoint, small: &Small, text: &str) -> Option<u64> {
+/// Tokens of a text by the server's own count; `None` where it does not count. vLLM and SGLang answer `count`, llama.cpp `tokens`.
+pub fn tokenize(target: &Target, endpoint: &Endpoint, small: &Small, text: &str) -> Option<u64> {
     let body =
         json!({"model": target.body.model, "prompt": text, "content": text, "add_special": true});
     let page = small

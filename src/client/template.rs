@@ -18,6 +18,8 @@ pub struct Template {
     /// From its end on.
     after: Vec<u8>,
     is_reasoning: bool,
+    /// The text is that of the first choice.
+    is_first: bool,
     has_finish_field: bool,
 }
 
@@ -37,14 +39,15 @@ impl Template {
             let value: &RawValue = serde_json::from_slice(text).ok()?;
             text_bytes(Some(value))
         };
-        let (answer_bytes, reasoning_bytes) = if self.is_reasoning {
-            (0, bytes)
+        let (answer_bytes, reasoning_bytes, answer) = if self.is_reasoning {
+            (0, bytes, &[][..])
         } else {
-            (bytes, 0)
+            (bytes, 0, if self.is_first { inside } else { &[] })
         };
         Some(Chunk {
             answer_bytes,
             reasoning_bytes,
+            answer,
             has_choice: true,
             has_finish_field: self.has_finish_field,
             ..Chunk::default()
@@ -66,6 +69,7 @@ impl Template {
         self.after
             .extend_from_slice(&data[from + text.get().len()..]);
         self.is_reasoning = chunk.reasoning_bytes > 0;
+        self.is_first = !chunk.answer.is_empty();
         self.has_finish_field = chunk.has_finish_field;
     }
 }

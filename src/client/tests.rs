@@ -43,11 +43,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::api::{Api, BodyShape, Optional};
+use super::api::Api;
+use super::body::{BodyShape, Optional, Sampling};
 use super::endpoint::ApiKey;
 use super::http::Trust;
 use super::transport::Timeouts;
 use super::*;
+use crate::plan::Prompt;
 use crate::sample::{Labels, TokenSource};
 use crate::units::Epoch;
 
@@ -76,6 +78,8 @@ fn target(addr: SocketAddr, timeouts: Timeouts) -> Target {
             api: Api::Completions,
             model: "m".into(),
             optional: Optional::ALL,
+            sampling: Sampling::default(),
+            sends_metadata: false,
             extra: Map::new(),
         },
         run_id: "test".into(),
@@ -86,8 +90,10 @@ fn turn() -> Turn {
     Turn {
         id: 7,
         labels: Labels::default(),
-        prompt: vec!["a ".into(), "b".into()],
-        max_tokens: 12,
+        prompt: Prompt::Text(vec!["a ".into(), "b".into()]),
+        max_tokens: Some(12),
+        session: None,
+        keeps_reply: false,
     }
 }
 
@@ -571,7 +577,7 @@ fn a_server_that_stops_reading_runs_into_the_total_timeout() {
     let (hold, held) = std::sync::mpsc::channel::<TcpStream>();
     let addr = server(move |stream| hold.send(stream).expect("the test holds it"));
     let mut big = turn();
-    big.prompt = vec!["x".repeat(32 << 20).into()];
+    big.prompt = Prompt::Text(vec!["x".repeat(32 << 20).into()]);
     let timeouts = Timeouts {
         total: Duration::from_millis(200),
         ..NO_HURRY
@@ -597,7 +603,7 @@ fn a_server_that_reads_slowly_does_not_stretch_the_timeouts() {
             }
         });
         let mut big = turn();
-        big.prompt = vec!["x".repeat(32 << 20).into()];
+        big.prompt = Prompt::Text(vec!["x".repeat(32 << 20).into()]);
         let timeouts = Timeouts {
             total: Duration::from_millis(300),
             first_token: Duration::from_millis(first_token_ms),
@@ -762,7 +768,7 @@ fn the_body_goes_out_whole_with_its_length_and_the_request_id() {
     // Longer than the buffers of ureq, to be sent in several writes.
     let context = "word ".repeat(20_000);
     let big = Turn {
-        prompt: vec![context.as_str().into(), "end\\n".into()],
+        prompt: Prompt::Text(vec![context.as_str().into(), "end\\n".into()]),
         ..turn()
     };
     let sample = Client::new(Arc::new(target(addr, NO_HURRY))).send(&big);

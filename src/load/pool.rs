@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::stop::{Reason, Stop};
 use crate::client::Client;
-use crate::plan::{Session, Turn};
+use crate::plan::{Reply, Session, Turn};
 use crate::sample::{FailKind, Gauge, Phase, Sample, is_overload};
 
 /// What the workers of a run share.
@@ -23,6 +23,8 @@ pub struct Shared {
     pub warmup_ns: u64,
     /// The model asked for, by which an "unknown model" in a 400 is recognised.
     pub model: String,
+    /// Called before and after every request, outside of its time.
+    pub beside: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 pub struct Worker {
@@ -43,25 +45,34 @@ impl Worker {
                 recv(self.jobs) -> job => job,
                 recv(self.shared.stop.woken()) -> _ => return,
             };
-            let Ok(session) = session else { return };
+            let Ok(mut session) = session else { return };
             if self.jobs.len() <= self.jobs.capacity().unwrap_or(0) / 2 {
                 // One that was said before and not yet heard does as well.
                 let _ = self.ask_for_more.try_send(());
             }
-            for turn in &session.turns {
+            let mut reply = None;
+            while let Some(turn) = session.next(reply.take()) {
                 if self.shared.stop.is_set() {
                     return;
                 }
-                let wait = self.turn(turn, &mut backoff);
+                let (answered, wait) = self.turn(&turn, &mut backoff);
                 if wait.is_some_and(|wait| self.shared.stop.woken().recv_timeout(wait).is_ok()) {
                     return;
                 }
+                // Nothing can be said to a reply that did not come.
+                if answered.is_none() {
+                    break;
+                }
+                reply = answered;
             }
         }
     }
 
-    /// Sends one turn; how long to wait before the next one.
-    fn turn(&mut self, turn: &Turn, backoff: &mut Backoff) -> Option<Duration> {
+    /// Sends one turn; its reply if it succeeded, and how long to wait before the next one.
+    fn turn(&mut self, turn: &Turn, backoff: &mut Backoff) -> (Option<Reply>, Option<Duration>) {
+        let beside = self.shared.beside.clone();
+        let beside = || beside.iter().for_each(|beside| beside());
+        beside();
         let shared = &self.shared;
         if shared.gauge.enter(self.client.now_ns()) {
             let _ = self.first_send.try_send(Instant::now());
@@ -80,9 +91,15 @@ impl Worker {
             shared.stop.request(reason);
         }
         let wait = backoff.after(&sample);
+        let reply = sample.is_success().then(|| Reply {
+            text: self.client.take_answer(),
+            prompt_tokens: sample.prompt_tokens,
+            completion_tokens: sample.completion_tokens,
+        });
         // The collector is gone only when the program is.
-        let _ = shared.samples.send(sample);
-        wait
+        let _ = self.shared.samples.send(sample);
+        beside();
+        (reply, wait)
     }
 
     /// Whether every further request would fail the same way.

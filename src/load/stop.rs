@@ -76,6 +76,11 @@ impl Stop {
         }
     }
 
+    /// Lets go of the agents so far, which have sent their last: their connections close with them.
+    pub fn forget(&self) {
+        lock(&self.0.in_flight).clear();
+    }
+
     /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second of them (exit 130).
     ///
     /// A SIGHUP that was ignored at the start stays ignored: that is what nohup is for.

@@ -74,6 +74,7 @@ fn settle(shared: &Shared, answer: Answer, mut truth: Truth, result: &io::Result
         shared.schedule().abandon(&plan);
     }
     truth.first_word = generation.first_word;
+    truth.messages_hash = generation.messages_hash.map(|hash| format!("{hash:016x}"));
     shared.truth_log.record(&truth);
 }
 
@@ -90,6 +91,7 @@ fn new_truth(shared: &Shared, request: &Request, faults: &Picked) -> Truth {
         hit_tier2_tokens: None,
         output_tokens: 0,
         first_word: None,
+        messages_hash: None,
         fault: faults.name(),
         aborted: false,
     }

@@ -27,6 +27,12 @@ pub struct Body<'a> {
     pub stream: Option<bool>,
     pub stream_options: Option<StreamOptions>,
     user: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    session_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,17 +138,25 @@ impl<'a> Body<'a> {
 
     /// `[mock][session:…][hash:…]`, one word: whitespace in the session becomes `_`.
     pub fn tag(&self, session_header: Option<&str>) -> String {
-        let session = session_header.or(self.user.as_deref()).unwrap_or("-");
+        let metadata = self.metadata.as_ref();
+        let session = session_header
+            .or_else(|| metadata.and_then(|metadata| metadata.session_id.as_deref()))
+            .or(self.user.as_deref())
+            .unwrap_or("-");
         let session: Vec<&str> = session.split_whitespace().collect();
-        let hash = self
-            .messages
+        let hash = self.messages_hash();
+        format!("[mock][session:{}][hash:{hash:016x}]", session.join("_"))
+    }
+
+    /// FNV-1a 64 over role, NUL, content, NUL of every message.
+    pub fn messages_hash(&self) -> u64 {
+        self.messages
             .iter()
             .flatten()
             .fold(fnv1a_start(), |hash, message| {
                 let hash = fnv1a(fnv1a(hash, message.role.as_bytes()), b"\0");
                 fnv1a(fnv1a(hash, message.text().as_bytes()), b"\0")
-            });
-        format!("[mock][session:{}][hash:{hash:016x}]", session.join("_"))
+            })
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Generation {
     pub api: Api,
     /// At most 100 characters; `None` if the prompt has no word.
     pub first_word: Option<String>,
+    /// Of a chat.
+    pub messages_hash: Option<u64>,
     /// At least 1.
     pub output_tokens: usize,
     /// Whether the answer ends by itself: its last token is then an end of sequence without text.
@@ -61,6 +63,7 @@ impl Generation {
         Ok(Generation {
             api,
             first_word: body.first_word(),
+            messages_hash: (api == Api::Chat).then(|| body.messages_hash()),
             output_tokens,
             ends_itself,
             stream,

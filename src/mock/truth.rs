@@ -35,6 +35,8 @@ pub struct Truth {
     pub output_tokens: usize,
     /// Of the prompt; at most 100 characters.
     pub first_word: Option<String>,
+    /// Of a chat: FNV-1a 64 over role, NUL, content, NUL of every message, in hex.
+    pub messages_hash: Option<String>,
     /// Names joined by `+`.
     pub fault: Option<String>,
     /// Whether the client hung up.

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod dataset;
+pub mod dialogue;
 pub mod hf_config;
 mod json_file;
 mod model_file;
@@ -12,12 +13,38 @@ pub mod tiling;
 
 use std::sync::Arc;
 
+use self::dialogue::Walk;
 use crate::sample::Labels;
 
 /// One job of a worker: turns that go out one after the other.
-#[derive(Debug, Clone)]
-pub struct Session {
-    pub turns: Vec<Turn>,
+#[derive(Debug)]
+pub enum Session {
+    /// A request that depends on no other; `None` once it was taken.
+    Single(Option<Turn>),
+    Dialogue(Walk),
+}
+
+impl Session {
+    pub fn single(turn: Turn) -> Session {
+        Session::Single(Some(turn))
+    }
+
+    /// The next turn, built from the reply to the one before; `None` at the end.
+    pub fn next(&mut self, reply: Option<Reply>) -> Option<Turn> {
+        match self {
+            Session::Single(turn) => turn.take(),
+            Session::Dialogue(walk) => walk.next(reply),
+        }
+    }
+}
+
+/// What a turn is answered, as far as the next one needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Escaped for the inside of a JSON string; without reasoning.
+    pub text: Arc<str>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
 }
 
 /// One request: its prompt and what to call it.
@@ -26,10 +53,65 @@ pub struct Turn {
     /// Unique in the run; sent as the end of `x-request-id`.
     pub id: u64,
     pub labels: Labels,
-    /// Pieces of the prompt in order, each escaped for a JSON string, so that a long context is
-    /// escaped once and shared by every request that uses it.
-    pub prompt: Vec<Arc<str>>,
-    pub max_tokens: u64,
+    pub prompt: Prompt,
+    /// `None`: the server's own limit.
+    pub max_tokens: Option<u64>,
+    /// The id of its session, escaped for a JSON string.
+    pub session: Option<Arc<str>>,
+    /// The next turn needs the text of the reply.
+    pub keeps_reply: bool,
+}
+
+/// What is sent. Texts are escaped for the inside of a JSON string, so that a long one is escaped once
+/// and shared by every request that uses it.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// One text, in pieces.
+    Text(Vec<Arc<str>>),
+    /// A chat; the nonce begins the first message's text.
+    Messages {
+        nonce: Option<Arc<str>>,
+        messages: Vec<Message>,
+    },
+    /// A whole request body: JSON that goes out as it is.
+    Body(Arc<str>),
+}
+
+impl Prompt {
+    /// Bytes of its texts as they are sent; of a body, all.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Prompt::Text(texts) => texts.iter().map(|text| text.len()).sum(),
+            Prompt::Messages { nonce, messages } => {
+                let texts = messages.iter().map(|message| &message.text);
+                texts.chain(nonce).map(|text| text.len()).sum()
+            }
+            Prompt::Body(body) => body.len(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub role: Role,
+    pub text: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
 }
 
 /// Escapes text for the inside of a JSON string, quotes not included.

@@ -207,6 +207,12 @@ impl Lengths {
         (((tokens as f64 - self.intercept) / self.slope).round() as u64).max(1)
     }
 
+    /// Tokens a byte of text like this vocabulary's: an estimate for others.
+    pub fn tokens_per_byte(&self) -> f64 {
+        let bytes: usize = VOCABULARY.iter().map(|word| word.len() + 1).sum();
+        self.slope * VOCABULARY.len() as f64 / bytes as f64
+    }
+
     /// Tokens that `words` more words add.
     pub fn tokens_of_more(&self, words: u64) -> u64 {
         (words as f64 * self.slope).round() as u64
@@ -271,5 +277,14 @@ mod tests {
         assert_eq!(lengths.words_of(32_000), 28_798);
         assert_eq!(lengths.tokens_of_more(12), 13);
         assert_eq!(Lengths::fit((97, 110), (385, 110)), None);
+    }
+
+    #[test]
+    fn tokens_a_byte_follow_from_tokens_a_word() {
+        // A block of the vocabulary with its spaces, at two tokens a word.
+        let bytes = VOCABULARY.join(" ").len() + 1;
+        let lengths = Lengths::fit((10, 20), (20, 40)).expect("a rising line");
+        let tokens = lengths.tokens_per_byte() * bytes as f64;
+        assert!((tokens - 192.0).abs() < 1e-9, "{tokens}");
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::prompt::{Lengths, Writer};
-use super::{Session, Turn, escape};
+use super::{Prompt, Session, Turn, escape};
 use crate::sample::Labels;
 
 /// What the tiling is made of.
@@ -82,10 +82,15 @@ impl Iterator for Tiling {
                 wanted_output_tokens: Some(self.shape.output_tokens),
                 ..Labels::default()
             },
-            prompt: vec![self.contexts[context as usize].clone(), drawn.text.clone()],
-            max_tokens: self.shape.output_tokens,
+            prompt: Prompt::Text(vec![
+                self.contexts[context as usize].clone(),
+                drawn.text.clone(),
+            ]),
+            max_tokens: Some(self.shape.output_tokens),
+            session: None,
+            keeps_reply: false,
         };
-        Some(Session { turns: vec![turn] })
+        Some(Session::single(turn))
     }
 }
 
@@ -109,7 +114,16 @@ mod tests {
     }
 
     fn turns(tiling: Tiling) -> Vec<Turn> {
-        tiling.map(|mut session| session.turns.remove(0)).collect()
+        tiling
+            .filter_map(|mut session| session.next(None))
+            .collect()
+    }
+
+    fn texts(turn: &Turn) -> &[Arc<str>] {
+        match &turn.prompt {
+            Prompt::Text(texts) => texts,
+            other => panic!("{other:?} is no text"),
+        }
     }
 
     #[test]
@@ -133,9 +147,9 @@ mod tests {
     #[test]
     fn contexts_are_shared_between_rotations_and_questions_come_on_top() {
         let turns = turns(tiling(2, 4, 1));
-        assert!(Arc::ptr_eq(&turns[0].prompt[0], &turns[2].prompt[0]));
-        assert_eq!(turns[0].prompt[0].split_whitespace().count(), 100);
-        let question = turns[0].prompt[1].split_whitespace().count() as u64;
+        assert!(Arc::ptr_eq(&texts(&turns[0])[0], &texts(&turns[2])[0]));
+        assert_eq!(texts(&turns[0])[0].split_whitespace().count(), 100);
+        let question = texts(&turns[0])[1].split_whitespace().count() as u64;
         assert_eq!(turns[0].labels.wanted_prompt_tokens, Some(100 + question));
     }
 
@@ -144,7 +158,7 @@ mod tests {
         let bytes = |seed| {
             turns(tiling(3, 9, seed))
                 .iter()
-                .flat_map(|t| t.prompt.clone())
+                .flat_map(|turn| texts(turn).to_vec())
                 .collect::<Vec<_>>()
         };
         assert_eq!(bytes(7), bytes(7));

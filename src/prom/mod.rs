@@ -2,14 +2,6 @@
 //! scrapes. Judges nothing and prints nothing.
 //!
 //! Url -> `scrape` -> `parse` -> `series` (readings of one scrape) -> `change` (figures from several).
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "replay, which scrapes during a run, is not merged yet"
-    )
-)]
-
 pub mod catalog;
 pub mod change;
 mod nearest;

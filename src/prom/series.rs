@@ -145,11 +145,6 @@ impl Wanted {
         wanted
     }
 
-    /// How many names were asked for: the length of `find`'s and `read`'s answers, in the same order.
-    pub fn len(&self) -> usize {
-        self.asked.len()
-    }
-
     fn asked(&mut self, selector: Selector) -> Asked {
         if selector.name != HIT_RATE {
             return Asked {

@@ -1,10 +1,5 @@
 //! `metrics_summary.csv`: a column a round, a section a figure, in the guide's wide layout.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 

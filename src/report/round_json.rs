@@ -1,10 +1,5 @@
 //! `concurrency_{C}_round_{R}.json`: the guide's keys with full precision, then our own.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -16,22 +11,22 @@ use crate::stats::round::{MetricSummary, RoundSummary};
 use crate::stats::spread::Spread;
 use crate::stats::{itl_ns, latency_ns, ttft_ns};
 
-/// The file of one round.
+/// The file of one round; `requests` is a list of `RequestLine`.
 #[derive(Serialize)]
-pub struct RoundFile<'a> {
+pub struct RoundFile<'a, R: Serialize> {
     schema: &'static str,
     tool_version: &'static str,
     configuration: &'a Value,
     summary: Figures<'a>,
-    requests: &'a [RequestLine<'a>],
+    requests: R,
 }
 
-impl<'a> RoundFile<'a> {
+impl<'a, R: Serialize> RoundFile<'a, R> {
     pub fn new(
         configuration: &'a Value,
         summary: &'a RoundSummary,
-        requests: &'a [RequestLine<'a>],
-    ) -> RoundFile<'a> {
+        requests: R,
+    ) -> RoundFile<'a, R> {
         RoundFile {
             schema: "tmesh-cli/replay/1",
             tool_version: env!("CARGO_PKG_VERSION"),

@@ -1,10 +1,5 @@
 //! The guide's table of a round, and below it what the guide's tool does not say.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use std::fmt::{self, Write};
 
 use super::cells::{self, Row, TABLE_NAMES, or_absent};

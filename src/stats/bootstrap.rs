@@ -1,10 +1,5 @@
 //! A later round against the first: the ratio of mean TTFT, with an interval from resampled pairs.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use std::collections::BTreeMap;
 
 use super::figures::ttft_ns;

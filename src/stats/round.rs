@@ -1,10 +1,5 @@
 //! The figures of one round of `replay`, from all of its samples: percentiles are exact.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for `replay`, which comes next")
-)]
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;

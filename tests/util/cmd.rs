@@ -46,6 +46,11 @@ impl Cmd {
         self
     }
 
+    /// Appends one argument.
+    pub fn arg(self, arg: impl AsRef<OsStr>) -> Cmd {
+        self.args([arg])
+    }
+
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Cmd {
         self.envs.push((name.into(), value.into()));
         self

@@ -3,11 +3,6 @@
 //! In: a file in one of the forms of `source` with records of the kinds of `draft`. Out: the records that the seed
 //! draws, or an error with the file's line. It sends nothing and cuts nothing to length.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the replay command reads datasets")
-)]
-
 mod draft;
 mod draw;
 #[cfg(test)]
@@ -71,6 +66,15 @@ impl Dataset {
     /// Records in the file.
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Puts another record in the place of each for which `change` gives one.
+    pub fn change(&mut self, mut change: impl FnMut(&Record) -> Option<Record>) {
+        for (_, record) in &mut self.drawn {
+            if let Some(changed) = change(record) {
+                *record = Arc::new(changed);
+            }
+        }
     }
 
     /// The first `n` of the seed's draw, in the file's order; all that were kept for `None`.

@@ -1,41 +1,29 @@
-//! The one receiver of samples, and of what the watchdog saw: appends them to the file, adds them up,
-//! prints a block at every interval. Only it writes to the terminal while a run goes on.
+//! The collector of a run in constant memory: adds samples up and prints a block at every interval.
 
-use std::fs;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, never, select};
+use crossbeam_channel::{at, never, select};
 use serde_json::Value;
 
+use super::{Feed, Log, replace};
 use crate::report::{json, live};
-use crate::sample::{Gauge, Sample};
-use crate::samples_file;
+use crate::sample::Sample;
 use crate::stats::{Clock, Stats, Summary};
-use crate::units::{Epoch, nanoseconds};
+use crate::units::nanoseconds;
 use crate::vitals::Vitals;
 
-/// How long requests that were cut may take to come back.
-const CUT_WAIT: Duration = Duration::from_millis(700);
 const RESULT_EVERY: Duration = Duration::from_secs(60);
 /// Without samples nobody knows yet when the run starts.
 const START_POLL: Duration = Duration::from_millis(50);
 
 /// What the collector works on.
 pub struct Collector {
-    pub samples: Receiver<Sample>,
-    pub vitals: Receiver<Vitals>,
-    /// Ends the watchdog, which then sends its last vitals and disconnects.
-    pub end_watch: Sender<()>,
-    /// Disconnects when the run is to end.
-    pub stopped: Receiver<()>,
-    pub gauge: Arc<Gauge>,
-    pub epoch: Epoch,
+    pub feed: Feed,
+    pub log: Log,
     pub interval: Duration,
     pub warmup: Duration,
     pub mock_in_process: bool,
-    pub samples_file: Option<samples_file::Writer>,
     /// Rewritten every minute and at the end.
     pub result: Option<ResultFile>,
     /// Called when nobody reads stdout any more.
@@ -49,21 +37,10 @@ pub struct ResultFile {
 }
 
 impl ResultFile {
-    /// Writes beside a plain file and renames, so that a reader never sees half of it. A link or a
-    /// device is written through, as is a file that cannot be renamed over.
     pub fn write(&self, summary: &Summary, ended: Option<&str>) -> io::Result<()> {
         let result = json::ResultFile::new(&self.about, summary, ended);
         let text = format!("{}\n", serde_json::to_string_pretty(&result)?);
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return fs::write(&self.path, text);
-        }
-        let beside = format!("{}.part", self.path);
-        let renamed = fs::write(&beside, &text).and_then(|()| fs::rename(&beside, &self.path));
-        renamed.or_else(|_| {
-            // It may not be there.
-            let _ = fs::remove_file(&beside);
-            fs::write(&self.path, &text)
-        })
+        replace(&self.path, text.as_bytes())
     }
 }
 
@@ -83,7 +60,6 @@ struct State {
     early: Vec<Sample>,
     checked_length: bool,
     closed: bool,
-    lost: Vec<String>,
 }
 
 /// Collects until the last worker is gone, or a moment after the run was stopped.
@@ -94,7 +70,6 @@ pub fn run(collector: Collector) -> Collected {
         early: Vec::new(),
         checked_length: false,
         closed: false,
-        lost: Vec::new(),
     };
     let ended_ns = state.until_the_end();
     let mut summary = state.summary(ended_ns);
@@ -104,16 +79,16 @@ pub fn run(collector: Collector) -> Collected {
         any_success: state.stats.any_success(),
         summary,
         result: state.collector.result,
-        lost: state.lost,
+        lost: state.collector.log.lost,
     }
 }
 
 impl State {
     /// When the run ended: waiting for cut requests is no part of it.
     fn until_the_end(&mut self) -> u64 {
-        let samples = self.collector.samples.clone();
-        let mut vitals = self.collector.vitals.clone();
-        let stopped = self.collector.stopped.clone();
+        let samples = self.collector.feed.samples.clone();
+        let mut vitals = self.collector.feed.vitals.clone();
+        let stopped = self.collector.feed.stopped.clone();
         let mut next_block: Option<u64> = None;
         let mut wake = at(Instant::now() + START_POLL);
         let mut next_result = Instant::now() + RESULT_EVERY;
@@ -143,7 +118,7 @@ impl State {
                         None => self.first_block(),
                     };
                     wake = match next_block {
-                        Some(stamp_ns) => at(self.collector.epoch.instant(stamp_ns)),
+                        Some(stamp_ns) => at(self.collector.feed.epoch.instant(stamp_ns)),
                         None => at(Instant::now() + START_POLL),
                     };
                 }
@@ -160,59 +135,38 @@ impl State {
         if let Some(boundary) = next_block.filter(|&due| due <= ended_ns) {
             self.block(boundary);
         }
-        self.last_reports(&samples, &vitals);
+        let (samples, vitals) = self.collector.feed.last_reports();
+        samples.iter().for_each(|sample| self.take(sample));
+        vitals.iter().for_each(|seen| self.watch(seen));
         ended_ns
-    }
-
-    /// Cut requests and the watchdog come back at once; one that hangs in connect(2) is not waited for.
-    fn last_reports(&mut self, samples: &Receiver<Sample>, vitals: &Receiver<Vitals>) {
-        // It has room for the one message; a watchdog that has gone needs none.
-        let _ = self.collector.end_watch.try_send(());
-        let deadline = Instant::now() + CUT_WAIT;
-        while let Ok(sample) = samples.recv_deadline(deadline) {
-            self.take(&sample);
-        }
-        while let Ok(seen) = vitals.recv_deadline(deadline) {
-            self.watch(&seen);
-        }
     }
 
     /// The end of the first interval, once a request has been sent.
     fn first_block(&self) -> Option<u64> {
-        let started = self.collector.gauge.started_ns();
+        let started = self.collector.feed.gauge.started_ns();
         (started > 0).then(|| self.measured_ns() + nanoseconds(self.collector.interval))
     }
 
     /// When figures begin to count.
     fn measured_ns(&self) -> u64 {
-        self.collector.gauge.started_ns() + nanoseconds(self.collector.warmup)
+        self.collector.feed.gauge.started_ns() + nanoseconds(self.collector.warmup)
     }
 
     fn now_ns(&self) -> u64 {
-        self.collector.epoch.now_ns()
+        self.collector.feed.epoch.now_ns()
     }
 
     fn take(&mut self, sample: &Sample) {
-        self.file(|file| file.write(sample));
+        self.collector.log.write(|file| file.write(sample));
         self.check_length(sample);
         self.stats.add(sample);
     }
 
     fn watch(&mut self, seen: &Vitals) {
-        self.file(|file| file.write_vitals(seen));
+        self.collector.log.write(|file| file.write_vitals(seen));
         // Before the first send nothing is measured yet.
-        if self.collector.gauge.started_ns() > 0 {
+        if self.collector.feed.gauge.started_ns() > 0 {
             self.stats.add_vitals(seen, self.measured_ns());
-        }
-    }
-
-    /// Writes to the samples file, and goes on without it when that fails.
-    fn file(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
-        if let Some(file) = &mut self.collector.samples_file
-            && let Err(error) = write(file)
-        {
-            self.collector.samples_file = None;
-            self.lose(format!("--samples: {error}"));
         }
     }
 
@@ -234,7 +188,7 @@ impl State {
 
     /// Prints the block of the interval that ended at `boundary`; samples that ended later wait.
     fn block(&mut self, boundary: u64) {
-        while let Ok(sample) = self.collector.samples.try_recv() {
+        while let Ok(sample) = self.collector.feed.samples.try_recv() {
             if sample.t_end_ns <= boundary {
                 self.take(&sample);
             } else {
@@ -254,7 +208,7 @@ impl State {
     }
 
     fn summary(&self, now_ns: u64) -> Summary {
-        let gauge = &self.collector.gauge;
+        let gauge = &self.collector.feed.gauge;
         let started_ns = gauge.started_ns();
         self.stats.summary(&Clock {
             started_ns,
@@ -292,10 +246,5 @@ impl State {
         {
             eprintln!("warning: --output: {error}");
         }
-    }
-
-    fn lose(&mut self, what: String) {
-        eprintln!("warning: {what}; the run goes on without it");
-        self.lost.push(what);
     }
 }

@@ -1,33 +1,31 @@
-//! Where a server's metrics are: the URL as users type it, and the way to a host that answers.
-
-use std::time::Duration;
+//! URLs beside the endpoint, such as a page of metrics or a route that resets a cache: as users type them, and
+//! the way to a host that answers.
 
 use ureq::http::{HeaderMap, Uri};
 
+use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::http::{Link, SMALL_TIMEOUT, Small, Trust, resolve};
 use crate::client::transport::Timeouts;
 use crate::sample::Failure;
 use crate::units::Epoch;
 
-/// A connection attempt takes this long at the most.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The URL of a metrics page, whole.
+/// A whole URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetricsUrl {
+pub struct SideUrl {
     pub text: String,
     /// Without the brackets of an IPv6 address.
     host: String,
     port: u16,
 }
 
-impl MetricsUrl {
+impl SideUrl {
     /// Takes `localhost:8000`, `http://host:3001/metrics`, `https://host/prometheus/metrics?a=b`. Without a
-    /// scheme it is http, without a path `/metrics`.
+    /// scheme it is http, without a path it gets this one.
     ///
     /// # Errors
-    /// Why it is no such URL; the caller adds where it came from, but not a password: see `shown`.
-    pub fn parse(typed: &str) -> Result<MetricsUrl, String> {
+    /// Why it is no such URL; the caller adds where it came from, but not a password: see
+    /// `endpoint::without_userinfo`.
+    pub fn parse(typed: &str, path: &str) -> Result<SideUrl, String> {
         let wrong = "not a URL; want such as http://localhost:8000/metrics";
         let whole = match typed.contains("://") {
             true => typed.to_string(),
@@ -57,10 +55,10 @@ impl MetricsUrl {
             return Err(wrong.to_string());
         }
         let path = match uri.path_and_query().map(|path| path.as_str()) {
-            None | Some("" | "/") => "/metrics",
+            None | Some("" | "/") => path,
             Some(path) => path,
         };
-        Ok(MetricsUrl {
+        Ok(SideUrl {
             text: format!("{scheme}://{authority}{path}"),
             host: host.to_string(),
             port,
@@ -85,23 +83,28 @@ impl MetricsUrl {
             epoch,
         }))
     }
-}
 
-/// A URL as typed, without what may be a password.
-pub fn shown(typed: &str) -> String {
-    let start = typed.find("://").map_or(0, |at| at + 3);
-    let end = typed[start..]
-        .find('/')
-        .map_or(typed.len(), |at| start + at);
-    match typed[start..end].rfind('@') {
-        Some(at) => format!("{}****{}", &typed[..start], &typed[start + at..]),
-        None => typed.to_string(),
+    /// The same beside an endpoint, with its trust and clock. Key and headers go along only to the endpoint's
+    /// own host and port.
+    pub fn open_beside(&self, opened: &Opened) -> Result<Small, Failure> {
+        let endpoint = &opened.endpoint;
+        let is_same = (&endpoint.host, endpoint.port) == (&self.host, self.port);
+        let headers = match is_same {
+            true => opened.link.headers.clone(),
+            false => HeaderMap::new(),
+        };
+        Ok(Small::new(Link {
+            addrs: resolve(&self.host, self.port, CONNECT_TIMEOUT)?,
+            headers,
+            ..opened.link.clone()
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::endpoint::without_userinfo;
 
     #[test]
     fn scheme_and_path_have_defaults() {
@@ -119,7 +122,7 @@ mod tests {
             ("[::1]:9/", "http://[::1]:9/metrics", "::1", 9),
             ("h:/x", "http://h:/x", "h", 80),
         ] {
-            let url = MetricsUrl::parse(typed).expect(typed);
+            let url = SideUrl::parse(typed, "/metrics").expect(typed);
             let parts = (url.text.as_str(), url.host.as_str(), url.port);
             assert_eq!(parts, (text, host, port), "{typed}");
         }
@@ -138,9 +141,13 @@ mod tests {
             ("h:0", "0 is not a port; want 1 to 65535"),
             ("h:70000", "70000 is not a port; want 1 to 65535"),
         ] {
-            assert_eq!(MetricsUrl::parse(typed), Err(why.to_string()), "{typed}");
+            assert_eq!(
+                SideUrl::parse(typed, "/metrics"),
+                Err(why.to_string()),
+                "{typed}"
+            );
         }
-        assert_eq!(shown("http://u:p@h/@"), "http://****@h/@");
-        assert_eq!(shown("h/a@b"), "h/a@b");
+        assert_eq!(without_userinfo("http://u:p@h/@"), "http://****@h/@");
+        assert_eq!(without_userinfo("h/a@b"), "h/a@b");
     }
 }

@@ -1,0 +1,159 @@
+//! `--max-input-length`: questions that are longer are cut before the first round, by the server's own count.
+
+use std::sync::Arc;
+
+use crate::plan::dataset::{Content, Dataset, Record};
+use crate::plan::escape;
+
+/// How often a text that was cut is counted again.
+const RECOUNTS: usize = 3;
+
+/// What was cut, for the user.
+#[derive(Debug, Default, PartialEq)]
+pub struct Cuts {
+    /// Questions in all, and those that were cut.
+    pub questions: u64,
+    pub cut: u64,
+    /// Of the questions that were cut: tokens in all and of the longest.
+    pub tokens: u64,
+    pub longest: u64,
+    /// Questions whose length nobody counted.
+    pub estimated: u64,
+    /// Records that are whole bodies, which are left as they are.
+    pub bodies: u64,
+}
+
+/// Counts the tokens of a text, or estimates them where the server does not.
+pub struct Counter<'a> {
+    pub count: &'a dyn Fn(&str) -> Option<u64>,
+    pub tokens_per_byte: f64,
+}
+
+impl Counter<'_> {
+    /// The tokens, and whether they were counted.
+    fn tokens(&self, text: &str) -> (u64, bool) {
+        match (self.count)(text) {
+            Some(tokens) => (tokens, true),
+            None => (
+                (text.len() as f64 * self.tokens_per_byte).ceil() as u64,
+                false,
+            ),
+        }
+    }
+}
+
+/// Cuts every question that has more than `limit` tokens, its end first.
+pub fn to_length(dataset: &mut Dataset, limit: u64, counter: &Counter<'_>) -> Cuts {
+    let mut cuts = Cuts::default();
+    dataset.change(|record| {
+        let Content::Conversation { system, questions } = &record.content else {
+            cuts.bodies += 1;
+            return None;
+        };
+        let fitted: Vec<Arc<str>> = questions
+            .iter()
+            .map(|text| question(text, limit, counter, &mut cuts))
+            .collect();
+        Some(Record {
+            content: Content::Conversation {
+                system: system.clone(),
+                questions: fitted,
+            },
+            ..record.clone()
+        })
+    });
+    cuts
+}
+
+/// A question of at most `limit` tokens, escaped as before.
+fn question(escaped: &Arc<str>, limit: u64, counter: &Counter<'_>, cuts: &mut Cuts) -> Arc<str> {
+    cuts.questions += 1;
+    // No token is shorter than a byte, and no escape shorter than what it stands for.
+    if escaped.len() as u64 <= limit {
+        return Arc::clone(escaped);
+    }
+    let text: String = serde_json::from_str(&format!("\"{escaped}\"")).unwrap_or_default();
+    if text.len() as u64 <= limit {
+        return Arc::clone(escaped);
+    }
+    let mut kept = text.as_str();
+    let (mut tokens, mut counted) = counter.tokens(kept);
+    for _ in 0..RECOUNTS {
+        if tokens <= limit {
+            break;
+        }
+        let bytes = kept.len() as f64 * limit as f64 / tokens as f64;
+        kept = head(kept, bytes as usize);
+        (tokens, counted) = counter.tokens(kept);
+    }
+    cuts.estimated += u64::from(!counted);
+    if kept.len() == text.len() {
+        return Arc::clone(escaped);
+    }
+    cuts.cut += 1;
+    cuts.tokens += tokens;
+    cuts.longest = cuts.longest.max(tokens);
+    escape(kept)
+}
+
+/// The first `bytes` of a text, or a few less where a character would be cut.
+fn head(text: &str, bytes: usize) -> &str {
+    let ends = (0..=bytes.min(text.len())).rev();
+    let end = ends.into_iter().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Option<u64> {
+        Some(text.split_whitespace().count() as u64)
+    }
+
+    fn cut(text: &str, limit: u64, count: &dyn Fn(&str) -> Option<u64>) -> (String, Cuts) {
+        let counter = Counter {
+            count,
+            tokens_per_byte: 0.5,
+        };
+        let mut cuts = Cuts::default();
+        let kept = question(&escape(text), limit, &counter, &mut cuts);
+        (kept.to_string(), cuts)
+    }
+
+    #[test]
+    fn a_long_question_is_cut_in_proportion_and_counted_again() {
+        // 10 words of 4 bytes and a space: 50 bytes, limit 4: 20 bytes, 4 words.
+        let (kept, cuts) = cut(&"word ".repeat(10), 4, &words);
+        assert_eq!(kept, "word word word word ");
+        assert_eq!(
+            (cuts.cut, cuts.tokens, cuts.longest, cuts.estimated),
+            (1, 4, 4, 0)
+        );
+    }
+
+    #[test]
+    fn a_question_that_fits_or_cannot_be_longer_is_not_touched() {
+        let never = |_: &str| -> Option<u64> { panic!("it needs no count") };
+        assert_eq!(cut("four", 4, &never).0, "four");
+        let (kept, cuts) = cut("long words but few", 4, &words);
+        assert_eq!((kept.as_str(), cuts.cut), ("long words but few", 0));
+    }
+
+    #[test]
+    fn uneven_words_are_recounted_and_characters_stay_whole() {
+        // The first half has words of one byte: in proportion they would be too many.
+        let text = format!("{}{}", "a ".repeat(40), "longer-word ".repeat(10));
+        let (kept, cuts) = cut(&text, 20, &words);
+        assert!(words(&kept) <= Some(20) && cuts.longest <= 20, "{kept}");
+        let (kept, _) = cut("ééé\nééé ééé", 2, &words);
+        assert!(kept.starts_with("ééé\\né"), "{kept}");
+    }
+
+    #[test]
+    fn without_a_count_bytes_are_cut_by_the_estimate() {
+        // 40 bytes at 0.5 are 20 tokens; 10 are 20 bytes.
+        let (kept, cuts) = cut(&"x".repeat(40), 10, &|_| None);
+        assert_eq!((kept.len(), cuts.estimated, cuts.tokens), (20, 1, 10));
+    }
+}

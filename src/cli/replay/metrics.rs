@@ -1,0 +1,187 @@
+//! The server's metrics beside the requests of a round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use serde_json::{Map, Value, json};
+
+use super::options::Prometheus;
+use crate::cli::connect::Opened;
+use crate::error::{Error, Result};
+use crate::prom::change::{beside, over};
+use crate::prom::scrape::{Recorder, Scraper, start};
+use crate::prom::series::{Found, Reading, Wanted};
+use crate::sample::Sample;
+use crate::stats::round::MetricSummary;
+use crate::stats::spread::Spread;
+
+/// Scrapes while requests are sent: at one in flight before and after each of them, else on a schedule.
+pub struct Metrics {
+    recorder: Arc<Recorder>,
+    names: Vec<String>,
+    interval: Duration,
+    /// Ends the scraping thread of the round.
+    end: Option<Sender<()>>,
+    told_errors: bool,
+}
+
+impl Metrics {
+    /// Looks at the page once and warns of names that are not on it.
+    ///
+    /// # Errors
+    /// When there is no page of metrics.
+    pub fn open(wanted: &Prometheus, opened: &Opened) -> Result<Metrics> {
+        let url = &wanted.url.text;
+        let what = format!("--prometheus-url {url}");
+        let hint = format!("Try: tmesh-cli check prometheus {url}");
+        let small = wanted.url.open_beside(opened).map_err(|failure| {
+            let why = format!("{}: {}", failure.kind.name(), failure.reason);
+            Error::input(&what, why).next(&hint)
+        })?;
+        let names = wanted.selectors.iter().map(|s| s.asked.clone()).collect();
+        let selectors = Wanted::new(wanted.selectors.clone());
+        let scraper = Scraper::new(small, url.clone(), selectors, opened.link.epoch);
+        let found = scraper.find();
+        let (_, found) = found.map_err(|why| Error::input(&what, why).next(&hint))?;
+        for found in found {
+            if let Found::Missing { name, nearest } = found {
+                let near = match nearest.is_empty() {
+                    true => String::new(),
+                    false => format!("; the nearest: {}", nearest.join(", ")),
+                };
+                eprintln!("warning: --prometheus-metrics {name}: not on {url} (so far){near}");
+            }
+        }
+        Ok(Metrics {
+            recorder: Recorder::new(scraper),
+            names,
+            interval: wanted.interval,
+            end: None,
+            told_errors: false,
+        })
+    }
+
+    /// The edge of a round, before its first request. What to call beside every request, if anything.
+    pub fn begin(&mut self, concurrency: u64) -> Result<Option<Arc<dyn Fn() + Send + Sync>>> {
+        self.recorder.seen().observations.clear();
+        self.recorder.scrape_now();
+        if concurrency == 1 {
+            let recorder = Arc::clone(&self.recorder);
+            return Ok(Some(Arc::new(move || recorder.scrape_now())));
+        }
+        self.end = Some(start(Arc::clone(&self.recorder), self.interval)?);
+        Ok(None)
+    }
+
+    /// The edge of a round, behind its last request.
+    pub fn end(&mut self) {
+        self.end = None;
+        self.recorder.scrape_now();
+        let seen = self.recorder.seen();
+        if let Some(why) = &seen.first_error
+            && !std::mem::replace(&mut self.told_errors, true)
+        {
+            eprintln!(
+                "warning: --prometheus-url: {} scrapes failed: {why}",
+                seen.errors
+            );
+        }
+    }
+
+    /// The readings that have come since the last call, as lines of a series.
+    pub fn lines(&self) -> impl FnMut() -> Vec<(&'static str, Value)> + Send + use<> {
+        let recorder = Arc::clone(&self.recorder);
+        let names = self.names.clone();
+        let mut told = 0;
+        move || {
+            let seen = recorder.seen();
+            let fresh = seen.observations.get(told..).unwrap_or_default();
+            told = seen.observations.len();
+            let line = |t_begin_ns: u64, t_end_ns: u64, values: &[Reading]| {
+                let values: Map<String, Value> = names
+                    .iter()
+                    .cloned()
+                    .zip(values.iter().map(value))
+                    .collect();
+                json!({"t_start_ns": t_begin_ns, "t_end_ns": t_end_ns, "values": values})
+            };
+            fresh
+                .iter()
+                .map(|seen| {
+                    (
+                        "metrics",
+                        line(seen.t_begin_ns, seen.t_end_ns, &seen.values),
+                    )
+                })
+                .collect()
+        }
+    }
+
+    /// Each metric over the requests and over the round as a whole.
+    pub fn summaries(&self, samples: &[Sample], concurrency: u64) -> Vec<MetricSummary> {
+        let seen = self.recorder.seen();
+        let from_ns = samples.iter().map(|sample| sample.t_send_ns).min();
+        let to_ns = samples.iter().map(|sample| sample.t_end_ns).max();
+        let edges = from_ns.zip(to_ns);
+        let summary = |(metric, name): (usize, &String)| {
+            let good = samples.iter().filter(|sample| sample.is_success());
+            let values = good.filter_map(|sample| {
+                beside(
+                    &seen.observations,
+                    metric,
+                    sample.t_send_ns,
+                    sample.t_end_ns,
+                )
+            });
+            let last = seen.observations.last().map(|last| &last.values[metric]);
+            MetricSummary {
+                name: name.clone(),
+                spread: Spread::of(values.collect()),
+                over_round: edges.and_then(|(from, to)| over(&seen.observations, metric, from, to)),
+                source: last.map_or_else(|| "not found".to_string(), source),
+                shared: concurrency > 1,
+            }
+        };
+        self.names.iter().enumerate().map(summary).collect()
+    }
+}
+
+/// What a reading comes from, for the user.
+fn source(reading: &Reading) -> String {
+    match reading {
+        Reading::Absent => "not found".to_string(),
+        Reading::Counter(_) => "counter".to_string(),
+        Reading::Gauge(_) => "gauge".to_string(),
+        Reading::Ratio(pairs) => {
+            let whole = pairs.iter().find(|pair| pair.is_whole());
+            let Some(pair) = whole.or(pairs.first()) else {
+                return "not found".to_string();
+            };
+            let names = |names: &[&str]| names.join(" + ");
+            format!("Δ {} / Δ {}", names(pair.pair.hits), names(pair.pair.of))
+        }
+    }
+}
+
+/// A reading as it stands in the samples file: a number, or hits and what they are of.
+fn value(reading: &Reading) -> Value {
+    match reading {
+        Reading::Absent => Value::Null,
+        Reading::Counter(value) | Reading::Gauge(value) => json!(value),
+        Reading::Ratio(pairs) => {
+            let sum = |readings: &[Reading]| -> Option<f64> {
+                let counters = readings.iter().map(|reading| match reading {
+                    Reading::Counter(value) => *value,
+                    _ => None,
+                });
+                counters.sum()
+            };
+            let whole = pairs.iter().find(|pair| pair.is_whole());
+            whole.map_or(
+                Value::Null,
+                |pair| json!({"hits": sum(&pair.hits), "of": sum(&pair.of)}),
+            )
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The options of `replay`, as typed and checked against each other.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::parse::{Args, above_zero, at_least_one};
+use crate::cli::side::SideUrl;
+use crate::cli::slo;
+use crate::client::endpoint::without_userinfo;
+use crate::error::{Error, Result};
+use crate::prom::selector::Selector;
+use crate::stats::goodput::Slo;
+use crate::units::{parse_count, parse_number};
+
+/// What is sent, how often and where the results go.
+pub struct Options {
+    pub dataset: PathBuf,
+    /// One a level; `None`: all records.
+    pub levels: Vec<Level>,
+    pub rounds: u64,
+    pub shuffles: bool,
+    pub live_history: bool,
+    /// Of the run; each level adds its number. `None`: texts go out as they are.
+    pub nonce: Option<String>,
+    pub seed: u64,
+    pub reset: Option<Reset>,
+    pub max_context_tokens: Option<u64>,
+    pub max_input_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
+    pub min_output_tokens: Option<u64>,
+    pub temperature: f64,
+    pub top_p: Option<f64>,
+    pub slo: Option<Slo>,
+    pub prometheus: Option<Prometheus>,
+    /// The folder of the debug logs.
+    pub debug_dir: Option<PathBuf>,
+    pub output_dir: PathBuf,
+    pub sends_metadata: bool,
+    pub keep_gaps: bool,
+}
+
+/// A number of requests in flight, and how many records go out with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    pub concurrency: u64,
+    pub samples: Option<u64>,
+}
+
+/// When the server's cache is to be emptied, and how.
+pub struct Reset {
+    pub url: SideUrl,
+    pub between_rounds: bool,
+    pub between_levels: bool,
+}
+
+/// What is read of the server's metrics.
+pub struct Prometheus {
+    pub url: SideUrl,
+    pub selectors: Vec<Selector>,
+    pub interval: Duration,
+}
+
+impl Options {
+    pub fn parse(args: &mut Args) -> Result<Options> {
+        let dataset = args.text("--dataset")?.ok_or_else(|| {
+            Error::input("--dataset", "none given; want a file of prompts")
+                .next("Try: tmesh-cli replay --help")
+        })?;
+        let levels = levels(args)?;
+        let reset = reset(args)?;
+        let options = Options {
+            dataset: dataset.into(),
+            levels,
+            rounds: args.value("--rounds", at_least_one)?.unwrap_or(2),
+            shuffles: !args.switch("--no-shuffle-round2"),
+            live_history: args.switch("--live-history"),
+            nonce: nonce(args, reset.as_ref())?,
+            seed: args.value("--seed", parse_count)?.unwrap_or(0),
+            reset,
+            max_context_tokens: args.value("--max-context-tokens", at_least_one)?,
+            max_input_tokens: args.value("--max-input-length", at_least_one)?,
+            max_output_tokens: args.value("--max-output-tokens", at_least_one)?,
+            min_output_tokens: args.value("--min-output-tokens", at_least_one)?,
+            temperature: args.value("--temperature", parse_number)?.unwrap_or(0.0),
+            top_p: args.value("--top-p", share)?,
+            slo: match args.text("--slo-file")? {
+                Some(path) => Some(slo::read(&path)?),
+                None => None,
+            },
+            prometheus: prometheus(args)?,
+            debug_dir: debug_dir(args)?,
+            output_dir: args
+                .text("--output-dir")?
+                .unwrap_or_else(|| "benchmark_results".to_string())
+                .into(),
+            sends_metadata: args.switch("--send-metadata"),
+            keep_gaps: !args.switch("--no-gaps"),
+        };
+        let (least, most) = (options.min_output_tokens, options.max_output_tokens);
+        if let Some((least, most)) = least.zip(most).filter(|(least, most)| least > most) {
+            let what = format!("--min-output-tokens {least}");
+            return Err(Error::input(
+                what,
+                format!("more than --max-output-tokens {most}"),
+            ));
+        }
+        Ok(options)
+    }
+
+    /// The most records that any level wants; `None`: all.
+    pub fn most_samples(&self) -> Option<u64> {
+        let wanted: Option<Vec<u64>> = self.levels.iter().map(|level| level.samples).collect();
+        wanted.and_then(|wanted| wanted.into_iter().max())
+    }
+
+    pub fn most_concurrency(&self) -> u64 {
+        let all = self.levels.iter().map(|level| level.concurrency);
+        all.max().unwrap_or(1)
+    }
+}
+
+/// Each number of requests in flight once, with its number of records.
+fn levels(args: &Args) -> Result<Vec<Level>> {
+    let mut concurrency = args.list("--concurrency", at_least_one)?;
+    let samples = args.list("--num-samples", at_least_one)?;
+    if concurrency.is_empty() {
+        concurrency.push(1);
+    }
+    for (at, level) in concurrency.iter().enumerate() {
+        if concurrency[..at].contains(level) {
+            let why = "the same level twice; its files have the same names";
+            return Err(Error::input(format!("--concurrency {level}"), why));
+        }
+    }
+    if samples.len() > 1 && samples.len() != concurrency.len() {
+        let why = format!(
+            "{} numbers for {} levels of --concurrency; want one, or one a level",
+            samples.len(),
+            concurrency.len()
+        );
+        return Err(Error::input("--num-samples", why));
+    }
+    let of = |at: usize| samples.get(at).or(samples.first()).copied();
+    let levels = concurrency.iter().enumerate();
+    Ok(levels
+        .map(|(at, &concurrency)| Level {
+            concurrency,
+            samples: of(at),
+        })
+        .collect())
+}
+
+/// A cache that is emptied before every level needs no line that makes its texts new.
+fn nonce(args: &mut Args, reset: Option<&Reset>) -> Result<Option<String>> {
+    let given = args.text("--nonce")?;
+    let exact = args.switch("--no-nonce");
+    if exact && given.is_some() {
+        return Err(Error::input("--no-nonce", "not together with --nonce"));
+    }
+    let is_reset = reset.is_some_and(|reset| reset.between_levels);
+    if exact || (is_reset && given.is_none()) {
+        return Ok(None);
+    }
+    Ok(Some(
+        given.unwrap_or_else(|| format!("{:08x}", fastrand::u32(..))),
+    ))
+}
+
+/// A URL beside the endpoint; without a path of its own it gets this one.
+fn side_url(args: &mut Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
+    let Some(typed) = args.text(flag)? else {
+        return Ok(None);
+    };
+    let url = SideUrl::parse(&typed, path);
+    let what = || format!("{flag} {}", without_userinfo(&typed));
+    url.map(Some).map_err(|why| Error::input(what(), why))
+}
+
+fn reset(args: &mut Args) -> Result<Option<Reset>> {
+    let url = side_url(args, "--reset-cache-url", "/")?;
+    let between_rounds = args.switch("--reset-cache-between-rounds");
+    let between_levels = args.switch("--reset-cache-between-concurrency");
+    match (url, between_rounds || between_levels) {
+        (None, false) => Ok(None),
+        (Some(url), true) => Ok(Some(Reset {
+            url,
+            between_rounds,
+            between_levels,
+        })),
+        (Some(url), false) => Err(Error::input(
+            format!("--reset-cache-url {}", url.text),
+            "when? want --reset-cache-between-concurrency, --reset-cache-between-rounds, or both",
+        )),
+        (None, true) => Err(Error::input(
+            "--reset-cache-url",
+            "none given; want such as http://localhost:8000/reset_prefix_cache",
+        )),
+    }
+}
+
+fn prometheus(args: &mut Args) -> Result<Option<Prometheus>> {
+    let url = side_url(args, "--prometheus-url", "/metrics")?;
+    let selectors = args.list("--prometheus-metrics", Selector::parse)?;
+    let interval = args.value("--prometheus-interval", above_zero)?;
+    match url {
+        Some(url) if selectors.is_empty() => Err(Error::input(
+            format!("--prometheus-url {}", url.text),
+            "which metrics? want --prometheus-metrics NAME…",
+        )
+        .next(format!("Try: tmesh-cli check prometheus {}", url.text))),
+        Some(url) => Ok(Some(Prometheus {
+            url,
+            selectors,
+            interval: interval.unwrap_or(Duration::from_secs(1)),
+        })),
+        None if !selectors.is_empty() || interval.is_some() => Err(Error::input(
+            "--prometheus-url",
+            "none given; want such as http://localhost:8000/metrics",
+        )),
+        None => Ok(None),
+    }
+}
+
+fn debug_dir(args: &mut Args) -> Result<Option<PathBuf>> {
+    let is_on = args.switch("--debug");
+    match args.text("--debug-log-dir")? {
+        Some(dir) if !is_on => Err(Error::input(
+            format!("--debug-log-dir {dir}"),
+            "only with --debug",
+        )),
+        dir => Ok(is_on.then(|| dir.unwrap_or_else(|| "debug_logs".to_string()).into())),
+    }
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    match parse_number(text)? {
+        share if share <= 1.0 => Ok(share),
+        _ => Err("want 0 to 1".to_string()),
+    }
+}

@@ -1,0 +1,323 @@
+//! The levels of a replay and their rounds, one whole run of the load each.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crossbeam_channel::bounded;
+
+use super::files::{DebugLog, Files};
+use super::metrics::Metrics;
+use super::options::{Level, Options, Reset};
+use crate::cli::connect::Opened;
+use crate::client::api::{Api, error_words};
+use crate::client::{Client, Target};
+use crate::collect::round::{self, Collected, Collector};
+use crate::collect::{Feed, Log};
+use crate::error::{Error, Result};
+use crate::load;
+use crate::load::pool::Shared;
+use crate::load::stop::Stop;
+use crate::plan::dataset::Dataset;
+use crate::plan::dialogue::{Dialogue, Rules};
+use crate::plan::{Session, escape};
+use crate::sample::{Gauge, Phase, Sample};
+use crate::samples_file;
+use crate::stats::client::ClientSummary;
+use crate::stats::round::{RoundFacts, RoundSummary};
+use crate::watchdog;
+
+/// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
+const WAITING_SAMPLES: usize = 4096;
+
+/// A replay, ready to send.
+pub struct Replay {
+    pub target: Arc<Target>,
+    pub opened: Opened,
+    pub options: Options,
+    pub dataset: Dataset,
+    pub tokens_per_byte: f64,
+    pub files: Files,
+    pub metrics: Option<Metrics>,
+    pub stop: Stop,
+    pub succeeded: Arc<AtomicBool>,
+    /// `None` once it could not be written.
+    pub samples_file: Option<samples_file::Writer>,
+    /// A reply of this run has reported cached tokens.
+    pub cached_reported: bool,
+    /// Of the next round's first request.
+    pub next_id: u64,
+    /// All that have ended.
+    pub rounds: Vec<RoundSummary>,
+    /// Outputs that could not be written, each with its reason.
+    pub lost: Vec<String>,
+}
+
+/// The sessions of a level.
+pub struct Sessions {
+    pub level: Level,
+    pub dialogues: Vec<Arc<Dialogue>>,
+    /// Turns of all of them.
+    pub requests: u64,
+}
+
+/// A round that has ended.
+pub struct Ended {
+    pub samples: Vec<Sample>,
+    pub client: ClientSummary,
+    pub peak: u64,
+}
+
+impl Replay {
+    pub fn any_success(&self) -> bool {
+        self.succeeded.load(Relaxed)
+    }
+
+    /// Runs every level, and shows and writes each round as it ends.
+    pub fn levels(&mut self) -> Result<()> {
+        for level in self.options.levels.clone() {
+            if self
+                .options
+                .reset
+                .as_ref()
+                .is_some_and(|reset| reset.between_levels)
+            {
+                self.reset()?;
+            }
+            let sessions = self.sessions(level);
+            let mut first = Vec::new();
+            for number in 1..=self.options.rounds {
+                let resets = self.options.reset.as_ref();
+                if number > 1 && resets.is_some_and(|reset| reset.between_rounds) {
+                    self.reset()?;
+                }
+                let ended = self.round(&sessions, number)?;
+                self.take(&sessions, number, &ended, &first)?;
+                if self.stop.is_set() {
+                    break;
+                }
+                if number == 1 {
+                    first = ended.samples;
+                }
+            }
+            if self.stop.is_set() {
+                break;
+            }
+        }
+        self.close()
+    }
+
+    /// The level's sessions, numbered in the dataset's order, with a line of its own in front of each.
+    fn sessions(&self, level: Level) -> Sessions {
+        let concurrency = level.concurrency;
+        let nonce = self.options.nonce.as_ref();
+        let rules = Arc::new(Rules {
+            concurrency,
+            nonce: nonce.map(|nonce| escape(&format!("[{nonce}/{concurrency}]\n"))),
+            as_text: self.target.body.api == Api::Completions,
+            live_history: self.options.live_history,
+            max_context_tokens: self.options.max_context_tokens,
+            tokens_per_byte: self.tokens_per_byte,
+            max_tokens: self.options.max_output_tokens,
+        });
+        let mut requests = 0;
+        let records = self.dataset.sample(level.samples).into_iter();
+        let dialogues = (0..)
+            .zip(records)
+            .map(|(number, record)| {
+                let dialogue = Dialogue::new(number, requests, record, Arc::clone(&rules));
+                requests += dialogue.turns();
+                Arc::new(dialogue)
+            })
+            .collect();
+        Sessions {
+            level,
+            dialogues,
+            requests,
+        }
+    }
+
+    /// Sends every session of the level once.
+    fn round(&mut self, sessions: &Sessions, number: u64) -> Result<Ended> {
+        let concurrency = sessions.level.concurrency;
+        let beside = match &mut self.metrics {
+            Some(metrics) => metrics.begin(concurrency)?,
+            None => None,
+        };
+        let (sender, samples) = bounded(WAITING_SAMPLES);
+        let gauge = Arc::new(Gauge::default());
+        let epoch = self.target.link.epoch;
+        let watch = watchdog::start(epoch)?;
+        let feed = Feed {
+            samples,
+            vitals: watch.vitals,
+            end_watch: watch.end,
+            stopped: self.stop.woken().clone(),
+            gauge: gauge.clone(),
+            epoch,
+        };
+        let collector = self.collector(sessions, number, feed)?;
+        let shared = Shared {
+            samples: sender,
+            stop: self.stop.clone(),
+            gauge: gauge.clone(),
+            any_success: self.succeeded.clone(),
+            warmup_ns: 0,
+            model: self.target.body.model.clone(),
+            beside,
+        };
+        let in_flight = concurrency.min(sessions.dialogues.len() as u64);
+        let clients = (0..in_flight)
+            .map(|_| Client::new(self.target.clone()))
+            .collect();
+        let first_id = self.next_id;
+        self.next_id += sessions.requests;
+        let plan = self
+            .order(sessions, number)
+            .into_iter()
+            .map(move |dialogue| {
+                let first_id = first_id + dialogue.first_request;
+                Session::Dialogue(dialogue.walk(number, first_id))
+            });
+        let collecting = std::thread::spawn(move || round::run(collector));
+        load::run(plan, clients, shared, None)?;
+        let collected = collecting.join();
+        let Collected {
+            samples,
+            client,
+            log,
+        } = collected.map_err(|_| Error::missed("collector", "it panicked; this is a bug"))?;
+        self.stop.forget();
+        if let Some(metrics) = &mut self.metrics {
+            metrics.end();
+        }
+        self.samples_file = log.file;
+        self.lost.extend(log.lost);
+        Ok(Ended {
+            samples,
+            client: client.summary(gauge.started_ns(), self.opened.mock.is_some()),
+            peak: gauge.peak(),
+        })
+    }
+
+    fn collector(&mut self, sessions: &Sessions, number: u64, feed: Feed) -> Result<Collector> {
+        let concurrency = sessions.level.concurrency;
+        let debug = self.files.debug(DebugLog {
+            name: file_name(concurrency, number),
+            run_id: self.target.run_id.clone(),
+            key: self.target.link.key.clone(),
+            dialogues: sessions.dialogues.clone(),
+        })?;
+        let mut debug = debug;
+        let label = format!("Concurrency {concurrency}, round {number}");
+        Ok(Collector {
+            feed,
+            log: Log {
+                name: "samples.jsonl",
+                file: self.samples_file.take(),
+                lost: Vec::new(),
+            },
+            requests: sessions.requests,
+            progress: std::io::stderr().is_terminal().then_some(label),
+            on_sample: Box::new(move |sample| {
+                debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
+            }),
+            series: match &self.metrics {
+                Some(metrics) => Box::new(metrics.lines()),
+                None => Box::new(Vec::new),
+            },
+        })
+    }
+
+    /// The first round goes in the dataset's order, later ones in one that the seed decides.
+    fn order(&self, sessions: &Sessions, number: u64) -> Vec<Arc<Dialogue>> {
+        let mut order = sessions.dialogues.clone();
+        if number > 1 && self.options.shuffles {
+            let seed = self
+                .options
+                .seed
+                .wrapping_mul(1_000_003)
+                .wrapping_add(number);
+            fastrand::Rng::with_seed(seed).shuffle(&mut order);
+        }
+        order
+    }
+
+    /// The figures of a round.
+    pub fn summary(&mut self, sessions: &Sessions, number: u64, ended: &Ended) -> RoundSummary {
+        let concurrency = sessions.level.concurrency;
+        let samples = &ended.samples;
+        let metrics = self.metrics.as_ref();
+        let facts = RoundFacts {
+            concurrency,
+            round: number,
+            not_sent: not_sent(sessions, samples, self.stop.is_set()),
+            peak: ended.peak,
+            cached_reported: self.cached_reported,
+            slo: self.options.slo,
+            metrics: metrics
+                .map(|metrics| metrics.summaries(samples, concurrency))
+                .unwrap_or_default(),
+            client: ended.client.clone(),
+        };
+        self.cached_reported |= samples.iter().any(|sample| sample.cached_tokens.is_some());
+        RoundSummary::of(samples, facts)
+    }
+
+    /// Empties the server's cache.
+    ///
+    /// # Errors
+    /// When the server does not say that it did.
+    fn reset(&self) -> Result<()> {
+        let Some(Reset { url, .. }) = &self.options.reset else {
+            return Ok(());
+        };
+        let what = format!("--reset-cache-url {}", url.text);
+        let failed = |why: String| match self.rounds.is_empty() {
+            true => Error::input(&what, why),
+            false => Error::missed(&what, why),
+        };
+        let page = url
+            .open_beside(&self.opened)
+            .and_then(|small| small.post(&url.text, ""))
+            .map_err(|failure| failed(format!("{}: {}", failure.kind.name(), failure.reason)))?;
+        let reply: serde_json::Value = serde_json::from_str(&page.text).unwrap_or_default();
+        let words = self.opened.link.redact(&error_words(&page.text));
+        if !(200..300).contains(&page.status) {
+            return Err(failed(format!(
+                "the reset failed: HTTP {}: {words}",
+                page.status
+            )));
+        }
+        if reply["success"] == false {
+            return Err(failed(format!(
+                "the server says that the reset failed: {words}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What files of a round are called.
+pub fn file_name(concurrency: u64, round: u64) -> String {
+    format!("concurrency_{concurrency}_round_{round}")
+}
+
+/// Turns whose session ended before them. Of a round that was stopped, those behind a failure only.
+fn not_sent(sessions: &Sessions, samples: &[Sample], is_stopped: bool) -> u64 {
+    let mut sent = vec![(0, false); sessions.dialogues.len()];
+    for sample in samples
+        .iter()
+        .filter(|sample| sample.phase == Phase::Measured)
+    {
+        let session = sample.labels.session.unwrap_or(0) as usize;
+        if let Some((turns, failed)) = sent.get_mut(session) {
+            *turns += 1;
+            *failed |= sample.failure.is_some();
+        }
+    }
+    let all = sessions.dialogues.iter().zip(sent);
+    all.filter(|(_, (_, failed))| *failed || !is_stopped)
+        .map(|(dialogue, (turns, _))| dialogue.turns().saturating_sub(turns))
+        .sum()
+}

@@ -1,0 +1,174 @@
+//! The collector of one round: keeps every sample, for figures that are exact, and shows how far it is.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{never, select, tick};
+use serde_json::Value;
+
+use super::{Feed, Log};
+use crate::sample::{Phase, Sample};
+use crate::stats::client::ClientStats;
+use crate::units::fixed;
+use crate::vitals::Vitals;
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// Told of every sample; what it could not write down.
+pub type OnSample = Box<dyn FnMut(&Sample) -> io::Result<()> + Send>;
+/// Lines of other series that have come up since the last call, each with the series' name.
+pub type Series = Box<dyn FnMut() -> Vec<(&'static str, Value)> + Send>;
+
+/// What the collector works on.
+pub struct Collector {
+    pub feed: Feed,
+    pub log: Log,
+    /// Requests that the round will send, if none fails.
+    pub requests: u64,
+    /// The beginning of the progress line; `None`: nobody looks.
+    pub progress: Option<String>,
+    pub on_sample: OnSample,
+    pub series: Series,
+}
+
+/// A round that has ended.
+pub struct Collected {
+    /// In the order of their ends, without the gaps between tokens.
+    pub samples: Vec<Sample>,
+    pub client: ClientStats,
+    pub log: Log,
+}
+
+struct State {
+    collector: Collector,
+    samples: Vec<Sample>,
+    client: ClientStats,
+    begun: Instant,
+    failed: u64,
+    told_lost: bool,
+}
+
+/// Collects until the last worker is gone, or a moment after the run was stopped.
+pub fn run(collector: Collector) -> Collected {
+    let mut state = State {
+        samples: Vec::with_capacity(collector.requests as usize),
+        collector,
+        client: ClientStats::default(),
+        begun: Instant::now(),
+        failed: 0,
+        told_lost: false,
+    };
+    state.until_the_end();
+    Collected {
+        samples: state.samples,
+        client: state.client,
+        log: state.collector.log,
+    }
+}
+
+impl State {
+    fn until_the_end(&mut self) {
+        let samples = self.collector.feed.samples.clone();
+        let mut vitals = self.collector.feed.vitals.clone();
+        let stopped = self.collector.feed.stopped.clone();
+        let ticks = tick(PROGRESS_EVERY);
+        loop {
+            select! {
+                recv(samples) -> sample => match sample {
+                    Ok(sample) => self.take(sample),
+                    Err(_) => break,
+                },
+                recv(vitals) -> seen => match seen {
+                    Ok(seen) => self.watch(&seen),
+                    // It is gone; the round does not need it.
+                    Err(_) => vitals = never(),
+                },
+                recv(stopped) -> _ => break,
+                recv(ticks) -> _ => {
+                    self.write_series();
+                    self.show_progress();
+                }
+            }
+        }
+        let (samples, vitals) = self.collector.feed.last_reports();
+        samples.into_iter().for_each(|sample| self.take(sample));
+        vitals.iter().for_each(|seen| self.watch(seen));
+        self.write_series();
+        if self.collector.progress.is_some() {
+            // Nobody is hurt by a progress line that stays.
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    fn take(&mut self, mut sample: Sample) {
+        self.collector.log.write(|file| file.write(&sample));
+        if let Err(error) = (self.collector.on_sample)(&sample)
+            && !std::mem::replace(&mut self.told_lost, true)
+        {
+            self.collector.log.lose(format!("debug log: {error}"));
+        }
+        self.failed += u64::from(sample.failure.is_some() && sample.phase == Phase::Measured);
+        sample.gaps_us = Vec::new();
+        self.samples.push(sample);
+    }
+
+    fn watch(&mut self, seen: &Vitals) {
+        self.collector.log.write(|file| file.write_vitals(seen));
+        let started_ns = self.collector.feed.gauge.started_ns();
+        // Before the first send nothing is measured yet.
+        if started_ns > 0 {
+            self.client.add(seen, started_ns);
+        }
+    }
+
+    fn write_series(&mut self) {
+        for (name, line) in (self.collector.series)() {
+            self.collector
+                .log
+                .write(|file| file.write_series(name, &line));
+        }
+    }
+
+    fn show_progress(&self) {
+        let Some(label) = &self.collector.progress else {
+            return;
+        };
+        let done = self.samples.len() as u64;
+        let elapsed_s = self.begun.elapsed().as_secs_f64();
+        let line = progress(label, done, self.collector.requests, self.failed, elapsed_s);
+        // Nobody is hurt by a progress line that does not come.
+        let _ = write!(io::stderr(), "\r{line}\x1b[K");
+    }
+}
+
+/// `Concurrency 5, round 1: 30/100 done, 0 failed, 12.0 req/s, 5.83 s left`
+fn progress(label: &str, done: u64, of: u64, failed: u64, elapsed_s: f64) -> String {
+    let rate = done as f64 / elapsed_s;
+    let left = if done == 0 {
+        String::new()
+    } else {
+        let left_s = of.saturating_sub(done) as f64 / rate;
+        format!(", {} s left", fixed(left_s, 0))
+    };
+    format!(
+        "{label}: {done}/{of} done, {failed} failed, {} req/s{left}",
+        fixed(rate, 1)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_tells_how_long_the_rest_will_take() {
+        // 30 in 2.5 s are 12 a second; 70 more take 5.83 s.
+        let line = progress("Concurrency 5, round 1", 30, 100, 2, 2.5);
+        let wanted = "Concurrency 5, round 1: 30/100 done, 2 failed, 12.0 req/s, 5.83 s left";
+        assert_eq!(line, wanted);
+        assert_eq!(
+            progress("x", 0, 9, 0, 1.0),
+            "x: 0/9 done, 0 failed, 0.0 req/s"
+        );
+    }
+}

@@ -1,0 +1,461 @@
+//! A record of a dataset as the turns of one session, sent in every round of a level.
+//!
+//! The first round that sends a turn decides its bytes; later rounds send them again, replies of the
+//! first round included. With live history every round goes on from its own replies.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::dataset::{Content, Record};
+use super::{Message, Prompt, Reply, Role, Turn};
+use crate::sample::Labels;
+
+/// What the dialogues of a level have in common.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub concurrency: u64,
+    /// A line in front of the first message's text, escaped.
+    pub nonce: Option<Arc<str>>,
+    /// Questions go out as texts, not as messages; there is one in every session then.
+    pub as_text: bool,
+    pub live_history: bool,
+    /// Above it the earliest pairs of question and answer are dropped.
+    pub max_context_tokens: Option<u64>,
+    /// Until a reply has told the length of its prompt.
+    pub tokens_per_byte: f64,
+    pub max_tokens: Option<u64>,
+}
+
+/// One session of a level.
+#[derive(Debug)]
+pub struct Dialogue {
+    /// Its number in the level.
+    pub number: u64,
+    /// As the dataset has it, else made up.
+    pub name: String,
+    /// The same, escaped.
+    pub id: Arc<str>,
+    /// The number of its first request among those of a round.
+    pub first_request: u64,
+    record: Arc<Record>,
+    rules: Arc<Rules>,
+    sent: Mutex<Vec<Sent>>,
+}
+
+/// The messages of one request.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub messages: Vec<Message>,
+    /// By the usage of the turn before, else estimated.
+    pub context_tokens: u64,
+    /// Pairs of question and answer that were left out.
+    pub dropped_pairs: u64,
+}
+
+impl Dialogue {
+    pub fn new(
+        number: u64,
+        first_request: u64,
+        record: Arc<Record>,
+        rules: Arc<Rules>,
+    ) -> Dialogue {
+        let name = match &record.session_id {
+            Some(id) => id.clone(),
+            None => format!("line-{}", record.line),
+        };
+        Dialogue {
+            number,
+            id: super::escape(&name),
+            name,
+            first_request,
+            record,
+            rules,
+            sent: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Turns that the dataset has; a session that fails sends fewer.
+    pub fn turns(&self) -> u64 {
+        match &self.record.content {
+            Content::Conversation { questions, .. } => questions.len() as u64,
+            Content::Body { .. } => 1,
+        }
+    }
+
+    /// What the turn asks, unescaped: its last user message.
+    pub fn question(&self, turn: u64) -> String {
+        match &self.record.content {
+            Content::Conversation { questions, .. } => {
+                let text = questions.get(turn as usize).map_or("", |text| text);
+                serde_json::from_str(&format!("\"{text}\"")).unwrap_or_default()
+            }
+            Content::Body { prompt, .. } => prompt.clone(),
+        }
+    }
+
+    /// The nonce in front of the messages below.
+    pub fn nonce(&self) -> Option<&str> {
+        self.rules.nonce.as_deref()
+    }
+
+    /// What a turn sent last; `None` before it did, and for a whole body.
+    pub fn sent(&self, turn: u64) -> Option<Sent> {
+        self.lock().get(turn as usize).cloned()
+    }
+
+    /// The whole body, where the record is one.
+    pub fn body(&self) -> Option<&str> {
+        match &self.record.content {
+            Content::Body { json, .. } => Some(json),
+            Content::Conversation { .. } => None,
+        }
+    }
+
+    /// The session's turns in a round, counted from 1, whose requests begin with `first_id`.
+    pub fn walk(self: &Arc<Dialogue>, round: u64, first_id: u64) -> Walk {
+        Walk {
+            dialogue: Arc::clone(self),
+            round,
+            first_id,
+            turn: 0,
+            history: History::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Sent>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session on its way through one round.
+#[derive(Debug)]
+pub struct Walk {
+    dialogue: Arc<Dialogue>,
+    round: u64,
+    first_id: u64,
+    /// The next one.
+    turn: u64,
+    history: History,
+}
+
+impl Walk {
+    /// The next turn; `reply` answered the one before.
+    ///
+    /// A later round ends where the first one ended: what that did not send has no bytes to repeat.
+    pub fn next(&mut self, reply: Option<Reply>) -> Option<Turn> {
+        let dialogue = Arc::clone(&self.dialogue);
+        let turn = self.turn;
+        if turn >= dialogue.turns() {
+            return None;
+        }
+        self.turn += 1;
+        let prompt = match &dialogue.record.content {
+            Content::Body { json, .. } => Prompt::Body(Arc::clone(json)),
+            Content::Conversation { system, questions } => {
+                if let Some(reply) = reply {
+                    self.history.answered(&reply);
+                }
+                let decides = self.round == 1 || dialogue.rules.live_history;
+                if decides {
+                    let sent = self
+                        .history
+                        .ask(system, &questions[turn as usize], &dialogue.rules);
+                    let mut all = dialogue.lock();
+                    all.truncate(turn as usize);
+                    all.push(sent);
+                }
+                prompt(&dialogue.rules, dialogue.sent(turn)?.messages)
+            }
+        };
+        let rules = &dialogue.rules;
+        Some(Turn {
+            id: self.first_id + turn,
+            labels: Labels {
+                session: Some(dialogue.number),
+                turn: Some(turn),
+                round: Some(self.round),
+                concurrency: Some(rules.concurrency),
+                ..Labels::default()
+            },
+            prompt,
+            max_tokens: rules.max_tokens,
+            session: Some(Arc::clone(&dialogue.id)),
+            keeps_reply: turn + 1 < dialogue.turns(),
+        })
+    }
+}
+
+fn prompt(rules: &Rules, messages: Vec<Message>) -> Prompt {
+    let nonce = rules.nonce.clone();
+    if rules.as_text {
+        let texts = messages.into_iter().map(|message| message.text);
+        Prompt::Text(nonce.into_iter().chain(texts).collect())
+    } else {
+        Prompt::Messages { nonce, messages }
+    }
+}
+
+/// The pairs of question and answer so far.
+#[derive(Debug, Default)]
+struct History {
+    pairs: Vec<Pair>,
+    dropped_pairs: u64,
+    /// The question that has no answer yet.
+    open: Option<Arc<str>>,
+    /// Bytes of the texts of the last request.
+    sent_bytes: usize,
+    /// Its length by the server's count, its answer included; and its tokens a byte.
+    counted: Option<(f64, f64)>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    question: Arc<str>,
+    answer: Arc<str>,
+    /// `None`: nobody counted it.
+    answer_tokens: Option<u64>,
+}
+
+impl History {
+    fn answered(&mut self, reply: &Reply) {
+        let Some(question) = self.open.take() else {
+            return;
+        };
+        self.counted = reply.prompt_tokens.zip(reply.completion_tokens).map(
+            |(prompt_tokens, answer_tokens)| {
+                let per_byte = prompt_tokens as f64 / self.sent_bytes.max(1) as f64;
+                ((prompt_tokens + answer_tokens) as f64, per_byte)
+            },
+        );
+        self.pairs.push(Pair {
+            question,
+            answer: Arc::clone(&reply.text),
+            answer_tokens: reply.completion_tokens,
+        });
+    }
+
+    /// The messages of the next request, the earliest pairs left out where the limit wants it.
+    fn ask(&mut self, system: &[Arc<str>], question: &Arc<str>, rules: &Rules) -> Sent {
+        let mut tokens = self.context_tokens(system, question, rules);
+        let limit = rules.max_context_tokens.unwrap_or(u64::MAX) as f64;
+        let per_byte = self.tokens_per_byte(rules);
+        let mut drop = 0;
+        while tokens > limit && drop < self.pairs.len() {
+            tokens -= self.pairs[drop].tokens(per_byte);
+            drop += 1;
+        }
+        self.pairs.drain(..drop);
+        self.dropped_pairs += drop as u64;
+        let message = |role, text: &Arc<str>| Message {
+            role,
+            text: Arc::clone(text),
+        };
+        let mut messages: Vec<Message> = system
+            .iter()
+            .map(|text| message(Role::System, text))
+            .collect();
+        for pair in &self.pairs {
+            messages.push(message(Role::User, &pair.question));
+            messages.push(message(Role::Assistant, &pair.answer));
+        }
+        messages.push(message(Role::User, question));
+        self.open = Some(Arc::clone(question));
+        let nonce_bytes = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
+        let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
+        self.sent_bytes = nonce_bytes + bytes;
+        Sent {
+            messages,
+            context_tokens: tokens.round() as u64,
+            dropped_pairs: self.dropped_pairs,
+        }
+    }
+
+    /// Of a request with all pairs that are left.
+    fn context_tokens(&self, system: &[Arc<str>], question: &Arc<str>, rules: &Rules) -> f64 {
+        let per_byte = self.tokens_per_byte(rules);
+        match self.counted {
+            Some((counted, _)) => counted + question.len() as f64 * per_byte,
+            None => {
+                let nonce = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
+                let fixed = system.iter().map(|text| text.len()).sum::<usize>() + nonce;
+                let pairs: f64 = self.pairs.iter().map(|pair| pair.tokens(per_byte)).sum();
+                (fixed + question.len()) as f64 * per_byte + pairs
+            }
+        }
+    }
+
+    fn tokens_per_byte(&self, rules: &Rules) -> f64 {
+        self.counted
+            .map_or(rules.tokens_per_byte, |(_, per_byte)| per_byte)
+    }
+}
+
+impl Pair {
+    fn tokens(&self, per_byte: f64) -> f64 {
+        let answer = match self.answer_tokens {
+            Some(tokens) => tokens as f64,
+            None => self.answer.len() as f64 * per_byte,
+        };
+        self.question.len() as f64 * per_byte + answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            concurrency: 5,
+            nonce: None,
+            as_text: false,
+            live_history: false,
+            max_context_tokens: None,
+            tokens_per_byte: 0.5,
+            max_tokens: Some(9),
+        }
+    }
+
+    fn dialogue(system: &[&str], questions: &[&str], rules: Rules) -> Arc<Dialogue> {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect();
+        let record = Record {
+            line: 4,
+            session_id: None,
+            content: Content::Conversation {
+                system: texts(system),
+                questions: texts(questions),
+            },
+        };
+        Arc::new(Dialogue::new(2, 30, Arc::new(record), Arc::new(rules)))
+    }
+
+    fn reply(text: &str, prompt_tokens: u64, completion_tokens: u64) -> Option<Reply> {
+        Some(Reply {
+            text: text.into(),
+            prompt_tokens: Some(prompt_tokens),
+            completion_tokens: Some(completion_tokens),
+        })
+    }
+
+    /// The texts of a turn, each behind the first letter of its role.
+    fn texts(turn: &Turn) -> Vec<String> {
+        let Prompt::Messages { messages, .. } = &turn.prompt else {
+            panic!("{:?} is no chat", turn.prompt);
+        };
+        let name = |message: &Message| format!("{}:{}", &message.role.name()[..1], message.text);
+        messages.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_turn_is_system_messages_history_and_the_next_question() {
+        let dialogue = dialogue(&["S"], &["one", "two"], rules());
+        let mut walk = dialogue.walk(1, 100);
+        let first = walk.next(None).expect("a first turn");
+        assert_eq!(texts(&first), ["s:S", "u:one"]);
+        assert_eq!((first.id, first.keeps_reply), (100, true));
+        let second = walk.next(reply("A", 4, 1)).expect("a second");
+        assert_eq!(texts(&second), ["s:S", "u:one", "a:A", "u:two"]);
+        assert_eq!((second.id, second.keeps_reply), (101, false));
+        let labels = &second.labels;
+        assert_eq!(
+            (
+                labels.session,
+                labels.turn,
+                labels.round,
+                labels.concurrency
+            ),
+            (Some(2), Some(1), Some(1), Some(5))
+        );
+        assert!(walk.next(reply("B", 9, 1)).is_none());
+        assert_eq!(dialogue.question(1), "two");
+        assert_eq!(&*dialogue.id, "line-4");
+    }
+
+    #[test]
+    fn later_rounds_repeat_the_first_ones_bytes_unless_history_is_live() {
+        for live_history in [false, true] {
+            let rules = Rules {
+                live_history,
+                ..rules()
+            };
+            let dialogue = dialogue(&[], &["one", "two"], rules);
+            let mut walk = dialogue.walk(1, 0);
+            walk.next(None).expect("a first turn");
+            walk.next(reply("A", 4, 1)).expect("a second");
+            let mut walk = dialogue.walk(2, 2);
+            walk.next(None).expect("a first turn");
+            let second = walk.next(reply("other", 4, 1)).expect("a second");
+            let answer = if live_history { "a:other" } else { "a:A" };
+            assert_eq!(texts(&second), ["u:one", answer, "u:two"]);
+        }
+    }
+
+    #[test]
+    fn a_later_round_ends_where_the_first_one_failed() {
+        let dialogue = dialogue(&[], &["one", "two"], rules());
+        dialogue.walk(1, 0).next(None).expect("its reply fails");
+        let mut walk = dialogue.walk(2, 2);
+        walk.next(None).expect("the turn that failed is sent again");
+        assert!(walk.next(reply("late", 4, 1)).is_none());
+    }
+
+    #[test]
+    fn the_earliest_pairs_go_when_the_context_is_over_its_limit() {
+        let rules = Rules {
+            max_context_tokens: Some(20),
+            ..rules()
+        };
+        let dialogue = dialogue(&["ssss"], &["qqqq", "rrrr", "tttt", "uuuu"], rules);
+        let mut walk = dialogue.walk(1, 0);
+        walk.next(None).expect("8 bytes at 0.5: 4 tokens");
+        // 8 tokens for 8 bytes: 1 a byte. 8 + 6 + 4 = 18, below 20.
+        let second = walk.next(reply("AAAAAA", 8, 6)).expect("a second");
+        assert_eq!(texts(&second), ["s:ssss", "u:qqqq", "a:AAAAAA", "u:rrrr"]);
+        // 18 counted for 4 + 4 + 6 + 4 bytes. 18 + 5 + 4 = 27: without the first pair (4 + 6) 17.
+        let third = walk.next(reply("BBBBB", 18, 5)).expect("a third");
+        assert_eq!(texts(&third), ["s:ssss", "u:rrrr", "a:BBBBB", "u:tttt"]);
+        let sent = dialogue.sent(2).expect("it was sent");
+        assert_eq!((sent.context_tokens, sent.dropped_pairs), (17, 1));
+        // 17 counted, the answer has 30: nothing but system message and question fits, and 17 + 30 + 4
+        // − (4 + 5) − (4 + 30) = 8.
+        let fourth = walk.next(reply("C", 17, 30)).expect("a fourth");
+        assert_eq!(texts(&fourth), ["s:ssss", "u:uuuu"]);
+        let sent = dialogue.sent(3).expect("it was sent");
+        assert_eq!((sent.context_tokens, sent.dropped_pairs), (8, 3));
+    }
+
+    #[test]
+    fn without_a_count_the_estimate_decides() {
+        let rules = Rules {
+            max_context_tokens: Some(5),
+            ..rules()
+        };
+        let dialogue = dialogue(&[], &["qqqq", "rrrr"], rules);
+        let mut walk = dialogue.walk(1, 0);
+        walk.next(None).expect("a first turn");
+        let uncounted = Reply {
+            text: "AAAA".into(),
+            prompt_tokens: None,
+            completion_tokens: None,
+        };
+        // 12 bytes at 0.5 are 6 tokens, over 5.
+        let second = walk.next(Some(uncounted)).expect("a second");
+        assert_eq!(texts(&second), ["u:rrrr"]);
+    }
+
+    #[test]
+    fn a_text_has_the_nonce_in_front() {
+        let rules = Rules {
+            nonce: Some("[n]\\n".into()),
+            as_text: true,
+            ..rules()
+        };
+        let turn = dialogue(&[], &["one"], rules)
+            .walk(1, 0)
+            .next(None)
+            .expect("a turn");
+        let Prompt::Text(texts) = turn.prompt else {
+            panic!("it is no text");
+        };
+        assert_eq!(texts.concat(), "[n]\\none");
+    }
+}

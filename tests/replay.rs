@@ -1,0 +1,672 @@
+//! `replay` from outside: what it refuses, what it leaves behind, and how it ends.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::util::{Cmd, Dir, RawServer, Server, not_run};
+
+const DATASETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets");
+
+fn replay(dir: &Dir, options: &[&str]) -> Cmd {
+    Cmd::new(dir)
+        .args(["replay"])
+        .args(options)
+        .deadline(Duration::from_secs(60))
+}
+
+/// A replay against a mock in the same process that takes no time.
+fn against_mock(dir: &Dir, dataset: &str, options: &[&str]) -> Cmd {
+    replay(dir, &["--dataset", dataset, "--backend", "mock"])
+        .args(["--mock", "base=1ms,itl=1ms,prefill_rate=10M"])
+        .args(["--max-output-tokens", "4"])
+        .args(options)
+}
+
+fn json_file(dir: &Dir, name: &str) -> Value {
+    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn samples(dir: &Dir) -> Vec<Value> {
+    let text = dir.read("benchmark_results/samples.jsonl");
+    let lines = text.lines().skip(1);
+    lines
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|line| line.get("series").is_none())
+        .collect()
+}
+
+#[test]
+fn what_cannot_work_is_said_before_the_first_request() {
+    let dir = Dir::new();
+    dir.write("bad.jsonl", "{\"text\":\"fine\"}\n{\"txt\":\"not\"}\n");
+    dir.write("ok.jsonl", "{\"text\":\"fine\"}\n");
+    dir.write("slo.yaml", "slo:\n  ttft: 5\n");
+    dir.write("a-file", "");
+    let server = Server::start(&[]);
+    let bad = ["--endpoint", &server.url(), "--dataset", "bad.jsonl"].join(" ");
+    let ok = bad.replace("bad", "ok");
+    for (base, options, message) in [
+        ("--backend mock", "", "--dataset: none given"),
+        (&bad, "", "--dataset bad.jsonl, line 2: "),
+        (
+            &ok,
+            "--mock-server",
+            "--mock-server: not together with --endpoint",
+        ),
+        (&ok, "--mock-port 1", "--mock-port: only with --mock-server"),
+        (
+            &ok,
+            "--concurrency 5 5",
+            "--concurrency 5: the same level twice",
+        ),
+        (&ok, "--concurrency 0", "--concurrency 0: want 1 or more"),
+        (
+            &ok,
+            "--concurrency 1 2 3 --num-samples 4,5",
+            "--num-samples: 2 numbers for 3 levels",
+        ),
+        (&ok, "--concurrency 10M", "--concurrency 10000000: needs "),
+        (
+            &ok,
+            "--no-nonce --nonce x",
+            "--no-nonce: not together with --nonce",
+        ),
+        (
+            &ok,
+            "--reset-cache-url h:1/x",
+            "--reset-cache-url http://h:1/x: when?",
+        ),
+        (
+            &ok,
+            "--reset-cache-between-rounds",
+            "--reset-cache-url: none given",
+        ),
+        (
+            &ok,
+            "--prometheus-metrics x",
+            "--prometheus-url: none given",
+        ),
+        (
+            &ok,
+            "--prometheus-url h:1",
+            "--prometheus-url http://h:1/metrics: which metrics?",
+        ),
+        (
+            &ok,
+            "--prometheus-url 127.0.0.1:1 --prometheus-metrics x",
+            "--prometheus-url http://127.0.0.1:1/metrics: connect",
+        ),
+        (&ok, "--slo-file slo.yaml", "--slo-file slo.yaml"),
+        (&ok, "--output-dir a-file", "--output-dir a-file"),
+        (
+            &ok,
+            "--debug --debug-log-dir a-file",
+            "--debug-log-dir a-file",
+        ),
+        (
+            &ok,
+            "--debug-log-dir logs",
+            "--debug-log-dir logs: only with --debug",
+        ),
+        (
+            &ok,
+            "--min-output-tokens 9 --max-output-tokens 8",
+            "--min-output-tokens 9: more than --max-output-tokens 8",
+        ),
+        (&ok, "--top-p 1.5", "--top-p 1.5: want 0 to 1"),
+        (
+            &ok,
+            "--concurency 1",
+            "--concurency: replay has no such option\nDid you mean --concurrency?",
+        ),
+    ] {
+        let words: Vec<&str> = base
+            .split(' ')
+            .chain(options.split(' '))
+            .filter(|w| !w.is_empty())
+            .collect();
+        let output = replay(&dir, &words).fails(2);
+        let message = format!("[ERROR] {message}");
+        assert!(output.stderr.contains(&message), "want {message}\n{output}");
+    }
+    let truth = server.truth();
+    let ids = truth.iter().filter_map(|line| line["id"].as_str());
+    let sent: Vec<&str> = ids.filter(|id| !id.contains("-setup-")).collect();
+    assert_eq!(
+        sent, [""; 0],
+        "requests before the run are no measured ones"
+    );
+}
+
+#[test]
+fn each_form_of_dataset_is_sent_in_two_rounds() {
+    for (file, requests) in [
+        ("text.jsonl", 8),
+        ("prompt.json", 6),
+        ("sessions.jsonl", 12),
+        ("data-object.json", 4),
+    ] {
+        let dir = Dir::new();
+        let dataset = format!("{DATASETS}/{file}");
+        let output = against_mock(&dir, &dataset, &["--concurrency", "3"]).ok();
+        for round in [1, 2] {
+            let file = json_file(
+                &dir,
+                &format!("benchmark_results/concurrency_3_round_{round}.json"),
+            );
+            let got = file["summary"]["successful_requests"].as_u64();
+            assert!(got.is_some_and(|got| got >= requests / 2), "{output}");
+            let list = file["requests"].as_array().expect("a list");
+            assert_eq!(list.len() as u64, got.unwrap_or(0));
+            let indices: Vec<u64> = list
+                .iter()
+                .filter_map(|line| line["index"].as_u64())
+                .collect();
+            assert!(
+                indices.is_sorted() && indices.len() == list.len(),
+                "{indices:?}"
+            );
+        }
+        let by_round = |round: u64| -> Vec<Value> {
+            let all = samples(&dir).into_iter();
+            all.filter(|sample| sample["round"] == round).collect()
+        };
+        assert_eq!(by_round(1).len(), by_round(2).len());
+    }
+}
+
+#[test]
+fn whole_bodies_go_out_byte_for_byte() {
+    let bodies = [
+        r#"{ "model":"m","messages" : [{"role":"user","content":"caf\u00e9"}],"max_tokens":3 }"#,
+        r#"{"messages":[{"role":"user","content":"b"}],"stream":true,"x":{"y":1}}"#,
+    ];
+    let dir = Dir::new();
+    let lines = bodies
+        .map(|body| format!(r#"{{"custom_id":"a","url":"/v1/chat/completions","body":{body}}}"#));
+    dir.write("batch.jsonl", lines.join("\n"));
+    let server = RawServer::start(|request, stream| {
+        let reply = match request.path.as_str() {
+            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
+            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#.to_string(),
+        };
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        let _ = write!(
+            stream,
+            "{head}Content-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+    });
+    let url = format!("http://{}", server.addr());
+    let output = replay(&dir, &["--dataset", "batch.jsonl", "--endpoint", &url]).ok();
+    let sent: Vec<String> = server
+        .requests()
+        .iter()
+        .filter(|request| {
+            request.method == "POST"
+                && !request
+                    .header("x-request-id")
+                    .is_some_and(|id| id.contains("setup"))
+        })
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .collect();
+    assert_eq!(sent.len(), 4, "two rounds of two\n{output}");
+    for body in bodies {
+        assert_eq!(
+            sent.iter().filter(|sent| *sent == body).count(),
+            2,
+            "{body}"
+        );
+    }
+    assert!(output.stdout.contains("Not streamed: 2"), "{output}");
+    let file = json_file(&dir, "benchmark_results/concurrency_1_round_1.json");
+    assert_eq!(file["summary"]["avg_ttft"], Value::Null);
+    assert_eq!(file["requests"][0]["prompt"], "café");
+}
+
+#[test]
+fn a_second_round_is_shuffled_by_the_seed_unless_told_otherwise() {
+    let order = |options: &[&str]| -> Vec<u64> {
+        let dir = Dir::new();
+        against_mock(&dir, &format!("{DATASETS}/text.jsonl"), options).ok();
+        let second = samples(&dir)
+            .into_iter()
+            .filter(|sample| sample["round"] == 2);
+        second
+            .filter_map(|sample| sample["session"].as_u64())
+            .collect()
+    };
+    let shuffled = order(&["--seed", "3"]);
+    assert!(!shuffled.is_sorted());
+    assert_eq!(order(&["--seed", "3"]), shuffled);
+    assert_ne!(order(&["--seed", "4"]), shuffled);
+    assert!(order(&["--no-shuffle-round2"]).is_sorted());
+}
+
+#[test]
+fn a_failed_turn_ends_its_session_and_the_rest_is_counted() {
+    let dir = Dir::new();
+    let record = json!({"session_id": "s", "user_messages": ["a", "b", "c", "d"]});
+    dir.write("one.jsonl", record.to_string());
+    // Two requests before the run; then the second turn of the first round.
+    let server = Server::start(&["--faults", "http:500@4", "--itl", "0s"]);
+    let url = server.url();
+    let output = replay(&dir, &["--dataset", "one.jsonl", "--endpoint", &url]).ok();
+    let summary = |round: u64| {
+        json_file(
+            &dir,
+            &format!("benchmark_results/concurrency_1_round_{round}.json"),
+        )["summary"]
+            .clone()
+    };
+    let first = summary(1);
+    assert_eq!(
+        (
+            &first["successful_requests"],
+            &first["failed_requests"],
+            &first["turns_not_sent"]
+        ),
+        (&json!(1), &json!(1), &json!(2)),
+        "{output}"
+    );
+    // The second round sends the same two requests; what the first one did not send has no bytes to repeat.
+    let second = summary(2);
+    assert_eq!(
+        (&second["successful_requests"], &second["turns_not_sent"]),
+        (&json!(2), &json!(2)),
+        "{output}"
+    );
+    assert!(
+        output.stdout.contains("http 1, the first: HTTP 500"),
+        "{output}"
+    );
+}
+
+#[test]
+fn the_cache_is_reset_where_asked_and_a_reset_that_fails_ends_the_run() {
+    // Of 65 words, the four whole blocks of 16.
+    const WARM: f64 = 0.984_615;
+    let dir = Dir::new();
+    let prompt: Vec<String> = (0..65).map(|k| format!("w{k}")).collect();
+    dir.write("long.jsonl", json!({"text": prompt.join(" ")}).to_string());
+    let server = Server::start(&["--itl", "0s"]);
+    let (url, reset) = (server.url(), format!("{}/reset_prefix_cache", server.url()));
+    let rates = |options: &[&str]| -> Vec<f64> {
+        let base = [
+            "--dataset",
+            "long.jsonl",
+            "--endpoint",
+            &url,
+            "--max-output-tokens",
+            "2",
+        ];
+        replay(&dir, &[&base[..], options].concat()).ok();
+        let rate = |round| {
+            let file = json_file(
+                &dir,
+                &format!("benchmark_results/concurrency_1_round_{round}.json"),
+            );
+            let rate = file["summary"]["prefix_cache_hit_rate"].as_f64();
+            (rate.expect("a rate") * 1e6).round() / 1e6
+        };
+        vec![rate(1), rate(2)]
+    };
+    // Exact bytes, warm from the second run on, unless the cache is emptied before the level.
+    assert_eq!(rates(&["--no-nonce"]), [0.0, WARM]);
+    assert_eq!(rates(&["--no-nonce"]), [WARM, WARM]);
+    let both = [
+        "--reset-cache-url",
+        &reset,
+        "--reset-cache-between-concurrency",
+    ];
+    assert_eq!(rates(&both), [0.0, WARM]);
+    let each = [&both[..], &["--reset-cache-between-rounds"]].concat();
+    assert_eq!(rates(&each), [0.0, 0.0]);
+
+    let refusing = RawServer::start(|_, stream| {
+        let _ =
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"success\":false}");
+    });
+    let reset = format!("http://{}/reset_prefix_cache", refusing.addr());
+    let options = [
+        "--reset-cache-url",
+        &reset,
+        "--reset-cache-between-concurrency",
+    ];
+    let base = ["--dataset", "long.jsonl", "--endpoint", &url];
+    let output = replay(&dir, &[&base[..], &options].concat()).fails(2);
+    assert!(
+        output.stderr.contains("says that the reset failed"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_first_round_that_was_warm_is_said_to_be() {
+    let dir = Dir::new();
+    let prompt: Vec<String> = (0..64).map(|k| format!("w{k}")).collect();
+    dir.write("long.jsonl", json!({"text": prompt.join(" ")}).to_string());
+    let server = Server::start(&["--itl", "0s"]);
+    let url = server.url();
+    let base = [
+        "--dataset",
+        "long.jsonl",
+        "--endpoint",
+        &url,
+        "--nonce",
+        "n",
+    ];
+    let cold = replay(&dir, &base).ok();
+    assert!(!cold.stdout.contains("was not cold"), "{cold}");
+    let warm = replay(&dir, &base).ok();
+    // 65 words with the nonce, 64 of them in whole blocks: 98.46 %.
+    assert!(
+        warm.stdout.contains("round 1 was not cold: 98.5 %"),
+        "{warm}"
+    );
+}
+
+#[test]
+fn metadata_goes_to_the_mock_or_where_asked_and_nowhere_else() {
+    for (options, wanted) in [(&[][..], false), (&["--send-metadata"], true)] {
+        let dir = Dir::new();
+        dir.write("one.jsonl", r#"{"user_messages":["a"],"session_id":"s-1"}"#);
+        let server = RawServer::start(|request, stream| {
+            let reply = match request.path.as_str() {
+                "/v1/models" => r#"{"data":[{"id":"m"}]}"#,
+                _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#,
+            };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{reply}",
+                reply.len()
+            );
+        });
+        let url = format!("http://{}", server.addr());
+        replay(&dir, &["--dataset", "one.jsonl", "--endpoint", &url])
+            .args(options)
+            .ok();
+        let requests = server.requests();
+        let last = requests.last().expect("requests");
+        let body: Value = serde_json::from_slice(&last.body).expect("JSON");
+        assert_eq!(body.get("metadata").is_some(), wanted, "{body}");
+        if wanted {
+            assert_eq!(body["metadata"]["session_id"], "s-1");
+            assert_eq!(
+                body["metadata"]["request_id"].as_str(),
+                last.header("x-request-id")
+            );
+        }
+        assert_eq!(
+            (&body["temperature"], body.get("max_tokens")),
+            (&json!(0), None)
+        );
+    }
+}
+
+#[test]
+fn the_key_is_in_no_file_even_where_the_server_repeats_it() {
+    const KEY: &str = "sk-secret-0123456789abcdef";
+    let dir = Dir::new();
+    dir.write("one.jsonl", r#"{"user_messages":["a","b"]}"#);
+    let server = RawServer::start(|request, stream| {
+        let reply = match request.path.as_str() {
+            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
+            _ => format!(
+                r#"{{"choices":[{{"message":{{"content":"your key is {KEY}"}},"finish_reason":"stop"}}]}}"#
+            ),
+        };
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+    });
+    let url = format!("http://{}", server.addr());
+    let options = [
+        "--dataset",
+        "one.jsonl",
+        "--endpoint",
+        &url,
+        "--api-key",
+        KEY,
+        "--debug",
+    ];
+    let output = replay(&dir, &options).ok();
+    assert!(
+        !output.stdout.contains(KEY) && !output.stderr.contains(KEY),
+        "{output}"
+    );
+    for folder in ["benchmark_results", "debug_logs"] {
+        for file in std::fs::read_dir(dir.path().join(folder)).expect("a folder") {
+            let path = file.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            assert!(!text.contains(KEY), "{}", path.display());
+        }
+    }
+    assert!(
+        dir.read("debug_logs/concurrency_1_round_1.jsonl")
+            .contains("your key is ****cdef")
+    );
+    use std::os::unix::fs::PermissionsExt;
+    let log = dir.path().join("debug_logs/concurrency_1_round_1.jsonl");
+    let mode = std::fs::metadata(log).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Prompts for a run that takes about `requests` · 20 ms.
+fn slow_run(dir: &Dir) -> (Server, String) {
+    let lines: String = (0..40)
+        .map(|k| format!("{}\n", json!({"text": format!("prompt {k}")})))
+        .collect();
+    dir.write("prompts.jsonl", lines);
+    let server = Server::start(&["--base", "20ms", "--itl", "1ms"]);
+    let url = server.url();
+    (server, url)
+}
+
+/// Waits until the samples file has this many lines of the round.
+fn wait_for_samples(dir: &Dir, round: u64, wanted: usize) {
+    let path = dir.path().join("benchmark_results/samples.jsonl");
+    let given_up = Instant::now() + Duration::from_secs(20);
+    let mark = format!("\"round\":{round},");
+    loop {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text.lines().filter(|line| line.contains(&mark)).count() >= wanted {
+            return;
+        }
+        assert!(
+            Instant::now() < given_up,
+            "no {wanted} samples of round {round}:\n{text}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_kill_in_round_2_leaves_round_1_whole_and_every_finished_request() {
+    let dir = Dir::new();
+    let (server, url) = slow_run(&dir);
+    let options = [
+        "--dataset",
+        "prompts.jsonl",
+        "--endpoint",
+        &url,
+        "--concurrency",
+        "2",
+    ];
+    let running = replay(&dir, &options)
+        .args(["--max-output-tokens", "4"])
+        .start();
+    wait_for_samples(&dir, 2, 5);
+    running.signal("KILL");
+    drop(running);
+    let file = json_file(&dir, "benchmark_results/concurrency_2_round_1.json");
+    assert_eq!(file["summary"]["successful_requests"], 40);
+    assert_eq!(file["requests"].as_array().map(Vec::len), Some(40));
+    let csv = dir.read("benchmark_results/metrics_summary.csv");
+    assert!(
+        csv.starts_with("Metric/Round,Concurrency2-Round1\n"),
+        "{csv}"
+    );
+    let text = dir.read("benchmark_results/samples.jsonl");
+    let run_id: Value = serde_json::from_str(text.lines().next().expect("a header")).expect("JSON");
+    let run_id = run_id["run_id"].as_str().expect("an id").to_string();
+    let sampled: Vec<String> = samples(&dir)
+        .iter()
+        .map(|sample| format!("{run_id}-{}", sample["id"]))
+        .collect();
+    // What the mock has finished is there, but for the two that were in flight or on their way to the file.
+    let finished: Vec<String> = server
+        .truth()
+        .iter()
+        .filter(|truth| truth["aborted"] == false)
+        .filter_map(|truth| truth["id"].as_str().map(str::to_string))
+        .filter(|id| !id.contains("setup"))
+        .collect();
+    let missing = finished.iter().filter(|id| !sampled.contains(id)).count();
+    assert!(
+        finished.len() >= 45 && missing <= 2,
+        "{missing} of {}",
+        finished.len()
+    );
+    let left = std::fs::read_dir(dir.path().join("benchmark_results")).expect("a folder");
+    assert_eq!(left.count(), 3, "nothing but the results");
+}
+
+#[test]
+fn a_signal_ends_the_round_with_its_table_and_130() {
+    let dir = Dir::new();
+    let (_server, url) = slow_run(&dir);
+    let options = [
+        "--dataset",
+        "prompts.jsonl",
+        "--endpoint",
+        &url,
+        "--concurrency",
+        "2",
+    ];
+    let running = replay(&dir, &options)
+        .args(["--max-output-tokens", "4"])
+        .start();
+    wait_for_samples(&dir, 2, 5);
+    let stopped = Instant::now();
+    running.signal("INT");
+    let output = running.wait();
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{output}");
+    assert_eq!(output.status.code(), Some(130), "{output}");
+    assert!(
+        output
+            .stdout
+            .contains("Concurrency: 2 | Round 2 Performance Metrics"),
+        "{output}"
+    );
+    assert!(
+        output.stdout.contains("The round was cut short"),
+        "{output}"
+    );
+    let file = json_file(&dir, "benchmark_results/concurrency_2_round_2.json");
+    assert_eq!(file["configuration"]["complete"], false);
+    let done = file["summary"]["successful_requests"].as_u64();
+    assert!(done.is_some_and(|done| (5..40).contains(&done)), "{file}");
+}
+
+#[test]
+fn a_server_that_refuses_everything_is_named_and_nothing_is_measured() {
+    let dir = Dir::new();
+    dir.write("one.jsonl", r#"{"text":"a"}"#);
+    let server = Server::start(&["--model", "here"]);
+    let url = server.url();
+    let options = [
+        "--dataset",
+        "one.jsonl",
+        "--endpoint",
+        &url,
+        "--model",
+        "elsewhere",
+    ];
+    let output = replay(&dir, &options).fails(2);
+    assert!(output.stderr.contains("[ERROR] HTTP 404 from "), "{output}");
+}
+
+#[test]
+fn failures_alone_are_exit_code_1_with_their_table() {
+    let dir = Dir::new();
+    dir.write("one.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
+    let server = Server::start(&["--faults", "http:400@100%"]);
+    let url = server.url();
+    let output = replay(&dir, &["--dataset", "one.jsonl", "--endpoint", &url]).fails(1);
+    assert!(
+        output
+            .stdout
+            .contains("Total Requests: 2 | Success: 0 | Failed: 2"),
+        "{output}"
+    );
+    assert!(
+        output.stderr.contains("no measured request succeeded"),
+        "{output}"
+    );
+    let file = json_file(&dir, "benchmark_results/concurrency_1_round_1.json");
+    assert!(
+        file["requests"][0]["error"]
+            .as_str()
+            .is_some_and(|error| error.starts_with("http: HTTP 400"))
+    );
+}
+
+#[test]
+fn pythons_csv_module_reads_the_tables_figures() {
+    let dir = Dir::new();
+    let output = against_mock(
+        &dir,
+        &format!("{DATASETS}/text.jsonl"),
+        &["--concurrency", "2"],
+    )
+    .ok();
+    let script = "import csv,json\nprint(json.dumps([r for r in csv.reader(open('benchmark_results/metrics_summary.csv'))]))";
+    let python = std::process::Command::new("python3")
+        .args(["-c", script])
+        .current_dir(dir.path())
+        .output();
+    let Ok(python) = python else {
+        return not_run("pythons_csv_module_reads_the_tables_figures", "no python3");
+    };
+    let rows: Vec<Vec<String>> = serde_json::from_slice(&python.stdout).expect("rows");
+    assert_eq!(
+        rows[0],
+        ["Metric/Round", "Concurrency2-Round1", "Concurrency2-Round2"]
+    );
+    // The table's rows of both rounds: name, then Avg P50 P90 P99 Min Max Stddev.
+    let table = |name: &str| -> Vec<Vec<String>> {
+        let lines = output
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with(&format!("│ {name} ")));
+        lines
+            .map(|line| {
+                line.split('│')
+                    .map(|cell| cell.trim().to_string())
+                    .collect::<Vec<_>>()
+            })
+            .map(|cells| cells[2..9].to_vec())
+            .collect()
+    };
+    for name in ["TTFT (ms)", "ITL (ms)", "Latency (ms)"] {
+        let at = rows
+            .iter()
+            .position(|row| row.first().is_some_and(|cell| cell == name));
+        let section = &rows[at.expect(name) + 1..][..7];
+        let rounds = table(name);
+        assert_eq!(rounds.len(), 2, "{output}");
+        for (k, row) in section.iter().enumerate() {
+            assert_eq!(
+                row[1..],
+                [rounds[0][k].clone(), rounds[1][k].clone()],
+                "{name} {}",
+                row[0]
+            );
+        }
+    }
+}
