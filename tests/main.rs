@@ -3,6 +3,7 @@
 mod accuracy;
 mod benchmark;
 mod check;
+mod check_endpoint;
 mod check_prometheus;
 mod convert;
 mod guides;

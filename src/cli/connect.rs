@@ -56,6 +56,20 @@ impl Connection {
         args: &mut Args,
         server: Option<(&'static str, crate::mock::Options)>,
     ) -> Result<Connection> {
+        let typed = args.text("--endpoint")?;
+        Connection::parse_typed(args, typed, server)
+    }
+
+    /// The same for a URL that is known already: the command's operand.
+    pub fn parse_known(args: &mut Args, url: String) -> Result<Connection> {
+        Connection::parse_typed(args, Some(url), None)
+    }
+
+    fn parse_typed(
+        args: &mut Args,
+        typed: Option<String>,
+        server: Option<(&'static str, crate::mock::Options)>,
+    ) -> Result<Connection> {
         let total = args
             .value("--timeout", above_zero)?
             .unwrap_or(Duration::from_secs(300));
@@ -71,7 +85,6 @@ impl Connection {
             idle,
             total,
         };
-        let typed = args.text("--endpoint")?;
         let backend = args.value("--backend", |text| match text {
             "mock" => Ok(()),
             _ => Err("no such backend; want mock"),

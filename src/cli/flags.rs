@@ -62,6 +62,7 @@ pub const COMMANDS: &[&Command] = &[
     &REPLAY,
     &CHECK_CLIENT,
     &CHECK_DATASET,
+    &CHECK_ENDPOINT,
     &CHECK_PROMETHEUS,
     &CONVERT_LONGBENCH,
     &CONVERT_SHAREGPT,
@@ -580,6 +581,36 @@ pub static CONVERT_SHAREGPT: Command = Command {
     examples: &["tmesh-cli convert sharegpt --input-file sg.json --output s.jsonl"],
 };
 
+/// The shared options where the URL is the operand: all but `--endpoint`, the first, and the mock's two, the last.
+static TO_URL: Group = Group {
+    title: "Connection",
+    flags: {
+        let (_, flags) = CONNECTION.flags.split_at(1);
+        flags.split_at(flags.len() - 2).0
+    },
+};
+
+static CHECKED_ENDPOINT: Group = Group {
+    title: "Check",
+    flags: &[flag(
+        "--try-reset",
+        "",
+        "",
+        "also calls the routes that empty the server's cache, to see which it has",
+    )],
+};
+
+pub static CHECK_ENDPOINT: Command = Command {
+    name: "check endpoint",
+    operand: "URL",
+    about: "Asks a server what it can do for the other commands",
+    groups: &[&TO_URL, &CHECKED_ENDPOINT],
+    examples: &[
+        "tmesh-cli check endpoint localhost:8000",
+        "tmesh-cli check endpoint http://localhost:8000/v1/completions --try-reset",
+    ],
+};
+
 pub static MOCK: Command = Command {
     name: "mock",
     operand: "",
@@ -644,6 +675,18 @@ mod tests {
                 );
             }
             assert!(!command.examples.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_the_operand_leaves_out_the_options_it_takes_the_place_of() {
+        let names: Vec<&str> = CHECK_ENDPOINT.flags().map(|flag| flag.name).collect();
+        assert_eq!(
+            (names[0], names.len()),
+            ("--api-key", CONNECTION.flags.len() - 2)
+        );
+        for name in ["--endpoint", "--backend", "--mock"] {
+            assert!(!names.contains(&name), "{name}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod benchmark;
 mod check;
 mod check_dataset;
+mod check_endpoint;
 mod check_prometheus;
 mod checks;
 mod connect;
@@ -77,21 +78,19 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
         print(&help::command(command))?;
         return Ok(0);
     }
+    if command.name == flags::MOCK.name {
+        return mock::run(&rest);
+    }
+    let args = Args::new(command, rest)?;
     match command.name {
-        name if name == flags::MOCK.name => mock::run(&rest),
-        name if name == flags::REPLAY.name => replay::run(Args::new(command, rest)?),
-        name if name == flags::CHECK_CLIENT.name => check::run(Args::new(command, rest)?),
-        name if name == flags::CHECK_PROMETHEUS.name => {
-            check_prometheus::run(Args::new(command, rest)?)
-        }
-        name if name == flags::CHECK_DATASET.name => check_dataset::run(Args::new(command, rest)?),
-        name if name == flags::CONVERT_LONGBENCH.name => {
-            convert::longbench(Args::new(command, rest)?)
-        }
-        name if name == flags::CONVERT_SHAREGPT.name => {
-            convert::sharegpt(Args::new(command, rest)?)
-        }
-        _ => benchmark::run(Args::new(command, rest)?),
+        "replay" => replay::run(args),
+        "check client" => check::run(args),
+        "check dataset" => check_dataset::run(args),
+        "check endpoint" => check_endpoint::run(args),
+        "check prometheus" => check_prometheus::run(args),
+        "convert longbench" => convert::longbench(args),
+        "convert sharegpt" => convert::sharegpt(args),
+        _ => benchmark::run(args),
     }
 }
 

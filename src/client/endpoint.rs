@@ -25,8 +25,12 @@ impl Endpoint {
     /// Takes `localhost:8000`, `http://host/`, `…/v1`, `…/v1/chat/completions`, `…/inference/v1`,
     /// `http://[::1]:8000`.
     pub fn parse(typed: &str) -> Result<Endpoint> {
-        let wrong =
-            |why: &str| Error::input(format!("--endpoint {}", without_userinfo(typed)), why);
+        Endpoint::parse_behind("--endpoint", typed)
+    }
+
+    /// The same for a URL that stands behind other words, which an error repeats.
+    pub fn parse_behind(words: &str, typed: &str) -> Result<Endpoint> {
+        let wrong = |why: &str| Error::input(format!("{words} {}", without_userinfo(typed)), why);
         let (is_https, rest) = match typed.split_once("://") {
             None => (false, typed),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),

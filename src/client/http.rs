@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::{HeaderMap, HeaderValue, Request, Uri, header};
@@ -69,6 +69,13 @@ pub struct Link {
 }
 
 impl Link {
+    /// How long a TCP connection takes to open; `None` when none opens.
+    pub fn connect_time(&self) -> Option<Duration> {
+        let start = Instant::now();
+        let stream = TcpStream::connect_timeout(self.addrs.first()?, self.timeouts.connect);
+        stream.ok().map(|_| start.elapsed())
+    }
+
     /// Makes a failure fit to be shown: the key masked, one line, no control characters (a server
     /// could steer the terminal with them), at most 200 characters.
     pub fn tidy(&self, failure: Failure) -> Failure {

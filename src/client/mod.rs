@@ -131,6 +131,26 @@ impl Client {
         self.reply.take_answer()
     }
 
+    /// Events with data in the last reply, `[DONE]` left out.
+    pub fn events(&self) -> u64 {
+        self.reply.events()
+    }
+
+    /// Whether the last reply reported its usage before it ended.
+    pub fn has_running_usage(&self) -> bool {
+        self.reply.has_running_usage()
+    }
+
+    /// Sends `warm_up`'s request: how long its answer took, and whether a kept connection carried it.
+    /// `None` when none came.
+    pub fn round_trip(&self) -> Option<(Duration, bool)> {
+        let from_ns = self.now_ns();
+        self.warm_up();
+        let taken_ns = self.now_ns().saturating_sub(from_ns);
+        let seen = self.wire.seen();
+        (seen.reads > 0).then_some((Duration::from_nanos(taken_ns), !seen.connecting))
+    }
+
     fn attempt(&mut self, turn: &Turn) -> Sample {
         let shape = &self.target.body;
         let rest = match self.rest.take() {

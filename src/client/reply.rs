@@ -17,6 +17,8 @@ pub struct Reply {
     t_last_ns: Option<u64>,
     t_done_ns: Option<u64>,
     gaps_us: Vec<u32>,
+    /// Events with data, `[DONE]` left out.
+    events: u64,
     token_events: u64,
     text_bytes: u64,
     finish_reason: Option<String>,
@@ -51,6 +53,16 @@ impl Reply {
         self.t_first_ns.is_some()
     }
 
+    /// Events with data so far, `[DONE]` left out.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether an event before the last one has reported usage.
+    pub fn has_running_usage(&self) -> bool {
+        self.running_usage.is_some()
+    }
+
     /// Takes the data of one SSE event that was complete at `stamp_ns`.
     pub fn event(&mut self, data: &[u8], stamp_ns: u64) {
         self.t_event_ns.get_or_insert(stamp_ns);
@@ -61,6 +73,7 @@ impl Reply {
             self.t_done_ns = Some(stamp_ns);
             return;
         }
+        self.events += 1;
         if let Some(chunk) = self.template.read(data) {
             self.chunk(&chunk, stamp_ns);
             return;

@@ -1,0 +1,171 @@
+//! What a server has beside its APIs: the way to it, a tokenizer, metrics, a route that empties its cache.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::probe::Probe;
+use crate::cli::connect::Opened;
+use crate::client::api::{Api, error_words};
+use crate::client::setup;
+use crate::client::{Client, Target};
+use crate::prom::catalog::HIT_RATE;
+use crate::prom::parse::{Exposition, parse};
+use crate::prom::scrape::fetch;
+use crate::prom::selector::Selector;
+use crate::prom::series::{Found, Kind, Wanted, lines};
+use crate::units::fixed;
+
+/// Each time is the least of so many.
+const TIMES: usize = 3;
+
+/// What the names of an engine's metrics begin with.
+const ENGINES: [(&str, &str); 6] = [
+    ("vllm:", "vLLM"),
+    ("sglang:", "SGLang"),
+    ("llamacpp:", "llama.cpp"),
+    ("trtllm_", "TensorRT-LLM"),
+    ("lmcache:", "LMCache"),
+    ("lmcache_mp_", "LMCache server"),
+];
+
+/// vLLM's and SGLang's.
+const RESETS: [&str; 2] = ["reset_prefix_cache", "flush_cache"];
+
+/// How long a connection and a small request take.
+pub fn round_trip(target: &Target) -> String {
+    let millis = |time: std::time::Duration| fixed(time.as_secs_f64() * 1e3, 2);
+    let connect = (0..TIMES).filter_map(|_| target.link.connect_time()).min();
+    let connect = connect.map_or_else(
+        || "no connection".to_string(),
+        |time| format!("connect {} ms", millis(time)),
+    );
+    let client = Client::new(Arc::new(target.clone()));
+    // The first opens the connection that the others find.
+    let trips: Vec<_> = (0..=TIMES).map_while(|_| client.round_trip()).collect();
+    let kept = trips
+        .iter()
+        .filter(|(_, kept)| *kept)
+        .map(|(time, _)| *time);
+    let request = match (kept.min(), trips.iter().map(|(time, _)| *time).min()) {
+        (Some(time), _) => format!("GET models {} ms on a kept connection", millis(time)),
+        (None, Some(time)) => format!("GET models {} ms, a connection each", millis(time)),
+        (None, None) => "no answer to GET models".to_string(),
+    };
+    format!("{connect}, {request}")
+}
+
+/// Whether the server counts tokens, and whether as `usage` does for the same prompt.
+pub fn tokenizer(
+    probe: &Probe,
+    opened: &Opened,
+    text: &str,
+    api: Api,
+    by_usage: Option<u64>,
+) -> String {
+    let counted = setup::tokenize(probe.target(), &opened.endpoint, &opened.small, text);
+    match (counted, by_usage) {
+        (None, Some(_)) => "no: runs take lengths from usage".to_string(),
+        (None, None) => "no: runs estimate lengths".to_string(),
+        (Some(n), None) => format!("{n} tokens of the same prompt"),
+        (Some(n), Some(usage)) if n == usage => format!("{n} tokens, as usage says"),
+        (Some(n), Some(usage)) if api == Api::Chat && usage > n => {
+            format!(
+                "{n} tokens, {usage} by usage: a chat template adds {}",
+                usage - n
+            )
+        }
+        (Some(n), Some(usage)) => format!("{n} tokens, but {usage} by usage"),
+    }
+}
+
+/// What stands on the metrics page.
+pub struct Metrics {
+    pub page: String,
+    /// Where a hit rate would come from; `None` without a page.
+    pub hit_rate: Option<String>,
+    pub has_hit_rate: bool,
+}
+
+pub fn metrics(opened: &Opened) -> Metrics {
+    let text = fetch(&opened.small, &opened.endpoint.root("metrics"));
+    let found = text.and_then(|text| parse(&text).map(|page| on_page(&page)));
+    found.unwrap_or_else(|why| Metrics {
+        page: format!("no: {}", opened.link.redact(&why)),
+        hit_rate: None,
+        has_hit_rate: false,
+    })
+}
+
+fn on_page(page: &Exposition) -> Metrics {
+    let has = |prefix: &str| {
+        page.samples
+            .iter()
+            .any(|sample| sample.name.starts_with(prefix))
+    };
+    let engines = ENGINES.iter().filter(|(prefix, _)| has(prefix));
+    let engines: Vec<&str> = engines.map(|(_, engine)| *engine).collect();
+    let of = match engines.is_empty() {
+        true => "no known engine".to_string(),
+        false => engines.join(" and "),
+    };
+    let wanted = Wanted::new(Selector::parse(HIT_RATE).into_iter().collect());
+    let source = match wanted.find(page).pop() {
+        Some(Found::Metric(metric)) => Some(match metric.kind {
+            Kind::Ratio { engine, hits, of } => format!("{engine}: {hits} / {of}"),
+            Kind::Counter | Kind::Gauge => HIT_RATE.to_string(),
+        }),
+        _ => None,
+    };
+    Metrics {
+        page: format!("names of {of} ({} in all)", lines(page).len()),
+        has_hit_rate: source.is_some(),
+        hit_rate: Some(source.unwrap_or_else(|| "no counters for it".to_string())),
+    }
+}
+
+/// Calls the routes that empty a cache until one does: what was found, and that one's URL.
+pub fn reset(opened: &Opened) -> (String, Option<String>) {
+    let mut answers = Vec::new();
+    for path in RESETS {
+        let url = opened.endpoint.root(path);
+        let answer = match opened.small.post(&url, "") {
+            Ok(page) if (200..300).contains(&page.status) => {
+                let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
+                if reply["success"] != false {
+                    return (format!("POST /{path}: the cache is empty now"), Some(url));
+                }
+                format!(
+                    "says that it failed: {}",
+                    opened.link.redact(&error_words(&page.text))
+                )
+            }
+            Ok(page) => format!("HTTP {}", page.status),
+            Err(failure) => failure.kind.name().to_string(),
+        };
+        answers.push(format!("/{path}: {answer}"));
+    }
+    (format!("none: {}", answers.join(", ")), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_known_by_their_prefixes_and_the_hit_rate_by_its_counters() {
+        let found = |text: &str| on_page(&parse(text).expect("a page"));
+        let metrics = found(
+            "vllm:prefix_cache_hits_total 1\nvllm:prefix_cache_queries_total 2\nlmcache:x 1\n",
+        );
+        assert_eq!(metrics.page, "names of vLLM and LMCache (3 in all)");
+        assert_eq!(
+            metrics.hit_rate.as_deref(),
+            Some("vLLM, GPU tier: vllm:prefix_cache_hits_total / vllm:prefix_cache_queries_total")
+        );
+        let metrics = found("process_cpu_seconds_total 1\n");
+        assert_eq!(metrics.page, "names of no known engine (1 in all)");
+        assert_eq!(metrics.hit_rate.as_deref(), Some("no counters for it"));
+        assert!(!metrics.has_hit_rate);
+    }
+}
