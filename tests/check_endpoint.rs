@@ -281,6 +281,98 @@ fn fields_that_are_refused_one_by_one_are_all_named_and_the_requests_stay_few() 
     }
 }
 
+/// Answers completions with what a real server sent to such requests; a chat is answered the same way.
+fn recorded_server(name: &'static str) -> RawServer {
+    let recording = move |case: &str| {
+        let path = format!(
+            "{}/tests/data/captures/{name}/{case}.raw",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    RawServer::start(move |request, stream| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let case = match request.path.as_str() {
+            "/v1/models" => "models",
+            "/v1/chat/completions" => "chat_stream",
+            "/v1/completions" if name == "transformers" && !body["ignore_eos"].is_null() => {
+                "completions_stream_ignore_eos"
+            }
+            "/v1/completions" if !body["stream_options"]["continuous_usage_stats"].is_null() => {
+                "completions_stream_continuous_usage"
+            }
+            "/v1/completions" if body["max_tokens"] == 4 => "completions_stream_prefix_2",
+            "/v1/completions" => "completions_stream",
+            _ => "err_not_found",
+        };
+        // A client that has gone shows in its own output.
+        let _ = stream.write_all(&recording(case));
+        // Not every recorded reply left its connection open.
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    })
+}
+
+#[test]
+fn recorded_replies_of_real_servers_are_told_apart() {
+    let dir = Dir::new();
+    let found = |name: &'static str| {
+        let server = recorded_server(name);
+        let url = server.addr().to_string();
+        let model = ["--model", "tiny-chain", "--api", "completions"];
+        check(&dir, &url).args(model).ok()
+    };
+    let output = found("llama-server");
+    assert_lines(
+        &output,
+        &[
+            ("models", "tiny-chain, max_model_len 8192"),
+            ("model asked for", "tiny-chain (given)"),
+            (
+                "usage",
+                "15 prompt and 12 output tokens; stream_options is taken",
+            ),
+            ("continuous usage", "ignored"),
+            (
+                "optional fields",
+                "ignore_eos and min_tokens are taken; 12 of 16 tokens came",
+            ),
+            (
+                "cached tokens",
+                "320 of 321 at the second sending (320 at the first)",
+            ),
+        ],
+    );
+    let output = found("vllm");
+    assert_lines(
+        &output,
+        &[
+            (
+                "usage",
+                "14 prompt and 12 output tokens; stream_options is taken",
+            ),
+            ("continuous usage", "honoured: on every event"),
+            ("cached tokens", "not reported: usage gives no hit rate"),
+        ],
+    );
+    let output = found("transformers");
+    assert_lines(
+        &output,
+        &[
+            ("models", "no usable list"),
+            ("model asked for", "tiny-chain (given, not listed)"),
+            (
+                "usage",
+                "14 prompt and 12 output tokens; stream_options is taken",
+            ),
+            ("continuous usage", "ignored"),
+            (
+                "optional fields",
+                "refused: ignore_eos, min_tokens; 12 of 16 tokens came",
+            ),
+        ],
+    );
+}
+
 #[test]
 fn a_refusal_that_names_no_field_is_found_and_repeated() {
     let server = odd_server(|request| {
