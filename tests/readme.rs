@@ -68,16 +68,25 @@ fn run_commands(document: &str) {
 fn run_block(commands: &[String]) {
     let server = Server::start(&[]);
     let dir = Dir::new();
-    for file in fs::read_dir(format!("{TESTS}/data/readme"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        fs::copy(file.path(), dir.path().join(file.file_name()))
-            .expect("a file of tests/data/readme");
-    }
+    copy(&format!("{TESTS}/data/readme"), dir.path());
+    // As in a checkout.
+    let datasets = dir.path().join("tests/data/datasets");
+    copy(&format!("{TESTS}/data/datasets"), &datasets);
     for command in commands {
         run(&runnable(command, server.addr()), &dir);
+    }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &str, to: &Path) {
+    fs::create_dir_all(to).expect("a folder in a fresh directory");
+    for file in fs::read_dir(from).expect(from).flatten() {
+        let (path, to) = (file.path(), to.join(file.file_name()));
+        if path.is_dir() {
+            copy(&path.display().to_string(), &to);
+        } else {
+            fs::copy(path, to).expect("a file of the tests");
+        }
     }
 }
 
@@ -182,15 +191,26 @@ pub fn runnable(command: &str, addr: &str) -> String {
     if let Some((at, _)) = end {
         line.truncate(at);
     }
-    if let Some(host) = endpoint_host(&line) {
-        line.replace_range(host, addr);
+    for url in URLS {
+        if let Some(host) = host_behind(&line, url) {
+            line.replace_range(host, addr);
+        }
     }
     line
 }
 
-/// Where the host and port of the `--endpoint` value stand; its scheme and quotes may be missing.
-fn endpoint_host(line: &str) -> Option<Range<usize>> {
-    let option = line.find("--endpoint")? + "--endpoint".len();
+/// What a URL of a server stands behind.
+const URLS: [&str; 5] = [
+    "--endpoint",
+    "--prometheus-url",
+    "--reset-cache-url",
+    "check endpoint",
+    "check prometheus",
+];
+
+/// Where the host and port of the URL behind a word stand; its scheme and quotes may be missing.
+fn host_behind(line: &str, word: &str) -> Option<Range<usize>> {
+    let option = line.find(word)? + word.len();
     let value = option + line[option..].find(|c| !['=', ' ', '"', '\''].contains(&c))?;
     let end =
         |from: usize, stops: &[char]| line[from..].find(stops).map_or(line.len(), |at| from + at);

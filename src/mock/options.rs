@@ -136,7 +136,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "truth_log",
         "FILE",
         "",
-        "write one JSON line a request: what was due and written when, and cache hits",
+        "write one JSON line a request: what was due and written when, cache hits, a chat's hash",
     ),
     option("faults", "FAULTS", "", super::faults::HELP),
 ];
