@@ -61,6 +61,21 @@ impl fmt::Display for Error {
     }
 }
 
+/// How far a name is from what was typed: Levenshtein's distance in bytes.
+pub fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut above_left = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = above_left + usize::from(x != y);
+            above_left = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(above_left + 1);
+        }
+    }
+    row[b.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +93,11 @@ mod tests {
         );
         assert_eq!(error.exit_code(), 2);
         assert_eq!(Error::missed("--samples x", "disk full").exit_code(), 1);
+    }
+
+    #[test]
+    fn a_distance_counts_what_is_put_in_left_out_and_replaced() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "ab"), 2);
     }
 }

@@ -10,16 +10,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use serde_json::Map;
 use ureq::http::HeaderMap;
 
 use super::checks;
-use super::discover::uri;
 use super::mock_process::{MockProcess, Truth};
 use super::parse::{Args, at_least_one};
 use super::print;
 use crate::client::api::Api;
-use crate::client::body::{BodyShape, Optional, Sampling};
+use crate::client::body::BodyShape;
 use crate::client::endpoint::Endpoint;
 use crate::client::http::{Link, Trust, resolve};
 use crate::client::transport::Timeouts;
@@ -226,31 +224,23 @@ fn target(url: &str, epoch: Epoch) -> Result<Target> {
     let endpoint = Endpoint::parse(url)?;
     let addrs = resolve(&endpoint.host, endpoint.port, TIMEOUT)
         .map_err(|failure| Error::input(format!("mock at {url}"), failure.reason))?;
+    let link = Link {
+        addrs,
+        timeouts: Timeouts {
+            connect: TIMEOUT,
+            first_token: TIMEOUT,
+            idle: TIMEOUT,
+            total: TIMEOUT,
+        },
+        trust: Trust::default(),
+        headers: HeaderMap::new(),
+        key: None,
+        epoch,
+    };
+    let body = BodyShape::new(Api::Completions, MODEL);
     Ok(Target {
-        link: Link {
-            addrs,
-            timeouts: Timeouts {
-                connect: TIMEOUT,
-                first_token: TIMEOUT,
-                idle: TIMEOUT,
-                total: TIMEOUT,
-            },
-            trust: Trust::default(),
-            headers: HeaderMap::new(),
-            key: None,
-            epoch,
-        },
-        uri: uri(&format!("{}{}", endpoint.base(), Api::Completions.path()))?,
-        models_uri: uri(&format!("{}models", endpoint.base()))?,
-        body: BodyShape {
-            api: Api::Completions,
-            model: MODEL.to_string(),
-            optional: Optional::ALL,
-            sampling: Sampling::default(),
-            sends_metadata: false,
-            extra: Map::new(),
-        },
         run_id: RUN_ID.to_string(),
+        ..Target::new(link, &endpoint, body)?
     })
 }
 

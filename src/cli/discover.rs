@@ -1,7 +1,5 @@
 //! From an open connection to a model and what the server takes: the start of every command that sends.
 
-use ureq::http::Uri;
-
 use super::connect::{Connection, Opened, unreachable};
 use super::print;
 use crate::client::Target;
@@ -128,9 +126,4 @@ pub fn setup_line(setup: &Setup) -> String {
         "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n",
         setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
     )
-}
-
-pub fn uri(text: &str) -> Result<Uri> {
-    text.parse()
-        .map_err(|e| Error::input(format!("--endpoint {text}"), e))
 }

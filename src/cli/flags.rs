@@ -1,5 +1,7 @@
 //! The one flag table: help, parsing and "did you mean" all read it.
 
+use crate::error::distance;
+
 /// One option.
 pub struct Flag {
     /// As typed, such as `--endpoint`.
@@ -632,21 +634,6 @@ pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, name)| name)
 }
 
-/// Levenshtein's distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut above_left = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = above_left + usize::from(x != y);
-            above_left = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(above_left + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -696,6 +683,5 @@ mod tests {
         assert_eq!(nearest("--endpont", names()), Some("--endpoint"));
         assert_eq!(nearest("--rotation", names()), Some("--rotations"));
         assert_eq!(nearest("--xyzzy", names()), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::checks;
 use super::connect::{Connection, Opened};
-use super::discover::{self, uri};
+use super::discover;
 use super::parse::{Args, at_least_one};
 use super::print;
 use crate::client::Target;
 use crate::client::api::Api;
-use crate::client::body::{BodyShape, Optional, Sampling};
+use crate::client::body::BodyShape;
 use crate::client::discovery::Listed;
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
@@ -116,20 +116,11 @@ pub fn prepare(
     checks::memory(&sizing)?;
 
     let api = connection.api.or(endpoint.api).unwrap_or(Api::Completions);
-    let mut target = Target {
-        link: opened.link.clone(),
-        uri: uri(&format!("{}{}", endpoint.base(), api.path()))?,
-        models_uri: uri(&format!("{}models", endpoint.base()))?,
-        body: BodyShape {
-            api,
-            model: model.id,
-            optional: Optional::ALL,
-            sampling: Sampling::default(),
-            sends_metadata: false,
-            extra: connection.extra_body,
-        },
-        run_id: format!("{:08x}", fastrand::u32(..)),
+    let body = BodyShape {
+        extra: connection.extra_body,
+        ..BodyShape::new(api, model.id)
     };
+    let mut target = Target::new(opened.link.clone(), endpoint, body)?;
     let setup = setup::run(&mut target, endpoint, &opened.small, writer);
     discover::report_setup(&setup, &target)?;
     Ok(Ready {

@@ -66,6 +66,18 @@ pub struct BodyShape {
 }
 
 impl BodyShape {
+    /// As many tokens as are asked for, drawn without chance, with all optional fields.
+    pub fn new(api: Api, model: impl Into<String>) -> BodyShape {
+        BodyShape {
+            api,
+            model: model.into(),
+            optional: Optional::ALL,
+            sampling: Sampling::default(),
+            sends_metadata: false,
+            extra: Map::new(),
+        }
+    }
+
     /// The end of a body, from the key behind the prompt on.
     pub fn rest(&self, max_tokens: Option<u64>) -> String {
         let mut fields = Map::new();
@@ -175,14 +187,7 @@ mod tests {
     use crate::sample::Labels;
 
     fn shape() -> BodyShape {
-        BodyShape {
-            api: Api::Completions,
-            model: "m\"1".into(),
-            optional: Optional::ALL,
-            sampling: Sampling::default(),
-            sends_metadata: false,
-            extra: Map::new(),
-        }
+        BodyShape::new(Api::Completions, "m\"1")
     }
 
     fn turn(prompt: Prompt, max_tokens: Option<u64>) -> Turn {

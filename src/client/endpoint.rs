@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ureq::http::HeaderValue;
+use ureq::http::{HeaderValue, Uri};
 
 use crate::error::{Error, Result};
 
@@ -65,6 +65,13 @@ impl Endpoint {
     /// The URL that paths such as `models` are appended to.
     pub fn base(&self) -> String {
         format!("{}{}", self.origin(), self.base_path)
+    }
+
+    /// A path below the base, such as `chat/completions`.
+    pub fn uri(&self, path: &str) -> Result<Uri> {
+        let text = format!("{}{path}", self.base());
+        let parsed = text.parse();
+        parsed.map_err(|e| Error::input(format!("--endpoint {text}"), e))
     }
 
     /// A URL outside `/v1/`, such as `tokenize`.

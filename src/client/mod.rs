@@ -24,9 +24,11 @@ use ureq::http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ureq::{Agent, Body, SendBody};
 
 use self::body::{BodyShape, pieces};
+use self::endpoint::Endpoint;
 use self::http::{Link, classify};
 use self::reply::Reply;
 use self::transport::Wire;
+use crate::error;
 use crate::plan::Turn;
 use crate::sample::{FailKind, Failure, Sample};
 
@@ -46,6 +48,22 @@ pub struct Target {
     pub body: BodyShape,
     /// Stands before the number in `x-request-id`.
     pub run_id: String,
+}
+
+impl Target {
+    /// The endpoint's route for the body's API, under a run id of its own.
+    ///
+    /// # Errors
+    /// When the endpoint makes no URI.
+    pub fn new(link: Link, endpoint: &Endpoint, body: BodyShape) -> error::Result<Target> {
+        Ok(Target {
+            link,
+            uri: endpoint.uri(body.api.path())?,
+            models_uri: endpoint.uri("models")?,
+            body,
+            run_id: format!("{:08x}", fastrand::u32(..)),
+        })
+    }
 }
 
 /// One worker's way to the server.

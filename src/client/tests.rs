@@ -44,7 +44,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::api::Api;
-use super::body::{BodyShape, Optional, Sampling};
+use super::body::BodyShape;
 use super::endpoint::ApiKey;
 use super::http::Trust;
 use super::transport::Timeouts;
@@ -74,14 +74,7 @@ fn target(addr: SocketAddr, timeouts: Timeouts) -> Target {
         },
         uri: uri("completions"),
         models_uri: uri("models"),
-        body: BodyShape {
-            api: Api::Completions,
-            model: "m".into(),
-            optional: Optional::ALL,
-            sampling: Sampling::default(),
-            sends_metadata: false,
-            extra: Map::new(),
-        },
+        body: BodyShape::new(Api::Completions, "m"),
         run_id: "test".into(),
     }
 }

@@ -1,5 +1,7 @@
 //! Which exposed names a name that was not found may have meant.
 
+use crate::error::distance;
+
 /// How many are offered.
 const OFFERED: usize = 5;
 /// Shorter texts are part of too many names by chance.
@@ -38,21 +40,6 @@ fn is_inside(one: &str, other: &str) -> bool {
     short.len() >= MIN_PART_CHARS && long.contains(short)
 }
 
-/// Levenshtein's distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut above_left = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = above_left + usize::from(x != y);
-            above_left = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(above_left + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +71,5 @@ mod tests {
         assert!(words[1].contains("prefix_cache") && words[2].contains("prefix_cache"));
         assert_eq!(words.len(), 5);
         assert_eq!(nearest("x", ["a", "a"].into_iter()), ["a"]);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

@@ -15,12 +15,12 @@ use serde_json::{Map, Value};
 use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use super::connect::{Connection, Opened};
-use super::discover::{models, uri};
+use super::discover::models;
 use super::parse::Args;
 use super::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
-use crate::client::body::{BodyShape, Optional, Sampling};
+use crate::client::body::BodyShape;
 use crate::client::discovery::Listed;
 use crate::client::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -123,23 +123,14 @@ fn where_it_is(opened: &Opened) -> String {
 }
 
 fn target(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Result<Target> {
-    let base = opened.endpoint.base();
     let first = listed.first().map(|model| model.id.clone());
-    Ok(Target {
-        link: opened.link.clone(),
-        uri: uri(&base)?,
-        models_uri: uri(&format!("{base}models"))?,
-        body: BodyShape {
-            api: Api::Chat,
-            // Without a list there is a name: else `models` has failed.
-            model: connection.model.clone().or(first).unwrap_or_default(),
-            optional: Optional::ALL,
-            sampling: Sampling::default(),
-            sends_metadata: false,
-            extra: connection.extra_body.clone(),
-        },
-        run_id: format!("{:08x}", fastrand::u32(..)),
-    })
+    // Without a list there is a name: else `models` has failed.
+    let model = connection.model.clone().or(first).unwrap_or_default();
+    let body = BodyShape {
+        extra: connection.extra_body.clone(),
+        ..BodyShape::new(Api::Chat, model)
+    };
+    Target::new(opened.link.clone(), &opened.endpoint, body)
 }
 
 /// A line a model, and which of them is asked.
@@ -177,7 +168,7 @@ fn say_models(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Re
 fn find_routes(probe: &mut Probe, opened: &Opened, text: &str) -> Result<Vec<Route>> {
     let mut routes = Vec::new();
     for api in [Api::Completions, Api::Chat] {
-        let uri = uri(&format!("{}{}", opened.endpoint.base(), api.path()))?;
+        let uri = opened.endpoint.uri(api.path())?;
         let route = Route::find(probe, api, uri, text);
         say(route.uri.path(), &route.verdict())?;
         routes.push(route);

@@ -12,7 +12,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use super::round::Replay;
 use crate::cli::connect::{Connection, Opened};
-use crate::cli::discover::{announce, model, report_setup, setup_line, uri};
+use crate::cli::discover::{announce, model, report_setup, setup_line};
 use crate::cli::{checks, print};
 use crate::client::Target;
 use crate::client::api::Api;
@@ -36,28 +36,22 @@ pub fn open(mut connection: Connection, options: Options) -> Result<Replay> {
     check_api(&options, &dataset, api)?;
     let model = model(&connection, &opened)?;
     let endpoint = &opened.endpoint;
-    let mut target = Target {
-        link: opened.link.clone(),
-        uri: uri(&format!("{}{}", endpoint.base(), api.path()))?,
-        models_uri: uri(&format!("{}models", endpoint.base()))?,
-        body: BodyShape {
-            api,
-            model: model.id,
-            optional: Optional {
-                ignore_eos: false,
-                min_tokens: options.min_output_tokens.is_some(),
-                stream_options: true,
-            },
-            sampling: Sampling {
-                temperature: options.temperature,
-                top_p: options.top_p,
-                min_tokens: options.min_output_tokens,
-            },
-            sends_metadata: has_mock || options.sends_metadata,
-            extra: connection.extra_body,
+    let body = BodyShape {
+        optional: Optional {
+            ignore_eos: false,
+            min_tokens: options.min_output_tokens.is_some(),
+            stream_options: true,
         },
-        run_id: format!("{:08x}", fastrand::u32(..)),
+        sampling: Sampling {
+            temperature: options.temperature,
+            top_p: options.top_p,
+            min_tokens: options.min_output_tokens,
+        },
+        sends_metadata: has_mock || options.sends_metadata,
+        extra: connection.extra_body,
+        ..BodyShape::new(api, model.id)
     };
+    let mut target = Target::new(opened.link.clone(), endpoint, body)?;
     let nonce = format!("{:08x}", fastrand::u32(..));
     let writer = Writer::new(options.seed, options.nonce.as_ref().unwrap_or(&nonce));
     let setup = setup::run(&mut target, endpoint, &opened.small, &writer);
