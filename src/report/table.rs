@@ -232,7 +232,7 @@ fn beyond(out: &mut String, summary: &RoundSummary, rows: &[Row]) -> fmt::Result
         if let Some(first) = summary.first_turn_hit_rate {
             write!(out, "; of first turns alone: {}", percent(first))?;
         }
-        writeln!(out)?;
+        writeln!(out, " (prefixes that its own requests share count too)")?;
     }
     if summary.failed > 0 {
         notes::failures(out, summary.failed, &summary.failures)?;

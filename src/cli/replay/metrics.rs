@@ -158,8 +158,11 @@ fn source(reading: &Reading) -> String {
             let Some(pair) = whole.or(pairs.first()) else {
                 return "not found".to_string();
             };
-            let names = |names: &[&str]| names.join(" + ");
-            format!("Δ {} / Δ {}", names(pair.pair.hits), names(pair.pair.of))
+            let sum = |names: &[&str]| match names {
+                [name] => format!("Δ {name}"),
+                names => format!("Δ ({})", names.join(" + ")),
+            };
+            format!("{} / {}", sum(pair.pair.hits), sum(pair.pair.of))
         }
     }
 }
