@@ -38,16 +38,23 @@ pub struct Dialogue {
     pub first_request: u64,
     record: Arc<Record>,
     rules: Arc<Rules>,
-    sent: Mutex<Vec<Sent>>,
+    said: Mutex<Said>,
 }
 
-/// The messages of one request.
-#[derive(Debug, Clone)]
+/// What makes up the messages of every turn so far.
+#[derive(Debug, Default)]
+struct Said {
+    sent: Vec<Sent>,
+    /// To each turn but the last, escaped.
+    answers: Vec<Arc<str>>,
+}
+
+/// What of a conversation one request carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    pub messages: Vec<Message>,
     /// By the usage of the turn before, else estimated.
     pub context_tokens: u64,
-    /// Pairs of question and answer that were left out.
+    /// Pairs of question and answer that were left out, the earliest ones.
     pub dropped_pairs: u64,
 }
 
@@ -69,7 +76,7 @@ impl Dialogue {
             first_request,
             record,
             rules,
-            sent: Mutex::new(Vec::new()),
+            said: Mutex::default(),
         }
     }
 
@@ -97,9 +104,35 @@ impl Dialogue {
         self.rules.nonce.as_deref()
     }
 
-    /// What a turn sent last; `None` before it did, and for a whole body.
+    /// What a turn carried last; `None` before it was sent, and for a whole body.
     pub fn sent(&self, turn: u64) -> Option<Sent> {
-        self.lock().get(turn as usize).cloned()
+        self.lock().sent.get(turn as usize).copied()
+    }
+
+    /// Its messages; `None` as above.
+    pub fn messages(&self, turn: u64) -> Option<Vec<Message>> {
+        let Content::Conversation { system, questions } = &self.record.content else {
+            return None;
+        };
+        let said = self.lock();
+        let sent = said.sent.get(turn as usize)?;
+        let message = |role, text: &Arc<str>| Message {
+            role,
+            text: Arc::clone(text),
+        };
+        let turn = turn as usize;
+        let history = sent.dropped_pairs as usize..turn;
+        let systems = system.iter().map(|text| message(Role::System, text));
+        let mut messages: Vec<Message> = systems.collect();
+        for (question, answer) in questions[history.clone()]
+            .iter()
+            .zip(&said.answers[history])
+        {
+            messages.push(message(Role::User, question));
+            messages.push(message(Role::Assistant, answer));
+        }
+        messages.push(message(Role::User, &questions[turn]));
+        Some(messages)
     }
 
     /// The whole body, where the record is one.
@@ -121,8 +154,8 @@ impl Dialogue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Sent>> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,19 +184,10 @@ impl Walk {
         let prompt = match &dialogue.record.content {
             Content::Body { json, .. } => Prompt::Body(Arc::clone(json)),
             Content::Conversation { system, questions } => {
-                if let Some(reply) = reply {
-                    self.history.answered(&reply);
+                if self.round == 1 || dialogue.rules.live_history {
+                    self.decide(&dialogue, reply, system, &questions[..=turn as usize]);
                 }
-                let decides = self.round == 1 || dialogue.rules.live_history;
-                if decides {
-                    let sent = self
-                        .history
-                        .ask(system, &questions[turn as usize], &dialogue.rules);
-                    let mut all = dialogue.lock();
-                    all.truncate(turn as usize);
-                    all.push(sent);
-                }
-                prompt(&dialogue.rules, dialogue.sent(turn)?.messages)
+                prompt(&dialogue.rules, dialogue.messages(turn)?)
             }
         };
         let rules = &dialogue.rules;
@@ -184,6 +208,30 @@ impl Walk {
     }
 }
 
+impl Walk {
+    /// Works out what the turn of the last question carries; `reply` answered the one before.
+    fn decide(
+        &mut self,
+        dialogue: &Dialogue,
+        reply: Option<Reply>,
+        system: &[Arc<str>],
+        questions: &[Arc<str>],
+    ) {
+        let turn = questions.len() - 1;
+        let mut said = dialogue.lock();
+        said.sent.truncate(turn);
+        said.answers.truncate(turn.saturating_sub(1));
+        if let Some(reply) = reply {
+            said.answers.push(Arc::clone(&reply.text));
+            self.history.answered(&reply);
+        }
+        let sent = self
+            .history
+            .ask(system, questions, &said.answers, &dialogue.rules);
+        said.sent.push(sent);
+    }
+}
+
 fn prompt(rules: &Rules, messages: Vec<Message>) -> Prompt {
     let nonce = rules.nonce.clone();
     if rules.as_text {
@@ -194,108 +242,70 @@ fn prompt(rules: &Rules, messages: Vec<Message>) -> Prompt {
     }
 }
 
-/// The pairs of question and answer so far.
+/// How long the requests of a session are, and what they leave out.
 #[derive(Debug, Default)]
 struct History {
-    pairs: Vec<Pair>,
-    dropped_pairs: u64,
-    /// The question that has no answer yet.
-    open: Option<Arc<str>>,
+    /// As reported; `None`: nobody counted them.
+    answer_tokens: Vec<Option<u64>>,
+    dropped_pairs: usize,
     /// Bytes of the texts of the last request.
     sent_bytes: usize,
     /// Its length by the server's count, its answer included; and its tokens a byte.
     counted: Option<(f64, f64)>,
 }
 
-#[derive(Debug)]
-struct Pair {
-    question: Arc<str>,
-    answer: Arc<str>,
-    /// `None`: nobody counted it.
-    answer_tokens: Option<u64>,
-}
-
 impl History {
     fn answered(&mut self, reply: &Reply) {
-        let Some(question) = self.open.take() else {
-            return;
-        };
         self.counted = reply.prompt_tokens.zip(reply.completion_tokens).map(
             |(prompt_tokens, answer_tokens)| {
                 let per_byte = prompt_tokens as f64 / self.sent_bytes.max(1) as f64;
                 ((prompt_tokens + answer_tokens) as f64, per_byte)
             },
         );
-        self.pairs.push(Pair {
-            question,
-            answer: Arc::clone(&reply.text),
-            answer_tokens: reply.completion_tokens,
-        });
+        self.answer_tokens.push(reply.completion_tokens);
     }
 
-    /// The messages of the next request, the earliest pairs left out where the limit wants it.
-    fn ask(&mut self, system: &[Arc<str>], question: &Arc<str>, rules: &Rules) -> Sent {
-        let mut tokens = self.context_tokens(system, question, rules);
-        let limit = rules.max_context_tokens.unwrap_or(u64::MAX) as f64;
-        let per_byte = self.tokens_per_byte(rules);
-        let mut drop = 0;
-        while tokens > limit && drop < self.pairs.len() {
-            tokens -= self.pairs[drop].tokens(per_byte);
-            drop += 1;
-        }
-        self.pairs.drain(..drop);
-        self.dropped_pairs += drop as u64;
-        let message = |role, text: &Arc<str>| Message {
-            role,
-            text: Arc::clone(text),
+    /// Makes ready for the last of the questions: the earliest pairs are left out where the limit wants it.
+    fn ask(
+        &mut self,
+        system: &[Arc<str>],
+        questions: &[Arc<str>],
+        answers: &[Arc<str>],
+        rules: &Rules,
+    ) -> Sent {
+        let (question, asked) = questions.split_last().expect("a turn has a question");
+        let per_byte = self
+            .counted
+            .map_or(rules.tokens_per_byte, |(_, per_byte)| per_byte);
+        let pair_tokens = |pair: usize| {
+            let answer = match self.answer_tokens[pair] {
+                Some(tokens) => tokens as f64,
+                None => answers[pair].len() as f64 * per_byte,
+            };
+            asked[pair].len() as f64 * per_byte + answer
         };
-        let mut messages: Vec<Message> = system
-            .iter()
-            .map(|text| message(Role::System, text))
-            .collect();
-        for pair in &self.pairs {
-            messages.push(message(Role::User, &pair.question));
-            messages.push(message(Role::Assistant, &pair.answer));
-        }
-        messages.push(message(Role::User, question));
-        self.open = Some(Arc::clone(question));
-        let nonce_bytes = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
-        let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
-        self.sent_bytes = nonce_bytes + bytes;
-        Sent {
-            messages,
-            context_tokens: tokens.round() as u64,
-            dropped_pairs: self.dropped_pairs,
-        }
-    }
-
-    /// Of a request with all pairs that are left.
-    fn context_tokens(&self, system: &[Arc<str>], question: &Arc<str>, rules: &Rules) -> f64 {
-        let per_byte = self.tokens_per_byte(rules);
-        match self.counted {
+        let nonce = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
+        let fixed = nonce + system.iter().map(|text| text.len()).sum::<usize>();
+        let mut first = self.dropped_pairs;
+        let mut tokens = match self.counted {
             Some((counted, _)) => counted + question.len() as f64 * per_byte,
             None => {
-                let nonce = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
-                let fixed = system.iter().map(|text| text.len()).sum::<usize>() + nonce;
-                let pairs: f64 = self.pairs.iter().map(|pair| pair.tokens(per_byte)).sum();
+                let pairs: f64 = (first..asked.len()).map(pair_tokens).sum();
                 (fixed + question.len()) as f64 * per_byte + pairs
             }
-        }
-    }
-
-    fn tokens_per_byte(&self, rules: &Rules) -> f64 {
-        self.counted
-            .map_or(rules.tokens_per_byte, |(_, per_byte)| per_byte)
-    }
-}
-
-impl Pair {
-    fn tokens(&self, per_byte: f64) -> f64 {
-        let answer = match self.answer_tokens {
-            Some(tokens) => tokens as f64,
-            None => self.answer.len() as f64 * per_byte,
         };
-        self.question.len() as f64 * per_byte + answer
+        let limit = rules.max_context_tokens.unwrap_or(u64::MAX) as f64;
+        while tokens > limit && first < asked.len() {
+            tokens -= pair_tokens(first);
+            first += 1;
+        }
+        let kept = asked[first..].iter().chain(&answers[first..]);
+        self.sent_bytes = fixed + question.len() + kept.map(|text| text.len()).sum::<usize>();
+        self.dropped_pairs = first;
+        Sent {
+            context_tokens: tokens.round() as u64,
+            dropped_pairs: first as u64,
+        }
     }
 }
 

@@ -126,12 +126,13 @@ impl DebugLog {
         let Some(dialogue) = self.dialogues.get(session as usize) else {
             return String::new();
         };
-        let request = match (dialogue.sent(turn), dialogue.body()) {
-            (Some(sent), _) => format!(
+        let said = dialogue.sent(turn).zip(dialogue.messages(turn));
+        let request = match (said, dialogue.body()) {
+            (Some((sent, messages)), _) => format!(
                 r#""context_tokens":{},"truncated_pairs":{},"messages":{}"#,
                 sent.context_tokens,
                 sent.dropped_pairs,
-                messages_json(dialogue.nonce(), &sent.messages)
+                messages_json(dialogue.nonce(), &messages)
             ),
             (None, Some(body)) => format!(r#""body":{body}"#),
             (None, None) => String::new(),
