@@ -227,6 +227,29 @@ fn whole_bodies_go_out_byte_for_byte() {
 }
 
 #[test]
+fn a_body_for_the_other_api_is_refused_before_the_first_request() {
+    let dir = Dir::new();
+    for (url, api, other) in [
+        ("/v1/chat/completions", "completions", "/v1/completions"),
+        ("/v1/completions", "chat", "/v1/chat/completions"),
+    ] {
+        let line = json!({"url": url, "body": {"prompt": "a"}});
+        dir.write("batch.jsonl", line.to_string());
+        let options = [
+            "--dataset",
+            "batch.jsonl",
+            "--backend",
+            "mock",
+            "--api",
+            api,
+        ];
+        let output = replay(&dir, &options).fails(2);
+        let why = format!("--dataset batch.jsonl, line 1: a request to {url}, not to {other}");
+        assert!(output.stderr.contains(&why), "{output}");
+    }
+}
+
+#[test]
 fn a_second_round_is_shuffled_by_the_seed_unless_told_otherwise() {
     let order = |options: &[&str]| -> Vec<u64> {
         let dir = Dir::new();

@@ -93,9 +93,7 @@ fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
             {
                 "a conversation, which goes to the chat API only".to_string()
             }
-            (Content::Body { url: Some(url), .. }, _)
-                if !url.ends_with(&format!("/{}", api.path())) =>
-            {
+            (Content::Body { url: Some(url), .. }, _) if api_of(url) != Some(api) => {
                 format!("a request to {url}, not to /v1/{}", api.path())
             }
             _ => continue,
@@ -112,6 +110,12 @@ fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
         return Err(Error::input(what, why).next(format!("Try: --api {other}")));
     }
     Ok(())
+}
+
+/// The API that a batch line's `url` is of. `/chat/completions` ends like `/completions` too.
+fn api_of(url: &str) -> Option<Api> {
+    let mut apis = [Api::Chat, Api::Completions].into_iter();
+    apis.find(|api| url.ends_with(&format!("/{}", api.path())))
 }
 
 /// What will be sent, and the notes that go with it.
