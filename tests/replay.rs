@@ -221,6 +221,8 @@ fn whole_bodies_go_out_byte_for_byte() {
         );
     }
     assert!(output.stdout.contains("Not streamed: 2"), "{output}");
+    let without = "Whole bodies: 2, sent exactly as they are, without nonce, ";
+    assert!(output.stdout.contains(without), "{output}");
     let file = json_file(&dir, "benchmark_results/concurrency_1_round_1.json");
     assert_eq!(file["summary"]["avg_ttft"], Value::Null);
     assert_eq!(file["requests"][0]["prompt"], "café");

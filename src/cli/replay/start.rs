@@ -20,7 +20,7 @@ use crate::client::body::{BodyShape, Optional, Sampling};
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
-use crate::plan::dataset::{Content, Dataset, load};
+use crate::plan::dataset::{Content, Dataset, Record, load};
 use crate::plan::prompt::Writer;
 use crate::units::format_utc;
 
@@ -142,6 +142,14 @@ fn specification(options: &Options, dataset: &Dataset, setup: &Setup, is_mock: b
         ),
         None => format!("Seed: {}, no nonce: texts go out exactly as they are\n", options.seed),
     });
+    let records = dataset.sample(None);
+    let is_body = |record: &&Arc<Record>| matches!(record.content, Content::Body { .. });
+    let bodies = records.iter().filter(is_body).count();
+    if bodies > 0 {
+        text.push_str(&format!(
+            "Whole bodies: {bodies}, sent exactly as they are, without nonce, lengths or sampling from here\n"
+        ));
+    }
     if is_mock {
         text.push_str("Mock server: not a measurement of an engine\n");
     }
