@@ -481,6 +481,21 @@ fn the_key_is_in_no_file_even_where_the_server_repeats_it() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[test]
+fn a_body_over_several_lines_is_one_line_of_the_debug_log() {
+    let dir = Dir::new();
+    let body = "{\n \"messages\":[\r\n{\"role\":\"user\",\"content\":\"a\\nb\"}]\n}";
+    dir.write("bodies.json", format!("[\n{{\"body\":{body}}}\n]"));
+    against_mock(&dir, "bodies.json", &["--debug"]).ok();
+    let log = dir.read("debug_logs/concurrency_1_round_1.jsonl");
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert_eq!(lines[0]["body"]["messages"][0]["content"], "a\nb");
+}
+
 /// Prompts for a run that takes about `requests` · 20 ms.
 fn slow_run(dir: &Dir) -> (Server, String) {
     let lines: String = (0..40)

@@ -134,7 +134,8 @@ impl DebugLog {
                 sent.dropped_pairs,
                 messages_json(dialogue.nonce(), &messages)
             ),
-            (None, Some(body)) => format!(r#""body":{body}"#),
+            // In JSON a line break stands between values only.
+            (None, Some(body)) => format!(r#""body":{}"#, body.replace(['\n', '\r'], " ")),
             (None, None) => String::new(),
         };
         let failure = sample
