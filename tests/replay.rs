@@ -614,6 +614,25 @@ fn a_signal_ends_the_round_with_its_table_and_130() {
 }
 
 #[test]
+fn a_debug_log_that_cannot_be_made_does_not_end_the_run() {
+    let dir = Dir::new();
+    let (_server, url) = slow_run(&dir);
+    let running = replay(&dir, &["--dataset", "prompts.jsonl", "--endpoint", &url])
+        .args(["--max-output-tokens", "4", "--debug"])
+        .start();
+    wait_for_samples(&dir, 1, 5);
+    std::fs::remove_dir_all(dir.path().join("debug_logs")).expect("it is there");
+    let output = running.wait();
+    assert_eq!(output.status.code(), Some(1), "{output}");
+    let lost = "debug_logs/concurrency_1_round_2.jsonl: No such file or directory";
+    assert!(output.stderr.contains(lost), "{output}");
+    assert!(
+        output.stdout.contains("Round 2 against round 1"),
+        "{output}"
+    );
+}
+
+#[test]
 fn a_server_that_refuses_everything_is_named_and_nothing_is_measured() {
     let dir = Dir::new();
     dir.write("one.jsonl", r#"{"text":"a"}"#);

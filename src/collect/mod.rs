@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    fn lose(&mut self, what: String) {
+    pub fn lose(&mut self, what: String) {
         eprintln!("warning: {what}; the run goes on without it");
         self.lost.push(what);
     }

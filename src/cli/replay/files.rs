@@ -72,14 +72,13 @@ impl Files {
     /// Starts the debug log of a round, if there is one.
     ///
     /// # Errors
-    /// Why it cannot be written.
-    pub fn debug(&self, log: DebugLog) -> Result<Option<DebugWriter>> {
+    /// Why it cannot be written, its name first.
+    pub fn debug(&self, log: DebugLog) -> std::result::Result<Option<DebugWriter>, String> {
         let Some(dir) = &self.debug_dir else {
             return Ok(None);
         };
         let path = dir.join(format!("{}.jsonl", log.name));
-        let what = format!("--debug-log-dir {}", path.display());
-        let file = private(&path).map_err(|e| Error::input(what, e))?;
+        let file = private(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Some(DebugWriter { file, log }))
     }
 }

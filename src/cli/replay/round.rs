@@ -156,7 +156,7 @@ impl Replay {
             gauge: gauge.clone(),
             epoch,
         };
-        let collector = self.collector(sessions, number, feed)?;
+        let collector = self.collector(sessions, number, feed);
         let shared = Shared {
             samples: sender,
             stop: self.stop.clone(),
@@ -200,23 +200,27 @@ impl Replay {
         })
     }
 
-    fn collector(&mut self, sessions: &Sessions, number: u64, feed: Feed) -> Result<Collector> {
+    fn collector(&mut self, sessions: &Sessions, number: u64, feed: Feed) -> Collector {
         let concurrency = sessions.level.concurrency;
+        let mut log = Log {
+            name: "samples.jsonl",
+            file: self.samples_file.take(),
+            lost: Vec::new(),
+        };
         let debug = self.files.debug(DebugLog {
             name: file_name(concurrency, number),
             run_id: self.target.run_id.clone(),
             key: self.target.link.key.clone(),
             dialogues: sessions.dialogues.clone(),
-        })?;
-        let mut debug = debug;
+        });
+        let mut debug = debug.unwrap_or_else(|why| {
+            log.lose(why);
+            None
+        });
         let label = format!("Concurrency {concurrency}, round {number}");
-        Ok(Collector {
+        Collector {
             feed,
-            log: Log {
-                name: "samples.jsonl",
-                file: self.samples_file.take(),
-                lost: Vec::new(),
-            },
+            log,
             requests: sessions.requests,
             progress: std::io::stderr().is_terminal().then_some(label),
             on_sample: Box::new(move |sample| {
@@ -226,7 +230,7 @@ impl Replay {
                 Some(metrics) => Box::new(metrics.lines()),
                 None => Box::new(Vec::new),
             },
-        })
+        }
     }
 
     /// The first round goes in the dataset's order, later ones in one that the seed decides.
