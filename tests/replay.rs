@@ -633,6 +633,29 @@ fn a_debug_log_that_cannot_be_made_does_not_end_the_run() {
 }
 
 #[test]
+fn the_readings_at_both_edges_of_a_round_are_in_the_samples_file() {
+    let dir = Dir::new();
+    let (_server, url) = slow_run(&dir);
+    let options = "--concurrency 4 --max-output-tokens 4 --prometheus-interval 1h \
+                   --prometheus-metrics vllm:generation_tokens_total --prometheus-url";
+    replay(&dir, &["--dataset", "prompts.jsonl", "--endpoint", &url])
+        .args(options.split_whitespace())
+        .arg(&url)
+        .ok();
+    let text = dir.read("benchmark_results/samples.jsonl");
+    let readings: Vec<f64> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|line| line["series"] == "metrics")
+        .map(|line| line["values"]["vllm:generation_tokens_total"].clone())
+        .map(|value| value.as_f64().expect("a number"))
+        .collect();
+    // 40 answers of 4 tokens a round.
+    let changes: Vec<f64> = readings.windows(2).map(|two| two[1] - two[0]).collect();
+    assert_eq!(changes, [160.0, 0.0, 160.0], "{readings:?}");
+}
+
+#[test]
 fn a_server_that_refuses_everything_is_named_and_nothing_is_measured() {
     let dir = Dir::new();
     dir.write("one.jsonl", r#"{"text":"a"}"#);

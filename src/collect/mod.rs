@@ -55,7 +55,7 @@ pub struct Log {
 
 impl Log {
     /// Writes to the samples file, and goes on without it when that fails.
-    fn write(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
+    pub fn write(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
         if let Some(file) = &mut self.file
             && let Err(error) = write(file)
         {

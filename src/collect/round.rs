@@ -37,6 +37,8 @@ pub struct Collected {
     pub samples: Vec<Sample>,
     pub client: ClientStats,
     pub log: Log,
+    /// As it was handed in: its last lines may come after the round.
+    pub series: Series,
 }
 
 struct State {
@@ -63,6 +65,7 @@ pub fn run(collector: Collector) -> Collected {
         samples: state.samples,
         client: state.client,
         log: state.collector.log,
+        series: state.collector.series,
     }
 }
 

@@ -185,11 +185,15 @@ impl Replay {
         let Collected {
             samples,
             client,
-            log,
+            mut log,
+            mut series,
         } = collected.map_err(|_| Error::missed("collector", "it panicked; this is a bug"))?;
         self.stop.forget();
         if let Some(metrics) = &mut self.metrics {
             metrics.end();
+        }
+        for (name, line) in series() {
+            log.write(|file| file.write_series(name, &line));
         }
         self.samples_file = log.file;
         self.lost.extend(log.lost);
