@@ -632,6 +632,81 @@ fn a_debug_log_that_cannot_be_made_does_not_end_the_run() {
     );
 }
 
+/// Answers what a run asks for; a page that `is_stuck` gets no answer for 5 s.
+fn stuck_server(is_stuck: impl Fn(&str) -> bool + Send + Sync + 'static) -> RawServer {
+    RawServer::start(move |request, stream| {
+        if is_stuck(&request.path) {
+            let (_wait, never) = std::sync::mpsc::channel::<()>();
+            let _ = never.recv_timeout(Duration::from_secs(5));
+        }
+        let reply = match request.path.as_str() {
+            "/v1/models" => r#"{"data":[{"id":"m"}]}"#,
+            "/metrics" => "c_total 1\n",
+            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#,
+        };
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+    })
+}
+
+/// Waits until the server has been asked for the path so often.
+fn wait_for_requests(server: &RawServer, path: &str, wanted: usize) {
+    let given_up = Instant::now() + Duration::from_secs(20);
+    let asked = |server: &RawServer| {
+        let requests = server.requests();
+        requests
+            .iter()
+            .filter(|request| request.path == path)
+            .count()
+    };
+    while asked(server) < wanted {
+        assert!(Instant::now() < given_up, "no {wanted} requests to {path}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_does_not_wait_for_a_reset_or_a_metrics_page_that_hangs() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let scrapes = AtomicU64::new(0);
+    let stuck = move |path: &str| {
+        path == "/reset" || (path == "/metrics" && scrapes.fetch_add(1, Ordering::Relaxed) >= 6)
+    };
+    let server = stuck_server(stuck);
+    let url = format!("http://{}", server.addr());
+    for (path, asked, options) in [
+        (
+            "/reset",
+            1,
+            "--reset-cache-between-concurrency --reset-cache-url",
+        ),
+        (
+            "/metrics",
+            7,
+            "--prometheus-metrics c_total --prometheus-url",
+        ),
+    ] {
+        let dir = Dir::new();
+        dir.write("texts.jsonl", "{\"text\":\"a\"}\n".repeat(9));
+        let running = replay(&dir, &["--dataset", "texts.jsonl", "--endpoint", &url])
+            .args(options.split(' '))
+            .args([format!("{url}{path}")])
+            .start();
+        wait_for_requests(&server, path, asked);
+        let stopped = Instant::now();
+        running.signal("INT");
+        let output = running.wait();
+        assert!(
+            stopped.elapsed() < Duration::from_secs(2),
+            "{path}: {output}"
+        );
+        assert_eq!(output.status.code(), Some(130), "{path}: {output}");
+    }
+}
+
 #[test]
 fn the_readings_at_both_edges_of_a_round_are_in_the_samples_file() {
     let dir = Dir::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use serde_json::{Map, Value, json};
 
 use super::options::Prometheus;
@@ -15,6 +15,9 @@ use crate::prom::series::{Found, Reading, Wanted};
 use crate::sample::Sample;
 use crate::stats::round::MetricSummary;
 use crate::stats::spread::Spread;
+
+/// How long the last scrape of a run that was stopped may take.
+const STOPPED_WAIT: Duration = Duration::from_millis(250);
 
 /// Scrapes while requests are sent: at one in flight before and after each of them, else on a schedule.
 pub struct Metrics {
@@ -74,10 +77,21 @@ impl Metrics {
         Ok(None)
     }
 
-    /// The edge of a round, behind its last request.
-    pub fn end(&mut self) {
+    /// The edge of a round, behind its last request. When the user is waiting for the end of the run, a page
+    /// that hangs is not waited for.
+    pub fn end(&mut self, is_stopped: bool) {
         self.end = None;
-        self.recorder.scrape_now();
+        if is_stopped {
+            let recorder = Arc::clone(&self.recorder);
+            let (told, done) = bounded::<()>(0);
+            std::thread::spawn(move || {
+                recorder.scrape_now();
+                drop(told);
+            });
+            let _ = done.recv_timeout(STOPPED_WAIT);
+        } else {
+            self.recorder.scrape_now();
+        }
         let seen = self.recorder.seen();
         if let Some(why) = &seen.first_error
             && !std::mem::replace(&mut self.told_errors, true)

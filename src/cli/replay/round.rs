@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, select};
 
 use super::files::{DebugLog, Files};
 use super::metrics::Metrics;
@@ -84,12 +84,18 @@ impl Replay {
             {
                 self.reset()?;
             }
+            if self.stop.is_set() {
+                break;
+            }
             let sessions = self.sessions(level);
             let mut first = Vec::new();
             for number in 1..=self.options.rounds {
                 let resets = self.options.reset.as_ref();
                 if number > 1 && resets.is_some_and(|reset| reset.between_rounds) {
                     self.reset()?;
+                }
+                if self.stop.is_set() {
+                    break;
                 }
                 let ended = self.round(&sessions, number)?;
                 self.take(&sessions, number, &ended, &first)?;
@@ -190,7 +196,7 @@ impl Replay {
         } = collected.map_err(|_| Error::missed("collector", "it panicked; this is a bug"))?;
         self.stop.forget();
         if let Some(metrics) = &mut self.metrics {
-            metrics.end();
+            metrics.end(self.stop.is_set());
         }
         for (name, line) in series() {
             log.write(|file| file.write_series(name, &line));
@@ -272,7 +278,7 @@ impl Replay {
         RoundSummary::of(samples, facts)
     }
 
-    /// Empties the server's cache.
+    /// Empties the server's cache; when the run is stopped meanwhile, it is no longer waited for.
     ///
     /// # Errors
     /// When the server does not say that it did.
@@ -285,10 +291,16 @@ impl Replay {
             true => Error::input(&what, why),
             false => Error::missed(&what, why),
         };
-        let page = url
-            .open_beside(&self.opened)
-            .and_then(|small| small.post(&url.text, ""))
-            .map_err(|failure| failed(format!("{}: {}", failure.kind.name(), failure.reason)))?;
+        let small = url.open_beside(&self.opened);
+        let (tell, told) = bounded(1);
+        let text = url.text.clone();
+        std::thread::spawn(move || tell.send(small.and_then(|small| small.post(&text, ""))));
+        let page = select! {
+            recv(told) -> page => page.map_err(|_| failed("it panicked; this is a bug".to_string()))?,
+            recv(self.stop.woken()) -> _ => return Ok(()),
+        };
+        let page =
+            page.map_err(|failure| failed(format!("{}: {}", failure.kind.name(), failure.reason)))?;
         let reply: serde_json::Value = serde_json::from_str(&page.text).unwrap_or_default();
         let words = self.opened.link.redact(&error_words(&page.text));
         if !(200..300).contains(&page.status) {
