@@ -5,7 +5,7 @@ pub mod live;
 pub mod round;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,16 +71,40 @@ impl Log {
 }
 
 /// Writes beside a plain file and renames, so that a reader never sees half of it. A link or a device is
-/// written through, as is a file that cannot be renamed over.
+/// written through, as is a file that nothing can be made beside or renamed over. On a full disk what was
+/// there stays.
 pub fn replace(path: &str, bytes: &[u8]) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, bytes);
     }
     let beside = format!("{path}.part");
-    let renamed = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    renamed.or_else(|_| {
-        // It may not be there.
-        let _ = fs::remove_file(&beside);
-        fs::write(path, bytes)
-    })
+    let Ok(mut file) = fs::File::create(&beside) else {
+        return fs::write(path, bytes);
+    };
+    let written = file.write_all(bytes);
+    if written.is_ok() && fs::rename(&beside, path).is_ok() {
+        return Ok(());
+    }
+    let _ = fs::remove_file(&beside);
+    written.and_then(|()| fs::write(path, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_leaves_the_file_that_was_there() {
+        let path = std::env::temp_dir().join(format!("tmesh-replace-{}", std::process::id()));
+        let path = path.to_string_lossy().into_owned();
+        let beside = format!("{path}.part");
+        fs::write(&path, "old").expect("a file");
+        std::os::unix::fs::symlink("/dev/full", &beside).expect("a link");
+        let error = replace(&path, b"new").expect_err("no space");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "old");
+        replace(&path, b"new").expect("the link is gone");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        fs::remove_file(&path).expect("it was there");
+    }
 }
