@@ -113,7 +113,7 @@ fn the_complete_example() {
         "Concurrency: 10 | Round 2 Performance Metrics",
         "Total Requests: 60 | Success: 60 | Failed: 0 | Test Duration: ",
         "│ TTFT (ms)  ",
-        "│ lmcache_hit_rate  ",
+        "│ lmcache_hit_rate*  ",
         "Requests Meeting SLO: 60 / 60 (100.00%)",
         "Tokens Meeting SLO: 30720 / 30720 (100.00%)",
         "Prometheus Metrics",

@@ -180,6 +180,52 @@ fn hit_rates_and_latencies_of_both_rounds_agree_with_the_truth() {
 }
 
 #[test]
+fn at_one_in_flight_every_request_has_the_counters_of_its_own() {
+    let dir = Dir::new();
+    let lines = [3, 20, 100].map(|n| {
+        let words: Vec<String> = (0..n).map(|word| format!("w{n}x{word}")).collect();
+        format!("{}\n", json!({"text": words.join(" ")}))
+    });
+    let dataset = dir.write("prompts.jsonl", lines.concat());
+    let server = Server::start(&["--itl", "1ms"]);
+    let metrics = format!("{}/metrics", server.url());
+    let options = [
+        "--prometheus-url",
+        &metrics,
+        "--prometheus-metrics",
+        "vllm:prompt_tokens_total",
+        "vllm:num_requests_running",
+        "--max-output-tokens",
+        "3",
+    ];
+    let replayed = replay(dir, server, &dataset, &options);
+    for round in [1, 2] {
+        let file = replayed.json(&format!("concurrency_1_round_{round}.json"));
+        let requests = file["requests"].as_array().expect("a list");
+        let by_index: Vec<&Value> = requests.iter().map(|line| &line["metrics"]).collect();
+        let tokens: Vec<Option<f64>> = by_index
+            .iter()
+            .map(|metrics| metrics["vllm:prompt_tokens_total"].as_f64())
+            .collect();
+        let truth = replayed.rounds[&round].iter();
+        let mut truth: Vec<(u64, f64)> = truth
+            .map(|(sample, truth)| {
+                let id = sample["id"].as_u64().expect("an id");
+                (id, truth["prompt_tokens"].as_f64().expect("a count"))
+            })
+            .collect();
+        truth.sort_by_key(|(id, _)| *id);
+        let wanted: Vec<Option<f64>> = truth.iter().map(|&(_, tokens)| Some(tokens)).collect();
+        // 3, 20 and 100 words and the nonce.
+        assert_eq!(wanted, [Some(4.0), Some(21.0), Some(101.0)]);
+        assert_eq!(tokens, wanted, "round {round}");
+        let over = &file["summary"]["prometheus_metrics"]["vllm:prompt_tokens_total"]["over_round"];
+        assert_eq!(over.as_f64(), Some(126.0));
+        assert_eq!(by_index[0]["vllm:num_requests_running"], 0.0);
+    }
+}
+
+#[test]
 fn a_cache_of_a_third_of_the_dataset_has_nothing_left_for_an_unshuffled_round() {
     let dir = Dir::new();
     let dataset = prompts(&dir, 30, 320);

@@ -263,6 +263,8 @@ fn measure(
         warmup_ns: nanoseconds(options.warmup),
         model: ready.target.body.model.clone(),
         beside: None,
+        heard_ns: Arc::default(),
+        patience: None,
     };
     let target = Arc::new(ready.target.clone());
     let clients = (0..ready.sizing.max_inflight)
@@ -288,6 +290,7 @@ fn end(ready: &Ready, options: &Options, stop: &Stop, collected: Collected) -> R
         }
         Some(Reason::Signal) => "stopped by a signal".to_string(),
         Some(Reason::Closed) => "stdout was closed".to_string(),
+        Some(Reason::Gone(failure)) => format!("nothing answers: {}", failure.reason),
         Some(Reason::Duration) => "the duration is over".to_string(),
         None => "all requests were sent".to_string(),
     };

@@ -187,6 +187,8 @@ fn measure(url: &str, load: &Load, stop: &Stop) -> Result<Ran> {
         warmup_ns: 0,
         model: MODEL.to_string(),
         beside: None,
+        heard_ns: Arc::default(),
+        patience: None,
     };
     let clients = (0..load.streams)
         .map(|_| Client::new(target.clone()))

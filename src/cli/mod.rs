@@ -20,7 +20,8 @@ mod side;
 mod slo;
 mod startup;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use self::flags::{COMMANDS, nearest};
 use self::parse::Args;
@@ -117,4 +118,14 @@ fn print(text: &str) -> Result<()> {
         Err(e) => Err(Error::missed("stdout", e)),
         Ok(()) => Ok(()),
     }
+}
+
+/// The columns of a terminal, 80 where it does not say; `None`: it is none.
+fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stream);
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns == 0 { 80 } else { columns })
 }

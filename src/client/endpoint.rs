@@ -214,7 +214,10 @@ impl ApiKey {
 
     /// `text` with every occurrence of the key masked; servers repeat keys in their errors.
     pub fn redact(&self, text: &str) -> String {
-        text.replace(&self.0, &self.to_string())
+        let text = text.replace(&self.0, &self.to_string());
+        // As it stands inside of a JSON string.
+        let escaped = self.0.replace('\\', r"\\").replace('"', r#"\""#);
+        text.replace(&escaped, &self.to_string())
     }
 }
 
@@ -341,6 +344,9 @@ mod tests {
             key.redact("bad key vllm_sk_555a1b7ff3e0f617!"),
             "bad key ****f617!"
         );
+        let odd = ApiKey::new(r#"a"b\c0123456789abcd"#).expect("a key");
+        let json = serde_json::Value::from(r#"x a"b\c0123456789abcd"#).to_string();
+        assert_eq!(odd.redact(&json), r#""x ****abcd""#);
         assert!(ApiKey::new("a\nb").is_err() && ApiKey::new(" ").is_err());
     }
 }

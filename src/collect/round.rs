@@ -25,10 +25,16 @@ pub struct Collector {
     pub log: Log,
     /// Requests that the round will send, if none fails.
     pub requests: u64,
-    /// The beginning of the progress line; `None`: nobody looks.
-    pub progress: Option<String>,
+    /// `None`: nobody looks.
+    pub progress: Option<Progress>,
     pub on_sample: OnSample,
     pub series: Series,
+}
+
+/// How the line on the terminal begins, and the columns that there are.
+pub struct Progress {
+    pub label: String,
+    pub width: usize,
 }
 
 /// A round that has ended.
@@ -133,25 +139,30 @@ impl State {
     }
 
     fn show_progress(&self) {
-        let Some(label) = &self.collector.progress else {
+        let Some(Progress { label, width }) = &self.collector.progress else {
             return;
         };
         let done = self.samples.len() as u64;
         let elapsed_s = self.begun.elapsed().as_secs_f64();
         let line = progress(label, done, self.collector.requests, self.failed, elapsed_s);
+        // A line that wraps would not be written over.
+        let line: String = line.chars().take(width.saturating_sub(1)).collect();
         // Nobody is hurt by a progress line that does not come.
         let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }
 }
 
-/// `Concurrency 5, round 1: 30/100 done, 0 failed, 12.0 req/s, 5.83 s left`
+/// `Concurrency 5, round 1: 30/100 done, 0 failed, 12.0 req/s, 6 s left`
 fn progress(label: &str, done: u64, of: u64, failed: u64, elapsed_s: f64) -> String {
     let rate = done as f64 / elapsed_s;
     let left = if done == 0 {
         String::new()
     } else {
-        let left_s = of.saturating_sub(done) as f64 / rate;
-        format!(", {} s left", fixed(left_s, 0))
+        match of.saturating_sub(done) as f64 / rate {
+            left_s if left_s < 120.0 => format!(", {left_s:.0} s left"),
+            left_s if left_s < 7200.0 => format!(", {:.0} min left", left_s / 60.0),
+            left_s => format!(", {:.1} h left", left_s / 3600.0),
+        }
     };
     format!(
         "{label}: {done}/{of} done, {failed} failed, {} req/s{left}",
@@ -167,8 +178,13 @@ mod tests {
     fn progress_tells_how_long_the_rest_will_take() {
         // 30 in 2.5 s are 12 a second; 70 more take 5.83 s.
         let line = progress("Concurrency 5, round 1", 30, 100, 2, 2.5);
-        let wanted = "Concurrency 5, round 1: 30/100 done, 2 failed, 12.0 req/s, 5.83 s left";
+        let wanted = "Concurrency 5, round 1: 30/100 done, 2 failed, 12.0 req/s, 6 s left";
         assert_eq!(line, wanted);
+        // 1 a second: 599 are 9.98 min, 35,999 are 10.0 h.
+        for (of, left) in [(600, "10 min left"), (36_000, "10.0 h left")] {
+            let line = progress("x", 1, of, 0, 1.0);
+            assert!(line.ends_with(left), "{line}");
+        }
         assert_eq!(
             progress("x", 0, 9, 0, 1.0),
             "x: 0/9 done, 0 failed, 0.0 req/s"

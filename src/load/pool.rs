@@ -1,7 +1,7 @@
 //! One worker: takes sessions, sends their turns one after the other, hands out the samples.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -9,7 +9,11 @@ use crossbeam_channel::{Receiver, Sender, select};
 use super::stop::{Reason, Stop};
 use crate::client::Client;
 use crate::plan::{Reply, Session, Turn};
-use crate::sample::{FailKind, Gauge, Phase, Sample, is_overload};
+use crate::sample::{FailKind, Failure, Gauge, Phase, Sample, is_overload};
+use crate::units::nanoseconds;
+
+/// Of a `Retry-After`: a server that asks for more is asked again all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What the workers of a run share.
 #[derive(Clone)]
@@ -23,8 +27,42 @@ pub struct Shared {
     pub warmup_ns: u64,
     /// The model asked for, by which an "unknown model" in a 400 is recognised.
     pub model: String,
-    /// Called before and after every request, outside of its time.
+    /// Called after every request, outside of its time and before the next one's.
     pub beside: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// When the server answered last, whatever it said; at first, when the run began.
+    pub heard_ns: Arc<AtomicU64>,
+    /// How long it may be down before the run is ended; `None`: as long as it takes.
+    pub patience: Option<Duration>,
+}
+
+impl Shared {
+    /// Ends the run when nothing has answered for too long.
+    fn listen(&self, sample: &Sample) {
+        let now_ns = sample.t_end_ns;
+        let Some(failure) = is_down(sample) else {
+            self.heard_ns.fetch_max(now_ns, Relaxed);
+            return;
+        };
+        let silent_ns = now_ns.saturating_sub(self.heard_ns.load(Relaxed));
+        if self
+            .patience
+            .is_some_and(|patience| silent_ns > nanoseconds(patience))
+        {
+            self.stop.request(Reason::Gone(failure.clone()));
+        }
+    }
+}
+
+/// How a request failed to which nothing answered.
+fn is_down(sample: &Sample) -> Option<&Failure> {
+    sample
+        .failure
+        .as_ref()
+        .filter(|failure| match failure.kind {
+            FailKind::Dns | FailKind::Connect | FailKind::Tls | FailKind::TimeoutConnect => true,
+            FailKind::Truncated | FailKind::Malformed => sample.status.is_none(),
+            _ => false,
+        })
 }
 
 pub struct Worker {
@@ -70,9 +108,6 @@ impl Worker {
 
     /// Sends one turn; its reply if it succeeded, and how long to wait before the next one.
     fn turn(&mut self, turn: &Turn, backoff: &mut Backoff) -> (Option<Reply>, Option<Duration>) {
-        let beside = self.shared.beside.clone();
-        let beside = || beside.iter().for_each(|beside| beside());
-        beside();
         let shared = &self.shared;
         if shared.gauge.enter(self.client.now_ns()) {
             let _ = self.first_send.try_send(Instant::now());
@@ -90,6 +125,9 @@ impl Worker {
         } else if let Some(reason) = self.refusal(&sample) {
             shared.stop.request(reason);
         }
+        if sample.phase != Phase::Cut {
+            shared.listen(&sample);
+        }
         let wait = backoff.after(&sample);
         let reply = sample.is_success().then(|| Reply {
             text: self.client.take_answer(),
@@ -98,7 +136,9 @@ impl Worker {
         });
         // The collector is gone only when the program is.
         let _ = self.shared.samples.send(sample);
-        beside();
+        if let Some(beside) = &self.shared.beside {
+            beside();
+        }
         (reply, wait)
     }
 
@@ -126,7 +166,7 @@ fn names(text: &str, model: &str) -> bool {
 }
 
 /// In a closed loop a server that is down or overloaded is asked again after 100 ms, doubling to
-/// 5 s, or after its `Retry-After`. The wait lies between requests, never inside a latency.
+/// 5 s, or after its `Retry-After`, a minute at most. The wait lies between requests, never inside a latency.
 ///
 /// Down is also what takes the connection and closes it without a status line: a port forwarder or
 /// a load balancer whose server is gone.
@@ -137,35 +177,23 @@ struct Backoff {
 
 impl Backoff {
     fn after(&mut self, sample: &Sample) -> Option<Duration> {
-        let overloaded = sample
-            .failure
-            .as_ref()
-            .filter(|failure| match failure.kind {
-                FailKind::Dns | FailKind::Connect | FailKind::Tls | FailKind::TimeoutConnect => {
-                    true
-                }
-                FailKind::Http => is_overload(sample.status),
-                FailKind::Truncated | FailKind::Malformed => sample.status.is_none(),
-                _ => false,
-            });
-        let Some(failure) = overloaded else {
+        let busy =
+            |failure: &&Failure| failure.kind == FailKind::Http && is_overload(sample.status);
+        let busy = sample.failure.as_ref().filter(busy);
+        let Some(failure) = is_down(sample).or(busy) else {
             self.in_a_row = 0;
             return None;
         };
         let doubled = Duration::from_millis(100 << self.in_a_row.min(6));
         self.in_a_row += 1;
-        Some(
-            failure
-                .retry_after
-                .unwrap_or(doubled.min(Duration::from_secs(5))),
-        )
+        let asked = failure.retry_after.map(|wait| wait.min(LONGEST_WAIT));
+        Some(asked.unwrap_or(doubled.min(Duration::from_secs(5))))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::Failure;
 
     fn failed(kind: FailKind, status: Option<u16>, retry_after: Option<u64>) -> Sample {
         let retry_after = retry_after.map(Duration::from_secs);
@@ -201,6 +229,12 @@ mod tests {
             Some(Duration::from_secs(2))
         );
         assert_eq!(
+            backoff.after(&failed(FailKind::Http, Some(429), Some(3600))),
+            Some(Duration::from_secs(60))
+        );
+        backoff = Backoff::default();
+        backoff.after(&failed(FailKind::Http, Some(429), Some(2)));
+        assert_eq!(
             backoff.after(&failed(FailKind::Http, Some(503), None)),
             Some(Duration::from_millis(200))
         );
@@ -223,6 +257,40 @@ mod tests {
                 Some(Duration::from_millis(wait_ms))
             );
         }
+    }
+
+    #[test]
+    fn a_server_that_answers_nothing_for_too_long_ends_the_run() {
+        let shared = |patience| Shared {
+            samples: crossbeam_channel::bounded(1).0,
+            stop: Stop::new(),
+            gauge: Arc::default(),
+            any_success: Arc::default(),
+            warmup_ns: 0,
+            model: String::new(),
+            beside: None,
+            heard_ns: Arc::new(AtomicU64::new(1_000_000_000)),
+            patience,
+        };
+        let refused = |at_s: u64| Sample {
+            t_end_ns: at_s * 1_000_000_000,
+            ..failed(FailKind::Connect, None, None)
+        };
+        let patient = shared(Some(Duration::from_secs(60)));
+        patient.listen(&refused(61));
+        assert!(!patient.stop.is_set(), "60 s are not more than 60");
+        // A 503 is an answer.
+        patient.listen(&Sample {
+            t_end_ns: 62_000_000_000,
+            ..failed(FailKind::Http, Some(503), None)
+        });
+        patient.listen(&refused(120));
+        assert!(!patient.stop.is_set());
+        patient.listen(&refused(123));
+        assert!(matches!(patient.stop.reason(), Some(Reason::Gone(_))));
+        let endless = shared(None);
+        endless.listen(&refused(10_000));
+        assert!(!endless.stop.is_set());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Reason {
     Closed,
     /// The server refuses every request: status and its words.
     Refused(u16, Failure),
+    /// Nothing has answered for as long as the run is patient: the last failure.
+    Gone(Failure),
 }
 
 /// A handle that every part of a run holds a clone of.

@@ -2,7 +2,7 @@
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::cells::statistics;
 use super::notes;
@@ -52,6 +52,9 @@ pub struct RequestLine<'a> {
     error: Option<String>,
     session_id: &'a str,
     turn: Option<u64>,
+    /// The server's metrics beside it, by name; `None` where none were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Map<String, Value>>,
 }
 
 impl<'a> RequestLine<'a> {
@@ -79,6 +82,7 @@ impl<'a> RequestLine<'a> {
             error,
             session_id,
             turn: sample.labels.turn,
+            metrics: None,
         })
     }
 }

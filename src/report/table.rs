@@ -22,7 +22,13 @@ const NARROW_NAME: usize = NARROW - 7 * (NARROW_FIGURE + 1);
 /// Writes the report of a round. `width` is that of the terminal; `None`: it goes elsewhere. Where
 /// the box does not fit, plain columns of at most 80 characters.
 pub fn round(out: &mut String, summary: &RoundSummary, width: Option<usize>) -> fmt::Result {
-    let rows = cells::rows(summary);
+    let mut rows = cells::rows(summary);
+    let times = rows.len() - summary.metrics.len();
+    for (row, metric) in rows[times..].iter_mut().zip(&summary.metrics) {
+        if metric.shared {
+            row.name.push('*');
+        }
+    }
     let boxed = Boxed::of(&rows);
     if width.is_none_or(|width| width >= boxed.width()) {
         head(out, summary, RULE)?;
@@ -249,6 +255,9 @@ fn beyond(out: &mut String, summary: &RoundSummary, rows: &[Row]) -> fmt::Result
 /// Each of the server's metrics over the whole round.
 fn metrics(out: &mut String, summary: &RoundSummary) -> fmt::Result {
     if !summary.metrics.is_empty() {
+        if summary.metrics.iter().any(|metric| metric.shared) {
+            writeln!(out, "* shared: with all requests of the same time")?;
+        }
         writeln!(out, "Prometheus over the Whole Round:")?;
     }
     for metric in &summary.metrics {

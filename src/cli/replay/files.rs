@@ -47,6 +47,12 @@ impl Files {
                 .and_then(|_| fs::remove_file(&beside));
             tried.map_err(|e| Error::input(format!("{flag} {}", dir.display()), e))?;
         }
+        if files.dir.join("metrics_summary.csv").exists() {
+            let dir = files.dir.display();
+            eprintln!(
+                "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
+            );
+        }
         Ok(files)
     }
 

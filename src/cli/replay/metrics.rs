@@ -10,7 +10,7 @@ use super::options::Prometheus;
 use crate::cli::connect::Opened;
 use crate::error::{Error, Result};
 use crate::prom::change::{beside, over};
-use crate::prom::scrape::{Recorder, Scraper, start};
+use crate::prom::scrape::{Recorder, Scraper, Seen, start};
 use crate::prom::series::{Found, Reading, Wanted};
 use crate::sample::Sample;
 use crate::stats::round::MetricSummary;
@@ -19,14 +19,13 @@ use crate::stats::spread::Spread;
 /// How long the last scrape of a run that was stopped may take.
 const STOPPED_WAIT: Duration = Duration::from_millis(250);
 
-/// Scrapes while requests are sent: at one in flight before and after each of them, else on a schedule.
+/// Scrapes while requests are sent: at one in flight between them, else on a schedule.
 pub struct Metrics {
     recorder: Arc<Recorder>,
     names: Vec<String>,
     interval: Duration,
     /// Ends the scraping thread of the round.
     end: Option<Sender<()>>,
-    told_errors: bool,
 }
 
 impl Metrics {
@@ -61,13 +60,12 @@ impl Metrics {
             names,
             interval: wanted.interval,
             end: None,
-            told_errors: false,
         })
     }
 
-    /// The edge of a round, before its first request. What to call beside every request, if anything.
+    /// The edge of a round, before its first request. What to call after every request, if anything.
     pub fn begin(&mut self, concurrency: u64) -> Result<Option<Arc<dyn Fn() + Send + Sync>>> {
-        self.recorder.seen().observations.clear();
+        *self.recorder.seen() = Seen::default();
         self.recorder.scrape_now();
         if concurrency == 1 {
             let recorder = Arc::clone(&self.recorder);
@@ -93,11 +91,9 @@ impl Metrics {
             self.recorder.scrape_now();
         }
         let seen = self.recorder.seen();
-        if let Some(why) = &seen.first_error
-            && !std::mem::replace(&mut self.told_errors, true)
-        {
+        if let Some(why) = &seen.first_error {
             eprintln!(
-                "warning: --prometheus-url: {} scrapes failed: {why}",
+                "warning: --prometheus-url: {} scrapes of the round failed: {why}",
                 seen.errors
             );
         }
@@ -130,6 +126,19 @@ impl Metrics {
                 })
                 .collect()
         }
+    }
+
+    /// The metrics beside one request, by name; null where there is no figure.
+    pub fn of(&self, sample: &Sample) -> Map<String, Value> {
+        let seen = self.recorder.seen();
+        let names = self.names.iter().enumerate();
+        names
+            .map(|(metric, name)| {
+                let (from, to) = (sample.t_send_ns, sample.t_end_ns);
+                let value = beside(&seen.observations, metric, from, to);
+                (name.clone(), json!(value))
+            })
+            .collect()
     }
 
     /// Each metric over the requests and over the round as a whole.

@@ -54,6 +54,11 @@ fn end(replay: &Replay) -> Result<u8> {
             Error::input(what, words).next("No request has succeeded, so the run was ended.")
         );
     }
+    if let Some(Reason::Gone(failure)) = replay.stop.reason() {
+        let why = format!("nothing has answered for a minute: {}", failure.reason);
+        return Err(Error::missed(&replay.target.uri, why)
+            .next("What was measured before that is above and in the files."));
+    }
     if !replay.lost.is_empty() {
         return Err(Error::missed("output", replay.lost.join("; ")));
     }

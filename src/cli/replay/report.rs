@@ -1,13 +1,13 @@
 //! What a round leaves: its files first, then its table.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 
+use super::metrics::Metrics;
 use super::round::{Ended, Replay, Sessions, file_name};
-use crate::cli::print;
+use crate::cli::{print, terminal_width};
 use crate::error::Result;
 use crate::load::stop::Reason;
 use crate::report::round_json::{RequestLine, RoundFile};
@@ -28,11 +28,13 @@ impl Replay {
             return Ok(());
         }
         let summary = self.summary(sessions, number, ended);
+        let is_whole = summary.total_requests + summary.not_sent == sessions.requests;
         let requests = Requests {
             sessions,
             samples: &ended.samples,
+            metrics: self.metrics.as_ref(),
         };
-        let configuration = self.configuration(sessions, number);
+        let configuration = self.configuration(sessions, number, is_whole);
         let file = RoundFile::new(&configuration, &summary, requests);
         match serde_json::to_string_pretty(&file) {
             Ok(text) => self.write(
@@ -43,15 +45,24 @@ impl Replay {
         }
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = table::round(&mut text, &summary, width());
+        let _ = table::round(&mut text, &summary, terminal_width(std::io::stdout()));
         if let Some(comparison) = compare(first, &ended.samples, self.options.seed) {
             let _ = table::comparison(&mut text, &comparison);
         }
         if let Some(line) = dropped(sessions) {
             let _ = writeln!(text, "{line}");
         }
-        if self.stop.is_set() {
-            let _ = writeln!(text, "The round was cut short: stopped by a signal");
+        if self.metrics.is_some() && sessions.level.concurrency == 1 {
+            text.push_str(
+                "Metrics were read between the requests: throughput has that time in it\n",
+            );
+        }
+        if !is_whole {
+            let why = match self.stop.reason() {
+                Some(Reason::Gone(_)) => "the server is gone",
+                _ => "stopped by a signal",
+            };
+            let _ = writeln!(text, "The round was cut short: {why}");
         }
         self.rounds.push(summary);
         let mut rows = String::new();
@@ -81,12 +92,14 @@ impl Replay {
     fn write(&mut self, name: &str, text: &str) {
         if let Some(lost) = self.files.write(name, text) {
             eprintln!("warning: {lost}; the run goes on without it");
-            self.lost.push(lost);
+            if !self.lost.contains(&lost) {
+                self.lost.push(lost);
+            }
         }
     }
 
     /// What a round was asked to do: the guide's keys, then ours.
-    fn configuration(&self, sessions: &Sessions, number: u64) -> Value {
+    fn configuration(&self, sessions: &Sessions, number: u64, is_whole: bool) -> Value {
         let options = &self.options;
         json!({
             "endpoint": self.target.uri.to_string(),
@@ -104,7 +117,7 @@ impl Replay {
             "max_context_tokens": options.max_context_tokens,
             "max_output_tokens": options.max_output_tokens,
             "temperature": options.temperature,
-            "complete": !self.stop.is_set(),
+            "complete": is_whole,
         })
     }
 }
@@ -113,6 +126,7 @@ impl Replay {
 struct Requests<'a> {
     sessions: &'a Sessions,
     samples: &'a [Sample],
+    metrics: Option<&'a Metrics>,
 }
 
 impl Serialize for Requests<'_> {
@@ -128,7 +142,8 @@ impl Serialize for Requests<'_> {
             };
             let question = dialogue.question(turn);
             let index = dialogue.first_request + turn;
-            if let Some(line) = RequestLine::of(sample, index, &question, &dialogue.name) {
+            if let Some(mut line) = RequestLine::of(sample, index, &question, &dialogue.name) {
+                line.metrics = self.metrics.map(|metrics| metrics.of(sample));
                 list.serialize_element(&line)?;
             }
         }
@@ -151,15 +166,4 @@ fn dropped(sessions: &Sessions) -> Option<String> {
         "Context limit: {} requests went out without their earliest pairs of question and answer, {most} at most",
         short.len()
     ))
-}
-
-/// The columns of the terminal that stdout is; `None`: it is none.
-fn width() -> Option<usize> {
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() {
-        return None;
-    }
-    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
-    // Some terminals do not say.
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }

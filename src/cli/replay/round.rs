@@ -1,8 +1,8 @@
 //! The levels of a replay and their rounds, one whole run of the load each.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
 
@@ -10,9 +10,10 @@ use super::files::{DebugLog, Files};
 use super::metrics::Metrics;
 use super::options::{Level, Options, Reset};
 use crate::cli::connect::Opened;
+use crate::cli::terminal_width;
 use crate::client::api::{Api, error_words};
 use crate::client::{Client, Target};
-use crate::collect::round::{self, Collected, Collector};
+use crate::collect::round::{self, Collected, Collector, Progress};
 use crate::collect::{Feed, Log};
 use crate::error::{Error, Result};
 use crate::load;
@@ -29,6 +30,9 @@ use crate::watchdog;
 
 /// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
 const WAITING_SAMPLES: usize = 4096;
+
+/// How long nothing may answer before the run is ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A replay, ready to send.
 pub struct Replay {
@@ -171,6 +175,8 @@ impl Replay {
             warmup_ns: 0,
             model: self.target.body.model.clone(),
             beside,
+            heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
+            patience: Some(PATIENCE),
         };
         let in_flight = concurrency.min(sessions.dialogues.len() as u64);
         let clients = (0..in_flight)
@@ -228,11 +234,12 @@ impl Replay {
             None
         });
         let label = format!("Concurrency {concurrency}, round {number}");
+        let width = terminal_width(std::io::stderr());
         Collector {
             feed,
             log,
             requests: sessions.requests,
-            progress: std::io::stderr().is_terminal().then_some(label),
+            progress: width.map(|width| Progress { label, width }),
             on_sample: Box::new(move |sample| {
                 debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
             }),

@@ -195,10 +195,10 @@ fn cut_to_length(
     } = cut::to_length(dataset, limit, &counter);
     let mut text = format!("Input limit: {limit} tokens; {cut} of {questions} questions were cut");
     if cut > 0 {
-        let by = if counts {
-            "by /tokenize"
-        } else {
-            "by an estimate"
+        let by = match estimated {
+            0 => "by /tokenize".to_string(),
+            n if n >= cut => "by an estimate".to_string(),
+            n => format!("by /tokenize, {n} by an estimate"),
         };
         let mean = tokens as f64 / cut as f64;
         text.push_str(&format!(
