@@ -238,7 +238,7 @@ fn beyond(out: &mut String, summary: &RoundSummary, rows: &[Row]) -> fmt::Result
         if let Some(first) = summary.first_turn_hit_rate {
             write!(out, "; of first turns alone: {}", percent(first))?;
         }
-        writeln!(out, " (prefixes that its own requests share count too)")?;
+        writeln!(out, " (shared prefixes count)")?;
     }
     if summary.failed > 0 {
         notes::failures(out, summary.failed, &summary.failures)?;
@@ -277,7 +277,7 @@ pub fn comparison(out: &mut String, comparison: &Comparison) -> fmt::Result {
     let pairs = if n == 1 { "pair" } else { "pairs" };
     writeln!(
         out,
-        "Round {round} against round 1: mean TTFT x {ratio} (95 % interval {low} to {high}, {n} request {pairs})"
+        "Round {round} against round 1: TTFT x {ratio} (95 % interval {low} to {high}, {n} {pairs})"
     )
 }
 

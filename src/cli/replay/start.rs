@@ -137,7 +137,7 @@ fn specification(options: &Options, dataset: &Dataset, setup: &Setup, is_mock: b
     text.push_str(&setup_line(setup));
     text.push_str(&match &options.nonce {
         Some(nonce) => format!(
-            "Seed: {}, nonce: {nonce}: each first message begins with the line [{nonce}/CONCURRENCY]\n",
+            "Seed: {}, nonce: {nonce}\nFirst messages begin with a line of their own: [{nonce}/CONCURRENCY]\n",
             options.seed
         ),
         None => format!("Seed: {}, no nonce: texts go out exactly as they are\n", options.seed),
