@@ -275,6 +275,21 @@ fn what_cannot_be_converted_is_said_and_leaves_no_file() {
 }
 
 #[test]
+fn an_input_named_like_a_file_in_the_making_is_kept() {
+    let dir = Dir::new();
+    let record = "{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"}]}\n";
+    dir.write("o.jsonl.part", record);
+    run(
+        &dir,
+        "convert sharegpt --input-file o.jsonl.part --output o.jsonl",
+    )
+    .ok();
+    assert_eq!(dir.read("o.jsonl.part"), record);
+    assert_eq!(dir.read("o.jsonl"), record);
+    assert_eq!(files(&dir), ["o.jsonl", "o.jsonl.part"]);
+}
+
+#[test]
 fn an_output_that_is_no_plain_file_is_written_through() {
     let dir = longbench_dir(&["trec"]);
     let output = run(&dir, "convert longbench --input-dir . --output /dev/stdout").ok();

@@ -78,8 +78,9 @@ impl Drop for LinesFile {
     }
 }
 
+/// With the number of this process, so that it is nobody else's file, such as one that is read.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".part");
+    name.push(format!(".{}.part", std::process::id()));
     name.into()
 }
