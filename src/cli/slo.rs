@@ -43,6 +43,11 @@ pub fn read(path: &str) -> Result<Slo> {
 }
 
 fn parse(text: &str) -> std::result::Result<Slo, Wrong> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // The reader would take it for the end of the file, and the limits behind it for none.
+    if let Some(line) = text.split('\n').position(|line| line.contains('\0')) {
+        return Err((Some(line + 1), "a NUL byte; want text".to_string()));
+    }
     let mut source = Source(Parser::new(text.chars()));
     let mut slo = Slo::default();
     let mut form: Option<String> = None;
@@ -236,6 +241,10 @@ mod tests {
                 limits(None, Some(0.5), None),
             ),
             (
+                "\u{feff}slo:\r\n  itl_ms: 0.5\r\n",
+                limits(None, Some(0.5), None),
+            ),
+            (
                 "constraints:\n  ttft_ms: {max: 1e3}\n  latency_ms:\n    max: 9\n",
                 limits(Some(1000.0), None, Some(9.0)),
             ),
@@ -323,6 +332,11 @@ mod tests {
                 "an alias; write the value itself",
             ),
             ("slo: {a: {b: {c: {d: 1}}}}\n", Some(1), "nested too deep"),
+            (
+                "slo:\n  ttft_ms: 5\n\0\n  itl_ms: 5\n",
+                Some(3),
+                "a NUL byte; want text",
+            ),
         ] {
             assert_eq!(parse(text), Err((line, why.to_string())), "{text}");
         }
