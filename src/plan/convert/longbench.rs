@@ -92,6 +92,7 @@ impl Longbench {
         }
         let id = entry
             .id
+            .filter(|id| !id.is_empty())
             .unwrap_or_else(|| format!("{name}-{}", written + 1));
         let is_new = !self.ids.contains(&id) && self.texts.insert(hash(&text));
         if !is_new {
@@ -268,6 +269,16 @@ mod tests {
             characters: vec![30, 31],
         };
         assert_eq!(bench.tallies(), [tally]);
+    }
+
+    #[test]
+    fn an_empty_id_is_none() {
+        let mut bench = Longbench::default();
+        let ids = ["a", "b"].map(|context| {
+            let json = format!("{{\"_id\":\"\",\"context\":\"{context}\"}}");
+            line(&mut bench, &json, "lcc").expect("no duplicate")["session_id"].clone()
+        });
+        assert_eq!(ids, ["lcc-1", "lcc-2"]);
     }
 
     #[test]
