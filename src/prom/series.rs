@@ -317,7 +317,7 @@ fn missing(selector: &Selector, page: &Exposition) -> Found {
     let same: Vec<String> = page
         .samples
         .iter()
-        .filter(is_same)
+        .filter(|sample| shown(sample) && is_same(sample))
         .take(5)
         .map(|sample| {
             // A server could steer the terminal with them.

@@ -49,6 +49,16 @@ fn change(name: &str, pages: &[&str]) -> Option<f64> {
 }
 
 #[test]
+fn the_time_at_which_a_series_was_made_is_not_offered_as_nearest() {
+    let page = parse("# TYPE foo counter\nfoo_total 3\nfoo_created 1.7e9\n").expect("a page");
+    let missing = Found::Missing {
+        name: "foo_created".to_string(),
+        nearest: vec!["foo_total".to_string()],
+    };
+    assert_eq!(found(&page, "foo_created"), missing);
+}
+
+#[test]
 fn a_recorded_page_of_vllm_has_the_values_that_stand_in_it() {
     let text = recorded("vllm/metrics.raw");
     let page = parse(&text).expect("vLLM's page");
