@@ -512,6 +512,11 @@ fn what_cannot_be_checked_is_said_before_anything_is_sent() {
             "[ERROR] --extra-body: max_tokens is set by check endpoint\n",
         ),
         (
+            // llama.cpp's name for it, which wins over max_tokens there.
+            &[&closed, "--extra-body", r#"{"n_predict":500}"#],
+            "[ERROR] --extra-body: n_predict is set by check endpoint\n",
+        ),
+        (
             &[&closed, "--endpoint", "h"],
             "[ERROR] --endpoint: check endpoint has no such option\n",
         ),

@@ -33,9 +33,10 @@ const SHOWN_MODELS: usize = 10;
 /// Words of the prompt that is sent twice: several blocks of every engine.
 const REPEATED_WORDS: u64 = 600;
 /// What the check itself decides in a body.
-const OWN_FIELDS: [&str; 6] = [
+const OWN_FIELDS: [&str; 7] = [
     "max_tokens",
     "max_completion_tokens",
+    "n_predict",
     "min_tokens",
     "n",
     "best_of",
