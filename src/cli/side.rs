@@ -4,6 +4,7 @@
 use ureq::http::{HeaderMap, Uri};
 
 use super::connect::{CONNECT_TIMEOUT, Opened};
+use crate::client::endpoint::Endpoint;
 use crate::client::http::{Link, SMALL_TIMEOUT, Small, Trust, resolve};
 use crate::client::transport::Timeouts;
 use crate::sample::Failure;
@@ -85,11 +86,10 @@ impl SideUrl {
     }
 
     /// The same beside an endpoint, with its trust and clock. Key and headers go along only to the endpoint's
-    /// own host and port.
+    /// own scheme, host and port.
     pub fn open_beside(&self, opened: &Opened) -> Result<Small, Failure> {
         let endpoint = &opened.endpoint;
-        let is_same = (&endpoint.host, endpoint.port) == (&self.host, self.port);
-        let headers = match is_same {
+        let headers = match self.is_at(endpoint) {
             true => opened.link.headers.clone(),
             false => HeaderMap::new(),
         };
@@ -98,6 +98,12 @@ impl SideUrl {
             headers,
             ..opened.link.clone()
         }))
+    }
+
+    fn is_at(&self, endpoint: &Endpoint) -> bool {
+        let is_https = self.text.starts_with("https:");
+        (endpoint.is_https, endpoint.port) == (is_https, self.port)
+            && endpoint.host.eq_ignore_ascii_case(&self.host)
     }
 }
 
@@ -125,6 +131,21 @@ mod tests {
             let url = SideUrl::parse(typed, "/metrics").expect(typed);
             let parts = (url.text.as_str(), url.host.as_str(), url.port);
             assert_eq!(parts, (text, host, port), "{typed}");
+        }
+    }
+
+    #[test]
+    fn only_the_endpoints_own_scheme_host_and_port_are_its_place() {
+        let endpoint = Endpoint::parse("https://Host:8443/v1").expect("an endpoint");
+        for (typed, wanted) in [
+            ("https://host:8443/metrics", true),
+            // The key would go out unencrypted.
+            ("http://host:8443/metrics", false),
+            ("https://host/metrics", false),
+            ("https://other:8443/metrics", false),
+        ] {
+            let url = SideUrl::parse(typed, "/metrics").expect(typed);
+            assert_eq!(url.is_at(&endpoint), wanted, "{typed}");
         }
     }
 
