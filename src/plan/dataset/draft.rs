@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::message::{self, Turns};
-use super::source::{Problem, Raw, kind, shortened};
+use super::source::{Problem, Raw, kind, shortened, without_place};
 use super::text::Text;
 use super::{Content, Record};
 
@@ -171,7 +171,7 @@ fn fit<'a>(
 
 fn user_messages(json: &str) -> Result<Turns<'_>, String> {
     let values: Vec<&RawValue> =
-        serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+        serde_json::from_str(json).map_err(|error| without_place(&error))?;
     let mut turns = Turns::default();
     for (at, value) in values.into_iter().enumerate() {
         let text = Text::parse(value).map_err(|why| format!("message {}: {why}", at + 1))?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::source::{kind, shortened};
+use super::source::{kind, shortened, without_place};
 use super::text::Text;
 
 /// The texts of a conversation that go out; those without any text are left out.
@@ -78,7 +78,7 @@ pub(in crate::plan) fn each<'a>(
     mut on_message: impl FnMut(Role, &dyn Fn() -> Result<Text<'a>, String>) -> Result<(), String>,
 ) -> Result<(), String> {
     let messages: Vec<&RawValue> =
-        serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+        serde_json::from_str(json).map_err(|error| without_place(&error))?;
     for (at, message) in messages.into_iter().enumerate() {
         let handed = speaker(message.get()).and_then(|(role, name, content)| {
             on_message(role, &|| {
@@ -96,8 +96,7 @@ fn speaker(json: &str) -> Result<(Role, Cow<'_, str>, Option<&RawValue>), String
     if !json.starts_with('{') {
         return Err(format!("{}, want an object", kind(json)));
     }
-    let message: Message =
-        serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+    let message: Message = serde_json::from_str(json).map_err(|error| without_place(&error))?;
     let name = message.role.or(message.from).ok_or("it has no role")?;
     let name = Text::parse(name).map_err(|why| format!("role: {why}"))?;
     let name = name.decoded();

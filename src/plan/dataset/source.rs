@@ -52,24 +52,24 @@ pub struct Problem {
 impl Problem {
     /// `line` is where the text that was parsed begins.
     pub fn from_json(line: u64, error: &serde_json::Error) -> Problem {
-        let message = error.to_string();
-        let why = message
-            .rsplit_once(" at line ")
-            .map_or(message.as_str(), |(why, _)| why);
+        let why = without_place(error);
         let why = if error.is_data() {
-            shortened(why)
+            why
         } else {
-            format!(
-                "not JSON at column {}: {}",
-                error.column().max(1),
-                shortened(why)
-            )
+            format!("not JSON at column {}: {why}", error.column().max(1))
         };
         Problem {
             line: line + (error.line() as u64).saturating_sub(1),
             why,
         }
     }
+}
+
+/// What is wrong with a piece of a record; line and column in the piece would mislead.
+pub fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = message.rsplit_once(" at line ");
+    shortened(place.map_or(message.as_str(), |(why, _)| why))
 }
 
 /// Text from the file on one line of bounded length.

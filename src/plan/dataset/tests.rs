@@ -253,6 +253,14 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
             "user_messages: message 2: a number, not text",
         ),
         (r#"{"text":"a","text":"b"}"#, "duplicate field `text`"),
+        (
+            r#"{"messages":[{"role":"user","role":"user","content":"a"}]}"#,
+            "messages: message 1: duplicate field `role`",
+        ),
+        (
+            r#"{"prompt":[{"text":"a","text":"b"}]}"#,
+            "prompt: part 1 is wrong: duplicate field `text`",
+        ),
         (r#"{"body":{},"url":1}"#, "url: a number, not text"),
     ] {
         assert_eq!(why(format!("{good}{bad}\n")), format!(", line 3: {wanted}"));

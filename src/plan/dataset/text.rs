@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::source::{kind, shortened};
+use super::source::{kind, shortened, without_place};
 use crate::plan::escape;
 
 /// Text that is known to be decodable, but is not decoded before it is needed.
@@ -40,7 +40,7 @@ impl<'a> Text<'a> {
             return Err(format!("{}, not text", kind(json)));
         }
         let parts: Vec<&RawValue> =
-            serde_json::from_str(json).map_err(|error| error.to_string())?;
+            serde_json::from_str(json).map_err(|error| without_place(&error))?;
         let parts = parts.into_iter().enumerate();
         let parts = parts.map(|(at, part)| {
             text_part(part.get()).map_err(|why| format!("part {} is {why}", at + 1))
@@ -91,7 +91,8 @@ fn text_part(json: &str) -> Result<&str, String> {
     if !json.starts_with('{') {
         return Err(format!("{}, not a text part", kind(json)));
     }
-    let part: Part = serde_json::from_str(json).map_err(|error| shortened(&error.to_string()))?;
+    let part: Part =
+        serde_json::from_str(json).map_err(|error| format!("wrong: {}", without_place(&error)))?;
     if let Some(json) = part
         .kind
         .map(RawValue::get)
