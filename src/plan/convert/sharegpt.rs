@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Problem, Raw};
 use crate::plan::dataset::message::{Role, each};
+use crate::plan::dataset::session_id;
 use crate::plan::dataset::source::kind;
 
 /// Turns entries into lines, and counts what it drops.
@@ -79,9 +80,9 @@ impl Sharegpt {
             why,
         };
         let id = entry.id.or(entry.session_id);
-        if let Some(id) = id.filter(|id| id.get().starts_with(['{', '[', 't', 'f'])) {
-            return Err(problem(format!("id: {}, not text", kind(id.get()))));
-        }
+        id.map(session_id)
+            .transpose()
+            .map_err(|why| problem(format!("id: {why}")))?;
         let listed = entry.conversations.or(entry.conversation);
         let listed = listed.or(entry.messages).ok_or_else(|| {
             problem("it has none of conversations, conversation and messages".to_string())
@@ -247,6 +248,10 @@ mod tests {
                 "conversations: a text, not an array",
             ),
             (r#"{"id":[],"conversations":[]}"#, "id: an array, not text"),
+            (
+                r#"{"id":"\ud800","conversations":[{"from":"human","value":"a"}]}"#,
+                "id: text with half a surrogate pair (\\ud800 to \\udfff)",
+            ),
             (
                 r#"{"conversations":[{"from":"tool","value":"a"}]}"#,
                 "message 1: role \"tool\" is unknown; want system, user or assistant",

@@ -183,7 +183,10 @@ fn user_messages(json: &str) -> Result<Turns<'_>, String> {
 }
 
 /// Text, or a number as it stands in the file.
-fn session_id(value: &RawValue) -> Result<Cow<'_, str>, String> {
+///
+/// # Errors
+/// What else it is, to be put behind the name of the value.
+pub(in crate::plan) fn session_id(value: &RawValue) -> Result<Cow<'_, str>, String> {
     match value.get() {
         json if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Ok(json.into()),
         _ => text_alone(value),

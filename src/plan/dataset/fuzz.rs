@@ -1,6 +1,7 @@
-//! Broken files must end in an error or in records, never in a panic.
+//! Broken files must end in an error or in records, never in a panic, and what is written of them can be read.
 
 use super::*;
+use crate::plan::convert::sharegpt::Sharegpt;
 
 const SEEDS: [&[u8]; 6] = [
     include_bytes!("../../../tests/data/datasets/text.jsonl"),
@@ -10,6 +11,8 @@ const SEEDS: [&[u8]; 6] = [
     include_bytes!("../../../tests/data/datasets/batch.jsonl"),
     include_bytes!("../../../tests/data/datasets/data-object.json"),
 ];
+
+const SHAREGPT: &[u8] = br#"{"id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a\u00e9"},{"from":"gpt","value":[{"type":"text","text":"b"}]},{"role":"user","content":"c"}]}"#;
 
 const PIECES: [&[u8]; 16] = [
     b"\"",
@@ -88,4 +91,31 @@ fn check(record: &Record) {
             serde_json::from_str::<serde::de::IgnoredAny>(json).expect(json);
         }
     }
+}
+
+#[test]
+fn what_convert_sharegpt_writes_is_read_again() {
+    let mut rng = fastrand::Rng::with_seed(20_261_125);
+    let (mut written, mut refused) = (0, 0);
+    for _ in 0..6000 {
+        let mut bytes = SHAREGPT.to_vec();
+        let at = rng.usize(..bytes.len());
+        let end = (at + rng.usize(..3)).min(bytes.len());
+        let piece = PIECES[rng.usize(..PIECES.len())];
+        bytes.splice(at..end, piece.iter().copied());
+        let mut sharegpt = Sharegpt::new(1, Some(1));
+        let ended = source::read("f", &bytes[..], &mut |raw| {
+            match raw.and_then(|raw| sharegpt.line(raw)) {
+                Ok(Some(line)) => {
+                    written += 1;
+                    load_from("f", line.as_bytes(), None, 0).expect(&line);
+                }
+                Ok(None) => {}
+                Err(_) => refused += 1,
+            }
+            ControlFlow::Continue(())
+        });
+        refused += u64::from(ended.is_err());
+    }
+    assert!(written > 300 && refused > 300, "{written} {refused}");
 }

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::draft::Draft;
+pub(super) use self::draft::session_id;
 use self::draw::Draw;
 pub use self::source::Problem;
 use crate::error::{Error, Result};
