@@ -261,6 +261,7 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
             r#"{"prompt":[{"text":"a","text":"b"}]}"#,
             "prompt: part 1 is wrong: duplicate field `text`",
         ),
+        (r#"{"text":null}"#, "no user text in text; its keys: text"),
         (r#"{"body":{},"url":1}"#, "url: a number, not text"),
     ] {
         assert_eq!(why(format!("{good}{bad}\n")), format!(", line 3: {wanted}"));
