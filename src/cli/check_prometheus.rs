@@ -7,7 +7,7 @@ use super::print;
 use super::side::SideUrl;
 use crate::client::endpoint::without_userinfo;
 use crate::error::{Error, Result};
-use crate::prom::change::{Observation, over};
+use crate::prom::change::{Observation, beside};
 use crate::prom::parse::{Exposition, parse};
 use crate::prom::scrape::fetch;
 use crate::prom::selector::Selector;
@@ -128,7 +128,9 @@ fn since_start(values: Vec<Reading>) -> Vec<Option<f64>> {
         observation(0, vec![Reading::Absent; count]),
         observation(1, values),
     ];
-    (0..count).map(|metric| over(&seen, metric, 0, 1)).collect()
+    (0..count)
+        .map(|metric| beside(&seen, metric, 0, 1))
+        .collect()
 }
 
 fn level(reading: &Reading) -> Option<f64> {

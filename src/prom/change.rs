@@ -17,8 +17,8 @@ pub struct Observation {
     pub values: Vec<Reading>,
 }
 
-/// The change of one metric beside a request: from the last scrape that had ended by its send to the first
-/// that began at or after its end.
+/// The change of one metric beside a request, or over a round: from the last scrape that had ended by its send
+/// to the first that began at or after its end.
 ///
 /// Counter: the difference. Gauge: the later value. Ratio: the hits' difference over the lookups'. `None`:
 /// one of the scrapes is missing, the value is absent or no number, a counter fell, or nothing was looked up.
@@ -46,11 +46,6 @@ pub fn beside(
         }
         _ => increase(readings),
     }
-}
-
-/// The same for a whole round: its own figure, which is no sum of its requests' where they overlap.
-pub fn over(observations: &[Observation], metric: usize, from_ns: u64, to_ns: u64) -> Option<f64> {
-    beside(observations, metric, from_ns, to_ns)
 }
 
 /// Of the pair that was best in the end.

@@ -162,7 +162,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
 
-    use super::super::change::over;
+    use super::super::change::beside;
     use super::super::selector::Selector;
     use super::super::series::Reading;
     use super::*;
@@ -275,10 +275,10 @@ mod tests {
         assert_eq!((seen.observations.len(), seen.errors), (2, 2));
         assert_eq!(seen.first_error.as_deref(), Some("HTTP status 500"));
         // The pages 1 and 4.
-        let change = over(&seen.observations, 0, u64::MAX / 2, u64::MAX);
+        let change = beside(&seen.observations, 0, u64::MAX / 2, u64::MAX);
         assert_eq!(change, None, "nothing after");
         let first_end_ns = seen.observations[0].t_end_ns;
-        let change = over(&seen.observations, 0, first_end_ns, first_end_ns + 1);
+        let change = beside(&seen.observations, 0, first_end_ns, first_end_ns + 1);
         assert_eq!(change, Some(3.0));
     }
 

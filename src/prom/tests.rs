@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::change::{Observation, beside, over};
+use super::change::{Observation, beside};
 use super::parse::{Exposition, parse};
 use super::selector::Selector;
 use super::series::{Found, Kind, Metric, Reading, Wanted, lines};
@@ -45,7 +45,7 @@ fn observe(name: &str, pages: &[&str]) -> Vec<Observation> {
 fn change(name: &str, pages: &[&str]) -> Option<f64> {
     let seen = observe(name, pages);
     let end_ns = pages.len() as u64 * 1_000_000_000;
-    over(&seen, 0, 1_200_000_000, end_ns)
+    beside(&seen, 0, 1_200_000_000, end_ns)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::options::Prometheus;
 use crate::cli::connect::Opened;
 use crate::error::{Error, Result};
-use crate::prom::change::{beside, over};
+use crate::prom::change::beside;
 use crate::prom::scrape::{Recorder, Scraper, Seen, start};
 use crate::prom::series::{Found, Reading, Wanted};
 use crate::sample::Sample;
@@ -161,7 +161,8 @@ impl Metrics {
             MetricSummary {
                 name: name.clone(),
                 spread: Spread::of(values.collect()),
-                over_round: edges.and_then(|(from, to)| over(&seen.observations, metric, from, to)),
+                over_round: edges
+                    .and_then(|(from, to)| beside(&seen.observations, metric, from, to)),
                 source: last.map_or_else(|| "not found".to_string(), source),
                 shared: concurrency > 1,
             }

@@ -1,5 +1,6 @@
 //! The options of `replay`, as typed and checked against each other.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -200,7 +201,9 @@ fn reset(args: &mut Args) -> Result<Option<Reset>> {
 
 fn prometheus(args: &mut Args) -> Result<Option<Prometheus>> {
     let url = side_url(args, "--prometheus-url", "/metrics")?;
-    let selectors = args.list("--prometheus-metrics", Selector::parse)?;
+    let mut selectors = args.list("--prometheus-metrics", Selector::parse)?;
+    let mut asked = HashSet::new();
+    selectors.retain(|selector| asked.insert(selector.asked.clone()));
     let interval = args.value("--prometheus-interval", above_zero)?;
     match url {
         Some(url) if selectors.is_empty() => Err(Error::input(
