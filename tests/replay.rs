@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, RawServer, Server, not_run};
+use crate::util::{Cmd, Dir, RawServer, Running, Server, not_run};
 
 const DATASETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets");
 
@@ -496,7 +496,7 @@ fn a_body_over_several_lines_is_one_line_of_the_debug_log() {
     assert_eq!(lines[0]["body"]["messages"][0]["content"], "a\nb");
 }
 
-/// Prompts for a run that takes about `requests` · 20 ms.
+/// A server that takes about 20 ms a request, and 40 prompts for it.
 fn slow_run(dir: &Dir) -> (Server, String) {
     let lines: String = (0..40)
         .map(|k| format!("{}\n", json!({"text": format!("prompt {k}")})))
@@ -505,6 +505,13 @@ fn slow_run(dir: &Dir) -> (Server, String) {
     let server = Server::start(&["--base", "20ms", "--itl", "1ms"]);
     let url = server.url();
     (server, url)
+}
+
+/// A replay of them, two in flight.
+fn two_in_flight(dir: &Dir, url: &str) -> Running {
+    replay(dir, &["--dataset", "prompts.jsonl", "--endpoint", url])
+        .args(["--concurrency", "2", "--max-output-tokens", "4"])
+        .start()
 }
 
 /// Waits until the samples file has this many lines of the round.
@@ -529,17 +536,7 @@ fn wait_for_samples(dir: &Dir, round: u64, wanted: usize) {
 fn a_kill_in_round_2_leaves_round_1_whole_and_every_finished_request() {
     let dir = Dir::new();
     let (server, url) = slow_run(&dir);
-    let options = [
-        "--dataset",
-        "prompts.jsonl",
-        "--endpoint",
-        &url,
-        "--concurrency",
-        "2",
-    ];
-    let running = replay(&dir, &options)
-        .args(["--max-output-tokens", "4"])
-        .start();
+    let running = two_in_flight(&dir, &url);
     wait_for_samples(&dir, 2, 5);
     running.signal("KILL");
     drop(running);
@@ -580,17 +577,7 @@ fn a_kill_in_round_2_leaves_round_1_whole_and_every_finished_request() {
 fn a_signal_ends_the_round_with_its_table_and_130() {
     let dir = Dir::new();
     let (_server, url) = slow_run(&dir);
-    let options = [
-        "--dataset",
-        "prompts.jsonl",
-        "--endpoint",
-        &url,
-        "--concurrency",
-        "2",
-    ];
-    let running = replay(&dir, &options)
-        .args(["--max-output-tokens", "4"])
-        .start();
+    let running = two_in_flight(&dir, &url);
     wait_for_samples(&dir, 2, 5);
     let stopped = Instant::now();
     running.signal("INT");

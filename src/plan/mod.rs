@@ -97,6 +97,7 @@ pub struct Message {
     pub text: Arc<str>,
 }
 
+/// Who speaks, whatever a dataset calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     System,
@@ -110,6 +111,17 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+        }
+    }
+
+    /// `None` for a name that is none of the three, such as `tool`.
+    pub fn parse(name: &str) -> Option<Role> {
+        match name.to_ascii_lowercase().as_str() {
+            "system" | "developer" => Some(Role::System),
+            "user" | "human" => Some(Role::User),
+            "assistant" | "gpt" | "chatgpt" | "bing" | "bard" | "model" | "bot" | "ai"
+            | "claude" | "gemini" | "llama" => Some(Role::Assistant),
+            _ => None,
         }
     }
 }

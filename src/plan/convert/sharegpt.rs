@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Problem, Raw};
-use crate::plan::dataset::message::{Role, each};
+use crate::plan::Role;
+use crate::plan::dataset::message::each;
 use crate::plan::dataset::session_id;
 use crate::plan::dataset::source::kind;
 

@@ -7,33 +7,13 @@ use serde_json::value::RawValue;
 
 use super::source::{kind, shortened, without_place};
 use super::text::Text;
+use crate::plan::Role;
 
 /// The texts of a conversation that go out; those without any text are left out.
 #[derive(Debug, Default)]
 pub(super) struct Turns<'a> {
     pub system: Vec<Text<'a>>,
     pub questions: Vec<Text<'a>>,
-}
-
-/// Who speaks, whatever the dataset calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-impl Role {
-    /// `None` for a name that is none of the three, such as `tool`.
-    pub fn parse(name: &str) -> Option<Role> {
-        match name.to_ascii_lowercase().as_str() {
-            "system" | "developer" => Some(Role::System),
-            "user" | "human" => Some(Role::User),
-            "assistant" | "gpt" | "chatgpt" | "bing" | "bard" | "model" | "bot" | "ai"
-            | "claude" | "gemini" | "llama" => Some(Role::Assistant),
-            _ => None,
-        }
-    }
 }
 
 #[derive(Deserialize)]
