@@ -16,6 +16,18 @@ pub enum Phase {
     Cut,
 }
 
+impl Phase {
+    pub const ALL: [Phase; 3] = [Phase::Warmup, Phase::Measured, Phase::Cut];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Warmup => "warmup",
+            Phase::Measured => "measured",
+            Phase::Cut => "cut",
+        }
+    }
+}
+
 /// How a request failed. Failures are counted and shown; they never enter latency figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailKind {
@@ -41,6 +53,21 @@ pub enum FailKind {
 }
 
 impl FailKind {
+    pub const ALL: [FailKind; 12] = [
+        FailKind::Dns,
+        FailKind::Connect,
+        FailKind::Tls,
+        FailKind::TimeoutConnect,
+        FailKind::TimeoutFirstToken,
+        FailKind::TimeoutIdle,
+        FailKind::TimeoutTotal,
+        FailKind::Http,
+        FailKind::StreamError,
+        FailKind::Truncated,
+        FailKind::Empty,
+        FailKind::Malformed,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             FailKind::Dns => "dns",
@@ -90,6 +117,12 @@ pub enum TokenSource {
 }
 
 impl TokenSource {
+    pub const ALL: [TokenSource; 3] = [
+        TokenSource::Usage,
+        TokenSource::ContinuousUsage,
+        TokenSource::Events,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             TokenSource::Usage => "usage",

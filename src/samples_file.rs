@@ -3,6 +3,8 @@
 //!
 //! Holds neither the API key nor prompt text.
 
+mod read;
+
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -11,6 +13,25 @@ use serde_json::Value;
 
 use crate::sample::{Phase, Sample};
 use crate::vitals::Vitals;
+
+pub use self::read::{header, read};
+
+/// What the first line says that it is.
+const SCHEMA: &str = "tmesh-cli/samples/1";
+
+/// The last line of a run that came to its end, as series `end`: what samples do not carry. The names
+/// of the fields are the keys.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct End {
+    /// When the first request was sent, and up to when rates count.
+    pub t_start_ns: u64,
+    pub t_end_ns: u64,
+    pub concurrency_peak: u64,
+    /// Requests that were cut and have no sample.
+    pub in_flight: u64,
+    /// What ended the run.
+    pub why: String,
+}
 
 /// Writes one file of samples.
 pub struct Writer {
@@ -29,7 +50,7 @@ impl Writer {
             with_gaps,
         };
         writer.line(&Header {
-            schema: "tmesh-cli/samples/1",
+            schema: SCHEMA,
             tool_version: env!("CARGO_PKG_VERSION"),
             about,
         })?;
@@ -168,11 +189,7 @@ impl<'a> Line<'a> {
 // serde passes the field by reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn phase_name<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match phase {
-        Phase::Warmup => "warmup",
-        Phase::Measured => "measured",
-        Phase::Cut => "cut",
-    })
+    serializer.serialize_str(phase.name())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod readme;
 mod replay;
 mod replay_guide;
 mod replay_truth;
+mod report;
 mod tls;
 mod util;
 mod watchdog;

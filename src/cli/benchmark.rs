@@ -294,7 +294,17 @@ fn end(ready: &Ready, options: &Options, stop: &Stop, collected: Collected) -> R
         Some(Reason::Duration) => "the duration is over".to_string(),
         None => "all requests were sent".to_string(),
     };
-    let mut lost = collected.lost;
+    let clock = collected.clock;
+    let end = samples_file::End {
+        t_start_ns: clock.started_ns,
+        t_end_ns: clock.now_ns,
+        concurrency_peak: clock.peak,
+        in_flight: clock.in_flight,
+        why: why.clone(),
+    };
+    let mut log = collected.log;
+    log.write(|file| file.write_series("end", &end));
+    let mut lost = log.lost;
     if let Some(result) = &collected.result
         && let Err(error) = result.write(&collected.summary, Some(&why))
     {

@@ -6,6 +6,8 @@ use crate::error::distance;
 pub struct Flag {
     /// As typed, such as `--endpoint`.
     pub name: &'static str,
+    /// Such as `-o`; empty: it has none.
+    pub short: &'static str,
     /// What its value is called in help; empty for a switch.
     pub value: &'static str,
     pub default: &'static str,
@@ -27,6 +29,7 @@ pub const fn flag(
 ) -> Flag {
     Flag {
         name,
+        short: "",
         value,
         default,
         help,
@@ -62,6 +65,7 @@ impl Command {
 pub const COMMANDS: &[&Command] = &[
     &BENCHMARK,
     &REPLAY,
+    &REPORT,
     &CHECK_CLIENT,
     &CHECK_DATASET,
     &CHECK_ENDPOINT,
@@ -459,6 +463,42 @@ pub static REPLAY: Command = Command {
     ],
 };
 
+static REPORTED: Group = Group {
+    title: "Input and output",
+    flags: &[
+        Flag {
+            short: "-i",
+            ..flag(
+                "--input",
+                "PATH",
+                "./benchmark_results/benchmark_summary.json",
+                "folder of replay or one of its files, samples.jsonl among them; what benchmark --samples or --output wrote",
+            )
+        },
+        flag(
+            "--format",
+            "NAME",
+            "table",
+            "table, json, markdown, or html: one page with charts",
+        ),
+        Flag {
+            short: "-o",
+            ..flag("--output", "FILE", "stdout", "where the report goes")
+        },
+    ],
+};
+
+pub static REPORT: Command = Command {
+    name: "report",
+    operand: "",
+    about: "Shows saved results as a table, JSON, Markdown or a page with charts",
+    groups: &[&REPORTED],
+    examples: &[
+        "tmesh-cli report -i benchmark_results --format html -o report.html",
+        "tmesh-cli report -i samples.jsonl --format markdown > REPORT.md",
+    ],
+};
+
 static CHECKED_CLIENT: Group = Group {
     title: "Load",
     flags: &[
@@ -662,6 +702,23 @@ mod tests {
                 );
             }
             assert!(!command.examples.is_empty());
+        }
+    }
+
+    #[test]
+    fn short_names_are_a_dash_and_a_letter_and_unique_in_a_command() {
+        for command in COMMANDS {
+            let shorts = command.flags().map(|flag| flag.short);
+            let shorts: Vec<&str> = shorts.filter(|short| !short.is_empty()).collect();
+            for (at, short) in shorts.iter().enumerate() {
+                let is_letter = |c: char| c.is_ascii_alphabetic() && c != 'h' && c != 'V';
+                let letter = short.strip_prefix('-').expect(short);
+                assert!(
+                    letter.len() == 1 && letter.chars().all(is_letter),
+                    "{short}"
+                );
+                assert!(!shorts[..at].contains(short), "{} {short}", command.name);
+            }
         }
     }
 

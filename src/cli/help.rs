@@ -59,7 +59,11 @@ pub fn command(command: &Command) -> String {
     for group in command.groups {
         let _ = writeln!(text, "\n{}", group.title);
         for flag in group.flags {
-            option(&mut text, flag.name, flag.value, flag.default, flag.help);
+            let name = match flag.short {
+                "" => flag.name.to_string(),
+                short => format!("{short}, {}", flag.name),
+            };
+            option(&mut text, &name, flag.value, flag.default, flag.help);
         }
     }
     if command.name == super::flags::MOCK.name {

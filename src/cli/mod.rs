@@ -16,6 +16,7 @@ mod mock;
 mod mock_process;
 mod parse;
 mod replay;
+mod report;
 mod side;
 mod slo;
 mod startup;
@@ -85,6 +86,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
     let args = Args::new(command, rest)?;
     match command.name {
         "replay" => replay::run(args),
+        "report" => report::run(args),
         "check client" => check::run(args),
         "check dataset" => check_dataset::run(args),
         "check endpoint" => check_endpoint::run(args),

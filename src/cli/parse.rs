@@ -53,7 +53,9 @@ impl Args {
                 checked.push(flag.name.into());
                 continue;
             }
-            let mut more = || words.next_if(|value| !value.starts_with("--"));
+            let mut more = || {
+                words.next_if(|value| !value.starts_with("--") && short(command, value).is_none())
+            };
             let Some(value) = joined.or_else(&mut more) else {
                 let why = format!("no value; want {name} {}", flag.value);
                 return Err(Error::input(name, why));
@@ -166,7 +168,16 @@ pub fn at_least_one(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
+/// The option of this short name, such as `-o`.
+fn short(command: &Command, name: &str) -> Option<&'static Flag> {
+    let mut flags = command.flags().filter(|flag| !flag.short.is_empty());
+    flags.find(|flag| flag.short == name)
+}
+
 fn find(command: &Command, name: &str) -> Result<&'static Flag> {
+    if let Some(flag) = short(command, name) {
+        return Ok(flag);
+    }
     if !name.starts_with("--") {
         return Err(Error::input(name, "not an option")
             .next(format!("Try: tmesh-cli {} --help", command.name)));
@@ -236,6 +247,10 @@ mod tests {
                     ..flag("--sizes", "N…", "", "sizes")
                 },
                 flag("--on", "", "", "a switch"),
+                Flag {
+                    short: "-o",
+                    ..flag("--output", "FILE", "", "where to")
+                },
             ],
         }],
         examples: &[],
@@ -257,6 +272,31 @@ mod tests {
         let none = Args::new(&LISTING, vec!["--sizes".into(), "--on".into()]);
         let text = none.err().expect("no value").to_string();
         assert_eq!(text, "[ERROR] --sizes: no value; want --sizes N…");
+    }
+
+    #[test]
+    fn a_short_name_is_its_long_one_and_no_value() {
+        let args = |line: &str| {
+            let words = line.split(' ').map(str::to_string).collect();
+            Args::new(&LISTING, words)
+        };
+        for line in ["-o r.json", "--output r.json", "--sizes 5 -o r.json"] {
+            let output = args(line).expect(line).text("--output");
+            assert_eq!(output, Ok(Some("r.json".to_string())), "{line}");
+        }
+        for (line, wanted) in [
+            ("-o", "[ERROR] -o: no value; want -o FILE"),
+            ("-o a --output b", "[ERROR] --output: given twice"),
+            (
+                "--output -o",
+                "[ERROR] --output: no value; want --output FILE",
+            ),
+        ] {
+            let error = args(line).err().expect(line).to_string();
+            assert_eq!(error, wanted, "{line}");
+        }
+        let error = args("-x y").err().expect("unknown").to_string();
+        assert!(error.starts_with("[ERROR] -x: not an option"), "{error}");
     }
 
     #[test]

@@ -47,10 +47,11 @@ impl ResultFile {
 /// What is left when the last sample is in.
 pub struct Collected {
     pub summary: Summary,
+    /// What the summary was taken with.
+    pub clock: Clock,
     pub any_success: bool,
     pub result: Option<ResultFile>,
-    /// Outputs that could not be written, each with its reason.
-    pub lost: Vec<String>,
+    pub log: Log,
 }
 
 struct State {
@@ -72,14 +73,16 @@ pub fn run(collector: Collector) -> Collected {
         closed: false,
     };
     let ended_ns = state.until_the_end();
-    let mut summary = state.summary(ended_ns);
+    let clock = state.clock(ended_ns);
+    let mut summary = state.stats.summary(&clock);
     // Not back in time after the run was stopped.
     summary.requests_cut += std::mem::take(&mut summary.in_flight);
     Collected {
         any_success: state.stats.any_success(),
         summary,
+        clock,
         result: state.collector.result,
-        lost: state.collector.log.lost,
+        log: state.collector.log,
     }
 }
 
@@ -208,9 +211,13 @@ impl State {
     }
 
     fn summary(&self, now_ns: u64) -> Summary {
+        self.stats.summary(&self.clock(now_ns))
+    }
+
+    fn clock(&self, now_ns: u64) -> Clock {
         let gauge = &self.collector.feed.gauge;
         let started_ns = gauge.started_ns();
-        self.stats.summary(&Clock {
+        Clock {
             started_ns,
             measured_ns: self.measured_ns(),
             // Before the first send no time has passed.
@@ -218,7 +225,7 @@ impl State {
             in_flight: gauge.in_flight(),
             peak: gauge.peak(),
             mock_in_process: self.collector.mock_in_process,
-        })
+        }
     }
 
     fn print(&mut self, text: &str) {

@@ -26,16 +26,7 @@ fn percentiles(out: &mut String, summary: &Summary) -> fmt::Result {
         "{:<10}{:>13}{:>13}{:>13}{:>13}{:>13}",
         "seconds", "p50", "p90", "p99", "max", "n"
     )?;
-    let gap = if summary.gaps_are_tokens {
-        "token gap"
-    } else {
-        "chunk gap"
-    };
-    for (name, quantiles) in [
-        ("TTFT", summary.ttft),
-        ("ITL", summary.itl),
-        (gap, summary.gap),
-    ] {
+    for (name, quantiles) in quantiles(summary) {
         row(out, name, quantiles)?;
     }
     if let Some(share) = summary
@@ -49,6 +40,20 @@ fn percentiles(out: &mut String, summary: &Summary) -> fmt::Result {
         )?;
     }
     writeln!(out)
+}
+
+/// Each distribution under its name.
+pub(super) fn quantiles(summary: &Summary) -> [(&'static str, Option<Quantiles>); 3] {
+    let gap = if summary.gaps_are_tokens {
+        "token gap"
+    } else {
+        "chunk gap"
+    };
+    [
+        ("TTFT", summary.ttft),
+        ("ITL", summary.itl),
+        (gap, summary.gap),
+    ]
 }
 
 fn row(out: &mut String, name: &str, quantiles: Option<Quantiles>) -> fmt::Result {

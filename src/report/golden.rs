@@ -98,7 +98,7 @@ fn fixed_run() -> (Stats, Summary) {
 }
 
 /// Compares with tests/golden/NAME; UPDATE_GOLDEN=1 writes it instead, for a reader of the diff.
-pub(super) fn check(name: &str, text: &str) {
+pub fn check(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).expect(&path);

@@ -44,7 +44,7 @@ fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
 }
 
 /// Four successes: one of a single token, one not streamed, one without `usage`; two failures, one cut.
-fn first_round() -> Vec<Sample> {
+pub(super) fn first_round() -> Vec<Sample> {
     let failed = |k, kind, reason: &str, status| Sample {
         failure: Some(Failure::new(kind, reason)),
         status,
@@ -80,7 +80,7 @@ fn first_round() -> Vec<Sample> {
     ]
 }
 
-fn second_round() -> Vec<Sample> {
+pub(super) fn second_round() -> Vec<Sample> {
     let ttfts = [60, 70, 55, 41];
     let requests = ttfts.into_iter().enumerate();
     requests
@@ -117,7 +117,7 @@ fn metric(name: &str, values: &[f64], over_round: Option<f64>, source: &str) -> 
     }
 }
 
-fn rounds() -> [RoundSummary; 2] {
+pub(super) fn rounds() -> [RoundSummary; 2] {
     let hit_rate = "Δ vllm:prefix_cache_hits / Δ vllm:prefix_cache_queries";
     let cold = vec![
         metric(

@@ -1,16 +1,26 @@
 //! Figures as text and JSON. Reads summaries, computes nothing.
 
+mod bars;
 mod cells;
+mod charts;
 pub mod client;
 pub mod csv;
 pub mod finish;
+mod html;
 pub mod json;
 pub mod live;
+mod markdown;
 mod notes;
+pub mod render;
 pub mod round_json;
+pub mod saved;
+mod sections;
 pub mod table;
 
 use crate::units::fixed;
+
+/// Said of every result that the built-in server gave.
+pub const MOCK: &str = "Mock server: not a measurement of an engine";
 
 /// A number as the blocks print it, `n/a` where there is none.
 fn number(value: Option<f64>, decimals: usize) -> String {
@@ -23,6 +33,6 @@ fn percent(share: f64) -> String {
 }
 
 #[cfg(test)]
-mod golden;
+pub mod golden;
 #[cfg(test)]
 mod golden_round;

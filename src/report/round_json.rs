@@ -1,15 +1,16 @@
 //! `concurrency_{C}_round_{R}.json`: the guide's keys with full precision, then our own.
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::cells::statistics;
 use super::notes;
 use crate::sample::{Phase, Sample};
+use crate::stats::goodput::Goodput;
 use crate::stats::round::{MetricSummary, RoundSummary};
 use crate::stats::spread::Spread;
-use crate::stats::{itl_ns, latency_ns, ttft_ns};
+use crate::stats::{by_name, itl_ns, latency_ns, ttft_ns};
 
 /// The file of one round; `requests` is a list of `RequestLine`.
 #[derive(Serialize)]
@@ -88,7 +89,7 @@ impl<'a> RequestLine<'a> {
 }
 
 /// The object `summary`.
-struct Figures<'a>(&'a RoundSummary);
+pub(super) struct Figures<'a>(pub(super) &'a RoundSummary);
 
 impl Serialize for Figures<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,5 +157,115 @@ struct ByName<'a>(&'a [MetricSummary]);
 impl Serialize for ByName<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|metric| (&metric.name, metric)))
+    }
+}
+
+/// The figures in a file that `RoundFile` wrote; `None`: it is no such file.
+pub fn read(file: &Value) -> Option<RoundSummary> {
+    let (configuration, of) = (file.get("configuration")?, file.get("summary")?);
+    let count = |key: &str| of[key].as_u64();
+    let number = |key: &str| of[key].as_f64();
+    let round = RoundSummary {
+        concurrency: configuration["concurrency"].as_u64()?,
+        round: configuration["round"].as_u64()?,
+        total_requests: count("total_requests")?,
+        successful: count("successful_requests")?,
+        failed: count("failed_requests")?,
+        not_sent: count("turns_not_sent")?,
+        cut: count("cut_requests")?,
+        duration_s: number("test_duration_s")?,
+        input_tokens_mean: number("avg_input_tokens"),
+        output_tokens_mean: number("avg_output_tokens"),
+        ttft_ms: read_spread(of, "ttft"),
+        itl_ms: read_spread(of, "itl"),
+        latency_ms: read_spread(of, "latency"),
+        token_throughput: number("token_throughput"),
+        request_throughput: number("request_throughput"),
+        goodput: read_goodput(file),
+        prefix_cache_hit_rate: number("prefix_cache_hit_rate"),
+        first_turn_hit_rate: number("first_turn_hit_rate"),
+        failures: by_name(&of["failures"]).ok()?,
+        concurrency_mean: number("concurrency_mean"),
+        concurrency_peak: count("concurrency_peak")?,
+        token_sources: by_name(&of["token_sources"]).ok()?,
+        stale_connections: count("stale_connections")?,
+        connect_share: number("connect_share"),
+        not_streamed: count("requests_not_streamed")?,
+        metrics: read_metrics(&of["prometheus_metrics"])?,
+        client: Deserialize::deserialize(&of["client"]).ok()?,
+    };
+    Some(round)
+}
+
+fn read_spread(of: &Value, figure: &str) -> Option<Spread> {
+    let number = |name: &str| of[format!("{name}_{figure}")].as_f64();
+    Some(Spread {
+        avg: number("avg")?,
+        p50: number("p50")?,
+        p90: number("p90")?,
+        p99: number("p99")?,
+        min: number("min")?,
+        max: number("max")?,
+        stddev: number("stddev"),
+        n: of[format!("n_{figure}")].as_u64()?,
+    })
+}
+
+/// What the shares are of is not in the summary: it is counted over the requests.
+fn read_goodput(file: &Value) -> Option<Goodput> {
+    let of = &file["summary"];
+    let count = |key: &str| of[key].as_u64();
+    let requests = file["requests"].as_array()?.iter();
+    let tokens = requests.filter_map(|request| request["output_tokens"].as_u64());
+    Some(Goodput {
+        requests: count("goodput_requests")?,
+        of_requests: count("total_requests")? + count("turns_not_sent")?,
+        tokens: count("goodput_tokens"),
+        of_tokens: count("goodput_tokens").map(|_| tokens.sum()),
+        tokens_per_s: of["goodput_token_throughput"].as_f64(),
+        requests_per_s: of["goodput_request_throughput"].as_f64(),
+    })
+}
+
+fn read_metrics(metrics: &Value) -> Option<Vec<MetricSummary>> {
+    let metrics = metrics.as_object()?.iter().map(|(name, metric)| {
+        let metric: MetricSummary = Deserialize::deserialize(metric).ok()?;
+        Some(MetricSummary {
+            name: name.clone(),
+            ..metric
+        })
+    });
+    metrics.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::golden_round::{first_round, rounds};
+
+    #[test]
+    fn figures_that_were_written_are_those_that_are_read() {
+        for round in rounds() {
+            let lines: Vec<RequestLine<'_>> = first_round()
+                .iter()
+                .filter_map(|sample| RequestLine::of(sample, 0, "", ""))
+                .collect();
+            let configuration = serde_json::json!({"concurrency": 2, "round": round.round});
+            let file = RoundFile::new(&configuration, &round, lines);
+            let file = serde_json::to_value(&file).expect("JSON");
+            let mut wanted = round.clone();
+            // A JSON object has no order; goodput's base is counted over the requests of round 1.
+            wanted.metrics.sort_by(|a, b| a.name.cmp(&b.name));
+            let mut got = read(&file).expect("all keys");
+            if round.round == 2 {
+                got.goodput = wanted.goodput.clone();
+            }
+            assert_eq!(format!("{got:?}"), format!("{wanted:?}"));
+            for key in ["configuration", "summary"] {
+                let mut part = file.clone();
+                part.as_object_mut().expect("an object").remove(key);
+                assert!(read(&part).is_none(), "{key}");
+            }
+        }
     }
 }

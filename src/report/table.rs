@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::cells::{self, Row, TABLE_NAMES, or_absent};
 use super::notes::{self, COLD_HIT_RATE};
+use super::saved::Round;
 use super::{client, csv, percent};
 use crate::stats::bootstrap::Comparison;
 use crate::stats::round::RoundSummary;
@@ -18,6 +19,9 @@ const FIGURE_WIDTH: usize = 12;
 const NARROW: usize = 80;
 const NARROW_FIGURE: usize = 8;
 const NARROW_NAME: usize = NARROW - 7 * (NARROW_FIGURE + 1);
+
+/// Said of a round that did not send all that it should have.
+pub const CUT_SHORT: &str = "The round was cut short";
 
 /// Writes the report of a round. `width` is that of the terminal; `None`: it goes elsewhere. Where
 /// the box does not fit, plain columns of at most 80 characters.
@@ -46,6 +50,18 @@ pub fn round(out: &mut String, summary: &RoundSummary, width: Option<usize>) -> 
     notes::connections(out, summary.successful, share, stale)?;
     notes::not_streamed(out, summary.not_streamed)?;
     client::line(out, &summary.client)
+}
+
+/// The same of a saved round, and below it what is said when a round has ended.
+pub fn saved_round(out: &mut String, saved: &Round, width: Option<usize>) -> fmt::Result {
+    round(out, &saved.summary, width)?;
+    if let Some(pairs) = &saved.comparison {
+        comparison(out, pairs)?;
+    }
+    if saved.is_cut_short {
+        writeln!(out, "{CUT_SHORT}")?;
+    }
+    Ok(())
 }
 
 fn head(out: &mut String, summary: &RoundSummary, width: usize) -> fmt::Result {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::figures::ttft_ns;
 use super::quantile::exact_quantile;
 use crate::sample::{Phase, Sample};
@@ -12,14 +14,19 @@ const RESAMPLES: usize = 2000;
 const ENDS: (f64, f64) = (0.025, 0.975);
 
 /// Mean TTFT of a later round over that of the first, both over the requests that have one in both.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
+    #[serde(skip)]
     pub round: u64,
+    #[serde(rename = "ttft_ratio")]
     pub ratio: f64,
     /// The 95 % percentile bootstrap interval.
+    #[serde(rename = "ttft_ratio_low")]
     pub low: f64,
+    #[serde(rename = "ttft_ratio_high")]
     pub high: f64,
     /// Pairs of requests.
+    #[serde(rename = "request_pairs")]
     pub n: u64,
 }
 

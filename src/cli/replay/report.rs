@@ -10,6 +10,7 @@ use super::round::{Ended, Replay, Sessions, file_name};
 use crate::cli::{print, terminal_width};
 use crate::error::Result;
 use crate::load::stop::Reason;
+use crate::report;
 use crate::report::round_json::{RequestLine, RoundFile};
 use crate::report::{csv, table};
 use crate::sample::Sample;
@@ -58,11 +59,7 @@ impl Replay {
             );
         }
         if !is_whole {
-            let why = match self.stop.reason() {
-                Some(Reason::Gone(_)) => "the server is gone",
-                _ => "stopped by a signal",
-            };
-            let _ = writeln!(text, "The round was cut short: {why}");
+            let _ = writeln!(text, "{}", table::CUT_SHORT);
         }
         self.rounds.push(summary);
         let mut rows = String::new();
@@ -83,7 +80,7 @@ impl Replay {
             let _ = writeln!(text, "Results in {}", self.files.dir().display());
         }
         if self.opened.mock.is_some() {
-            text.push_str("Mock server: not a measurement of an engine\n");
+            let _ = writeln!(text, "{}", report::MOCK);
         }
         print(&text)
     }

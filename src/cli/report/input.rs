@@ -1,0 +1,185 @@
+//! What `report` reads: files and folders that the commands wrote, told apart by what is in them.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::report::saved::{Report, Samples};
+use crate::samples_file;
+use crate::stats::Clock;
+
+/// A first line longer than this is no header.
+const HEADER_BYTES: u64 = 1 << 20;
+const SUMMARY: &str = "benchmark_summary.json";
+const SAMPLES: &str = "samples.jsonl";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of replay, its samples.jsonl or one of its concurrency_C_round_R.json, or what benchmark --samples or --output wrote";
+
+/// An input, read.
+pub struct Loaded {
+    pub report: Report,
+    /// Of a result file its whole text.
+    pub json: Option<String>,
+    /// Files that figures come from.
+    pub read: Vec<PathBuf>,
+}
+
+/// Reads what the path leads to.
+///
+/// # Errors
+/// When there is nothing, when it cannot be read, or when no command wrote it.
+pub fn load(typed: &str) -> Result<Loaded> {
+    let what = format!("--input {typed}");
+    let path = Path::new(typed);
+    let folder = path.parent().filter(|_| path.ends_with(SUMMARY));
+    match folder {
+        // `replay` writes into the same folder, but no summary.
+        Some(folder) if !path.exists() && has_results(folder) => of_folder(&what, folder),
+        _ if path.is_dir() => of_folder(&what, path),
+        _ if path.exists() => of_file(&what, path),
+        _ => Err(Error::input(what, "file not found").next(
+            "Run a benchmark first: tmesh-cli replay --dataset d.jsonl --endpoint host:8000",
+        )),
+    }
+}
+
+fn has_results(folder: &Path) -> bool {
+    folder.join(SAMPLES).is_file() || !result_files(folder).is_empty()
+}
+
+/// The result files of `replay`, by level and round.
+fn result_files(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        let numbers = name.strip_prefix("concurrency_")?.strip_suffix(".json")?;
+        let (concurrency, round) = numbers.split_once("_round_")?;
+        let key: (u64, u64) = (concurrency.parse().ok()?, round.parse().ok()?);
+        Some((key, file.path()))
+    });
+    let mut named: Vec<((u64, u64), PathBuf)> = named.collect();
+    named.sort();
+    named.into_iter().map(|(_, path)| path).collect()
+}
+
+fn of_folder(what: &str, folder: &Path) -> Result<Loaded> {
+    let samples = folder.join(SAMPLES);
+    if samples.is_file() {
+        return of_samples(&format!("{what}, {SAMPLES}"), &samples);
+    }
+    let paths = result_files(folder);
+    let files = paths.iter().map(|path| json(what, path));
+    let files: Vec<Value> = files.collect::<Result<_>>()?;
+    let report = Report::of_replay_results(&files);
+    let why = "holds no results; want samples.jsonl or concurrency_C_round_R.json";
+    Ok(Loaded {
+        report: report.ok_or_else(|| Error::input(what, why))?,
+        json: None,
+        read: known(&paths),
+    })
+}
+
+fn known(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let paths = paths.iter().map(fs::canonicalize);
+    paths.filter_map(std::result::Result::ok).collect()
+}
+
+fn json(what: &str, path: &Path) -> Result<Value> {
+    let text = fs::read(path)
+        .map_err(|error| Error::input(format!("{what}, {}", path.display()), error))?;
+    serde_json::from_slice(&text).map_err(|_| Error::input(what, KNOWN))
+}
+
+fn of_file(what: &str, path: &Path) -> Result<Loaded> {
+    if starts_as_samples(what, path)? {
+        return of_samples(what, path);
+    }
+    let text = fs::read_to_string(path)
+        .map_err(|error| Error::input(what, format!("cannot read: {error}")))?;
+    let unknown = || Error::input(what, KNOWN);
+    let file: Value = serde_json::from_str(&text).map_err(|_| unknown())?;
+    let report = match file["schema"].as_str() {
+        Some("tmesh-cli/benchmark/1") => Report::of_benchmark_result(file),
+        Some("tmesh-cli/replay/1") => of_round(path, file),
+        _ => None,
+    };
+    Ok(Loaded {
+        report: report.ok_or_else(unknown)?,
+        json: Some(text),
+        read: known(&[path.to_path_buf()]),
+    })
+}
+
+fn starts_as_samples(what: &str, path: &Path) -> Result<bool> {
+    let mut line = Vec::new();
+    let file = File::open(path);
+    let read =
+        file.and_then(|file| BufReader::new(file.take(HEADER_BYTES)).read_until(b'\n', &mut line));
+    read.map_err(|error| Error::input(what, format!("cannot read: {error}")))?;
+    Ok(samples_file::header(&line).is_some())
+}
+
+/// A round from the samples beside its file, where they are of the same run; else from the file alone.
+fn of_round(path: &Path, file: Value) -> Option<Report> {
+    let samples = path.with_file_name(SAMPLES);
+    let configuration = &file["configuration"];
+    let (concurrency, round) = (
+        configuration["concurrency"].as_u64()?,
+        configuration["round"].as_u64()?,
+    );
+    let run_id = configuration["run_id"].clone();
+    if let Ok(loaded) = of_samples("", &samples)
+        && loaded.report.about["run_id"] == run_id
+    {
+        let mut report = loaded.report;
+        report.keep(concurrency, round);
+        return Some(report);
+    }
+    Report::of_replay_results(&[file])
+}
+
+fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
+    let saved = samples_file::read(what, path)?;
+    let (is_torn, end) = (saved.torn, saved.end);
+    let run_id = saved.about["run_id"].clone();
+    let samples = Samples {
+        about: saved.about,
+        samples: saved.samples,
+        vitals: saved.vitals,
+    };
+    let mut report = match samples.about["command"].as_str() {
+        Some("benchmark") => {
+            let end = end.map(|end| {
+                let clock = Clock {
+                    started_ns: end.t_start_ns,
+                    now_ns: end.t_end_ns,
+                    in_flight: end.in_flight,
+                    peak: end.concurrency_peak,
+                    ..Clock::default()
+                };
+                (clock, end.why)
+            });
+            Report::of_benchmark(samples, end)
+        }
+        Some("replay") => Report::of_replay(samples, |concurrency, round| {
+            let name = format!("concurrency_{concurrency}_round_{round}.json");
+            let file = json(what, &path.with_file_name(name)).ok()?;
+            (file["configuration"]["run_id"] == run_id).then_some(file)
+        }),
+        _ => {
+            let why = "samples of a command that this version does not know";
+            return Err(Error::input(what, why));
+        }
+    };
+    if is_torn {
+        let note = "The last line of the samples is torn and left out: the run was killed, or is still writing";
+        report.notes.push(note.to_string());
+    }
+    Ok(Loaded {
+        report,
+        json: None,
+        read: known(&[path.to_path_buf()]),
+    })
+}

@@ -1,0 +1,214 @@
+//! One chart as inline SVG: axes with ticks, lines and dots. Knows nothing of what it shows.
+
+use std::fmt::Write;
+
+/// The drawing is this wide; at 400 px of screen one unit is a pixel.
+const WIDTH: f64 = 400.0;
+const LEFT: f64 = 50.0;
+const RIGHT: f64 = 386.0;
+const TOP: f64 = 32.0;
+/// Below the plot: numbers and the label of the axis.
+const FOOT: f64 = 40.0;
+
+/// From 0 to `max`, which is above 0.
+pub struct Axis {
+    pub label: &'static str,
+    pub max: f64,
+}
+
+impl Axis {
+    /// `max` is where the largest value goes; without one above 0 the axis ends at 1.
+    pub fn new(label: &'static str, max: f64) -> Axis {
+        let max = if max > 0.0 && max.is_finite() {
+            max
+        } else {
+            1.0
+        };
+        Axis { label, max }
+    }
+
+    /// Round numbers from 0, about five, and the decimals that they need.
+    fn ticks(&self) -> (Vec<f64>, usize) {
+        let raw = self.max / 5.0;
+        let power = raw.log10().floor();
+        let unit = 10_f64.powf(power);
+        let factors = [1.0, 2.0, 5.0, 10.0];
+        let factor = factors
+            .into_iter()
+            .find(|factor| factor * unit >= raw * 0.999);
+        let factor = factor.unwrap_or(10.0);
+        let step = factor * unit;
+        let count = (self.max / step + 1e-9).floor() as usize;
+        let decimals = if factor < 10.0 { -power } else { -power - 1.0 };
+        let ticks = (0..=count).map(|k| k as f64 * step);
+        (ticks.collect(), decimals.clamp(0.0, 9.0) as usize)
+    }
+}
+
+/// What is drawn, in the units of its axes.
+pub struct Plot {
+    x: Axis,
+    y: Axis,
+    bottom: f64,
+    body: String,
+    shows_y: bool,
+}
+
+impl Plot {
+    pub fn new(x: Axis, y: Axis) -> Plot {
+        Plot {
+            x,
+            y,
+            bottom: TOP + 168.0,
+            body: String::new(),
+            shows_y: true,
+        }
+    }
+
+    /// With `rows` lines of their own in place of a y axis.
+    pub fn of_rows(x: Axis, rows: usize) -> Plot {
+        Plot {
+            bottom: TOP + 34.0 * rows as f64,
+            shows_y: false,
+            ..Plot::new(x, Axis::new("", rows as f64))
+        }
+    }
+
+    fn at(&self, x: f64, y: f64) -> (f64, f64) {
+        let x = LEFT + (x / self.x.max).clamp(0.0, 1.0) * (RIGHT - LEFT);
+        let y = self.bottom - (y / self.y.max).clamp(0.0, 1.0) * (self.bottom - TOP);
+        (x, y)
+    }
+
+    /// A line through the points.
+    pub fn line(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+        let mut path = String::new();
+        for (x, y) in points {
+            let (x, y) = self.at(x, y);
+            let to = if path.is_empty() { 'M' } else { 'L' };
+            let _ = write!(path, "{to}{x:.1} {y:.1}");
+        }
+        self.path("line", class, &path);
+    }
+
+    /// A dot for each of the points.
+    pub fn dots(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+        self.shapes("dots", class, "h0", points);
+    }
+
+    /// A cross for each of them.
+    pub fn crosses(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+        self.shapes("cross", class, "m-3-3l6 6m0-6l-6 6", points);
+    }
+
+    fn shapes(
+        &mut self,
+        kind: &str,
+        class: &str,
+        shape: &str,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) {
+        let mut path = String::new();
+        for (x, y) in points {
+            let (x, y) = self.at(x, y);
+            let _ = write!(path, "M{x:.1} {y:.1}{shape}");
+        }
+        self.path(kind, class, &path);
+    }
+
+    fn path(&mut self, kind: &str, class: &str, path: &str) {
+        if !path.is_empty() {
+            let _ = writeln!(self.body, r#"<path class="{kind} {class}" d="{path}"/>"#);
+        }
+    }
+
+    /// A filled mark.
+    pub fn mark(&mut self, class: &str, x: f64, y: f64) {
+        let (x, y) = self.at(x, y);
+        let _ = writeln!(
+            self.body,
+            r#"<circle class="mark {class}" cx="{x:.1}" cy="{y:.1}" r="3.5"/>"#
+        );
+    }
+
+    /// A line across the whole plot, with its name at the left end: above it, or below.
+    pub fn level(&mut self, y: f64, name: &str, is_above: bool) {
+        let (_, at) = self.at(0.0, y);
+        let text = if is_above { at - 3.0 } else { at + 11.0 };
+        let left = LEFT + 3.0;
+        let _ = writeln!(
+            self.body,
+            r#"<path class="level" d="M{LEFT} {at:.1}H{RIGHT}"/><text class="name" x="{left}" y="{text:.1}">{name}</text>"#
+        );
+    }
+
+    /// The name of a row, above its line. `name` is escaped.
+    pub fn row_name(&mut self, y: f64, name: &str) {
+        let (x, y) = self.at(0.0, y);
+        let (x, y) = (x + 3.0, y - 8.0);
+        let _ = writeln!(self.body, r#"<text x="{x:.1}" y="{y:.1}">{name}</text>"#);
+    }
+
+    /// The whole drawing; `title`, which is escaped, is for those who cannot see it.
+    pub fn svg(&self, title: &str) -> String {
+        let (bottom, height) = (self.bottom, self.bottom + FOOT);
+        let mut out =
+            format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title>\n");
+        let (ticks, decimals) = self.x.ticks();
+        for tick in ticks {
+            let (x, _) = self.at(tick, 0.0);
+            let y = bottom + 17.0;
+            let _ = writeln!(
+                out,
+                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text class="x" x="{x:.1}" y="{y}">{tick:.decimals$}</text>"#
+            );
+        }
+        let (ticks, decimals) = self.y.ticks();
+        for tick in ticks.into_iter().filter(|_| self.shows_y) {
+            let (_, y) = self.at(0.0, tick);
+            let (x, text) = (LEFT - 5.0, y + 4.0);
+            let _ = writeln!(
+                out,
+                r#"<path class="grid" d="M{LEFT} {y:.1}H{RIGHT}"/><text class="y" x="{x}" y="{text:.1}">{tick:.decimals$}</text>"#
+            );
+        }
+        let (middle, foot) = ((LEFT + RIGHT) / 2.0, height - 7.0);
+        let _ = writeln!(
+            out,
+            r#"<text class="x" x="{middle}" y="{foot}">{}</text><text x="2" y="12">{}</text>"#,
+            self.x.label, self.y.label
+        );
+        out + &self.body + "</svg>\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_numbers_that_fit() {
+        for (max, wanted, decimals) in [
+            (100.0, vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0], 0),
+            (1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1),
+            (7.3, vec![0.0, 2.0, 4.0, 6.0], 0),
+            (0.013, vec![0.0, 0.005, 0.01], 3),
+            (43.0, vec![0.0, 10.0, 20.0, 30.0, 40.0], 0),
+        ] {
+            let (ticks, got) = Axis::new("", max).ticks();
+            assert_eq!((ticks.len(), got), (wanted.len(), decimals), "{ticks:?}");
+            for (tick, wanted) in ticks.iter().zip(wanted) {
+                assert!((tick - wanted).abs() < 1e-9, "{tick} {wanted}");
+            }
+        }
+        assert_eq!(Axis::new("", 0.0).max, 1.0);
+    }
+
+    #[test]
+    fn points_lie_between_the_axes_and_those_outside_on_their_edge() {
+        let mut plot = Plot::new(Axis::new("s", 10.0), Axis::new("ms", 4.0));
+        plot.line("c0", [(0.0, 0.0), (5.0, 2.0), (20.0, 9.0)]);
+        let wanted = r#"<path class="line c0" d="M50.0 200.0L218.0 116.0L386.0 32.0"/>"#;
+        assert_eq!(plot.body.trim_end(), wanted);
+    }
+}

@@ -1,0 +1,402 @@
+//! A run that was saved: from what its files hold to its figures, by the code that the run itself used.
+//!
+//! Reads no file. What no file tells is said in `notes`.
+
+use serde_json::Value;
+
+use super::round_json;
+use crate::sample::{Phase, Sample};
+use crate::stats::bootstrap::{Comparison, compare};
+use crate::stats::client::{ClientStats, ClientSummary};
+use crate::stats::goodput::Slo;
+use crate::stats::round::{RoundFacts, RoundSummary};
+use crate::stats::{Clock, Stats, Summary, ttft_ns};
+use crate::units::nanoseconds;
+use crate::vitals::Vitals;
+
+/// A saved run, ready to be shown.
+pub struct Report {
+    /// What stands in front of the figures in its file, an object: command, model, options.
+    pub about: Value,
+    pub figures: Figures,
+    /// What a reader must know of the input.
+    pub notes: Vec<String>,
+    /// Requests for charts, in the order of their ends; empty: the input has none.
+    pub groups: Vec<Group>,
+}
+
+pub enum Figures {
+    Benchmark {
+        summary: Box<Summary>,
+        /// What ended the run.
+        why: String,
+    },
+    Replay(Vec<Round>),
+}
+
+/// One round of a replay.
+pub struct Round {
+    pub summary: RoundSummary,
+    /// With the level's first round.
+    pub comparison: Option<Comparison>,
+    pub is_cut_short: bool,
+}
+
+/// Requests that are drawn as one: a round, or the rotations of one kind.
+pub struct Group {
+    pub name: String,
+    /// Of the warm-up none.
+    pub samples: Vec<Sample>,
+}
+
+/// What a file of samples holds.
+pub struct Samples {
+    pub about: Value,
+    pub samples: Vec<Sample>,
+    pub vitals: Vec<Vitals>,
+}
+
+const NO_SAMPLES: &str = "The input has no samples: no charts of TTFT, of gaps, of latency, of tokens per second and of requests in flight";
+
+impl Report {
+    pub fn is_mock(&self) -> bool {
+        self.about["mock"] == true
+    }
+
+    /// Of samples of `benchmark`; `end`: clock and reason from the last line of a run that came to its end.
+    pub fn of_benchmark(saved: Samples, end: Option<(Clock, String)>) -> Report {
+        let Samples {
+            about,
+            mut samples,
+            vitals,
+        } = saved;
+        let options = &about["options"];
+        let wanted_tokens = options["output_length_tokens"].as_u64();
+        let mut stats = Stats::default();
+        let mut notes = Vec::new();
+        let (mut clock, why) = end.unwrap_or_else(|| {
+            notes.push("The run has no end in this file: elapsed time is that of its last request, and requests in flight then are not counted".to_string());
+            (clock_of(&samples), "the samples end here".to_string())
+        });
+        let warmup_s = options["warmup_s"].as_f64().unwrap_or(0.0);
+        let warmup = std::time::Duration::try_from_secs_f64(warmup_s).unwrap_or_default();
+        clock.measured_ns = clock.started_ns + nanoseconds(warmup);
+        clock.mock_in_process = about["mock"] == true;
+        for sample in &mut samples {
+            sample.labels.wanted_output_tokens = wanted_tokens;
+            stats.add(sample);
+        }
+        for seen in vitals
+            .iter()
+            .filter(|seen| seen.t_end_ns > clock.started_ns)
+        {
+            stats.add_vitals(seen, clock.measured_ns);
+        }
+        notes.extend(no_gaps(samples.iter()));
+        let mut summary = stats.summary(&clock);
+        // Not back in time after the run was stopped.
+        summary.requests_cut += std::mem::take(&mut summary.in_flight);
+        Report {
+            groups: rotations(samples),
+            about,
+            figures: Figures::Benchmark {
+                summary: Box::new(summary),
+                why,
+            },
+            notes,
+        }
+    }
+
+    /// Of a file that `benchmark --output` wrote; `None`: it is none.
+    pub fn of_benchmark_result(mut file: Value) -> Option<Report> {
+        let about = file.as_object_mut()?;
+        let summary = about.remove("summary")?;
+        let ended = about.remove("ended")?;
+        about.remove("schema");
+        about.remove("tool_version");
+        let why = ended.as_str().unwrap_or("the run goes on, or was killed");
+        Some(Report {
+            figures: Figures::Benchmark {
+                summary: Box::new(serde_json::from_value(summary).ok()?),
+                why: why.to_string(),
+            },
+            about: file,
+            notes: vec![NO_SAMPLES.to_string()],
+            groups: Vec::new(),
+        })
+    }
+
+    /// Of samples of `replay`. `beside`: the result file of a level and round, where there is one.
+    pub fn of_replay(saved: Samples, beside: impl Fn(u64, u64) -> Option<Value>) -> Report {
+        let replayed = Replayed {
+            groups: by_round(saved.samples),
+            about: saved.about,
+            vitals: saved.vitals,
+        };
+        let mut rounds: Vec<Round> = Vec::new();
+        let mut alone = Vec::new();
+        let mut cached_reported = false;
+        for (at, ((concurrency, number), samples)) in replayed.groups.iter().enumerate() {
+            let file = beside(*concurrency, *number);
+            if file.is_none() {
+                alone.push(format!("concurrency_{concurrency}_round_{number}.json"));
+            }
+            rounds.push(replayed.round(at, file.as_ref(), cached_reported));
+            cached_reported |= samples.iter().any(|sample| sample.cached_tokens.is_some());
+        }
+        let Replayed { groups, about, .. } = replayed;
+        let mut notes = replay_notes(&about, &alone);
+        notes.extend(no_gaps(groups.iter().flat_map(|(_, samples)| samples)));
+        let groups = groups
+            .into_iter()
+            .map(|((concurrency, round), samples)| Group {
+                name: group_name(concurrency, round),
+                samples,
+            });
+        Report {
+            notes,
+            about,
+            figures: Figures::Replay(rounds),
+            groups: groups.collect(),
+        }
+    }
+
+    /// Of result files of `replay`, in their order; `None`: one of them is none.
+    pub fn of_replay_results(files: &[Value]) -> Option<Report> {
+        let mut notes = vec![NO_SAMPLES.to_string()];
+        if files.len() > 1 {
+            notes.push("Without samples later rounds are not compared with the first".to_string());
+        }
+        let run_id = |file: &Value| file["configuration"]["run_id"].clone();
+        if files.iter().any(|file| run_id(file) != run_id(&files[0])) {
+            notes.push("The files are of several runs".to_string());
+        }
+        let rounds = files.iter().map(|file| {
+            Some(Round {
+                summary: round_json::read(file)?,
+                comparison: None,
+                is_cut_short: file["configuration"]["complete"] == false,
+            })
+        });
+        let rounds: Option<Vec<Round>> = rounds.collect();
+        Some(Report {
+            figures: Figures::Replay(rounds?),
+            about: files.first()?["configuration"].clone(),
+            notes,
+            groups: Vec::new(),
+        })
+    }
+
+    /// Leaves out all rounds but this one.
+    pub fn keep(&mut self, concurrency: u64, round: u64) {
+        if let Figures::Replay(rounds) = &mut self.figures {
+            rounds
+                .retain(|one| (one.summary.concurrency, one.summary.round) == (concurrency, round));
+        }
+        let name = group_name(concurrency, round);
+        self.groups.retain(|group| group.name == name);
+    }
+}
+
+/// Samples of a replay, in rounds.
+struct Replayed {
+    about: Value,
+    vitals: Vec<Vitals>,
+    groups: Vec<((u64, u64), Vec<Sample>)>,
+}
+
+impl Replayed {
+    /// The round at this place; what its samples do not tell comes from its file.
+    fn round(&self, at: usize, file: Option<&Value>, cached_reported: bool) -> Round {
+        let ((concurrency, number), samples) = &self.groups[at];
+        let written = file.and_then(round_json::read);
+        let not_sent = written.as_ref().map(|file| file.not_sent);
+        let peak_written = written.as_ref().map(|file| file.concurrency_peak);
+        let facts = RoundFacts {
+            concurrency: *concurrency,
+            round: *number,
+            not_sent: not_sent.unwrap_or_else(|| self.not_sent(*concurrency, samples)),
+            peak: peak_written.unwrap_or_else(|| peak(samples)),
+            cached_reported,
+            slo: slo(&self.about["slo"]),
+            metrics: written.map(|file| file.metrics).unwrap_or_default(),
+            client: self.client(at),
+        };
+        let first = self
+            .groups
+            .iter()
+            .find(|(key, _)| *key == (*concurrency, 1));
+        let first = first.filter(|_| *number > 1);
+        let first = first.map_or(&[][..], |(_, first)| first);
+        Round {
+            summary: RoundSummary::of(samples, facts),
+            comparison: compare(first, samples, self.about["seed"].as_u64().unwrap_or(0)),
+            is_cut_short: match file {
+                Some(file) => file["configuration"]["complete"] == false,
+                None => samples.iter().any(|sample| sample.phase == Phase::Cut),
+            },
+        }
+    }
+
+    /// From the seconds that end behind the round's first send, and not behind the next round's.
+    fn client(&self, at: usize) -> ClientSummary {
+        let starts = |at: usize| self.groups.get(at).map(|(_, samples)| start_ns(samples));
+        let start_ns = starts(at).unwrap_or(0);
+        let until_ns = starts(at + 1).unwrap_or(u64::MAX);
+        let mut client = ClientStats::default();
+        let of_round = |seen: &&Vitals| seen.t_end_ns > start_ns && seen.t_end_ns <= until_ns;
+        for seen in self.vitals.iter().filter(of_round) {
+            client.add(seen, start_ns);
+        }
+        client.summary(start_ns, self.about["mock"] == true)
+    }
+
+    /// Turns that another round of the level sent, and this one, behind a failure, did not.
+    fn not_sent(&self, concurrency: u64, samples: &[Sample]) -> u64 {
+        let turns = |samples: &[Sample], session: Option<u64>| {
+            let of_session = samples.iter().filter(|s| s.labels.session == session);
+            let numbers = of_session.map(|sample| sample.labels.turn.unwrap_or(0) + 1);
+            numbers.max().unwrap_or(0)
+        };
+        let failed = samples
+            .iter()
+            .filter(|sample| sample.failure.is_some() && sample.phase == Phase::Measured);
+        let missing = failed.map(|sample| {
+            let session = sample.labels.session;
+            let level = self.groups.iter().filter(|(key, _)| key.0 == concurrency);
+            let most = level.map(|(_, samples)| turns(samples, session)).max();
+            most.unwrap_or(0).saturating_sub(turns(samples, session))
+        });
+        missing.sum()
+    }
+}
+
+/// Said of samples whose gaps were left out.
+fn no_gaps<'a>(mut samples: impl Iterator<Item = &'a Sample> + Clone) -> Option<String> {
+    let several = |sample: &Sample| sample.is_success() && sample.token_events > 1;
+    let is_absent = samples.clone().any(several) && samples.all(|s| s.gaps_us.is_empty());
+    is_absent.then(|| "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them".to_string())
+}
+
+fn group_name(concurrency: u64, round: u64) -> String {
+    format!("concurrency {concurrency}, round {round}")
+}
+
+/// What the samples do not tell; `alone`: files that would, but are not there.
+fn replay_notes(about: &Value, alone: &[String]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !alone.is_empty() {
+        let names = alone.join(", ");
+        notes.push(format!("Not beside the samples, or of another run: {names}. So the most requests in flight is that of the samples, turns not sent are at least those shown, and the server's metrics are left out"));
+    }
+    if about["options"]["max_context_tokens"].is_u64() {
+        notes.push("Which requests went out without their earliest pairs (--max-context-tokens) is not in the samples".to_string());
+    }
+    notes
+}
+
+/// Requests under their level and round, in the order of first appearance.
+fn by_round(samples: Vec<Sample>) -> Vec<((u64, u64), Vec<Sample>)> {
+    let mut groups: Vec<((u64, u64), Vec<Sample>)> = Vec::new();
+    for sample in samples {
+        let labels = &sample.labels;
+        let key = (labels.concurrency.unwrap_or(0), labels.round.unwrap_or(0));
+        match groups.iter_mut().rfind(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(sample),
+            None => groups.push((key, vec![sample])),
+        }
+    }
+    groups
+}
+
+fn rotations(samples: Vec<Sample>) -> Vec<Group> {
+    let counted = samples
+        .into_iter()
+        .filter(|sample| sample.phase != Phase::Warmup);
+    let (cold, warm): (Vec<Sample>, Vec<Sample>) =
+        counted.partition(|sample| sample.labels.rotation == Some(0));
+    let named = [
+        ("first rotation (cold)", cold),
+        ("later rotations (warm)", warm),
+    ];
+    let groups = named.into_iter().filter(|(_, samples)| !samples.is_empty());
+    groups
+        .map(|(name, samples)| Group {
+            name: name.to_string(),
+            samples,
+        })
+        .collect()
+}
+
+fn start_ns(samples: &[Sample]) -> u64 {
+    let starts = samples.iter().map(|sample| sample.t_send_ns);
+    starts.min().unwrap_or(0)
+}
+
+/// As far as the samples tell.
+fn clock_of(samples: &[Sample]) -> Clock {
+    let ends = samples.iter().map(|sample| sample.t_end_ns);
+    Clock {
+        started_ns: start_ns(samples),
+        now_ns: ends.max().unwrap_or(0),
+        peak: peak(samples),
+        ..Clock::default()
+    }
+}
+
+/// The most requests in flight at once; one that ends as another is sent was not beside it.
+fn peak(samples: &[Sample]) -> u64 {
+    let sent = samples.iter().map(|sample| (sample.t_send_ns, true));
+    let ended = samples.iter().map(|sample| (sample.t_end_ns, false));
+    let mut steps: Vec<(u64, bool)> = sent.chain(ended).collect();
+    steps.sort_unstable();
+    let (mut now, mut peak) = (0_u64, 0);
+    for (_, is_sent) in steps {
+        now = if is_sent {
+            now + 1
+        } else {
+            now.saturating_sub(1)
+        };
+        peak = peak.max(now);
+    }
+    peak
+}
+
+fn slo(value: &Value) -> Option<Slo> {
+    value.as_object().map(|limits| {
+        let limit = |key: &str| limits.get(key).and_then(Value::as_f64);
+        Slo {
+            ttft_ms: limit("ttft_ms"),
+            itl_ms: limit("itl_ms"),
+            latency_ms: limit("latency_ms"),
+        }
+    })
+}
+
+impl Group {
+    fn measured(&self) -> impl Iterator<Item = &Sample> {
+        let counts = |sample: &&Sample| sample.is_success() && sample.phase == Phase::Measured;
+        self.samples.iter().filter(counts)
+    }
+
+    /// Of successes, sorted, in milliseconds.
+    pub(super) fn ttft_ms(&self) -> Vec<f64> {
+        sorted(
+            self.measured()
+                .filter_map(ttft_ns)
+                .map(|ns| ns as f64 / 1e6),
+        )
+    }
+
+    /// Between token events, as above.
+    pub(super) fn gaps_ms(&self) -> Vec<f64> {
+        let gaps = self.measured().flat_map(|sample| &sample.gaps_us);
+        sorted(gaps.map(|&us| f64::from(us) / 1e3))
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values
+}

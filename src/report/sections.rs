@@ -1,0 +1,271 @@
+//! A saved run as headings, tables and lists: what the Markdown and the HTML report have in common.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::cells::{self, TABLE_NAMES, or_absent};
+use super::saved::{Figures, Report, Round};
+use super::{finish, notes, table};
+use crate::stats::FailureCount;
+use crate::stats::client::ClientSummary;
+use crate::units::fixed;
+
+pub(super) struct Section {
+    pub title: String,
+    pub blocks: Vec<Block>,
+}
+
+pub(super) enum Block {
+    /// The first cell of a row is its name.
+    Table {
+        head: Vec<String>,
+        rows: Vec<Vec<String>>,
+    },
+    List(Vec<String>),
+}
+
+/// Command and model.
+pub(super) fn title(report: &Report) -> String {
+    let command = match report.figures {
+        Figures::Benchmark { .. } => "benchmark",
+        Figures::Replay(_) => "replay",
+    };
+    let model = report.about["model"].as_str().unwrap_or("unknown model");
+    format!("tmesh-cli {command}: {model}")
+}
+
+/// What stands above the figures: what the run was not, and what the input does not tell.
+pub(super) fn remarks(report: &Report) -> Vec<String> {
+    let mock = report.is_mock().then_some(super::MOCK);
+    let mock = mock.into_iter().map(str::to_string);
+    mock.chain(report.notes.iter().cloned()).collect()
+}
+
+pub(super) fn all(report: &Report) -> Result<Vec<Section>, fmt::Error> {
+    let mut sections = vec![section("Environment", vec![environment(&report.about)])];
+    match &report.figures {
+        Figures::Benchmark { summary, why } => {
+            let mut text = String::new();
+            finish::report(&mut text, summary, why)?;
+            let mut figures = vec![vec!["Ended".to_string(), why.clone()]];
+            figures.extend(pairs(&text));
+            let quantiles = finish::quantiles(summary).into_iter().map(|(name, q)| {
+                let times = q.map(|q| [q.p50_s, q.p90_s, q.p99_s, q.max_s]);
+                let cell = |k: usize| times.map_or("n/a".to_string(), |t| fixed(t[k], 3));
+                let n = q.map_or(0, |q| q.n).to_string();
+                let cells = (0..4).map(cell).chain([n]);
+                std::iter::once(name.to_string()).chain(cells).collect()
+            });
+            let percentiles = Block::Table {
+                head: words(&["Seconds", "p50", "p90", "p99", "max", "n"]),
+                rows: quantiles.collect(),
+            };
+            sections.push(section("Figures", vec![percentiles, figure_table(figures)]));
+            sections.push(section(
+                "Failures",
+                vec![failures(&[("whole run".to_string(), &summary.failures)])],
+            ));
+        }
+        Figures::Replay(rounds) => {
+            for round in rounds {
+                sections.push(of_round(round)?);
+            }
+            let failed: Vec<(String, &Failures)> = rounds
+                .iter()
+                .map(|round| (name(round), &round.summary.failures))
+                .collect();
+            sections.push(section("Failures", vec![failures(&failed)]));
+        }
+    }
+    let missing = not_reported(report);
+    if !missing.is_empty() {
+        sections.push(section("Not reported", vec![Block::List(missing)]));
+    }
+    Ok(sections)
+}
+
+fn section(title: &str, blocks: Vec<Block>) -> Section {
+    Section {
+        title: title.to_string(),
+        blocks,
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| word.to_string()).collect()
+}
+
+fn name(round: &Round) -> String {
+    let (concurrency, round) = (round.summary.concurrency, round.summary.round);
+    format!("Concurrency {concurrency}, round {round}")
+}
+
+fn of_round(round: &Round) -> Result<Section, fmt::Error> {
+    let rows = cells::rows(&round.summary).into_iter().map(|row| {
+        let cells = row.cells.map(or_absent).into_iter();
+        let named = std::iter::once(row.name).chain(cells);
+        named.chain([row.n.to_string()]).collect()
+    });
+    let mut head = words(&["Metric"]);
+    head.extend(words(&TABLE_NAMES));
+    head.push("n".to_string());
+    let spreads = Block::Table {
+        head,
+        rows: rows.collect(),
+    };
+    let mut text = String::new();
+    table::saved_round(&mut text, round, None)?;
+    Ok(section(
+        &name(round),
+        vec![spreads, figure_table(pairs(&text))],
+    ))
+}
+
+fn figure_table(rows: Vec<Vec<String>>) -> Block {
+    Block::Table {
+        head: words(&["Figure", "Value"]),
+        rows,
+    }
+}
+
+/// Name and value of every printed line that has them; failures have a table of their own.
+fn pairs(text: &str) -> Vec<Vec<String>> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with(['│', '├', '└']) && !line.contains(", the first: "));
+    let parts = lines.flat_map(|line| line.split(" | "));
+    let pairs = parts.filter_map(|part| part.split_once(": "));
+    pairs
+        .map(|(name, value)| vec![name.trim().to_string(), value.to_string()])
+        .collect()
+}
+
+/// Every value of the object under its path; null is left out.
+fn environment(about: &Value) -> Block {
+    let mut rows = Vec::new();
+    flatten(&mut rows, "", about);
+    Block::Table {
+        head: words(&["Setting", "Value"]),
+        rows,
+    }
+}
+
+fn flatten(rows: &mut Vec<Vec<String>>, path: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (key, value) in map {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(rows, &format!("{path}{dot}{key}"), value);
+            }
+        }
+        Value::String(text) => rows.push(vec![path.to_string(), text.clone()]),
+        other => rows.push(vec![path.to_string(), other.to_string()]),
+    }
+}
+
+type Failures = BTreeMap<&'static str, FailureCount>;
+
+/// Of each place, such as a round, by kind.
+fn failures(of: &[(String, &Failures)]) -> Block {
+    let rows: Vec<Vec<String>> = of
+        .iter()
+        .flat_map(|(place, kinds)| kinds.iter().map(move |kind| (place, kind)))
+        .map(|(place, (kind, failure))| {
+            let first = notes::reason(failure.status, &failure.example);
+            vec![
+                kind.to_string(),
+                failure.count.to_string(),
+                place.clone(),
+                first,
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return Block::List(words(&["None: every request that was measured succeeded"]));
+    }
+    Block::Table {
+        head: words(&["Kind", "Count", "Where", "The first"]),
+        rows,
+    }
+}
+
+/// Figures that are absent, each with the reason.
+fn not_reported(report: &Report) -> Vec<String> {
+    match &report.figures {
+        Figures::Benchmark { summary, .. } => absent(&[
+            (summary.ttft.is_some(), TTFT),
+            (summary.itl.is_some(), ITL),
+            (summary.prefix_cache_hit_rate.is_some(), HIT_RATE),
+            (summary.output_tokens_mean.is_some(), TOKENS),
+            (is_watched(&summary.client), CLIENT),
+        ]),
+        Figures::Replay(rounds) => {
+            let absent: Vec<(String, Vec<String>)> = rounds
+                .iter()
+                .map(|round| (name(round), of_round_absent(round)))
+                .collect();
+            in_rounds(&absent)
+        }
+    }
+}
+
+/// Each reason with the rounds that it holds for, in the order of first appearance.
+fn in_rounds(absent: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut reasons: Vec<&String> = Vec::new();
+    for why in absent.iter().flat_map(|(_, reasons)| reasons) {
+        if !reasons.contains(&why) {
+            reasons.push(why);
+        }
+    }
+    let told = reasons.into_iter().map(|why| {
+        let of = absent.iter().filter(|(_, reasons)| reasons.contains(why));
+        let names: Vec<&str> = of.map(|(name, _)| name.as_str()).collect();
+        match names.len() == absent.len() {
+            true => why.clone(),
+            false => format!("{}: {why}", names.join("; ")),
+        }
+    });
+    told.collect()
+}
+
+const TTFT: &str = "TTFT: no request succeeded with a streamed reply";
+const ITL: &str = "ITL: no reply had two tokens that were read apart";
+const HIT_RATE: &str = "Prefix cache hit rate: no reply reported cached tokens";
+const TOKENS: &str = "Output tokens: nobody counted them";
+const CLIENT: &str = "Whether the client kept up: the run was too short to watch it";
+
+fn is_watched(client: &ClientSummary) -> bool {
+    client.limited.is_some()
+}
+
+fn absent(figures: &[(bool, &str)]) -> Vec<String> {
+    let absent = figures.iter().filter(|(is_there, _)| !is_there);
+    absent.map(|(_, why)| why.to_string()).collect()
+}
+
+fn of_round_absent(round: &Round) -> Vec<String> {
+    let summary = &round.summary;
+    let figures = absent(&[
+        (summary.ttft_ms.is_some(), TTFT),
+        (summary.itl_ms.is_some(), ITL),
+        (summary.prefix_cache_hit_rate.is_some(), HIT_RATE),
+        (summary.output_tokens_mean.is_some(), TOKENS),
+        (summary.goodput.is_some(), "Goodput: no SLO was given"),
+        (is_watched(&summary.client), CLIENT),
+    ]);
+    let metrics = summary
+        .metrics
+        .iter()
+        .filter(|metric| metric.spread.is_none());
+    let metrics = metrics.map(|metric| {
+        let why = match metric.source.as_str() {
+            "not found" => "not on the server's page of metrics",
+            _ => "no two readings around a request to tell it from",
+        };
+        format!("{}: {why}", metric.name)
+    });
+    figures.into_iter().chain(metrics).collect()
+}

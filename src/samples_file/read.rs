@@ -1,0 +1,379 @@
+//! Reads a file of samples back: header, samples, series. The last line may be torn.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{End, SCHEMA};
+use crate::error::{Error, Result};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
+use crate::vitals::Vitals;
+
+/// What a file of samples holds; keys and series that are not known are left out.
+#[derive(Debug, Default)]
+pub struct Saved {
+    /// Without schema and version.
+    pub about: Value,
+    /// In the order of their lines.
+    pub samples: Vec<Sample>,
+    /// The series `client`.
+    pub vitals: Vec<Vitals>,
+    /// `None`: the run did not come to its end, or it was no run of `benchmark`.
+    pub end: Option<End>,
+    /// The last line was not whole and is left out.
+    pub torn: bool,
+}
+
+/// The header that this line is, without schema and version; `None`: it is something else.
+pub fn header(line: &[u8]) -> Option<Value> {
+    let mut header: Value = serde_json::from_slice(line).ok()?;
+    let about = header.as_object_mut()?;
+    let is_ours = about.get("schema").is_some_and(|schema| schema == SCHEMA);
+    about.remove("schema");
+    about.remove("tool_version");
+    is_ours.then_some(header)
+}
+
+/// Reads a whole file; `what` is the option with the file, as typed.
+///
+/// # Errors
+/// When it cannot be read, does not begin with a header, or has a line that is wrong before its last one.
+pub fn read(what: &str, path: &Path) -> Result<Saved> {
+    let cannot = |error: io::Error| Error::input(what, format!("cannot read: {error}"));
+    let mut file = BufReader::new(File::open(path).map_err(cannot)?);
+    let mut line = Vec::new();
+    let mut saved = Saved::default();
+    for number in 1_u64.. {
+        line.clear();
+        if file.read_until(b'\n', &mut line).map_err(cannot)? == 0 && number > 1 {
+            break;
+        }
+        let taken = match number {
+            1 => header(&line)
+                .map(|about| saved.about = about)
+                .ok_or_else(|| format!("not the header of {SCHEMA}")),
+            _ => saved.take(&line),
+        };
+        if let Err(why) = taken {
+            // A line is written at once with its end: one without was cut off.
+            if number > 1 && !line.ends_with(b"\n") {
+                saved.torn = true;
+                break;
+            }
+            return Err(Error::input(format!("{what}, line {number}"), why));
+        }
+    }
+    Ok(saved)
+}
+
+impl Saved {
+    fn take(&mut self, line: &[u8]) -> std::result::Result<(), String> {
+        let value: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
+        let keys = Keys(&value);
+        match keys.text("series").as_deref() {
+            None => self.samples.push(keys.sample()?),
+            Some("client") => self.vitals.push(keys.vitals()?),
+            Some("end") => self.end = Some(keys.end()?),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a line; those that are absent or null are `None`.
+struct Keys<'a>(&'a Map<String, Value>);
+
+impl Keys<'_> {
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        Some(self.value(key)?.as_str()?.to_string())
+    }
+
+    fn is_true(&self, key: &str) -> bool {
+        self.value(key) == Some(&Value::Bool(true))
+    }
+
+    fn number(&self, key: &str) -> Option<f64> {
+        self.value(key)?.as_f64()
+    }
+
+    fn count(&self, key: &str) -> std::result::Result<Option<u64>, String> {
+        let count = self.value(key).map(|value| {
+            let wrong = || format!("{key}: want a whole number, have {value}");
+            value.as_u64().ok_or_else(wrong)
+        });
+        count.transpose()
+    }
+
+    fn must(&self, key: &str) -> std::result::Result<u64, String> {
+        self.count(key)?.ok_or_else(|| format!("{key} is missing"))
+    }
+
+    fn counts(&self, key: &str) -> Vec<u32> {
+        let list = self.value(key).and_then(Value::as_array);
+        let counts = list.into_iter().flatten().filter_map(Value::as_u64);
+        counts
+            .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+            .collect()
+    }
+
+    /// What goes by the name that the key has.
+    fn named<T: Copy>(
+        &self,
+        key: &str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> std::result::Result<Option<T>, String> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        let found = all.iter().copied().find(|&one| name(one) == text);
+        found
+            .map(Some)
+            .ok_or_else(|| format!("{key}: {text} is not known"))
+    }
+
+    fn sample(&self) -> std::result::Result<Sample, String> {
+        let kind = self.named("error_kind", &FailKind::ALL, FailKind::name)?;
+        let reason = self.text("error").unwrap_or_default();
+        let phase = self.named("phase", &Phase::ALL, Phase::name)?;
+        let status = self.count("status")?;
+        Ok(Sample {
+            id: self.must("id")?,
+            labels: self.labels()?,
+            phase: phase.ok_or("phase is missing")?,
+            failure: kind.map(|kind| Failure::new(kind, reason)),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+            t_send_ns: self.must("t_send_ns")?,
+            t_headers_ns: self.count("t_headers_ns")?,
+            t_event_ns: self.count("t_event_ns")?,
+            t_first_ns: self.count("t_first_ns")?,
+            t_answer_ns: self.count("t_answer_ns")?,
+            t_last_ns: self.count("t_last_ns")?,
+            t_end_ns: self.must("t_end_ns")?,
+            connect_ns: self.count("connect_ns")?,
+            reused: self.is_true("reused"),
+            resent: self.is_true("resent"),
+            prompt_tokens: self.count("prompt_tokens")?,
+            cached_tokens: self.count("cached_tokens")?,
+            completion_tokens: self.count("completion_tokens")?,
+            reasoning_tokens: self.count("reasoning_tokens")?,
+            token_source: self.named("token_source", &TokenSource::ALL, TokenSource::name)?,
+            token_events: self.count("token_events")?.unwrap_or(0),
+            gaps_us: self.counts("gaps_us"),
+            finish_reason: self.text("finish_reason"),
+            prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
+            text_bytes: self.count("text_bytes")?.unwrap_or(0),
+        })
+    }
+
+    fn labels(&self) -> std::result::Result<Labels, String> {
+        Ok(Labels {
+            session: self.count("session")?,
+            turn: self.count("turn")?,
+            round: self.count("round")?,
+            concurrency: self.count("concurrency")?,
+            context: self.count("context")?,
+            question: self.count("question")?,
+            rotation: self.count("rotation")?,
+            ..Labels::default()
+        })
+    }
+
+    fn vitals(&self) -> std::result::Result<Vitals, String> {
+        Ok(Vitals {
+            t_start_ns: self.must("t_start_ns")?,
+            t_end_ns: self.must("t_end_ns")?,
+            t_first_probe_ns: self.must("t_first_probe_ns")?,
+            lags_us: self.counts("lags_us"),
+            cpu_ms: self.count("cpu_ms")?,
+            cores_allowed: self.number("cores_allowed"),
+            periods: self.count("periods")?,
+            throttled_periods: self.count("throttled_periods")?,
+            steal_share: self.number("steal_share"),
+            open_files: self.count("open_files")?,
+            open_files_limit: self.count("open_files_limit")?,
+        })
+    }
+
+    fn end(&self) -> std::result::Result<End, String> {
+        Ok(End {
+            t_start_ns: self.must("t_start_ns")?,
+            t_end_ns: self.must("t_end_ns")?,
+            concurrency_peak: self.must("concurrency_peak")?,
+            in_flight: self.must("in_flight")?,
+            why: self.text("why").unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use serde_json::json;
+
+    use super::super::Writer;
+    use super::*;
+
+    /// A sample whose every key is one of several by chance, absent ones among them.
+    fn random(id: u64, rng: &mut fastrand::Rng) -> Sample {
+        fn maybe(rng: &mut fastrand::Rng) -> Option<u64> {
+            rng.bool().then(|| rng.u64(..))
+        }
+        let phase = Phase::ALL[rng.usize(..3)];
+        let kind = FailKind::ALL[rng.usize(..12)];
+        let fails = rng.bool();
+        Sample {
+            id,
+            labels: Labels {
+                session: maybe(rng),
+                turn: maybe(rng),
+                round: maybe(rng),
+                concurrency: maybe(rng),
+                context: maybe(rng),
+                question: maybe(rng),
+                rotation: maybe(rng),
+                ..Labels::default()
+            },
+            phase,
+            failure: fails.then(|| Failure::new(kind, "a \"b\"\n\u{1}ü")),
+            status: rng.bool().then(|| rng.u16(..)),
+            t_send_ns: rng.u64(..),
+            t_headers_ns: maybe(rng),
+            t_event_ns: maybe(rng),
+            t_first_ns: maybe(rng),
+            t_answer_ns: maybe(rng),
+            t_last_ns: maybe(rng),
+            t_end_ns: rng.u64(..),
+            connect_ns: maybe(rng),
+            reused: rng.bool(),
+            resent: rng.bool(),
+            prompt_tokens: maybe(rng),
+            cached_tokens: maybe(rng),
+            completion_tokens: maybe(rng),
+            reasoning_tokens: maybe(rng),
+            token_source: rng.bool().then(|| TokenSource::ALL[rng.usize(..3)]),
+            token_events: rng.u64(..),
+            gaps_us: (0..rng.usize(..5)).map(|_| rng.u32(..)).collect(),
+            finish_reason: rng.bool().then(|| "stop".to_string()),
+            prompt_bytes: rng.u64(..),
+            text_bytes: rng.u64(..),
+        }
+    }
+
+    /// A file of its own, removed when dropped.
+    struct Temp(PathBuf);
+
+    impl Temp {
+        fn new(name: &str) -> Temp {
+            let name = format!("samples-{name}-{}.jsonl", std::process::id());
+            Temp(std::env::temp_dir().join(name))
+        }
+
+        fn holding(name: &str, text: &str) -> Temp {
+            let temp = Temp::new(name);
+            fs::write(&temp.0, text).expect("a temporary file");
+            temp
+        }
+    }
+
+    impl Drop for Temp {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_what_is_read() {
+        let temp = Temp::new("round-trip");
+        let about = json!({"command": "benchmark", "seed": 7, "slo": null});
+        let mut writer = Writer::create(&temp.0.to_string_lossy(), &about, true).expect("a file");
+        let mut rng = fastrand::Rng::with_seed(11);
+        let samples: Vec<Sample> = (0..200).map(|id| random(id, &mut rng)).collect();
+        let seen = Vitals {
+            t_start_ns: 5,
+            t_end_ns: 1_000_000_005,
+            t_first_probe_ns: 50,
+            lags_us: vec![140, 0, u32::MAX],
+            cpu_ms: Some(10),
+            cores_allowed: Some(0.1 + 0.2),
+            steal_share: Some(1.0 / 3.0),
+            open_files: Some(30),
+            ..Vitals::default()
+        };
+        let end = End {
+            t_start_ns: 1,
+            t_end_ns: 2,
+            concurrency_peak: 3,
+            in_flight: 4,
+            why: "the duration is over".to_string(),
+        };
+        for sample in &samples {
+            writer.write(sample).expect("written");
+        }
+        writer.write_vitals(&seen).expect("written");
+        writer
+            .write_series("unheard-of", &json!({"a": 1}))
+            .expect("written");
+        writer.write_series("end", &end).expect("written");
+        let saved = read("-i", &temp.0).expect("whole");
+        assert_eq!(saved.about, about);
+        assert_eq!(saved.samples, samples);
+        assert_eq!((saved.vitals, saved.end), (vec![seen], Some(end)));
+        assert!(!saved.torn);
+    }
+
+    const HEADER: &str = r#"{"schema":"tmesh-cli/samples/1","command":"benchmark"}"#;
+    const LINE: &str = r#"{"id":1,"phase":"measured","t_send_ns":5,"t_end_ns":9,"new":[1]}"#;
+
+    #[test]
+    fn a_file_torn_at_any_byte_of_its_last_line_keeps_the_lines_before() {
+        let whole = format!("{HEADER}\n{LINE}\n");
+        for cut in whole.len() + 1..whole.len() + LINE.len() {
+            let text = format!("{whole}{LINE}\n");
+            let temp = Temp::holding("torn", &text[..cut]);
+            let saved = read("-i", &temp.0).expect("torn, not wrong");
+            assert_eq!((saved.samples.len(), saved.torn), (1, true), "{cut}");
+        }
+        let temp = Temp::holding("no-line-end", &format!("{whole}{LINE}"));
+        let saved = read("-i", &temp.0).expect("whole but for its end");
+        assert_eq!((saved.samples.len(), saved.torn), (2, false));
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_before_the_last_names_its_number() {
+        for (line, why) in [
+            (
+                "{",
+                "not a JSON object: EOF while parsing an object at line 2 column 0",
+            ),
+            (r#"{"id":1}"#, "phase is missing"),
+            (r#"{"id":-1}"#, "id: want a whole number, have -1"),
+            (
+                r#"{"id":1,"error_kind":"odd"}"#,
+                "error_kind: odd is not known",
+            ),
+        ] {
+            let temp = Temp::holding("wrong", &format!("{HEADER}\n{LINE}\n{line}\n{LINE}\n"));
+            let error = read("-i s", &temp.0).expect_err(line).to_string();
+            assert!(
+                error.starts_with("[ERROR] -i s, line 3: "),
+                "{error}, {why}"
+            );
+        }
+        for text in ["", "{}\n", "{\"schema\":\"tmesh-cli/samples/2\"}\n"] {
+            let temp = Temp::holding("header", text);
+            let error = read("-i s", &temp.0).expect_err(text).to_string();
+            let wanted = "[ERROR] -i s, line 1: not the header of tmesh-cli/samples/1";
+            assert_eq!(error, wanted, "{text}");
+        }
+    }
+}
