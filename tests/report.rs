@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Output, not_run};
+use crate::util::{Cmd, Dir, Output, Server, not_run};
 
 const FIXED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -15,7 +15,7 @@ fn report(dir: &Dir, options: &[&str]) -> Cmd {
     Cmd::new(dir).arg("report").args(options)
 }
 
-/// A replay on the mock with failures, several turns, an SLO, at two levels.
+/// A replay on the mock with failures, several turns, an SLO and metrics, at two levels.
 fn replayed(dir: &Dir) -> Output {
     let sessions = (0..10).map(|k| {
         let question = |turn: usize| format!("session {k} turn {turn} ").repeat(40);
@@ -24,12 +24,33 @@ fn replayed(dir: &Dir) -> Output {
         format!("{session}\n")
     });
     dir.write("d.jsonl", sessions.collect::<String>());
+    let server = Server::start(&[
+        "--base",
+        "4ms",
+        "--itl",
+        "2ms",
+        "--jitter",
+        "1ms",
+        "--faults",
+        "http:503@10%",
+    ]);
     dir.write("slo.yaml", "slo:\n  ttft_ms: 12\n");
     Cmd::new(dir)
-        .args(["replay", "--dataset", "d.jsonl", "--backend", "mock"])
-        .args(["--mock", "base=4ms,itl=2ms,jitter=1ms,faults=http:503@10%"])
+        .args([
+            "replay",
+            "--dataset",
+            "d.jsonl",
+            "--endpoint",
+            &server.url(),
+        ])
         .args(["--max-output-tokens", "6", "--concurrency", "1", "3"])
-        .args(["--slo-file", "slo.yaml"])
+        .args(["--slo-file", "slo.yaml", "--prometheus-url", &server.url()])
+        .args([
+            "--prometheus-metrics",
+            "vllm:prompt_tokens",
+            "lmcache_hit_rate",
+            "gone",
+        ])
         .deadline(Duration::from_secs(60))
         .ok()
 }
@@ -110,7 +131,7 @@ fn samples_alone_have_the_figures_of_the_files_that_are_not_there() {
     let parse = |output: &Output| -> Value { serde_json::from_str(&output.stdout).expect("JSON") };
     let (whole, mut alone) = (parse(&whole), parse(&alone));
     let note = alone["notes"][0].as_str().expect("a note").to_string();
-    assert!(note.contains("concurrency_3_round_2.json"), "{note}");
+    assert!(note.contains("concurrency_C_round_R.json"), "{note}");
     for (round, of) in alone["rounds"]
         .as_array_mut()
         .expect("rounds")

@@ -53,7 +53,7 @@ pub(super) fn second(k: u64, cpu_ms: u64, throttled: u64) -> Vitals {
 }
 
 /// Two cold requests, two warm ones, two failures, one cut, one resent; a client that uses up its core.
-fn fixed_run() -> (Stats, Summary) {
+pub(super) fn fixed_run() -> (Stats, Summary) {
     let mut stats = Stats::default();
     let failed = |k, kind, reason: &str, status| Sample {
         failure: Some(Failure::new(kind, reason)),

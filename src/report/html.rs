@@ -6,12 +6,19 @@ use super::charts::{self, Chart};
 use super::saved::Report;
 use super::sections::{self, Block};
 
-/// Its two marks stand for the title and for what follows.
+/// Characters of a title that a browser can show.
+const TITLE: usize = 65;
+/// Its marks stand for the title, cut and whole, and for what follows.
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the whole page.
 pub fn report(out: &mut String, report: &Report) -> fmt::Result {
-    let title = escaped(&sections::title(report));
+    let title = sections::title(report);
+    let short = match title.char_indices().nth(TITLE) {
+        Some((end, _)) => escaped(&format!("{}…", &title[..end])),
+        None => escaped(&title),
+    };
+    let title = escaped(&title);
     let mut body = String::new();
     for remark in sections::remarks(report) {
         writeln!(body, "<p class=\"remark\">{}</p>", escaped(&remark))?;
@@ -33,7 +40,9 @@ pub fn report(out: &mut String, report: &Report) -> fmt::Result {
     }
     // What is put in is not looked at again.
     let (before, after) = PAGE.split_once("{{body}}").ok_or(fmt::Error)?;
-    write!(out, "{}{body}{after}", before.replace("{{title}}", &title))
+    let (head, before) = before.split_once("{{short}}").ok_or(fmt::Error)?;
+    let (middle, before) = before.split_once("{{title}}").ok_or(fmt::Error)?;
+    write!(out, "{head}{short}{middle}{title}{before}{body}{after}")
 }
 
 fn figure(out: &mut String, chart: &Chart) -> fmt::Result {
@@ -143,6 +152,7 @@ mod tests {
             about: serde_json::json!({"command": "benchmark"}),
             samples: samples.collect(),
             vitals: Vec::new(),
+            metrics: Vec::new(),
         };
         let mut page = String::new();
         report(&mut page, &Report::of_benchmark(saved, None)).expect("a String takes all");

@@ -1,16 +1,16 @@
 //! `concurrency_{C}_round_{R}.json`: the guide's keys with full precision, then our own.
 
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::cells::statistics;
-use super::notes;
+use super::{notes, read_back};
 use crate::sample::{Phase, Sample};
 use crate::stats::goodput::Goodput;
 use crate::stats::round::{MetricSummary, RoundSummary};
 use crate::stats::spread::Spread;
-use crate::stats::{by_name, itl_ns, latency_ns, ttft_ns};
+use crate::stats::{itl_ns, latency_ns, ttft_ns};
 
 /// The file of one round; `requests` is a list of `RequestLine`.
 #[derive(Serialize)]
@@ -176,39 +176,25 @@ pub fn read(file: &Value) -> Option<RoundSummary> {
         duration_s: number("test_duration_s")?,
         input_tokens_mean: number("avg_input_tokens"),
         output_tokens_mean: number("avg_output_tokens"),
-        ttft_ms: read_spread(of, "ttft"),
-        itl_ms: read_spread(of, "itl"),
-        latency_ms: read_spread(of, "latency"),
+        ttft_ms: read_back::spread(of, "_ttft"),
+        itl_ms: read_back::spread(of, "_itl"),
+        latency_ms: read_back::spread(of, "_latency"),
         token_throughput: number("token_throughput"),
         request_throughput: number("request_throughput"),
         goodput: read_goodput(file),
         prefix_cache_hit_rate: number("prefix_cache_hit_rate"),
         first_turn_hit_rate: number("first_turn_hit_rate"),
-        failures: by_name(&of["failures"]).ok()?,
+        failures: read_back::failures(&of["failures"]),
         concurrency_mean: number("concurrency_mean"),
         concurrency_peak: count("concurrency_peak")?,
-        token_sources: by_name(&of["token_sources"]).ok()?,
+        token_sources: read_back::token_sources(&of["token_sources"]),
         stale_connections: count("stale_connections")?,
         connect_share: number("connect_share"),
         not_streamed: count("requests_not_streamed")?,
-        metrics: read_metrics(&of["prometheus_metrics"])?,
-        client: Deserialize::deserialize(&of["client"]).ok()?,
+        metrics: read_metrics(configuration, &of["prometheus_metrics"])?,
+        client: read_back::client(&of["client"])?,
     };
     Some(round)
-}
-
-fn read_spread(of: &Value, figure: &str) -> Option<Spread> {
-    let number = |name: &str| of[format!("{name}_{figure}")].as_f64();
-    Some(Spread {
-        avg: number("avg")?,
-        p50: number("p50")?,
-        p90: number("p90")?,
-        p99: number("p99")?,
-        min: number("min")?,
-        max: number("max")?,
-        stddev: number("stddev"),
-        n: of[format!("n_{figure}")].as_u64()?,
-    })
 }
 
 /// What the shares are of is not in the summary: it is counted over the requests.
@@ -227,12 +213,18 @@ fn read_goodput(file: &Value) -> Option<Goodput> {
     })
 }
 
-fn read_metrics(metrics: &Value) -> Option<Vec<MetricSummary>> {
-    let metrics = metrics.as_object()?.iter().map(|(name, metric)| {
-        let metric: MetricSummary = Deserialize::deserialize(metric).ok()?;
+/// In the order that they were asked for.
+fn read_metrics(configuration: &Value, metrics: &Value) -> Option<Vec<MetricSummary>> {
+    let asked = configuration["prometheus_metrics"].as_array();
+    let names = asked.into_iter().flatten().filter_map(Value::as_str);
+    let metrics = names.map(|name| {
+        let metric = &metrics[name];
         Some(MetricSummary {
-            name: name.clone(),
-            ..metric
+            name: name.to_string(),
+            spread: read_back::spread(&metric["spread"], ""),
+            over_round: metric["over_round"].as_f64(),
+            source: metric["source"].as_str()?.to_string(),
+            shared: metric["shared"] == true,
         })
     });
     metrics.collect()
@@ -250,12 +242,13 @@ mod tests {
                 .iter()
                 .filter_map(|sample| RequestLine::of(sample, 0, "", ""))
                 .collect();
-            let configuration = serde_json::json!({"concurrency": 2, "round": round.round});
+            let names = round.metrics.iter().map(|metric| metric.name.as_str());
+            let configuration = serde_json::json!({"concurrency": 2, "round": round.round,
+                "prometheus_metrics": names.collect::<Vec<_>>()});
             let file = RoundFile::new(&configuration, &round, lines);
             let file = serde_json::to_value(&file).expect("JSON");
-            let mut wanted = round.clone();
-            // A JSON object has no order; goodput's base is counted over the requests of round 1.
-            wanted.metrics.sort_by(|a, b| a.name.cmp(&b.name));
+            let wanted = round.clone();
+            // Goodput's base is counted over the requests, which here are those of round 1.
             let mut got = read(&file).expect("all keys");
             if round.round == 2 {
                 got.goodput = wanted.goodput.clone();

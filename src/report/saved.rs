@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::round_json;
+use super::{metrics, read_back, round_json};
 use crate::sample::{Phase, Sample};
 use crate::stats::bootstrap::{Comparison, compare};
 use crate::stats::client::{ClientStats, ClientSummary};
@@ -54,6 +54,8 @@ pub struct Samples {
     pub about: Value,
     pub samples: Vec<Sample>,
     pub vitals: Vec<Vitals>,
+    /// Lines of the series `metrics`.
+    pub metrics: Vec<Value>,
 }
 
 const NO_SAMPLES: &str = "The input has no samples: no charts of TTFT, of gaps, of latency, of tokens per second and of requests in flight";
@@ -69,6 +71,7 @@ impl Report {
             about,
             mut samples,
             vitals,
+            ..
         } = saved;
         let options = &about["options"];
         let wanted_tokens = options["output_length_tokens"].as_u64();
@@ -117,7 +120,7 @@ impl Report {
         let why = ended.as_str().unwrap_or("the run goes on, or was killed");
         Some(Report {
             figures: Figures::Benchmark {
-                summary: Box::new(serde_json::from_value(summary).ok()?),
+                summary: Box::new(read_back::summary(&summary)?),
                 why: why.to_string(),
             },
             about: file,
@@ -132,6 +135,7 @@ impl Report {
             groups: by_round(saved.samples),
             about: saved.about,
             vitals: saved.vitals,
+            metrics: saved.metrics,
         };
         let mut rounds: Vec<Round> = Vec::new();
         let mut alone = Vec::new();
@@ -145,6 +149,9 @@ impl Report {
             cached_reported |= samples.iter().any(|sample| sample.cached_tokens.is_some());
         }
         let Replayed { groups, about, .. } = replayed;
+        if alone.len() > 1 && alone.len() == rounds.len() {
+            alone = vec!["the rounds' concurrency_C_round_R.json".to_string()];
+        }
         let mut notes = replay_notes(&about, &alone);
         notes.extend(no_gaps(groups.iter().flat_map(|(_, samples)| samples)));
         let groups = groups
@@ -202,6 +209,7 @@ impl Report {
 struct Replayed {
     about: Value,
     vitals: Vec<Vitals>,
+    metrics: Vec<Value>,
     groups: Vec<((u64, u64), Vec<Sample>)>,
 }
 
@@ -219,7 +227,7 @@ impl Replayed {
             peak: peak_written.unwrap_or_else(|| peak(samples)),
             cached_reported,
             slo: slo(&self.about["slo"]),
-            metrics: written.map(|file| file.metrics).unwrap_or_default(),
+            metrics: metrics::saved(&self.metrics, &self.metric_names(), samples, *concurrency),
             client: self.client(at),
         };
         let first = self
@@ -236,6 +244,13 @@ impl Replayed {
                 None => samples.iter().any(|sample| sample.phase == Phase::Cut),
             },
         }
+    }
+
+    /// In the order that they were asked for.
+    fn metric_names(&self) -> Vec<String> {
+        let asked = self.about["options"]["prometheus_metrics"].as_array();
+        let names = asked.into_iter().flatten().filter_map(Value::as_str);
+        names.map(str::to_string).collect()
     }
 
     /// From the seconds that end behind the round's first send, and not behind the next round's.
@@ -287,7 +302,7 @@ fn replay_notes(about: &Value, alone: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
     if !alone.is_empty() {
         let names = alone.join(", ");
-        notes.push(format!("Not beside the samples, or of another run: {names}. So the most requests in flight is that of the samples, turns not sent are at least those shown, and the server's metrics are left out"));
+        notes.push(format!("Not beside the samples, or of another run: {names}. So the most requests in flight is that of the samples, and turns not sent are at least those shown"));
     }
     if about["options"]["max_context_tokens"].is_u64() {
         notes.push("Which requests went out without their earliest pairs (--max-context-tokens) is not in the samples".to_string());
@@ -346,20 +361,19 @@ fn clock_of(samples: &[Sample]) -> Clock {
 
 /// The most requests in flight at once; one that ends as another is sent was not beside it.
 fn peak(samples: &[Sample]) -> u64 {
-    let sent = samples.iter().map(|sample| (sample.t_send_ns, true));
-    let ended = samples.iter().map(|sample| (sample.t_end_ns, false));
-    let mut steps: Vec<(u64, bool)> = sent.chain(ended).collect();
-    steps.sort_unstable();
-    let (mut now, mut peak) = (0_u64, 0);
-    for (_, is_sent) in steps {
-        now = if is_sent {
-            now + 1
-        } else {
-            now.saturating_sub(1)
-        };
-        peak = peak.max(now);
-    }
-    peak
+    let mut sent: Vec<u64> = samples.iter().map(|sample| sample.t_send_ns).collect();
+    let mut ended: Vec<u64> = samples.iter().map(|sample| sample.t_end_ns).collect();
+    sent.sort_unstable();
+    ended.sort_unstable();
+    let mut gone = 0;
+    let in_flight = sent.iter().enumerate().map(|(before, sent_ns)| {
+        gone += ended[gone..]
+            .iter()
+            .take_while(|&end_ns| end_ns <= sent_ns)
+            .count();
+        (before + 1).saturating_sub(gone) as u64
+    });
+    in_flight.max().unwrap_or(0)
 }
 
 fn slo(value: &Value) -> Option<Slo> {
@@ -399,4 +413,33 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_of_requests_that_overlap_and_one_that_ends_makes_room() {
+        let samples = |spans: &[(u64, u64)]| -> Vec<Sample> {
+            let spans = spans.iter();
+            spans
+                .map(|&(t_send_ns, t_end_ns)| Sample {
+                    t_send_ns,
+                    t_end_ns,
+                    ..Sample::default()
+                })
+                .collect()
+        };
+        for (spans, wanted) in [
+            (&[][..], 0),
+            (&[(0, 10), (10, 20), (20, 30)], 1),
+            (&[(5, 15), (0, 10), (9, 12), (11, 13)], 3),
+            (&[(0, 9), (1, 8), (2, 7)], 3),
+            // Not possible, and no panic.
+            (&[(9, 1)], 0),
+        ] {
+            assert_eq!(peak(&samples(spans)), wanted, "{spans:?}");
+        }
+    }
 }

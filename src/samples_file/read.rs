@@ -20,6 +20,8 @@ pub struct Saved {
     pub samples: Vec<Sample>,
     /// The series `client`.
     pub vitals: Vec<Vitals>,
+    /// The lines of the series `metrics`, as they are.
+    pub metrics: Vec<Value>,
     /// `None`: the run did not come to its end, or it was no run of `benchmark`.
     pub end: Option<End>,
     /// The last line was not whole and is left out.
@@ -76,6 +78,7 @@ impl Saved {
         match keys.text("series").as_deref() {
             None => self.samples.push(keys.sample()?),
             Some("client") => self.vitals.push(keys.vitals()?),
+            Some("metrics") => self.metrics.push(Value::Object(value)),
             Some("end") => self.end = Some(keys.end()?),
             Some(_) => {}
         }

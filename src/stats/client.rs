@@ -1,6 +1,6 @@
 //! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::quantile::{Distribution, Mean, Quantiles};
 use crate::units::seconds;
@@ -16,7 +16,7 @@ const TOLERATED_IN_100: u64 = 1;
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
 /// Why a client is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     Lag,
@@ -27,7 +27,7 @@ pub enum Limit {
 /// What the watchdog saw in the measured time, and whether the figures can be trusted. Shares are
 /// 0..=1; times of events are seconds since the first request was sent. The names of the fields are
 /// the keys of the JSON result.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ClientSummary {
     /// `None`: the run was too short for a probe.
     pub limited: Option<bool>,

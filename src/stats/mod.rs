@@ -18,7 +18,6 @@ use self::figures::{decode_ns, decode_tokens_per_s, prefill_tokens_per_s};
 pub use self::figures::{itl_ns, latency_ns, ttft_ns};
 use self::quantile::{Distribution, Mean};
 pub use self::quantile::{Quantiles, exact_quantile};
-pub use self::summary::by_name;
 pub use self::summary::{Averages, Clock, FailureCount, RotationSummary, Summary};
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;

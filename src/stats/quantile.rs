@@ -1,7 +1,7 @@
 //! Means and percentiles of an endless run, in constant memory.
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::units::seconds;
 
@@ -65,7 +65,7 @@ impl Distribution {
 }
 
 /// Percentiles in seconds: nearest rank, at most 0.1 % too high.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantiles {
     pub p50_s: f64,
     pub p90_s: f64,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::client::ClientSummary;
 use super::figures::{itl_ns, latency_ns, ttft_ns};
@@ -31,7 +31,7 @@ pub struct RoundFacts {
 }
 
 /// One of the server's metrics beside the round.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MetricSummary {
     #[serde(skip)]
     pub name: String,

@@ -1,11 +1,11 @@
 //! How a figure is spread over the requests of a round: mean, exact percentiles, deviation.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::quantile::exact_quantile;
 
 /// In the unit of its values. The names of the fields are the keys of the JSON result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spread {
     pub avg: f64,
     /// Percentiles are type 7, as `exact_quantile`.

@@ -4,11 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::client::ClientSummary;
 use super::quantile::Quantiles;
-use crate::sample::{FailKind, TokenSource};
 
 /// Times and gauges that samples do not carry.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +24,7 @@ pub struct Clock {
 }
 
 /// The figures of a run, as every report shows them. Absent is `None`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     pub elapsed_s: f64,
     /// Successes over elapsed time.
@@ -52,13 +51,11 @@ pub struct Summary {
     pub prompt_tokens_total: Option<u64>,
     pub output_tokens_total: Option<u64>,
     /// Requests by where their output tokens were counted.
-    #[serde(deserialize_with = "by_name")]
     pub token_sources: BTreeMap<&'static str, u64>,
     pub concurrency_mean: Option<f64>,
     pub concurrency_peak: u64,
     pub in_flight: u64,
     pub failed: u64,
-    #[serde(deserialize_with = "by_name")]
     pub failures: BTreeMap<&'static str, FailureCount>,
     pub requests_cut: u64,
     pub requests_in_warmup: u64,
@@ -72,7 +69,7 @@ pub struct Summary {
 }
 
 /// One side of cold against warm.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RotationSummary {
     pub requests: u64,
     pub ttft_mean_s: Option<f64>,
@@ -81,7 +78,7 @@ pub struct RotationSummary {
 }
 
 /// The guides' averages; absent where no request has the figure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Averages {
     pub requests: u64,
     pub ttft_s: Option<f64>,
@@ -91,26 +88,10 @@ pub struct Averages {
 }
 
 /// Failures of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureCount {
     pub count: u64,
     /// Of the first one: HTTP status and reason.
     pub status: Option<u16>,
     pub example: String,
-}
-
-/// Reads what stands under names of kinds of failures, or of token sources; others are left out.
-pub fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<&'static str, T>, D::Error> {
-    let read: BTreeMap<String, T> = Deserialize::deserialize(deserializer)?;
-    let known = |name: &str| {
-        let kinds = FailKind::ALL.map(FailKind::name).into_iter();
-        let mut names = kinds.chain(TokenSource::ALL.map(TokenSource::name));
-        names.find(|&known| known == name)
-    };
-    let named = read.into_iter();
-    Ok(named
-        .filter_map(|(name, value)| Some((known(&name)?, value)))
-        .collect())
 }

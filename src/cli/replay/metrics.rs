@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::options::Prometheus;
 use crate::cli::connect::Opened;
 use crate::error::{Error, Result};
-use crate::prom::change::beside;
+use crate::prom::change::{Observation, beside};
 use crate::prom::scrape::{Recorder, Scraper, Seen, start};
 use crate::prom::series::{Found, Reading, Wanted};
+use crate::report::metrics::summaries;
 use crate::sample::Sample;
 use crate::stats::round::MetricSummary;
-use crate::stats::spread::Spread;
 
 /// How long the last scrape of a run that was stopped may take.
 const STOPPED_WAIT: Duration = Duration::from_millis(250);
@@ -108,22 +108,9 @@ impl Metrics {
             let seen = recorder.seen();
             let fresh = seen.observations.get(told..).unwrap_or_default();
             told = seen.observations.len();
-            let line = |t_begin_ns: u64, t_end_ns: u64, values: &[Reading]| {
-                let values: Map<String, Value> = names
-                    .iter()
-                    .cloned()
-                    .zip(values.iter().map(value))
-                    .collect();
-                json!({"t_start_ns": t_begin_ns, "t_end_ns": t_end_ns, "values": values})
-            };
             fresh
                 .iter()
-                .map(|seen| {
-                    (
-                        "metrics",
-                        line(seen.t_begin_ns, seen.t_end_ns, &seen.values),
-                    )
-                })
+                .map(|seen| ("metrics", line(&names, seen)))
                 .collect()
         }
     }
@@ -143,32 +130,29 @@ impl Metrics {
 
     /// Each metric over the requests and over the round as a whole.
     pub fn summaries(&self, samples: &[Sample], concurrency: u64) -> Vec<MetricSummary> {
-        let seen = self.recorder.seen();
-        let from_ns = samples.iter().map(|sample| sample.t_send_ns).min();
-        let to_ns = samples.iter().map(|sample| sample.t_end_ns).max();
-        let edges = from_ns.zip(to_ns);
-        let summary = |(metric, name): (usize, &String)| {
-            let good = samples.iter().filter(|sample| sample.is_success());
-            let values = good.filter_map(|sample| {
-                beside(
-                    &seen.observations,
-                    metric,
-                    sample.t_send_ns,
-                    sample.t_end_ns,
-                )
-            });
-            let last = seen.observations.last().map(|last| &last.values[metric]);
-            MetricSummary {
-                name: name.clone(),
-                spread: Spread::of(values.collect()),
-                over_round: edges
-                    .and_then(|(from, to)| beside(&seen.observations, metric, from, to)),
-                source: last.map_or_else(|| "not found".to_string(), source),
-                shared: concurrency > 1,
-            }
+        let seen = &self.recorder.seen().observations;
+        let last = |metric| match seen.last() {
+            Some(last) => source(&last.values[metric]),
+            None => "not found".to_string(),
         };
-        self.names.iter().enumerate().map(summary).collect()
+        let names = self.names.iter().enumerate();
+        let named = names.map(|(metric, name)| (name.clone(), last(metric)));
+        summaries(seen, named.collect(), samples, concurrency)
     }
+}
+
+/// A scrape as it stands in the samples file.
+fn line(names: &[String], seen: &Observation) -> Value {
+    let by_name = |of: fn(&Reading) -> Value| -> Map<String, Value> {
+        let values = seen.values.iter().map(of);
+        names.iter().cloned().zip(values).collect()
+    };
+    json!({
+        "t_start_ns": seen.t_begin_ns,
+        "t_end_ns": seen.t_end_ns,
+        "values": by_name(value),
+        "sources": by_name(|reading| source(reading).into()),
+    })
 }
 
 /// What a reading comes from, for the user.

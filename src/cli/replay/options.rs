@@ -114,6 +114,13 @@ impl Options {
         wanted.and_then(|wanted| wanted.into_iter().max())
     }
 
+    /// Of the server's metrics, as asked.
+    pub fn metric_names(&self) -> Vec<&str> {
+        let wanted = self.prometheus.iter();
+        let selectors = wanted.flat_map(|prometheus| &prometheus.selectors);
+        selectors.map(|selector| selector.asked.as_str()).collect()
+    }
+
     pub fn most_concurrency(&self) -> u64 {
         let all = self.levels.iter().map(|level| level.concurrency);
         all.max().unwrap_or(1)

@@ -114,6 +114,7 @@ impl Replay {
             "max_context_tokens": options.max_context_tokens,
             "max_output_tokens": options.max_output_tokens,
             "temperature": options.temperature,
+            "prometheus_metrics": options.metric_names(),
             "complete": is_whole,
         })
     }

@@ -245,6 +245,7 @@ fn about(options: &Options, target: &Target, opened: &Opened, dataset: &Dataset)
             "min_output_tokens": options.min_output_tokens,
             "temperature": options.temperature,
             "top_p": options.top_p,
+            "prometheus_metrics": options.metric_names(),
         },
     })
 }

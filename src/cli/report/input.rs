@@ -60,7 +60,7 @@ fn result_files(folder: &Path) -> Vec<PathBuf> {
         Some((key, file.path()))
     });
     let mut named: Vec<((u64, u64), PathBuf)> = named.collect();
-    named.sort();
+    named.sort_unstable_by_key(|(key, _)| *key);
     named.into_iter().map(|(_, path)| path).collect()
 }
 
@@ -148,6 +148,7 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
         about: saved.about,
         samples: saved.samples,
         vitals: saved.vitals,
+        metrics: saved.metrics,
     };
     let mut report = match samples.about["command"].as_str() {
         Some("benchmark") => {

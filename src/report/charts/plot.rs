@@ -5,7 +5,8 @@ use std::fmt::Write;
 /// The drawing is this wide; at 400 px of screen one unit is a pixel.
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 50.0;
-const RIGHT: f64 = 386.0;
+/// Beside it stand names of levels.
+const RIGHT: f64 = 374.0;
 const TOP: f64 = 32.0;
 /// Below the plot: numbers and the label of the axis.
 const FOOT: f64 = 40.0;
@@ -31,7 +32,7 @@ impl Axis {
     fn ticks(&self) -> (Vec<f64>, usize) {
         let raw = self.max / 5.0;
         let power = raw.log10().floor();
-        let unit = 10_f64.powf(power);
+        let unit = 10_f64.powi(power as i32);
         let factors = [1.0, 2.0, 5.0, 10.0];
         let factor = factors
             .into_iter()
@@ -131,14 +132,13 @@ impl Plot {
         );
     }
 
-    /// A line across the whole plot, with its name at the left end: above it, or below.
-    pub fn level(&mut self, y: f64, name: &str, is_above: bool) {
+    /// A line across the whole plot, with its name at its right end, so much lower than the line.
+    pub fn level(&mut self, y: f64, name: &str, lower: f64) {
         let (_, at) = self.at(0.0, y);
-        let text = if is_above { at - 3.0 } else { at + 11.0 };
-        let left = LEFT + 3.0;
+        let (x, text) = (RIGHT + 3.0, at + lower);
         let _ = writeln!(
             self.body,
-            r#"<path class="level" d="M{LEFT} {at:.1}H{RIGHT}"/><text class="name" x="{left}" y="{text:.1}">{name}</text>"#
+            r#"<path class="level" d="M{LEFT} {at:.1}H{RIGHT}"/><text x="{x}" y="{text:.1}">{name}</text>"#
         );
     }
 
@@ -208,7 +208,7 @@ mod tests {
     fn points_lie_between_the_axes_and_those_outside_on_their_edge() {
         let mut plot = Plot::new(Axis::new("s", 10.0), Axis::new("ms", 4.0));
         plot.line("c0", [(0.0, 0.0), (5.0, 2.0), (20.0, 9.0)]);
-        let wanted = r#"<path class="line c0" d="M50.0 200.0L218.0 116.0L386.0 32.0"/>"#;
+        let wanted = r#"<path class="line c0" d="M50.0 200.0L212.0 116.0L374.0 32.0"/>"#;
         assert_eq!(plot.body.trim_end(), wanted);
     }
 }
