@@ -106,6 +106,8 @@ impl Keys<'_> {
         self.value(key)?.as_f64()
     }
 
+    // Thirty callers: each would have a copy.
+    #[inline(never)]
     fn count(&self, key: &str) -> std::result::Result<Option<u64>, String> {
         let count = self.value(key).map(|value| {
             let wrong = || format!("{key}: want a whole number, have {value}");
@@ -114,6 +116,7 @@ impl Keys<'_> {
         count.transpose()
     }
 
+    #[inline(never)]
     fn must(&self, key: &str) -> std::result::Result<u64, String> {
         self.count(key)?.ok_or_else(|| format!("{key} is missing"))
     }
