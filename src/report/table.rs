@@ -273,6 +273,9 @@ fn metrics(out: &mut String, summary: &RoundSummary) -> fmt::Result {
     if !summary.metrics.is_empty() {
         if summary.metrics.iter().any(|metric| metric.shared) {
             writeln!(out, "* shared: with all requests of the same time")?;
+        } else {
+            let why = "throughput has that time in it";
+            writeln!(out, "Metrics were read between the requests: {why}")?;
         }
         writeln!(out, "Prometheus over the Whole Round:")?;
     }

@@ -53,11 +53,6 @@ impl Replay {
         if let Some(line) = dropped(sessions) {
             let _ = writeln!(text, "{line}");
         }
-        if self.metrics.is_some() && sessions.level.concurrency == 1 {
-            text.push_str(
-                "Metrics were read between the requests: throughput has that time in it\n",
-            );
-        }
         if !is_whole {
             let _ = writeln!(text, "{}", table::CUT_SHORT);
         }
