@@ -247,11 +247,12 @@ fn each_format_goes_to_stdout_or_into_a_file() {
     ] {
         let shown = report(&dir, &["-i", FIXED, "--format", format]).ok();
         assert!(shown.stdout.starts_with(start), "{shown}");
-        let quiet = report(&dir, &["-i", FIXED, "--format", format, "-o", "out"]).ok();
+        let written = report(&dir, &["-i", FIXED, "--format", format, "-o", "out"]).ok();
+        let told = format!("out: {} bytes\n", shown.stdout.len());
         assert_eq!(
-            (quiet.stdout.as_str(), quiet.stderr.as_str()),
-            ("", ""),
-            "{quiet}"
+            (written.stdout.as_str(), written.stderr),
+            ("", told),
+            "{format}"
         );
         assert_eq!(dir.read("out"), shown.stdout, "{format}");
     }

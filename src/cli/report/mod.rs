@@ -41,8 +41,11 @@ pub fn run(mut args: Args) -> Result<u8> {
     };
     match output {
         None => print(&text)?,
-        Some(path) => replace(&path, text.as_bytes())
-            .map_err(|error| Error::missed(format!("--output {path}"), error))?,
+        Some(path) => {
+            let written = replace(&path, text.as_bytes());
+            written.map_err(|error| Error::missed(format!("--output {path}"), error))?;
+            eprintln!("{path}: {} bytes", text.len());
+        }
     }
     Ok(0)
 }
