@@ -2,6 +2,7 @@
 //!
 //! Stamps are nanoseconds from the run's epoch. Absent is `None`, never 0.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -93,6 +94,13 @@ pub struct Failure {
     pub reason: String,
     /// The server's `Retry-After`, when it sent one in seconds.
     pub retry_after: Option<Duration>,
+}
+
+/// Kind and reason, as a user reads them.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.reason)
+    }
 }
 
 impl Failure {

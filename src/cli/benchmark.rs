@@ -1,7 +1,6 @@
 //! `tmesh-cli benchmark`: long contexts in a cycle, until something ends it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -21,7 +20,7 @@ use crate::load::pool::Shared;
 use crate::load::stop::{Reason, Stop};
 use crate::plan::prompt::Writer;
 use crate::plan::tiling::{Shape, Tiling};
-use crate::report::finish;
+use crate::report::{self, finish};
 use crate::sample::{Gauge, Sample};
 use crate::samples_file;
 use crate::units::{format_utc, nanoseconds, parse_count, parse_duration};
@@ -163,7 +162,8 @@ fn specification(ready: &Ready, options: &Options) -> String {
         options.seed, options.nonce
     ));
     if ready.is_mock {
-        text.push_str("Mock server: not a measurement of an engine\n");
+        text.push_str(report::MOCK);
+        text.push('\n');
     }
     if !options.warmup.is_zero() {
         let seconds = options.warmup.as_secs_f64();
@@ -256,15 +256,8 @@ fn measure(
         on_closed: Box::new(move || closed.request(Reason::Closed)),
     };
     let shared = Shared {
-        samples: sender,
-        stop: stop.clone(),
-        gauge,
-        any_success: Arc::new(AtomicBool::new(false)),
         warmup_ns: nanoseconds(options.warmup),
-        model: ready.target.body.model.clone(),
-        beside: None,
-        heard_ns: Arc::default(),
-        patience: None,
+        ..Shared::new(sender, stop.clone(), gauge, &ready.target.body.model)
     };
     let target = Arc::new(ready.target.clone());
     let clients = (0..ready.sizing.max_inflight)
@@ -282,11 +275,7 @@ fn measure(
 fn end(ready: &Ready, options: &Options, stop: &Stop, collected: Collected) -> Result<u8> {
     let why = match stop.reason() {
         Some(Reason::Refused(status, failure)) => {
-            let words = crate::client::api::error_words(&failure.reason);
-            return Err(
-                Error::input(format!("HTTP {status} from {}", ready.target.uri), words)
-                    .next("No request has succeeded, so the run was ended."),
-            );
+            return Err(discover::refused(&ready.target, *status, failure));
         }
         Some(Reason::Signal) => "stopped by a signal".to_string(),
         Some(Reason::Closed) => "stdout was closed".to_string(),
@@ -314,7 +303,8 @@ fn end(ready: &Ready, options: &Options, stop: &Stop, collected: Collected) -> R
     // Writing to a String cannot fail.
     let _ = finish::report(&mut text, &collected.summary, &why);
     if ready.is_mock {
-        text.push_str("Mock server: not a measurement of an engine\n");
+        text.push_str(report::MOCK);
+        text.push('\n');
     }
     print(&text)?;
     if !lost.is_empty() {

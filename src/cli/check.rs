@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -179,17 +178,7 @@ fn measure(url: &str, load: &Load, stop: &Stop) -> Result<Ran> {
     let target = Arc::new(target(url, epoch)?);
     let (sender, samples) = bounded(4096);
     let gauge = Arc::new(Gauge::default());
-    let shared = Shared {
-        samples: sender,
-        stop: stop.clone(),
-        gauge: gauge.clone(),
-        any_success: Arc::new(AtomicBool::new(false)),
-        warmup_ns: 0,
-        model: MODEL.to_string(),
-        beside: None,
-        heard_ns: Arc::default(),
-        patience: None,
-    };
+    let shared = Shared::new(sender, stop.clone(), gauge.clone(), MODEL);
     let clients = (0..load.streams)
         .map(|_| Client::new(target.clone()))
         .collect();

@@ -33,8 +33,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let selectors = args.list("--metrics", Selector::parse)?;
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {
-        let why = format!("{}: {}", failure.kind.name(), failure.reason);
-        Error::input(&url.text, why).next(format!("Try: curl {}", url.text))
+        Error::input(&url.text, failure).next(format!("Try: curl {}", url.text))
     })?;
     let t_begin_ns = epoch.now_ns();
     let text = fetch(&small, &url.text)

@@ -85,39 +85,7 @@ impl Connection {
             idle,
             total,
         };
-        let backend = args.value("--backend", |text| match text {
-            "mock" => Ok(()),
-            _ => Err("no such backend; want mock"),
-        })?;
-        let mock_list = args.text("--mock")?;
-        let asked = match (server, backend) {
-            (Some((name, _)), Some(())) => {
-                return Err(Error::input(name, "not together with --backend mock"));
-            }
-            (Some(server), None) => Some(server),
-            (None, Some(())) => Some(("--backend mock", crate::mock::Options::default())),
-            (None, None) => None,
-        };
-        let mock = match (&typed, asked) {
-            (Some(_), Some((name, _))) => {
-                return Err(Error::input(name, "not together with --endpoint"));
-            }
-            (None, None) => {
-                let command = args.command();
-                return Err(Error::input(
-                    "--endpoint",
-                    "none given; want such as http://localhost:8000",
-                )
-                .next(format!(
-                    "Or try it without a server: tmesh-cli {command} --backend mock"
-                )));
-            }
-            (None, Some((_, base))) => Some(options(base, mock_list.as_deref().unwrap_or(""))?),
-            (Some(_), None) if mock_list.is_some() => {
-                return Err(Error::input("--mock", "only with --backend mock"));
-            }
-            (Some(_), None) => None,
-        };
+        let mock = mock_options(args, typed.is_some(), server)?;
         Ok(Connection {
             key: key(args, typed.as_deref())?,
             typed,
@@ -174,10 +142,44 @@ impl Connection {
     }
 }
 
+/// The options of a mock in place of an endpoint; `None` where an endpoint is given. `server`: another option that
+/// asks for a mock, and what it says.
+fn mock_options(
+    args: &mut Args,
+    has_endpoint: bool,
+    server: Option<(&'static str, crate::mock::Options)>,
+) -> Result<Option<crate::mock::Options>> {
+    let backend = args.value("--backend", |text| match text {
+        "mock" => Ok(()),
+        _ => Err("no such backend; want mock"),
+    })?;
+    let list = args.text("--mock")?;
+    let asked = match (server, backend) {
+        (Some((name, _)), Some(())) => {
+            return Err(Error::input(name, "not together with --backend mock"));
+        }
+        (None, Some(())) => Some(("--backend mock", crate::mock::Options::default())),
+        (server, None) => server,
+    };
+    match (asked, has_endpoint) {
+        (Some((name, _)), true) => Err(Error::input(name, "not together with --endpoint")),
+        (Some((_, base)), false) => options(base, list.as_deref().unwrap_or("")).map(Some),
+        (None, true) if list.is_some() => Err(Error::input("--mock", "only with --backend mock")),
+        (None, true) => Ok(None),
+        (None, false) => {
+            let command = args.command();
+            let why = "none given; want such as http://localhost:8000";
+            Err(Error::input("--endpoint", why).next(format!(
+                "Or try it without a server: tmesh-cli {command} --backend mock"
+            )))
+        }
+    }
+}
+
 /// The guide's three lines, and why.
 pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     let base = endpoint.base();
-    let reason = format!("Reason: {}: {}", failure.kind.name(), failure.reason);
+    let reason = format!("Reason: {failure}");
     let error = Error::fixed(format!("Could not connect to endpoint: {base}"))
         .next("Make sure a model server is running and accessible.")
         .next(format!("Try: curl {base}models"))

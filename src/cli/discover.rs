@@ -8,6 +8,7 @@ use crate::client::discovery::{Listed, Listing, list};
 use crate::client::setup::Setup;
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
+use crate::sample::Failure;
 
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
@@ -117,6 +118,13 @@ pub fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Why a run was ended: the server refuses every request, with this status and these words.
+pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
+    let words = error_words(&failure.reason);
+    Error::input(format!("HTTP {status} from {}", target.uri), words)
+        .next("No request has succeeded, so the run was ended.")
 }
 
 /// The line on the requests before the run.

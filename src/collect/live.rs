@@ -74,12 +74,9 @@ pub fn run(collector: Collector) -> Collected {
     };
     let ended_ns = state.until_the_end();
     let clock = state.clock(ended_ns);
-    let mut summary = state.stats.summary(&clock);
-    // Not back in time after the run was stopped.
-    summary.requests_cut += std::mem::take(&mut summary.in_flight);
     Collected {
         any_success: state.stats.any_success(),
-        summary,
+        summary: state.stats.summary(&clock).ended(),
         clock,
         result: state.collector.result,
         log: state.collector.log,

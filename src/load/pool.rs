@@ -36,6 +36,21 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// For a run without warm-up that waits for its server as long as it takes.
+    pub fn new(samples: Sender<Sample>, stop: Stop, gauge: Arc<Gauge>, model: &str) -> Shared {
+        Shared {
+            samples,
+            stop,
+            gauge,
+            any_success: Arc::default(),
+            warmup_ns: 0,
+            model: model.to_string(),
+            beside: None,
+            heard_ns: Arc::default(),
+            patience: None,
+        }
+    }
+
     /// Ends the run when nothing has answered for too long.
     fn listen(&self, sample: &Sample) {
         let now_ns = sample.t_end_ns;
@@ -262,15 +277,14 @@ mod tests {
     #[test]
     fn a_server_that_answers_nothing_for_too_long_ends_the_run() {
         let shared = |patience| Shared {
-            samples: crossbeam_channel::bounded(1).0,
-            stop: Stop::new(),
-            gauge: Arc::default(),
-            any_success: Arc::default(),
-            warmup_ns: 0,
-            model: String::new(),
-            beside: None,
             heard_ns: Arc::new(AtomicU64::new(1_000_000_000)),
             patience,
+            ..Shared::new(
+                crossbeam_channel::bounded(1).0,
+                Stop::new(),
+                Arc::default(),
+                "m",
+            )
         };
         let refused = |at_s: u64| Sample {
             t_end_ns: at_s * 1_000_000_000,

@@ -69,9 +69,7 @@ impl Scraper {
 /// # Errors
 /// Why there is none: the kind of the failure and its reason, or the status.
 pub fn fetch(small: &Small, url: &str) -> std::result::Result<String, String> {
-    let page = small
-        .get(url)
-        .map_err(|failure| format!("{}: {}", failure.kind.name(), failure.reason))?;
+    let page = small.get(url).map_err(|failure| failure.to_string())?;
     match page.status {
         200..300 => Ok(page.text),
         status => Err(format!("HTTP status {status}")),

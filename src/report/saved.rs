@@ -96,9 +96,7 @@ impl Report {
             stats.add_vitals(seen, clock.measured_ns);
         }
         notes.extend(no_gaps(samples.iter()));
-        let mut summary = stats.summary(&clock);
-        // Not back in time after the run was stopped.
-        summary.requests_cut += std::mem::take(&mut summary.in_flight);
+        let summary = stats.summary(&clock).ended();
         Report {
             groups: rotations(samples),
             about,

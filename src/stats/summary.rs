@@ -68,6 +68,14 @@ pub struct Summary {
     pub client: ClientSummary,
 }
 
+impl Summary {
+    /// Of a run that is over: what is still in flight was cut, and is not back in time.
+    pub fn ended(mut self) -> Summary {
+        self.requests_cut += std::mem::take(&mut self.in_flight);
+        self
+    }
+}
+
 /// One side of cold against warm.
 #[derive(Debug, Clone, Serialize)]
 pub struct RotationSummary {

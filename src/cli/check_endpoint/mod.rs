@@ -229,10 +229,7 @@ fn say_generate(probe: &mut Probe, opened: &Opened, text: &str) -> Result<()> {
         }
         Some(Err(failure)) => {
             let failure = opened.link.tidy(failure);
-            say(
-                "/generate",
-                &format!("no: {}: {}", failure.kind.name(), failure.reason),
-            )
+            say("/generate", &format!("no: {failure}"))
         }
     }
 }

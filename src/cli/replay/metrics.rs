@@ -37,10 +37,8 @@ impl Metrics {
         let url = &wanted.url.text;
         let what = format!("--prometheus-url {url}");
         let hint = format!("Try: tmesh-cli check prometheus {url}");
-        let small = wanted.url.open_beside(opened).map_err(|failure| {
-            let why = format!("{}: {}", failure.kind.name(), failure.reason);
-            Error::input(&what, why).next(&hint)
-        })?;
+        let small = wanted.url.open_beside(opened);
+        let small = small.map_err(|failure| Error::input(&what, failure).next(&hint))?;
         let names = wanted.selectors.iter().map(|s| s.asked.clone()).collect();
         let selectors = Wanted::new(wanted.selectors.clone());
         let scraper = Scraper::new(small, url.clone(), selectors, opened.link.epoch);

@@ -11,8 +11,8 @@ mod start;
 use self::options::Options;
 use self::round::Replay;
 use super::connect::Connection;
+use super::discover::refused;
 use super::parse::Args;
-use crate::client::api::error_words;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 use crate::mock;
@@ -48,11 +48,7 @@ fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>>
 /// The exit code, once all that was measured is shown and written.
 fn end(replay: &Replay) -> Result<u8> {
     if let Some(Reason::Refused(status, failure)) = replay.stop.reason() {
-        let words = error_words(&failure.reason);
-        let what = format!("HTTP {status} from {}", replay.target.uri);
-        return Err(
-            Error::input(what, words).next("No request has succeeded, so the run was ended.")
-        );
+        return Err(refused(&replay.target, *status, failure));
     }
     if let Some(Reason::Gone(failure)) = replay.stop.reason() {
         let why = format!("nothing has answered for a minute: {}", failure.reason);

@@ -167,16 +167,13 @@ impl Replay {
             epoch,
         };
         let collector = self.collector(sessions, number, feed);
+        let model = &self.target.body.model;
         let shared = Shared {
-            samples: sender,
-            stop: self.stop.clone(),
-            gauge: gauge.clone(),
             any_success: self.succeeded.clone(),
-            warmup_ns: 0,
-            model: self.target.body.model.clone(),
             beside,
             heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
             patience: Some(PATIENCE),
+            ..Shared::new(sender, self.stop.clone(), gauge.clone(), model)
         };
         let in_flight = concurrency.min(sessions.dialogues.len() as u64);
         let clients = (0..in_flight)
@@ -306,8 +303,7 @@ impl Replay {
             recv(told) -> page => page.map_err(|_| failed("it panicked; this is a bug".to_string()))?,
             recv(self.stop.woken()) -> _ => return Ok(()),
         };
-        let page =
-            page.map_err(|failure| failed(format!("{}: {}", failure.kind.name(), failure.reason)))?;
+        let page = page.map_err(|failure| failed(failure.to_string()))?;
         let reply: serde_json::Value = serde_json::from_str(&page.text).unwrap_or_default();
         let words = self.opened.link.redact(&error_words(&page.text));
         if !(200..300).contains(&page.status) {

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::plan::dataset::{Content, Dataset, Record, load};
 use crate::plan::prompt::Writer;
+use crate::report;
 use crate::units::format_utc;
 
 /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
@@ -151,7 +152,8 @@ fn specification(options: &Options, dataset: &Dataset, setup: &Setup, is_mock: b
         ));
     }
     if is_mock {
-        text.push_str("Mock server: not a measurement of an engine\n");
+        text.push_str(report::MOCK);
+        text.push('\n');
     }
     for level in &options.levels {
         if let Some(wanted) = level.samples.filter(|&wanted| wanted > total) {

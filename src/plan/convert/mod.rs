@@ -7,12 +7,11 @@ pub mod longbench;
 pub mod sharegpt;
 pub mod tasks;
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::dataset::source;
 pub use super::dataset::source::{Problem, Raw};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Hands over each record of a file; `what` begins every error.
 ///
@@ -21,22 +20,7 @@ use crate::error::{Error, Result};
 pub fn read(
     what: &str,
     path: &Path,
-    mut on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
+    on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
 ) -> Result<()> {
-    let mut wrong = None;
-    source::read(
-        what,
-        source::open(what, path)?,
-        &mut |raw| match raw.and_then(&mut on_record) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(problem) => {
-                wrong = Some(problem);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    match wrong {
-        Some(Problem { line, why }) => Err(Error::input(format!("{what}, line {line}"), why)),
-        None => Ok(()),
-    }
+    source::until_wrong(what, source::open(what, path)?, on_record)
 }

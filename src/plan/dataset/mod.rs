@@ -22,7 +22,7 @@ pub use self::draft::Draft;
 pub(super) use self::draft::session_id;
 use self::draw::Draw;
 pub use self::source::Problem;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// One record of a dataset: a session, or one request as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,21 +107,11 @@ pub fn load(path: &Path, most: Option<u64>, seed: u64) -> Result<Dataset> {
 
 fn load_from(what: &str, input: impl Read, most: Option<u64>, seed: u64) -> Result<Dataset> {
     let mut draw = Draw::new(most, seed);
-    let mut wrong = None;
-    source::read(what, input, &mut |raw| match raw.and_then(draft::parse) {
-        Ok(draft) => {
-            draw.offer(&draft);
-            ControlFlow::Continue(())
-        }
-        Err(problem) => {
-            wrong = Some(problem);
-            ControlFlow::Break(())
-        }
+    source::until_wrong(what, input, |raw| {
+        draw.offer(&draft::parse(raw)?);
+        Ok(())
     })?;
-    match wrong {
-        Some(Problem { line, why }) => Err(Error::input(format!("{what}, line {line}"), why)),
-        None => Ok(draw.finish()),
-    }
+    Ok(draw.finish())
 }
 
 /// Reads the file once and hands over every record, and every one that is wrong.

@@ -109,6 +109,29 @@ pub fn open(what: &str, path: &Path) -> Result<File> {
     File::open(path).map_err(|error| unreadable(what, &error))
 }
 
+/// Hands over each record to the first that is wrong; `what` begins every error.
+///
+/// # Errors
+/// That record's, and those of `read`.
+pub fn until_wrong(
+    what: &str,
+    input: impl Read,
+    mut on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
+) -> Result<()> {
+    let mut wrong = None;
+    read(what, input, &mut |raw| match raw.and_then(&mut on_record) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(problem) => {
+            wrong = Some(problem);
+            ControlFlow::Break(())
+        }
+    })?;
+    match wrong {
+        Some(Problem { line, why }) => Err(Error::input(format!("{what}, line {line}"), why)),
+        None => Ok(()),
+    }
+}
+
 /// Reads to the end, unless `visit` breaks; `what` begins every error.
 ///
 /// # Errors
