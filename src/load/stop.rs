@@ -32,6 +32,7 @@ struct Inner {
     sleepers: Mutex<Option<Sender<()>>>,
     woken: Receiver<()>,
     in_flight: Mutex<Vec<ureq::Agent>>,
+    before_leaving: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Stop {
@@ -42,6 +43,7 @@ impl Stop {
             sleepers: Mutex::new(Some(sleepers)),
             woken,
             in_flight: Mutex::new(Vec::new()),
+            before_leaving: Mutex::new(Vec::new()),
         }))
     }
 
@@ -83,6 +85,21 @@ impl Stop {
         lock(&self.0.in_flight).clear();
     }
 
+    /// Runs `last` when a second signal ends the process, before it does. It is not to wait for the run.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "`run` starts engines and comes next")
+    )]
+    pub fn before_leaving(&self, last: impl Fn() + Send + Sync + 'static) {
+        lock(&self.0.before_leaving).push(Box::new(last));
+    }
+
+    fn leave(&self) {
+        for last in lock(&self.0.before_leaving).iter() {
+            last();
+        }
+    }
+
     /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second of them (exit 130).
     ///
     /// A SIGHUP that was ignored at the start stays ignored: that is what nohup is for.
@@ -96,6 +113,7 @@ impl Stop {
         std::thread::spawn(move || {
             for _ in signals.forever() {
                 if stop.is_set() {
+                    stop.leave();
                     std::process::exit(130);
                 }
                 stop.request(Reason::Signal);
@@ -134,5 +152,18 @@ mod tests {
         stop.request(Reason::Signal);
         assert!(thread.join().expect("the sleeper ends"));
         assert_eq!(stop.reason(), Some(&Reason::Duration));
+    }
+
+    #[test]
+    fn what_was_registered_runs_before_the_process_leaves() {
+        let stop = Stop::new();
+        let (sender, receiver) = bounded(2);
+        for word in ["first", "second"] {
+            let sender = sender.clone();
+            stop.before_leaving(move || sender.send(word).expect("room for two"));
+        }
+        stop.leave();
+        let words: Vec<&str> = receiver.try_iter().collect();
+        assert_eq!(words, ["first", "second"]);
     }
 }
