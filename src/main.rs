@@ -5,6 +5,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tmesh-cli reads /proc and cgroups: it runs on Linux only");
 
+mod backend;
 mod cli;
 mod client;
 mod collect;

@@ -1,0 +1,209 @@
+//! Resident memory of a process group or of this process, read ten times a second by a thread.
+//!
+//! Pages that processes share count once in each of them; memory of a GPU does not count.
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::group::Group;
+use crate::error::{Error, Result};
+use crate::units::Epoch;
+
+const READ_EVERY_NS: u64 = 100_000_000;
+/// Looking for the members reads a file of every process there is: too much to do for each reading.
+const READINGS_A_LOOK: u64 = 10;
+
+/// Whose memory.
+#[derive(Debug, Clone, Copy)]
+pub enum Of {
+    Group(Group),
+    ThisProcess,
+}
+
+/// The sum over all processes at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// From the epoch.
+    pub t_ns: u64,
+    pub bytes: u64,
+}
+
+/// A thread that reads until this is dropped.
+pub struct Memory {
+    readings: Arc<Mutex<Vec<Reading>>>,
+    /// Dropped to end the thread.
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Memory {
+    /// The first reading is due at once.
+    ///
+    /// # Errors
+    /// When the system does not give the thread.
+    pub fn start(what: Of, epoch: Epoch) -> Result<Memory> {
+        let readings = Arc::default();
+        let (end, ended) = bounded(0);
+        let shared = Arc::clone(&readings);
+        let thread = thread::Builder::new()
+            .name("memory".to_string())
+            .spawn(move || read(what, epoch, &ended, &shared))
+            .map_err(|e| Error::input("memory thread", e))?;
+        Ok(Memory {
+            readings,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+
+    /// The readings since the last call, in order. A time at which no process was found has none.
+    pub fn take(&self) -> Vec<Reading> {
+        std::mem::take(&mut lock(&self.readings))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // Fails only where the thread has panicked.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn read(what: Of, epoch: Epoch, ended: &Receiver<()>, readings: &Mutex<Vec<Reading>>) {
+    let mut due_ns = epoch.now_ns();
+    let mut pids = Vec::new();
+    for count in 0.. {
+        if count % READINGS_A_LOOK == 0 {
+            pids = members(what);
+        }
+        let t_ns = epoch.now_ns();
+        let bytes = pids.iter().filter_map(|pid| resident_bytes(pid)).sum();
+        // Only what is gone has none.
+        if bytes > 0 {
+            lock(readings).push(Reading { t_ns, bytes });
+        }
+        // What was missed while the machine was busy cannot be read any more.
+        while due_ns <= epoch.now_ns() {
+            due_ns += READ_EVERY_NS;
+        }
+        if ended.recv_deadline(epoch.instant(due_ns)) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+/// The names of their folders in /proc.
+fn members(what: Of) -> Vec<String> {
+    match what {
+        Of::ThisProcess => vec!["self".to_string()],
+        Of::Group(group) => {
+            let members = group.members();
+            members
+                .iter()
+                .map(|member| member.pid.to_string())
+                .collect()
+        }
+    }
+}
+
+/// `None` when the process is gone.
+fn resident_bytes(pid: &str) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    Some(resident_pages(&statm)? * rustix::param::page_size() as u64)
+}
+
+/// The second number of `/proc/PID/statm`.
+fn resident_pages(statm: &str) -> Option<u64> {
+    statm.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A lock that a panic elsewhere does not take away.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::process::Server;
+    use super::super::testing::{Folder, until};
+    use super::*;
+
+    /// The kernel's own figure in bytes.
+    fn vm_rss(pid: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next());
+        kib.expect("a figure").parse::<u64>().expect("a number") * 1024
+    }
+
+    #[test]
+    fn the_memory_of_a_group_is_what_the_kernel_says_of_its_processes() {
+        let folder = Folder::new();
+        // A shell and its child, each with 20 MB of text or more.
+        let hold = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo $$; exec 3>&1; read y <held";
+        let script = format!(
+            "mkfifo held; sh -c '{}' & {hold}",
+            hold.replace('\'', "'\\''")
+        );
+        let script = format!("cd {}; {script}", folder.path("").display());
+        let mut server = Server::start(&folder.engine(&script)).expect("a shell");
+        let log = folder.path("server.log");
+        let mut pids = Vec::new();
+        until("two processes", || {
+            let text = fs::read_to_string(&log).expect("a log");
+            pids = text.lines().map(str::to_string).collect();
+            pids.len() == 2
+        });
+
+        let epoch = Epoch::start();
+        let memory = Memory::start(Of::Group(server.group()), epoch).expect("a thread");
+        let mut readings = Vec::new();
+        until("three readings", || {
+            readings.extend(memory.take());
+            readings.len() >= 3
+        });
+        let wanted: u64 = pids.iter().map(|pid| vm_rss(pid)).sum();
+        assert!(wanted > 40_000_000, "{wanted}");
+        let share = readings[2].bytes as f64 / wanted as f64;
+        assert!((0.9..1.1).contains(&share), "{readings:?} beside {wanted}");
+        assert!(
+            readings[0].t_ns < 90_000_000,
+            "the first one is due at once"
+        );
+        for (reading, next) in readings.iter().zip(&readings[1..]) {
+            assert!(reading.t_ns < next.t_ns && next.t_ns <= epoch.now_ns());
+        }
+
+        server.stop();
+        memory.take();
+        thread::sleep(Duration::from_millis(250));
+        assert_eq!(memory.take(), [], "nobody has memory");
+    }
+
+    #[test]
+    fn this_process_is_read_as_well() {
+        let memory = Memory::start(Of::ThisProcess, Epoch::start()).expect("a thread");
+        let mut first = None;
+        until("a reading", || {
+            first = memory.take().first().copied();
+            first.is_some()
+        });
+        // Other tests take and free memory in between.
+        let share = first.expect("a reading").bytes as f64 / vm_rss("self") as f64;
+        assert!((0.5..2.0).contains(&share), "{first:?}");
+    }
+
+    #[test]
+    fn the_second_number_of_statm_is_the_resident_set() {
+        assert_eq!(resident_pages("765 96 81 5 0 105 0\n"), Some(96));
+        assert_eq!(resident_pages(""), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! Engines that this program starts and stops: their command lines, their process groups, the memory of
+//! these. A group is listed here from its start until it is gone, so that none outlives the program. Says
+//! nothing to the user and sends no request: whether a server is healthy is the caller's to ask.
+
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "`run`, which calls it, comes next")
+)]
+
+mod group;
+mod log;
+pub mod memory;
+pub mod orphan;
+pub mod presets;
+pub mod process;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::Signal;
+
+use self::group::Group;
+
+static STARTED: Started = Started::new();
+
+/// Kills every group that was started, at once and without waiting; no server starts after it.
+///
+/// For a second signal, a panic hook, and whatever else leaves without dropping its servers.
+#[cfg_attr(
+    test,
+    expect(dead_code, reason = "tests kill what is in a list of their own")
+)]
+pub fn kill_all() {
+    STARTED.kill_all();
+}
+
+/// The groups that may have members.
+struct Started(Mutex<Groups>);
+
+struct Groups {
+    listed: Vec<Group>,
+    is_over: bool,
+}
+
+impl Started {
+    const fn new() -> Started {
+        Started(Mutex::new(Groups {
+            listed: Vec::new(),
+            is_over: false,
+        }))
+    }
+
+    /// Starts a command that makes a group of its own.
+    ///
+    /// The lock is held until it is listed, so that `kill_all` comes either before it or after it.
+    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut groups = self.lock();
+        if groups.is_over {
+            return Err(io::Error::other("the program is about to leave"));
+        }
+        let child = command.spawn()?;
+        groups.listed.push(Group::of(&child));
+        Ok(child)
+    }
+
+    /// To be called before the first process of the group is reaped: then its id may become another's.
+    fn forget(&self, group: Group) {
+        self.lock().listed.retain(|listed| *listed != group);
+    }
+
+    fn kill_all(&self) {
+        let mut groups = self.lock();
+        groups.is_over = true;
+        for group in &groups.listed {
+            group.signal(Signal::KILL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Groups> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

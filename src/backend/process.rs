@@ -1,0 +1,228 @@
+//! A server as a process group: started, waited for until it is healthy, stopped with all its members.
+
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+
+use super::group::Group;
+use super::log;
+use super::presets::{Preset, is_on_path};
+use super::{STARTED, Started};
+use crate::error::{Error, Result};
+
+/// From the end of one look at a server that starts to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(10);
+/// From one look at a group that ends to the next: nothing tells when its last member is gone.
+const GONE_EVERY: Duration = Duration::from_millis(20);
+/// Of the log, in an error.
+const TAIL_LINES: usize = 20;
+
+/// What to start, and where to keep what it says.
+pub struct Start {
+    pub words: Vec<String>,
+    pub port: u16,
+    /// Truncated.
+    pub log: PathBuf,
+    /// There while the server runs.
+    pub pid_file: PathBuf,
+    pub preset: &'static Preset,
+}
+
+/// A server that was started; stopped when dropped.
+pub struct Server {
+    child: Child,
+    group: Group,
+    /// Where the group is listed.
+    started: &'static Started,
+    port: u16,
+    log: PathBuf,
+    pid_file: PathBuf,
+    preset: &'static Preset,
+    is_stopped: bool,
+}
+
+/// How waiting for a server ended.
+#[derive(Debug, PartialEq)]
+pub enum Waited {
+    Healthy,
+    /// The caller was asked to stop.
+    Stopped,
+}
+
+impl Server {
+    /// Starts a server in a process group of its own, which no Ctrl-C reaches.
+    ///
+    /// # Errors
+    /// When its program is not installed or does not start, or a file cannot be written.
+    pub fn start(start: &Start) -> Result<Server> {
+        Server::start_in(&STARTED, start)
+    }
+
+    pub(super) fn start_in(started: &'static Started, start: &Start) -> Result<Server> {
+        let preset = start.preset;
+        let Some((program, arguments)) = start.words.split_first() else {
+            return Err(Error::input(preset.what(), "no command to start"));
+        };
+        if !program.contains('/') && !is_on_path(program) {
+            return Err(preset.not_installed(program, "not found on PATH"));
+        }
+        let log_error = |e| Error::input(start.log.display(), e);
+        let log = File::create(&start.log).map_err(log_error)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(log_error)?)
+            .stderr(log);
+        let child = started
+            .spawn(&mut command)
+            .map_err(|e| Error::input(preset.what(), format!("cannot start {program}: {e}")))?;
+        let server = Server {
+            group: Group::of(&child),
+            child,
+            started,
+            port: start.port,
+            log: start.log.clone(),
+            pid_file: start.pid_file.clone(),
+            preset,
+            is_stopped: false,
+        };
+        fs::write(&server.pid_file, format!("{}\n", server.group.id()))
+            .map_err(|e| Error::input(server.pid_file.display(), e))?;
+        Ok(server)
+    }
+
+    /// Asks `is_healthy` several times a second, until it says so, or something ends the wait.
+    ///
+    /// `timeout` is total, from this call on. `stopped` ends the wait with a message or by disconnecting.
+    /// `on_tick` gets the time waited and the last line of the log, which may be empty.
+    ///
+    /// # Errors
+    /// When the server has died or the time is up, with the end of its log. It is not stopped here.
+    pub fn wait_healthy(
+        &mut self,
+        timeout: Duration,
+        is_healthy: &mut dyn FnMut() -> bool,
+        stopped: &Receiver<()>,
+        on_tick: &mut dyn FnMut(Duration, &str),
+    ) -> Result<Waited> {
+        let start = Instant::now();
+        loop {
+            let is_healthy = is_healthy();
+            // Looked at second: another server on its port may have answered.
+            if let Some(how) = self.has_died() {
+                return Err(self.died(&how));
+            }
+            if is_healthy {
+                return Ok(Waited::Healthy);
+            }
+            let waited = start.elapsed();
+            let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                return Err(self.is_late(timeout));
+            };
+            on_tick(waited, &log::last_line(&self.log));
+            let pause = stopped.recv_timeout(LOOK_EVERY.min(left));
+            if pause != Err(RecvTimeoutError::Timeout) {
+                return Ok(Waited::Stopped);
+            }
+        }
+    }
+
+    /// Whose memory is the server's.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// How its first process ended, such as `exit status 3` or `signal 9 (SIGKILL)`; `None` while it runs.
+    ///
+    /// It is not reaped, so that its id, which is the group's, does not become another's.
+    pub fn has_died(&mut self) -> Option<String> {
+        let wanted = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(Pid::from_child(&self.child)), wanted) {
+            Ok(status) => {
+                let status = status?;
+                // The form that std reads: the code in the second byte, the signal in the first.
+                let code = status.exit_status().map(|code| code << 8);
+                let raw = code.or(status.terminating_signal())?;
+                Some(ExitStatus::from_raw(raw).to_string().replace(": ", " "))
+            }
+            // Reaped: by `stop`, or by the kernel, where this program was started with SIGCHLD ignored.
+            Err(_) => Some("an exit status that is not known".to_string()),
+        }
+    }
+
+    /// Asks all processes of the group to end, kills what is left of them after ten seconds, and waits
+    /// until they are gone.
+    pub fn stop(&mut self) {
+        self.stop_within(GRACE);
+    }
+
+    pub(super) fn stop_within(&mut self, grace: Duration) {
+        if self.is_stopped {
+            return;
+        }
+        let start = Instant::now();
+        self.group.signal(Signal::TERM);
+        while !self.is_gone() && start.elapsed() < grace {
+            sleep(GONE_EVERY);
+        }
+        // Also to a group that looks empty: one look at /proc can miss a process that was just forked.
+        self.group.signal(Signal::KILL);
+        while !self.is_gone() {
+            sleep(GONE_EVERY);
+        }
+        self.started.forget(self.group);
+        // Both fail only when it is done already.
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.pid_file);
+        self.is_stopped = true;
+    }
+
+    /// The members are looked for, which costs, only when the first process is gone.
+    fn is_gone(&mut self) -> bool {
+        self.has_died().is_some() && self.group.members().is_empty()
+    }
+
+    fn died(&self, how: &str) -> Error {
+        let end = log::tail(&self.log, TAIL_LINES);
+        if self.preset.is_module_missing(&end) {
+            return self
+                .preset
+                .not_installed(self.preset.module, "no such Python module");
+        }
+        let why = format!("the server ended with {how} before it was healthy");
+        with_log(Error::input(self.preset.what(), why), &self.log, &end)
+    }
+
+    fn is_late(&self, timeout: Duration) -> Error {
+        let what = format!("--start-timeout {}s", timeout.as_secs_f64());
+        let why = format!("the server was not healthy on port {} by then", self.port);
+        let end = log::tail(&self.log, TAIL_LINES);
+        with_log(Error::input(what, why), &self.log, &end)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn with_log(error: Error, log: &Path, end: &[String]) -> Error {
+    let log = log.display();
+    if end.is_empty() {
+        return error.next(format!("Its log, {log}, is empty."));
+    }
+    let error = error.next(format!("Its log, {log}, ends with:"));
+    end.iter()
+        .fold(error, |error, line| error.next(format!("  {line}")))
+}

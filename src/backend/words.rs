@@ -1,0 +1,123 @@
+//! A command line as text: split into words, and the places in these filled in.
+
+use std::str::Chars;
+
+/// The words of a text as a POSIX shell splits it: blanks, `'…'`, `"…"` and backslashes. Nothing is
+/// expanded, and operators are text.
+///
+/// # Errors
+/// For a quote that is not closed, and a backslash with nothing behind it.
+pub fn split(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    // `None` between words; a quoted nothing is a word.
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    let no_end = || "a backslash with nothing behind it".to_string();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' => words.extend(word.take()),
+            '\'' | '"' => quoted(c, &mut chars, word.get_or_insert_default())?,
+            '\\' => match chars.next().ok_or_else(no_end)? {
+                // A line that goes on.
+                '\n' => {}
+                escaped => word.get_or_insert_default().push(escaped),
+            },
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// Takes what stands between two quotes; the first has been read.
+fn quoted(quote: char, chars: &mut Chars, word: &mut String) -> Result<(), String> {
+    let no_end = || format!("a {quote} that is not closed");
+    loop {
+        match chars.next().ok_or_else(no_end)? {
+            c if c == quote => return Ok(()),
+            '\\' if quote == '"' => match chars.next().ok_or_else(no_end)? {
+                '\n' => {}
+                c if matches!(c, '$' | '`' | '"' | '\\') => word.push(c),
+                // In double quotes a backslash before any other character is text.
+                c => word.extend(['\\', c]),
+            },
+            c => word.push(c),
+        }
+    }
+}
+
+/// The word with its places filled in, and nothing in what was filled in; `None` when there is no model
+/// for it.
+pub fn fill(word: &str, model: Option<&str>, port: &str) -> Option<String> {
+    let mut filled = String::new();
+    let mut rest = word;
+    while let Some(brace) = rest.find('{') {
+        filled.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        if let Some(behind) = rest.strip_prefix("{model}") {
+            filled.push_str(model?);
+            rest = behind;
+        } else if let Some(behind) = rest.strip_prefix("{port}") {
+            filled.push_str(port);
+            rest = behind;
+        } else {
+            filled.push('{');
+            rest = &rest[1..];
+        }
+    }
+    filled.push_str(rest);
+    Some(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_as_a_shell_splits_them() {
+        // Each of these was given to `printf '<%s>' …` in dash.
+        for (text, wanted) in [
+            ("", &[][..]),
+            (" \t\n ", &[]),
+            ("a  b\tc\nd", &["a", "b", "c", "d"]),
+            ("'a b' \"c d\"", &["a b", "c d"]),
+            ("a'b'\"c\"d", &["abcd"]),
+            ("'' \"\" a''", &["", "", "a"]),
+            (r"a\ b \'c\' \\", &["a b", "'c'", r"\"]),
+            (r"'a\' b", &[r"a\", "b"]),
+            (r#""a\"b\\c\$d\`e\f""#, &[r#"a"b\c$d`e\f"#]),
+            (r#"'"' "'""#, &["\"", "'"]),
+            ("a\\\nb \"c\\\nd\" \\\n e", &["ab", "cd", "e"]),
+            ("'a\nb'", &["a\nb"]),
+            ("--é=ü", &["--é=ü"]),
+        ] {
+            assert_eq!(split(text).expect(text), wanted, "{text:?}");
+        }
+        // A shell would expand or obey these.
+        let text = "$HOME *.rs a|b ~ #x >y";
+        let wanted = ["$HOME", "*.rs", "a|b", "~", "#x", ">y"];
+        assert_eq!(split(text).expect(text), wanted);
+        for (text, why) in [
+            ("a 'b", "a ' that is not closed"),
+            ("a \"b", "a \" that is not closed"),
+            (r#"a "b\"#, "a \" that is not closed"),
+            ("a \\", "a backslash with nothing behind it"),
+        ] {
+            assert_eq!(split(text), Err(why.to_string()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn places_are_filled_once_and_a_model_is_needed_only_for_its_place() {
+        for (word, wanted) in [
+            ("{model}", "{port}"),
+            ("--at={port}/{model}{port}", "--at=80/{port}80"),
+            ("{{port}} {} {models} {", "{80} {} {models} {"),
+        ] {
+            let filled = fill(word, Some("{port}"), "80");
+            assert_eq!(filled.as_deref(), Some(wanted), "{word}");
+        }
+        assert_eq!(fill("{model}", None, "80"), None);
+        assert_eq!(fill("{port}", None, "80").as_deref(), Some("80"));
+    }
+}
