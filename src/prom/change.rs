@@ -17,8 +17,26 @@ pub struct Observation {
     pub values: Vec<Reading>,
 }
 
-/// The change of one metric beside a request, or over a round: from the last scrape that had ended by its send
-/// to the first that began at or after its end.
+/// Why a change is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// No scrape had ended by the start.
+    NoBefore,
+    /// None began at or after the end.
+    NoAfter,
+    /// Not on the page at the end.
+    Absent,
+    /// It fell or vanished on the way: the server restarted.
+    Reset,
+    /// NaN or infinite at either end.
+    NoNumber,
+    /// A gauge.
+    NoCounter,
+    /// The counter that another one is divided by did not rise.
+    Zero,
+}
+
+/// The change of one metric beside a request, or over a round.
 ///
 /// Counter: the difference. Gauge: the later value. Ratio: the hits' difference over the lookups'. `None`:
 /// one of the scrapes is missing, the value is absent or no number, a counter fell, or nothing was looked up.
@@ -28,68 +46,111 @@ pub fn beside(
     t_send_ns: u64,
     t_end_ns: u64,
 ) -> Option<f64> {
-    let after = observations.partition_point(|seen| seen.t_begin_ns < t_end_ns);
-    let last = observations.get(after)?.values.get(metric)?;
+    let last = observations.get(first_from(observations, t_end_ns))?;
+    let last = last.values.get(metric)?;
     if let Reading::Gauge(value) = last {
         return value.filter(|value| value.is_finite());
     }
-    let ended = observations.partition_point(|seen| seen.t_end_ns <= t_send_ns);
-    let span = observations.get(ended.checked_sub(1)?..=after)?;
-    let readings: Vec<&Reading> = span
-        .iter()
-        .map(|seen| seen.values.get(metric).unwrap_or(&Reading::Absent))
-        .collect();
+    let span = span(observations, t_send_ns, t_end_ns).ok()?;
     match last {
         Reading::Ratio(pairs) => {
             let best = pairs.iter().find(|pair| pair.is_whole())?;
-            ratio(best, &readings)
+            ratio(span, metric, best).ok()
         }
-        _ => increase(readings),
+        _ => increase(span, metric).ok(),
     }
 }
 
-/// Of the pair that was best in the end.
-fn ratio(best: &PairReading, readings: &[&Reading]) -> Option<f64> {
-    let seen: Vec<Option<&PairReading>> = readings
-        .iter()
-        .map(|reading| match reading {
+/// From the last scrape that had ended by the start to the first that began at or after the end, both included.
+///
+/// # Errors
+/// One of the two is missing.
+pub fn span(
+    observations: &[Observation],
+    t_start_ns: u64,
+    t_end_ns: u64,
+) -> Result<&[Observation], Unknown> {
+    let ended = observations.partition_point(|seen| seen.t_end_ns <= t_start_ns);
+    let before = ended.checked_sub(1).ok_or(Unknown::NoBefore)?;
+    let after = first_from(observations, t_end_ns);
+    observations.get(before..=after).ok_or(Unknown::NoAfter)
+}
+
+/// The place of the first scrape that began at or after a time.
+fn first_from(observations: &[Observation], t_ns: u64) -> usize {
+    observations.partition_point(|seen| seen.t_begin_ns < t_ns)
+}
+
+/// What a scrape says of a metric.
+pub fn reading(seen: &Observation, metric: usize) -> &Reading {
+    seen.values.get(metric).unwrap_or(&Reading::Absent)
+}
+
+/// By how much a counter rose from the first scrape of a span to its last.
+///
+/// # Errors
+/// Why that is unknown.
+pub fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
+    rise(span.iter().map(|seen| reading(seen, metric)))
+}
+
+/// Hits over lookups, by the counters of the pair that was best in the end.
+///
+/// # Errors
+/// As `increase`, and when nothing was looked up.
+pub fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<f64, Unknown> {
+    let seen = || {
+        span.iter().map(|seen| match reading(seen, metric) {
             Reading::Ratio(pairs) => pairs.iter().find(|pair| pair.pair == best.pair),
             _ => None,
         })
-        .collect();
-    let increases = |of: fn(&PairReading) -> &[Reading]| -> Option<f64> {
-        let counter = |at| {
-            let readings = seen.iter();
-            increase(readings.map(move |pair| pair.map_or(&Reading::Absent, |pair| &of(pair)[at])))
-        };
+    };
+    let rises = |of: fn(&PairReading) -> &[Reading]| -> Result<f64, Unknown> {
+        let counter =
+            |at| rise(seen().map(|pair| pair.map_or(&Reading::Absent, |pair| &of(pair)[at])));
         (0..of(best).len()).map(counter).sum()
     };
-    let (hits, of) = (increases(|pair| &pair.hits)?, increases(|pair| &pair.of)?);
-    (of > 0.0).then_some(hits / of)
+    quotient(rises(|pair| &pair.hits), rises(|pair| &pair.of))
 }
 
-/// From the first reading to the last; `None` when it fell on the way, or either of them is no number.
-fn increase<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> Option<f64> {
+/// One change over another.
+///
+/// # Errors
+/// Of the first that is unknown, and when the lower one is 0.
+pub fn quotient(part: Result<f64, Unknown>, whole: Result<f64, Unknown>) -> Result<f64, Unknown> {
+    match (part?, whole?) {
+        (part, whole) if whole > 0.0 => Ok(part / whole),
+        _ => Err(Unknown::Zero),
+    }
+}
+
+/// From the first reading to the last.
+fn rise<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> Result<f64, Unknown> {
     let mut readings = readings.into_iter();
-    let first = match readings.next()? {
-        Reading::Absent => 0.0,
-        Reading::Counter(value) => (*value)?,
-        _ => return None,
+    let first = match readings.next() {
+        None => return Err(Unknown::Absent),
+        Some(Reading::Absent) => 0.0,
+        Some(Reading::Counter(value)) => value.ok_or(Unknown::NoNumber)?,
+        Some(_) => return Err(Unknown::NoCounter),
     };
-    let (mut highest, mut last) = (first, Some(first));
+    let (mut highest, mut last) = (first, Ok(first));
     for reading in readings {
         last = match reading {
-            Reading::Counter(value) => *value,
+            Reading::Counter(value) => value.ok_or(Unknown::NoNumber),
             // Before its first use it is not a fall.
-            Reading::Absent if highest <= 0.0 => None,
-            _ => return None,
+            Reading::Absent if highest <= 0.0 => Err(Unknown::Absent),
+            Reading::Absent => return Err(Unknown::Reset),
+            _ => return Err(Unknown::NoCounter),
         };
         match last {
-            Some(value) if value < highest => return None,
-            Some(value) => highest = value,
-            None => {}
+            Ok(value) if value < highest => return Err(Unknown::Reset),
+            Ok(value) => highest = value,
+            Err(_) => {}
         }
     }
-    last.map(|last| last - first)
-        .filter(|change| change.is_finite())
+    let change = last? - first;
+    match change.is_finite() {
+        true => Ok(change),
+        false => Err(Unknown::NoNumber),
+    }
 }

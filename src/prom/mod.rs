@@ -2,12 +2,17 @@
 //! scrapes. Judges nothing and prints nothing.
 //!
 //! Url -> `scrape` -> `parse` -> `series` (readings of one scrape) -> `change` (figures from several).
+//! `kv` makes a workload's KV figures of them, by the table in `engine`.
 pub mod catalog;
 pub mod change;
+pub mod engine;
+mod figure;
+pub mod kv;
 mod nearest;
 pub mod parse;
 pub mod scrape;
 pub mod selector;
 pub mod series;
+mod size;
 #[cfg(test)]
 mod tests;

@@ -41,19 +41,20 @@ impl Selector {
         })
     }
 
+    /// A name alone.
+    pub fn of_name(name: &str) -> Selector {
+        Selector {
+            asked: name.to_string(),
+            name: name.to_string(),
+            labels: Vec::new(),
+        }
+    }
+
     /// The same labels on another name.
     pub fn renamed(&self, name: &str) -> Selector {
         Selector {
             name: name.to_string(),
             ..self.clone()
-        }
-    }
-
-    /// The one other name that means the same: a counter may or may not carry `_total`.
-    pub fn other_name(&self) -> String {
-        match self.name.strip_suffix("_total") {
-            Some(bare) => bare.to_string(),
-            None => format!("{}_total", self.name),
         }
     }
 
@@ -63,6 +64,14 @@ impl Selector {
             let mut exposed = sample.labels.iter();
             exposed.any(|(name, exposed)| name == label && exposed == *value)
         })
+    }
+}
+
+/// The one other name that means the same: a counter may or may not carry `_total`.
+pub fn other_name(name: &str) -> String {
+    match name.strip_suffix("_total") {
+        Some(bare) => bare.to_string(),
+        None => format!("{name}_total"),
     }
 }
 

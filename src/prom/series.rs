@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::catalog::{HIT_RATE, PAIRS, Pair};
 use super::nearest::nearest;
 use super::parse::{Exposition, Sample, Type};
-use super::selector::Selector;
+use super::selector::{Selector, other_name};
 
 /// What a name's values mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Wanted {
     fn term(&mut self, selector: &Selector) -> Term {
         Term {
             exact: self.place(selector.clone()),
-            other: Some(self.place(selector.renamed(&selector.other_name()))),
+            other: Some(self.place(selector.renamed(&other_name(&selector.name)))),
         }
     }
 
@@ -312,7 +312,7 @@ pub fn kind(page: &Exposition, name: &str) -> Kind {
 
 fn missing(selector: &Selector, page: &Exposition) -> Found {
     let shown = |sample: &Sample| !sample.name.ends_with("_created");
-    let other = selector.other_name();
+    let other = other_name(&selector.name);
     let is_same = |sample: &&Sample| sample.name == selector.name || sample.name == other;
     let same: Vec<String> = page
         .samples

@@ -8,7 +8,7 @@ use super::selector::Selector;
 use super::series::{Found, Kind, Metric, Reading, Wanted, lines};
 
 /// The body of a recorded reply.
-fn recorded(name: &str) -> String {
+pub fn recorded(name: &str) -> String {
     let path = format!("{}/tests/data/captures/{name}", env!("CARGO_MANIFEST_DIR"));
     let raw = std::fs::read_to_string(&path).expect(&path);
     let (_, body) = raw.split_once("\r\n\r\n").expect("a head");

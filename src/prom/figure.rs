@@ -1,0 +1,223 @@
+//! One figure over the scrapes of a workload, by one source, with the words that say so.
+
+use std::collections::{HashMap, HashSet};
+
+use super::catalog::{HIT_RATE, Pair};
+use super::change::{Observation, Unknown, increase, quotient, ratio, reading};
+use super::engine::{How, Source};
+use super::parse::Exposition;
+use super::selector::other_name;
+use super::series::{PairReading, Reading};
+use super::size::Scale;
+
+/// One figure of a workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// In the unit of its quantity.
+    pub value: Option<f64>,
+    /// Exposed names and what was done with them; without a value, why there is none.
+    pub source: String,
+}
+
+impl Told {
+    pub fn absent(why: String) -> Told {
+        Told {
+            value: None,
+            source: why,
+        }
+    }
+
+    fn of(value: Result<f64, Unknown>, of: &str, note: &str) -> Told {
+        match value {
+            Err(unknown) => Told::absent(format!("{of}: {}", why(unknown))),
+            Ok(value) => Told {
+                value: Some(value),
+                source: match note {
+                    "" => of.to_string(),
+                    note => format!("{of} ({note})"),
+                },
+            },
+        }
+    }
+}
+
+/// The watched names.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// In the order of the readings.
+    pub asked: Vec<&'static str>,
+    /// Those that the hit rate may be of.
+    pub pairs: Vec<&'static Pair>,
+    /// As on the first page, for those that were on it; those of the pairs too.
+    pub exposed: HashMap<&'static str, String>,
+}
+
+impl Names {
+    /// Looks up which of them are on a page, with or without `_total`.
+    pub fn note_exposed(&mut self, page: &Exposition) {
+        let on_page: HashSet<&str> = page.samples.iter().map(|sample| sample.name).collect();
+        let of_pairs = self
+            .pairs
+            .iter()
+            .flat_map(|pair| pair.hits.iter().chain(pair.of));
+        for name in self.asked.iter().chain(of_pairs) {
+            let names = [(*name).to_string(), other_name(name)];
+            let exposed = names
+                .into_iter()
+                .find(|name| on_page.contains(name.as_str()));
+            self.exposed.extend(exposed.map(|exposed| (*name, exposed)));
+        }
+    }
+
+    fn place(&self, name: &str) -> usize {
+        let mut asked = self.asked.iter();
+        // No reading has the place of a name that is not watched.
+        asked.position(|asked| *asked == name).unwrap_or(usize::MAX)
+    }
+
+    fn exposed<'a>(&'a self, name: &'a str) -> &'a str {
+        self.exposed.get(name).map_or(name, String::as_str)
+    }
+
+    /// As in "Δ a + Δ b".
+    fn deltas(&self, names: &[&str]) -> String {
+        let deltas = names.iter().map(|name| format!("Δ {}", self.exposed(name)));
+        deltas.collect::<Vec<_>>().join(" + ")
+    }
+}
+
+/// The scrapes of a workload: the one before it, those during it, the one after it.
+#[derive(Clone, Copy)]
+pub struct Span<'a> {
+    pub names: &'a Names,
+    pub seen: &'a [Observation],
+}
+
+impl Span<'_> {
+    /// `None`: no scrape has what the figure is made of. `scale`: of a gauge; `None` where the page tells none.
+    pub fn figure(&self, source: &Source, scale: Option<&Scale>) -> Option<Told> {
+        if !source.names().all(|name| self.shows(name)) {
+            return None;
+        }
+        let Source { how, note, .. } = source;
+        let increase = |name| increase(self.seen, self.names.place(name));
+        let deltas = |names: &[&str]| self.names.deltas(names);
+        Some(match *how {
+            How::Peak(name) | How::PeakOf(name, _) => self.peak(name, scale, note),
+            How::Mean(name) => self.mean(name, note),
+            How::MeanInUse(name) => self.mean_in_use(name, note),
+            How::Increase(name) => Told::of(increase(name), &deltas(&[name]), note),
+            How::IncreaseMs(name) => {
+                let ms = increase(name).map(|seconds| seconds * 1e3);
+                Told::of(ms, &deltas(&[name]), note)
+            }
+            How::Share { part, whole } => {
+                let share = quotient(increase(part), increase(whole));
+                let of = format!("{} / {}", deltas(&[part]), deltas(&[whole]));
+                Told::of(share, &of, note)
+            }
+            How::HitRate => {
+                let best = self.best_pair()?;
+                let rate = ratio(self.seen, self.names.place(HIT_RATE), best);
+                let Pair { hits, of, .. } = best.pair;
+                Told::of(rate, &format!("{} / {}", deltas(hits), deltas(of)), note)
+            }
+        })
+    }
+
+    fn shows(&self, name: &str) -> bool {
+        let place = self.names.place(name);
+        let mut seen = self.seen.iter();
+        seen.any(|seen| *reading(seen, place) != Reading::Absent)
+    }
+
+    /// Of the last scrape.
+    fn best_pair(&self) -> Option<&PairReading> {
+        match reading(self.seen.last()?, self.names.place(HIT_RATE)) {
+            Reading::Ratio(pairs) => {
+                let mut pairs = pairs.iter().filter(|pair| pair.is_whole());
+                pairs.find(|pair| self.names.pairs.contains(&pair.pair))
+            }
+            _ => None,
+        }
+    }
+
+    fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> Told {
+        let levels = self.levels(name);
+        let name = self.names.exposed(name);
+        let Some(scale) = scale else {
+            return Told::absent(format!("{name}: the page does not tell of how many tokens"));
+        };
+        let peak = levels
+            .iter()
+            .copied()
+            .reduce(f64::max)
+            .ok_or(Unknown::NoNumber);
+        let of = format!("peak of {}{}", readings(levels.len(), name), scale.text);
+        Told::of(peak.map(|peak| peak * scale.factor), &of, note)
+    }
+
+    fn mean(&self, name: &str, note: &str) -> Told {
+        let levels = self.levels(name);
+        let of = format!(
+            "mean of {}",
+            readings(levels.len(), self.names.exposed(name))
+        );
+        Told::of(mean(&levels), &of, note)
+    }
+
+    /// Without the scrape before the workload, which shows the value of what came earlier.
+    fn mean_in_use(&self, name: &str, note: &str) -> Told {
+        let during = Span {
+            seen: self.seen.get(1..).unwrap_or_default(),
+            ..*self
+        };
+        let levels = during.levels(name);
+        let in_use: Vec<f64> = levels.into_iter().filter(|level| *level > 0.0).collect();
+        let name = self.names.exposed(name);
+        if in_use.is_empty() {
+            return Told::absent(format!("{name}: 0 in every reading"));
+        }
+        let of = format!("mean of {} above 0", readings(in_use.len(), name));
+        Told::of(mean(&in_use), &of, note)
+    }
+
+    /// Those that are numbers.
+    fn levels(&self, name: &str) -> Vec<f64> {
+        let place = self.names.place(name);
+        let levels = self
+            .seen
+            .iter()
+            .filter_map(|seen| match reading(seen, place) {
+                Reading::Gauge(value) | Reading::Counter(value) => *value,
+                _ => None,
+            });
+        levels.filter(|level| level.is_finite()).collect()
+    }
+}
+
+fn readings(count: usize, name: &str) -> String {
+    match count {
+        1 => format!("1 reading of {name}"),
+        count => format!("{count} readings of {name}"),
+    }
+}
+
+fn mean(levels: &[f64]) -> Result<f64, Unknown> {
+    match levels.len() {
+        0 => Err(Unknown::NoNumber),
+        count => Ok(levels.iter().sum::<f64>() / count as f64),
+    }
+}
+
+pub fn why(unknown: Unknown) -> &'static str {
+    match unknown {
+        Unknown::NoBefore => "no reading of the page before the workload",
+        Unknown::NoAfter => "no reading of the page after the workload",
+        Unknown::Absent => "not on the page at the end",
+        Unknown::Reset => "it fell: the server restarted",
+        Unknown::NoNumber => "not a number",
+        Unknown::NoCounter => "a gauge, not a counter",
+        Unknown::Zero => "the latter is 0",
+    }
+}

@@ -1,0 +1,563 @@
+//! A workload's KV figures from the server's page: what is watched, and what it told in the end.
+//!
+//! Each figure comes with its source, or with the reason why there is none.
+#![cfg_attr(not(test), expect(dead_code, reason = "`run` calls it"))]
+
+use super::catalog::{HIT_RATE, PAIRS};
+use super::change::{Observation, span};
+use super::engine::{Engine, How, Quantity, SOURCES, Source};
+use super::figure::{Names, Span, Told, why};
+use super::parse::Exposition;
+use super::selector::Selector;
+use super::series::Wanted;
+use super::size::Scale;
+
+/// What is read of one server's page.
+#[derive(Debug)]
+pub struct Watch {
+    engine: Option<&'static Engine>,
+    version: Option<String>,
+    names: Names,
+    /// Best first, each with the scale of its gauge.
+    sources: Vec<(&'static Source, Option<Scale>)>,
+}
+
+impl Watch {
+    /// By the server's first page. `backend`: whose names to read, as `--backend` says it; without it, those
+    /// that are on the page.
+    pub fn choose(page: &Exposition, backend: Option<&str>) -> Watch {
+        let engine = Engine::of(page, backend);
+        let mut names = Names {
+            asked: vec![HIT_RATE],
+            ..Names::default()
+        };
+        let may_have = |name: &str| is_own(engine, name) || name.starts_with("lmcache");
+        for pair in PAIRS {
+            let of_pair = || pair.hits.iter().chain(pair.of);
+            if of_pair().all(|name| may_have(name)) {
+                names.pairs.push(pair);
+            }
+        }
+        let mut sources = Vec::new();
+        for source in SOURCES {
+            if source.names().all(may_have) {
+                for name in source.names() {
+                    if !names.asked.contains(&name) {
+                        names.asked.push(name);
+                    }
+                }
+                sources.push((source, scale(page, &source.how)));
+            }
+        }
+        names.note_exposed(page);
+        Watch {
+            engine,
+            version: engine.and_then(|engine| engine.version(page)),
+            names,
+            sources,
+        }
+    }
+
+    /// `None`: the page has no engine's names.
+    pub fn engine(&self) -> Option<&'static str> {
+        self.engine.map(|engine| engine.name)
+    }
+
+    /// Where the page tells it.
+    pub fn engine_version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// For the scraper whose observations `told` gets.
+    pub fn wanted(&self) -> Wanted {
+        let names = self.names.asked.iter();
+        Wanted::new(names.map(|name| Selector::of_name(name)).collect())
+    }
+
+    /// Every quantity over a workload: from the last scrape that had ended by its start to the first that
+    /// began at or after its end.
+    pub fn told(
+        &self,
+        observations: &[Observation],
+        t_start_ns: u64,
+        t_end_ns: u64,
+    ) -> Vec<(Quantity, Told)> {
+        let span = span(observations, t_start_ns, t_end_ns);
+        let one = |quantity| {
+            let told = match span {
+                Ok(seen) => self.figure(quantity, seen),
+                Err(unknown) => self
+                    .own_name(quantity)
+                    .map(|_| Told::absent(why(unknown).to_string())),
+            };
+            let missing = || Told::absent(self.missing(quantity));
+            (quantity, told.unwrap_or_else(missing))
+        };
+        Quantity::ALL.into_iter().map(one).collect()
+    }
+
+    fn figure(&self, quantity: Quantity, seen: &[Observation]) -> Option<Told> {
+        let span = Span {
+            names: &self.names,
+            seen,
+        };
+        let mut sources = self.sources.iter();
+        sources.find_map(|(source, scale)| match source.quantity == quantity {
+            true => span.figure(source, scale.as_ref()),
+            false => None,
+        })
+    }
+
+    /// Why there is no figure of a quantity that no scrape shows.
+    fn missing(&self, quantity: Quantity) -> String {
+        match (self.own_name(quantity), self.engine) {
+            (Some(name), _) => format!("no {name} on the page"),
+            (None, Some(engine)) => format!("{} exposes no {}", engine.name, quantity.what()),
+            (None, None) => "no metrics of a known engine on the page".to_string(),
+        }
+    }
+
+    /// The first name that the engine has for it in any version.
+    fn own_name(&self, quantity: Quantity) -> Option<&'static str> {
+        let sources = SOURCES.iter().filter(|source| source.quantity == quantity);
+        let mut names = sources.flat_map(Source::names);
+        let mut hits = PAIRS.iter().flat_map(|pair| pair.hits).copied();
+        match quantity {
+            Quantity::PrefixHitRate => hits.find(|name| is_own(self.engine, name)),
+            _ => names.find(|name| is_own(self.engine, name)),
+        }
+    }
+}
+
+fn is_own(engine: Option<&Engine>, name: &str) -> bool {
+    name.starts_with("process_") || engine.is_some_and(|engine| engine.exposes(name))
+}
+
+fn scale(page: &Exposition, how: &How) -> Option<Scale> {
+    match *how {
+        How::Peak(gauge) => Some(Scale::of_ranks(page, gauge)),
+        How::PeakOf(gauge, size) => Scale::of_size(page, gauge, size),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::parse;
+    use super::super::tests::recorded;
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    /// Over a workload from the first page to the last, the n-th of which is read in the n-th second.
+    fn told(backend: Option<&str>, pages: &[&str]) -> Vec<(Quantity, Told)> {
+        let watch = Watch::choose(&parse(pages[0]).expect("a page"), backend);
+        let observations = observe(&watch, pages);
+        watch.told(&observations, S + S / 2, pages.len() as u64 * S)
+    }
+
+    fn observe(watch: &Watch, pages: &[&str]) -> Vec<Observation> {
+        let wanted = watch.wanted();
+        let pages = pages.iter().zip(1..);
+        let seen = pages.map(|(text, second)| Observation {
+            t_begin_ns: second * S,
+            t_end_ns: second * S + 1,
+            values: wanted.read(&parse(text).expect("a page")),
+        });
+        seen.collect()
+    }
+
+    /// Value and source of the quantities that are asked for, in their order.
+    fn check(told: &[(Quantity, Told)], expected: &[(Quantity, Option<f64>, &str)]) {
+        for (quantity, value, source) in expected {
+            let (_, told) = told.iter().find(|(told, _)| told == quantity).expect("all");
+            assert_eq!((told.value, told.source.as_str()), (*value, *source));
+        }
+    }
+
+    #[test]
+    fn a_recorded_page_of_vllm_and_a_later_one_give_every_figure_that_it_has() {
+        let first = recorded("vllm/metrics.raw");
+        let labels = r#"{engine="0",model_name="tiny-chain"}"#;
+        let set = |page: &str, name: &str, from: &str, to: &str| {
+            let line = |value: &str| format!("{name}{labels} {value}\n");
+            assert!(page.contains(&line(from)), "{name}");
+            page.replace(&line(from), &line(to))
+        };
+        let busy = set(&first, "vllm:kv_cache_usage_perc", "0.0", "0.25");
+        let busy = busy.replace("bytes 9.7650688e+08", "bytes 1.0e+09");
+        let last = set(&first, "vllm:prompt_tokens_total", "1262.0", "1662.0");
+        let last = set(&last, "vllm:prompt_tokens_cached_total", "512.0", "612.0");
+        let last = set(&last, "vllm:num_preemptions_total", "0.0", "3.0");
+        check(
+            &told(None, &[&first, &busy, &last]),
+            &[
+                // 8192 blocks of 128 tokens, a quarter of them.
+                (
+                    Quantity::KvUsedTokens,
+                    Some(262_144.0),
+                    "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
+                     vllm:cache_config_info (kv_cache_size_tokens)",
+                ),
+                // (612 − 512) / (1662 − 1262).
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.25),
+                    "Δ vllm:prompt_tokens_cached_total / Δ vllm:prompt_tokens_total",
+                ),
+                (
+                    Quantity::Evictions,
+                    None,
+                    "no vllm:kv_block_lifetime_seconds_count on the page",
+                ),
+                (Quantity::EvictMs, None, "vLLM exposes no eviction time"),
+                (
+                    Quantity::Preemptions,
+                    Some(3.0),
+                    "Δ vllm:num_preemptions_total",
+                ),
+                (
+                    Quantity::SpecAcceptRate,
+                    None,
+                    "no vllm:spec_decode_num_accepted_tokens_total on the page",
+                ),
+                (
+                    Quantity::ResidentBytesPeak,
+                    Some(1e9),
+                    "peak of 3 readings of process_resident_memory_bytes (of the process that serves \
+                     the page only)",
+                ),
+                // (976506880 + 1000000000 + 976506880) / 3.
+                (
+                    Quantity::ResidentBytesMean,
+                    Some(2_953_013_760.0 / 3.0),
+                    "mean of 3 readings of process_resident_memory_bytes (of the process that serves \
+                     the page only)",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_recorded_page_of_llama_cpp_has_hits_and_draft_tokens_and_says_what_it_lacks() {
+        let first = recorded("llama-server/metrics.raw");
+        let last = first
+            .replace("tokens_total 427", "tokens_total 727")
+            .replace("cached_total 918", "cached_total 1018")
+            .replace("draft_tokens_total 0", "draft_tokens_total 40")
+            .replace("accepted_tokens_total 0", "accepted_tokens_total 10");
+        let hits = "Δ llamacpp:prompt_tokens_cached_total / Δ llamacpp:prompt_tokens_cached_total + \
+                    Δ llamacpp:prompt_tokens_total";
+        let drafts = "Δ llamacpp:spec_decode_num_accepted_tokens_total / \
+                      Δ llamacpp:spec_decode_num_draft_tokens_total";
+        check(
+            &told(None, &[&first, &last]),
+            &[
+                (
+                    Quantity::KvUsedTokens,
+                    None,
+                    "no llamacpp:kv_cache_tokens on the page",
+                ),
+                // 100 / (100 + 300).
+                (Quantity::PrefixHitRate, Some(0.25), hits),
+                (Quantity::Evictions, None, "llama.cpp exposes no evictions"),
+                (
+                    Quantity::Preemptions,
+                    None,
+                    "llama.cpp exposes no preemptions",
+                ),
+                (Quantity::SpecAcceptRate, Some(0.25), drafts),
+                (
+                    Quantity::ResidentBytesMean,
+                    None,
+                    "no process_resident_memory_bytes on the page",
+                ),
+            ],
+        );
+        let idle = [
+            (
+                Quantity::PrefixHitRate,
+                None,
+                format!("{hits}: the latter is 0"),
+            ),
+            (
+                Quantity::SpecAcceptRate,
+                None,
+                format!("{drafts}: the latter is 0"),
+            ),
+        ];
+        let idle = idle
+            .each_ref()
+            .map(|(quantity, value, source)| (*quantity, *value, source.as_str()));
+        check(&told(None, &[&first, &first]), &idle);
+    }
+
+    #[test]
+    fn two_engines_of_vllm_are_a_mean_share_of_both_sizes_and_a_sum_of_counters() {
+        let page = |usage: [f64; 2], preemptions: [u64; 2]| {
+            let engine = |k: usize| {
+                format!(
+                    "vllm:kv_cache_usage_perc{{engine=\"{k}\"}} {}\n\
+                     vllm:num_preemptions_total{{engine=\"{k}\"}} {}\n\
+                     vllm:cache_config_info{{engine=\"{k}\",block_size=\"16\",num_gpu_blocks=\"256\"}} 1.0\n",
+                    usage[k], preemptions[k]
+                )
+            };
+            format!(
+                "# TYPE vllm:num_preemptions counter\n{}{}",
+                engine(0),
+                engine(1)
+            )
+        };
+        let pages = [page([0.5, 0.25], [1, 2]), page([0.0, 0.0], [2, 4])];
+        check(
+            &told(Some("vllm"), &[&pages[0], &pages[1]]),
+            &[
+                // (0.5 + 0.25) / 2 of 2 × 256 × 16; 2 + 4 − 1 − 2.
+                (
+                    Quantity::KvUsedTokens,
+                    Some(3072.0),
+                    "peak of 2 readings of vllm:kv_cache_usage_perc × 8192 tokens of \
+                     vllm:cache_config_info (2 engines)",
+                ),
+                (
+                    Quantity::Preemptions,
+                    Some(3.0),
+                    "Δ vllm:num_preemptions_total",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn sglang_gives_tokens_evictions_their_time_retractions_and_the_gauge_of_its_drafts() {
+        let page = |used: [u64; 2], accepted: f64, evictions: &str| {
+            format!(
+                "sglang:kv_used_tokens{{dp_rank=\"0\"}} {}\nsglang:kv_used_tokens{{dp_rank=\"1\"}} {}\n\
+                 sglang:spec_accept_rate{{dp_rank=\"0\"}} {accepted}\n\
+                 sglang:num_retracted_requests_total 1\n\
+                 sglang:prompt_tokens_total 100\n{evictions}",
+                used[0], used[1]
+            )
+        };
+        // The first rate is of what came before, 0 is a pause.
+        let pages = [
+            page([100, 50], 0.9, ""),
+            page(
+                [300, 100],
+                0.5,
+                "sglang:evicted_tokens_total 64\nsglang:eviction_duration_seconds_sum 0.01\n",
+            ),
+            page(
+                [0, 0],
+                0.0,
+                "sglang:evicted_tokens_total 96\nsglang:eviction_duration_seconds_sum 0.25\n",
+            ),
+            page(
+                [0, 0],
+                0.7,
+                "sglang:evicted_tokens_total 96\nsglang:eviction_duration_seconds_sum 0.25\n",
+            ),
+        ];
+        let pages = pages.each_ref().map(String::as_str);
+        check(
+            &told(Some("sglang"), &pages),
+            &[
+                (
+                    Quantity::KvUsedTokens,
+                    Some(400.0),
+                    "peak of 4 readings of sglang:kv_used_tokens × 2 ranks",
+                ),
+                (
+                    Quantity::PrefixHitRate,
+                    None,
+                    "no sglang:cached_tokens_total on the page",
+                ),
+                (
+                    Quantity::Evictions,
+                    Some(96.0),
+                    "Δ sglang:evicted_tokens_total (tokens; every TP rank counts its own)",
+                ),
+                (
+                    Quantity::EvictMs,
+                    Some(250.0),
+                    "Δ sglang:eviction_duration_seconds_sum (every TP rank counts its own)",
+                ),
+                (
+                    Quantity::Preemptions,
+                    Some(0.0),
+                    "Δ sglang:num_retracted_requests_total",
+                ),
+                (
+                    Quantity::SpecAcceptRate,
+                    Some(0.6),
+                    "mean of 2 readings of sglang:spec_accept_rate above 0 (each of one interval)",
+                ),
+            ],
+        );
+        let off = page([0, 0], 0.0, "");
+        check(
+            &told(None, &[&off, &off]),
+            &[(
+                Quantity::SpecAcceptRate,
+                None,
+                "sglang:spec_accept_rate: 0 in every reading",
+            )],
+        );
+    }
+
+    #[test]
+    fn a_share_is_tokens_only_where_the_page_tells_of_how_many() {
+        let peak = |text: &str| told(None, &[text, text]).remove(0).1;
+        for (page, value, source) in [
+            (
+                "vllm:gpu_cache_usage_perc 0.5\n\
+                 vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"256\"} 1\n",
+                Some(2048.0),
+                "peak of 2 readings of vllm:gpu_cache_usage_perc × 4096 tokens of \
+                 vllm:cache_config_info (num_gpu_blocks 256 × block_size 16)",
+            ),
+            (
+                "vllm:kv_cache_usage_perc 0.5\n\
+                 vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"None\"} 1\n",
+                None,
+                "vllm:kv_cache_usage_perc: the page does not tell of how many tokens",
+            ),
+            (
+                "sglang:token_usage 0.25\nsglang:max_total_num_tokens 8000\n",
+                Some(2000.0),
+                "peak of 2 readings of sglang:token_usage × 8000 tokens of sglang:max_total_num_tokens",
+            ),
+            (
+                "trtllm_kv_cache_used_blocks 8\ntrtllm_kv_cache_tokens_per_block 32\n",
+                Some(256.0),
+                "peak of 2 readings of trtllm_kv_cache_used_blocks × 32 tokens of \
+                 trtllm_kv_cache_tokens_per_block",
+            ),
+            (
+                "lmdeploy:gpu_cache_usage_perc 0.5\n",
+                None,
+                "lmdeploy:gpu_cache_usage_perc: the page does not tell of how many tokens",
+            ),
+            (
+                "llamacpp:kv_cache_tokens 1234\n",
+                Some(1234.0),
+                "peak of 2 readings of llamacpp:kv_cache_tokens",
+            ),
+        ] {
+            let told = peak(page);
+            assert_eq!((told.value, told.source.as_str()), (value, source));
+        }
+    }
+
+    #[test]
+    fn a_restart_and_a_missing_scrape_leave_no_value_and_say_so() {
+        let page = |preemptions: u64| format!("vllm:num_preemptions_total {preemptions}\n");
+        let pages = [page(5), page(1), page(9)];
+        let pages = pages.each_ref().map(String::as_str);
+        let fell = "Δ vllm:num_preemptions_total: it fell: the server restarted";
+        check(&told(None, &pages), &[(Quantity::Preemptions, None, fell)]);
+        let watch = Watch::choose(&parse(pages[0]).expect("a page"), None);
+        let seen = observe(&watch, &pages);
+        for (start_ns, end_ns, why) in [
+            (S / 2, 3 * S, "no reading of the page before the workload"),
+            (2 * S, 4 * S, "no reading of the page after the workload"),
+        ] {
+            let told = watch.told(&seen, start_ns, end_ns);
+            check(
+                &told,
+                &[
+                    (Quantity::Preemptions, None, why),
+                    (Quantity::ResidentBytesPeak, None, why),
+                    (Quantity::EvictMs, None, "vLLM exposes no eviction time"),
+                ],
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_without_an_engines_names_has_nothing_but_the_process() {
+        let foreign = "go_goroutines 7\nprocess_resident_memory_bytes 4096\n";
+        let told_of_it = told(None, &[foreign, foreign]);
+        assert_eq!(told_of_it.len(), Quantity::ALL.len());
+        for (quantity, told) in &told_of_it[..6] {
+            let why = "no metrics of a known engine on the page";
+            assert_eq!(
+                (told.value, told.source.as_str()),
+                (None, why),
+                "{quantity:?}"
+            );
+        }
+        assert_eq!(told_of_it[6].1.value, Some(4096.0));
+        // Asked for another engine's names than those of the page.
+        let vllm = recorded("vllm/metrics.raw");
+        check(
+            &told(Some("sglang"), &[&vllm, &vllm]),
+            &[
+                (
+                    Quantity::KvUsedTokens,
+                    None,
+                    "no sglang:kv_used_tokens on the page",
+                ),
+                (
+                    Quantity::PrefixHitRate,
+                    None,
+                    "no sglang:cached_tokens_total on the page",
+                ),
+            ],
+        );
+        check(
+            &told(Some("cpu"), &[foreign, foreign]),
+            &[(
+                Quantity::PrefixHitRate,
+                None,
+                "transformers exposes no prefix cache hits",
+            )],
+        );
+    }
+
+    #[test]
+    fn lmcache_beside_an_engine_gives_hits_and_evictions_when_it_makes_its_counters() {
+        let vllm = "vllm:prompt_tokens_total 100\nvllm:prompt_tokens_cached_total 10\n";
+        let both = "vllm:prompt_tokens_total 200\nvllm:prompt_tokens_cached_total 20\n\
+                    lmcache:num_lookup_tokens_total 50\nlmcache:num_lookup_hits_total 40\n\
+                    lmcache:local_cpu_evict_keys_count_total 7\n";
+        check(
+            &told(Some("vllm"), &[vllm, both]),
+            &[
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.8),
+                    "Δ lmcache:num_lookup_hits / Δ lmcache:num_lookup_tokens",
+                ),
+                (
+                    Quantity::Evictions,
+                    Some(7.0),
+                    "Δ lmcache:local_cpu_evict_keys_count (chunks, from LMCache's CPU buffer)",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_engine_is_the_one_that_is_named_or_shown_and_its_version_is_in_an_info_metric() {
+        for (backend, page, name) in [
+            (None, "lmcache:x 1\nsglang:y 1\n", Some("SGLang")),
+            (Some("command"), "trtllm_x 1\n", Some("TensorRT-LLM")),
+            (Some("mock"), "up 1\n", Some("vLLM")),
+            (Some("lmdeploy"), "vllm:x 1\n", Some("LMDeploy")),
+            (None, "up 1\n", None),
+        ] {
+            let page = parse(page).expect("a page");
+            assert_eq!(Watch::choose(&page, backend).engine(), name);
+        }
+        let version = |text: &str| {
+            let watch = Watch::choose(&parse(text).expect("a page"), None);
+            watch.engine_version().map(str::to_string)
+        };
+        assert_eq!(version(&recorded("vllm/metrics.raw")), None);
+        assert_eq!(version(&recorded("llama-server/metrics.raw")), None);
+        let told = "python_info{version=\"3.11\"} 1\nvllm:build_info{version=\"0.40.1\"} 1\n";
+        assert_eq!(version(told), Some("0.40.1".to_string()));
+    }
+}

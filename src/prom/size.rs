@@ -1,0 +1,109 @@
+//! How many tokens 1 of a KV gauge is, from the page that tells it.
+
+use std::collections::HashSet;
+
+use super::engine::Size;
+use super::parse::{Exposition, Sample};
+
+/// What a gauge's readings are multiplied with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scale {
+    pub factor: f64,
+    /// As in "… × 4096 tokens of …"; empty for a factor of 1.
+    pub text: String,
+}
+
+impl Scale {
+    /// Readings are means over data-parallel ranks: their sum is the mean times the ranks.
+    pub fn of_ranks(page: &Exposition, gauge: &str) -> Scale {
+        let ranks = ranks(page, gauge);
+        Scale {
+            factor: ranks as f64,
+            text: match ranks {
+                1 => String::new(),
+                ranks => format!(" × {ranks} ranks"),
+            },
+        }
+    }
+
+    /// `None`: the page does not tell the size.
+    ///
+    /// A share that is a mean over engines is right where these are of one size.
+    pub fn of_size(page: &Exposition, gauge: &str, size: Size) -> Option<Scale> {
+        match size {
+            Size::ConfigInfo(info) => config_info(page, info),
+            Size::ShareOf(total) => {
+                let tokens = mean(page, total)? * ranks(page, total) as f64;
+                Some(Scale {
+                    factor: tokens,
+                    text: format!(" × {tokens} tokens of {total}"),
+                })
+            }
+            Size::Block(block) => {
+                let tokens = mean(page, block)?;
+                let ranks = Scale::of_ranks(page, gauge);
+                Some(Scale {
+                    factor: tokens * ranks.factor,
+                    text: format!(" × {tokens} tokens of {block}{}", ranks.text),
+                })
+            }
+            Size::Untold => None,
+        }
+    }
+}
+
+/// Sum over the engines. `kv_cache_size_tokens`, which recent versions have, holds for hybrid models too, whose
+/// layers do not share their blocks.
+fn config_info(page: &Exposition, info: &str) -> Option<Scale> {
+    let sizes: Option<Vec<(f64, String)>> = series(page, info).map(config_size).collect();
+    let sizes = sizes.filter(|sizes| !sizes.is_empty())?;
+    let tokens: f64 = sizes.iter().map(|(tokens, _)| tokens).sum();
+    let how = match &sizes[..] {
+        [(_, how)] => how.clone(),
+        sizes => format!("{} engines", sizes.len()),
+    };
+    Some(Scale {
+        factor: tokens,
+        text: format!(" × {tokens} tokens of {info} ({how})"),
+    })
+}
+
+/// Tokens of one engine, and the labels that say so.
+fn config_size(sample: &Sample) -> Option<(f64, String)> {
+    let label = |wanted: &str| -> Option<u64> {
+        let mut labels = sample.labels.iter();
+        let (_, value) = labels.find(|(label, _)| *label == wanted)?;
+        value.parse().ok().filter(|count| *count > 0)
+    };
+    if let Some(tokens) = label("kv_cache_size_tokens") {
+        return Some((tokens as f64, "kv_cache_size_tokens".to_string()));
+    }
+    let (blocks, block) = (label("num_gpu_blocks")?, label("block_size")?);
+    let how = format!("num_gpu_blocks {blocks} × block_size {block}");
+    Some((blocks as f64 * block as f64, how))
+}
+
+/// Data-parallel ranks that a name's series are of; 1 at the least.
+fn ranks(page: &Exposition, name: &str) -> usize {
+    let ranks: HashSet<Vec<String>> = series(page, name)
+        .map(|sample| {
+            let labels = sample.labels.iter();
+            let ranks = labels.filter(|(label, _)| ["engine", "dp_rank"].contains(label));
+            ranks.map(|(_, value)| value.into_owned()).collect()
+        })
+        .collect();
+    ranks.len().max(1)
+}
+
+/// Above 0.
+fn mean(page: &Exposition, name: &str) -> Option<f64> {
+    let values: Vec<f64> = series(page, name).map(|sample| sample.value).collect();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    Some(mean).filter(|mean| mean.is_finite() && *mean > 0.0)
+}
+
+fn series<'a>(page: &'a Exposition, name: &'a str) -> impl Iterator<Item = &'a Sample<'a>> {
+    page.samples
+        .iter()
+        .filter(move |sample| sample.name == name)
+}
