@@ -3,9 +3,12 @@
 //! Cache queries and hits are counted when a request is planned, all else when it has been answered, and
 //! nothing for one that was not: a client that hangs up leaves no trace in vLLM's counters either.
 //! Times are the schedule's, not those of the writes.
+//!
+//! vLLM has no count of evictions, only a sampled histogram of lifetimes when asked for; there is none here.
 
 use std::fmt::Write as _;
 
+use super::options::Options;
 use super::schedule::{Load, Plan};
 use crate::units::seconds;
 
@@ -25,6 +28,8 @@ const REQUEST_BOUNDS: &[f64] = &[
 /// Everything counted since the start.
 pub struct Metrics {
     model: String,
+    block_tokens: usize,
+    tier1_blocks: usize,
     queried_tokens: u64,
     tier1_hit_tokens: u64,
     tier2_hit_tokens: u64,
@@ -44,10 +49,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(model: &str) -> Metrics {
+    pub fn new(options: &Options) -> Metrics {
         let request = |name, help| Histogram::new(name, help, REQUEST_BOUNDS);
         Metrics {
-            model: model.to_string(),
+            model: options.model.clone(),
+            block_tokens: options.block_tokens,
+            tier1_blocks: options.tier1_tokens / options.block_tokens,
             queried_tokens: 0,
             tier1_hit_tokens: 0,
             tier2_hit_tokens: 0,
@@ -117,6 +124,8 @@ impl Metrics {
         for (name, help, tokens) in self.token_counters() {
             page.counters(name, help, &[("", tokens)]);
         }
+        // Nothing that runs is put off for another.
+        page.counters("num_preemptions_total", "Preemptions", &[("", 0)]);
         let sources = [
             ("source=\"local_compute\"", self.computed_tokens()),
             ("source=\"local_cache_hit\"", self.cached_tier1_tokens),
@@ -138,7 +147,20 @@ impl Metrics {
         page.histogram(&self.queue);
         page.histogram(&self.prefill);
         page.histogram(&self.decode);
+        self.cache_config(&mut page);
         page.text
+    }
+
+    /// Tier 1's size in vLLM's labels; like vLLM's it carries no model.
+    fn cache_config(&self, page: &mut Page) {
+        let (name, blocks, tokens) = ("cache_config_info", self.tier1_blocks, self.block_tokens);
+        page.head(name, "Size of tier 1", "gauge");
+        let labels = format!(
+            "block_size=\"{tokens}\",enable_prefix_caching=\"True\",engine=\"0\",\
+             kv_cache_size_tokens=\"{}\",num_gpu_blocks=\"{blocks}\"",
+            blocks * tokens
+        );
+        let _ = writeln!(page.text, "vllm:{name}{{{labels}}} 1.0");
     }
 
     fn computed_tokens(&self) -> u64 {
@@ -289,6 +311,16 @@ mod tests {
         }
     }
 
+    /// 6 whole blocks of 16 tokens.
+    fn metrics() -> Metrics {
+        Metrics::new(&Options {
+            model: "m".to_string(),
+            block_tokens: 16,
+            tier1_tokens: 100,
+            ..Options::default()
+        })
+    }
+
     fn value(metrics: &Metrics, sample: &str) -> Option<f64> {
         let load = Load {
             running: 3,
@@ -302,7 +334,7 @@ mod tests {
 
     #[test]
     fn an_answered_request_is_counted_under_vllms_names() {
-        let mut metrics = Metrics::new("m");
+        let mut metrics = metrics();
         metrics.planned(&plan());
         metrics.answered(&plan(), false);
         let own = r#"{engine="0",model_name="m"}"#;
@@ -314,6 +346,7 @@ mod tests {
             ("prefix_cache_hits_total", 16.0),
             ("external_prefix_cache_queries_total", 84.0),
             ("external_prefix_cache_hits_total", 32.0),
+            ("num_preemptions_total", 0.0),
             ("prompt_tokens_total", 100.0),
             ("prompt_tokens_cached_total", 48.0),
             ("generation_tokens_total", 3.0),
@@ -375,8 +408,14 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_tier_1_is_told_in_whole_blocks() {
+        let info = r#"vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",kv_cache_size_tokens="96",num_gpu_blocks="6"}"#;
+        assert_eq!(value(&metrics(), info), Some(1.0));
+    }
+
+    #[test]
     fn a_request_that_was_not_answered_shows_in_cache_queries_only() {
-        let mut metrics = Metrics::new("m");
+        let mut metrics = metrics();
         metrics.planned(&plan());
         let own = r#"{engine="0",model_name="m"}"#;
         assert_eq!(

@@ -75,7 +75,7 @@ impl Mock {
             pacer: Arc::new(Pacer::new(clock)),
             truth_log: TruthLog::create(options.truth_log.as_deref())?,
             schedule: Mutex::new(Schedule::new(&options)),
-            metrics: Mutex::new(Metrics::new(&options.model)),
+            metrics: Mutex::new(Metrics::new(&options)),
             requests: AtomicU64::new(0),
             connections: Mutex::new(Some(HashMap::new())),
             options,

@@ -66,7 +66,7 @@ impl Plan {
 pub struct Load {
     pub running: usize,
     pub waiting: usize,
-    /// Tokens of the running requests, prompt and whole answer, over tier 1; at most 1.
+    /// Tokens of the running requests, prompt and whole answer, over those of tier 1's blocks; at most 1.
     pub tier1_share: f64,
 }
 
@@ -101,7 +101,7 @@ impl Schedule {
             seed: options.seed,
             max_running: options.max_running,
             block_tokens: options.block_tokens,
-            tier1_tokens: options.tier1_tokens,
+            tier1_tokens: blocks(options.tier1_tokens) * options.block_tokens,
             cache: KvCache::new(blocks(options.tier1_tokens), blocks(options.tier2_tokens)),
             prefill_free_ns: 0,
             running: BTreeMap::new(),
@@ -386,7 +386,11 @@ mod tests {
 
     #[test]
     fn waiting_turns_into_running_at_the_start() {
-        let mut schedule = Schedule::new(&options());
+        // 100 whole blocks.
+        let mut schedule = Schedule::new(&Options {
+            tier1_tokens: 1_005,
+            ..options()
+        });
         let first = schedule.admit(1, job(1, 50, 1), 0);
         schedule.admit(2, job(2, 20, 5), 0);
         let load = |running, waiting, tier1_share| Load {
