@@ -220,14 +220,14 @@ pub static SOURCES: &[Source] = {
     };
     &[
         source(KvUsedTokens, PeakOf("vllm:kv_cache_usage_perc", CONFIG), ""),
-        // Before 0.10; from its sources.
+        // Old versions (unverified).
         source(
             KvUsedTokens,
             PeakOf("vllm:gpu_cache_usage_perc", CONFIG),
             "",
         ),
         source(KvUsedTokens, Peak("sglang:kv_used_tokens"), ""),
-        // Before kv_used_tokens.
+        // Before kv_used_tokens (unverified).
         source(KvUsedTokens, Peak("sglang:num_used_tokens"), ""),
         source(
             KvUsedTokens,
