@@ -29,6 +29,37 @@ impl Phase {
     }
 }
 
+/// One of the fixed workloads of `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Workload {
+    Short,
+    Long,
+    Stress,
+}
+
+impl Workload {
+    /// In the order in which they are run.
+    pub const ALL: [Workload; 3] = [Workload::Short, Workload::Long, Workload::Stress];
+
+    /// As the guide calls it in names of files and keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Short => "short_input",
+            Workload::Long => "long_input",
+            Workload::Stress => "stress_test",
+        }
+    }
+
+    /// Wanted of a prompt, and of the answer to it.
+    pub fn tokens(self) -> u64 {
+        match self {
+            Workload::Short => 128,
+            Workload::Long => 200,
+            Workload::Stress => 256,
+        }
+    }
+}
+
 /// How a request failed. Failures are counted and shown; they never enter latency figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailKind {
@@ -154,6 +185,7 @@ pub struct Labels {
     pub context: Option<u64>,
     pub question: Option<u64>,
     pub rotation: Option<u64>,
+    pub workload: Option<Workload>,
     /// Prompt tokens that the plan meant to send.
     pub wanted_prompt_tokens: Option<u64>,
     /// Output tokens that the request asked for.

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::sample::{Phase, Sample};
+use crate::sample::{Phase, Sample, Workload};
 use crate::vitals::Vitals;
 
 pub use self::read::{header, read};
@@ -112,6 +112,8 @@ struct Line<'a> {
     question: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<&'static str>,
     #[serde(serialize_with = "phase_name")]
     phase: Phase,
     ok: bool,
@@ -154,6 +156,7 @@ impl<'a> Line<'a> {
             context: sample.labels.context,
             question: sample.labels.question,
             rotation: sample.labels.rotation,
+            workload: sample.labels.workload.map(Workload::name),
             phase: sample.phase,
             ok: sample.is_success(),
             error_kind: failure.map(|failure| failure.kind.name()),

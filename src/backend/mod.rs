@@ -2,11 +2,6 @@
 //! these. A group is listed here from its start until it is gone, so that none outlives the program. Says
 //! nothing to the user and sends no request: whether a server is healthy is the caller's to ask.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "`run`, which calls it, comes next")
-)]
-
 mod group;
 mod log;
 pub mod memory;
@@ -17,7 +12,7 @@ pub mod process;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod words;
+pub mod words;
 
 use std::io;
 use std::process::{Child, Command};
@@ -32,10 +27,6 @@ static STARTED: Started = Started::new();
 /// Kills every group that was started, at once and without waiting; no server starts after it.
 ///
 /// For a second signal, a panic hook, and whatever else leaves without dropping its servers.
-#[cfg_attr(
-    test,
-    expect(dead_code, reason = "tests kill what is in a list of their own")
-)]
 pub fn kill_all() {
     STARTED.kill_all();
 }

@@ -149,11 +149,6 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// Whether it cannot be started without `--model`; of `command`, its template decides.
-    pub fn needs_model(&self) -> bool {
-        self.arguments.contains(&"{model}")
-    }
-
     /// The words of its command line.
     ///
     /// `template` is the text of `--backend-command`, which `command` needs and no other takes; `extra` are
@@ -300,7 +295,7 @@ mod tests {
             let words = words.expect(name);
             assert_eq!(words.join(" "), wanted, "{name}");
             assert!(words.contains(&"a b".to_string()), "one word");
-            assert!(preset(name).needs_model() && !preset(name).health.is_empty());
+            assert!(!preset(name).health.is_empty());
         }
         let listing = PRESETS.iter().filter(|preset| preset.lists_models);
         let names: Vec<_> = listing.map(|preset| preset.name).collect();

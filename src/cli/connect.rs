@@ -70,6 +70,16 @@ impl Connection {
         typed: Option<String>,
         server: Option<(&'static str, crate::mock::Options)>,
     ) -> Result<Connection> {
+        let mock = mock_options(args, typed.is_some(), server)?;
+        Connection::parse_to(args, typed, mock)
+    }
+
+    /// The same for a server that is known already: a URL, or a mock.
+    pub fn parse_to(
+        args: &mut Args,
+        typed: Option<String>,
+        mock: Option<crate::mock::Options>,
+    ) -> Result<Connection> {
         let total = args
             .value("--timeout", above_zero)?
             .unwrap_or(Duration::from_secs(300));
@@ -85,7 +95,6 @@ impl Connection {
             idle,
             total,
         };
-        let mock = mock_options(args, typed.is_some(), server)?;
         Ok(Connection {
             key: key(args, typed.as_deref())?,
             typed,
@@ -105,6 +114,13 @@ impl Connection {
     /// Whether a mock in this process is to be asked.
     pub fn is_mock(&self) -> bool {
         self.mock.is_some()
+    }
+
+    /// Makes the mock serve the model that was named.
+    pub fn name_mock_model(&mut self) {
+        if let (Some(mock), Some(model)) = (&mut self.mock, &self.model) {
+            mock.model.clone_from(model);
+        }
     }
 
     /// Starts the mock if asked to, resolves the host and finds the address that answers.

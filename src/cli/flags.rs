@@ -65,6 +65,7 @@ impl Command {
 pub const COMMANDS: &[&Command] = &[
     &BENCHMARK,
     &REPLAY,
+    &RUN_FIXED,
     &REPORT,
     &CHECK_CLIENT,
     &CHECK_DATASET,
@@ -463,6 +464,115 @@ pub static REPLAY: Command = Command {
     ],
 };
 
+/// The shared options but for the mock's two, the last: `run` has its own.
+static TO_SERVER: Group = Group {
+    title: "Connection",
+    flags: CONNECTION.flags.split_at(CONNECTION.flags.len() - 2).0,
+};
+
+static FIXED: Group = Group {
+    title: "Workload and backend",
+    flags: &[
+        flag(
+            "--workload",
+            "NAME",
+            "year1",
+            "short, long, stress, or year1: all three in this order",
+        ),
+        flag("--requests", "N", "5, 3, 10", "requests of each workload"),
+        flag(
+            "--backend",
+            "NAME",
+            "mock",
+            "mock, cpu, vllm, lmdeploy, sglang, llamacpp or command: started for the run and stopped after it; beside --endpoint it only says whose metric names to read",
+        ),
+        flag(
+            "--backend-command",
+            "COMMAND",
+            "",
+            "starts this one; {model} and {port} are filled in",
+        ),
+        flag(
+            "--backend-args",
+            "WORDS",
+            "",
+            "handed on to the backend, split as a shell would",
+        ),
+        flag(
+            "--port",
+            "PORT",
+            "a free one",
+            "where the backend is to listen",
+        ),
+        flag(
+            "--start-timeout",
+            "DURATION",
+            "600s",
+            "how long the backend may take until it is healthy",
+        ),
+        flag(
+            "--mock",
+            "'NAME=VALUE,…'",
+            "",
+            "options of the mock: see tmesh-cli mock --help",
+        ),
+        flag("--seed", "N", "0", "decides the texts"),
+        flag("--nonce", "TEXT", "random", "makes the texts new"),
+    ],
+};
+
+static FIXED_OUTPUT: Group = Group {
+    title: "Output and limits",
+    flags: &[
+        Flag {
+            short: "-o",
+            ..flag(
+                "--output",
+                "DIR",
+                "./benchmark_results",
+                "where the JSON files, samples.jsonl, REPORT.md and report.html go",
+            )
+        },
+        Flag {
+            short: "-v",
+            ..flag("--verbose", "", "", "a line a request, as it ends")
+        },
+        flag(
+            "--bytes-per-token",
+            "N",
+            "by model",
+            "KV cache bytes of a token, for the bytes that the cache uses",
+        ),
+        Flag {
+            repeats: true,
+            ..flag(
+                "--fail-if",
+                "'EXPR'",
+                "",
+                "exit code 1 when it holds, or the figure is not reported: 'avg_ttft_ms>100', 'stress_test.error_rate>=0.05'; may be repeated",
+            )
+        },
+        flag(
+            "--contract",
+            "NAME",
+            "",
+            "year1, year2 or year3: exit code 1 when a workload misses one of its limits",
+        ),
+    ],
+};
+
+pub static RUN_FIXED: Command = Command {
+    name: "run",
+    operand: "",
+    about: "Runs fixed workloads on a backend that it starts, or on a server",
+    groups: &[&FIXED, &TO_SERVER, &FIXED_OUTPUT],
+    examples: &[
+        "tmesh-cli run --workload year1 --backend mock",
+        "tmesh-cli run --backend llamacpp --model m.gguf --fail-if 'avg_ttft_ms>99'",
+        "tmesh-cli run --endpoint localhost:8000 --contract year1",
+    ],
+};
+
 static REPORTED: Group = Group {
     title: "Input and output",
     flags: &[
@@ -472,7 +582,7 @@ static REPORTED: Group = Group {
                 "--input",
                 "PATH",
                 "./benchmark_results/benchmark_summary.json",
-                "folder of replay or one of its files, samples.jsonl among them; what benchmark --samples or --output wrote",
+                "folder of run or replay, or one of the files in it; what benchmark --samples or --output wrote",
             )
         },
         flag(

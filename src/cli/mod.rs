@@ -10,13 +10,17 @@ mod connect;
 mod convert;
 mod discover;
 mod flags;
+mod folder;
 mod help;
 mod lines_file;
 mod mock;
 mod mock_process;
 mod parse;
+mod pass;
 mod replay;
 mod report;
+mod run;
+mod scrape_lines;
 mod side;
 mod slo;
 mod startup;
@@ -26,6 +30,7 @@ use std::os::fd::AsFd;
 
 use self::flags::{COMMANDS, nearest};
 use self::parse::Args;
+use crate::backend;
 use crate::error::{Error, Result};
 
 /// Runs what the words after the program's name ask for; the exit code.
@@ -87,6 +92,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
     match command.name {
         "replay" => replay::run(args),
         "report" => report::run(args),
+        "run" => run::run(args),
         "check client" => check::run(args),
         "check dataset" => check_dataset::run(args),
         "check endpoint" => check_endpoint::run(args),
@@ -116,7 +122,10 @@ fn with_subject(first: String, rest: &mut Vec<String>) -> Result<String> {
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+            backend::kill_all();
+            std::process::exit(0)
+        }
         Err(e) => Err(Error::missed("stdout", e)),
         Ok(()) => Ok(()),
     }

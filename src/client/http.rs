@@ -206,13 +206,24 @@ pub struct Small {
     link: Link,
     wire: Arc<Wire>,
     agent: Agent,
+    timeout: Duration,
 }
 
 impl Small {
     pub fn new(link: Link) -> Small {
+        Small::within(link, SMALL_TIMEOUT)
+    }
+
+    /// With a time of its own for each request.
+    pub fn within(link: Link, timeout: Duration) -> Small {
         let wire = Wire::new(link.epoch, link.timeouts);
         let agent = agent(&link, &wire);
-        Small { link, wire, agent }
+        Small {
+            link,
+            wire,
+            agent,
+            timeout,
+        }
     }
 
     pub fn get(&self, url: &str) -> Result<Page, Failure> {
@@ -239,7 +250,7 @@ impl Small {
         // A server that takes one connection at a time must be free for the run.
         let close = HeaderValue::from_static("close");
         request.headers_mut().insert(header::CONNECTION, close);
-        self.wire.begin_within(SMALL_TIMEOUT);
+        self.wire.begin_within(self.timeout);
         let broken = |e: Error| match (classify(&e, &self.wire), self.wire.seen().expired) {
             (Failure { kind, .. }, Some(_)) => {
                 Failure::new(kind, "the server took the connection and did not answer")

@@ -29,6 +29,8 @@ pub struct Collector {
     pub progress: Option<Progress>,
     pub on_sample: OnSample,
     pub series: Series,
+    /// The samples are to have the gaps between their tokens.
+    pub keeps_gaps: bool,
 }
 
 /// How the line on the terminal begins, and the columns that there are.
@@ -39,7 +41,7 @@ pub struct Progress {
 
 /// A round that has ended.
 pub struct Collected {
-    /// In the order of their ends, without the gaps between tokens.
+    /// In the order of their ends.
     pub samples: Vec<Sample>,
     pub client: ClientStats,
     pub log: Log,
@@ -117,7 +119,9 @@ impl State {
             self.collector.log.lose(format!("debug log: {error}"));
         }
         self.failed += u64::from(sample.failure.is_some() && sample.phase == Phase::Measured);
-        sample.gaps_us = Vec::new();
+        if !self.collector.keeps_gaps {
+            sample.gaps_us = Vec::new();
+        }
         self.samples.push(sample);
     }
 

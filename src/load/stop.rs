@@ -86,10 +86,6 @@ impl Stop {
     }
 
     /// Runs `last` when a second signal ends the process, before it does. It is not to wait for the run.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "`run` starts engines and comes next")
-    )]
     pub fn before_leaving(&self, last: impl Fn() + Send + Sync + 'static) {
         lock(&self.0.before_leaving).push(Box::new(last));
     }

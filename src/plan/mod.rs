@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod dataset;
 pub mod dialogue;
+pub mod fixed;
 pub mod hf_config;
 mod json_file;
 mod model_file;

@@ -1,7 +1,6 @@
 //! A workload's KV figures from the server's page: what is watched, and what it told in the end.
 //!
 //! Each figure comes with its source, or with the reason why there is none.
-#![cfg_attr(not(test), expect(dead_code, reason = "`run` calls it"))]
 
 use super::catalog::{HIT_RATE, PAIRS};
 use super::change::{Observation, span};
@@ -66,6 +65,12 @@ impl Watch {
     /// Where the page tells it.
     pub fn engine_version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// What is read of the page, in the order of `wanted`.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.names.asked.iter();
+        names.map(|name| name.to_string()).collect()
     }
 
     /// For the scraper whose observations `told` gets.

@@ -6,7 +6,7 @@
 pub mod catalog;
 pub mod change;
 pub mod engine;
-mod figure;
+pub mod figure;
 pub mod kv;
 mod nearest;
 pub mod parse;

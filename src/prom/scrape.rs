@@ -13,6 +13,9 @@ use crate::client::http::Small;
 use crate::error::{Error, Result};
 use crate::units::{Epoch, nanoseconds};
 
+/// How long the last scrape of a run that was stopped may take.
+const STOPPED_WAIT: Duration = Duration::from_millis(250);
+
 /// One /metrics page and what is wanted of it.
 pub struct Scraper {
     small: Small,
@@ -112,6 +115,21 @@ impl Recorder {
                 seen.first_error.get_or_insert(why);
             }
         }
+    }
+
+    /// The scrape behind the last request. When the user is waiting for the end of the run, a page that hangs
+    /// is not waited for.
+    pub fn scrape_last(self: &Arc<Recorder>, is_stopped: bool) {
+        if !is_stopped {
+            return self.scrape_now();
+        }
+        let recorder = Arc::clone(self);
+        let (told, done) = bounded::<()>(0);
+        thread::spawn(move || {
+            recorder.scrape_now();
+            drop(told);
+        });
+        let _ = done.recv_timeout(STOPPED_WAIT);
     }
 
     /// What there is so far. Holding it stops those who scrape.

@@ -153,6 +153,7 @@ mod tests {
             samples: samples.collect(),
             vitals: Vec::new(),
             metrics: Vec::new(),
+            workloads: Vec::new(),
         };
         let mut page = String::new();
         report(&mut page, &Report::of_benchmark(saved, None)).expect("a String takes all");

@@ -16,8 +16,11 @@ mod read_back;
 pub mod render;
 pub mod round_json;
 pub mod saved;
+mod saved_run;
 mod sections;
 pub mod table;
+pub mod workload_json;
+mod workloads;
 
 use crate::units::fixed;
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::saved::{Figures, Report, Round};
-use super::{bars, finish, html, json, markdown, round_json, table};
+use super::workload_json::SummaryFile;
+use super::{bars, finish, html, json, markdown, round_json, table, workloads};
 use crate::stats::bootstrap::Comparison;
 
 /// What a report looks like.
@@ -71,6 +72,7 @@ fn text(out: &mut String, report: &Report, screen: Screen) -> fmt::Result {
                 writeln!(out)?;
             }
         }
+        Figures::Run(workloads) => workloads::table(out, workloads)?,
     }
     if report.is_mock() {
         writeln!(out, "{}", super::MOCK)?;
@@ -86,7 +88,7 @@ fn text(out: &mut String, report: &Report, screen: Screen) -> fmt::Result {
     notes.try_for_each(|note| writeln!(out, "Note: {note}"))
 }
 
-/// For a benchmark what its `--output` has; for a replay a list of rounds.
+/// For a benchmark what its `--output` has; for a replay a list of rounds; for a run its summary.
 fn figures(report: &Report) -> serde_json::Result<String> {
     match &report.figures {
         Figures::Benchmark { summary, why } => {
@@ -99,6 +101,10 @@ fn figures(report: &Report) -> serde_json::Result<String> {
             about: &report.about,
             notes: &report.notes,
             rounds: rounds.iter().map(RoundFigures::of).collect(),
+        }),
+        Figures::Run(workloads) => serde_json::to_string_pretty(&SummaryFile {
+            about: &report.about,
+            workloads,
         }),
     }
 }

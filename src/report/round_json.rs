@@ -163,11 +163,25 @@ impl Serialize for ByName<'_> {
 /// The figures in a file that `RoundFile` wrote; `None`: it is no such file.
 pub fn read(file: &Value) -> Option<RoundSummary> {
     let (configuration, of) = (file.get("configuration")?, file.get("summary")?);
+    let round = read_figures(
+        of,
+        configuration["concurrency"].as_u64()?,
+        configuration["round"].as_u64()?,
+    )?;
+    Some(RoundSummary {
+        goodput: read_goodput(file),
+        metrics: read_metrics(configuration, &of["prometheus_metrics"])?,
+        ..round
+    })
+}
+
+/// The figures of an object that `Figures` wrote, but for goodput and metrics; `None`: it is no such object.
+pub(super) fn read_figures(of: &Value, concurrency: u64, round: u64) -> Option<RoundSummary> {
     let count = |key: &str| of[key].as_u64();
     let number = |key: &str| of[key].as_f64();
-    let round = RoundSummary {
-        concurrency: configuration["concurrency"].as_u64()?,
-        round: configuration["round"].as_u64()?,
+    Some(RoundSummary {
+        concurrency,
+        round,
         total_requests: count("total_requests")?,
         successful: count("successful_requests")?,
         failed: count("failed_requests")?,
@@ -181,7 +195,7 @@ pub fn read(file: &Value) -> Option<RoundSummary> {
         latency_ms: read_back::spread(of, "_latency"),
         token_throughput: number("token_throughput"),
         request_throughput: number("request_throughput"),
-        goodput: read_goodput(file),
+        goodput: None,
         prefix_cache_hit_rate: number("prefix_cache_hit_rate"),
         first_turn_hit_rate: number("first_turn_hit_rate"),
         failures: read_back::failures(&of["failures"]),
@@ -191,10 +205,9 @@ pub fn read(file: &Value) -> Option<RoundSummary> {
         stale_connections: count("stale_connections")?,
         connect_share: number("connect_share"),
         not_streamed: count("requests_not_streamed")?,
-        metrics: read_metrics(configuration, &of["prometheus_metrics"])?,
+        metrics: Vec::new(),
         client: read_back::client(&of["client"])?,
-    };
-    Some(round)
+    })
 }
 
 /// What the shares are of is not in the summary: it is counted over the requests.

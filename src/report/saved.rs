@@ -10,6 +10,7 @@ use crate::stats::bootstrap::{Comparison, compare};
 use crate::stats::client::{ClientStats, ClientSummary};
 use crate::stats::goodput::Slo;
 use crate::stats::round::{RoundFacts, RoundSummary};
+use crate::stats::workload::WorkloadSummary;
 use crate::stats::{Clock, Stats, Summary, ttft_ns};
 use crate::units::nanoseconds;
 use crate::vitals::Vitals;
@@ -32,6 +33,7 @@ pub enum Figures {
         why: String,
     },
     Replay(Vec<Round>),
+    Run(Vec<WorkloadSummary>),
 }
 
 /// One round of a replay.
@@ -56,9 +58,11 @@ pub struct Samples {
     pub vitals: Vec<Vitals>,
     /// Lines of the series `metrics`.
     pub metrics: Vec<Value>,
+    /// Lines of the series `workload`.
+    pub workloads: Vec<Value>,
 }
 
-const NO_SAMPLES: &str = "The input has no samples: no charts of TTFT, of gaps, of latency, of tokens per second and of requests in flight";
+pub(super) const NO_SAMPLES: &str = "The input has no samples: no charts of TTFT, of gaps, of latency, of tokens per second and of requests in flight";
 
 impl Report {
     pub fn is_mock(&self) -> bool {
@@ -256,12 +260,7 @@ impl Replayed {
         let starts = |at: usize| self.groups.get(at).map(|(_, samples)| start_ns(samples));
         let start_ns = starts(at).unwrap_or(0);
         let until_ns = starts(at + 1).unwrap_or(u64::MAX);
-        let mut client = ClientStats::default();
-        let of_round = |seen: &&Vitals| seen.t_end_ns > start_ns && seen.t_end_ns <= until_ns;
-        for seen in self.vitals.iter().filter(of_round) {
-            client.add(seen, start_ns);
-        }
-        client.summary(start_ns, self.about["mock"] == true)
+        client_between(&self.vitals, start_ns, until_ns, self.about["mock"] == true)
     }
 
     /// Turns that another round of the level sent, and this one, behind a failure, did not.
@@ -284,8 +283,23 @@ impl Replayed {
     }
 }
 
+/// Of the seconds that end behind `start_ns`, and not behind `until_ns`.
+pub(super) fn client_between(
+    vitals: &[Vitals],
+    start_ns: u64,
+    until_ns: u64,
+    mock_in_process: bool,
+) -> ClientSummary {
+    let mut client = ClientStats::default();
+    let is_between = |seen: &&Vitals| seen.t_end_ns > start_ns && seen.t_end_ns <= until_ns;
+    for seen in vitals.iter().filter(is_between) {
+        client.add(seen, start_ns);
+    }
+    client.summary(start_ns, mock_in_process)
+}
+
 /// Said of samples whose gaps were left out.
-fn no_gaps<'a>(mut samples: impl Iterator<Item = &'a Sample> + Clone) -> Option<String> {
+pub(super) fn no_gaps<'a>(mut samples: impl Iterator<Item = &'a Sample> + Clone) -> Option<String> {
     let several = |sample: &Sample| sample.is_success() && sample.token_events > 1;
     let is_absent = samples.clone().any(several) && samples.all(|s| s.gaps_us.is_empty());
     is_absent.then(|| "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them".to_string())
@@ -341,7 +355,7 @@ fn rotations(samples: Vec<Sample>) -> Vec<Group> {
         .collect()
 }
 
-fn start_ns(samples: &[Sample]) -> u64 {
+pub(super) fn start_ns(samples: &[Sample]) -> u64 {
     let starts = samples.iter().map(|sample| sample.t_send_ns);
     starts.min().unwrap_or(0)
 }
@@ -358,7 +372,7 @@ fn clock_of(samples: &[Sample]) -> Clock {
 }
 
 /// The most requests in flight at once; one that ends as another is sent was not beside it.
-fn peak(samples: &[Sample]) -> u64 {
+pub(super) fn peak(samples: &[Sample]) -> u64 {
     let mut sent: Vec<u64> = samples.iter().map(|sample| sample.t_send_ns).collect();
     let mut ended: Vec<u64> = samples.iter().map(|sample| sample.t_end_ns).collect();
     sent.sort_unstable();

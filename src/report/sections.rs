@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::cells::{self, TABLE_NAMES, or_absent};
 use super::saved::{Figures, Report, Round};
-use super::{finish, notes, table};
+use super::{finish, notes, table, workloads};
 use crate::stats::FailureCount;
 use crate::stats::client::ClientSummary;
+use crate::stats::workload::WorkloadSummary;
 use crate::units::fixed;
 
 pub(super) struct Section {
@@ -31,6 +32,7 @@ pub(super) fn title(report: &Report) -> String {
     let command = match report.figures {
         Figures::Benchmark { .. } => "benchmark",
         Figures::Replay(_) => "replay",
+        Figures::Run(_) => "run",
     };
     let model = report.about["model"].as_str().unwrap_or("unknown model");
     format!("tmesh-cli {command}: {model}")
@@ -78,12 +80,38 @@ pub(super) fn all(report: &Report) -> Result<Vec<Section>, fmt::Error> {
                 .collect();
             sections.push(section("Failures", vec![failures(&failed)]));
         }
+        Figures::Run(workloads) => sections.extend(of_workloads(workloads)?),
     }
     let missing = not_reported(report);
     if !missing.is_empty() {
         sections.push(section("Not reported", vec![Block::List(missing)]));
     }
     Ok(sections)
+}
+
+fn of_workloads(of: &[WorkloadSummary]) -> Result<Vec<Section>, fmt::Error> {
+    let mut head = words(&["Figure"]);
+    head.extend(workloads::names(of));
+    let table = Block::Table {
+        head,
+        rows: workloads::rows(of),
+    };
+    let mut noted = Vec::new();
+    for one in of {
+        let mut text = String::new();
+        workloads::beyond(&mut text, one)?;
+        let name = one.workload.name();
+        noted.extend(text.lines().map(|line| format!("{name}: {line}")));
+    }
+    let failed: Vec<(String, &Failures)> = workloads::names(of)
+        .zip(of.iter().map(|one| &one.round.failures))
+        .collect();
+    let told = workloads::told(of, true);
+    Ok(vec![
+        section("Figures", vec![table, Block::List(noted)]),
+        section("Failures", vec![failures(&failed)]),
+        section("Sources", vec![Block::List(told)]),
+    ])
 }
 
 fn section(title: &str, blocks: Vec<Block>) -> Section {
@@ -207,13 +235,29 @@ fn not_reported(report: &Report) -> Vec<String> {
                 .iter()
                 .map(|round| (name(round), of_round_absent(round)))
                 .collect();
-            in_rounds(&absent)
+            in_places(&absent)
+        }
+        Figures::Run(workloads) => {
+            let of = |one: &WorkloadSummary| {
+                absent(&[
+                    (one.round.ttft_ms.is_some(), TTFT),
+                    (one.round.itl_ms.is_some(), ITL),
+                    (one.round.output_tokens_mean.is_some(), TOKENS),
+                    (is_watched(&one.round.client), CLIENT),
+                ])
+            };
+            let absent: Vec<(String, Vec<String>)> = workloads::names(workloads)
+                .zip(workloads.iter().map(of))
+                .collect();
+            let told = workloads::told(workloads, false);
+            in_places(&absent).into_iter().chain(told).collect()
         }
     }
 }
 
-/// Each reason with the rounds that it holds for, in the order of first appearance.
-fn in_rounds(absent: &[(String, Vec<String>)]) -> Vec<String> {
+/// Each reason with the places that it holds for, rounds or workloads, in the order of first appearance; without
+/// them where it holds for all.
+pub(super) fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
     let mut reasons: Vec<&String> = Vec::new();
     for why in absent.iter().flat_map(|(_, reasons)| reasons) {
         if !reasons.contains(&why) {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{End, SCHEMA};
 use crate::error::{Error, Result};
-use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource, Workload};
 use crate::vitals::Vitals;
 
 /// What a file of samples holds; keys and series that are not known are left out.
@@ -22,6 +22,8 @@ pub struct Saved {
     pub vitals: Vec<Vitals>,
     /// The lines of the series `metrics`, as they are.
     pub metrics: Vec<Value>,
+    /// The lines of the series `workload`, as they are.
+    pub workloads: Vec<Value>,
     /// `None`: the run did not come to its end, or it was no run of `benchmark`.
     pub end: Option<End>,
     /// The last line was not whole and is left out.
@@ -79,6 +81,7 @@ impl Saved {
             None => self.samples.push(keys.sample()?),
             Some("client") => self.vitals.push(keys.vitals()?),
             Some("metrics") => self.metrics.push(Value::Object(value)),
+            Some("workload") => self.workloads.push(Value::Object(value)),
             Some("end") => self.end = Some(keys.end()?),
             Some(_) => {}
         }
@@ -188,6 +191,7 @@ impl Keys<'_> {
             context: self.count("context")?,
             question: self.count("question")?,
             rotation: self.count("rotation")?,
+            workload: self.named("workload", &Workload::ALL, Workload::name)?,
             ..Labels::default()
         })
     }
@@ -247,6 +251,7 @@ mod tests {
                 context: maybe(rng),
                 question: maybe(rng),
                 rotation: maybe(rng),
+                workload: rng.bool().then(|| Workload::ALL[rng.usize(..3)]),
                 ..Labels::default()
             },
             phase,

@@ -4,12 +4,14 @@
 
 pub mod bootstrap;
 pub mod client;
+pub mod condition;
 mod figures;
 pub mod goodput;
 mod quantile;
 pub mod round;
 pub mod spread;
 mod summary;
+pub mod workload;
 
 use std::collections::BTreeMap;
 

@@ -3,25 +3,23 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::options::Options;
+use crate::cli::folder::Folder;
 use crate::client::body::messages_json;
 use crate::client::endpoint::ApiKey;
-use crate::collect::replace;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::dialogue::Dialogue;
 use crate::sample::Sample;
-use crate::samples_file::Writer;
 
 /// The folders, found to be writable.
 pub struct Files {
-    dir: PathBuf,
-    debug_dir: Option<PathBuf>,
-    keep_gaps: bool,
+    pub folder: Folder,
+    debug: Option<Folder>,
 }
 
 impl Files {
@@ -30,49 +28,14 @@ impl Files {
     /// # Errors
     /// When one of them cannot be made or written.
     pub fn open(options: &Options) -> Result<Files> {
-        let files = Files {
-            dir: options.output_dir.clone(),
-            debug_dir: options.debug_dir.clone(),
-            keep_gaps: options.keep_gaps,
-        };
-        let flags = [
-            ("--output-dir", Some(&files.dir)),
-            ("--debug-log-dir", files.debug_dir.as_ref()),
-        ];
-        for (flag, dir) in flags {
-            let Some(dir) = dir else { continue };
-            let beside = dir.join(".tmesh-cli.part");
-            let tried = fs::create_dir_all(dir)
-                .and_then(|()| File::create(&beside))
-                .and_then(|_| fs::remove_file(&beside));
-            tried.map_err(|e| Error::input(format!("{flag} {}", dir.display()), e))?;
-        }
-        if files.dir.join("metrics_summary.csv").exists() {
-            let dir = files.dir.display();
-            eprintln!(
-                "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
-            );
-        }
-        Ok(files)
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Starts `samples.jsonl`.
-    pub fn samples(&self, about: &Value) -> Result<Writer> {
-        let path = self.dir.join("samples.jsonl");
-        let what = format!("--output-dir {}", path.display());
-        Writer::create(&path.to_string_lossy(), about, self.keep_gaps)
-            .map_err(|e| Error::input(what, e))
-    }
-
-    /// Writes a result file whole; why it could not be.
-    pub fn write(&self, name: &str, text: &str) -> Option<String> {
-        let path = self.dir.join(name);
-        let written = replace(&path.to_string_lossy(), text.as_bytes());
-        written.err().map(|e| format!("{}: {e}", path.display()))
+        let folder = Folder::open("--output-dir", &options.output_dir)?;
+        let debug = options.debug_dir.as_ref();
+        let debug = debug.map(|dir| Folder::open("--debug-log-dir", dir));
+        folder.note_earlier("metrics_summary.csv");
+        Ok(Files {
+            folder,
+            debug: debug.transpose()?,
+        })
     }
 
     /// Starts the debug log of a round, if there is one.
@@ -80,10 +43,10 @@ impl Files {
     /// # Errors
     /// Why it cannot be written, its name first.
     pub fn debug(&self, log: DebugLog) -> std::result::Result<Option<DebugWriter>, String> {
-        let Some(dir) = &self.debug_dir else {
+        let Some(folder) = &self.debug else {
             return Ok(None);
         };
-        let path = dir.join(format!("{}.jsonl", log.name));
+        let path = folder.path(&format!("{}.jsonl", log.name));
         let file = private(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Some(DebugWriter { file, log }))
     }

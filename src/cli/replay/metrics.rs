@@ -3,21 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 use serde_json::{Map, Value, json};
 
 use super::options::Prometheus;
 use crate::cli::connect::Opened;
+use crate::cli::scrape_lines::{lines, source};
 use crate::error::{Error, Result};
-use crate::prom::change::{Observation, beside};
+use crate::prom::change::beside;
 use crate::prom::scrape::{Recorder, Scraper, Seen, start};
-use crate::prom::series::{Found, Reading, Wanted};
+use crate::prom::series::{Found, Wanted};
 use crate::report::metrics::summaries;
 use crate::sample::Sample;
 use crate::stats::round::MetricSummary;
-
-/// How long the last scrape of a run that was stopped may take.
-const STOPPED_WAIT: Duration = Duration::from_millis(250);
 
 /// Scrapes while requests are sent: at one in flight between them, else on a schedule.
 pub struct Metrics {
@@ -77,17 +75,7 @@ impl Metrics {
     /// that hangs is not waited for.
     pub fn end(&mut self, is_stopped: bool) {
         self.end = None;
-        if is_stopped {
-            let recorder = Arc::clone(&self.recorder);
-            let (told, done) = bounded::<()>(0);
-            std::thread::spawn(move || {
-                recorder.scrape_now();
-                drop(told);
-            });
-            let _ = done.recv_timeout(STOPPED_WAIT);
-        } else {
-            self.recorder.scrape_now();
-        }
+        self.recorder.scrape_last(is_stopped);
         let seen = self.recorder.seen();
         if let Some(why) = &seen.first_error {
             eprintln!(
@@ -99,18 +87,7 @@ impl Metrics {
 
     /// The readings that have come since the last call, as lines of a series.
     pub fn lines(&self) -> impl FnMut() -> Vec<(&'static str, Value)> + Send + use<> {
-        let recorder = Arc::clone(&self.recorder);
-        let names = self.names.clone();
-        let mut told = 0;
-        move || {
-            let seen = recorder.seen();
-            let fresh = seen.observations.get(told..).unwrap_or_default();
-            told = seen.observations.len();
-            fresh
-                .iter()
-                .map(|seen| ("metrics", line(&names, seen)))
-                .collect()
-        }
+        lines(Arc::clone(&self.recorder), self.names.clone())
     }
 
     /// The metrics beside one request, by name; null where there is no figure.
@@ -136,61 +113,5 @@ impl Metrics {
         let names = self.names.iter().enumerate();
         let named = names.map(|(metric, name)| (name.clone(), last(metric)));
         summaries(seen, named.collect(), samples, concurrency)
-    }
-}
-
-/// A scrape as it stands in the samples file.
-fn line(names: &[String], seen: &Observation) -> Value {
-    let by_name = |of: fn(&Reading) -> Value| -> Map<String, Value> {
-        let values = seen.values.iter().map(of);
-        names.iter().cloned().zip(values).collect()
-    };
-    json!({
-        "t_start_ns": seen.t_begin_ns,
-        "t_end_ns": seen.t_end_ns,
-        "values": by_name(value),
-        "sources": by_name(|reading| source(reading).into()),
-    })
-}
-
-/// What a reading comes from, for the user.
-fn source(reading: &Reading) -> String {
-    match reading {
-        Reading::Absent => "not found".to_string(),
-        Reading::Counter(_) => "counter".to_string(),
-        Reading::Gauge(_) => "gauge".to_string(),
-        Reading::Ratio(pairs) => {
-            let whole = pairs.iter().find(|pair| pair.is_whole());
-            let Some(pair) = whole.or(pairs.first()) else {
-                return "not found".to_string();
-            };
-            let sum = |names: &[&str]| match names {
-                [name] => format!("Δ {name}"),
-                names => format!("Δ ({})", names.join(" + ")),
-            };
-            format!("{} / {}", sum(pair.pair.hits), sum(pair.pair.of))
-        }
-    }
-}
-
-/// A reading as it stands in the samples file: a number, or hits and what they are of.
-fn value(reading: &Reading) -> Value {
-    match reading {
-        Reading::Absent => Value::Null,
-        Reading::Counter(value) | Reading::Gauge(value) => json!(value),
-        Reading::Ratio(pairs) => {
-            let sum = |readings: &[Reading]| -> Option<f64> {
-                let counters = readings.iter().map(|reading| match reading {
-                    Reading::Counter(value) => *value,
-                    _ => None,
-                });
-                counters.sum()
-            };
-            let whole = pairs.iter().find(|pair| pair.is_whole());
-            whole.map_or(
-                Value::Null,
-                |pair| json!({"hits": sum(&pair.hits), "of": sum(&pair.of)}),
-            )
-        }
     }
 }

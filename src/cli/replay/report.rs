@@ -72,7 +72,7 @@ impl Replay {
             text.push('\n');
         }
         if !self.rounds.is_empty() {
-            let _ = writeln!(text, "Results in {}", self.files.dir().display());
+            let _ = writeln!(text, "Results in {}", self.files.folder.dir().display());
         }
         if self.opened.mock.is_some() {
             let _ = writeln!(text, "{}", report::MOCK);
@@ -80,14 +80,8 @@ impl Replay {
         print(&text)
     }
 
-    /// Writes a result file; one that cannot be written is said at once and makes the exit code 1.
     fn write(&mut self, name: &str, text: &str) {
-        if let Some(lost) = self.files.write(name, text) {
-            eprintln!("warning: {lost}; the run goes on without it");
-            if !self.lost.contains(&lost) {
-                self.lost.push(lost);
-            }
-        }
+        self.files.folder.write(name, text, &mut self.lost);
     }
 
     /// What a round was asked to do: the guide's keys, then ours.

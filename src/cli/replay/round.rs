@@ -1,38 +1,28 @@
 //! The levels of a replay and their rounds, one whole run of the load each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crossbeam_channel::{bounded, select};
 
-use super::files::{DebugLog, Files};
+use super::files::{DebugLog, DebugWriter, Files};
 use super::metrics::Metrics;
 use super::options::{Level, Options, Reset};
 use crate::cli::connect::Opened;
-use crate::cli::terminal_width;
+use crate::cli::folder::SAMPLES;
+use crate::cli::pass::{Pass, Passed};
+use crate::client::Target;
 use crate::client::api::{Api, error_words};
-use crate::client::{Client, Target};
-use crate::collect::round::{self, Collected, Collector, Progress};
-use crate::collect::{Feed, Log};
+use crate::collect::Log;
 use crate::error::{Error, Result};
-use crate::load;
-use crate::load::pool::Shared;
 use crate::load::stop::Stop;
 use crate::plan::dataset::Dataset;
 use crate::plan::dialogue::{Dialogue, Rules};
 use crate::plan::{Session, escape};
-use crate::sample::{Gauge, Phase, Sample};
+use crate::sample::{Phase, Sample};
 use crate::samples_file;
 use crate::stats::client::ClientSummary;
 use crate::stats::round::{RoundFacts, RoundSummary};
-use crate::watchdog;
-
-/// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
-const WAITING_SAMPLES: usize = 4096;
-
-/// How long nothing may answer before the run is ended.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A replay, ready to send.
 pub struct Replay {
@@ -154,31 +144,6 @@ impl Replay {
             Some(metrics) => metrics.begin(concurrency)?,
             None => None,
         };
-        let (sender, samples) = bounded(WAITING_SAMPLES);
-        let gauge = Arc::new(Gauge::default());
-        let epoch = self.target.link.epoch;
-        let watch = watchdog::start(epoch)?;
-        let feed = Feed {
-            samples,
-            vitals: watch.vitals,
-            end_watch: watch.end,
-            stopped: self.stop.woken().clone(),
-            gauge: gauge.clone(),
-            epoch,
-        };
-        let collector = self.collector(sessions, number, feed);
-        let model = &self.target.body.model;
-        let shared = Shared {
-            any_success: self.succeeded.clone(),
-            beside,
-            heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
-            patience: Some(PATIENCE),
-            ..Shared::new(sender, self.stop.clone(), gauge.clone(), model)
-        };
-        let in_flight = concurrency.min(sessions.dialogues.len() as u64);
-        let clients = (0..in_flight)
-            .map(|_| Client::new(self.target.clone()))
-            .collect();
         let first_id = self.next_id;
         self.next_id += sessions.requests;
         let plan = self
@@ -188,16 +153,33 @@ impl Replay {
                 let first_id = first_id + dialogue.first_request;
                 Session::Dialogue(dialogue.walk(number, first_id))
             });
-        let collecting = std::thread::spawn(move || round::run(collector));
-        load::run(plan, clients, shared, None)?;
-        let collected = collecting.join();
-        let Collected {
+        let (log, mut debug) = self.logs(sessions, number);
+        let pass = Pass {
+            target: &self.target,
+            stop: &self.stop,
+            succeeded: &self.succeeded,
+            requests: sessions.requests,
+            in_flight: concurrency.min(sessions.dialogues.len() as u64),
+            beside,
+            log,
+            label: Some(format!("Concurrency {concurrency}, round {number}")),
+            on_sample: Box::new(move |sample| {
+                debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
+            }),
+            series: match &self.metrics {
+                Some(metrics) => Box::new(metrics.lines()),
+                None => Box::new(Vec::new),
+            },
+            keeps_gaps: false,
+            mock_in_process: self.opened.mock.is_some(),
+        };
+        let Passed {
             samples,
             client,
+            peak,
             mut log,
             mut series,
-        } = collected.map_err(|_| Error::missed("collector", "it panicked; this is a bug"))?;
-        self.stop.forget();
+        } = pass.run(plan)?;
         if let Some(metrics) = &mut self.metrics {
             metrics.end(self.stop.is_set());
         }
@@ -208,43 +190,29 @@ impl Replay {
         self.lost.extend(log.lost);
         Ok(Ended {
             samples,
-            client: client.summary(gauge.started_ns(), self.opened.mock.is_some()),
-            peak: gauge.peak(),
+            client,
+            peak,
         })
     }
 
-    fn collector(&mut self, sessions: &Sessions, number: u64, feed: Feed) -> Collector {
-        let concurrency = sessions.level.concurrency;
+    /// The samples file, and the round's debug log if there is one.
+    fn logs(&mut self, sessions: &Sessions, number: u64) -> (Log, Option<DebugWriter>) {
         let mut log = Log {
-            name: "samples.jsonl",
+            name: SAMPLES,
             file: self.samples_file.take(),
             lost: Vec::new(),
         };
         let debug = self.files.debug(DebugLog {
-            name: file_name(concurrency, number),
+            name: file_name(sessions.level.concurrency, number),
             run_id: self.target.run_id.clone(),
             key: self.target.link.key.clone(),
             dialogues: sessions.dialogues.clone(),
         });
-        let mut debug = debug.unwrap_or_else(|why| {
+        let debug = debug.unwrap_or_else(|why| {
             log.lose(why);
             None
         });
-        let label = format!("Concurrency {concurrency}, round {number}");
-        let width = terminal_width(std::io::stderr());
-        Collector {
-            feed,
-            log,
-            requests: sessions.requests,
-            progress: width.map(|width| Progress { label, width }),
-            on_sample: Box::new(move |sample| {
-                debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
-            }),
-            series: match &self.metrics {
-                Some(metrics) => Box::new(metrics.lines()),
-                None => Box::new(Vec::new),
-            },
-        }
+        (log, debug)
     }
 
     /// The first round goes in the dataset's order, later ones in one that the seed decides.

@@ -66,7 +66,7 @@ pub fn open(mut connection: Connection, options: Options) -> Result<Replay> {
     let stop = Stop::new();
     stop.on_signals()?;
     let about = about(&options, &target, &opened, &dataset);
-    let samples_file = files.samples(&about)?;
+    let samples_file = files.folder.samples(&about, options.keep_gaps)?;
     Ok(Replay {
         target: Arc::new(target),
         tokens_per_byte: setup.lengths.tokens_per_byte(),

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cli::folder::SAMPLES;
 use crate::error::{Error, Result};
 use crate::report::saved::{Report, Samples};
+use crate::report::workload_json::{SUMMARY_SCHEMA, WORKLOAD_SCHEMA};
 use crate::samples_file;
 use crate::stats::Clock;
 
 /// A first line longer than this is no header.
 const HEADER_BYTES: u64 = 1 << 20;
 const SUMMARY: &str = "benchmark_summary.json";
-const SAMPLES: &str = "samples.jsonl";
-const KNOWN: &str = "not a result of tmesh-cli; want a folder of replay, its samples.jsonl or one of its concurrency_C_round_R.json, or what benchmark --samples or --output wrote";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark --samples or --output wrote";
 
 /// An input, read.
 pub struct Loaded {
@@ -39,9 +40,8 @@ pub fn load(typed: &str) -> Result<Loaded> {
         Some(folder) if !path.exists() && has_results(folder) => of_folder(&what, folder),
         _ if path.is_dir() => of_folder(&what, path),
         _ if path.exists() => of_file(&what, path),
-        _ => Err(Error::input(what, "file not found").next(
-            "Run a benchmark first: tmesh-cli replay --dataset d.jsonl --endpoint host:8000",
-        )),
+        _ => Err(Error::input(what, "file not found")
+            .next("Run a benchmark first: tmesh-cli run --workload year1 --backend mock")),
     }
 }
 
@@ -68,6 +68,10 @@ fn of_folder(what: &str, folder: &Path) -> Result<Loaded> {
     let samples = folder.join(SAMPLES);
     if samples.is_file() {
         return of_samples(&format!("{what}, {SAMPLES}"), &samples);
+    }
+    let summary = folder.join(SUMMARY);
+    if summary.is_file() {
+        return of_file(&format!("{what}, {SUMMARY}"), &summary);
     }
     let paths = result_files(folder);
     let files = paths.iter().map(|path| json(what, path));
@@ -103,6 +107,7 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
     let report = match file["schema"].as_str() {
         Some("tmesh-cli/benchmark/1") => Report::of_benchmark_result(file),
         Some("tmesh-cli/replay/1") => of_round(path, file),
+        Some(SUMMARY_SCHEMA | WORKLOAD_SCHEMA) => of_run(path, &file),
         _ => None,
     };
     Ok(Loaded {
@@ -140,6 +145,23 @@ fn of_round(path: &Path, file: Value) -> Option<Report> {
     Report::of_replay_results(&[file])
 }
 
+/// A run, or one workload of it, from the samples beside its file where they are of the same run; else from the
+/// file alone.
+fn of_run(path: &Path, file: &Value) -> Option<Report> {
+    let environment = &file["environment"];
+    let samples = path.with_file_name(SAMPLES);
+    if let Ok(loaded) = of_samples("", &samples)
+        && loaded.report.about["run_id"] == environment["run_id"]
+    {
+        let mut report = loaded.report;
+        if let Some(workload) = environment["workload"].as_str() {
+            report.keep_workload(workload);
+        }
+        return Some(report);
+    }
+    Report::of_run_result(file)
+}
+
 fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
     let saved = samples_file::read(what, path)?;
     let (is_torn, end) = (saved.torn, saved.end);
@@ -149,6 +171,7 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
         samples: saved.samples,
         vitals: saved.vitals,
         metrics: saved.metrics,
+        workloads: saved.workloads,
     };
     let mut report = match samples.about["command"].as_str() {
         Some("benchmark") => {
@@ -169,6 +192,7 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
             let file = json(what, &path.with_file_name(name)).ok()?;
             (file["configuration"]["run_id"] == run_id).then_some(file)
         }),
+        Some("run") => Report::of_run(samples),
         _ => {
             let why = "samples of a command that this version does not know";
             return Err(Error::input(what, why));

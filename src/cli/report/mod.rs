@@ -27,12 +27,8 @@ pub fn run(mut args: Args) -> Result<u8> {
         return Err(Error::input(what, "the report is made from this file"));
     }
     let screen = Screen {
-        width: if output.is_none() {
-            terminal_width(std::io::stdout())
-        } else {
-            None
-        },
-        is_utf8: is_utf8(|name| std::env::var(name).ok()),
+        width: stdout_screen().width.filter(|_| output.is_none()),
+        ..stdout_screen()
     };
     let text = match (format, loaded.json) {
         (Format::Json, Some(text)) => text,
@@ -50,6 +46,14 @@ pub fn run(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
+/// What a table on stdout goes to.
+pub fn stdout_screen() -> Screen {
+    Screen {
+        width: terminal_width(std::io::stdout()),
+        is_utf8: is_utf8(|name| std::env::var(name).ok()),
+    }
+}
+
 /// Whether the locale is one of UTF-8: the first variable that is set and not empty decides.
 fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
@@ -63,10 +67,14 @@ mod tests {
     use super::*;
     use crate::report::golden::check;
 
-    /// The fixed samples in a format, for a reader without a terminal.
+    /// The fixed samples of a replay in a format, for a reader without a terminal.
     fn rendered(format: Format) -> String {
+        rendered_of("replay", format)
+    }
+
+    fn rendered_of(command: &str, format: Format) -> String {
         let path = format!(
-            "{}/tests/data/report/replay.jsonl",
+            "{}/tests/data/report/{command}.jsonl",
             env!("CARGO_MANIFEST_DIR")
         );
         let report = input::load(&path).expect("samples").report;
@@ -97,6 +105,19 @@ mod tests {
     #[test]
     fn golden_report_html() {
         check("report.html", &rendered(Format::Html));
+    }
+
+    #[test]
+    fn golden_report_run() {
+        for (format, name) in [
+            (Format::Table, "report_run_table.txt"),
+            (Format::Json, "report_run.json"),
+            (Format::Markdown, "report_run.md"),
+            (Format::Html, "report_run.html"),
+        ] {
+            let text = rendered_of("run", format);
+            check(name, &text.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+        }
     }
 
     #[test]

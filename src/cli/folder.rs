@@ -1,0 +1,76 @@
+//! The folder that a command leaves its results in.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::collect::replace;
+use crate::error::{Error, Result};
+use crate::samples_file::Writer;
+
+/// What the samples are called in it.
+pub const SAMPLES: &str = "samples.jsonl";
+
+/// A folder of results, found to be writable.
+pub struct Folder {
+    /// The option that named it.
+    flag: &'static str,
+    dir: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder and tries it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn open(flag: &'static str, dir: &Path) -> Result<Folder> {
+        let beside = dir.join(".tmesh-cli.part");
+        let tried = fs::create_dir_all(dir)
+            .and_then(|()| File::create(&beside))
+            .and_then(|_| fs::remove_file(&beside));
+        tried.map_err(|e| Error::input(format!("{flag} {}", dir.display()), e))?;
+        Ok(Folder {
+            flag,
+            dir: dir.to_path_buf(),
+        })
+    }
+
+    /// Says that results of an earlier run are there, if this one of them is.
+    pub fn note_earlier(&self, name: &str) {
+        if self.dir.join(name).exists() {
+            let dir = self.dir.display();
+            eprintln!(
+                "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
+            );
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts the file of samples.
+    pub fn samples(&self, about: &Value, keep_gaps: bool) -> Result<Writer> {
+        let path = self.dir.join(SAMPLES);
+        let what = format!("{} {}", self.flag, path.display());
+        Writer::create(&path.to_string_lossy(), about, keep_gaps).map_err(|e| Error::input(what, e))
+    }
+
+    /// Writes a result file whole; one that cannot be written is said at once and added to `lost`.
+    pub fn write(&self, name: &str, text: &str, lost: &mut Vec<String>) {
+        let path = self.dir.join(name);
+        let written = replace(&path.to_string_lossy(), text.as_bytes());
+        if let Err(error) = written {
+            let why = format!("{}: {error}", path.display());
+            eprintln!("warning: {why}; the run goes on without it");
+            if !lost.contains(&why) {
+                lost.push(why);
+            }
+        }
+    }
+}

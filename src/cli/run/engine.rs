@@ -1,0 +1,193 @@
+//! The server of a run: the mock, one that is there, or one that is started and stopped.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::backend::orphan::orphan;
+use crate::backend::presets::Preset;
+use crate::backend::process::{Server, Start, Waited};
+use crate::cli::connect::{CONNECT_TIMEOUT, Opened};
+use crate::cli::folder::Folder;
+use crate::cli::terminal_width;
+use crate::client::http::{Link, Small, Trust};
+use crate::client::transport::Timeouts;
+use crate::error::Result;
+use crate::load::stop::Stop;
+use crate::units::Epoch;
+
+const PID_FILE: &str = "server.pid";
+pub const LOG: &str = "server.log";
+/// Of one look at whether it is healthy.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a reader of a file is told that the wait goes on.
+const TOLD_EVERY: Duration = Duration::from_secs(15);
+
+pub enum Engine {
+    Mock(Box<crate::mock::Options>),
+    Attached {
+        url: String,
+        /// Whose metric names to read.
+        names: Option<String>,
+    },
+    Started(Launch),
+}
+
+/// A server to start.
+pub struct Launch {
+    pub preset: &'static Preset,
+    pub words: Vec<String>,
+    pub port: u16,
+    pub timeout: Duration,
+    /// What to ask for, where the server lists no models.
+    pub model: Option<String>,
+}
+
+impl Engine {
+    /// Whose metric names to read; `None`: those on the page.
+    pub fn names(&self) -> Option<&str> {
+        match self {
+            Engine::Mock(_) => Some("mock"),
+            Engine::Attached { names, .. } => names.as_deref(),
+            Engine::Started(launch) => Some(launch.preset.name),
+        }
+    }
+}
+
+/// Names the server that an earlier run in this folder has left behind.
+pub fn name_orphan(folder: &Folder) {
+    if let Some(orphan) = orphan(&folder.path(PID_FILE)) {
+        eprintln!("warning: a server of an earlier run is still there: {orphan}");
+    }
+}
+
+/// Starts a server and waits until it is healthy; `None`: the run was stopped before.
+pub fn start(
+    launch: &Launch,
+    folder: &Folder,
+    stop: &Stop,
+    is_verbose: bool,
+) -> Result<Option<Server>> {
+    if is_verbose {
+        eprintln!("starting: {}", launch.words.join(" "));
+    }
+    let mut server = Server::start(&Start {
+        words: launch.words.clone(),
+        port: launch.port,
+        log: folder.path(LOG),
+        pid_file: folder.path(PID_FILE),
+        preset: launch.preset,
+    })?;
+    let small = health_client(launch.port);
+    let mut health = || is_healthy(&small, launch);
+    let mut progress = Waiting::new(launch);
+    let waited = server.wait_healthy(
+        launch.timeout,
+        &mut health,
+        stop.woken(),
+        &mut |waited, line| progress.show(waited, line),
+    );
+    progress.clear();
+    Ok((waited? == Waited::Healthy).then_some(server))
+}
+
+fn health_client(port: u16) -> Small {
+    let timeouts = Timeouts {
+        connect: HEALTH_TIMEOUT.min(CONNECT_TIMEOUT),
+        first_token: HEALTH_TIMEOUT,
+        idle: HEALTH_TIMEOUT,
+        total: HEALTH_TIMEOUT,
+    };
+    let link = Link {
+        addrs: vec![(std::net::Ipv4Addr::LOCALHOST, port).into()],
+        timeouts,
+        trust: Trust::Bundled,
+        headers: ureq::http::HeaderMap::new(),
+        key: None,
+        epoch: Epoch::start(),
+    };
+    Small::within(link, HEALTH_TIMEOUT)
+}
+
+/// By its health route; where it has none, by its list of models.
+fn is_healthy(small: &Small, launch: &Launch) -> bool {
+    let status = |path: &str| {
+        let page = small.get(&format!("http://127.0.0.1:{}{path}", launch.port));
+        page.map_or(0, |page| page.status)
+    };
+    let health = match launch.preset.health {
+        "" => "/health",
+        health => health,
+    };
+    match status(health) {
+        200..300 => true,
+        404 => (200..300).contains(&status("/v1/models")),
+        _ => false,
+    }
+}
+
+/// The line that says how long the server has been waited for.
+struct Waiting {
+    label: String,
+    width: Option<usize>,
+    told: Duration,
+}
+
+impl Waiting {
+    fn new(launch: &Launch) -> Waiting {
+        let stderr = std::io::stderr();
+        Waiting {
+            label: format!(
+                "{} on port {}, up to {} s",
+                launch.preset.name,
+                launch.port,
+                launch.timeout.as_secs_f64()
+            ),
+            width: stderr
+                .is_terminal()
+                .then(|| terminal_width(stderr))
+                .flatten(),
+            told: Duration::ZERO,
+        }
+    }
+
+    fn show(&mut self, waited: Duration, last_line: &str) {
+        let seconds = waited.as_secs();
+        let line = format!("waiting {seconds} s for {}: {last_line}", self.label);
+        match self.width {
+            Some(width) => {
+                let line: String = line.chars().take(width.saturating_sub(1)).collect();
+                // Nobody is hurt by a progress line that does not come.
+                let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
+            }
+            None if waited >= self.told + TOLD_EVERY => {
+                self.told = waited;
+                eprintln!("{line}");
+            }
+            None => {}
+        }
+    }
+
+    fn clear(&self) {
+        if self.width.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// What the server says of its version; `None`: nothing.
+pub fn version(opened: &Opened) -> Option<String> {
+    // vLLM, llama.cpp and SGLang, in this order.
+    let routes = [
+        ("version", "version"),
+        ("props", "build_info"),
+        ("get_server_info", "version"),
+    ];
+    routes.into_iter().find_map(|(route, key)| {
+        let page = opened.small.get(&opened.endpoint.root(route)).ok()?;
+        let reply: Value = serde_json::from_str(&page.text).ok()?;
+        let version = reply[key].as_str().filter(|_| page.status == 200)?;
+        Some(opened.link.redact(version))
+    })
+}

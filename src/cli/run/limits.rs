@@ -1,0 +1,133 @@
+//! `--fail-if` and `--contract`: what makes a run that ended well end with 1.
+
+use crate::cli::parse::Args;
+use crate::error::{Error, Result};
+use crate::plan::fixed::Fixed;
+use crate::report::workload_json::{KEYS, figures};
+use crate::stats::condition::Condition;
+use crate::stats::workload::WorkloadSummary;
+
+/// Conditions that must not hold, each with the option it is from.
+pub struct Limits(Vec<(String, Condition)>);
+
+impl Limits {
+    /// # Errors
+    /// When a condition is none, or is about what the run does not have.
+    pub fn parse(args: &mut Args, workloads: &[Fixed]) -> Result<Limits> {
+        let mut limits = Vec::new();
+        for text in args.texts("--fail-if")? {
+            let what = format!("--fail-if '{text}'");
+            let condition = Condition::parse(&text).map_err(|why| Error::input(&what, why))?;
+            check(&condition, workloads).map_err(|why| Error::input(&what, why))?;
+            limits.push((format!("--fail-if {condition}"), condition));
+        }
+        let contract = args.value("--contract", |name| {
+            contract(name).map(|conditions| (name.to_string(), conditions))
+        })?;
+        for condition in contract.iter().flat_map(|(_, conditions)| conditions) {
+            let name = contract.as_ref().map_or("", |(name, _)| name);
+            limits.push((format!("--contract {name}: {condition}"), condition.clone()));
+        }
+        Ok(Limits(limits))
+    }
+
+    /// What was missed, a line each; a workload that did not run has no figures.
+    pub fn missed(&self, workloads: &[Fixed], summaries: &[WorkloadSummary]) -> Vec<String> {
+        let mut missed = Vec::new();
+        for (option, condition) in &self.0 {
+            for fixed in workloads {
+                let name = fixed.workload.name();
+                let summary = summaries.iter().find(|one| one.workload == fixed.workload);
+                let value = summary.and_then(|one| {
+                    let figures = figures(one);
+                    let found = figures.iter().find(|(key, _)| *key == condition.figure);
+                    found.and_then(|(_, value)| value.as_f64())
+                });
+                let fault = condition.is_of(name).then(|| condition.fault(name, value));
+                if let Some(fault) = fault.flatten() {
+                    missed.push(format!("{option}: {fault}"));
+                }
+            }
+        }
+        missed
+    }
+}
+
+fn check(condition: &Condition, workloads: &[Fixed]) -> std::result::Result<(), String> {
+    if !KEYS.contains(&condition.figure.as_str()) {
+        let near = crate::cli::flags::nearest(&condition.figure, KEYS.into_iter());
+        return Err(match near {
+            Some(near) => format!("no such figure; did you mean {near}?"),
+            None => format!("no such figure; want one of {}", KEYS.join(", ")),
+        });
+    }
+    let is_run = |fixed: &Fixed| condition.is_of(fixed.workload.name());
+    if workloads.iter().any(is_run) {
+        return Ok(());
+    }
+    let names: Vec<&str> = workloads.iter().map(|f| f.workload.name()).collect();
+    let why = "of a workload that is not run; it has";
+    Err(format!("{why} {}", names.join(", ")))
+}
+
+/// The limits of a year's contract, on each workload's own figures.
+fn contract(year: &str) -> std::result::Result<Vec<Condition>, &'static str> {
+    let (ttft_ms, tbt_ms, tokens_per_s, error_rate, memory_mib) = match year {
+        "year1" => (100.0, 20.0, 50.0, 0.05, 32_768.0),
+        "year2" => (50.0, 10.0, 100.0, 0.02, 24_576.0),
+        "year3" => (30.0, 5.0, 200.0, 0.01, 16_384.0),
+        _ => return Err("no such contract; want year1, year2 or year3"),
+    };
+    let mut conditions = vec![
+        Condition::above("avg_ttft_ms", ttft_ms),
+        Condition::above("avg_tbt_ms", tbt_ms),
+        Condition::above("avg_tpot_ms", tbt_ms),
+        Condition::below("avg_throughput_tps", tokens_per_s),
+        Condition::above("error_rate", error_rate),
+        Condition::above("peak_mem_mb", memory_mib),
+    ];
+    if let Some(hit_rate) = match year {
+        "year2" => Some(0.70),
+        "year3" => Some(0.85),
+        _ => None,
+    } {
+        conditions.push(Condition::below("avg_prefix_hit_rate", hit_rate));
+    }
+    if year == "year3" {
+        conditions.push(Condition::below("avg_spec_accept_rate", 0.60));
+    }
+    Ok(conditions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_years_contract_has_the_limits_of_the_format() {
+        let lines = |year| -> Vec<String> {
+            let conditions = contract(year).expect(year).into_iter();
+            conditions.map(|condition| condition.to_string()).collect()
+        };
+        let year1 = [
+            "avg_ttft_ms>100",
+            "avg_tbt_ms>20",
+            "avg_tpot_ms>20",
+            "avg_throughput_tps<50",
+            "error_rate>0.05",
+            "peak_mem_mb>32768",
+        ];
+        assert_eq!(lines("year1"), year1);
+        assert_eq!(
+            lines("year2").last().map(String::as_str),
+            Some("avg_prefix_hit_rate<0.7")
+        );
+        let year3 = lines("year3");
+        assert_eq!(year3[0], "avg_ttft_ms>30");
+        assert_eq!(
+            year3[6..],
+            ["avg_prefix_hit_rate<0.85", "avg_spec_accept_rate<0.6"]
+        );
+        assert!(contract("year4").is_err());
+    }
+}

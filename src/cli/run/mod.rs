@@ -1,0 +1,126 @@
+//! `tmesh-cli run`: fixed workloads against the mock, a server that is there, or one that is started for them.
+
+mod beside;
+mod engine;
+mod host;
+mod limits;
+mod measure;
+mod options;
+mod start;
+
+use self::engine::Engine;
+use self::measure::Run;
+use self::options::Options;
+use super::connect::Connection;
+use super::discover::refused;
+use super::folder::Folder;
+use super::parse::Args;
+use crate::backend::kill_all;
+use crate::backend::process::Server;
+use crate::error::{Error, Result};
+use crate::load::stop::{Reason, Stop};
+
+/// Runs the command; the exit code.
+pub fn run(mut args: Args) -> Result<u8> {
+    let options = Options::parse(&mut args)?;
+    let connection = connection(&mut args, &options)?;
+    let folder = Folder::open("--output", &options.output)?;
+    folder.note_earlier(measure::SUMMARY);
+    engine::name_orphan(&folder);
+    let stop = Stop::new();
+    stop.before_leaving(kill_all);
+    stop.on_signals()?;
+    kill_on_panic();
+    let server = match &options.engine {
+        Engine::Started(launch) => {
+            match engine::start(launch, &folder, &stop, options.is_verbose)? {
+                Some(server) => Some(server),
+                None => {
+                    eprintln!("stopped before the server was healthy; nothing was measured");
+                    return Ok(130);
+                }
+            }
+        }
+        Engine::Mock(_) | Engine::Attached { .. } => None,
+    };
+    let run = start::open(connection, options, folder, &stop, server.as_ref())?;
+    end(run, server)
+}
+
+fn connection(args: &mut Args, options: &Options) -> Result<Connection> {
+    let mut connection = match &options.engine {
+        Engine::Mock(mock) => Connection::parse_to(args, None, Some((**mock).clone()))?,
+        Engine::Attached { url, .. } => Connection::parse_to(args, Some(url.clone()), None)?,
+        Engine::Started(launch) => {
+            let url = format!("http://127.0.0.1:{}", launch.port);
+            Connection::parse_to(args, Some(url), None)?
+        }
+    };
+    match &options.engine {
+        Engine::Started(launch) => connection.model.clone_from(&launch.model),
+        Engine::Mock(_) => connection.name_mock_model(),
+        Engine::Attached { .. } => {}
+    }
+    Ok(connection)
+}
+
+/// In a release a panic ends the process without dropping its servers.
+fn kill_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        kill_all();
+        before(panic);
+    }));
+}
+
+/// Measures, writes and shows; then stops the server and judges.
+fn end(mut run: Run, mut server: Option<Server>) -> Result<u8> {
+    let died = run.workloads(server.as_mut())?;
+    if let Some(Reason::Refused(status, failure)) = run.stop.reason() {
+        return Err(refused(&run.target, *status, failure));
+    }
+    run.finish()?;
+    if let Some(server) = &mut server {
+        server.stop();
+    }
+    verdict(&run, died)
+}
+
+/// The exit code, once all that was measured is shown and written.
+fn verdict(run: &Run, died: Option<String>) -> Result<u8> {
+    let is_cut = matches!(run.stop.reason(), Some(Reason::Signal));
+    if let Some(how) = died.filter(|_| !is_cut) {
+        let log = run.folder.path(engine::LOG);
+        return Err(Error::missed(
+            "backend",
+            format!("the server ended with {how} during the run"),
+        )
+        .next(format!("Its log: {}", log.display())));
+    }
+    if let Some(Reason::Gone(failure)) = run.stop.reason() {
+        let why = format!("nothing has answered for a minute: {}", failure.reason);
+        return Err(Error::missed(&run.target.uri, why));
+    }
+    if !run.lost.is_empty() {
+        return Err(Error::missed("output", run.lost.join("; ")));
+    }
+    if is_cut {
+        return Ok(130);
+    }
+    if !run.any_success() {
+        let why = "see the failures above";
+        return Err(Error::missed("no measured request succeeded", why));
+    }
+    let missed = run
+        .options
+        .limits
+        .missed(&run.options.workloads, &run.summaries);
+    let Some((first, others)) = missed.split_first() else {
+        return Ok(0);
+    };
+    let (option, fault) = first.rsplit_once(": ").unwrap_or(("limit", first));
+    let error = Error::missed(option, fault);
+    Err(others
+        .iter()
+        .fold(error, |error, line| error.next(format!("[ERROR] {line}"))))
+}

@@ -1,0 +1,112 @@
+//! The fixed workloads: a few requests of set lengths, each with a text of its own.
+
+use super::prompt::{Lengths, Writer};
+use super::{Prompt, Session, Turn, escape};
+use crate::sample::{Labels, Workload};
+
+/// One of them: what is sent, and how much of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    pub workload: Workload,
+    pub requests: u64,
+    /// Requests at once.
+    pub in_flight: u64,
+}
+
+pub const SHORT: Fixed = Fixed {
+    workload: Workload::Short,
+    requests: 5,
+    in_flight: 1,
+};
+pub const LONG: Fixed = Fixed {
+    workload: Workload::Long,
+    requests: 3,
+    in_flight: 1,
+};
+pub const STRESS: Fixed = Fixed {
+    workload: Workload::Stress,
+    requests: 10,
+    in_flight: 10,
+};
+
+/// What a name on the command line stands for; `None`: nothing.
+pub fn named(name: &str) -> Option<&'static [Fixed]> {
+    match name {
+        "year1" => Some(&[SHORT, LONG, STRESS]),
+        "short" => Some(&[SHORT]),
+        "long" => Some(&[LONG]),
+        "stress" => Some(&[STRESS]),
+        _ => None,
+    }
+}
+
+impl Fixed {
+    /// Its requests, numbered from `first_id`; no two of a run begin alike.
+    pub fn sessions(
+        self,
+        first_id: u64,
+        writer: &Writer,
+        lengths: &Lengths,
+    ) -> impl Iterator<Item = Session> {
+        let tokens = self.workload.tokens();
+        let words = lengths.words_of(tokens);
+        let writer = writer.clone();
+        (first_id..first_id + self.requests).map(move |id| {
+            Session::single(Turn {
+                id,
+                labels: Labels {
+                    workload: Some(self.workload),
+                    concurrency: Some(self.in_flight),
+                    wanted_prompt_tokens: Some(tokens),
+                    wanted_output_tokens: Some(tokens),
+                    ..Labels::default()
+                },
+                prompt: Prompt::Text(vec![escape(&writer.context(id, words))]),
+                max_tokens: Some(tokens),
+                session: None,
+                keeps_reply: false,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_workload_or_for_all_in_order() {
+        let shapes = |name| {
+            let fixed = named(name).expect(name).iter();
+            let shapes = fixed.map(|f| (f.workload.tokens(), f.requests, f.in_flight));
+            shapes.collect::<Vec<_>>()
+        };
+        let (short, long, stress) = ((128, 5, 1), (200, 3, 1), (256, 10, 10));
+        assert_eq!(shapes("year1"), [short, long, stress]);
+        assert_eq!(shapes("short"), [short]);
+        assert_eq!(shapes("long"), [long]);
+        assert_eq!(shapes("stress"), [stress]);
+        assert!(named("year2").is_none());
+    }
+
+    #[test]
+    fn requests_have_the_words_that_make_the_tokens_and_begin_unlike_each_other() {
+        // Two tokens a word and three more: 128 tokens are 62.5 words, rounded up.
+        let lengths = Lengths::fit((10, 23), (20, 43)).expect("a rising line");
+        let writer = Writer::new(1, "n");
+        let mut firsts = std::collections::HashSet::new();
+        for (id, mut session) in (7..).zip(SHORT.sessions(7, &writer, &lengths)) {
+            let turn = session.next(None).expect("one turn");
+            assert_eq!((turn.id, turn.max_tokens), (id, Some(128)));
+            assert_eq!(turn.labels.workload, Some(Workload::Short));
+            let Prompt::Text(texts) = &turn.prompt else {
+                panic!("a text");
+            };
+            let words: Vec<&str> = texts[0].split(' ').collect();
+            assert_eq!(words.len(), 63);
+            assert!(firsts.insert(words[0].to_string()));
+            assert!(session.next(None).is_none());
+        }
+        assert_eq!(firsts.len(), 5);
+    }
+}
