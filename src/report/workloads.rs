@@ -176,9 +176,11 @@ fn told_cell(key: &str, value: f64) -> String {
     }
 }
 
-/// Where the figures are from that server and system told: those that are there, or those that are not.
+/// Where the figures are from that server and system told, or why those are not there that they did not tell;
+/// figures of which the same is said share a line.
 pub(super) fn told(workloads: &[WorkloadSummary], is_there: bool) -> Vec<String> {
-    let lines = TOLD.iter().flat_map(|key| {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for key in TOLD {
         let places = workloads.iter().map(|one| {
             let told = one.told.get(key);
             let told =
@@ -189,10 +191,17 @@ pub(super) fn told(workloads: &[WorkloadSummary], is_there: bool) -> Vec<String>
                 source.into_iter().collect(),
             )
         });
-        let lines = in_places(&places.collect::<Vec<_>>()).into_iter();
-        lines.map(|line| format!("{}: {line}", told_name(key)))
-    });
-    lines.collect()
+        for line in in_places(&places.collect::<Vec<_>>()) {
+            match lines.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, names)) => names.push(told_name(key)),
+                None => lines.push((line, vec![told_name(key)])),
+            }
+        }
+    }
+    let lines = lines.into_iter();
+    lines
+        .map(|(line, names)| format!("{}: {line}", names.join(" · ")))
+        .collect()
 }
 
 /// What the table does not tell of a workload, but for its failures: what was cut, doubts, this client.

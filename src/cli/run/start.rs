@@ -146,7 +146,8 @@ fn about(
             };
             let told = watch.and_then(|watch| watch.engine_version());
             let version = told.map(str::to_string).or_else(|| engine::version(opened));
-            (backend, watch.and_then(|watch| watch.engine()), version)
+            let engine = watch.and_then(|watch| watch.engine());
+            (backend, engine.or(options.engine.names()), version)
         }
     };
     json!({
