@@ -61,7 +61,7 @@ struct State {
 /// Collects until the last worker is gone, or a moment after the run was stopped.
 pub fn run(collector: Collector) -> Collected {
     let mut state = State {
-        samples: Vec::with_capacity(collector.requests as usize),
+        samples: Vec::new(),
         collector,
         client: ClientStats::default(),
         begun: Instant::now(),

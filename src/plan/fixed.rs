@@ -51,7 +51,7 @@ impl Fixed {
         let tokens = self.workload.tokens();
         let words = lengths.words_of(tokens);
         let writer = writer.clone();
-        (first_id..first_id + self.requests).map(move |id| {
+        (first_id..first_id.saturating_add(self.requests)).map(move |id| {
             Session::single(Turn {
                 id,
                 labels: Labels {

@@ -69,13 +69,19 @@ pub fn start(
     stop: &Stop,
     is_verbose: bool,
 ) -> Result<Option<Server>> {
+    let log = folder.path(LOG);
     if is_verbose {
-        eprintln!("starting: {}", launch.words.join(" "));
+        // Not its words: a key may be among them.
+        let (program, port) = (&launch.words[0], launch.port);
+        eprintln!(
+            "starting {program} on port {port}; what it says goes to {}",
+            log.display()
+        );
     }
     let mut server = Server::start(&Start {
         words: launch.words.clone(),
         port: launch.port,
-        log: folder.path(LOG),
+        log,
         pid_file: folder.path(PID_FILE),
         preset: launch.preset,
     })?;

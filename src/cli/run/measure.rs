@@ -102,7 +102,7 @@ impl Run {
             mock_in_process: self.opened.mock.is_some(),
         };
         let first_id = self.next_id;
-        self.next_id += fixed.requests;
+        self.next_id = first_id.saturating_add(fixed.requests);
         let mut passed = pass.run(fixed.sessions(first_id, &self.writer, &self.lengths))?;
         self.beside.end(self.stop.is_set());
         for (series, line) in (passed.series)() {

@@ -8,6 +8,9 @@ mod measure;
 mod options;
 mod start;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use self::engine::Engine;
 use self::measure::Run;
 use self::options::Options;
@@ -35,16 +38,37 @@ pub fn run(mut args: Args) -> Result<u8> {
         Engine::Started(launch) => {
             match engine::start(launch, &folder, &stop, options.is_verbose)? {
                 Some(server) => Some(server),
-                None => {
-                    eprintln!("stopped before the server was healthy; nothing was measured");
-                    return Ok(130);
-                }
+                None => return Ok(stopped_early()),
             }
         }
         Engine::Mock(_) | Engine::Attached { .. } => None,
     };
+    let is_open = Arc::new(AtomicBool::new(false));
+    leave_unless(&is_open, &stop);
     let run = start::open(connection, options, folder, &stop, server.as_ref())?;
+    is_open.store(true, Relaxed);
     end(run, server)
+}
+
+/// The exit code of a run that a signal ended before it sent anything.
+fn stopped_early() -> u8 {
+    eprintln!("stopped before the first request; nothing was measured");
+    130
+}
+
+/// Ends the process at a signal that comes before `is_open`: a server that hangs would answer no set-up request,
+/// and there is nothing to report.
+fn leave_unless(is_open: &Arc<AtomicBool>, stop: &Stop) {
+    let (is_open, stop) = (Arc::clone(is_open), stop.clone());
+    std::thread::spawn(move || {
+        // Disconnects at the signal; nothing is ever sent on it.
+        let _ = stop.woken().recv();
+        if !is_open.load(Relaxed) {
+            let code = stopped_early();
+            kill_all();
+            std::process::exit(code.into());
+        }
+    });
 }
 
 fn connection(args: &mut Args, options: &Options) -> Result<Connection> {
@@ -78,6 +102,9 @@ fn end(mut run: Run, mut server: Option<Server>) -> Result<u8> {
     let died = run.workloads(server.as_mut())?;
     if let Some(Reason::Refused(status, failure)) = run.stop.reason() {
         return Err(refused(&run.target, *status, failure));
+    }
+    if run.summaries.is_empty() && matches!(run.stop.reason(), Some(Reason::Signal)) {
+        return Ok(stopped_early());
     }
     run.finish()?;
     if let Some(server) = &mut server {
