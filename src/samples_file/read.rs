@@ -11,6 +11,11 @@ use crate::error::{Error, Result};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource, Workload};
 use crate::vitals::Vitals;
 
+/// Whole numbers are below it, since they are added up: as nanoseconds two years.
+const COUNT_LIMIT: u64 = 1 << 56;
+/// The same of tokens of one request, as for what a server reports.
+const TOKENS_LIMIT: u64 = 1 << 32;
+
 /// What a file of samples holds; keys and series that are not known are left out.
 #[derive(Debug, Default)]
 pub struct Saved {
@@ -112,11 +117,20 @@ impl Keys<'_> {
     // Thirty callers: each would have a copy.
     #[inline(never)]
     fn count(&self, key: &str) -> std::result::Result<Option<u64>, String> {
+        self.below(key, COUNT_LIMIT)
+    }
+
+    fn below(&self, key: &str, limit: u64) -> std::result::Result<Option<u64>, String> {
         let count = self.value(key).map(|value| {
-            let wrong = || format!("{key}: want a whole number, have {value}");
-            value.as_u64().ok_or_else(wrong)
+            let count = value.as_u64().filter(|&count| count < limit);
+            count.ok_or_else(|| format!("{key}: want a whole number below {limit}, have {value}"))
         });
         count.transpose()
+    }
+
+    #[inline(never)]
+    fn tokens(&self, key: &str) -> std::result::Result<Option<u64>, String> {
+        self.below(key, TOKENS_LIMIT)
     }
 
     #[inline(never)]
@@ -169,12 +183,12 @@ impl Keys<'_> {
             connect_ns: self.count("connect_ns")?,
             reused: self.is_true("reused"),
             resent: self.is_true("resent"),
-            prompt_tokens: self.count("prompt_tokens")?,
-            cached_tokens: self.count("cached_tokens")?,
-            completion_tokens: self.count("completion_tokens")?,
-            reasoning_tokens: self.count("reasoning_tokens")?,
+            prompt_tokens: self.tokens("prompt_tokens")?,
+            cached_tokens: self.tokens("cached_tokens")?,
+            completion_tokens: self.tokens("completion_tokens")?,
+            reasoning_tokens: self.tokens("reasoning_tokens")?,
             token_source: self.named("token_source", &TokenSource::ALL, TokenSource::name)?,
-            token_events: self.count("token_events")?.unwrap_or(0),
+            token_events: self.tokens("token_events")?.unwrap_or(0),
             gaps_us: self.counts("gaps_us"),
             finish_reason: self.text("finish_reason"),
             prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
@@ -236,7 +250,10 @@ mod tests {
     /// A sample whose every key is one of several by chance, absent ones among them.
     fn random(id: u64, rng: &mut fastrand::Rng) -> Sample {
         fn maybe(rng: &mut fastrand::Rng) -> Option<u64> {
-            rng.bool().then(|| rng.u64(..))
+            rng.bool().then(|| rng.u64(..COUNT_LIMIT))
+        }
+        fn tokens(rng: &mut fastrand::Rng) -> Option<u64> {
+            rng.bool().then(|| rng.u64(..TOKENS_LIMIT))
         }
         let phase = Phase::ALL[rng.usize(..3)];
         let kind = FailKind::ALL[rng.usize(..12)];
@@ -257,26 +274,26 @@ mod tests {
             phase,
             failure: fails.then(|| Failure::new(kind, "a \"b\"\n\u{1}ü")),
             status: rng.bool().then(|| rng.u16(..)),
-            t_send_ns: rng.u64(..),
+            t_send_ns: rng.u64(..COUNT_LIMIT),
             t_headers_ns: maybe(rng),
             t_event_ns: maybe(rng),
             t_first_ns: maybe(rng),
             t_answer_ns: maybe(rng),
             t_last_ns: maybe(rng),
-            t_end_ns: rng.u64(..),
+            t_end_ns: rng.u64(..COUNT_LIMIT),
             connect_ns: maybe(rng),
             reused: rng.bool(),
             resent: rng.bool(),
-            prompt_tokens: maybe(rng),
-            cached_tokens: maybe(rng),
-            completion_tokens: maybe(rng),
-            reasoning_tokens: maybe(rng),
+            prompt_tokens: tokens(rng),
+            cached_tokens: tokens(rng),
+            completion_tokens: tokens(rng),
+            reasoning_tokens: tokens(rng),
             token_source: rng.bool().then(|| TokenSource::ALL[rng.usize(..3)]),
-            token_events: rng.u64(..),
+            token_events: rng.u64(..TOKENS_LIMIT),
             gaps_us: (0..rng.usize(..5)).map(|_| rng.u32(..)).collect(),
             finish_reason: rng.bool().then(|| "stop".to_string()),
-            prompt_bytes: rng.u64(..),
-            text_bytes: rng.u64(..),
+            prompt_bytes: rng.u64(..COUNT_LIMIT),
+            text_bytes: rng.u64(..COUNT_LIMIT),
         }
     }
 
@@ -367,7 +384,18 @@ mod tests {
                 "not a JSON object: EOF while parsing an object at line 2 column 0",
             ),
             (r#"{"id":1}"#, "phase is missing"),
-            (r#"{"id":-1}"#, "id: want a whole number, have -1"),
+            (
+                r#"{"id":-1}"#,
+                "id: want a whole number below 72057594037927936, have -1",
+            ),
+            (
+                r#"{"id":1,"phase":"cut","t_send_ns":72057594037927936}"#,
+                "t_send_ns: want a whole number below 72057594037927936, have 72057594037927936",
+            ),
+            (
+                r#"{"id":1,"phase":"cut","t_send_ns":1,"t_end_ns":1,"prompt_tokens":4294967296}"#,
+                "prompt_tokens: want a whole number below 4294967296, have 4294967296",
+            ),
             (
                 r#"{"id":1,"error_kind":"odd"}"#,
                 "error_kind: odd is not known",
@@ -375,10 +403,7 @@ mod tests {
         ] {
             let temp = Temp::holding("wrong", &format!("{HEADER}\n{LINE}\n{line}\n{LINE}\n"));
             let error = read("-i s", &temp.0).expect_err(line).to_string();
-            assert!(
-                error.starts_with("[ERROR] -i s, line 3: "),
-                "{error}, {why}"
-            );
+            assert_eq!(error, format!("[ERROR] -i s, line 3: {why}"));
         }
         for text in ["", "{}\n", "{\"schema\":\"tmesh-cli/samples/2\"}\n"] {
             let temp = Temp::holding("header", text);
