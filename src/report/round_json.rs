@@ -218,9 +218,9 @@ fn read_goodput(file: &Value) -> Option<Goodput> {
     let tokens = requests.filter_map(|request| request["output_tokens"].as_u64());
     Some(Goodput {
         requests: count("goodput_requests")?,
-        of_requests: count("total_requests")? + count("turns_not_sent")?,
+        of_requests: count("total_requests")?.saturating_add(count("turns_not_sent")?),
         tokens: count("goodput_tokens"),
-        of_tokens: count("goodput_tokens").map(|_| tokens.sum()),
+        of_tokens: count("goodput_tokens").map(|_| tokens.fold(0, u64::saturating_add)),
         tokens_per_s: of["goodput_token_throughput"].as_f64(),
         requests_per_s: of["goodput_request_throughput"].as_f64(),
     })
@@ -267,6 +267,15 @@ mod tests {
                 got.goodput = wanted.goodput.clone();
             }
             assert_eq!(format!("{got:?}"), format!("{wanted:?}"));
+            if round.round == 1 {
+                let mut huge = file.clone();
+                huge["summary"]["turns_not_sent"] = u64::MAX.into();
+                huge["requests"] =
+                    serde_json::json!([{"output_tokens": u64::MAX}, {"output_tokens": 1}]);
+                let goodput = read(&huge).expect("all keys").goodput.expect("an SLO");
+                let of = (goodput.of_requests, goodput.of_tokens);
+                assert_eq!(of, (u64::MAX, Some(u64::MAX)));
+            }
             for key in ["configuration", "summary"] {
                 let mut part = file.clone();
                 part.as_object_mut().expect("an object").remove(key);
