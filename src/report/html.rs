@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use super::charts::{self, Chart};
 use super::saved::Report;
 use super::sections::{self, Block};
+use super::steers;
 
 /// Characters of a title that a browser can show.
 const TITLE: usize = 65;
@@ -109,8 +110,8 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Not allowed in HTML.
-            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            // Of these HTML allows only those that turn text around.
+            c if steers(c) && c != '\n' && c != '\t' => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -165,9 +166,9 @@ mod tests {
 
     #[test]
     fn text_is_no_markup() {
-        let text = "<script>alert('a' & \"b\")</script>\u{0}\n";
+        let text = "<script>alert('a' & \"b\")</script>\u{0}\u{202e}\n";
         let wanted =
-            "&lt;script&gt;alert(&#39;a&#39; &amp; &quot;b&quot;)&lt;/script&gt;\u{fffd}\n";
+            "&lt;script&gt;alert(&#39;a&#39; &amp; &quot;b&quot;)&lt;/script&gt;\u{fffd}\u{fffd}\n";
         assert_eq!(escaped(text), wanted);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::saved::Report;
 use super::sections::{self, Block};
+use super::steers;
 
 /// Writes the whole report.
 pub fn report(out: &mut String, report: &Report) -> fmt::Result {
@@ -55,7 +56,7 @@ fn escaped(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '\\' | '`' | '*' | '[' | ']' | '|' | '~' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
+            c if steers(c) => out.push(' '),
             c => out.push(c),
         }
     }
@@ -70,7 +71,7 @@ mod tests {
     fn nothing_in_a_cell_is_markup() {
         for (text, wanted) in [
             ("<script>&", "&lt;script&gt;&amp;"),
-            ("a|b\nc", "a\\|b c"),
+            ("a|b\nc\u{202e}d", "a\\|b c d"),
             ("[x](y) `z` *", "\\[x\\](y) \\`z\\` \\*"),
         ] {
             assert_eq!(escaped(text), wanted);

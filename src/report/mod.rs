@@ -37,6 +37,11 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// Whether it would steer a terminal or turn the text around it: files hold what servers and users wrote.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 pub mod golden;
 #[cfg(test)]

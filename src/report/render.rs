@@ -85,7 +85,13 @@ fn text(out: &mut String, report: &Report, screen: Screen) -> fmt::Result {
         writeln!(out)?;
     }
     let mut notes = report.notes.iter();
-    notes.try_for_each(|note| writeln!(out, "Note: {note}"))
+    notes.try_for_each(|note| writeln!(out, "Note: {note}"))?;
+    *out = harmless(out);
+    Ok(())
+}
+
+fn harmless(text: &str) -> String {
+    text.replace(|c: char| super::steers(c) && c != '\n', "\u{fffd}")
 }
 
 /// For a benchmark what its `--output` has; for a replay a list of rounds; for a run its summary.
@@ -138,5 +144,17 @@ impl RoundFigures<'_> {
             summary: round_json::Figures(&round.summary),
             against_round_1: round.comparison.as_ref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_table_steers_the_terminal() {
+        let text = "a\u{1b}[31m\r\u{7}\u{9b}2J é ▇ \u{202e}x\n";
+        let wanted = "a\u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}2J é ▇ \u{fffd}x\n";
+        assert_eq!(harmless(text), wanted);
     }
 }
