@@ -89,6 +89,13 @@ fn a_replay_is_reported_as_it_was_printed() {
     }
 }
 
+/// Those of the JSON report.
+fn rounds(dir: &Dir) -> Value {
+    let shown = report(dir, &["--format", "json"]).ok();
+    let mut file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    file["rounds"].take()
+}
+
 #[test]
 fn a_round_is_reported_alone_and_without_samples_says_what_is_missing() {
     let dir = Dir::new();
@@ -101,6 +108,7 @@ fn a_round_is_reported_alone_and_without_samples_says_what_is_missing() {
     assert!(alone.stdout.starts_with(&block), "{block}\n{alone}");
     assert!(alone.stdout.contains("\nTTFT: "), "{alone}");
 
+    let with_samples = rounds(&dir);
     std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
     let bare = report(&dir, &["-i", path]).ok();
     assert!(bare.stdout.starts_with(&block), "{block}\n{bare}");
@@ -109,13 +117,14 @@ fn a_round_is_reported_alone_and_without_samples_says_what_is_missing() {
             .contains("Note: The input has no samples: no charts of TTFT"),
         "{bare}"
     );
-    let all = report(&dir, &["--format", "json"]).ok();
-    let all: Value = serde_json::from_str(&all.stdout).expect("JSON");
+    let without = rounds(&dir);
     for (at, (level, round)) in [(1, 1), (1, 2), (3, 1), (3, 2)].into_iter().enumerate() {
         let path = format!("benchmark_results/concurrency_{level}_round_{round}.json");
         let text = dir.read(&path);
         let file: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(all["rounds"][at]["summary"], file["summary"], "{path}");
+        for rounds in [&with_samples, &without] {
+            assert_eq!(rounds[at]["summary"], file["summary"], "{path}");
+        }
         let content = report(&dir, &["-i", &path, "--format", "json"]).ok();
         assert_eq!(content.stdout, text);
     }
@@ -138,10 +147,13 @@ fn samples_alone_have_the_figures_of_the_files_that_are_not_there() {
         .iter_mut()
         .zip(whole["rounds"].as_array().expect("rounds"))
     {
-        // What the samples tell only in part: turns not sent, and with them goodput's base.
+        assert_eq!(round["complete"].take(), Value::Null);
+        assert_eq!(of["complete"], true);
+        round["complete"] = of["complete"].clone();
+        // What the samples tell only in part: turns not sent, with them goodput's base, and the round's start.
         let summary = round["summary"].as_object_mut().expect("an object");
         for (key, value) in of["summary"].as_object().expect("an object") {
-            if key.starts_with("goodput") || key == "turns_not_sent" {
+            if key.starts_with("goodput") || key == "turns_not_sent" || key == "client" {
                 summary.insert(key.clone(), value.clone());
             }
         }

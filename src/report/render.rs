@@ -128,7 +128,8 @@ struct ReplayFile<'a> {
 struct RoundFigures<'a> {
     concurrency: u64,
     round: u64,
-    complete: bool,
+    /// Null where only the round's own file tells it.
+    complete: Option<bool>,
     /// The keys of the round's own file.
     summary: round_json::Figures<'a>,
     /// Of TTFT, with the ends of its 95 % interval; null for the first round.
@@ -140,7 +141,7 @@ impl RoundFigures<'_> {
         RoundFigures {
             concurrency: round.summary.concurrency,
             round: round.summary.round,
-            complete: !round.is_cut_short,
+            complete: round.is_cut_short.map(|is_cut| !is_cut),
             summary: round_json::Figures(&round.summary),
             against_round_1: round.comparison.as_ref(),
         }

@@ -41,7 +41,8 @@ pub struct Round {
     pub summary: RoundSummary,
     /// With the level's first round.
     pub comparison: Option<Comparison>,
-    pub is_cut_short: bool,
+    /// `None`: not known, as of a run that was killed.
+    pub is_cut_short: Option<bool>,
 }
 
 /// Requests that are drawn as one: a round, or the rotations of one kind.
@@ -184,7 +185,7 @@ impl Report {
             Some(Round {
                 summary: round_json::read(file)?,
                 comparison: None,
-                is_cut_short: file["configuration"]["complete"] == false,
+                is_cut_short: is_cut_short(file),
             })
         });
         let rounds: Option<Vec<Round>> = rounds.collect();
@@ -222,6 +223,8 @@ impl Replayed {
         let written = file.and_then(round_json::read);
         let not_sent = written.as_ref().map(|file| file.not_sent);
         let peak_written = written.as_ref().map(|file| file.concurrency_peak);
+        // The file's is from the round's start, which is a little before its first send.
+        let client_written = written.map(|file| file.client);
         let facts = RoundFacts {
             concurrency: *concurrency,
             round: *number,
@@ -230,7 +233,7 @@ impl Replayed {
             cached_reported,
             slo: slo(&self.about["slo"]),
             metrics: metrics::saved(&self.metrics, &self.metric_names(), samples, *concurrency),
-            client: self.client(at),
+            client: client_written.unwrap_or_else(|| self.client(at)),
         };
         let first = self
             .groups
@@ -242,8 +245,11 @@ impl Replayed {
             summary: RoundSummary::of(samples, facts),
             comparison: compare(first, samples, self.about["seed"].as_u64().unwrap_or(0)),
             is_cut_short: match file {
-                Some(file) => file["configuration"]["complete"] == false,
-                None => samples.iter().any(|sample| sample.phase == Phase::Cut),
+                Some(file) => is_cut_short(file),
+                None => samples
+                    .iter()
+                    .any(|sample| sample.phase == Phase::Cut)
+                    .then_some(true),
             },
         }
     }
@@ -298,6 +304,11 @@ pub(super) fn client_between(
     client.summary(start_ns, mock_in_process)
 }
 
+fn is_cut_short(file: &Value) -> Option<bool> {
+    let complete = file["configuration"]["complete"].as_bool();
+    complete.map(|is_complete| !is_complete)
+}
+
 /// Said of samples whose gaps were left out.
 pub(super) fn no_gaps<'a>(mut samples: impl Iterator<Item = &'a Sample> + Clone) -> Option<String> {
     let several = |sample: &Sample| sample.is_success() && sample.token_events > 1;
@@ -314,7 +325,7 @@ fn replay_notes(about: &Value, alone: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
     if !alone.is_empty() {
         let names = alone.join(", ");
-        notes.push(format!("Not beside the samples, or of another run: {names}. So the most requests in flight is that of the samples, and turns not sent are at least those shown"));
+        notes.push(format!("Not beside the samples, or of another run: {names}. So the most requests in flight is that of the samples, turns not sent are at least those shown, and a round may lack its last requests"));
     }
     if about["options"]["max_context_tokens"].is_u64() {
         notes.push("Which requests went out without their earliest pairs (--max-context-tokens) is not in the samples".to_string());

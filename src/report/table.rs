@@ -58,7 +58,7 @@ pub fn saved_round(out: &mut String, saved: &Round, width: Option<usize>) -> fmt
     if let Some(pairs) = &saved.comparison {
         comparison(out, pairs)?;
     }
-    if saved.is_cut_short {
+    if saved.is_cut_short == Some(true) {
         writeln!(out, "{CUT_SHORT}")?;
     }
     Ok(())
