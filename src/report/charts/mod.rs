@@ -21,6 +21,9 @@ const CROSSES: usize = 500;
 /// Columns of what is drawn over time.
 const COLUMNS: usize = 120;
 
+/// With the name, and how much lower than its line it stands: those of the upper two would touch.
+const MARKED: [(f64, &str, f64); 3] = [(0.5, "p50", 4.0), (0.95, "p95", 10.0), (0.99, "p99", 0.0)];
+
 /// A chart with its caption and its key, as HTML.
 pub(super) struct Chart {
     pub title: &'static str,
@@ -79,13 +82,23 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
+/// For all groups. Logarithmic where the usual value of one would be a hair beside the axis.
+fn time_axis(label: &'static str, groups: &[Values<'_>], max: f64) -> Axis {
+    const FAR: f64 = 20.0;
+    let least = |q: f64| {
+        let times = groups.iter().map(|values| values.at(q));
+        times.filter(|&time| time > 0.0).reduce(f64::min)
+    };
+    match (least(0.05), least(0.5)) {
+        (Some(low), Some(median)) if median * FAR < max => Axis::logarithmic(label, low * 0.8, max),
+        _ => Axis::new(label, max),
+    }
+}
+
 /// The share of values below each time, p50, p95 and p99 marked.
 fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Option<Chart> {
-    // The names of the upper two would touch at the height of their lines.
-    const MARKED: [(f64, &str, f64); 3] =
-        [(0.5, "p50", 4.0), (0.95, "p95", 10.0), (0.99, "p99", 0.0)];
     let largest = largest(groups.iter().map(|values| values.at(0.99))) * 1.1;
-    let x = Axis::new(label, largest);
+    let x = time_axis(label, groups, largest);
     let max = x.max;
     let mut plot = Plot::new(x, Axis::new("share below, %", 100.0));
     for (q, name, lower) in MARKED {
@@ -94,9 +107,8 @@ fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Op
     let mut key = Vec::new();
     let mut beyond = 0;
     for values in groups {
-        let points = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
-        let points = points.map(|q| (values.at(q), q * 100.0));
-        plot.line(&values.class, points.take_while(|(x, _)| *x <= max));
+        let within = values.sorted.partition_point(|&value| value <= max);
+        plot.line(&values.class, curve(values, max, within));
         for (q, _, _) in MARKED {
             plot.mark(&values.class, values.at(q), q * 100.0);
         }
@@ -108,13 +120,27 @@ fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Op
             values.sorted.len()
         );
         key.push((values.class.clone(), text));
-        beyond += values.sorted.iter().filter(|&&value| value > max).count();
+        beyond += values.sorted.len() - within;
     }
     let note = match beyond {
         0 => String::new(),
+        1 => "1 value is beyond the right edge.".to_string(),
         n => format!("{n} values are beyond the right edge."),
     };
     chart(title, &plot, key, note).filter(|_| !groups.is_empty())
+}
+
+/// Time and share below it, up to `max`, where the share is that of `within` values. The marks lie on it.
+fn curve(values: &Values<'_>, max: f64, within: usize) -> Vec<(f64, f64)> {
+    let points = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
+    let mut points: Vec<f64> = points.chain(MARKED.map(|(q, _, _)| q)).collect();
+    points.sort_unstable_by(f64::total_cmp);
+    let points = points.into_iter().map(|q| (values.at(q), q * 100.0));
+    let mut points: Vec<(f64, f64)> = points.take_while(|(time, _)| *time <= max).collect();
+    if within < values.sorted.len() {
+        points.push((max, within as f64 * 100.0 / values.sorted.len() as f64));
+    }
+    points
 }
 
 /// `None`: there is nothing to draw.
@@ -142,30 +168,42 @@ fn span(groups: &[Group]) -> Option<(u64, f64)> {
 
 const TIME: &str = "time since the first request, s";
 
-/// Latency of each request over the time of its send; failures as crosses.
-fn latency(groups: &[Group]) -> Option<Chart> {
-    let (start_ns, run_s) = span(groups)?;
-    let measured = |sample: &&Sample| sample.phase == Phase::Measured;
-    let all = || {
-        groups
-            .iter()
-            .flat_map(|group| group.samples.iter().filter(measured))
-    };
-    let of = |sample: &Sample| match sample.is_success() {
+/// How long a request took; of a failure until it ended.
+fn taken_s(sample: &Sample) -> f64 {
+    match sample.is_success() {
         true => seconds(latency_ns(sample)),
         false => seconds(sample.t_end_ns.saturating_sub(sample.t_send_ns)),
-    };
+    }
+}
+
+/// Latency of each request over the time of its send; failures as crosses.
+fn latency(groups: &[Group]) -> Option<Chart> {
+    /// Failures that took so many times longer are not drawn to scale: timeouts would press all else
+    /// onto the axis.
+    const FAR: f64 = 3.0;
+    let (start_ns, run_s) = span(groups)?;
+    let measured = |sample: &&Sample| sample.phase == Phase::Measured;
+    let all = groups
+        .iter()
+        .flat_map(|group| group.samples.iter().filter(measured));
     let point = |sample: &Sample| {
         let at_s = seconds(sample.t_send_ns.saturating_sub(start_ns));
-        (at_s, of(sample))
+        (at_s, taken_s(sample))
     };
-    let highest = largest(all().map(of)) * 1.05;
+    let (good, failed): (Vec<&Sample>, Vec<&Sample>) = all.partition(|s| s.is_success());
+    let [slowest, longest] = [&good, &failed].map(|of| largest(of.iter().map(|s| taken_s(s))));
+    let is_far = !good.is_empty() && longest > slowest * FAR;
+    let highest = if is_far {
+        slowest
+    } else {
+        slowest.max(longest)
+    } * 1.05;
     let mut plot = Plot::new(Axis::new(TIME, run_s), Axis::new("latency, s", highest));
     let mut key = Vec::new();
-    let (good, failed): (Vec<&Sample>, Vec<&Sample>) = all().partition(|s| s.is_success());
+    let mut notes = Vec::new();
     let every = good.len().div_ceil(DOTS).max(1);
     // The slow ones are few and stay.
-    let mut latencies: Vec<f64> = good.iter().map(|sample| of(sample)).collect();
+    let mut latencies: Vec<f64> = good.iter().map(|sample| taken_s(sample)).collect();
     latencies.sort_unstable_by(f64::total_cmp);
     let slow = exact_quantile(&latencies, 0.995).unwrap_or(0.0);
     let mut drawn = 0;
@@ -173,36 +211,49 @@ fn latency(groups: &[Group]) -> Option<Chart> {
         let good = group
             .samples
             .iter()
-            .filter(measured)
-            .filter(|s| s.is_success());
+            .filter(|sample| measured(sample) && sample.is_success());
         let thinned = good
             .enumerate()
-            .filter(|(at, sample)| at % every == 0 || of(sample) > slow)
+            .filter(|(at, sample)| at % every == 0 || taken_s(sample) > slow)
             .map(|(_, sample)| point(sample));
         let thinned: Vec<(f64, f64)> = thinned.collect();
         drawn += thinned.len();
+        if !thinned.is_empty() {
+            key.push((class(at), group.name.clone()));
+        }
         plot.dots(&class(at), thinned);
-        key.push((class(at), group.name.clone()));
+    }
+    if every > 1 {
+        let n = good.len();
+        notes.push(format!(
+            "Thinned out: {drawn} of {n} successes are drawn, the slowest 0.5 % among them."
+        ));
     }
     let every_failed = failed.len().div_ceil(CROSSES).max(1);
-    plot.crosses(
-        "fail",
-        failed.iter().step_by(every_failed).map(|s| point(s)),
-    );
-    let mut note = String::new();
+    let crosses = failed.iter().step_by(every_failed).map(|s| point(s));
+    plot.crosses("fail", crosses);
     if !failed.is_empty() {
         key.push(("fail".to_string(), format!("failed: {}", failed.len())));
     }
+    notes.extend(failure_notes(&failed, highest, every_failed));
+    chart("Latency over time", &plot, key, notes.join(" "))
+}
+
+/// Said of failures above the highest latency of the axis, and of those not drawn.
+fn failure_notes(failed: &[&Sample], highest: f64, every: usize) -> Vec<String> {
+    let times = failed.iter().map(|sample| taken_s(sample));
+    let above: Vec<f64> = times.filter(|&time| time > highest).collect();
+    let mut notes = Vec::new();
+    if !above.is_empty() {
+        let (n, longest) = (above.len(), fixed(largest(above.into_iter()), 1));
+        notes.push(format!(
+            "At the top edge: {n} failed, after up to {longest} s."
+        ));
+    }
     if every > 1 {
-        note = format!(
-            "Thinned out: {drawn} of {} successes are drawn, the slowest 0.5 % among them.",
-            good.len()
-        );
+        notes.push(format!("Of the failures one in {every} is drawn."));
     }
-    if every_failed > 1 {
-        note += &format!(" Of the failures one in {every_failed} is drawn.");
-    }
-    chart("Latency over time", &plot, key, note)
+    notes
 }
 
 /// What each span of time adds to the columns that it covers, by the share of it that lies in each.
@@ -285,7 +336,7 @@ fn in_flight(groups: &[Group]) -> Option<Chart> {
 /// TTFT of each group from p5 to p95 with its median: rounds, or rotations, beside each other.
 fn cold_and_warm(groups: &[Values<'_>]) -> Option<Chart> {
     let widest = largest(groups.iter().map(|values| values.at(0.95))) * 1.05;
-    let mut plot = Plot::of_rows(Axis::new("TTFT, ms", widest), groups.len());
+    let mut plot = Plot::of_rows(time_axis("TTFT, ms", groups, widest), groups.len());
     let mut key = Vec::new();
     for (at, values) in groups.iter().enumerate() {
         let y = (groups.len() - at) as f64 - 0.72;
@@ -304,6 +355,76 @@ fn cold_and_warm(groups: &[Values<'_>]) -> Option<Chart> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{FailKind, Failure};
+
+    fn of(sorted: Vec<f64>) -> Values<'static> {
+        let (name, class) = ("a", class(0));
+        Values {
+            name,
+            class,
+            sorted,
+        }
+    }
+
+    #[test]
+    fn a_curve_has_its_marks_and_goes_on_to_the_edge() {
+        // 0 to 98, and one of 1000: p99 is 0.02 of the way from 98 to 1000.
+        let values = of((0..99).map(f64::from).chain([1000.0]).collect());
+        let p99 = values.at(0.99);
+        assert!((p99 - 107.02).abs() < 1e-6, "{p99}");
+        let points = curve(&values, 110.0, 99);
+        let ends: Vec<String> = points[points.len() - 2..]
+            .iter()
+            .map(|(time, share)| format!("{time:.2} {share:.0}"))
+            .collect();
+        assert_eq!(ends, ["107.02 99", "110.00 99"]);
+        let all = curve(&values, 1000.0, 100);
+        assert_eq!(all.last(), Some(&(1000.0, 100.0)));
+    }
+
+    #[test]
+    fn one_slow_group_does_not_press_the_others_onto_the_axis() {
+        let far = [of(vec![10.0, 20.0, 30.0]), of(vec![900.0, 1000.0])];
+        let svg = Plot::new(time_axis("ms", &far, 1000.0), Axis::new("%", 1.0)).svg("t");
+        assert!(svg.contains("ms, logarithmic"), "{svg}");
+        for near in [
+            [of(vec![10.0, 60.0]), of(vec![100.0])],
+            [of(vec![0.0]), of(vec![0.0])],
+        ] {
+            let svg = Plot::new(time_axis("ms", &near, 100.0), Axis::new("%", 1.0)).svg("t");
+            assert!(!svg.contains("logarithmic"), "{svg}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_stands_at_the_top_edge_and_the_caption_says_so() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let good = Sample {
+            t_last_ns: Some(2 * SECOND_NS),
+            t_end_ns: 2 * SECOND_NS,
+            ..Sample::default()
+        };
+        let timeout = Sample {
+            failure: Some(Failure::new(FailKind::TimeoutTotal, "late")),
+            t_end_ns: 300 * SECOND_NS,
+            ..Sample::default()
+        };
+        let group = |samples| Group {
+            name: "a".to_string(),
+            samples,
+        };
+        let chart = latency(&[group(vec![good, timeout.clone()])]).expect("a chart");
+        assert_eq!(
+            chart.note,
+            "At the top edge: 1 failed, after up to 300.0 s."
+        );
+        // 2 s of 2.1 s: 160 of 168 units above 200.
+        assert!(chart.svg.contains("M50.0 40.0h0"), "{}", chart.svg);
+        assert!(chart.svg.contains("M50.0 32.0m-3-3"), "{}", chart.svg);
+        // Of failures alone they are the scale, and the group has no dot to name.
+        let chart = latency(&[group(vec![timeout])]).expect("a chart");
+        assert_eq!((chart.note.as_str(), chart.key.len()), ("", 1));
+    }
 
     #[test]
     fn what_lasts_is_spread_over_the_columns_that_it_covers() {

@@ -11,10 +11,12 @@ const TOP: f64 = 32.0;
 /// Below the plot: numbers and the label of the axis.
 const FOOT: f64 = 40.0;
 
-/// From 0 to `max`, which is above 0.
 pub struct Axis {
     pub label: &'static str,
+    /// Above 0.
     pub max: f64,
+    /// Where a logarithmic axis begins; the other kind begins at 0.
+    min: Option<f64>,
 }
 
 impl Axis {
@@ -25,11 +27,36 @@ impl Axis {
         } else {
             1.0
         };
-        Axis { label, max }
+        let min = None;
+        Axis { label, max, min }
     }
 
-    /// Round numbers from 0, about five, and the decimals that they need.
-    fn ticks(&self) -> (Vec<f64>, usize) {
+    /// Equal steps are equal ratios. `min` is above 0; six decades below `max` are enough.
+    pub fn logarithmic(label: &'static str, min: f64, max: f64) -> Axis {
+        let axis = Axis::new(label, max);
+        let min = Some(min.clamp(axis.max / 1e6, axis.max / 2.0));
+        Axis { min, ..axis }
+    }
+
+    /// Where the value lies, 0..=1; what is outside is on the edge.
+    fn share(&self, value: f64) -> f64 {
+        let share = match self.min {
+            None => value / self.max,
+            Some(min) => (value / min).ln() / (self.max / min).ln(),
+        };
+        share.clamp(0.0, 1.0)
+    }
+
+    /// Round numbers, each with its text.
+    fn ticks(&self) -> Vec<(f64, String)> {
+        match self.min {
+            None => self.even_ticks(),
+            Some(min) => self.logarithmic_ticks(min),
+        }
+    }
+
+    /// From 0, about five.
+    fn even_ticks(&self) -> Vec<(f64, String)> {
         let raw = self.max / 5.0;
         let power = raw.log10().floor();
         let unit = 10_f64.powi(power as i32);
@@ -41,8 +68,30 @@ impl Axis {
         let step = factor * unit;
         let count = (self.max / step + 1e-9).floor() as usize;
         let decimals = if factor < 10.0 { -power } else { -power - 1.0 };
+        let decimals = decimals.clamp(0.0, 9.0) as usize;
         let ticks = (0..=count).map(|k| k as f64 * step);
-        (ticks.collect(), decimals.clamp(0.0, 9.0) as usize)
+        ticks
+            .map(|tick| (tick, format!("{tick:.decimals$}")))
+            .collect()
+    }
+
+    /// Powers of ten, and where there is room for them numbers in between.
+    fn logarithmic_ticks(&self, min: f64) -> Vec<(f64, String)> {
+        let decades = (self.max / min).log10();
+        let factors = match decades {
+            ..2.0 => &[1.0, 2.0, 5.0][..],
+            ..3.5 => &[1.0, 3.0],
+            _ => &[1.0],
+        };
+        let powers = min.log10().floor() as i32..=self.max.log10().floor() as i32;
+        let ticks = powers.flat_map(|power| factors.iter().map(move |factor| (*factor, power)));
+        let ticks = ticks.map(|(factor, power)| {
+            let tick = factor * 10_f64.powi(power);
+            let decimals = power.min(0).unsigned_abs() as usize;
+            (tick, format!("{tick:.decimals$}"))
+        });
+        let fits = |(tick, _): &(f64, String)| (min * 0.999..=self.max * 1.001).contains(tick);
+        ticks.filter(fits).collect()
     }
 }
 
@@ -76,8 +125,8 @@ impl Plot {
     }
 
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
-        let x = LEFT + (x / self.x.max).clamp(0.0, 1.0) * (RIGHT - LEFT);
-        let y = self.bottom - (y / self.y.max).clamp(0.0, 1.0) * (self.bottom - TOP);
+        let x = LEFT + self.x.share(x) * (RIGHT - LEFT);
+        let y = self.bottom - self.y.share(y) * (self.bottom - TOP);
         (x, y)
     }
 
@@ -154,28 +203,27 @@ impl Plot {
         let (bottom, height) = (self.bottom, self.bottom + FOOT);
         let mut out =
             format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title>\n");
-        let (ticks, decimals) = self.x.ticks();
-        for tick in ticks {
+        for (tick, text) in self.x.ticks() {
             let (x, _) = self.at(tick, 0.0);
             let y = bottom + 17.0;
             let _ = writeln!(
                 out,
-                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text class="x" x="{x:.1}" y="{y}">{tick:.decimals$}</text>"#
+                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text class="x" x="{x:.1}" y="{y}">{text}</text>"#
             );
         }
-        let (ticks, decimals) = self.y.ticks();
-        for tick in ticks.into_iter().filter(|_| self.shows_y) {
+        for (tick, text) in self.y.ticks().into_iter().filter(|_| self.shows_y) {
             let (_, y) = self.at(0.0, tick);
-            let (x, text) = (LEFT - 5.0, y + 4.0);
+            let (x, middle) = (LEFT - 5.0, y + 4.0);
             let _ = writeln!(
                 out,
-                r#"<path class="grid" d="M{LEFT} {y:.1}H{RIGHT}"/><text class="y" x="{x}" y="{text:.1}">{tick:.decimals$}</text>"#
+                r#"<path class="grid" d="M{LEFT} {y:.1}H{RIGHT}"/><text class="y" x="{x}" y="{middle:.1}">{text}</text>"#
             );
         }
         let (middle, foot) = ((LEFT + RIGHT) / 2.0, height - 7.0);
+        let scale = self.x.min.map_or("", |_| ", logarithmic");
         let _ = writeln!(
             out,
-            r#"<text class="x" x="{middle}" y="{foot}">{}</text><text x="2" y="12">{}</text>"#,
+            r#"<text class="x" x="{middle}" y="{foot}">{}{scale}</text><text x="2" y="12">{}</text>"#,
             self.x.label, self.y.label
         );
         out + &self.body + "</svg>\n"
@@ -188,20 +236,42 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_that_fit() {
-        for (max, wanted, decimals) in [
-            (100.0, vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0], 0),
-            (1.0, vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1),
-            (7.3, vec![0.0, 2.0, 4.0, 6.0], 0),
-            (0.013, vec![0.0, 0.005, 0.01], 3),
-            (43.0, vec![0.0, 10.0, 20.0, 30.0, 40.0], 0),
+        for (axis, wanted) in [
+            (Axis::new("", 100.0), "0 20 40 60 80 100"),
+            (Axis::new("", 1.0), "0.0 0.2 0.4 0.6 0.8 1.0"),
+            (Axis::new("", 7.3), "0 2 4 6"),
+            (Axis::new("", 0.013), "0.000 0.005 0.010"),
+            (Axis::new("", 43.0), "0 10 20 30 40"),
+            (Axis::logarithmic("", 0.4, 12.0), "0.5 1 2 5 10"),
+            (
+                Axis::logarithmic("", 4.0, 9300.0),
+                "10 30 100 300 1000 3000",
+            ),
+            (Axis::logarithmic("", 0.01, 100.0), "0.01 0.1 1 10 100"),
+            (
+                Axis::logarithmic("", 1e-300, 1000.0),
+                "0.001 0.01 0.1 1 10 100 1000",
+            ),
         ] {
-            let (ticks, got) = Axis::new("", max).ticks();
-            assert_eq!((ticks.len(), got), (wanted.len(), decimals), "{ticks:?}");
-            for (tick, wanted) in ticks.iter().zip(wanted) {
-                assert!((tick - wanted).abs() < 1e-9, "{tick} {wanted}");
+            let ticks = axis.ticks();
+            let texts: Vec<&str> = ticks.iter().map(|(_, text)| text.as_str()).collect();
+            assert_eq!(texts.join(" "), wanted);
+            for (tick, text) in &ticks {
+                let read: f64 = text.parse().expect("a number");
+                assert!((tick - read).abs() < 1e-9, "{tick} {text}");
             }
         }
         assert_eq!(Axis::new("", 0.0).max, 1.0);
+    }
+
+    #[test]
+    fn a_decade_of_a_logarithmic_axis_is_as_long_as_the_next() {
+        // From 1 to 100, at 50 and 374: 10 is in the middle; 0 is not on it and stands at the edge.
+        let mut plot = Plot::new(Axis::logarithmic("ms", 1.0, 100.0), Axis::new("%", 4.0));
+        plot.line("c0", [(0.0, 0.0), (1.0, 0.0), (10.0, 2.0), (100.0, 4.0)]);
+        let wanted = r#"<path class="line c0" d="M50.0 200.0L50.0 200.0L212.0 116.0L374.0 32.0"/>"#;
+        assert_eq!(plot.body.trim_end(), wanted);
+        assert!(plot.svg("t").contains(">ms, logarithmic<"));
     }
 
     #[test]
