@@ -49,10 +49,10 @@ pub(super) fn all(report: &Report) -> Vec<Chart> {
     charts.into_iter().flatten().collect()
 }
 
-/// A colour; `d` (dashed) when all have been used.
+/// A colour; `d` (dashed), then `e` (dotted) when all have been used.
 fn class(group: usize) -> String {
-    let dashed = if group / COLOURS % 2 == 1 { " d" } else { "" };
-    format!("c{}{dashed}", group % COLOURS)
+    let style = ["", " d", " e"][group / COLOURS % 3];
+    format!("c{}{style}", group % COLOURS)
 }
 
 /// A figure of the requests of a group, sorted.
@@ -424,6 +424,19 @@ mod tests {
         // Of failures alone they are the scale, and the group has no dot to name.
         let chart = latency(&[group(vec![timeout])]).expect("a chart");
         assert_eq!((chart.note.as_str(), chart.key.len()), ("", 1));
+    }
+
+    #[test]
+    fn eighteen_groups_look_different_and_the_page_knows_how() {
+        let mut classes: Vec<String> = (0..18).map(class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        assert_eq!(classes.len(), 18, "{classes:?}");
+        let page = include_str!("../page.html");
+        for style in classes.iter().flat_map(|class| class.split(' ')) {
+            let (line, colour) = (format!(".line.{style}{{"), format!(".{style}{{--c:"));
+            assert!(page.contains(&line) || page.contains(&colour), "{style}");
+        }
     }
 
     #[test]
