@@ -108,7 +108,7 @@ fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Op
     let mut beyond = 0;
     for values in groups {
         let within = values.sorted.partition_point(|&value| value <= max);
-        plot.line(&values.class, curve(values, max, within));
+        plot.line(&values.class, curve(values, max));
         for (q, _, _) in MARKED {
             plot.mark(&values.class, values.at(q), q * 100.0);
         }
@@ -130,15 +130,19 @@ fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Op
     chart(title, &plot, key, note).filter(|_| !groups.is_empty())
 }
 
-/// Time and share below it, up to `max`, where the share is that of `within` values. The marks lie on it.
-fn curve(values: &Values<'_>, max: f64, within: usize) -> Vec<(f64, f64)> {
+/// Time and share below it, up to `max`, by the interpolation of the quantiles. The marks lie on it.
+fn curve(values: &Values<'_>, max: f64) -> Vec<(f64, f64)> {
     let points = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
     let mut points: Vec<f64> = points.chain(MARKED.map(|(q, _, _)| q)).collect();
     points.sort_unstable_by(f64::total_cmp);
     let points = points.into_iter().map(|q| (values.at(q), q * 100.0));
     let mut points: Vec<(f64, f64)> = points.take_while(|(time, _)| *time <= max).collect();
-    if within < values.sorted.len() {
-        points.push((max, within as f64 * 100.0 / values.sorted.len() as f64));
+    let sorted = &values.sorted;
+    let within = sorted.partition_point(|&value| value <= max);
+    if within > 0 && within < sorted.len() {
+        let (below, above) = (sorted[within - 1], sorted[within]);
+        let rank = (within - 1) as f64 + (max - below) / (above - below);
+        points.push((max, rank * 100.0 / (sorted.len() - 1) as f64));
     }
     points
 }
@@ -368,17 +372,18 @@ mod tests {
 
     #[test]
     fn a_curve_has_its_marks_and_goes_on_to_the_edge() {
-        // 0 to 98, and one of 1000: p99 is 0.02 of the way from 98 to 1000.
+        // 0 to 98, and one of 1000: p99 is 0.01 of the way from 98 to 1000, the edge at 110 12 / 902 of it:
+        // (98 + 0.0133) / 99.
         let values = of((0..99).map(f64::from).chain([1000.0]).collect());
         let p99 = values.at(0.99);
         assert!((p99 - 107.02).abs() < 1e-6, "{p99}");
-        let points = curve(&values, 110.0, 99);
+        let points = curve(&values, 110.0);
         let ends: Vec<String> = points[points.len() - 2..]
             .iter()
-            .map(|(time, share)| format!("{time:.2} {share:.0}"))
+            .map(|(time, share)| format!("{time:.2} {share:.4}"))
             .collect();
-        assert_eq!(ends, ["107.02 99", "110.00 99"]);
-        let all = curve(&values, 1000.0, 100);
+        assert_eq!(ends, ["107.02 99.0000", "110.00 99.0033"]);
+        let all = curve(&values, 1000.0);
         assert_eq!(all.last(), Some(&(1000.0, 100.0)));
     }
 
