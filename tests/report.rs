@@ -76,6 +76,15 @@ fn a_replay_is_reported_as_it_was_printed() {
         .collect();
     assert_eq!(titles.len(), 2, "TTFT and gaps, and no notes\n{shown}");
     assert!(rest.is_ascii() && !rest.contains("Note: "), "{shown}");
+    // The note on what is shared is of metrics with the mark.
+    let markdown = report(&dir, &["--format", "markdown"]).ok();
+    for line in [
+        "\n| lmcache_hit_rate\\* | ",
+        "\n| \\* shared | ",
+        "\n| Prometheus over the Whole Round: lmcache_hit_rate | ",
+    ] {
+        assert!(markdown.stdout.contains(line), "{line}\n{markdown}");
+    }
     let utf8 = report(&dir, &["-i", "benchmark_results"])
         .env("LC_ALL", "C.UTF-8")
         .ok();

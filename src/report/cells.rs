@@ -53,6 +53,18 @@ pub(super) fn rows(round: &RoundSummary) -> Vec<Row> {
     times.into_iter().chain(metrics).collect()
 }
 
+/// The same; `*` stands behind the name of a metric whose time with other requests is in it.
+pub(super) fn marked_rows(round: &RoundSummary) -> Vec<Row> {
+    let mut rows = rows(round);
+    let times = rows.len() - round.metrics.len();
+    for (row, metric) in rows[times..].iter_mut().zip(&round.metrics) {
+        if metric.shared {
+            row.name.push('*');
+        }
+    }
+    rows
+}
+
 /// With exactly so many decimals, as the guide has it.
 pub(super) fn printed(value: Option<f64>, decimals: usize) -> Option<String> {
     value.map(|value| format!("{value:.decimals$}"))

@@ -131,7 +131,7 @@ fn name(round: &Round) -> String {
 }
 
 fn of_round(round: &Round) -> Result<Section, fmt::Error> {
-    let rows = cells::rows(&round.summary).into_iter().map(|row| {
+    let rows = cells::marked_rows(&round.summary).into_iter().map(|row| {
         let cells = row.cells.map(or_absent).into_iter();
         let named = std::iter::once(row.name).chain(cells);
         named.chain([row.n.to_string()]).collect()
@@ -163,11 +163,23 @@ fn pairs(text: &str) -> Vec<Vec<String>> {
     let lines = text
         .lines()
         .filter(|line| !line.starts_with(['│', '├', '└']) && !line.contains(", the first: "));
-    let parts = lines.flat_map(|line| line.split(" | "));
-    let pairs = parts.filter_map(|part| part.split_once(": "));
+    let mut pairs = Vec::new();
+    let mut heading = "";
+    for line in lines {
+        if !line.starts_with(' ') {
+            heading = line.trim_end_matches(':');
+        }
+        let parts = line.split(" | ").filter_map(|part| part.split_once(": "));
+        pairs.extend(parts.map(|(name, value)| {
+            // Their names stand in the table of the requests, too.
+            let place = match heading == table::WHOLE_ROUND {
+                true => format!("{heading}: "),
+                false => String::new(),
+            };
+            vec![format!("{place}{}", name.trim()), value.to_string()]
+        }));
+    }
     pairs
-        .map(|(name, value)| vec![name.trim().to_string(), value.to_string()])
-        .collect()
 }
 
 /// Every value of the object under its path; null is left out.
@@ -312,4 +324,25 @@ fn of_round_absent(round: &Round) -> Vec<String> {
         format!("{}: {why}", metric.name)
     });
     figures.into_iter().chain(metrics).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_over_the_round_is_not_taken_for_that_of_the_requests() {
+        let text = "Failed: 0 | Test Duration: 2 s\n\nThroughput:\n  Token Throughput: 3\n* shared: why\n\
+            Prometheus over the Whole Round:\n  a: 7 (counter)\nclient: ok\n";
+        let named: Vec<String> = pairs(text).iter().map(|pair| pair.join(" = ")).collect();
+        let wanted = [
+            "Failed = 0",
+            "Test Duration = 2 s",
+            "Token Throughput = 3",
+            "* shared = why",
+            "Prometheus over the Whole Round: a = 7 (counter)",
+            "client = ok",
+        ];
+        assert_eq!(named, wanted);
+    }
 }

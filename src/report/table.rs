@@ -20,19 +20,16 @@ const NARROW: usize = 80;
 const NARROW_FIGURE: usize = 8;
 const NARROW_NAME: usize = NARROW - 7 * (NARROW_FIGURE + 1);
 
+/// Above the metrics that are not of single requests.
+pub(super) const WHOLE_ROUND: &str = "Prometheus over the Whole Round";
+
 /// Said of a round that did not send all that it should have.
 pub const CUT_SHORT: &str = "The round was cut short";
 
 /// Writes the report of a round. `width` is that of the terminal; `None`: it goes elsewhere. Where
 /// the box does not fit, plain columns of at most 80 characters.
 pub fn round(out: &mut String, summary: &RoundSummary, width: Option<usize>) -> fmt::Result {
-    let mut rows = cells::rows(summary);
-    let times = rows.len() - summary.metrics.len();
-    for (row, metric) in rows[times..].iter_mut().zip(&summary.metrics) {
-        if metric.shared {
-            row.name.push('*');
-        }
-    }
+    let rows = cells::marked_rows(summary);
     let boxed = Boxed::of(&rows);
     if width.is_none_or(|width| width >= boxed.width()) {
         head(out, summary, RULE)?;
@@ -277,7 +274,7 @@ fn metrics(out: &mut String, summary: &RoundSummary) -> fmt::Result {
             let why = "throughput has that time in it";
             writeln!(out, "Metrics were read between the requests: {why}")?;
         }
-        writeln!(out, "Prometheus over the Whole Round:")?;
+        writeln!(out, "{WHOLE_ROUND}:")?;
     }
     for metric in &summary.metrics {
         let figure = or_absent(cells::printed(metric.over_round, cells::METRIC_DECIMALS));
