@@ -66,9 +66,12 @@ fn figure(out: &mut String, chart: &Chart) -> fmt::Result {
 
 fn write_block(out: &mut String, block: &Block) -> fmt::Result {
     match block {
-        Block::Table { head, rows } => {
-            // Columns of numbers stand to the right.
-            let numbers = if head.len() > 4 {
+        Block::Table {
+            head,
+            rows,
+            has_numbers,
+        } => {
+            let numbers = if *has_numbers {
                 " class=\"numbers\""
             } else {
                 ""

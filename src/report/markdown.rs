@@ -17,10 +17,13 @@ pub fn report(out: &mut String, report: &Report) -> fmt::Result {
         for block in section.blocks {
             writeln!(out)?;
             match block {
-                Block::Table { head, rows } => {
+                Block::Table {
+                    head,
+                    rows,
+                    has_numbers,
+                } => {
                     line(out, &head)?;
-                    let numbers = head.len() > 4;
-                    let rule = if numbers { "---:" } else { "---" };
+                    let rule = if has_numbers { "---:" } else { "---" };
                     writeln!(
                         out,
                         "| --- |{}",

@@ -23,6 +23,8 @@ pub(super) enum Block {
     Table {
         head: Vec<String>,
         rows: Vec<Vec<String>>,
+        /// All columns but the first hold numbers, which stand to the right.
+        has_numbers: bool,
     },
     List(Vec<String>),
 }
@@ -63,6 +65,7 @@ pub(super) fn all(report: &Report) -> Result<Vec<Section>, fmt::Error> {
             let percentiles = Block::Table {
                 head: words(&["Seconds", "p50", "p90", "p99", "max", "n"]),
                 rows: quantiles.collect(),
+                has_numbers: true,
             };
             sections.push(section("Figures", vec![percentiles, figure_table(figures)]));
             sections.push(section(
@@ -95,6 +98,7 @@ fn of_workloads(of: &[WorkloadSummary]) -> Result<Vec<Section>, fmt::Error> {
     let table = Block::Table {
         head,
         rows: workloads::rows(of),
+        has_numbers: true,
     };
     let mut noted = Vec::new();
     for one in of {
@@ -142,6 +146,7 @@ fn of_round(round: &Round) -> Result<Section, fmt::Error> {
     let spreads = Block::Table {
         head,
         rows: rows.collect(),
+        has_numbers: true,
     };
     let mut text = String::new();
     table::saved_round(&mut text, round, None)?;
@@ -155,6 +160,7 @@ fn figure_table(rows: Vec<Vec<String>>) -> Block {
     Block::Table {
         head: words(&["Figure", "Value"]),
         rows,
+        has_numbers: false,
     }
 }
 
@@ -189,6 +195,7 @@ fn environment(about: &Value) -> Block {
     Block::Table {
         head: words(&["Setting", "Value"]),
         rows,
+        has_numbers: false,
     }
 }
 
@@ -229,6 +236,7 @@ fn failures(of: &[(String, &Failures)]) -> Block {
     Block::Table {
         head: words(&["Kind", "Count", "Where", "The first"]),
         rows,
+        has_numbers: false,
     }
 }
 

@@ -6,7 +6,7 @@ mod plot;
 
 use self::plot::{Axis, Plot};
 use super::html::escaped;
-use super::saved::{Group, Report};
+use super::saved::{Figures, Group, Report};
 use crate::sample::{Phase, Sample};
 use crate::stats::{exact_quantile, latency_ns};
 use crate::units::{fixed, seconds};
@@ -44,9 +44,16 @@ pub(super) fn all(report: &Report) -> Vec<Chart> {
         latency(groups),
         tokens(groups),
         in_flight(groups),
-        cold_and_warm(&ttft),
+        side_by_side(side_by_side_title(report), &ttft),
     ];
     charts.into_iter().flatten().collect()
+}
+
+fn side_by_side_title(report: &Report) -> &'static str {
+    match report.figures {
+        Figures::Run(_) => "TTFT by workload",
+        Figures::Benchmark { .. } | Figures::Replay(_) => "Cold against warm: TTFT",
+    }
 }
 
 /// A colour; `d` (dashed), then `e` (dotted) when all have been used.
@@ -338,7 +345,7 @@ fn in_flight(groups: &[Group]) -> Option<Chart> {
 }
 
 /// TTFT of each group from p5 to p95 with its median: rounds, or rotations, beside each other.
-fn cold_and_warm(groups: &[Values<'_>]) -> Option<Chart> {
+fn side_by_side(title: &'static str, groups: &[Values<'_>]) -> Option<Chart> {
     let widest = largest(groups.iter().map(|values| values.at(0.95))) * 1.05;
     let mut plot = Plot::of_rows(time_axis("TTFT, ms", groups, widest), groups.len());
     let mut key = Vec::new();
@@ -353,7 +360,7 @@ fn cold_and_warm(groups: &[Values<'_>]) -> Option<Chart> {
         key.push((values.class.clone(), text));
     }
     let note = "A line goes from p5 to p95, the mark is the median.".to_string();
-    chart("Cold against warm: TTFT", &plot, key, note).filter(|_| groups.len() > 1)
+    chart(title, &plot, key, note).filter(|_| groups.len() > 1)
 }
 
 #[cfg(test)]
