@@ -18,6 +18,8 @@ pub struct Flag {
     pub list: bool,
     /// Its value is never shown again.
     pub secret: bool,
+    /// Its value is the command line of another program, which may begin with dashes.
+    pub words: bool,
 }
 
 /// An option that takes one value, or none; for a table.
@@ -36,6 +38,7 @@ pub const fn flag(
         repeats: false,
         list: false,
         secret: false,
+        words: false,
     }
 }
 
@@ -492,12 +495,15 @@ static FIXED: Group = Group {
             "",
             "starts this one; {model} and {port} are filled in",
         ),
-        flag(
-            "--backend-args",
-            "WORDS",
-            "",
-            "handed on to the backend, split as a shell would",
-        ),
+        Flag {
+            words: true,
+            ..flag(
+                "--backend-args",
+                "WORDS",
+                "",
+                "handed on to the backend, split as a shell would: \"--dtype bfloat16\"",
+            )
+        },
         flag(
             "--port",
             "PORT",

@@ -16,7 +16,7 @@ pub struct Args {
     command: &'static Command,
     words: pico_args::Arguments,
     operand: Option<String>,
-    /// Values of the options that take several.
+    /// Values of the options that take several, or the words of another program.
     lists: Vec<(&'static str, String)>,
 }
 
@@ -53,9 +53,10 @@ impl Args {
                 checked.push(flag.name.into());
                 continue;
             }
-            let mut more = || {
-                words.next_if(|value| !value.starts_with("--") && short(command, value).is_none())
+            let is_value = |value: &String| {
+                flag.words || !value.starts_with("--") && short(command, value).is_none()
             };
+            let mut more = || words.next_if(is_value);
             let Some(value) = joined.or_else(&mut more) else {
                 let why = format!("no value; want {name} {}", flag.value);
                 return Err(Error::input(name, why));
@@ -67,6 +68,9 @@ impl Args {
                         .flat_map(|value| split(&value))
                         .map(|v| (flag.name, v)),
                 );
+            } else if flag.words {
+                // Kept from pico-args, which would take it for an option.
+                args.lists.push((flag.name, value));
             } else {
                 checked.extend([flag.name.into(), value.into()]);
             }
@@ -87,7 +91,8 @@ impl Args {
         })
     }
 
-    /// All values of an option that takes several, in their order; `parse` says why one is wrong.
+    /// All values of an option that takes several, in their order; `parse` says why one is wrong. For one that
+    /// takes words, its one value.
     pub fn list<T, E: Display>(
         &self,
         name: &'static str,
@@ -217,6 +222,35 @@ mod tests {
         assert_eq!(args.value("--seed", parse_count), Ok(Some(9)));
         assert_eq!(args.value("--questions", parse_count), Ok(None));
         assert!(args.switch("--insecure") && !args.switch("--plain-http"));
+    }
+
+    #[test]
+    fn words_of_another_program_may_begin_with_dashes() {
+        static STARTING: Command = Command {
+            name: "starting",
+            operand: "",
+            about: "starts another program",
+            groups: &[&super::super::flags::Group {
+                title: "Program",
+                flags: &[
+                    Flag {
+                        words: true,
+                        ..flag("--hand-on", "WORDS", "", "its words")
+                    },
+                    flag("--port", "PORT", "", "its port"),
+                ],
+            }],
+            examples: &[],
+        };
+        for value in ["--port 1 --x", "--port", "-o", "a, b", ""] {
+            for words in [&["--hand-on", value][..], &[&format!("--hand-on={value}")]] {
+                let words = words.iter().map(|word| word.to_string()).collect();
+                let mut args = Args::new(&STARTING, words).expect(value);
+                let text = |text: &str| Ok::<_, String>(text.to_string());
+                assert_eq!(args.list("--hand-on", text).expect(value), [value]);
+                assert_eq!(args.text("--port"), Ok(None), "{value}");
+            }
+        }
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn engine(args: &mut Args) -> Result<Engine> {
     let mock_list = args.text("--mock")?;
     let starting = Starting {
         template: args.text("--backend-command")?,
-        args: args.text("--backend-args")?,
+        args: args
+            .list("--backend-args", |text| Ok::<_, String>(text.to_string()))?
+            .pop(),
         port: args.value("--port", port)?,
         timeout: args.value("--start-timeout", above_zero)?,
     };
