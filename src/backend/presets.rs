@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
@@ -254,6 +255,13 @@ pub fn free_port() -> Result<u16> {
     Ok(address.port())
 }
 
+/// Whether somebody listens on this loopback port.
+pub fn is_taken(port: u16) -> bool {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    // Any other error is the engine's to tell: it may be allowed what this program is not.
+    bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::Folder;
@@ -449,8 +457,10 @@ mod tests {
     }
 
     #[test]
-    fn a_free_port_can_be_listened_on() {
+    fn a_free_port_can_be_listened_on_and_is_taken_then() {
         let port = free_port().expect("a port");
-        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+        assert!(!is_taken(port));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        assert!(listener.is_ok() && is_taken(port));
     }
 }

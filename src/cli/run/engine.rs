@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::backend::orphan::orphan;
-use crate::backend::presets::Preset;
+use crate::backend::presets::{Preset, is_taken};
 use crate::backend::process::{Server, Start, Waited};
 use crate::cli::connect::{CONNECT_TIMEOUT, Opened};
 use crate::cli::folder::Folder;
 use crate::cli::terminal_width;
 use crate::client::http::{Link, Small, Trust};
 use crate::client::transport::Timeouts;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::units::Epoch;
 
@@ -70,6 +70,12 @@ pub fn start(
     is_verbose: bool,
 ) -> Result<Option<Server>> {
     let log = folder.path(LOG);
+    // Its answers would pass for those of the server that is started.
+    if is_taken(launch.port) {
+        let what = format!("--port {}", launch.port);
+        return Err(Error::input(what, "another server listens there")
+            .next("Stop that one, or leave --port out: a free port is found then."));
+    }
     if is_verbose {
         // Not its words: a key may be among them.
         let (program, port) = (&launch.words[0], launch.port);
