@@ -2,10 +2,12 @@
 
 mod cmd;
 mod dir;
+mod engine;
 mod server;
 
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;
+pub use engine::{engine, left, left_soon, pid_in, serving, until, with_engines};
 pub use server::{RawServer, Request, Server, read_request};
 
 /// Says that a test was not run, past the capture of a passing test's output.
