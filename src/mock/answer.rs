@@ -1,6 +1,7 @@
 //! One generating request from its body to the last byte of its answer.
 //!
-//! Order: number and faults, check, plan, write, settle (schedule, metrics, truth log), last bytes.
+//! Order: number and faults, check, response cache, plan, write, settle (response cache, schedule, metrics, truth
+//! log), last bytes.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -12,6 +13,7 @@ use super::events::Events;
 use super::faults::{Kind, Picked};
 use super::generation::{Api, Generation};
 use super::http::{Request, Response};
+use super::schedule::Plan;
 use super::script::{End, Script};
 use super::stream::Answer;
 use super::truth::Truth;
@@ -41,11 +43,8 @@ pub fn answer(
     };
     let keep_alive = request.keep_alive;
     drop(request); // Its body may be large, and the answer slow.
-    let plan = shared
-        .schedule()
-        .admit(number, generation.job(), truth.t_read_ns);
-    shared.metrics().planned(&plan);
-    let events = Events::new(api, number, &shared.options.model);
+    let plan = plan(shared, &generation, number, truth.t_read_ns);
+    let events = Events::new(&generation, number, &shared.options.model);
     let script = Script::new(generation, plan, faults, events);
     let answer = Answer::new(script, Arc::clone(connection), shared.clock, keep_alive);
     let (answer, result) = Box::new(answer).write(&shared.pacer);
@@ -58,7 +57,18 @@ pub fn answer(
     Ok(keep_alive && matches!(end, End::Whole | End::Failed))
 }
 
-/// Enters what has been written into schedule, metrics and truth log.
+/// When each token is due.
+fn plan(shared: &Shared, generation: &Generation, number: u64, read_ns: u64) -> Plan {
+    if generation.is_cached {
+        let (prompt, output) = (generation.prompt_tokens(), generation.output_tokens);
+        return shared.schedule().recall(number, prompt, output, read_ns);
+    }
+    let plan = shared.schedule().admit(number, generation.job(), read_ns);
+    shared.metrics().planned(&plan);
+    plan
+}
+
+/// Enters what has been written into response cache, schedule, metrics and truth log.
 fn settle(shared: &Shared, answer: Answer, mut truth: Truth, result: &io::Result<(End, Vec<u8>)>) {
     let Script {
         generation, plan, ..
@@ -66,16 +76,26 @@ fn settle(shared: &Shared, answer: Answer, mut truth: Truth, result: &io::Result
     truth.status = Some(200);
     truth.t_written_ns = answer.written_ns;
     truth.aborted = result.is_err();
-    truth.add_plan(&plan);
-    if matches!(result, Ok((End::Whole, _))) {
-        shared.schedule().complete(&plan);
-        shared.metrics().answered(&plan, generation.ends_itself);
-    } else {
-        shared.schedule().abandon(&plan);
+    truth.add_plan(&plan, &generation);
+    if !generation.is_cached {
+        let is_whole = matches!(result, Ok((End::Whole, _)));
+        settle_computed(shared, &generation, &plan, is_whole);
     }
     truth.first_word = generation.first_word;
     truth.messages_hash = generation.messages_hash.map(|hash| format!("{hash:016x}"));
     shared.truth_log.record(&truth);
+}
+
+/// Neither the engine nor its metrics know of an answer that was held already.
+fn settle_computed(shared: &Shared, generation: &Generation, plan: &Plan, is_whole: bool) {
+    if !is_whole {
+        return shared.schedule().abandon(plan);
+    }
+    shared.schedule().complete(plan);
+    shared.metrics().answered(plan, generation.ends_itself);
+    if let Some(key) = generation.response_key {
+        shared.responses().store(key, generation.stored());
+    }
 }
 
 fn new_truth(shared: &Shared, request: &Request, faults: &Picked) -> Truth {
@@ -89,6 +109,7 @@ fn new_truth(shared: &Shared, request: &Request, faults: &Picked) -> Truth {
         prompt_tokens: None,
         hit_tier1_tokens: None,
         hit_tier2_tokens: None,
+        response_cached: None,
         output_tokens: 0,
         first_word: None,
         messages_hash: None,
@@ -128,6 +149,11 @@ fn check(
     let mut generation = generation.map_err(|bad| bad.response())?;
     if faults.has(Kind::Error) && !generation.stream {
         return Err(failure(500));
+    }
+    if let Some(key) = &generation.response_key
+        && let Some(stored) = shared.responses().recall(key)
+    {
+        generation.recall(stored);
     }
     if let Some(tokens) = faults.number(Kind::Stop) {
         generation.stop_after(tokens as usize);

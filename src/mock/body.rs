@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::bad_request::BadRequest;
+use super::response_cache::Key;
 use super::tokens::{Chain, fnv1a, fnv1a_start, mix};
 
 /// The fields the mock reads; others are ignored.
@@ -22,6 +23,7 @@ pub struct Body<'a> {
     messages: Option<Vec<Message<'a>>>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
+    temperature: Option<f64>,
     pub min_tokens: Option<usize>,
     pub ignore_eos: Option<bool>,
     pub stream: Option<bool>,
@@ -80,6 +82,18 @@ impl<'a> Body<'a> {
     /// The limit of the answer's length as it was sent.
     pub fn max_tokens(&self) -> Option<i64> {
         self.max_completion_tokens.or(self.max_tokens)
+    }
+
+    /// What the response cache knows the request by.
+    pub fn response_key(&self) -> Key {
+        let prompt = self.prompt.as_deref().unwrap_or_default();
+        Key {
+            prompt_hash: fnv1a(fnv1a_start(), prompt.as_bytes()),
+            prompt_bytes: prompt.len(),
+            max_tokens: self.max_tokens(),
+            // -0 + 0 is 0.
+            temperature_bits: self.temperature.map(|it| (it + 0.0).to_bits()),
+        }
     }
 
     /// The words of `prompt`.
@@ -219,6 +233,30 @@ mod tests {
         ] {
             let error = Body::parse(json.as_bytes()).err();
             assert_eq!(error, Some(BadRequest::invalid(None, why)));
+        }
+    }
+
+    #[test]
+    fn prompt_max_tokens_and_temperature_make_the_response_key() {
+        let key = |json: &str| {
+            let body = Body::parse(json.as_bytes()).expect("it is well formed");
+            body.response_key()
+        };
+        let first = key(r#"{"prompt":"a b","max_tokens":4,"temperature":0.0}"#);
+        for same in [
+            r#"{"temperature":0,"max_tokens":4,"prompt":"a b","stream":true}"#,
+            r#"{"temperature":-0.0,"max_tokens":4,"prompt":"a \u0062"}"#,
+        ] {
+            assert_eq!(key(same), first, "{same}");
+        }
+        for other in [
+            r#"{"prompt":"a  b","max_tokens":4,"temperature":0}"#,
+            r#"{"prompt":"a b","max_tokens":5,"temperature":0}"#,
+            r#"{"prompt":"a b","max_tokens":4,"temperature":0.1}"#,
+            r#"{"prompt":"a b","max_tokens":4}"#,
+            r#"{"prompt":"a b","temperature":0}"#,
+        ] {
+            assert_ne!(key(other), first, "{other}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::generation::Api;
+use super::generation::{Api, Generation};
 
 /// Token counts as an answer reports them.
 #[derive(Clone, Copy)]
@@ -41,6 +41,8 @@ impl fmt::Display for Usage {
 /// Makes the events of one answer, each appended whole, `data: ` and empty line included.
 pub struct Events {
     api: Api,
+    /// What `/generate` says of its answer.
+    is_cached: bool,
     /// An event's JSON up to its choices.
     head: String,
     /// The same of a reply that is not streamed.
@@ -48,14 +50,13 @@ pub struct Events {
 }
 
 impl Events {
-    pub fn new(api: Api, number: u64, model: &str) -> Events {
+    pub fn new(generation: &Generation, number: u64, model: &str) -> Events {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Events::created(
-            api,
-            number,
-            model,
-            since_1970.map_or(0, |time| time.as_secs()),
-        )
+        let created_s = since_1970.map_or(0, |time| time.as_secs());
+        Events {
+            is_cached: generation.is_cached,
+            ..Events::created(generation.api, number, model, created_s)
+        }
     }
 
     fn created(api: Api, number: u64, model: &str, created_s: u64) -> Events {
@@ -71,6 +72,7 @@ impl Events {
         };
         Events {
             api,
+            is_cached: false,
             head: head(object),
             whole_head: head(whole_object),
         }
@@ -115,7 +117,8 @@ impl Events {
     /// Nothing if there is nothing to say.
     pub fn push_closing(&self, out: &mut Vec<u8>, usage: Option<Usage>) {
         if self.api == Api::Generate {
-            out.extend_from_slice(b"data: {\"text\":\"\",\"cached\":false}\n\n");
+            let event = format!("data: {{\"text\":\"\",\"cached\":{}}}\n\n", self.is_cached);
+            out.extend_from_slice(event.as_bytes());
         } else if let Some(usage) = usage {
             let event = format!("data: {}],\"usage\":{usage}}}\n\n", self.head);
             out.extend_from_slice(event.as_bytes());
@@ -126,7 +129,7 @@ impl Events {
     pub fn whole(&self, text: &str, finish_reason: &str, usage: Option<Usage>) -> String {
         let (text, finish) = (Value::from(text), Value::from(finish_reason));
         let content = match self.api {
-            Api::Generate => return format!(r#"{{"text":{text},"cached":false}}"#),
+            Api::Generate => return format!(r#"{{"text":{text},"cached":{}}}"#, self.is_cached),
             Api::Completions => format!(r#""text":{text}"#),
             Api::Chat => format!(r#""message":{{"role":"assistant","content":{text}}}"#),
         };

@@ -6,6 +6,7 @@ use super::bad_request::BadRequest;
 use super::body::Body;
 use super::http::Request;
 use super::options::Options;
+use super::response_cache::{Key, Stored};
 use super::schedule::Job;
 use super::tokens::{Chain, answer_word, mix};
 
@@ -34,6 +35,10 @@ pub struct Generation {
     pub include_usage: bool,
     /// Usage on every event.
     pub continuous_usage: bool,
+    /// Of `/generate`.
+    pub response_key: Option<Key>,
+    /// Whether the answer is one that the response cache holds.
+    pub is_cached: bool,
     prompt: Chain,
     /// The first token of a chat answer, if it is tagged.
     tag: Option<String>,
@@ -69,6 +74,8 @@ impl Generation {
             stream,
             include_usage,
             continuous_usage: include_usage && on_every_event,
+            response_key: (api == Api::Generate).then(|| body.response_key()),
+            is_cached: false,
             prompt,
             tag: tagged.then(|| body.tag(request.session_id.as_deref())),
         })
@@ -80,6 +87,25 @@ impl Generation {
             self.output_tokens = tokens;
             self.ends_itself = true;
         }
+    }
+
+    /// Makes the answer the one that the response cache holds.
+    pub fn recall(&mut self, stored: Stored) {
+        self.output_tokens = stored.output_tokens;
+        self.ends_itself = stored.ends_itself;
+        self.is_cached = true;
+    }
+
+    /// What the response cache is to hold of the answer.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            output_tokens: self.output_tokens,
+            ends_itself: self.ends_itself,
+        }
+    }
+
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt.tokens()
     }
 
     pub fn finish_reason(&self) -> &'static str {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept -> connection thread: http -> routes -> answer: generation -> schedule (Plan) -> stream <-> pacer
-//!                                                                        kv_cache         script    (one
+//!                                                       response_cache   kv_cache         script    (one
 //!                                                                                         events    thread)
 //! ```
 //!
@@ -24,6 +24,7 @@ mod kv_cache;
 mod metrics;
 mod options;
 mod pacer;
+mod response_cache;
 mod routes;
 mod schedule;
 mod script;
@@ -48,6 +49,7 @@ use clock::Clock;
 use http::NoRequest;
 use metrics::Metrics;
 use pacer::Pacer;
+use response_cache::ResponseCache;
 use schedule::Schedule;
 use truth::TruthLog;
 
@@ -76,6 +78,7 @@ impl Mock {
             truth_log: TruthLog::create(options.truth_log.as_deref())?,
             schedule: Mutex::new(Schedule::new(&options)),
             metrics: Mutex::new(Metrics::new(&options)),
+            responses: Mutex::new(ResponseCache::new(options.response_cache)),
             requests: AtomicU64::new(0),
             connections: Mutex::new(Some(HashMap::new())),
             options,
@@ -141,6 +144,7 @@ struct Shared {
     truth_log: TruthLog,
     schedule: Mutex<Schedule>,
     metrics: Mutex<Metrics>,
+    responses: Mutex<ResponseCache>,
     requests: AtomicU64,
     /// By number; `None` once the server is stopping.
     connections: Mutex<Option<HashMap<u64, Arc<TcpStream>>>>,
@@ -158,6 +162,10 @@ impl Shared {
 
     fn metrics(&self) -> MutexGuard<'_, Metrics> {
         self.metrics.lock().expect("no holder panics")
+    }
+
+    fn responses(&self) -> MutexGuard<'_, ResponseCache> {
+        self.responses.lock().expect("no holder panics")
     }
 
     fn connections(&self) -> MutexGuard<'_, Option<HashMap<u64, Arc<TcpStream>>>> {

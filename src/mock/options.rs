@@ -121,6 +121,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "capacity of the second tier (offload buffer), which takes what the first evicts",
     ),
     option(
+        "response_cache",
+        "ANSWERS",
+        "4096",
+        "answers that /generate holds for the same prompt, max_tokens and temperature, and says at once after base; 0: none",
+    ),
+    option(
         "output_tokens",
         "all|N|N-M",
         "all",
@@ -168,6 +174,8 @@ pub struct Options {
     pub block_tokens: usize,
     pub tier1_tokens: usize,
     pub tier2_tokens: usize,
+    /// In answers; 0: there is none.
+    pub response_cache: usize,
     /// Least and most tokens of an answer, least ≥ 1; `None`: as many as are asked for.
     pub output_tokens: Option<(usize, usize)>,
     pub chat_tags: bool,
@@ -196,6 +204,7 @@ impl Default for Options {
             block_tokens: 1,
             tier1_tokens: 0,
             tier2_tokens: 0,
+            response_cache: 0,
             output_tokens: None,
             chat_tags: false,
             truth_log: None,
@@ -233,6 +242,7 @@ impl Options {
             "block_tokens" => self.block_tokens = at_least_1(parse_size(value)?)?,
             "tier1_tokens" => self.tier1_tokens = parse_size(value)?,
             "tier2_tokens" => self.tier2_tokens = parse_size(value)?,
+            "response_cache" => self.response_cache = parse_size(value)?,
             "output_tokens" => self.output_tokens = parse_output_tokens(value)?,
             "chat_tags" => self.chat_tags = parse_switch(value)?,
             "truth_log" => self.truth_log = given.map(PathBuf::from),
@@ -318,6 +328,7 @@ mod tests {
             (100_000, 2_000_000)
         );
         assert_eq!((options.block_tokens, options.max_running), (16, 256));
+        assert_eq!(options.response_cache, 4_096);
         assert_eq!(options.output_tokens, None);
         for spec in OPTIONS {
             assert_eq!(
@@ -348,6 +359,7 @@ mod tests {
             "4",
             "32",
             "64k",
+            "0",
             "0",
             "50-150",
             "on",

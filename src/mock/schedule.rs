@@ -138,6 +138,21 @@ impl Schedule {
         plan
     }
 
+    /// Plans the answer that is held already: all of it is due `base` after the request was read.
+    ///
+    /// The engine has no part in it: nothing is waited for, looked up or computed, and no slot is taken.
+    pub fn recall(&self, id: u64, prompt_tokens: usize, tokens: usize, now_ns: u64) -> Plan {
+        Plan {
+            id,
+            arrival_ns: now_ns,
+            start_ns: now_ns,
+            due_ns: vec![now_ns.saturating_add(self.base_ns); tokens],
+            prompt_tokens,
+            hit_tier1_tokens: 0,
+            hit_tier2_tokens: 0,
+        }
+    }
+
     /// The request has been answered as planned.
     pub fn complete(&mut self, plan: &Plan) {
         self.live.remove(&plan.id);

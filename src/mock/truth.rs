@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use super::generation::Generation;
 use super::schedule::Plan;
 use crate::error::{Error, Result};
 
@@ -29,8 +30,11 @@ pub struct Truth {
     /// event share a time. Before it, because a write wakes its reader, which may run first.
     pub t_written_ns: Vec<u64>,
     pub prompt_tokens: Option<usize>,
+    /// Found in the prefix cache; `None` where it was not asked, as for an answer of the response cache.
     pub hit_tier1_tokens: Option<usize>,
     pub hit_tier2_tokens: Option<usize>,
+    /// Of `/generate`: whether the answer came from the response cache; `None` if there was none.
+    pub response_cached: Option<bool>,
     /// Planned, as `t_due_ns`.
     pub output_tokens: usize,
     /// Of the prompt; at most 100 characters.
@@ -44,11 +48,14 @@ pub struct Truth {
 }
 
 impl Truth {
-    pub fn add_plan(&mut self, plan: &Plan) {
+    pub fn add_plan(&mut self, plan: &Plan, generation: &Generation) {
         self.t_due_ns.clone_from(&plan.due_ns);
         self.prompt_tokens = Some(plan.prompt_tokens);
-        self.hit_tier1_tokens = Some(plan.hit_tier1_tokens);
-        self.hit_tier2_tokens = Some(plan.hit_tier2_tokens);
+        if !generation.is_cached {
+            self.hit_tier1_tokens = Some(plan.hit_tier1_tokens);
+            self.hit_tier2_tokens = Some(plan.hit_tier2_tokens);
+        }
+        self.response_cached = generation.response_key.map(|_| generation.is_cached);
         self.output_tokens = plan.due_ns.len();
     }
 }
