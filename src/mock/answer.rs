@@ -28,13 +28,16 @@ pub fn answer(
     let number = shared.next_number();
     let faults = shared.options.faults.pick(number, shared.options.seed);
     let mut truth = new_truth(shared, &request, &faults);
+    let freeze = shared.schedule().arrived(truth.t_read_ns);
     if faults.has(Kind::Refuse) {
+        shared.clock.sleep_through(freeze);
         shared.truth_log.record(&truth);
         return Ok(false);
     }
     let generation = match check(shared, api, &request, &faults) {
         Ok(generation) => generation,
         Err(response) => {
+            shared.clock.sleep_through(freeze);
             truth.status = Some(response.status);
             shared.truth_log.record(&truth);
             (&**connection).write_all(&response.into_bytes(request.keep_alive))?;
@@ -46,7 +49,13 @@ pub fn answer(
     let plan = plan(shared, &generation, number, truth.t_read_ns);
     let events = Events::new(&generation, number, &shared.options.model);
     let script = Script::new(generation, plan, faults, events);
-    let answer = Answer::new(script, Arc::clone(connection), shared.clock, keep_alive);
+    let answer = Answer::new(
+        script,
+        Arc::clone(connection),
+        shared.clock,
+        freeze,
+        keep_alive,
+    );
     let (answer, result) = Box::new(answer).write(&shared.pacer);
     settle(shared, *answer, truth, &result);
     let (end, last) = result?;

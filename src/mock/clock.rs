@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::freeze::Freeze;
 use crate::units::nanoseconds;
 
 /// Counts from one epoch.
@@ -27,6 +28,13 @@ impl Clock {
         let left_ns = time_ns.saturating_sub(self.now_ns());
         if left_ns > 0 {
             thread::sleep(Duration::from_nanos(left_ns));
+        }
+    }
+
+    /// Returns at the end of the window, or at once outside it.
+    pub fn sleep_through(self, freeze: Freeze) {
+        if let Some(end_ns) = freeze.end_at(self.now_ns()) {
+            self.sleep_until(end_ns);
         }
     }
 }

@@ -18,6 +18,7 @@ mod chunk;
 mod clock;
 mod events;
 mod faults;
+mod freeze;
 mod generation;
 mod http;
 mod kv_cache;
@@ -65,8 +66,12 @@ pub struct Mock {
 impl Mock {
     /// Binds the options' address, starts serving and returns at once.
     ///
-    /// Fails if the address cannot be bound or the truth log not be created.
+    /// Fails if the options do not fit together, the address cannot be bound or the truth log not be created.
     pub fn start(options: Options) -> Result<Mock> {
+        if !options.freeze_at.is_zero() && options.freeze_for.is_zero() {
+            let why = "says when to freeze, not for how long; want --freeze-for too";
+            return Err(Error::input("--freeze-at", why));
+        }
         let wanted = (options.host.as_str(), options.port);
         let fail = |error| Error::input(format!("mock on {}:{}", wanted.0, wanted.1), error);
         let listener = TcpListener::bind(wanted).map_err(fail)?;
@@ -160,6 +165,12 @@ impl Shared {
         self.schedule.lock().expect("no holder panics")
     }
 
+    /// Returns at the end of the freeze, or at once outside it.
+    fn wait_out_freeze(&self) {
+        let freeze = self.schedule().freeze();
+        self.clock.sleep_through(freeze);
+    }
+
     fn metrics(&self) -> MutexGuard<'_, Metrics> {
         self.metrics.lock().expect("no holder panics")
     }
@@ -222,6 +233,7 @@ fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
             },
             Err(NoRequest::Closed) => return,
             Err(NoRequest::Invalid(status)) => {
+                shared.wait_out_freeze();
                 let response =
                     bad_request::error_response(status, "no HTTP request", "Bad Request", None);
                 let _ = (&**connection).write_all(&response.into_bytes(false)); // It is closed either way.
@@ -295,6 +307,16 @@ mod tests {
             .read_to_string(&mut text)
             .expect("it answers and closes");
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_freeze_without_a_length_is_refused() {
+        let mut options = Options::default();
+        options.set("freeze_at", "2s").expect("it is a duration");
+        let error = Mock::start(options).err().map(|error| error.to_string());
+        let expected =
+            "[ERROR] --freeze-at: says when to freeze, not for how long; want --freeze-for too";
+        assert_eq!(error.as_deref(), Some(expected));
     }
 
     #[test]

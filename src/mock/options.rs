@@ -103,6 +103,18 @@ pub const OPTIONS: &[OptionSpec] = &[
         "requests that run at once; others wait in order of arrival",
     ),
     option(
+        "freeze_at",
+        "DURATION",
+        "0s",
+        "when the server freezes, from the arrival of the first request for an answer; needs freeze_for",
+    ),
+    option(
+        "freeze_for",
+        "DURATION",
+        "0s",
+        "how long it then writes and starts nothing; what is due after the start comes that much later; 0s: no freeze",
+    ),
+    option(
         "block_tokens",
         "TOKENS",
         "16",
@@ -170,6 +182,9 @@ pub struct Options {
     pub seed: u64,
     /// At least 1.
     pub max_running: usize,
+    pub freeze_at: Duration,
+    /// Zero: it never freezes.
+    pub freeze_for: Duration,
     /// At least 1.
     pub block_tokens: usize,
     pub tier1_tokens: usize,
@@ -201,6 +216,8 @@ impl Default for Options {
             jitter: Duration::ZERO,
             seed: 0,
             max_running: 1,
+            freeze_at: Duration::ZERO,
+            freeze_for: Duration::ZERO,
             block_tokens: 1,
             tier1_tokens: 0,
             tier2_tokens: 0,
@@ -239,6 +256,8 @@ impl Options {
             "jitter" => self.jitter = parse_duration(value)?,
             "seed" => self.seed = parse_count(value)?,
             "max_running" => self.max_running = at_least_1(parse_size(value)?)?,
+            "freeze_at" => self.freeze_at = parse_duration(value)?,
+            "freeze_for" => self.freeze_for = parse_duration(value)?,
             "block_tokens" => self.block_tokens = at_least_1(parse_size(value)?)?,
             "tier1_tokens" => self.tier1_tokens = parse_size(value)?,
             "tier2_tokens" => self.tier2_tokens = parse_size(value)?,
@@ -357,6 +376,8 @@ mod tests {
             "1ms",
             "9",
             "4",
+            "2s",
+            "2s",
             "32",
             "64k",
             "0",

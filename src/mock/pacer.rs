@@ -132,6 +132,10 @@ impl Pacer {
             return;
         };
         let now_ns = self.clock.now_ns();
+        if let Some(end_ns) = answer.freeze.end_at(now_ns) {
+            waiting.insert((end_ns, id), Paced { answer, back });
+            return;
+        }
         // As after a base without an ITL: so many events at once would delay the other streams.
         let is_unpaced = answer.is_rest_due(now_ns);
         if is_unpaced || now_ns - due_ns > MAX_LATE_NS {

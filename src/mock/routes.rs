@@ -36,7 +36,11 @@ const ROUTES: [(&str, &str, Route); 8] = [
 
 /// Answers; returns whether the connection can be used again. Fails if the client has hung up.
 pub fn respond(shared: &Shared, connection: &Arc<TcpStream>, request: Request) -> io::Result<bool> {
-    let response = match find(shared, &request) {
+    let route = find(shared, &request);
+    if !matches!(route, Ok(Route::Generate(_))) {
+        shared.wait_out_freeze();
+    }
+    let response = match route {
         Ok(Route::Generate(api)) => return answer(shared, connection, api, request),
         Ok(Route::Health) => Response::json(200, ""),
         Ok(Route::Models) => models(shared),

@@ -14,12 +14,16 @@
 //!   at its end.
 //! - At least one token of a prompt is computed: hits stop one token short of its end.
 //!
+//! - `freeze_at` after the first request was read the engine stands still for `freeze_for` (`freeze`). The
+//!   above is in the engine's time; what goes in and comes out is in that of the clock, which goes on.
+//!
 //! A client that hangs up, which shows when a write fails, changes what is planned from then on: its
 //! slot is free and its answer enters no cache. Plans already made stay as they are, even if they
 //! waited for that slot. Times are nanoseconds since the mock's epoch. Knows no threads, sockets or clocks.
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::freeze::Freeze;
 use super::kv_cache::KvCache;
 use super::options::Options;
 use super::tokens::mix;
@@ -72,6 +76,11 @@ pub struct Load {
 
 /// The engine's state.
 pub struct Schedule {
+    /// After the first request.
+    freeze_at_ns: u64,
+    freeze_for_ns: u64,
+    /// `None` before the first request.
+    freeze: Option<Freeze>,
     base_ns: u64,
     prefill_rate: u64,
     load_rate: u64,
@@ -82,6 +91,7 @@ pub struct Schedule {
     block_tokens: usize,
     tier1_tokens: usize,
     cache: KvCache,
+    /// In the engine's time, as the ends in `running`.
     prefill_free_ns: u64,
     /// Chains of the requests whose end has not been reached by the start of another, by end and id.
     running: BTreeMap<(u64, u64), Vec<u64>>,
@@ -93,6 +103,9 @@ impl Schedule {
     pub fn new(options: &Options) -> Schedule {
         let blocks = |tokens: usize| tokens / options.block_tokens;
         Schedule {
+            freeze_at_ns: nanoseconds(options.freeze_at),
+            freeze_for_ns: nanoseconds(options.freeze_for),
+            freeze: None,
             base_ns: nanoseconds(options.base),
             prefill_rate: options.prefill_rate,
             load_rate: options.load_rate,
@@ -109,9 +122,21 @@ impl Schedule {
         }
     }
 
-    /// Plans a request that was read at `now_ns`. O(blocks).
+    /// A request for an answer was read: the first one sets when the server freezes, which is returned.
+    pub fn arrived(&mut self, now_ns: u64) -> Freeze {
+        let from_ns = now_ns.saturating_add(self.freeze_at_ns);
+        let freeze = || Freeze::new(from_ns, self.freeze_for_ns);
+        *self.freeze.get_or_insert_with(freeze)
+    }
+
+    pub fn freeze(&self) -> Freeze {
+        self.freeze.unwrap_or(Freeze::NONE)
+    }
+
+    /// Plans a request that was read at `now_ns`, after `arrived`. O(blocks).
     pub fn admit(&mut self, id: u64, job: Job, now_ns: u64) -> Plan {
-        let start_ns = self.start_of_next(now_ns);
+        let freeze = self.freeze();
+        let start_ns = self.start_of_next(freeze.engine_ns(now_ns));
         let may_hit = job.prompt_tokens.saturating_sub(1) / self.block_tokens;
         let hits = self.cache.lookup(&job.blocks[..may_hit]);
         let tier1_tokens = hits.tier1_blocks * self.block_tokens;
@@ -123,18 +148,20 @@ impl Schedule {
         self.finish_until(prefill_end_ns);
         self.cache.touch(&job.blocks[..job.prompt_blocks]);
         self.prefill_free_ns = prefill_end_ns;
+        let due_ns = self.due_times(id, prefill_end_ns, job.output_tokens);
+        let end_ns = due_ns[due_ns.len() - 1];
         let plan = Plan {
             id,
             arrival_ns: now_ns,
-            start_ns,
-            due_ns: self.due_times(id, prefill_end_ns, job.output_tokens),
+            start_ns: freeze.wall_ns(start_ns),
+            due_ns: due_ns.into_iter().map(|ns| freeze.wall_ns(ns)).collect(),
             prompt_tokens: job.prompt_tokens,
             hit_tier1_tokens: tier1_tokens,
             hit_tier2_tokens: tier2_tokens,
         };
         let tokens = job.prompt_tokens + job.output_tokens;
-        self.live.insert(id, (start_ns, tokens));
-        self.running.insert((plan.last_due_ns(), id), job.blocks);
+        self.live.insert(id, (plan.start_ns, tokens));
+        self.running.insert((end_ns, id), job.blocks);
         plan
     }
 
@@ -142,11 +169,14 @@ impl Schedule {
     ///
     /// The engine has no part in it: nothing is waited for, looked up or computed, and no slot is taken.
     pub fn recall(&self, id: u64, prompt_tokens: usize, tokens: usize, now_ns: u64) -> Plan {
+        let freeze = self.freeze();
+        let start_ns = freeze.engine_ns(now_ns);
+        let due_ns = freeze.wall_ns(start_ns.saturating_add(self.base_ns));
         Plan {
             id,
             arrival_ns: now_ns,
-            start_ns: now_ns,
-            due_ns: vec![now_ns.saturating_add(self.base_ns); tokens],
+            start_ns: freeze.wall_ns(start_ns),
+            due_ns: vec![due_ns; tokens],
             prompt_tokens,
             hit_tier1_tokens: 0,
             hit_tier2_tokens: 0,
@@ -161,7 +191,8 @@ impl Schedule {
     /// The request will not be answered to its end.
     pub fn abandon(&mut self, plan: &Plan) {
         self.live.remove(&plan.id);
-        self.running.remove(&(plan.last_due_ns(), plan.id));
+        let end_ns = self.freeze().engine_ns(plan.last_due_ns());
+        self.running.remove(&(end_ns, plan.id));
     }
 
     /// Forgets every block: what arrives from now on finds nothing of what arrived before.
@@ -184,7 +215,7 @@ impl Schedule {
         }
     }
 
-    /// When a request that arrives now starts, all that has ended by then being finished.
+    /// When, in the engine's time, a request that arrives now starts, all that has ended by then being finished.
     ///
     /// Ends passed over here lie before the end of this request's prefill, and so before the next start.
     fn start_of_next(&mut self, now_ns: u64) -> u64 {
@@ -397,6 +428,59 @@ mod tests {
                 .all(|(late, due)| (0..=25 * MS).contains(&(late - due)))
         );
         assert!(late != exact && plan(1, 25) == late && plan(2, 25) != late);
+    }
+
+    /// `options` with a freeze from 20 ms after the first request, for 100 ms.
+    fn freezing() -> Options {
+        Options {
+            freeze_at: Duration::from_millis(20),
+            freeze_for: Duration::from_millis(100),
+            ..options()
+        }
+    }
+
+    #[test]
+    fn a_freeze_delays_what_is_due_after_its_start_by_its_length() {
+        let mut schedule = Schedule::new(&freezing());
+        schedule.arrived(1_000 * MS);
+        let plan = schedule.admit(1, job(1, 5, 4), 1_000 * MS);
+        // 5 + 3, then every 10 ms: 1,008, 1,018, and after 1,020 all 100 later.
+        assert_eq!(due_ms(&plan), [1_008, 1_018, 1_128, 1_138]);
+        // Later requests change nothing about the window.
+        assert_eq!(
+            schedule.arrived(1_010 * MS).end_at(1_020 * MS),
+            Some(1_120 * MS)
+        );
+    }
+
+    #[test]
+    fn what_arrives_in_a_freeze_starts_at_its_end_in_order() {
+        let mut schedule = Schedule::new(&freezing());
+        schedule.arrived(0);
+        let first = schedule.admit(1, job(1, 10, 1), 50 * MS);
+        let second = schedule.admit(2, job(2, 20, 1), 119 * MS);
+        // Until 120, then 10 + 3; 10 + 20 + 3.
+        assert_eq!((first.start_ns / MS, due_ms(&first)), (120, vec![133]));
+        assert_eq!((second.start_ns / MS, due_ms(&second)), (130, vec![153]));
+        assert_eq!(first.arrival_ns, 50 * MS);
+        assert_eq!(schedule.load(119 * MS).waiting, 2);
+        let held = schedule.recall(3, 10, 2, 60 * MS);
+        assert_eq!(due_ms(&held), [123, 123]);
+    }
+
+    #[test]
+    fn a_freeze_in_a_prefill_delays_its_end_and_a_hang_up_frees_the_slot() {
+        let mut schedule = Schedule::new(&Options {
+            max_running: 1,
+            ..freezing()
+        });
+        schedule.arrived(0);
+        let first = schedule.admit(1, job(1, 50, 100), 0);
+        // 50 + 100 + 3.
+        assert_eq!(first.first_due_ns(), 153 * MS);
+        schedule.abandon(&first);
+        let second = schedule.admit(2, job(2, 10, 1), 200 * MS);
+        assert_eq!(second.start_ns, 200 * MS);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Writes an answer by its schedule: as a stream of events, or whole.
 //!
 //! An event is one HTTP chunk and, unless the client is slow, one write call. Every event waits for the absolute
-//! time at which its last token is due, so being late once delays nothing after it. The head goes out at once.
+//! time at which its last token is due, so being late once delays nothing after it. The head goes out at once. What
+//! is late when the server freezes waits for the freeze's end.
 //! What is due already is written by the connection's own thread, what is due later by the pacer, which gives the
 //! answer back when there is something for the own thread to do. The last bytes are returned instead of being written.
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::chunk::Chunk;
 use super::clock::Clock;
 use super::faults::Kind;
+use super::freeze::Freeze;
 use super::http::{Response, write_stream_head};
 use super::pacer::Pacer;
 use super::script::{End, Script};
@@ -25,6 +27,8 @@ pub struct Answer {
     pub connection: Arc<TcpStream>,
     /// For each token that has been written, when; see `Truth::t_written_ns`.
     pub written_ns: Vec<u64>,
+    /// When nothing is to be written.
+    pub freeze: Freeze,
     clock: Clock,
     keep_alive: bool,
     chunk: Chunk,
@@ -37,12 +41,14 @@ impl Answer {
         script: Script,
         connection: Arc<TcpStream>,
         clock: Clock,
+        freeze: Freeze,
         keep_alive: bool,
     ) -> Answer {
         Answer {
             written_ns: Vec::with_capacity(script.total()),
             script,
             connection,
+            freeze,
             clock,
             keep_alive,
             chunk: Chunk::default(),
@@ -57,6 +63,7 @@ impl Answer {
             return (self, Ok(whole));
         }
         let mut answer = self;
+        answer.clock.sleep_through(answer.freeze);
         let mut result = write_stream_head(&answer.connection, answer.keep_alive);
         result = result.and_then(|()| answer.write_due());
         while result.is_ok() && answer.may_be_paced() {
@@ -97,6 +104,7 @@ impl Answer {
         self.write_chunk()?;
         self.take_note();
         while self.due_ns().is_some_and(|due| due <= self.clock.now_ns()) {
+            self.clock.sleep_through(self.freeze);
             self.write_next()?;
         }
         Ok(())
@@ -110,11 +118,12 @@ impl Answer {
     /// What is left; returns the last bytes instead of writing them.
     fn write_rest(&mut self) -> io::Result<(End, Vec<u8>)> {
         let end = loop {
-            if let Some(end) = self.script.end() {
-                break end;
-            }
             if let Some(due_ns) = self.due_ns() {
                 self.clock.sleep_until(due_ns);
+            }
+            self.clock.sleep_through(self.freeze);
+            if let Some(end) = self.script.end() {
+                break end;
             }
             self.write_next()?;
         };
@@ -162,6 +171,7 @@ impl Answer {
         let half = body.len() / 2;
         let mut reply = Response::json(200, body).into_bytes(self.keep_alive);
         self.clock.sleep_until(self.script.plan.last_due_ns());
+        self.clock.sleep_through(self.freeze);
         if self.script.faults.has(Kind::Stall) {
             return (End::Stalled, Vec::new());
         }
