@@ -40,17 +40,24 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The first reading is due at once.
+    /// The first reading is taken before this returns.
     ///
     /// # Errors
     /// When the system does not give the thread.
     pub fn start(what: Of, epoch: Epoch) -> Result<Memory> {
         let readings = Arc::default();
         let (end, ended) = bounded(0);
-        let shared = Arc::clone(&readings);
+        let mut reader = Reader {
+            what,
+            epoch,
+            readings: Arc::clone(&readings),
+            count: 0,
+            pids: Vec::new(),
+        };
+        reader.read();
         let thread = thread::Builder::new()
             .name("memory".to_string())
-            .spawn(move || read(what, epoch, &ended, &shared))
+            .spawn(move || reader.run(&ended))
             .map_err(|e| Error::input("memory thread", e))?;
         Ok(Memory {
             readings,
@@ -75,25 +82,51 @@ impl Drop for Memory {
     }
 }
 
-fn read(what: Of, epoch: Epoch, ended: &Receiver<()>, readings: &Mutex<Vec<Reading>>) {
-    let mut due_ns = epoch.now_ns();
-    let mut pids = Vec::new();
-    for count in 0.. {
-        if count % READINGS_A_LOOK == 0 {
-            pids = members(what);
+/// The readings that tell of a time: those in it; where there is none, the last one before it.
+pub fn during(readings: &[Reading], t_start_ns: u64, t_end_ns: u64) -> &[Reading] {
+    let begun = readings.partition_point(|seen| seen.t_ns < t_start_ns);
+    let ended = readings.partition_point(|seen| seen.t_ns <= t_end_ns);
+    let first = begun.min(ended.saturating_sub(1));
+    readings.get(first..ended).unwrap_or_default()
+}
+
+struct Reader {
+    what: Of,
+    epoch: Epoch,
+    readings: Arc<Mutex<Vec<Reading>>>,
+    /// Readings so far.
+    count: u64,
+    /// Whose; the names of their folders in /proc.
+    pids: Vec<String>,
+}
+
+impl Reader {
+    fn read(&mut self) {
+        if self.count.is_multiple_of(READINGS_A_LOOK) {
+            self.pids = members(self.what);
         }
-        let t_ns = epoch.now_ns();
-        let bytes = pids.iter().filter_map(|pid| resident_bytes(pid)).sum();
+        self.count += 1;
+        let t_ns = self.epoch.now_ns();
+        let pids = self.pids.iter();
+        let bytes = pids.filter_map(|pid| resident_bytes(pid)).sum();
         // Only what is gone has none.
         if bytes > 0 {
-            lock(readings).push(Reading { t_ns, bytes });
+            lock(&self.readings).push(Reading { t_ns, bytes });
         }
-        // What was missed while the machine was busy cannot be read any more.
-        while due_ns <= epoch.now_ns() {
-            due_ns += READ_EVERY_NS;
-        }
-        if ended.recv_deadline(epoch.instant(due_ns)) != Err(RecvTimeoutError::Timeout) {
-            return;
+    }
+
+    fn run(mut self, ended: &Receiver<()>) {
+        let mut due_ns = self.epoch.now_ns();
+        loop {
+            // What was missed while the machine was busy cannot be read any more.
+            while due_ns <= self.epoch.now_ns() {
+                due_ns += READ_EVERY_NS;
+            }
+            let pause = ended.recv_deadline(self.epoch.instant(due_ns));
+            if pause != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            self.read();
         }
     }
 }
@@ -176,7 +209,7 @@ mod tests {
         assert!((0.9..1.1).contains(&share), "{readings:?} beside {wanted}");
         assert!(
             readings[0].t_ns < 90_000_000,
-            "the first one is due at once"
+            "the first one is taken at once"
         );
         for (reading, next) in readings.iter().zip(&readings[1..]) {
             assert!(reading.t_ns < next.t_ns && next.t_ns <= epoch.now_ns());
@@ -189,13 +222,27 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_a_reading_has_the_one_before_it() {
+        let at = |t_ns| Reading { t_ns, bytes: t_ns };
+        let readings = [at(100), at(200), at(300)];
+        for (start, end, wanted) in [
+            (150, 160, 0..1),
+            (150, 250, 1..2),
+            (200, 200, 1..2),
+            (50, 100, 0..1),
+            (50, 90, 0..0),
+            (350, 400, 2..3),
+            (0, 1000, 0..3),
+        ] {
+            assert_eq!(during(&readings, start, end), &readings[wanted]);
+        }
+        assert_eq!(during(&[], 0, 1), []);
+    }
+
+    #[test]
     fn this_process_is_read_as_well() {
         let memory = Memory::start(Of::ThisProcess, Epoch::start()).expect("a thread");
-        let mut first = None;
-        until("a reading", || {
-            first = memory.take().first().copied();
-            first.is_some()
-        });
+        let first = memory.take().first().copied();
         // Other tests take and free memory in between.
         let share = first.expect("a reading").bytes as f64 / vm_rss("self") as f64;
         assert!((0.5..2.0).contains(&share), "{first:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};
 
-use crate::backend::memory::{Memory, Of, Reading};
+use crate::backend::memory::{Memory, Of, Reading, during};
 use crate::cli::connect::Opened;
 use crate::cli::scrape_lines;
 use crate::collect::round::Series;
@@ -153,10 +153,8 @@ impl Beside {
 
     fn memory(&self, told: &mut ToldFigures, t_start_ns: u64, t_end_ns: u64) {
         let readings = lock(&self.readings);
-        let during = readings
-            .iter()
-            .filter(|seen| (t_start_ns..=t_end_ns).contains(&seen.t_ns));
-        let mib: Vec<f64> = during.map(|seen| seen.bytes as f64 / MIB).collect();
+        let told_of = during(&readings, t_start_ns, t_end_ns).iter();
+        let mib: Vec<f64> = told_of.map(|seen| seen.bytes as f64 / MIB).collect();
         let Some(peak) = mib.iter().copied().reduce(f64::max) else {
             let why = "no reading during the workload";
             told.extend([PEAK_MEMORY, MEAN_MEMORY].map(|key| (key, Told::absent(why))));
