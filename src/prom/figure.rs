@@ -182,7 +182,7 @@ impl Span<'_> {
         Told::of(mean(&in_use), &of, note)
     }
 
-    /// Those that are numbers.
+    /// Those that are numbers; no gauge that is read here can be below 0.
     fn levels(&self, name: &str) -> Vec<f64> {
         let place = self.names.place(name);
         let levels = self
@@ -192,7 +192,8 @@ impl Span<'_> {
                 Reading::Gauge(value) | Reading::Counter(value) => *value,
                 _ => None,
             });
-        levels.filter(|level| level.is_finite()).collect()
+        let levels = levels.filter(|level| level.is_finite() && *level >= 0.0);
+        levels.collect()
     }
 }
 

@@ -449,6 +449,11 @@ mod tests {
                 Some(1234.0),
                 "peak of 2 readings of llamacpp:kv_cache_tokens",
             ),
+            (
+                "llamacpp:kv_cache_tokens -1\n",
+                None,
+                "peak of 0 readings of llamacpp:kv_cache_tokens: not a number",
+            ),
         ] {
             let told = peak(page);
             assert_eq!((told.value, told.source.as_str()), (value, source));
