@@ -11,15 +11,14 @@ use super::group::{Group, Member};
 const WRITTEN_AFTER: Duration = Duration::from_secs(60);
 /// The boot is told in whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
-/// Of a command line that is shown.
-const MAX_CHARS: usize = 200;
 
 /// A process group that still runs; its `Display` says how to stop it.
 #[derive(Debug, PartialEq)]
 pub struct Orphan {
     /// Of the group.
     pub pid: u32,
-    pub command: String,
+    /// Without the words behind it: a key may be among them.
+    pub program: String,
 }
 
 /// The server that this pid file names, if it still runs.
@@ -36,7 +35,7 @@ pub fn orphan(pid_file: &Path) -> Option<Orphan> {
     let is_its = started <= written + ROUNDING && written <= started + WRITTEN_AFTER + ROUNDING;
     is_its.then(|| Orphan {
         pid,
-        command: command(first.pid),
+        program: program(first.pid),
     })
 }
 
@@ -48,20 +47,17 @@ fn started(member: &Member) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + boot + Duration::from_millis(member.start_ticks * 10))
 }
 
-/// The words of its command line; empty when it has just ended.
-fn command(pid: u32) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let words = text.trim_end_matches('\0').chars().take(MAX_CHARS);
-    words
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+/// Of a script the script's name, no more than 15 bytes of it; empty when it has just ended.
+fn program(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&bytes);
+    name.trim_end().replace(char::is_control, " ")
 }
 
 impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Orphan { pid, command } = self;
-        write!(f, "pid {pid} ({command}); stop it with: kill -- -{pid}")
+        let Orphan { pid, program } = self;
+        write!(f, "pid {pid} ({program}); stop it with: kill -- -{pid}")
     }
 }
 
@@ -96,7 +92,7 @@ mod tests {
             orphan(&pid_file)
         };
         let its = found(0).expect("it runs");
-        let wanted = format!("pid {pid} (sleep 30); stop it with: kill -- -{pid}");
+        let wanted = format!("pid {pid} (sleep); stop it with: kill -- -{pid}");
         assert_eq!(its.to_string(), wanted);
         assert_eq!(found(3600), None, "an old file: the number is used again");
         assert_eq!(found(-3600), None, "a process of long ago on its number");
