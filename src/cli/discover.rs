@@ -70,9 +70,14 @@ pub fn given(name: &str, models: &[Listed]) -> Result<Listed> {
 /// The model that was named, else the first that is listed.
 pub fn model(connection: &Connection, opened: &Opened) -> Result<Listed> {
     let models = models(connection, opened)?;
-    if let Some(name) = &connection.model {
-        return given(name, &models);
+    match &connection.model {
+        Some(name) => given(name, &models),
+        None => first(&models),
     }
+}
+
+/// The first that is listed, of one or more.
+pub fn first(models: &[Listed]) -> Result<Listed> {
     print(&format!("found model: {}\n", models[0].id))?;
     let others: Vec<&str> = models[1..].iter().map(|model| model.id.as_str()).collect();
     also_served(&others)?;

@@ -40,7 +40,7 @@ pub struct Launch {
     pub words: Vec<String>,
     pub port: u16,
     pub timeout: Duration,
-    /// What to ask for, where the server lists no models.
+    /// What it is started with.
     pub model: Option<String>,
 }
 

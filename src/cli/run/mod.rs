@@ -81,7 +81,7 @@ fn connection(args: &mut Args, options: &Options) -> Result<Connection> {
         }
     };
     match &options.engine {
-        Engine::Started(launch) => connection.model.clone_from(&launch.model),
+        Engine::Started(launch) => connection.model = launch.model.clone(),
         Engine::Mock(_) => connection.name_mock_model(),
         Engine::Attached { .. } => {}
     }

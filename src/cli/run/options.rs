@@ -153,8 +153,7 @@ fn launch(preset: &'static Preset, args: &mut Args, starting: &Starting) -> Resu
         words: preset.words(model.as_deref(), port, template, &extra.unwrap_or_default())?,
         port,
         timeout: starting.timeout.unwrap_or(Duration::from_secs(600)),
-        // Its own list names the model as it is to be asked for, if it has one.
-        model: model.filter(|_| !preset.lists_models),
+        model,
     })
 }
 

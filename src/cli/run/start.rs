@@ -14,12 +14,13 @@ use super::options::Options;
 use crate::backend::memory::Of;
 use crate::backend::process::Server;
 use crate::cli::connect::{Connection, Opened};
-use crate::cli::discover::{announce, model, report_setup, setup_line};
+use crate::cli::discover::{announce, first, given, models, report_setup, setup_line};
 use crate::cli::folder::Folder;
 use crate::cli::{checks, print};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::body::BodyShape;
+use crate::client::discovery::Listed;
 use crate::client::setup::{self, Setup};
 use crate::error::Result;
 use crate::load::stop::Stop;
@@ -44,7 +45,11 @@ pub fn open(
     )?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let model = model(&connection, &opened)?;
+    let listed = models(&connection, &opened)?;
+    let model = match asked_for(connection.model.as_deref(), &listed, &options.engine) {
+        Some(name) => given(name, &listed)?,
+        None => first(&listed)?,
+    };
     let writer = Writer::new(options.seed, &options.nonce);
     let chosen = connection.api.or(opened.endpoint.api);
     let body = BodyShape {
@@ -84,6 +89,15 @@ pub fn open(
         samples: Vec::new(),
         lost: Vec::new(),
     })
+}
+
+/// The name to ask for; `None`: the first of the list.
+///
+/// A backend may list what it was started with under a name of its own, such as a path's last part.
+fn asked_for<'a>(named: Option<&'a str>, listed: &[Listed], engine: &Engine) -> Option<&'a str> {
+    let renames = matches!(engine, Engine::Started(launch) if launch.preset.lists_models);
+    let is_listed = |name: &str| listed.iter().any(|model| model.id == name);
+    named.filter(|name| !renames || listed.is_empty() || is_listed(name))
 }
 
 /// Asks the set-up questions; where the API is open and the server has no completions, it is chat.
@@ -205,4 +219,50 @@ fn specification(options: &Options, opened: &Opened, setup: &Setup) -> String {
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::presets::Preset;
+    use crate::cli::run::engine::Launch;
+
+    #[test]
+    fn a_backend_is_asked_for_the_model_it_was_started_with_by_the_name_on_its_list() {
+        let listed = |ids: &[&str]| -> Vec<Listed> {
+            let models = ids.iter().map(|id| Listed {
+                id: id.to_string(),
+                max_model_len: None,
+            });
+            models.collect()
+        };
+        let started = |name| {
+            Engine::Started(Launch {
+                preset: Preset::find(name).expect("it is in the table"),
+                words: Vec::new(),
+                port: 1,
+                timeout: Duration::ZERO,
+                model: None,
+            })
+        };
+        for (backend, named, ids, wanted) in [
+            ("command", Some("b"), &["a", "b"][..], Some("b")),
+            ("command", Some("/m/b"), &["b"], None),
+            ("command", Some("b"), &[], Some("b")),
+            ("command", None, &["a"], None),
+            // Its list has all that was ever downloaded.
+            ("cpu", Some("/m/b"), &["a"], Some("/m/b")),
+        ] {
+            let got = asked_for(named, &listed(ids), &started(backend));
+            assert_eq!(got, wanted, "{backend} {named:?} {ids:?}");
+        }
+        let attached = Engine::Attached {
+            url: String::new(),
+            names: None,
+        };
+        let got = asked_for(Some("c"), &listed(&["a"]), &attached);
+        assert_eq!(got, Some("c"));
+    }
 }
