@@ -19,6 +19,8 @@ use crate::units::Epoch;
 
 const PID_FILE: &str = "server.pid";
 pub const LOG: &str = "server.log";
+/// Of each question for the server's version, which few servers answer.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of one look at whether it is healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a reader of a file is told that the wait goes on.
@@ -122,7 +124,7 @@ fn health_client(port: u16) -> Small {
     Small::within(link, HEALTH_TIMEOUT)
 }
 
-/// By its health route; where it has none, by its list of models.
+/// By its health route; where it has none, by its list of models. One that asks for a key is up.
 fn is_healthy(small: &Small, launch: &Launch) -> bool {
     let status = |path: &str| {
         let page = small.get(&format!("http://127.0.0.1:{}{path}", launch.port));
@@ -132,10 +134,15 @@ fn is_healthy(small: &Small, launch: &Launch) -> bool {
         "" => "/health",
         health => health,
     };
+    is_up(health, status)
+}
+
+/// `status` of a path; 0: no answer.
+fn is_up(health: &str, status: impl Fn(&str) -> u16) -> bool {
+    let is_up = |status| matches!(status, 200..300 | 401 | 403);
     match status(health) {
-        200..300 => true,
-        404 => (200..300).contains(&status("/v1/models")),
-        _ => false,
+        404 => is_up(status("/v1/models")),
+        status => is_up(status),
     }
 }
 
@@ -166,7 +173,10 @@ impl Waiting {
 
     fn show(&mut self, waited: Duration, last_line: &str) {
         let seconds = waited.as_secs();
-        let line = format!("waiting {seconds} s for {}: {last_line}", self.label);
+        let mut line = format!("waiting {seconds} s for {}", self.label);
+        if !last_line.is_empty() {
+            line.push_str(&format!(": {last_line}"));
+        }
         match self.width {
             Some(width) => {
                 let line: String = line.chars().take(width.saturating_sub(1)).collect();
@@ -196,10 +206,35 @@ pub fn version(opened: &Opened) -> Option<String> {
         ("props", "build_info"),
         ("get_server_info", "version"),
     ];
+    let small = Small::within(opened.link.clone(), VERSION_TIMEOUT);
     routes.into_iter().find_map(|(route, key)| {
-        let page = opened.small.get(&opened.endpoint.root(route)).ok()?;
+        let page = small.get(&opened.endpoint.root(route)).ok()?;
         let reply: Value = serde_json::from_str(&page.text).ok()?;
         let version = reply[key].as_str().filter(|_| page.status == 200)?;
         Some(opened.link.redact(version))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_asks_for_a_key_is_up_and_one_that_loads_is_not() {
+        for (health, models, wanted) in [
+            (200, 0, true),
+            (503, 200, false),
+            (0, 200, false),
+            (404, 200, true),
+            (404, 401, true),
+            (404, 404, false),
+            (403, 404, true),
+        ] {
+            let status = |path: &str| match path {
+                "/health" => health,
+                _ => models,
+            };
+            assert_eq!(is_up("/health", status), wanted, "{health} {models}");
+        }
+    }
 }
