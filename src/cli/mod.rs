@@ -120,14 +120,24 @@ fn with_subject(first: String, rest: &mut Vec<String>) -> Result<String> {
 
 /// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    if !is_read(std::io::stdout().lock(), text)? {
+        backend::kill_all();
+        std::process::exit(0)
+    }
+    Ok(())
+}
+
+/// The same where the exit code is still to be found: it is what it is, whoever reads.
+fn print_last(text: &str) -> Result<()> {
+    is_read(std::io::stdout().lock(), text).map(|_| ())
+}
+
+/// Writes at once; whether somebody reads it.
+fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
-            backend::kill_all();
-            std::process::exit(0)
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Error::missed("stdout", e)),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 
@@ -139,4 +149,20 @@ fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream);
     let columns = size.map_or(0, |size| usize::from(size.ws_col));
     Some(if columns == 0 { 80 } else { columns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_reading_is_told_from_a_text_that_cannot_be_written() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        assert_eq!(is_read(&writer, "text"), Ok(true));
+        drop(reader);
+        assert_eq!(is_read(&writer, "text"), Ok(false));
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let error = is_read(full.expect("a device"), "text").expect_err("no space");
+        assert!(error.to_string().starts_with("[ERROR] stdout: "), "{error}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::backend::process::Server;
 use crate::cli::connect::Opened;
 use crate::cli::folder::{Folder, SAMPLES};
 use crate::cli::pass::{Pass, Passed};
-use crate::cli::print;
+use crate::cli::print_last;
 use crate::cli::report::stdout_screen;
 use crate::client::Target;
 use crate::collect::Log;
@@ -195,7 +195,7 @@ impl Run {
         }
         let mut text = render(&report, Format::Table, stdout_screen()).map_err(bug)?;
         text.push_str(&format!("\nResults in {}\n", self.folder.dir().display()));
-        print(&text)
+        print_last(&text)
     }
 }
 
