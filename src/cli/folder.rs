@@ -25,11 +25,18 @@ impl Folder {
     /// # Errors
     /// When it cannot be made or written.
     pub fn open(flag: &'static str, dir: &Path) -> Result<Folder> {
+        if dir.as_os_str().is_empty() {
+            return Err(Error::input(flag, "no folder given"));
+        }
+        let what = format!("{flag} {}", dir.display());
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::input(what, "not a folder"));
+        }
         let beside = dir.join(".tmesh-cli.part");
         let tried = fs::create_dir_all(dir)
             .and_then(|()| File::create(&beside))
             .and_then(|_| fs::remove_file(&beside));
-        tried.map_err(|e| Error::input(format!("{flag} {}", dir.display()), e))?;
+        tried.map_err(|e| Error::input(what, e))?;
         Ok(Folder {
             flag,
             dir: dir.to_path_buf(),
@@ -71,6 +78,22 @@ impl Folder {
             if !lost.contains(&why) {
                 lost.push(why);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_and_a_file_are_no_folders() {
+        for (dir, wanted) in [
+            ("", "[ERROR] --output: no folder given"),
+            ("/dev/full", "[ERROR] --output /dev/full: not a folder"),
+        ] {
+            let error = Folder::open("--output", Path::new(dir)).err();
+            assert_eq!(error.expect("no folder").to_string(), wanted);
         }
     }
 }
