@@ -14,7 +14,9 @@ mod testing;
 mod tests;
 pub mod words;
 
+use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +26,8 @@ use self::group::Group;
 
 static STARTED: Started = Started::new();
 
-/// Kills every group that was started, at once and without waiting; no server starts after it.
+/// Kills every group that was started, at once and without waiting, and removes the pid files; no server
+/// starts after it.
 ///
 /// For a second signal, a panic hook, and whatever else leaves without dropping its servers.
 pub fn kill_all() {
@@ -35,7 +38,8 @@ pub fn kill_all() {
 struct Started(Mutex<Groups>);
 
 struct Groups {
-    listed: Vec<Group>,
+    /// Each with its pid file.
+    listed: Vec<(Group, PathBuf)>,
     is_over: bool,
 }
 
@@ -50,26 +54,29 @@ impl Started {
     /// Starts a command that makes a group of its own.
     ///
     /// The lock is held until it is listed, so that `kill_all` comes either before it or after it.
-    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+    fn spawn(&self, command: &mut Command, pid_file: &Path) -> io::Result<Child> {
         let mut groups = self.lock();
         if groups.is_over {
             return Err(io::Error::other("the program is about to leave"));
         }
         let child = command.spawn()?;
-        groups.listed.push(Group::of(&child));
+        let listed = (Group::of(&child), pid_file.to_path_buf());
+        groups.listed.push(listed);
         Ok(child)
     }
 
     /// To be called before the first process of the group is reaped: then its id may become another's.
     fn forget(&self, group: Group) {
-        self.lock().listed.retain(|listed| *listed != group);
+        self.lock().listed.retain(|(listed, _)| *listed != group);
     }
 
     fn kill_all(&self) {
         let mut groups = self.lock();
         groups.is_over = true;
-        for group in &groups.listed {
+        for (group, pid_file) in &groups.listed {
             group.signal(Signal::KILL);
+            // Not there yet, or not for this program to remove: the next run sees that nothing runs.
+            let _ = fs::remove_file(pid_file);
         }
     }
 

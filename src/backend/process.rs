@@ -84,7 +84,7 @@ impl Server {
             .stdout(log.try_clone().map_err(log_error)?)
             .stderr(log);
         let child = started
-            .spawn(&mut command)
+            .spawn(&mut command, &start.pid_file)
             .map_err(|e| Error::input(preset.what(), format!("cannot start {program}: {e}")))?;
         let server = Server {
             group: Group::of(&child),

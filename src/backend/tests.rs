@@ -245,6 +245,18 @@ fn a_pid_file_that_cannot_be_written_leaves_no_server() {
 }
 
 #[test]
+fn killing_all_leaves_no_pid_file() {
+    let list: &'static Started = Box::leak(Box::new(Started::new()));
+    let folder = Folder::new();
+    let engine = folder.engine("exec sleep 30");
+    let mut server = Server::start_in(list, &engine).expect("a shell");
+    assert!(engine.pid_file.exists());
+    list.kill_all();
+    assert!(!engine.pid_file.exists());
+    server.stop();
+}
+
+#[test]
 fn killing_all_races_with_starting_and_leaves_none() {
     let list: &'static Started = Box::leak(Box::new(Started::new()));
     let starters: Vec<_> = (0..4)

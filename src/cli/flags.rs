@@ -487,7 +487,7 @@ static FIXED: Group = Group {
             "--backend",
             "NAME",
             "mock",
-            "mock, cpu, vllm, lmdeploy, sglang, llamacpp or command: started for the run and stopped after it; beside --endpoint it only says whose metric names to read",
+            "mock, cpu, vllm, lmdeploy, sglang, llamacpp or command: started with --model for the run and stopped after it; beside --endpoint it only says whose metric names to read",
         ),
         flag(
             "--backend-command",
