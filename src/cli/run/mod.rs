@@ -103,19 +103,20 @@ fn end(mut run: Run, mut server: Option<Server>) -> Result<u8> {
     if let Some(Reason::Refused(status, failure)) = run.stop.reason() {
         return Err(refused(&run.target, *status, failure));
     }
-    if run.summaries.is_empty() && matches!(run.stop.reason(), Some(Reason::Signal)) {
+    // A signal that comes later finds all measured.
+    let is_cut = matches!(run.stop.reason(), Some(Reason::Signal));
+    if is_cut && run.summaries.is_empty() {
         return Ok(stopped_early());
     }
     run.finish()?;
     if let Some(server) = &mut server {
         server.stop();
     }
-    verdict(&run, died)
+    verdict(&run, died, is_cut)
 }
 
 /// The exit code, once all that was measured is shown and written.
-fn verdict(run: &Run, died: Option<String>) -> Result<u8> {
-    let is_cut = matches!(run.stop.reason(), Some(Reason::Signal));
+fn verdict(run: &Run, died: Option<String>, is_cut: bool) -> Result<u8> {
     if let Some(how) = died.filter(|_| !is_cut) {
         let log = run.folder.path(engine::LOG);
         return Err(Error::missed(
