@@ -5,6 +5,14 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tmesh-cli reads /proc and cgroups: it runs on Linux only");
 
+/// In place of std's, in all modules: that one panics where nobody reads stderr, and a note is not worth a run.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        let line = format_args!("{}\n", format_args!($($words)*));
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), line);
+    }};
+}
+
 mod backend;
 mod cli;
 mod client;
