@@ -188,9 +188,10 @@ fn pairs(text: &str) -> Vec<Vec<String>> {
     pairs
 }
 
-/// Every value of the object under its path; null is left out.
+/// Who reports, then every value of the object under its path; null is left out.
 fn environment(about: &Value) -> Block {
-    let mut rows = Vec::new();
+    let version = format!("tmesh-cli {}", env!("CARGO_PKG_VERSION"));
+    let mut rows = vec![vec!["report by".to_string(), version]];
     flatten(&mut rows, "", about);
     Block::Table {
         head: words(&["Setting", "Value"]),
