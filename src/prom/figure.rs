@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::{HIT_RATE, Pair};
 use super::change::{Observation, Unknown, increase, quotient, ratio, reading};
-use super::engine::{How, Source};
+use super::engine::{How, Quantity, Source};
 use super::parse::Exposition;
 use super::selector::other_name;
 use super::series::{PairReading, Reading};
@@ -103,6 +103,14 @@ impl Span<'_> {
         let increase = |name| increase(self.seen, self.names.place(name));
         let deltas = |names: &[&str]| self.names.deltas(names);
         Some(match *how {
+            How::Peak(name) | How::PeakOf(name, _)
+                if source.quantity == Quantity::KvUsedTokens && self.is_unseen(name) =>
+            {
+                let name = self.names.exposed(name);
+                Told::absent(format!(
+                    "no reading of {name} while requests were in flight"
+                ))
+            }
             How::Peak(name) | How::PeakOf(name, _) => self.peak(name, scale, note),
             How::Mean(name) => self.mean(name, note),
             How::MeanInUse(name) => self.mean_in_use(name, note),
@@ -129,6 +137,12 @@ impl Span<'_> {
         let place = self.names.place(name);
         let mut seen = self.seen.iter();
         seen.any(|seen| *reading(seen, place) != Reading::Absent)
+    }
+
+    /// Whether only the scrapes before and after the workload read it, when nothing was in use.
+    fn is_unseen(&self, name: &str) -> bool {
+        let levels = self.levels(name);
+        self.seen.len() <= 2 && !levels.is_empty() && levels.iter().all(|level| *level == 0.0)
     }
 
     /// Of the last scrape.

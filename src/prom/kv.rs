@@ -335,6 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn use_that_no_scrape_saw_is_not_0() {
+        let page = recorded("vllm/metrics.raw");
+        let unseen = [(
+            Quantity::KvUsedTokens,
+            None,
+            "no reading of vllm:kv_cache_usage_perc while requests were in flight",
+        )];
+        check(&told(None, &[&page, &page]), &unseen);
+        // One that was read meanwhile is: nothing was in use.
+        let seen = [(
+            Quantity::KvUsedTokens,
+            Some(0.0),
+            "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
+             vllm:cache_config_info (kv_cache_size_tokens)",
+        )];
+        check(&told(None, &[&page, &page, &page]), &seen);
+    }
+
+    #[test]
     fn sglang_gives_tokens_evictions_their_time_retractions_and_the_gauge_of_its_drafts() {
         let page = |used: [u64; 2], accepted: f64, evictions: &str| {
             format!(

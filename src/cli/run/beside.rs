@@ -22,7 +22,7 @@ use crate::stats::workload::{
 use crate::units::Epoch;
 
 /// Between two looks at the page while requests are in flight.
-const SCRAPE_EVERY: Duration = Duration::from_millis(500);
+const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 const MIB: f64 = (1 << 20) as f64;
 
 /// KV cache bytes of one token, and who says so.
