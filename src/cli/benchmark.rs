@@ -203,12 +203,7 @@ fn about(ready: &Ready, opened: &Opened, options: &Options) -> Value {
             "warmup_s": options.warmup.as_secs_f64(),
             "interval_s": options.interval.as_secs_f64(),
         },
-        "setup": {
-            "requests": ready.setup.requests,
-            "prompt_tokens": ready.setup.prompt_tokens,
-            "output_tokens": ready.setup.output_tokens,
-            "lengths_by": ready.setup.counted_by,
-        },
+        "setup": discover::setup_json(&ready.setup),
     })
 }
 

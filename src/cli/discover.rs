@@ -1,5 +1,7 @@
 //! From an open connection to a model and what the server takes: the start of every command that sends.
 
+use serde_json::{Value, json};
+
 use super::connect::{Connection, Opened, unreachable};
 use super::print;
 use crate::client::Target;
@@ -130,6 +132,16 @@ pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let words = error_words(&failure.reason);
     Error::input(format!("HTTP {status} from {}", target.uri), words)
         .next("No request has succeeded, so the run was ended.")
+}
+
+/// The same for the header of a run's files.
+pub fn setup_json(setup: &Setup) -> Value {
+    json!({
+        "requests": setup.requests,
+        "prompt_tokens": setup.prompt_tokens,
+        "output_tokens": setup.output_tokens,
+        "lengths_by": setup.counted_by,
+    })
 }
 
 /// The line on the requests before the run.

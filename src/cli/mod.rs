@@ -88,8 +88,12 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
     if command.name == flags::MOCK.name {
         return mock::run(&rest);
     }
-    let args = Args::new(command, rest)?;
-    match command.name {
+    dispatch(command.name, Args::new(command, rest)?)
+}
+
+/// Runs a command other than `mock`, whose options are a table of their own.
+fn dispatch(command: &str, args: Args) -> Result<u8> {
+    match command {
         "replay" => replay::run(args),
         "report" => report::run(args),
         "run" => run::run(args),

@@ -70,6 +70,18 @@ impl Log {
     }
 }
 
+/// Shows a line of progress on a terminal of so many columns, over the one before; cut, since a line that wraps
+/// would not be written over. Nobody is hurt by one that does not come.
+pub fn show_progress(line: &str, width: usize) {
+    let line: String = line.chars().take(width.saturating_sub(1)).collect();
+    let _ = write!(io::stderr(), "\r{line}\x1b[K");
+}
+
+/// Takes the line away.
+pub fn clear_progress() {
+    let _ = write!(io::stderr(), "\r\x1b[K");
+}
+
 /// Writes beside a plain file and renames, so that a reader never sees half of it. A link or a device is
 /// written through, as is a file that nothing can be made beside or renamed over. On a full disk what was
 /// there stays.

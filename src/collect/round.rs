@@ -1,12 +1,12 @@
 //! The collector of one round: keeps every sample, for figures that are exact, and shows how far it is.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{never, select, tick};
 use serde_json::Value;
 
-use super::{Feed, Log};
+use super::{Feed, Log, clear_progress, show_progress};
 use crate::sample::{Phase, Sample};
 use crate::stats::client::ClientStats;
 use crate::units::fixed;
@@ -106,8 +106,7 @@ impl State {
         vitals.iter().for_each(|seen| self.watch(seen));
         self.write_series();
         if self.collector.progress.is_some() {
-            // Nobody is hurt by a progress line that stays.
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            clear_progress();
         }
     }
 
@@ -149,10 +148,7 @@ impl State {
         let done = self.samples.len() as u64;
         let elapsed_s = self.begun.elapsed().as_secs_f64();
         let line = progress(label, done, self.collector.requests, self.failed, elapsed_s);
-        // A line that wraps would not be written over.
-        let line: String = line.chars().take(width.saturating_sub(1)).collect();
-        // Nobody is hurt by a progress line that does not come.
-        let _ = write!(io::stderr(), "\r{line}\x1b[K");
+        show_progress(&line, *width);
     }
 }
 

@@ -7,7 +7,6 @@ use super::saved::{
 };
 use super::{read_back, workload_json};
 use crate::sample::{Sample, Workload};
-use crate::stats::round::RoundFacts;
 use crate::stats::workload::{WorkloadFacts, WorkloadSummary};
 
 impl Report {
@@ -38,23 +37,16 @@ impl Report {
             let told = line.unwrap_or(&Value::Null);
             let client = read_back::client(&told["client"]);
             let of_samples = samples.first().and_then(|s| s.labels.concurrency);
-            let round = RoundFacts {
+            let facts = WorkloadFacts {
+                workload: *workload,
                 concurrency: of_samples.unwrap_or(1),
-                round: 1,
-                not_sent: 0,
                 peak: told["concurrency_peak"]
                     .as_u64()
                     .unwrap_or_else(|| peak(samples)),
                 cached_reported,
-                slo: None,
-                metrics: Vec::new(),
                 client: client.unwrap_or_else(|| {
                     client_between(&saved.vitals, start_ns(samples), until_ns, is_mock)
                 }),
-            };
-            let facts = WorkloadFacts {
-                workload: *workload,
-                round,
                 told: workload_json::told_figures(told),
             };
             summaries.push(WorkloadSummary::of(samples, facts));

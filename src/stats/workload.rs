@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::client::ClientSummary;
 use super::figures::{latency_ns, ttft_ns};
 use super::quantile::{Mean, exact_quantile};
 use super::round::{RoundFacts, RoundSummary};
@@ -69,7 +70,13 @@ pub type ToldFigures = BTreeMap<&'static str, Told>;
 #[derive(Debug, Clone)]
 pub struct WorkloadFacts {
     pub workload: Workload,
-    pub round: RoundFacts,
+    /// Requests that were to be in flight at once.
+    pub concurrency: u64,
+    /// The most that were.
+    pub peak: u64,
+    /// An earlier workload of this run had a reply that reported cached tokens: in this one, absence is 0.
+    pub cached_reported: bool,
+    pub client: ClientSummary,
     pub told: ToldFigures,
 }
 
@@ -90,7 +97,17 @@ pub struct WorkloadSummary {
 
 impl WorkloadSummary {
     pub fn of(samples: &[Sample], facts: WorkloadFacts) -> WorkloadSummary {
-        let round = RoundSummary::of(samples, facts.round);
+        let round = RoundFacts {
+            concurrency: facts.concurrency,
+            round: 1,
+            not_sent: 0,
+            peak: facts.peak,
+            cached_reported: facts.cached_reported,
+            slo: None,
+            metrics: Vec::new(),
+            client: facts.client,
+        };
+        let round = RoundSummary::of(samples, round);
         let good = samples
             .iter()
             .filter(|s| s.is_success() && s.phase == Phase::Measured);
@@ -167,25 +184,15 @@ mod tests {
     }
 
     fn summary(samples: &[Sample], told: ToldFigures) -> WorkloadSummary {
-        let round = RoundFacts {
+        let facts = WorkloadFacts {
+            workload: Workload::Long,
             concurrency: 1,
-            round: 1,
-            not_sent: 0,
             peak: 1,
             cached_reported: false,
-            slo: None,
-            metrics: Vec::new(),
             client: ClientStats::default().summary(0, false),
+            told,
         };
-        let workload = Workload::Long;
-        WorkloadSummary::of(
-            samples,
-            WorkloadFacts {
-                workload,
-                round,
-                told,
-            },
-        )
+        WorkloadSummary::of(samples, facts)
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The server of a run: the mock, one that is there, or one that is started and stopped.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +12,7 @@ use crate::cli::folder::Folder;
 use crate::cli::terminal_width;
 use crate::client::http::{Link, Small, Trust};
 use crate::client::transport::Timeouts;
+use crate::collect::{clear_progress, show_progress};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::units::Epoch;
@@ -155,7 +155,6 @@ struct Waiting {
 
 impl Waiting {
     fn new(launch: &Launch) -> Waiting {
-        let stderr = std::io::stderr();
         Waiting {
             label: format!(
                 "{} on port {}, up to {} s",
@@ -163,10 +162,7 @@ impl Waiting {
                 launch.port,
                 launch.timeout.as_secs_f64()
             ),
-            width: stderr
-                .is_terminal()
-                .then(|| terminal_width(stderr))
-                .flatten(),
+            width: terminal_width(std::io::stderr()),
             told: Duration::ZERO,
         }
     }
@@ -178,11 +174,7 @@ impl Waiting {
             line.push_str(&format!(": {last_line}"));
         }
         match self.width {
-            Some(width) => {
-                let line: String = line.chars().take(width.saturating_sub(1)).collect();
-                // Nobody is hurt by a progress line that does not come.
-                let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
-            }
+            Some(width) => show_progress(&line, width),
             None if waited >= self.told + TOLD_EVERY => {
                 self.told = waited;
                 eprintln!("{line}");
@@ -193,7 +185,7 @@ impl Waiting {
 
     fn clear(&self) {
         if self.width.is_some() {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            clear_progress();
         }
     }
 }

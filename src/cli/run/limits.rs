@@ -24,15 +24,19 @@ impl Limits {
         let contract = args.value("--contract", |name| {
             contract(name).map(|conditions| (name.to_string(), conditions))
         })?;
-        for condition in contract.iter().flat_map(|(_, conditions)| conditions) {
-            let name = contract.as_ref().map_or("", |(name, _)| name);
-            limits.push((format!("--contract {name}: {condition}"), condition.clone()));
+        if let Some((name, conditions)) = contract {
+            let named = conditions.into_iter();
+            limits.extend(named.map(|one| (format!("--contract {name}: {one}"), one)));
         }
         Ok(Limits(limits))
     }
 
-    /// What was missed, a line each; a workload that did not run has no figures.
-    pub fn missed(&self, workloads: &[Fixed], summaries: &[WorkloadSummary]) -> Vec<String> {
+    /// The options that were missed, each with what is wrong; a workload that did not run has no figures.
+    pub fn missed(
+        &self,
+        workloads: &[Fixed],
+        summaries: &[WorkloadSummary],
+    ) -> Vec<(&str, String)> {
         let mut missed = Vec::new();
         for (option, condition) in &self.0 {
             for fixed in workloads {
@@ -45,7 +49,7 @@ impl Limits {
                 });
                 let fault = condition.is_of(name).then(|| condition.fault(name, value));
                 if let Some(fault) = fault.flatten() {
-                    missed.push(format!("{option}: {fault}"));
+                    missed.push((option.as_str(), fault));
                 }
             }
         }

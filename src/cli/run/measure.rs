@@ -25,7 +25,6 @@ use crate::report::saved::Report;
 use crate::report::workload_json::{SummaryFile, WorkloadFile};
 use crate::sample::{Sample, Workload};
 use crate::samples_file;
-use crate::stats::round::RoundFacts;
 use crate::stats::workload::{WorkloadFacts, WorkloadSummary};
 use crate::stats::{itl_ns, latency_ns, ttft_ns};
 
@@ -139,20 +138,13 @@ impl Run {
         if samples.is_empty() {
             return;
         }
-        let round = RoundFacts {
-            concurrency: fixed.in_flight,
-            round: 1,
-            not_sent: 0,
-            peak,
-            cached_reported: self.cached_reported,
-            slo: None,
-            metrics: Vec::new(),
-            client,
-        };
         let workload = fixed.workload;
         let facts = WorkloadFacts {
             workload,
-            round,
+            concurrency: fixed.in_flight,
+            peak,
+            cached_reported: self.cached_reported,
+            client,
             told,
         };
         let summary = WorkloadSummary::of(&samples, facts);

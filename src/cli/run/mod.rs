@@ -143,12 +143,12 @@ fn verdict(run: &Run, died: Option<String>, is_cut: bool) -> Result<u8> {
         .options
         .limits
         .missed(&run.options.workloads, &run.summaries);
-    let Some((first, others)) = missed.split_first() else {
+    let mut missed = missed.into_iter();
+    let Some((option, fault)) = missed.next() else {
         return Ok(0);
     };
-    let (option, fault) = first.rsplit_once(": ").unwrap_or(("limit", first));
     let error = Error::missed(option, fault);
-    Err(others
-        .iter()
-        .fold(error, |error, line| error.next(format!("[ERROR] {line}"))))
+    Err(missed.fold(error, |error, (option, fault)| {
+        error.next(format!("[ERROR] {option}: {fault}"))
+    }))
 }

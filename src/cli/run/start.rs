@@ -14,7 +14,7 @@ use super::options::Options;
 use crate::backend::memory::Of;
 use crate::backend::process::Server;
 use crate::cli::connect::{Connection, Opened};
-use crate::cli::discover::{announce, first, given, models, report_setup, setup_line};
+use crate::cli::discover::{announce, first, given, models, report_setup, setup_json, setup_line};
 use crate::cli::folder::Folder;
 use crate::cli::{checks, print};
 use crate::client::Target;
@@ -185,12 +185,7 @@ fn about(
             "workload": options.workload,
             "bytes_per_token": options.bytes_per_token,
         },
-        "setup": {
-            "requests": setup.requests,
-            "prompt_tokens": setup.prompt_tokens,
-            "output_tokens": setup.output_tokens,
-            "lengths_by": setup.counted_by,
-        },
+        "setup": setup_json(setup),
     })
 }
 
