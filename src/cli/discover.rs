@@ -134,6 +134,15 @@ pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
         .next("No request has succeeded, so the run was ended.")
 }
 
+/// The line on the requests before the run.
+pub fn setup_line(setup: &Setup) -> String {
+    let plural = if setup.requests == 1 { "" } else { "s" };
+    format!(
+        "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n",
+        setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
+    )
+}
+
 /// The same for the header of a run's files.
 pub fn setup_json(setup: &Setup) -> Value {
     json!({
@@ -142,13 +151,4 @@ pub fn setup_json(setup: &Setup) -> Value {
         "output_tokens": setup.output_tokens,
         "lengths_by": setup.counted_by,
     })
-}
-
-/// The line on the requests before the run.
-pub fn setup_line(setup: &Setup) -> String {
-    let plural = if setup.requests == 1 { "" } else { "s" };
-    format!(
-        "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n",
-        setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
-    )
 }

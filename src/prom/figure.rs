@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::{HIT_RATE, Pair};
 use super::change::{Observation, Unknown, increase, quotient, ratio, reading};
-use super::engine::{How, Quantity, Source};
+use super::engine::{How, Source};
 use super::parse::Exposition;
 use super::selector::other_name;
 use super::series::{PairReading, Reading};
@@ -103,14 +103,6 @@ impl Span<'_> {
         let increase = |name| increase(self.seen, self.names.place(name));
         let deltas = |names: &[&str]| self.names.deltas(names);
         Some(match *how {
-            How::Peak(name) | How::PeakOf(name, _)
-                if source.quantity == Quantity::KvUsedTokens && self.is_unseen(name) =>
-            {
-                let name = self.names.exposed(name);
-                Told::absent(format!(
-                    "no reading of {name} while requests were in flight"
-                ))
-            }
             How::Peak(name) | How::PeakOf(name, _) => self.peak(name, scale, note),
             How::Mean(name) => self.mean(name, note),
             How::MeanInUse(name) => self.mean_in_use(name, note),
@@ -139,12 +131,6 @@ impl Span<'_> {
         seen.any(|seen| *reading(seen, place) != Reading::Absent)
     }
 
-    /// Whether only the scrapes before and after the workload read it, when nothing was in use.
-    fn is_unseen(&self, name: &str) -> bool {
-        let levels = self.levels(name);
-        self.seen.len() <= 2 && !levels.is_empty() && levels.iter().all(|level| *level == 0.0)
-    }
-
     /// Of the last scrape.
     fn best_pair(&self) -> Option<&PairReading> {
         match reading(self.seen.last()?, self.names.place(HIT_RATE)) {
@@ -159,6 +145,12 @@ impl Span<'_> {
     fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> Told {
         let levels = self.levels(name);
         let name = self.names.exposed(name);
+        // Zeros of the scrapes before and after the workload alone: then nothing was in use.
+        let is_idle = !levels.is_empty() && levels.iter().all(|level| *level == 0.0);
+        if is_idle && self.seen.len() <= 2 {
+            let why = format!("no reading of {name} while requests were in flight");
+            return Told::absent(why);
+        }
         let Some(scale) = scale else {
             return Told::absent(format!("{name}: the page does not tell of how many tokens"));
         };
