@@ -3,6 +3,7 @@
 //! Stamps are nanoseconds from the run's epoch. Absent is `None`, never 0.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -153,13 +154,19 @@ pub enum TokenSource {
     ContinuousUsage,
     /// The number of token events: no `usage` came.
     Events,
+    /// The server's own count of the text of a plain reply, asked for after the run.
+    Tokenize,
+    /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
+    Estimate,
 }
 
 impl TokenSource {
-    pub const ALL: [TokenSource; 3] = [
+    pub const ALL: [TokenSource; 5] = [
         TokenSource::Usage,
         TokenSource::ContinuousUsage,
         TokenSource::Events,
+        TokenSource::Tokenize,
+        TokenSource::Estimate,
     ];
 
     pub fn name(self) -> &'static str {
@@ -167,12 +174,14 @@ impl TokenSource {
             TokenSource::Usage => "usage",
             TokenSource::ContinuousUsage => "continuous_usage",
             TokenSource::Events => "events",
+            TokenSource::Tokenize => "tokenize",
+            TokenSource::Estimate => "estimate",
         }
     }
 }
 
 /// Which request of the plan this is; labels that do not apply are `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Labels {
     /// Which session of the dataset, from 0, in the dataset's order.
     pub session: Option<u64>,
@@ -182,6 +191,10 @@ pub struct Labels {
     pub round: Option<u64>,
     /// The level of concurrency that the round was sent at.
     pub concurrency: Option<u64>,
+    /// The rate at which its requests were to be sent, in an open loop.
+    pub rate_per_s: Option<f64>,
+    /// Whether its prompt was sent before in the same pass.
+    pub repeat: Option<bool>,
     pub context: Option<u64>,
     pub question: Option<u64>,
     pub rotation: Option<u64>,
@@ -193,13 +206,15 @@ pub struct Labels {
 }
 
 /// One request as measured; the default is one before anything has happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     pub id: u64,
     pub labels: Labels,
     pub phase: Phase,
     pub failure: Option<Failure>,
     pub status: Option<u16>,
+    /// When it was to be sent; `None` in a closed loop, where the reply before it decides.
+    pub t_due_ns: Option<u64>,
     /// Dispatch, connection set-up included.
     pub t_send_ns: u64,
     /// Status line and headers read.
@@ -230,8 +245,12 @@ pub struct Sample {
     /// Time between adjacent token events, whole microseconds; 0 when they shared a read.
     pub gaps_us: Vec<u32>,
     pub finish_reason: Option<String>,
+    /// What the reply says of a cache of whole replies; `None`: nothing.
+    pub response_cached: Option<bool>,
     pub prompt_bytes: u64,
     pub text_bytes: u64,
+    /// The text of a plain reply without `usage`, until its tokens are counted after the run. In no file.
+    pub text: Option<Arc<str>>,
 }
 
 /// Whether a status says that the server cannot serve now, but may later: 429 and 5xx.

@@ -143,6 +143,12 @@ struct Line<'a> {
     text_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_per_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_cached: Option<bool>,
 }
 
 impl<'a> Line<'a> {
@@ -162,8 +168,7 @@ impl<'a> Line<'a> {
             error_kind: failure.map(|failure| failure.kind.name()),
             status: sample.status,
             error: failure.map(|failure| failure.reason.as_str()),
-            // A closed loop has no due time.
-            t_due_ns: None,
+            t_due_ns: sample.t_due_ns,
             t_send_ns: sample.t_send_ns,
             t_headers_ns: sample.t_headers_ns,
             t_event_ns: sample.t_event_ns,
@@ -185,6 +190,9 @@ impl<'a> Line<'a> {
             prompt_bytes: sample.prompt_bytes,
             text_bytes: sample.text_bytes,
             concurrency: sample.labels.concurrency,
+            rate_per_s: sample.labels.rate_per_s,
+            repeat: sample.labels.repeat,
+            response_cached: sample.response_cached,
         }
     }
 }

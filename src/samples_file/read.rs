@@ -106,8 +106,12 @@ impl Keys<'_> {
         Some(self.value(key)?.as_str()?.to_string())
     }
 
+    fn claim(&self, key: &str) -> Option<bool> {
+        self.value(key)?.as_bool()
+    }
+
     fn is_true(&self, key: &str) -> bool {
-        self.value(key) == Some(&Value::Bool(true))
+        self.claim(key) == Some(true)
     }
 
     fn number(&self, key: &str) -> Option<f64> {
@@ -173,6 +177,7 @@ impl Keys<'_> {
             phase: phase.ok_or("phase is missing")?,
             failure: kind.map(|kind| Failure::new(kind, reason)),
             status: status.and_then(|status| u16::try_from(status).ok()),
+            t_due_ns: self.count("t_due_ns")?,
             t_send_ns: self.must("t_send_ns")?,
             t_headers_ns: self.count("t_headers_ns")?,
             t_event_ns: self.count("t_event_ns")?,
@@ -192,7 +197,9 @@ impl Keys<'_> {
             gaps_us: self.counts("gaps_us"),
             finish_reason: self.text("finish_reason"),
             prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
+            response_cached: self.claim("response_cached"),
             text_bytes: self.count("text_bytes")?.unwrap_or(0),
+            text: None,
         })
     }
 
@@ -206,6 +213,8 @@ impl Keys<'_> {
             question: self.count("question")?,
             rotation: self.count("rotation")?,
             workload: self.named("workload", &Workload::ALL, Workload::name)?,
+            rate_per_s: self.number("rate_per_s"),
+            repeat: self.claim("repeat"),
             ..Labels::default()
         })
     }
@@ -269,11 +278,15 @@ mod tests {
                 question: maybe(rng),
                 rotation: maybe(rng),
                 workload: rng.bool().then(|| Workload::ALL[rng.usize(..3)]),
+                // Eighths survive a decimal text.
+                rate_per_s: rng.bool().then(|| f64::from(rng.u32(..)) / 8.0),
+                repeat: rng.bool().then(|| rng.bool()),
                 ..Labels::default()
             },
             phase,
             failure: fails.then(|| Failure::new(kind, "a \"b\"\n\u{1}ü")),
             status: rng.bool().then(|| rng.u16(..)),
+            t_due_ns: maybe(rng),
             t_send_ns: rng.u64(..COUNT_LIMIT),
             t_headers_ns: maybe(rng),
             t_event_ns: maybe(rng),
@@ -288,12 +301,14 @@ mod tests {
             cached_tokens: tokens(rng),
             completion_tokens: tokens(rng),
             reasoning_tokens: tokens(rng),
-            token_source: rng.bool().then(|| TokenSource::ALL[rng.usize(..3)]),
+            token_source: rng.bool().then(|| TokenSource::ALL[rng.usize(..5)]),
             token_events: rng.u64(..TOKENS_LIMIT),
             gaps_us: (0..rng.usize(..5)).map(|_| rng.u32(..)).collect(),
             finish_reason: rng.bool().then(|| "stop".to_string()),
             prompt_bytes: rng.u64(..COUNT_LIMIT),
+            response_cached: rng.bool().then(|| rng.bool()),
             text_bytes: rng.u64(..COUNT_LIMIT),
+            text: None,
         }
     }
 
