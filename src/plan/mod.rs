@@ -4,10 +4,14 @@ pub mod convert;
 pub mod dataset;
 pub mod dialogue;
 pub mod fixed;
+#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+pub mod groups;
 pub mod hf_config;
 mod json_file;
 mod model_file;
 pub mod models;
+#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+pub mod perfect;
 pub mod prompt;
 pub mod sizing;
 pub mod tiling;

@@ -6,10 +6,14 @@
 
 use std::fmt::Write as _;
 
+use super::dataset::mixed;
+
 /// Bytes of a word of the vocabulary and its space, on average and rounded up.
 pub const WORD_BYTES: u64 = 6;
 /// Words in the vocabulary, and in one block of text.
 pub const BLOCK_WORDS: u64 = VOCABULARY.len() as u64;
+/// Words that spell a number of 64 bits: 96^10 is more than 2^64.
+pub const SPELLED_WORDS: u64 = 10;
 
 const VOCABULARY: [&str; 96] = [
     "the",
@@ -125,6 +129,15 @@ impl Writer {
         }
     }
 
+    /// A writer of other texts, which share nothing with this one's.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+    pub fn branch(&self, name: &str) -> Writer {
+        Writer {
+            seed: fnv64(format!("{}/{name}", self.seed).as_bytes()),
+            nonce: format!("{}/{name}", self.nonce),
+        }
+    }
+
     /// A text of exactly `words` words. The first one is made from the nonce and `number`, so that
     /// no two contexts, and no two runs, share a prefix.
     pub fn context(&self, number: u64, words: u64) -> String {
@@ -133,15 +146,29 @@ impl Writer {
         let first = fnv64(format!("{}/{number}", self.nonce).as_bytes());
         // Writing to a String cannot fail.
         let _ = write!(text, "c{first:016x}");
-        let mut block = VOCABULARY;
-        for k in 1..words {
-            let at = ((k - 1) % BLOCK_WORDS) as usize;
-            if at == 0 {
-                rng.shuffle(&mut block);
-            }
+        push_words(&mut text, &mut rng, words.saturating_sub(1));
+        text
+    }
+
+    /// `words` words to go on with, a space before each. The first `SPELLED_WORDS` spell the nonce and
+    /// `number`: no two numbers, and no two runs, have them all alike.
+    ///
+    /// To a tokenizer they are words like any others, which the first word of a context is not.
+    pub fn spelled(&self, number: u64, words: u64) -> String {
+        let mut rest = mixed(number.wrapping_add(fnv64(self.nonce.as_bytes())));
+        let mut text = String::with_capacity((words * WORD_BYTES) as usize + 24);
+        for _ in 0..words {
             text.push(' ');
-            text.push_str(block[at]);
+            text.push_str(VOCABULARY[(rest % BLOCK_WORDS) as usize]);
+            rest /= BLOCK_WORDS;
         }
+        text
+    }
+
+    /// `words` words to go on with, a space before each, which may begin as others do.
+    pub fn filler(&self, number: u64, words: u64) -> String {
+        let mut text = String::with_capacity((words * WORD_BYTES) as usize + 24);
+        push_words(&mut text, &mut self.rng(number, 4), words);
         text
     }
 
@@ -166,6 +193,19 @@ impl Writer {
         fastrand::Rng::with_seed(fnv64(
             format!("{}/{purpose}/{number}", self.seed).as_bytes(),
         ))
+    }
+}
+
+/// Shuffles of the vocabulary, a space before each word.
+fn push_words(text: &mut String, rng: &mut fastrand::Rng, words: u64) {
+    let mut block = VOCABULARY;
+    for k in 0..words {
+        let at = (k % BLOCK_WORDS) as usize;
+        if at == 0 {
+            rng.shuffle(&mut block);
+        }
+        text.push(' ');
+        text.push_str(block[at]);
     }
 }
 
@@ -213,6 +253,11 @@ impl Lengths {
         self.slope * VOCABULARY.len() as f64 / bytes as f64
     }
 
+    /// Words that `tokens` more tokens are.
+    pub fn words_of_more(&self, tokens: u64) -> u64 {
+        (tokens as f64 / self.slope).round() as u64
+    }
+
     /// Tokens that `words` more words add.
     pub fn tokens_of_more(&self, words: u64) -> u64 {
         (words as f64 * self.slope).round() as u64
@@ -258,6 +303,47 @@ mod tests {
     }
 
     #[test]
+    fn a_branch_shares_no_first_word_with_its_stem_or_with_another() {
+        let stem = Writer::new(1, "n");
+        let writers = [stem.branch("a"), stem.branch("b"), stem];
+        let mut seen = HashSet::new();
+        for number in 0..300 {
+            for writer in &writers {
+                assert!(seen.insert(writer.context(number, 1)), "{number}");
+            }
+        }
+        let words = |writer: &Writer| writer.filler(0, 20);
+        assert_ne!(words(&writers[0]), words(&writers[2]));
+        assert_eq!(words(&writers[0]), words(&Writer::new(1, "n").branch("a")));
+    }
+
+    #[test]
+    fn spelled_words_tell_numbers_and_runs_apart() {
+        let mut seen = HashSet::new();
+        for nonce in ["a", "b"] {
+            let writer = Writer::new(1, nonce);
+            for number in (0..5_000).chain(u64::MAX - 5_000..=u64::MAX) {
+                let text = writer.spelled(number, SPELLED_WORDS);
+                assert_eq!(text.split(' ').count() as u64, 1 + SPELLED_WORDS);
+                assert!(seen.insert(text), "{nonce} {number}");
+            }
+        }
+        let writer = Writer::new(1, "a");
+        assert!(writer.spelled(7, 12).starts_with(&writer.spelled(7, 3)));
+    }
+
+    #[test]
+    fn a_filler_is_whole_shuffles_of_the_vocabulary() {
+        let text = Writer::new(1, "n").filler(3, 2 * BLOCK_WORDS + 1);
+        let words: Vec<&str> = text.split(' ').skip(1).collect();
+        assert_eq!(words.len() as u64, 2 * BLOCK_WORDS + 1);
+        let first: HashSet<_> = words[..96].iter().collect();
+        let second: HashSet<_> = words[96..192].iter().collect();
+        assert_eq!((first.len(), second.len()), (96, 96));
+        assert_ne!(words[..96], words[96..192]);
+    }
+
+    #[test]
     fn the_same_seed_and_nonce_give_the_same_text() {
         assert_eq!(
             Writer::new(4, "n").context(2, 50),
@@ -276,6 +362,8 @@ mod tests {
         // 32,000 tokens: intercept 110 - 97 * 1.1111 = 2.22; (32000 - 2.22) / 1.1111 = 28798
         assert_eq!(lengths.words_of(32_000), 28_798);
         assert_eq!(lengths.tokens_of_more(12), 13);
+        // 1000 / 1.1111 = 900
+        assert_eq!(lengths.words_of_more(1000), 900);
         assert_eq!(Lengths::fit((97, 110), (385, 110)), None);
     }
 

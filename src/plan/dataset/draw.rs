@@ -93,8 +93,8 @@ fn key(seed: u64, index: u64) -> u64 {
     mixed(mixed(seed).wrapping_add(index))
 }
 
-/// The output function of SplitMix64 (Steele, Lea and Flood 2014), one step on.
-fn mixed(state: u64) -> u64 {
+/// The output function of SplitMix64 (Steele, Lea and Flood 2014), one step on: no two states have one result.
+pub(in crate::plan) fn mixed(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub use self::draft::Draft;
 pub(super) use self::draft::session_id;
 use self::draw::Draw;
+pub(super) use self::draw::mixed;
 pub use self::source::Problem;
 use crate::error::Result;
 

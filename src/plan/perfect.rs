@@ -1,0 +1,163 @@
+//! What a perfect prefix cache would find: one that holds every prompt it has seen, in blocks of so many tokens.
+//!
+//! Prompts come in as named parts, in the order in which they are sent. Knows no text: two prompts share
+//! their leading parts with equal names, and of the last of these what both have. Answers are left out.
+
+use std::collections::HashMap;
+
+use super::dataset::mixed;
+
+/// Where every prompt starts.
+const ROOT: u64 = 0;
+
+/// About 34 bytes for each distinct part behind a distinct beginning.
+#[derive(Debug)]
+pub struct Perfect {
+    block_tokens: u64,
+    /// The most tokens seen of each part, by a hash of the parts before it and its name.
+    longest: HashMap<u64, u64>,
+    hit_tokens: u64,
+    prompt_tokens: u64,
+}
+
+impl Perfect {
+    /// An empty cache; `block_tokens` ≥ 1, 16 in most engines.
+    pub fn new(block_tokens: u64) -> Perfect {
+        Perfect {
+            block_tokens,
+            longest: HashMap::new(),
+            hit_tokens: 0,
+            prompt_tokens: 0,
+        }
+    }
+
+    /// Takes in a prompt and says how many of its tokens were held, whole blocks from its start. O(parts).
+    ///
+    /// A part is its name and its tokens; the shorter of two parts of one name is the beginning of the longer.
+    /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
+    pub fn see(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+        let (mut prefix, mut is_held) = (ROOT, true);
+        let (mut tokens, mut held) = (0, 0);
+        for (name, part_tokens) in parts.into_iter().filter(|part| part.1 > 0) {
+            let key = mixed(prefix ^ mixed(name));
+            let longest = self.longest.entry(key).or_insert(0);
+            if is_held {
+                held += part_tokens.min(*longest);
+                is_held = part_tokens <= *longest;
+            }
+            *longest = part_tokens.max(*longest);
+            tokens += part_tokens;
+            prefix = mixed(key.wrapping_add(part_tokens));
+        }
+        let may_hit = tokens.saturating_sub(1);
+        let hit = held.min(may_hit) / self.block_tokens * self.block_tokens;
+        self.hit_tokens += hit;
+        self.prompt_tokens += tokens;
+        hit
+    }
+
+    /// Of all prompt tokens seen; `None` before the first.
+    pub fn hit_share(&self) -> Option<f64> {
+        (self.prompt_tokens > 0).then(|| self.hit_tokens as f64 / self.prompt_tokens as f64)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::collections::HashSet;
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    /// The same cache in the plainest form, over words: each block by all that stands before its end.
+    pub struct Twin {
+        block_words: u64,
+        held: HashSet<u64>,
+    }
+
+    impl Twin {
+        pub fn new(block_words: u64) -> Twin {
+            Twin {
+                block_words,
+                held: HashSet::new(),
+            }
+        }
+
+        pub fn see(&mut self, text: &str) -> u64 {
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
+            let mut hasher = DefaultHasher::new();
+            let blocks = words.chunks_exact(self.block_words as usize).map(|block| {
+                block.hash(&mut hasher);
+                hasher.finish()
+            });
+            let blocks: Vec<u64> = blocks.collect();
+            let may_hit = (words.len() as u64).saturating_sub(1) / self.block_words;
+            let held = blocks[..may_hit as usize].iter();
+            let hit = held.take_while(|block| self.held.contains(block)).count() as u64;
+            self.held.extend(blocks);
+            hit * self.block_words
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Twin;
+    use super::*;
+
+    #[test]
+    fn a_hit_is_whole_blocks_and_never_the_last_token() {
+        let mut perfect = Perfect::new(16);
+        assert_eq!(perfect.hit_share(), None);
+        for (parts, hit) in [
+            (vec![(1, 64)], 0),
+            // All of it is held, but its last block is computed again.
+            (vec![(1, 64)], 48),
+            (vec![(1, 65)], 64),
+            // 40 held tokens are two blocks.
+            (vec![(1, 40), (9, 60)], 32),
+            (vec![(1, 40), (9, 60)], 96),
+            // Behind another length of part 1 nothing is known, and part 1 is held up to 65.
+            (vec![(1, 41), (9, 60)], 32),
+            // The longest of part 1 counts, whatever came last.
+            (vec![(1, 100)], 64),
+            (vec![(2, 0), (9, 60)], 0),
+            (vec![], 0),
+        ] {
+            assert_eq!(perfect.see(parts.clone()), hit, "{parts:?}");
+        }
+        // 48 + 64 + 32 + 96 + 32 + 64 of 64 + 64 + 65 + 100 + 100 + 101 + 100 + 60.
+        let share = perfect.hit_share().expect("tokens");
+        assert!((share - 336.0 / 654.0).abs() < 1e-12, "{share}");
+    }
+
+    /// The part's words: those of a shorter one begin those of a longer one.
+    fn words(name: u64, tokens: u64) -> String {
+        let words = (0..tokens).map(|k| format!(" {name}-{k}"));
+        words.collect()
+    }
+
+    #[test]
+    fn it_agrees_with_a_cache_of_real_blocks() {
+        let mut rng = fastrand::Rng::with_seed(6);
+        for block_tokens in [1, 4, 16] {
+            let mut perfect = Perfect::new(block_tokens);
+            let mut twin = Twin::new(block_tokens);
+            let mut hits = 0;
+            for _ in 0..2_000 {
+                // Two parts of one name in a row must not look like one longer part: names tell places apart.
+                let parts: Vec<(u64, u64)> = (0..rng.u64(1..5))
+                    .map(|place| {
+                        (
+                            10 * place + rng.u64(0..3),
+                            rng.u64(0..3) * 9 + rng.u64(0..2),
+                        )
+                    })
+                    .collect();
+                let hit = perfect.see(parts.iter().copied());
+                let texts = parts.iter().map(|&(name, tokens)| words(name, tokens));
+                assert_eq!(hit, twin.see(&texts.collect::<String>()), "{parts:?}");
+                hits += hit;
+            }
+            assert!(hits > 1_000, "{hits}");
+        }
+    }
+}
