@@ -10,11 +10,12 @@ pub mod hf_config;
 mod json_file;
 mod model_file;
 pub mod models;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod perfect;
 pub mod prompt;
 pub mod sizing;
 pub mod tiling;
+#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+pub mod trace;
 
 use std::sync::Arc;
 

@@ -130,7 +130,6 @@ impl Writer {
     }
 
     /// A writer of other texts, which share nothing with this one's.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
     pub fn branch(&self, name: &str) -> Writer {
         Writer {
             seed: fnv64(format!("{}/{name}", self.seed).as_bytes()),

@@ -1,0 +1,316 @@
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::*;
+use crate::plan::dataset::mixed;
+use crate::plan::perfect::testing::Twin;
+use crate::plan::prompt::{Lengths, Writer};
+
+fn read(text: &str) -> Result<Trace> {
+    Trace::read("--trace t.jsonl", text.as_bytes())
+}
+
+fn one_token_a_word() -> Lengths {
+    Lengths::fit((10, 10), (20, 20)).expect("a rising line")
+}
+
+fn texts(lengths: &Lengths) -> Texts {
+    Texts::new(&Writer::new(1, "n"), lengths)
+}
+
+fn pieces(prompt: &Prompt) -> &[Arc<str>] {
+    match prompt {
+        Prompt::Text(texts) => texts,
+        other => panic!("{other:?} is no text"),
+    }
+}
+
+fn words(prompt: &Prompt) -> Vec<String> {
+    let text = pieces(prompt).concat();
+    text.split(' ').map(str::to_string).collect()
+}
+
+fn common(one: &Prompt, other: &Prompt) -> usize {
+    let (one, other) = (words(one), words(other));
+    let pairs = one.iter().zip(&other);
+    pairs.take_while(|(x, y)| x == y).count()
+}
+
+/// Conversations in turns, as in Mooncake's traces: each begins with one of three system prompts of one to three
+/// blocks, and each turn repeats the whole blocks of the turn before it. Names are spread over all 64 bits.
+fn conversations(seed: u64, lines: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut open: Vec<(Vec<u64>, u64)> = Vec::new();
+    let (mut text, mut named, mut ms) = (String::new(), 0, 0);
+    for _ in 0..lines {
+        let at = if open.len() < 20 || rng.u64(0..4) == 0 {
+            let system = rng.u64(0..3);
+            let ids = (0..=system).map(|block| mixed(u64::MAX - 3 * system - block));
+            open.push((ids.collect(), 512 * (system + 1)));
+            open.len() - 1
+        } else {
+            rng.usize(..open.len())
+        };
+        let (ids, tokens) = &mut open[at];
+        // A name stands for all that is before it: what was cut gets another one when it goes on.
+        ids.truncate((*tokens / 512) as usize);
+        *tokens += rng.u64(1..1500);
+        while (ids.len() as u64) < tokens.div_ceil(512) {
+            ids.push(mixed(named));
+            named += 1;
+        }
+        ms += rng.u64(0..40);
+        let output = rng.u64(1..400);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            r#"{{"timestamp":{ms},"input_length":{tokens},"output_length":{output},"hash_ids":{ids:?}}}"#
+        );
+        if *tokens > 8_000 {
+            open.swap_remove(at);
+        }
+    }
+    text
+}
+
+#[test]
+fn a_request_is_due_after_the_first_one_at_the_speed_asked_for() {
+    let line = |ms: &str, tokens: u64| {
+        format!(
+            r#"{{"timestamp": {ms}, "input_length": {tokens}, "output_length": 0, "hash_ids": [7], "type": 1}}"#
+        )
+    };
+    // Out of order: sorted, and of one time in the file's order.
+    let text = [
+        line("1500", 3),
+        line("1000", 1),
+        line("1500.25", 5),
+        line("1500", 4),
+        line("1400", 2),
+    ];
+    let trace = read(&text.join("\n")).expect("a good trace");
+    let due: Vec<_> = (0..trace.len())
+        .map(|k| {
+            (
+                trace.input_tokens(k),
+                trace.due_ns(k, 1.0),
+                trace.due_ns(k, 100.0),
+            )
+        })
+        .collect();
+    let wanted = [
+        (1, 0, 0),
+        (2, 400_000_000, 4_000_000),
+        (3, 500_000_000, 5_000_000),
+        (4, 500_000_000, 5_000_000),
+        (5, 500_250_000, 5_002_500),
+    ];
+    assert_eq!(due, wanted);
+    assert_eq!(trace.output_tokens(0), 1);
+}
+
+#[test]
+fn a_folder_is_no_trace() {
+    let error = Trace::load("--trace .", Path::new(".")).expect_err("no file");
+    assert_eq!(
+        error.to_string(),
+        "[ERROR] --trace .: a folder; want a file"
+    );
+}
+
+#[test]
+fn a_wrong_line_is_named_with_its_key() {
+    let good = r#"{"timestamp":0,"input_length":600,"output_length":9,"hash_ids":[1,18446744073709551615]}"#;
+    assert!(read(good).is_ok());
+    for (from, to, why) in [
+        (
+            r#""timestamp":0,"#,
+            "",
+            "no timestamp in it; want timestamp, input_length, output_length and hash_ids",
+        ),
+        (
+            r#","hash_ids":[1,18446744073709551615]"#,
+            "",
+            "no hash_ids in it; want timestamp, input_length, output_length and hash_ids",
+        ),
+        (
+            "9,",
+            "null,",
+            "no output_length in it; want timestamp, input_length, output_length and hash_ids",
+        ),
+        (
+            ":0,",
+            ":-1,",
+            "timestamp: want milliseconds from 0 on, have -1",
+        ),
+        (
+            ":0,",
+            r#":"0","#,
+            r#"timestamp: want milliseconds from 0 on, have "0""#,
+        ),
+        (
+            "600",
+            "-600",
+            "input_length: want a whole number from 0 to 2^64 - 1, have -600",
+        ),
+        (
+            "600",
+            "600.5",
+            "input_length: want a whole number from 0 to 2^64 - 1, have 600.5",
+        ),
+        ("600", "0", "input_length: 0; want at least one token"),
+        (
+            "600",
+            "1025",
+            "2 hash_ids for an input_length of 1025; want 3, one for every 512 tokens",
+        ),
+        (
+            "600",
+            "512",
+            "2 hash_ids for an input_length of 512; want 1, one for every 512 tokens",
+        ),
+        (
+            ":9,",
+            ":[9],",
+            "output_length: want a whole number from 0 to 2^64 - 1, have [9]",
+        ),
+        (
+            "[1,",
+            "[-1,",
+            "hash_ids: want a whole number from 0 to 2^64 - 1, have -1",
+        ),
+        (
+            "[1,18446744073709551615]",
+            "7",
+            "hash_ids: a number, not an array",
+        ),
+        (
+            "9,",
+            r#"9,"text_input":"hi","#,
+            "text_input: not supported; prompts are made from hash_ids and sent at timestamp",
+        ),
+        (
+            "9,",
+            r#"9,"delay":5,"#,
+            "delay: not supported; prompts are made from hash_ids and sent at timestamp",
+        ),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        let error = read(&format!("{good}\n\n{bad}\n")).expect_err(&bad);
+        assert_eq!(
+            error.to_string(),
+            format!("[ERROR] --trace t.jsonl, line 3: {why}")
+        );
+    }
+    let error = read("\n").expect_err("no record").to_string();
+    assert_eq!(error, "[ERROR] --trace t.jsonl: no record in it");
+    let error = read("[1]").expect_err("no object").to_string();
+    assert_eq!(
+        error,
+        "[ERROR] --trace t.jsonl, line 1: a number; want an object"
+    );
+}
+
+#[test]
+fn a_prompt_has_the_words_of_its_tokens_and_its_blocks_end_where_theirs_do() {
+    let one = one_token_a_word();
+    // 1.05 tokens a word and 40 more; 512 tokens are (512 - 40) / 1.05 = 449.5 words, 1024 are 937.1.
+    let chat = Lengths::fit((100, 145), (200, 250)).expect("a rising line");
+    // Fewer tokens than words, and a first word that counts for less than one.
+    let few = Lengths::fit((100, 40), (200, 90)).expect("a rising line");
+    for (lengths, tokens, counts) in [
+        (&one, 1_u64, [1, 1]),
+        (&one, 5, [5, 5]),
+        (&one, 512, [512, 512]),
+        (&one, 1024, [1024, 512]),
+        (&one, 1300, [1300, 1024]),
+        (&chat, 512, [450, 450]),
+        (&chat, 1024, [937, 450]),
+        // (1300 - 40) / 1.05
+        (&chat, 1300, [1200, 937]),
+        // (512 + 10) / 0.5 and (1300 + 10) / 0.5, (1024 + 10) / 0.5
+        (&few, 512, [1044, 1044]),
+        (&few, 1300, [2620, 2068]),
+        // What stands before the prompt is longer than it.
+        (&chat, 20, [1, 1]),
+    ] {
+        let texts = texts(lengths);
+        let ids: Vec<u64> = (0..tokens.div_ceil(512)).map(|block| 70 + block).collect();
+        let prompt = texts.prompt(&ids, tokens);
+        assert_eq!(words(&prompt).len(), counts[0], "{tokens}");
+        let mut other = ids.clone();
+        // The same but for the last block.
+        *other.last_mut().expect("a block") = 9;
+        let same = common(&prompt, &texts.prompt(&other, tokens));
+        let before_last = if ids.len() == 1 { 0 } else { counts[1] };
+        assert!(
+            (before_last..before_last + 10).contains(&same),
+            "{tokens}: {same}"
+        );
+    }
+}
+
+#[test]
+fn a_shorter_block_is_the_beginning_of_the_longer_one_of_its_name() {
+    let texts = texts(&one_token_a_word());
+    let long = texts.prompt(&[1, 2, 3], 1536);
+    for tokens in [1, 2, 12, 300, 511, 512, 513, 520, 530, 1023, 1024, 1030] {
+        let ids = &[1, 2, 3][..(tokens as usize).div_ceil(512)];
+        assert_eq!(common(&texts.prompt(ids, tokens), &long), tokens as usize);
+    }
+}
+
+#[test]
+fn no_two_names_and_no_two_runs_share_a_block_of_16() {
+    let lengths = one_token_a_word();
+    let mut seen = HashSet::new();
+    for nonce in ["a", "b"] {
+        let texts = Texts::new(&Writer::new(1, nonce), &lengths);
+        for id in (0..2_000).chain(u64::MAX - 2_000..=u64::MAX) {
+            let words = words(&texts.prompt(&[5, id], 528));
+            assert!(seen.insert(words[512..].join(" ")), "{nonce} {id}");
+            let first = pieces(&texts.prompt(&[id], 1)).concat();
+            assert!(seen.insert(first), "{nonce} {id}");
+        }
+    }
+}
+
+#[test]
+fn long_texts_are_shared_between_prompts() {
+    let texts = texts(&one_token_a_word());
+    let ids: Vec<u64> = (0..200).collect();
+    let prompt = texts.prompt(&ids, 200 * 512);
+    let own = pieces(&prompt)
+        .iter()
+        .filter(|piece| Arc::strong_count(piece) == 1);
+    let own_bytes: usize = own.map(|piece| piece.len()).sum();
+    // Eleven words of at most nine letters and a space each; all in all some 600 KB.
+    assert!(own_bytes < 200 * 110, "{own_bytes}");
+    assert!(prompt.bytes() > 500_000, "{}", prompt.bytes());
+}
+
+#[test]
+fn what_prompts_share_is_what_their_names_say() {
+    let trace = read(&conversations(7, 600)).expect("a good trace");
+    let texts = texts(&one_token_a_word());
+    let mut twin = Twin::new(16);
+    let mut perfect = Perfect::new(16);
+    let mut seen: HashSet<u64> = HashSet::new();
+    let (mut hits, mut tokens) = (0, 0);
+    for k in 0..trace.len() {
+        let found = twin.see(&pieces(&trace.prompt(k, &texts)).concat());
+        // Each name stands for all before it, so a set of names is enough; the last token is never found.
+        let leading = trace.hash_ids(k).iter().take_while(|id| seen.contains(*id));
+        let by_name = (512 * leading.count() as u64).min(trace.input_tokens(k) - 1) / 16 * 16;
+        assert_eq!(found, by_name, "request {k}");
+        assert_eq!(perfect.see(trace.parts(k)), by_name, "request {k}");
+        seen.extend(trace.hash_ids(k));
+        hits += found;
+        tokens += trace.input_tokens(k);
+    }
+    let share = hits as f64 / tokens as f64;
+    assert!((0.4..0.95).contains(&share), "{share}");
+    assert_eq!(trace.perfect_hit_share(16), Some(share));
+}
