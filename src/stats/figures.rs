@@ -32,6 +32,21 @@ pub fn latency_ns(sample: &Sample) -> u64 {
         .saturating_sub(sample.t_send_ns)
 }
 
+/// How late it was sent, in nanoseconds: `t_send − t_due`; `None` in a closed loop.
+pub fn lateness_ns(sample: &Sample) -> Option<u64> {
+    Some(sample.t_send_ns.saturating_sub(sample.t_due_ns?))
+}
+
+/// TTFT as whoever waits has it: from the due time, where there is one, else from the send.
+pub fn ttft_from_due_ns(sample: &Sample) -> Option<u64> {
+    Some(ttft_ns(sample)? + lateness_ns(sample).unwrap_or(0))
+}
+
+/// The same of latency.
+pub fn latency_from_due_ns(sample: &Sample) -> u64 {
+    latency_ns(sample) + lateness_ns(sample).unwrap_or(0)
+}
+
 /// `prompt_tokens / TTFT` in tokens per second; queueing is inside TTFT.
 pub fn prefill_tokens_per_s(sample: &Sample) -> Option<f64> {
     let ttft_ns = ttft_ns(sample).filter(|&ns| ns > 0)?;
@@ -69,6 +84,26 @@ mod tests {
         assert_eq!(latency_ns(&sample), 700_000_000);
         assert_eq!(prefill_tokens_per_s(&sample), Some(6000.0));
         assert_eq!(decode_tokens_per_s(&sample), Some(50.0));
+    }
+
+    #[test]
+    fn what_was_sent_late_is_slower_for_whoever_waits() {
+        // Due at 0.75 s, sent at 1 s; first token 500 ms, last 700 ms after the send.
+        let closed = sample(500, 700, Some(11));
+        let late = Sample {
+            t_due_ns: Some(750_000_000),
+            ..closed.clone()
+        };
+        assert_eq!(lateness_ns(&late), Some(250_000_000));
+        assert_eq!(ttft_from_due_ns(&late), Some(750_000_000));
+        assert_eq!(latency_from_due_ns(&late), 950_000_000);
+        assert_eq!(
+            (ttft_ns(&late), latency_ns(&late)),
+            (Some(500_000_000), 700_000_000)
+        );
+        assert_eq!(lateness_ns(&closed), None);
+        assert_eq!(ttft_from_due_ns(&closed), Some(500_000_000));
+        assert_eq!(latency_from_due_ns(&closed), 700_000_000);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Goodput: what was served within the limits that the user set.
 
-use super::figures::{itl_ns, latency_ns, ttft_ns};
+use super::figures::{itl_ns, latency_from_due_ns, ttft_from_due_ns};
 use crate::sample::Sample;
 
 /// Limits of a request, in milliseconds; `None`: no limit.
@@ -12,19 +12,19 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Whether a success is below every limit. An absent ITL (one token) passes; an absent TTFT (not
+    /// Whether a success is below every limit, from its due time in an open loop. An absent ITL (one token) passes; an absent TTFT (not
     /// streamed) does not pass a limit of TTFT.
     pub fn is_met(&self, sample: &Sample) -> bool {
         let below = |ns: f64, limit_ms: f64| ns / 1e6 < limit_ms;
         let ttft = self
             .ttft_ms
-            .is_none_or(|limit| ttft_ns(sample).is_some_and(|ns| below(ns as f64, limit)));
+            .is_none_or(|limit| ttft_from_due_ns(sample).is_some_and(|ns| below(ns as f64, limit)));
         let itl = self
             .itl_ms
             .is_none_or(|limit| itl_ns(sample).is_none_or(|ns| below(ns, limit)));
         let latency = self
             .latency_ms
-            .is_none_or(|limit| below(latency_ns(sample) as f64, limit));
+            .is_none_or(|limit| below(latency_from_due_ns(sample) as f64, limit));
         ttft && itl && latency
     }
 }
@@ -125,6 +125,27 @@ mod tests {
             (slo(None, None, Some(104.0)), &plain(), false),
         ] {
             assert_eq!(slo.is_met(sample), wanted, "{slo:?} {sample:?}");
+        }
+    }
+
+    #[test]
+    fn in_an_open_loop_a_limit_counts_from_the_due_time() {
+        // TTFT 100 ms and latency 300 ms from the send, which was 4 ms late.
+        let late = Sample {
+            t_due_ns: Some(MS),
+            ..success(100, 300, 11)
+        };
+        for (ttft_ms, latency_ms, wanted) in [
+            (Some(104.1), Some(304.1), true),
+            (Some(104.0), None, false),
+            (None, Some(304.0), false),
+        ] {
+            let slo = Slo {
+                ttft_ms,
+                itl_ms: None,
+                latency_ms,
+            };
+            assert_eq!(slo.is_met(&late), wanted, "{slo:?}");
         }
     }
 
