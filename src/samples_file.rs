@@ -33,6 +33,28 @@ pub struct End {
     pub why: String,
 }
 
+/// Output tokens of a plain reply that were counted after the run, as series `tokens`. The names of the fields
+/// are the keys.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(not(test), expect(dead_code, reason = "written by `load`"))]
+pub struct TokensLine {
+    id: u64,
+    completion_tokens: u64,
+    token_source: &'static str,
+}
+
+impl TokensLine {
+    /// `None`: nobody counted them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+    pub fn of(sample: &Sample) -> Option<TokensLine> {
+        Some(TokensLine {
+            id: sample.id,
+            completion_tokens: sample.completion_tokens?,
+            token_source: sample.token_source?.name(),
+        })
+    }
+}
+
 /// Writes one file of samples.
 pub struct Writer {
     out: File,

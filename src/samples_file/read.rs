@@ -1,5 +1,6 @@
 //! Reads a file of samples back: header, samples, series. The last line may be torn.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -21,7 +22,7 @@ const TOKENS_LIMIT: u64 = 1 << 32;
 pub struct Saved {
     /// Without schema and version.
     pub about: Value,
-    /// In the order of their lines.
+    /// In the order of their lines, with the tokens that were counted after the run.
     pub samples: Vec<Sample>,
     /// The series `client`.
     pub vitals: Vec<Vitals>,
@@ -29,10 +30,14 @@ pub struct Saved {
     pub metrics: Vec<Value>,
     /// The lines of the series `workload`, as they are.
     pub workloads: Vec<Value>,
+    /// The lines of the series `point`, each behind the number of samples before it.
+    pub points: Vec<(usize, Value)>,
     /// `None`: the run did not come to its end, or it was no run of `benchmark`.
     pub end: Option<End>,
     /// The last line was not whole and is left out.
     pub torn: bool,
+    /// The series `tokens`, by the ids of samples.
+    tokens: HashMap<u64, (u64, TokenSource)>,
 }
 
 /// The header that this line is, without schema and version; `None`: it is something else.
@@ -74,6 +79,12 @@ pub fn read(what: &str, path: &Path) -> Result<Saved> {
             return Err(Error::input(format!("{what}, line {number}"), why));
         }
     }
+    for sample in &mut saved.samples {
+        if let Some((tokens, source)) = saved.tokens.remove(&sample.id) {
+            sample.completion_tokens = Some(tokens);
+            sample.token_source = Some(source);
+        }
+    }
     Ok(saved)
 }
 
@@ -87,6 +98,11 @@ impl Saved {
             Some("client") => self.vitals.push(keys.vitals()?),
             Some("metrics") => self.metrics.push(Value::Object(value)),
             Some("workload") => self.workloads.push(Value::Object(value)),
+            Some("point") => self.points.push((self.samples.len(), Value::Object(value))),
+            Some("tokens") => {
+                let (id, counted) = keys.counted()?;
+                self.tokens.insert(id, counted);
+            }
             Some("end") => self.end = Some(keys.end()?),
             Some(_) => {}
         }
@@ -235,6 +251,15 @@ impl Keys<'_> {
         })
     }
 
+    /// The id of a sample, and what was counted of it.
+    fn counted(&self) -> std::result::Result<(u64, (u64, TokenSource)), String> {
+        let tokens = self.tokens("completion_tokens")?;
+        let source = self.named("token_source", &TokenSource::ALL, TokenSource::name)?;
+        let counted = tokens.zip(source);
+        let counted = counted.ok_or("completion_tokens or token_source is missing")?;
+        Ok((self.must("id")?, counted))
+    }
+
     fn end(&self) -> std::result::Result<End, String> {
         Ok(End {
             t_start_ns: self.must("t_start_ns")?,
@@ -253,7 +278,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::Writer;
+    use super::super::{Series, TokensLine, Writer};
     use super::*;
 
     /// A sample whose every key is one of several by chance, absent ones among them.
@@ -378,6 +403,55 @@ mod tests {
     const LINE: &str = r#"{"id":1,"phase":"measured","t_send_ns":5,"t_end_ns":9,"new":[1]}"#;
 
     #[test]
+    fn tokens_counted_after_the_run_are_those_of_their_samples() {
+        let line =
+            |id: u64| format!(r#"{{"id":{id},"phase":"measured","t_send_ns":5,"t_end_ns":9}}"#);
+        let counted = Sample {
+            id: 2,
+            completion_tokens: Some(70),
+            token_source: Some(TokenSource::Tokenize),
+            ..Sample::default()
+        };
+        let tokens = Series {
+            series: "tokens",
+            seen: &TokensLine::of(&counted).expect("counted"),
+        };
+        let tokens = serde_json::to_string(&tokens).expect("JSON");
+        let wanted =
+            r#"{"series":"tokens","id":2,"completion_tokens":70,"token_source":"tokenize"}"#;
+        assert_eq!(tokens, wanted);
+        assert_eq!(TokensLine::of(&Sample::default()), None);
+        let point = |at: u64| format!(r#"{{"series":"point","point":{at}}}"#);
+        let lines = [
+            HEADER,
+            &line(1),
+            &point(0),
+            &line(2),
+            &line(3),
+            &point(1),
+            &tokens,
+        ];
+        let temp = Temp::holding("tokens", &(lines.join("\n") + "\n"));
+        let saved = read("-i", &temp.0).expect("whole");
+        let got: Vec<_> = saved
+            .samples
+            .iter()
+            .map(|sample| (sample.completion_tokens, sample.token_source))
+            .collect();
+        let wanted = [
+            (None, None),
+            (Some(70), Some(TokenSource::Tokenize)),
+            (None, None),
+        ];
+        assert_eq!(got, wanted);
+        let points = saved
+            .points
+            .iter()
+            .map(|(before, line)| (*before, line["point"].as_u64()));
+        assert_eq!(points.collect::<Vec<_>>(), [(1, Some(0)), (3, Some(1))]);
+    }
+
+    #[test]
     fn a_file_torn_at_any_byte_of_its_last_line_keeps_the_lines_before() {
         let whole = format!("{HEADER}\n{LINE}\n");
         for cut in whole.len() + 1..whole.len() + LINE.len() {
@@ -410,6 +484,10 @@ mod tests {
             (
                 r#"{"id":1,"phase":"cut","t_send_ns":1,"t_end_ns":1,"prompt_tokens":4294967296}"#,
                 "prompt_tokens: want a whole number below 4294967296, have 4294967296",
+            ),
+            (
+                r#"{"series":"tokens","id":1,"token_source":"usage"}"#,
+                "completion_tokens or token_source is missing",
             ),
             (
                 r#"{"id":1,"error_kind":"odd"}"#,
