@@ -1,0 +1,201 @@
+//! Which requests of a run send a prompt once more.
+//!
+//! A repeat stands far enough behind the first use of its prompt that its reply can be there already: a cache
+//! cannot hold what is still being made.
+
+use fastrand::Rng;
+
+/// What one request sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A prompt of its own; prompts are numbered from 0 in the order of their first use.
+    Original { prompt: u64 },
+    /// A prompt again that the request `of`, from 0, was the first to send.
+    Repeat { prompt: u64, of: u64 },
+}
+
+/// The slots of a run, in their order: as many as there are requests, or without end.
+#[derive(Debug)]
+pub struct Repeats {
+    /// `None`: without end.
+    requests: Option<u64>,
+    /// Repeats to come, of a run that has an end.
+    left: u64,
+    ratio: f64,
+    /// Places from a prompt's first use to a repeat of it.
+    gap: u64,
+    /// From this place on requests may be repeats.
+    from: u64,
+    rng: Rng,
+    at: u64,
+    /// The places of the originals so far.
+    originals: Vec<u64>,
+}
+
+impl Repeats {
+    /// Of N requests exactly round(ratio · N) are repeats, the first never; without an end that is their share in
+    /// the long run. `ratio` is 0 to 1, `gap` 1 or more; where the ratio leaves less room than `gap`, repeats stand as far
+    /// behind their originals as it lets them.
+    pub fn new(requests: Option<u64>, ratio: f64, gap: u64, seed: u64) -> Repeats {
+        let gap = gap.max(1);
+        let wanted = |requests: u64| {
+            let most = requests.saturating_sub(1);
+            ((ratio * requests as f64).round() as u64).min(most)
+        };
+        let left = requests.map_or(0, wanted);
+        let from = requests.map_or(gap, |requests| gap.min(requests - left));
+        Repeats {
+            requests,
+            left,
+            ratio,
+            gap,
+            from,
+            rng: Rng::with_seed(seed),
+            at: 0,
+            originals: Vec::new(),
+        }
+    }
+
+    /// Repeats that are still to come; `None` in a run without end.
+    pub fn left(&self) -> Option<u64> {
+        self.requests.map(|_| self.left)
+    }
+
+    fn is_repeat(&mut self) -> bool {
+        if self.at < self.from {
+            return false;
+        }
+        match self.requests {
+            // Each of the places that are left is as likely.
+            Some(requests) => self.rng.u64(..requests - self.at) < self.left,
+            None => self.rng.f64() < self.ratio,
+        }
+    }
+
+    /// How many originals lie far enough back.
+    fn eligible(&self) -> usize {
+        let gap = if self.at >= self.gap {
+            self.gap
+        } else {
+            self.from
+        };
+        self.originals
+            .partition_point(|place| place + gap <= self.at)
+    }
+}
+
+impl Iterator for Repeats {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        if self.requests.is_some_and(|requests| self.at >= requests) {
+            return None;
+        }
+        let slot = if self.is_repeat() {
+            self.left = self.left.saturating_sub(1);
+            let eligible = self.eligible();
+            let prompt = self.rng.usize(..eligible);
+            Slot::Repeat {
+                prompt: prompt as u64,
+                of: self.originals[prompt],
+            }
+        } else {
+            self.originals.push(self.at);
+            Slot::Original {
+                prompt: self.originals.len() as u64 - 1,
+            }
+        };
+        self.at += 1;
+        Some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Places of the first uses by prompt, and the repeats as (place, place of the first use).
+    fn read(slots: &[Slot]) -> (HashMap<u64, u64>, Vec<(u64, u64)>) {
+        let mut first = HashMap::new();
+        let mut repeats = Vec::new();
+        for (at, slot) in (0..).zip(slots) {
+            match *slot {
+                Slot::Original { prompt } => {
+                    assert_eq!(prompt, first.len() as u64, "numbered in order");
+                    first.insert(prompt, at);
+                }
+                Slot::Repeat { prompt, of } => {
+                    assert_eq!(first.get(&prompt), Some(&of));
+                    repeats.push((at, of));
+                }
+            }
+        }
+        (first, repeats)
+    }
+
+    #[test]
+    fn the_count_is_exact_and_the_gap_is_kept_where_there_is_room() {
+        for requests in [1, 2, 3, 7, 50, 200] {
+            for ratio in [0.0, 0.1, 0.3, 0.5, 0.9, 1.0] {
+                for gap in [1, 5, 20, 1000] {
+                    for seed in 0..5 {
+                        let slots: Vec<Slot> =
+                            Repeats::new(Some(requests), ratio, gap, seed).collect();
+                        let case = format!("{requests} {ratio} {gap} {seed}");
+                        assert_eq!(slots.len() as u64, requests, "{case}");
+                        let (first, repeats) = read(&slots);
+                        let wanted = ((ratio * requests as f64).round() as u64).min(requests - 1);
+                        assert_eq!(repeats.len() as u64, wanted, "{case}");
+                        // So many originals: the first repeat stands no later than behind all of them.
+                        let room = gap.min(first.len() as u64);
+                        for (at, of) in repeats {
+                            assert!(at - of >= room, "{case}: {at} repeats {of}");
+                            assert!(at < gap || at - of >= gap, "{case}: {at} repeats {of}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn repeats_are_spread_over_the_run_and_over_its_prompts() {
+        let slots: Vec<Slot> = Repeats::new(Some(10_000), 0.5, 10, 3).collect();
+        let (_, repeats) = read(&slots);
+        // 5,000 of 9,990 places: 1,251 in each quarter, with a deviation below 31.
+        for quarter in 0..4 {
+            let here = repeats.iter().filter(|(at, _)| at / 2500 == quarter);
+            let count = here.count();
+            assert!(count.abs_diff(1250) < 125, "{quarter}: {count}");
+        }
+        let late = repeats.iter().filter(|(at, _)| *at > 9000);
+        let of_late: Vec<u64> = late.map(|(_, of)| *of).collect();
+        let early = of_late.iter().filter(|&&of| of < 4500).count() as f64;
+        let share = early / of_late.len() as f64;
+        assert!(
+            (0.3..0.7).contains(&share),
+            "{share}: not the last ones only"
+        );
+    }
+
+    #[test]
+    fn without_an_end_the_share_is_that_in_the_long_run() {
+        let mut endless = Repeats::new(None, 0.3, 8, 1);
+        assert_eq!(endless.left(), None);
+        let slots: Vec<Slot> = endless.by_ref().take(100_000).collect();
+        let (_, repeats) = read(&slots);
+        // 30,000, with a deviation of sqrt(100,000 * 0.3 * 0.7) = 145.
+        assert!(repeats.len().abs_diff(30_000) < 600, "{}", repeats.len());
+        assert!(repeats.iter().all(|(at, of)| at - of >= 8));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_slots() {
+        let slots = |seed| -> Vec<Slot> { Repeats::new(Some(300), 0.4, 5, seed).collect() };
+        assert_eq!(slots(1), slots(1));
+        assert_ne!(slots(1), slots(2));
+        assert_eq!(Repeats::new(Some(300), 0.4, 5, 1).left(), Some(120));
+    }
+}
