@@ -158,6 +158,7 @@ mod tests {
             vitals: Vec::new(),
             metrics: Vec::new(),
             workloads: Vec::new(),
+            points: Vec::new(),
         };
         let mut page = String::new();
         report(&mut page, &Report::of_benchmark(saved, None)).expect("a String takes all");

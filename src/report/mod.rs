@@ -9,6 +9,8 @@ pub mod finish;
 mod html;
 pub mod json;
 pub mod live;
+pub mod load;
+pub mod load_json;
 mod markdown;
 pub mod metrics;
 mod notes;
@@ -16,9 +18,13 @@ mod read_back;
 pub mod render;
 pub mod round_json;
 pub mod saved;
+mod saved_load;
+mod saved_replay;
 mod saved_run;
 mod sections;
 pub mod table;
+#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
+pub mod vllm;
 pub mod workload_json;
 mod workloads;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use super::{number, percent};
+use crate::sample::TokenSource;
 use crate::stats::FailureCount;
 
 /// Above this hit rate the first rotation, or round, was not cold.
@@ -26,18 +27,27 @@ pub(super) fn token_sources(
     out: &mut String,
     token_sources: &BTreeMap<&'static str, u64>,
 ) -> fmt::Result {
+    let named = |source: TokenSource| token_sources.contains_key(source.name());
+    let is_told = [
+        TokenSource::Events,
+        TokenSource::Tokenize,
+        TokenSource::Estimate,
+    ];
+    if token_sources.len() < 2 && !is_told.into_iter().any(named) {
+        return Ok(());
+    }
     let sources: Vec<String> = token_sources
         .iter()
         .map(|(source, n)| format!("{source} ({n} requests)"))
         .collect();
-    if sources.len() > 1 || token_sources.contains_key("events") {
-        writeln!(
-            out,
-            "Output tokens counted by: {}; an event may hold several tokens",
-            sources.join(", ")
-        )?;
+    write!(out, "Output tokens counted by: {}", sources.join(", "))?;
+    if named(TokenSource::Events) {
+        write!(out, "; an event may hold several tokens")?;
     }
-    Ok(())
+    if named(TokenSource::Estimate) {
+        write!(out, "; an estimate is from the bytes of the text")?;
+    }
+    writeln!(out)
 }
 
 /// What opening connections cost, where it is notable; `stale` is compared with `successes`.

@@ -5,9 +5,10 @@ use std::fmt::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::load_json::LoadFile;
 use super::saved::{Figures, Report, Round};
 use super::workload_json::SummaryFile;
-use super::{bars, finish, html, json, markdown, round_json, table, workloads};
+use super::{bars, finish, html, json, load, markdown, round_json, table, workloads};
 use crate::stats::bootstrap::Comparison;
 
 /// What a report looks like.
@@ -73,6 +74,7 @@ fn text(out: &mut String, report: &Report, screen: Screen) -> fmt::Result {
             }
         }
         Figures::Run(workloads) => workloads::table(out, workloads)?,
+        Figures::Load(points) => load::report(out, points)?,
     }
     if report.is_mock() {
         writeln!(out, "{}", super::MOCK)?;
@@ -94,7 +96,8 @@ fn harmless(text: &str) -> String {
     text.replace(|c: char| super::steers(c) && c != '\n', "\u{fffd}")
 }
 
-/// For a benchmark what its `--output` has; for a replay a list of rounds; for a run its summary.
+/// For a benchmark what its `--output` has; for a replay a list of rounds; for a run its summary; for a load its
+/// result file.
 fn figures(report: &Report) -> serde_json::Result<String> {
     match &report.figures {
         Figures::Benchmark { summary, why } => {
@@ -111,6 +114,10 @@ fn figures(report: &Report) -> serde_json::Result<String> {
         Figures::Run(workloads) => serde_json::to_string_pretty(&SummaryFile {
             about: &report.about,
             workloads,
+        }),
+        Figures::Load(points) => serde_json::to_string_pretty(&LoadFile {
+            about: &report.about,
+            points,
         }),
     }
 }

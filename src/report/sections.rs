@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::cells::{self, TABLE_NAMES, or_absent};
 use super::saved::{Figures, Report, Round};
-use super::{finish, notes, table, workloads};
+use super::{finish, load, notes, table, workloads};
 use crate::stats::FailureCount;
 use crate::stats::client::ClientSummary;
+use crate::stats::load::LoadSummary;
 use crate::stats::workload::WorkloadSummary;
 use crate::units::fixed;
 
@@ -35,6 +36,7 @@ pub(super) fn title(report: &Report) -> String {
         Figures::Benchmark { .. } => "benchmark",
         Figures::Replay(_) => "replay",
         Figures::Run(_) => "run",
+        Figures::Load(_) => "load",
     };
     let model = report.about["model"].as_str().unwrap_or("unknown model");
     format!("tmesh-cli {command}: {model}")
@@ -84,6 +86,7 @@ pub(super) fn all(report: &Report) -> Result<Vec<Section>, fmt::Error> {
             sections.push(section("Failures", vec![failures(&failed)]));
         }
         Figures::Run(workloads) => sections.extend(of_workloads(workloads)?),
+        Figures::Load(points) => sections.extend(of_points(points)?),
     }
     let missing = not_reported(report);
     if !missing.is_empty() {
@@ -116,6 +119,44 @@ fn of_workloads(of: &[WorkloadSummary]) -> Result<Vec<Section>, fmt::Error> {
         section("Failures", vec![failures(&failed)]),
         section("Sources", vec![Block::List(told)]),
     ])
+}
+
+/// A section a point, then the sweep.
+fn of_points(points: &[LoadSummary]) -> Result<Vec<Section>, fmt::Error> {
+    let mut sections = Vec::new();
+    for one in points {
+        let headline = load::headline(one).into_iter();
+        let headline = Block::Table {
+            head: words(&["Figure", "Value", "Of"]),
+            rows: headline
+                .map(|row| vec![row.name.to_string(), row.value, row.note])
+                .collect(),
+            has_numbers: false,
+        };
+        let times = Block::Table {
+            head: words(&load::TIMES_HEAD),
+            rows: load::times(one),
+            has_numbers: true,
+        };
+        let mut text = String::new();
+        load::beyond(&mut text, one)?;
+        let blocks = vec![headline, times, figure_table(pairs(&text))];
+        sections.push(section(&load::capitalised(&load::name(one)), blocks));
+    }
+    if points.len() > 1 {
+        let sweep = Block::Table {
+            head: load::sweep_head(),
+            rows: load::sweep_rows(points).collect(),
+            has_numbers: true,
+        };
+        sections.push(section("Sweep", vec![sweep]));
+    }
+    let failed: Vec<(String, &Failures)> = points
+        .iter()
+        .map(|one| (load::name(one), &one.round.failures))
+        .collect();
+    sections.push(section("Failures", vec![failures(&failed)]));
+    Ok(sections)
 }
 
 fn section(title: &str, blocks: Vec<Block>) -> Section {
@@ -273,6 +314,24 @@ fn not_reported(report: &Report) -> Vec<String> {
             let told = workloads::told(workloads, false);
             in_places(&absent).into_iter().chain(told).collect()
         }
+        Figures::Load(points) => {
+            let of = |one: &LoadSummary| {
+                absent(&[
+                    (one.waits.ttft.is_some(), TTFT),
+                    (one.itl.is_some(), ITL),
+                    (one.response_cache_hit_rate.is_some(), RESPONSE_HIT_RATE),
+                    (one.round.prefix_cache_hit_rate.is_some(), HIT_RATE),
+                    (one.round.output_tokens_mean.is_some(), TOKENS),
+                    (one.goodput.is_some(), NO_SLO),
+                    (is_watched(&one.round.client), CLIENT),
+                ])
+            };
+            let absent: Vec<(String, Vec<String>)> = points
+                .iter()
+                .map(|one| (load::name(one), of(one)))
+                .collect();
+            in_places(&absent)
+        }
     }
 }
 
@@ -299,6 +358,9 @@ pub(super) fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
 const TTFT: &str = "TTFT: no request succeeded with a streamed reply";
 const ITL: &str = "ITL: no reply had two tokens that were read apart";
 const HIT_RATE: &str = "Prefix cache hit rate: no reply reported cached tokens";
+const RESPONSE_HIT_RATE: &str =
+    "Response cache hit rate: no reply said whether it was cached as a whole";
+const NO_SLO: &str = "Goodput: no SLO was given";
 const TOKENS: &str = "Output tokens: nobody counted them";
 const CLIENT: &str = "Whether the client kept up: the run was too short to watch it";
 
@@ -318,7 +380,7 @@ fn of_round_absent(round: &Round) -> Vec<String> {
         (summary.itl_ms.is_some(), ITL),
         (summary.prefix_cache_hit_rate.is_some(), HIT_RATE),
         (summary.output_tokens_mean.is_some(), TOKENS),
-        (summary.goodput.is_some(), "Goodput: no SLO was given"),
+        (summary.goodput.is_some(), NO_SLO),
         (is_watched(&summary.client), CLIENT),
     ]);
     let metrics = summary

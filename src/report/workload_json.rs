@@ -236,6 +236,7 @@ mod tests {
             vitals: saved.vitals,
             metrics: saved.metrics,
             workloads: saved.workloads,
+            points: saved.points,
         });
         let Saved::Run(workloads) = report.figures else {
             panic!("a run");

@@ -7,7 +7,6 @@ pub mod client;
 pub mod condition;
 mod figures;
 pub mod goodput;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod load;
 mod quantile;
 pub mod round;
@@ -19,7 +18,9 @@ use std::collections::BTreeMap;
 
 use self::client::ClientStats;
 use self::figures::{decode_ns, decode_tokens_per_s, prefill_tokens_per_s};
-pub use self::figures::{itl_ns, latency_from_due_ns, latency_ns, ttft_from_due_ns, ttft_ns};
+pub use self::figures::{
+    itl_ns, latency_from_due_ns, latency_ns, lateness_ns, ttft_from_due_ns, ttft_ns,
+};
 use self::quantile::{Distribution, Mean};
 pub use self::quantile::{Quantiles, exact_quantile};
 pub use self::summary::{Averages, Clock, FailureCount, RotationSummary, Summary};

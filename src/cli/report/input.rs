@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::folder::SAMPLES;
 use crate::error::{Error, Result};
+use crate::report::load_json::SCHEMA as LOAD_SCHEMA;
 use crate::report::saved::{Report, Samples};
 use crate::report::workload_json::{SUMMARY_SCHEMA, WORKLOAD_SCHEMA};
 use crate::samples_file;
@@ -16,7 +17,7 @@ use crate::stats::Clock;
 /// A first line longer than this is no header.
 const HEADER_BYTES: u64 = 1 << 20;
 const SUMMARY: &str = "benchmark_summary.json";
-const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark --samples or --output wrote";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark or load wrote with --samples or --output";
 
 /// An input, read.
 pub struct Loaded {
@@ -107,6 +108,7 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
     let report = match file["schema"].as_str() {
         Some("tmesh-cli/benchmark/1") => Report::of_benchmark_result(file),
         Some("tmesh-cli/replay/1") => of_round(path, file),
+        Some(LOAD_SCHEMA) => Report::of_load_result(&file),
         Some(SUMMARY_SCHEMA | WORKLOAD_SCHEMA) => of_run(path, &file),
         _ => None,
     };
@@ -172,6 +174,7 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
         vitals: saved.vitals,
         metrics: saved.metrics,
         workloads: saved.workloads,
+        points: saved.points,
     };
     let mut report = match samples.about["command"].as_str() {
         Some("benchmark") => {
@@ -193,6 +196,7 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
             (file["configuration"]["run_id"] == run_id).then_some(file)
         }),
         Some("run") => Report::of_run(samples),
+        Some("load") => Report::of_load(samples),
         _ => {
             let why = "samples of a command that this version does not know";
             return Err(Error::input(what, why));

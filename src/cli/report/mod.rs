@@ -125,6 +125,56 @@ mod tests {
     }
 
     #[test]
+    fn golden_report_load() {
+        for (format, name) in [
+            (Format::Table, "report_load_table.txt"),
+            (Format::Json, "report_load.json"),
+            (Format::Markdown, "report_load.md"),
+            (Format::Html, "report_load.html"),
+        ] {
+            let text = rendered_of("load", format);
+            check(name, &text.replace(VERSION, "VERSION"));
+        }
+    }
+
+    #[test]
+    fn golden_report_load_sweep() {
+        for (format, name) in [
+            (Format::Table, "report_load_sweep_table.txt"),
+            (Format::Markdown, "report_load_sweep.md"),
+        ] {
+            let text = rendered_of("load_sweep", format);
+            check(name, &text.replace(VERSION, "VERSION"));
+        }
+    }
+
+    #[test]
+    fn a_result_of_load_gives_the_table_of_its_samples() {
+        for command in ["load", "load_sweep"] {
+            let name = format!("tmesh-load-{command}-{}.json", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::write(&path, rendered_of(command, Format::Json)).expect("a temporary file");
+            let loaded = input::load(&path.to_string_lossy());
+            fs::remove_file(&path).expect("it is there");
+            let screen = Screen {
+                width: None,
+                is_utf8: true,
+            };
+            let report = loaded.expect("a result").report;
+            let text = render(&report, Format::Table, screen).expect("a String takes all");
+            let (figures, notes) = text
+                .split_once("\nNote: ")
+                .expect("no samples, says a note");
+            assert!(notes.contains("The input has no samples"), "{notes}");
+            let of_samples = rendered_of(command, Format::Table);
+            assert!(
+                of_samples.starts_with(figures.trim_end()),
+                "{figures}\n---\n{of_samples}"
+            );
+        }
+    }
+
+    #[test]
     fn what_a_server_or_a_user_wrote_is_no_markup() {
         let page = rendered(Format::Html);
         let reason = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | `y`";

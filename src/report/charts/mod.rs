@@ -8,7 +8,7 @@ use self::plot::{Axis, Plot};
 use super::html::escaped;
 use super::saved::{Figures, Group, Report};
 use crate::sample::{Phase, Sample};
-use crate::stats::{exact_quantile, latency_ns};
+use crate::stats::{exact_quantile, latency_from_due_ns, lateness_ns};
 use crate::units::{fixed, seconds};
 
 /// Colours in page.html.
@@ -52,6 +52,7 @@ pub(super) fn all(report: &Report) -> Vec<Chart> {
 fn side_by_side_title(report: &Report) -> &'static str {
     match report.figures {
         Figures::Run(_) => "TTFT by workload",
+        Figures::Load(_) => "TTFT by point",
         Figures::Benchmark { .. } | Figures::Replay(_) => "Cold against warm: TTFT",
     }
 }
@@ -179,11 +180,12 @@ fn span(groups: &[Group]) -> Option<(u64, f64)> {
 
 const TIME: &str = "time since the first request, s";
 
-/// How long a request took; of a failure until it ended.
+/// How long a request took, from its due time in an open loop; of a failure until it ended.
 fn taken_s(sample: &Sample) -> f64 {
+    let late_ns = lateness_ns(sample).unwrap_or(0);
     match sample.is_success() {
-        true => seconds(latency_ns(sample)),
-        false => seconds(sample.t_end_ns.saturating_sub(sample.t_send_ns)),
+        true => seconds(latency_from_due_ns(sample)),
+        false => seconds(sample.t_end_ns.saturating_sub(sample.t_send_ns) + late_ns),
     }
 }
 
