@@ -36,7 +36,6 @@ pub struct End {
 /// Output tokens of a plain reply that were counted after the run, as series `tokens`. The names of the fields
 /// are the keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(not(test), expect(dead_code, reason = "written by `load`"))]
 pub struct TokensLine {
     id: u64,
     completion_tokens: u64,

@@ -65,7 +65,10 @@ impl Length {
     pub fn least(&self) -> u64 {
         match *self {
             Length::Fixed(tokens) | Length::Uniform(tokens, _) => tokens,
-            Length::Normal { mean, deviation } if deviation == 0.0 => mean.round() as u64,
+            Length::Normal {
+                mean,
+                deviation: 0.0,
+            } => mean.round() as u64,
             Length::Normal { .. } => 1,
         }
     }
