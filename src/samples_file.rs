@@ -44,7 +44,6 @@ pub struct TokensLine {
 
 impl TokensLine {
     /// `None`: nobody counted them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
     pub fn of(sample: &Sample) -> Option<TokensLine> {
         Some(TokensLine {
             id: sample.id,

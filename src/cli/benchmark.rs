@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::connect::{Connection, Opened};
 use super::discover;
+use super::output;
 use super::parse::{Args, above_zero, at_least_one};
 use super::print;
 use super::startup::{Ready, Workload, prepare};
@@ -15,9 +16,9 @@ use crate::client::Client;
 use crate::collect::live::{self, Collected, Collector, ResultFile};
 use crate::collect::{Feed, Log};
 use crate::error::{Error, Result};
-use crate::load;
 use crate::load::pool::Shared;
 use crate::load::stop::{Reason, Stop};
+use crate::load::{self, Limit};
 use crate::plan::prompt::Writer;
 use crate::plan::tiling::{Shape, Tiling};
 use crate::report::{self, finish};
@@ -79,35 +80,12 @@ impl Options {
 
     /// Finds out before the first request whether the files can be written.
     fn check_outputs(&self) -> Result<()> {
-        if let Some(path) = self.output.as_ref().filter(|_| self.output == self.samples) {
-            return Err(Error::input(
-                format!("--output {path}"),
-                "the same file as --samples",
-            ));
-        }
-        for (flag, path) in [("--samples", &self.samples), ("--output", &self.output)] {
-            let Some(path) = path else { continue };
-            let what = format!("{flag} {path}");
-            if is_redirected_stdout(path) {
-                let why = "the file that stdout goes to; it would overwrite the report";
-                return Err(Error::input(what, why));
-            }
-            let mut options = std::fs::OpenOptions::new();
-            let opened = options.append(true).create(true).open(path);
-            opened.map_err(|e| Error::input(what, e))?;
-        }
-        Ok(())
+        let files = [("--samples", &self.samples), ("--output", &self.output)];
+        let named = files
+            .iter()
+            .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)));
+        output::check(&named.collect::<Vec<_>>())
     }
-}
-
-/// Whether the path is the regular file that stdout was redirected to, by whatever name.
-fn is_redirected_stdout(path: &str) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let found = |path: &str| std::fs::metadata(path).ok();
-    let (file, stdout) = (found(path), found("/proc/self/fd/1"));
-    file.zip(stdout).is_some_and(|(file, stdout)| {
-        file.is_file() && (file.dev(), file.ino()) == (stdout.dev(), stdout.ino())
-    })
 }
 
 /// Runs the command; the exit code.
@@ -260,7 +238,8 @@ fn measure(
         .collect();
     stop.on_signals()?;
     let collecting = std::thread::spawn(move || live::run(collector));
-    load::run(plan, clients, shared, options.duration)?;
+    let limit = options.duration.map_or(Limit::None, Limit::Cut);
+    load::run(plan, clients, shared, limit)?;
     collecting
         .join()
         .map_err(|_| Error::missed("collector", "it panicked; this is a bug"))

@@ -22,9 +22,9 @@ use crate::client::http::{Link, Trust, resolve};
 use crate::client::transport::Timeouts;
 use crate::client::{Client, Target};
 use crate::error::{Error, Result};
-use crate::load;
 use crate::load::pool::Shared;
 use crate::load::stop::{Reason, Stop};
+use crate::load::{self, Limit};
 use crate::plan::prompt::{Lengths, Writer};
 use crate::plan::tiling::{Shape, Tiling};
 use crate::report::client as client_line;
@@ -192,7 +192,8 @@ fn measure(url: &str, load: &Load, stop: &Stop) -> Result<Ran> {
     let plan = Tiling::new(shape, &Writer::new(0, RUN_ID), &Lengths::estimate());
     let watch = watchdog::start(epoch)?;
     let collecting = std::thread::spawn(move || samples.iter().collect::<Vec<Sample>>());
-    load::run(plan, clients, shared, load.duration)?;
+    let limit = load.duration.map_or(Limit::None, Limit::Cut);
+    load::run(plan, clients, shared, limit)?;
     let samples = collecting
         .join()
         .map_err(|_| Error::missed("collector", "it panicked; this is a bug"))?;

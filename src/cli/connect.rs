@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::flags::LOAD;
 use super::mock::options;
 use super::parse::{Args, above_zero};
 use crate::client::api::Api;
-use crate::client::endpoint::{ApiKey, Endpoint};
+use crate::client::endpoint::{ApiKey, Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
@@ -20,12 +21,16 @@ use crate::units::Epoch;
 /// A connection attempt takes this long at the most.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Of `load`; no other command has one.
+const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
+
 /// The shared options, as typed and checked.
 pub struct Connection {
     typed: Option<String>,
     mock: Option<crate::mock::Options>,
     key: Option<ApiKey>,
     pub model: Option<String>,
+    /// By `--api`, else by the endpoint's path.
     pub api: Option<Api>,
     timeouts: Timeouts,
     headers: HeaderMap,
@@ -71,7 +76,8 @@ impl Connection {
         server: Option<(&'static str, crate::mock::Options)>,
     ) -> Result<Connection> {
         let mock = mock_options(args, typed.is_some(), server)?;
-        Connection::parse_to(args, typed, mock)
+        let default = mock.is_none().then(|| DEFAULT_ENDPOINT.to_string());
+        Connection::parse_to(args, typed.or(default), mock)
     }
 
     /// The same for a server that is known already: a URL, or a mock.
@@ -95,17 +101,22 @@ impl Connection {
             idle,
             total,
         };
+        let api = api(args, typed.as_deref())?;
+        let taken = match api {
+            // Its bodies have neither of them.
+            Some(Api::Generate) => &["prompt"][..],
+            _ => &["prompt", "messages", "stream", "model"],
+        };
+        let extra_body = args.value("--extra-body", |text| object(text, taken))?;
         Ok(Connection {
             key: key(args, typed.as_deref())?,
             typed,
             mock,
             model: args.text("--model")?,
-            api: args.value("--api", |name| {
-                Api::parse(name).ok_or("no such API; want completions or chat")
-            })?,
+            api,
             timeouts,
             headers: headers(&args.texts("--header")?)?,
-            extra_body: args.value("--extra-body", object)?.unwrap_or_default(),
+            extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
             plain_http: args.switch("--plain-http"),
         })
@@ -131,6 +142,7 @@ impl Connection {
             None => self.typed.clone().unwrap_or_default(),
         };
         let mut endpoint = Endpoint::parse(&typed)?;
+        endpoint.api = self.api.or(endpoint.api);
         if self.plain_http && endpoint.is_https {
             endpoint = endpoint.into_plain();
         }
@@ -158,6 +170,26 @@ impl Connection {
     }
 }
 
+/// The API that the option names, else the path; only `load` speaks all.
+fn api(args: &mut Args, typed: Option<&str>) -> Result<Option<Api>> {
+    let is_load = args.command() == LOAD.name;
+    let named = args.value("--api", |name| match Api::parse(name) {
+        Some(Api::Generate) if !is_load => Err("only load speaks it"),
+        Some(api) => Ok(api),
+        None if is_load => Err("no such API; want completions, chat or generate"),
+        None => Err("no such API; want completions or chat"),
+    })?;
+    // What is wrong with a URL is said where it is opened.
+    let by_path = typed.and_then(|typed| Endpoint::parse(typed).ok()?.api);
+    let api = named.or(by_path);
+    if api == Some(Api::Generate) && !is_load {
+        let typed = without_userinfo(typed.unwrap_or_default());
+        let error = Error::input(format!("--endpoint {typed}"), "only load speaks /generate");
+        return Err(error.next(format!("Try: tmesh-cli load --endpoint {typed}")));
+    }
+    Ok(api)
+}
+
 /// The options of a mock in place of an endpoint; `None` where an endpoint is given. `server`: another option that
 /// asks for a mock, and what it says.
 fn mock_options(
@@ -182,6 +214,7 @@ fn mock_options(
         (Some((_, base)), false) => options(base, list.as_deref().unwrap_or("")).map(Some),
         (None, true) if list.is_some() => Err(Error::input("--mock", "only with --backend mock")),
         (None, true) => Ok(None),
+        (None, false) if args.command() == LOAD.name && list.is_none() => Ok(None),
         (None, false) => {
             let command = args.command();
             let why = "none given; want such as http://localhost:8000";
@@ -194,12 +227,19 @@ fn mock_options(
 
 /// The guide's three lines, and why.
 pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
-    let base = endpoint.base();
-    let reason = format!("Reason: {failure}");
-    let error = Error::fixed(format!("Could not connect to endpoint: {base}"))
+    let shown = endpoint.shown();
+    let curl = match endpoint.api {
+        Some(Api::Generate) => {
+            format!(
+                "curl {shown} -H 'Content-Type: application/json' -d '{{\"prompt\": \"Hi\", \"max_tokens\": 1}}'"
+            )
+        }
+        Some(Api::Completions | Api::Chat) | None => format!("curl {shown}models"),
+    };
+    let error = Error::fixed(format!("Could not connect to endpoint: {shown}"))
         .next("Make sure a model server is running and accessible.")
-        .next(format!("Try: curl {base}models"))
-        .next(reason);
+        .next(format!("Try: {curl}"))
+        .next(format!("Reason: {failure}"));
     if failure.kind != FailKind::Tls {
         return error;
     }
@@ -271,15 +311,13 @@ fn headers(lines: &[String]) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-fn object(text: &str) -> std::result::Result<Map<String, Value>, String> {
+/// An object without any of the keys that are `taken`.
+fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>, String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
     let Value::Object(map) = value else {
         return Err("not a JSON object; want such as '{\"top_k\": 1}'".into());
     };
-    match ["prompt", "messages", "stream", "model"]
-        .into_iter()
-        .find(|key| map.contains_key(*key))
-    {
+    match taken.iter().find(|key| map.contains_key(**key)) {
         Some(key) => Err(format!("{key} is set by tmesh-cli")),
         None => Ok(map),
     }

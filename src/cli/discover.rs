@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::connect::{Connection, Opened, unreachable};
 use super::print;
 use crate::client::Target;
-use crate::client::api::error_words;
+use crate::client::api::{Api, error_words};
 use crate::client::discovery::{Listed, Listing, list};
 use crate::client::setup::Setup;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub fn announce(opened: &Opened) -> Result<()> {
     print(&format!(
         "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n",
         opened.typed,
-        endpoint.base()
+        endpoint.shown()
     ))?;
     if endpoint.host.parse::<std::net::IpAddr>().is_err() {
         print(&format!("address: {}\n", opened.link.addrs[0]))?;
@@ -75,6 +75,14 @@ pub fn model(connection: &Connection, opened: &Opened) -> Result<Listed> {
     match &connection.model {
         Some(name) => given(name, &models),
         None => first(&models),
+    }
+}
+
+/// The name of the model to ask for; empty where the API has none and the user named none.
+pub fn model_of_api(connection: &Connection, opened: &Opened, api: Api) -> Result<String> {
+    match api {
+        Api::Generate => Ok(connection.model.clone().unwrap_or_default()),
+        Api::Completions | Api::Chat => Ok(model(connection, opened)?.id),
     }
 }
 

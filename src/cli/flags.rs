@@ -3,6 +3,7 @@
 use crate::error::distance;
 
 /// One option.
+#[derive(Clone, Copy)]
 pub struct Flag {
     /// As typed, such as `--endpoint`.
     pub name: &'static str,
@@ -18,6 +19,8 @@ pub struct Flag {
     pub list: bool,
     /// Its value is never shown again.
     pub secret: bool,
+    /// Takes two values, each as it stands.
+    pub pair: bool,
     /// Its value is the command line of another program, which may begin with dashes.
     pub words: bool,
 }
@@ -37,6 +40,7 @@ pub const fn flag(
         help,
         repeats: false,
         list: false,
+        pair: false,
         secret: false,
         words: false,
     }
@@ -67,6 +71,7 @@ impl Command {
 
 pub const COMMANDS: &[&Command] = &[
     &BENCHMARK,
+    &LOAD,
     &REPLAY,
     &RUN_FIXED,
     &REPORT,
@@ -81,86 +86,88 @@ pub const COMMANDS: &[&Command] = &[
 
 static CONNECTION: Group = Group {
     title: "Connection",
-    flags: &[
-        flag(
-            "--endpoint",
-            "URL",
-            "",
-            "server, such as http://localhost:8000; a path /v1/chat/completions picks the API",
-        ),
-        Flag {
-            secret: true,
-            ..flag(
-                "--api-key",
-                "KEY",
-                "",
-                "sent as a bearer token; else TMESH_API_KEY, and for https or loopback OPENAI_API_KEY",
-            )
-        },
-        flag("--api-key-file", "FILE", "", "reads the key from a file"),
-        flag(
-            "--model",
-            "NAME",
-            "",
-            "model to ask for, in place of discovery by /v1/models",
-        ),
-        flag("--api", "NAME", "by path", "completions or chat"),
-        flag(
-            "--timeout",
-            "DURATION",
-            "300s",
-            "a whole request, from its send",
-        ),
-        flag(
-            "--first-token-timeout",
-            "DURATION",
-            "--timeout",
-            "until the first token, from the send",
-        ),
-        flag(
-            "--idle-timeout",
-            "DURATION",
-            "120s",
-            "between two reads after the first token",
-        ),
-        Flag {
-            repeats: true,
-            secret: true,
-            ..flag(
-                "--header",
-                "'NAME: VALUE'",
-                "",
-                "sent with every request; may be repeated",
-            )
-        },
-        flag(
-            "--extra-body",
-            "JSON",
-            "",
-            "an object whose keys go into every request body",
-        ),
-        flag(
-            "--cacert",
-            "FILE",
-            "",
-            "trusts the certificates of this PEM file only",
-        ),
-        flag("--insecure", "", "", "takes any certificate"),
-        flag("--plain-http", "", "", "speaks http to an https URL"),
-        flag(
-            "--backend",
-            "mock",
-            "",
-            "in place of --endpoint: a mock server in this process",
-        ),
-        flag(
-            "--mock",
-            "'NAME=VALUE,…'",
-            "",
-            "options of that mock: see tmesh-cli mock --help",
-        ),
-    ],
+    flags: &CONNECTION_FLAGS,
 };
+
+const CONNECTION_FLAGS: [Flag; 15] = [
+    flag(
+        "--endpoint",
+        "URL",
+        "",
+        "server, such as http://localhost:8000; a path /v1/chat/completions picks the API",
+    ),
+    Flag {
+        secret: true,
+        ..flag(
+            "--api-key",
+            "KEY",
+            "",
+            "sent as a bearer token; else TMESH_API_KEY, and for https or loopback OPENAI_API_KEY",
+        )
+    },
+    flag("--api-key-file", "FILE", "", "reads the key from a file"),
+    flag(
+        "--model",
+        "NAME",
+        "",
+        "model to ask for, in place of discovery by /v1/models",
+    ),
+    flag("--api", "NAME", "by path", "completions or chat"),
+    flag(
+        "--timeout",
+        "DURATION",
+        "300s",
+        "a whole request, from its send",
+    ),
+    flag(
+        "--first-token-timeout",
+        "DURATION",
+        "--timeout",
+        "until the first token, from the send",
+    ),
+    flag(
+        "--idle-timeout",
+        "DURATION",
+        "120s",
+        "between two reads after the first token",
+    ),
+    Flag {
+        repeats: true,
+        secret: true,
+        ..flag(
+            "--header",
+            "'NAME: VALUE'",
+            "",
+            "sent with every request; may be repeated",
+        )
+    },
+    flag(
+        "--extra-body",
+        "JSON",
+        "",
+        "an object whose keys go into every request body",
+    ),
+    flag(
+        "--cacert",
+        "FILE",
+        "",
+        "trusts the certificates of this PEM file only",
+    ),
+    flag("--insecure", "", "", "takes any certificate"),
+    flag("--plain-http", "", "", "speaks http to an https URL"),
+    flag(
+        "--backend",
+        "mock",
+        "",
+        "in place of --endpoint: a mock server in this process",
+    ),
+    flag(
+        "--mock",
+        "'NAME=VALUE,…'",
+        "",
+        "options of that mock: see tmesh-cli mock --help",
+    ),
+];
 
 static WORKLOAD: Group = Group {
     title: "Workload",
@@ -292,6 +299,182 @@ const fn list(
         ..flag(name, value, default, help)
     }
 }
+
+/// `load` has an endpoint by default, and one more API.
+static LOAD_CONNECTION: Group = Group {
+    title: "Connection",
+    flags: &{
+        let mut flags = CONNECTION_FLAGS;
+        flags[0] = flag(
+            "--endpoint",
+            "URL",
+            "",
+            "server, such as http://localhost:8000; a path picks the API [http://localhost:8000/generate]",
+        );
+        flags[4] = flag(
+            "--api",
+            "NAME",
+            "by path",
+            "completions, chat or generate, which is {prompt, max_tokens, temperature}",
+        );
+        flags
+    },
+};
+
+static LOAD_PLAN: Group = Group {
+    title: "Load",
+    flags: &[
+        flag("--requests", "N", "50", "requests of each point"),
+        list(
+            "--concurrency",
+            "N…",
+            "5",
+            "closed loop: requests in flight at once; several are a sweep: 1 2 4 8",
+        ),
+        list(
+            "--rate",
+            "R…",
+            "",
+            "open loop: requests a second, sent when they are due; several are a sweep",
+        ),
+        flag(
+            "--burstiness",
+            "B",
+            "1",
+            "shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even",
+        ),
+        flag(
+            "--duration",
+            "DURATION",
+            "",
+            "in place of --requests: nothing is sent after it, what is in flight is waited for",
+        ),
+        flag(
+            "--trace",
+            "FILE",
+            "",
+            "Mooncake trace, JSONL: timestamp, input_length, output_length, hash_ids",
+        ),
+        flag("--speed", "X", "1", "plays the trace so many times as fast"),
+        flag(
+            "--max-inflight",
+            "N",
+            "256",
+            "threads of an open loop; a connection is opened when it is needed",
+        ),
+        flag(
+            "--warmup",
+            "N",
+            "5",
+            "requests sent before each point, with prompts of their own, in no figure",
+        ),
+    ],
+};
+
+static LOAD_PROMPTS: Group = Group {
+    title: "Prompts and answers",
+    flags: &[
+        flag("--max-tokens", "N", "100", "tokens asked for in an answer"),
+        flag(
+            "--output-tokens",
+            "LENGTH",
+            "",
+            "the same drawn for each prompt: N, A:B (uniform) or normal:MEAN,DEVIATION",
+        ),
+        flag(
+            "--input-tokens",
+            "LENGTH",
+            "128",
+            "tokens of a prompt, in the same forms",
+        ),
+        flag(
+            "--repeat-ratio",
+            "X",
+            "0.3",
+            "share of the requests that repeat an earlier prompt; 0 with --dataset",
+        ),
+        flag(
+            "--shared-prefix-tokens",
+            "N",
+            "",
+            "tokens that all prompts of a group begin with",
+        ),
+        flag("--groups", "N", "1", "such groups"),
+        flag(
+            "--dataset",
+            "FILE",
+            "",
+            "records of one question each, as replay reads them, in place of made prompts",
+        ),
+        flag(
+            "--seed",
+            "N",
+            "0",
+            "decides texts, lengths, repeats and arrivals",
+        ),
+        flag(
+            "--nonce",
+            "TEXT",
+            "random",
+            "makes the prompts new; give an old one for a warm start",
+        ),
+    ],
+};
+
+static LOAD_RESULTS: Group = Group {
+    title: "Figures and output",
+    flags: &[
+        flag(
+            "--slo-file",
+            "FILE",
+            "",
+            "YAML with slo: ttft_ms, itl_ms, latency_ms: requests below all of them are goodput",
+        ),
+        flag(
+            "--max-error-rate",
+            "X",
+            "",
+            "exit code 1 if a larger share of requests failed at any point",
+        ),
+        Flag {
+            repeats: true,
+            ..flag(
+                "--fail-if",
+                "CONDITION",
+                "",
+                "exit code 1 if it holds at any point: ttft_p99_ms>500, concurrency_8.error_rate>0",
+            )
+        },
+        flag("--output", "FILE", "", "the figures as JSON"),
+        flag(
+            "--samples",
+            "FILE",
+            "",
+            "one JSON line a request, as it ends, and one a second on the client itself",
+        ),
+        Flag {
+            pair: true,
+            ..flag(
+                "--export",
+                "vllm FILE",
+                "",
+                "the figures as a result of vllm bench serve; of a sweep a file a point",
+            )
+        },
+    ],
+};
+
+pub static LOAD: Command = Command {
+    name: "load",
+    operand: "",
+    about: "Sends N requests, in a closed loop or at a rate, with repeated prompts",
+    groups: &[&LOAD_CONNECTION, &LOAD_PLAN, &LOAD_PROMPTS, &LOAD_RESULTS],
+    examples: &[
+        "tmesh-cli load --endpoint http://localhost:8000/generate",
+        "tmesh-cli load --endpoint localhost:8000 --api chat --rate 2 --duration 60s",
+        "tmesh-cli load --backend mock --concurrency 1 2 4 8 --output results.json",
+    ],
+};
 
 static DATASET: Group = Group {
     title: "Dataset and rounds",
@@ -588,7 +771,7 @@ static REPORTED: Group = Group {
                 "--input",
                 "PATH",
                 "./benchmark_results/benchmark_summary.json",
-                "folder of run or replay, or one of the files in it; what benchmark --samples or --output wrote",
+                "folder of run or replay, or one of the files in it; what benchmark or load wrote with --samples or --output",
             )
         },
         flag(

@@ -6,6 +6,7 @@ mod check_dataset;
 mod check_endpoint;
 mod check_prometheus;
 mod checks;
+mod conditions;
 mod connect;
 mod convert;
 mod discover;
@@ -13,8 +14,10 @@ mod flags;
 mod folder;
 mod help;
 mod lines_file;
+mod load;
 mod mock;
 mod mock_process;
+mod output;
 mod parse;
 mod pass;
 mod replay;
@@ -94,6 +97,7 @@ pub fn run(words: Vec<std::ffi::OsString>) -> Result<u8> {
 /// Runs a command other than `mock`, whose options are a table of their own.
 fn dispatch(command: &str, args: Args) -> Result<u8> {
     match command {
+        "load" => load::run(args),
         "replay" => replay::run(args),
         "report" => report::run(args),
         "run" => run::run(args),

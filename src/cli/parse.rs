@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::flags::{Command, Flag, nearest};
 use crate::error::{Error, Result};
-use crate::units::{parse_count, parse_duration};
+use crate::units::{parse_count, parse_duration, parse_number};
 
 /// The options of one command, to be taken out one by one.
 pub struct Args {
@@ -68,6 +68,12 @@ impl Args {
                         .flat_map(|value| split(&value))
                         .map(|v| (flag.name, v)),
                 );
+            } else if flag.pair {
+                let Some(second) = more() else {
+                    let why = format!("one value; want {name} {}", flag.value);
+                    return Err(Error::input(name, why));
+                };
+                args.lists.extend([(flag.name, value), (flag.name, second)]);
             } else if flag.words {
                 // Kept from pico-args, which would take it for an option.
                 args.lists.push((flag.name, value));
@@ -170,6 +176,14 @@ pub fn at_least_one(text: &str) -> std::result::Result<u64, String> {
     match parse_count(text)? {
         0 => Err("want 1 or more".to_string()),
         n => Ok(n),
+    }
+}
+
+/// A number from 0 to 1.
+pub fn share(text: &str) -> std::result::Result<f64, String> {
+    match parse_number(text)? {
+        share if share <= 1.0 => Ok(share),
+        _ => Err("want 0 to 1".to_string()),
     }
 }
 

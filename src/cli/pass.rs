@@ -8,12 +8,13 @@ use crossbeam_channel::bounded;
 
 use super::terminal_width;
 use crate::client::{Client, Target};
-use crate::collect::round::{self, Collected, Collector, OnSample, Progress, Series};
+use crate::collect::round::{self, Collected, Collector, Extent, OnSample, Progress, Series};
 use crate::collect::{Feed, Log};
 use crate::error::{Error, Result};
-use crate::load;
+use crate::load::open::Due;
 use crate::load::pool::Shared;
 use crate::load::stop::Stop;
+use crate::load::{self, Limit};
 use crate::plan::Session;
 use crate::sample::{Gauge, Sample};
 use crate::stats::client::ClientSummary;
@@ -31,8 +32,7 @@ pub struct Pass<'a> {
     pub stop: &'a Stop,
     /// A request of the run has succeeded.
     pub succeeded: &'a Arc<AtomicBool>,
-    /// Requests that will be sent, if none fails.
-    pub requests: u64,
+    pub extent: Extent,
     /// Requests at once.
     pub in_flight: u64,
     /// Called after every request, before the worker's next one.
@@ -43,6 +43,8 @@ pub struct Pass<'a> {
     pub on_sample: OnSample,
     pub series: Series,
     pub keeps_gaps: bool,
+    /// Its requests are in no figure.
+    pub is_warmup: bool,
     pub mock_in_process: bool,
 }
 
@@ -53,14 +55,36 @@ pub struct Passed {
     pub client: ClientSummary,
     /// The most requests in flight at once.
     pub peak: u64,
+    /// Of an open loop: requests that found no idle worker when they were due.
+    pub exhausted: Option<u64>,
     pub log: Log,
     /// As it was handed in: its last lines may come after the pass.
     pub series: Series,
 }
 
 impl Pass<'_> {
-    /// Sends the whole plan, or what of it goes out until the run is stopped.
+    /// Sends the plan in a closed loop, or what of it goes out until the extent is reached or the run is stopped.
     pub fn run(self, plan: impl Iterator<Item = Session>) -> Result<Passed> {
+        let limit = match self.extent {
+            Extent::Requests(_) => Limit::None,
+            Extent::Duration(duration) => Limit::Drain(duration),
+        };
+        self.drive(|clients, shared| load::run(plan, clients, shared, limit).map(|()| None))
+    }
+
+    /// The same in an open loop.
+    pub fn run_open(self, plan: impl Iterator<Item = Due>) -> Result<Passed> {
+        let duration = match self.extent {
+            Extent::Requests(_) => None,
+            Extent::Duration(duration) => Some(duration),
+        };
+        self.drive(|clients, shared| load::open::run(plan, clients, shared, duration).map(Some))
+    }
+
+    fn drive(
+        self,
+        send: impl FnOnce(Vec<Client>, Shared) -> Result<Option<u64>>,
+    ) -> Result<Passed> {
         let (sender, samples) = bounded(WAITING_SAMPLES);
         let gauge = Arc::new(Gauge::default());
         let epoch = self.target.link.epoch;
@@ -77,7 +101,7 @@ impl Pass<'_> {
         let collector = Collector {
             feed,
             log: self.log,
-            requests: self.requests,
+            extent: self.extent,
             progress: self
                 .label
                 .zip(width)
@@ -90,16 +114,20 @@ impl Pass<'_> {
         let shared = Shared {
             any_success: self.succeeded.clone(),
             beside: self.beside,
+            warmup_ns: if self.is_warmup { u64::MAX } else { 0 },
             heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
             patience: Some(PATIENCE),
             ..Shared::new(sender, self.stop.clone(), gauge.clone(), model)
         };
-        let in_flight = self.in_flight.min(self.requests);
+        let in_flight = match self.extent {
+            Extent::Requests(requests) => self.in_flight.min(requests),
+            Extent::Duration(_) => self.in_flight,
+        };
         let clients = (0..in_flight)
             .map(|_| Client::new(self.target.clone()))
             .collect();
         let collecting = std::thread::spawn(move || round::run(collector));
-        load::run(plan, clients, shared, None)?;
+        let exhausted = send(clients, shared)?;
         let collected = collecting.join();
         let Collected {
             samples,
@@ -112,6 +140,7 @@ impl Pass<'_> {
             samples,
             client: client.summary(gauge.started_ns(), self.mock_in_process),
             peak: gauge.peak(),
+            exhausted,
             log,
             series,
         })

@@ -1,4 +1,5 @@
-//! The JSON of OpenAI's completions and chat completions: reply chunks. Request bodies are `body`'s.
+//! The JSON of the APIs: reply chunks of OpenAI's completions and chat completions, and of a bare `/generate`.
+//! Request bodies are `body`'s.
 //!
 //! A chunk is read in one pass over borrowed bytes; texts are measured, not copied, so that a
 //! token costs no allocation.
@@ -8,19 +9,31 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Which of the two APIs a request speaks.
+/// Which of the APIs a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     Completions,
     Chat,
+    /// `{"prompt","max_tokens","temperature"}`, answered by `{"text","cached"}` or a stream of such.
+    Generate,
 }
 
 impl Api {
-    /// The path below `/v1/`.
+    /// The path below `/v1/`; of `Generate` beside it.
     pub fn path(self) -> &'static str {
         match self {
             Api::Completions => "completions",
             Api::Chat => "chat/completions",
+            Api::Generate => "generate",
+        }
+    }
+
+    /// As `--api` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Completions => "completions",
+            Api::Chat => "chat",
+            Api::Generate => "generate",
         }
     }
 
@@ -28,6 +41,7 @@ impl Api {
         match name {
             "completions" => Some(Api::Completions),
             "chat" => Some(Api::Chat),
+            "generate" => Some(Api::Generate),
             _ => None,
         }
     }
@@ -82,13 +96,15 @@ pub struct Chunk<'a> {
     /// The reason and the number of the last choice that finished here.
     pub finish: Option<(&'a RawValue, u64)>,
     pub usage: Option<Usage>,
+    /// Of `/generate`: whether the whole reply came from a cache.
+    pub cached: Option<bool>,
     /// The error object or text, as it stands in the JSON.
     pub error: Option<&'a RawValue>,
 }
 
 impl<'a> Chunk<'a> {
-    /// Reads one JSON object; `null` is an empty chunk (llama.cpp sends it between two prompts).
-    pub fn parse(json: &'a [u8]) -> serde_json::Result<Chunk<'a>> {
+    /// Reads one JSON object of the API; `null` is an empty chunk (llama.cpp sends it between two prompts).
+    pub fn parse(api: Api, json: &'a [u8]) -> serde_json::Result<Chunk<'a>> {
         // serde would take a list for the fields in order.
         if json.trim_ascii_start().starts_with(b"[") {
             return Err(serde_json::Error::custom("a list, not an object"));
@@ -98,12 +114,23 @@ impl<'a> Chunk<'a> {
             return Ok(Chunk::default());
         };
         let mut chunk = object.choices.0;
+        if api == Api::Generate {
+            chunk.add_text(object.text);
+            chunk.cached = object.cached;
+        }
         chunk.error = object.error;
         chunk.usage = object.usage.map(|usage| usage.flatten());
         if let (Some(usage), Some(timings)) = (&mut chunk.usage, object.timings) {
             usage.cached_tokens = usage.cached_tokens.or(sane(timings.cache_n));
         }
         Ok(chunk)
+    }
+
+    /// The answer of a whole reply, unescaped; `None` where there is none, or no valid text.
+    pub fn answer_text(&self) -> Option<String> {
+        let json = [b"\"", self.answer, b"\""].concat();
+        let text: String = serde_json::from_slice(&json).ok()?;
+        (!text.is_empty()).then_some(text)
     }
 
     /// Bytes of a text, which is noted.
@@ -114,6 +141,16 @@ impl<'a> Chunk<'a> {
             self.text = text;
         }
         bytes
+    }
+
+    /// The text of an object without choices.
+    fn add_text(&mut self, text: Option<&'a RawValue>) {
+        let bytes = self.measured(text);
+        if bytes > 0 {
+            self.answer = inside(text).unwrap_or_default().as_bytes();
+            self.answer_bytes += bytes;
+            self.has_choice = true;
+        }
     }
 
     fn add(&mut self, choice: &Choice<'a>) {
@@ -160,6 +197,10 @@ struct Object<'a> {
     error: Option<&'a RawValue>,
     #[serde(default)]
     timings: Option<Timings>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "if_bool")]
+    cached: Option<bool>,
 }
 
 /// llama.cpp's own figures beside `usage`.
@@ -232,6 +273,12 @@ struct Delta<'a> {
     reasoning: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
+}
+
+/// What is no `true` and no `false` says nothing.
+fn if_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+    let value = <&RawValue>::deserialize(d)?;
+    Ok(serde_json::from_str(value.get()).ok())
 }
 
 /// Keeps a null as a value, so that an absent field can be told from it.
@@ -417,7 +464,7 @@ mod tests {
             (r#"{"choices":null}"#, 0, 0),
             ("null", 0, 0),
         ] {
-            let chunk = Chunk::parse(json.as_bytes()).expect(json);
+            let chunk = Chunk::parse(Api::Chat, json.as_bytes()).expect(json);
             assert_eq!(
                 (chunk.answer_bytes, chunk.reasoning_bytes),
                 (answer, reasoning),
@@ -432,13 +479,40 @@ mod tests {
             r#"{"choices":[{"text":"a"}]}}"#,
             r#"{"choices":7}"#,
         ] {
-            assert!(Chunk::parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(Chunk::parse(Api::Chat, bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_text_beside_no_choices_is_read_where_the_api_has_it() {
+        for (json, bytes, cached, text) in [
+            (
+                r#"{"text":"a\u00e9","cached":true}"#,
+                3,
+                Some(true),
+                Some("aé"),
+            ),
+            (r#"{"cached":false,"text":""}"#, 0, Some(false), None),
+            (r#"{"text":"a","cached":"yes"}"#, 1, None, Some("a")),
+            (r#"{"text":null,"cached":null}"#, 0, None, None),
+            (r#"{"text":["a"]}"#, 0, None, None),
+            (r#"{"error":"busy"}"#, 0, None, None),
+        ] {
+            let chunk = Chunk::parse(Api::Generate, json.as_bytes()).expect(json);
+            assert_eq!(
+                (chunk.answer_bytes, chunk.cached),
+                (bytes, cached),
+                "{json}"
+            );
+            assert_eq!(chunk.answer_text().as_deref(), text, "{json}");
+            let chunk = Chunk::parse(Api::Completions, json.as_bytes()).expect(json);
+            assert_eq!((chunk.answer_bytes, chunk.cached), (0, None), "{json}");
         }
     }
 
     #[test]
     fn an_absent_finish_reason_is_not_a_null_one() {
-        let chunk = |json: &'static str| Chunk::parse(json.as_bytes()).expect(json);
+        let chunk = |json: &'static str| Chunk::parse(Api::Chat, json.as_bytes()).expect(json);
         assert!(!chunk(r#"{"choices":[{"text":"a"}]}"#).has_finish_field);
         let null = chunk(r#"{"choices":[{"text":"a","finish_reason":null}]}"#);
         assert!(null.has_finish_field && null.finish.is_none());
@@ -476,7 +550,7 @@ mod tests {
                 None,
             ),
         ] {
-            let usage = Chunk::parse(json.as_bytes())
+            let usage = Chunk::parse(Api::Chat, json.as_bytes())
                 .expect(json)
                 .usage
                 .expect("usage");

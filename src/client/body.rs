@@ -81,13 +81,19 @@ impl BodyShape {
     /// The end of a body, from the key behind the prompt on.
     pub fn rest(&self, max_tokens: Option<u64>) -> String {
         let mut fields = Map::new();
-        fields.insert("model".into(), json!(self.model));
+        if self.api != Api::Generate {
+            fields.insert("model".into(), json!(self.model));
+        }
         if let Some(max_tokens) = max_tokens {
             fields.insert("max_tokens".into(), json!(max_tokens));
         }
         fields.insert("temperature".into(), number(self.sampling.temperature));
         if let Some(top_p) = self.sampling.top_p {
             fields.insert("top_p".into(), number(top_p));
+        }
+        // Its servers know no more than this, and stream or not as they please.
+        if self.api == Api::Generate {
+            return end_of_object(fields, &self.extra);
         }
         fields.insert("stream".into(), json!(true));
         if self.optional.stream_options {
@@ -102,9 +108,7 @@ impl BodyShape {
         if let Some(least) = least.filter(|_| self.optional.min_tokens) {
             fields.insert("min_tokens".into(), json!(least));
         }
-        fields.extend(self.extra.clone());
-        let object = Value::Object(fields).to_string();
-        object[1..].to_string()
+        end_of_object(fields, &self.extra)
     }
 
     /// The member `metadata` of a turn's body with the comma behind it; empty where it has none.
@@ -121,6 +125,13 @@ impl BodyShape {
     }
 }
 
+/// The fields, those of `extra` in the place of others, up to the closing brace.
+fn end_of_object(mut fields: Map<String, Value>, extra: &Map<String, Value>) -> String {
+    fields.extend(extra.clone());
+    let object = Value::Object(fields).to_string();
+    object[1..].to_string()
+}
+
 /// Whole numbers without a fraction, as one writes them.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e9 {
@@ -135,7 +146,7 @@ pub fn pieces<'a>(api: Api, turn: &'a Turn, metadata: &'a str, rest: &'a str) ->
     let mut pieces: Vec<&[u8]> = Vec::new();
     match (&turn.prompt, api) {
         (Prompt::Body(body), _) => return vec![body.as_bytes()],
-        (Prompt::Text(texts), Api::Completions) => {
+        (Prompt::Text(texts), Api::Completions | Api::Generate) => {
             pieces.push(br#"{"prompt":""#);
             pieces.extend(texts.iter().map(|text| text.as_bytes()));
             pieces.push(br#"","#);
@@ -233,6 +244,21 @@ mod tests {
             body(&shape, &text()),
             json!({"messages": [{"role": "user", "content": "one \n two"}], "model": "m\"1",
                 "max_tokens": 7, "temperature": 1, "top_k": 4, "stream": true})
+        );
+    }
+
+    #[test]
+    fn generate_has_three_keys_and_those_that_the_user_adds() {
+        let mut shape = BodyShape::new(Api::Generate, "");
+        assert_eq!(
+            body(&shape, &text()),
+            json!({"prompt": "one \n two", "max_tokens": 7, "temperature": 0})
+        );
+        let extra = json!({"stream": true, "max_tokens": 3});
+        shape.extra = extra.as_object().cloned().expect("an object");
+        assert_eq!(
+            body(&shape, &text()),
+            json!({"prompt": "one \n two", "max_tokens": 3, "temperature": 0, "stream": true})
         );
     }
 

@@ -67,11 +67,28 @@ impl Endpoint {
         format!("{}{}", self.origin(), self.base_path)
     }
 
-    /// A path below the base, such as `chat/completions`.
-    pub fn uri(&self, path: &str) -> Result<Uri> {
-        let text = format!("{}{path}", self.base());
-        let parsed = text.parse();
-        parsed.map_err(|e| Error::input(format!("--endpoint {text}"), e))
+    /// What is shown of it: the route that is asked where that is known to lie elsewhere than below the base.
+    pub fn shown(&self) -> String {
+        match self.api {
+            Some(Api::Generate) => self.root(Api::Generate.path()),
+            Some(Api::Completions | Api::Chat) | None => self.base(),
+        }
+    }
+
+    /// Where requests to the API go.
+    pub fn route(&self, api: Api) -> Result<Uri> {
+        match api {
+            Api::Generate => uri(&self.root(api.path())),
+            Api::Completions | Api::Chat => uri(&format!("{}{}", self.base(), api.path())),
+        }
+    }
+
+    /// Where a GET does nothing but open a connection.
+    pub fn idle_uri(&self, api: Api) -> Result<Uri> {
+        match api {
+            Api::Generate => uri(&self.root("health")),
+            Api::Completions | Api::Chat => uri(&format!("{}models", self.base())),
+        }
     }
 
     /// A URL outside `/v1/`, such as `tokenize`.
@@ -113,6 +130,11 @@ impl Endpoint {
             format!("{scheme}://{host}:{}", self.port)
         }
     }
+}
+
+fn uri(text: &str) -> Result<Uri> {
+    let parsed = text.parse();
+    parsed.map_err(|e| Error::input(format!("--endpoint {text}"), e))
 }
 
 /// Host (brackets removed) and port of an authority.
@@ -164,6 +186,11 @@ fn split_path(path: &str) -> (String, Option<Api>) {
         }
     }
     let last = path.rsplit('/').next().unwrap_or_default();
+    if last == Api::Generate.path() {
+        // As if the OpenAI routes were beside it.
+        let beside = path.strip_suffix(last).unwrap_or_default();
+        return (format!("{beside}v1/"), Some(Api::Generate));
+    }
     let is_version = last
         .strip_prefix('v')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
@@ -280,6 +307,9 @@ mod tests {
             ("http://[::1]:8000", "http://[::1]:8000/v1/", None),
             ("[fe80::1]/v1", "http://[fe80::1]/v1/", None),
             ("10.0.0.7:30080/", "http://10.0.0.7:30080/v1/", None),
+            ("h:8000/generate", "http://h:8000/v1/", Some(Api::Generate)),
+            ("h/v1/generate/", "http://h/v1/v1/", Some(Api::Generate)),
+            ("h/regenerate", "http://h/regenerate/v1/", None),
         ] {
             let endpoint = Endpoint::parse(typed).expect(typed);
             assert_eq!(
@@ -287,6 +317,22 @@ mod tests {
                 (base, api),
                 "{typed}"
             );
+        }
+    }
+
+    #[test]
+    fn generate_is_asked_for_where_it_was_typed_or_beside_v1() {
+        for (typed, route) in [
+            ("http://h:8000/generate", "http://h:8000/generate"),
+            ("h/generate/", "http://h/generate"),
+            ("h/v1/generate", "http://h/v1/generate"),
+            ("https://h/a/b/generate", "https://h/a/b/generate"),
+            ("h", "http://h/generate"),
+            ("h/a/v1", "http://h/a/generate"),
+        ] {
+            let endpoint = Endpoint::parse(typed).expect(typed);
+            let uri = endpoint.route(Api::Generate).expect(typed);
+            assert_eq!(uri.to_string(), route, "{typed}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod body;
+pub mod count;
 pub mod discovery;
 pub mod endpoint;
 pub mod http;
@@ -31,6 +32,7 @@ use self::transport::Wire;
 use crate::error;
 use crate::plan::Turn;
 use crate::sample::{FailKind, Failure, Sample};
+use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
@@ -43,8 +45,8 @@ pub struct Target {
     pub link: Link,
     /// Where the requests go, such as `http://localhost:8000/v1/completions`.
     pub uri: Uri,
-    /// Below `uri`'s base: opened before the run to have a connection.
-    pub models_uri: Uri,
+    /// Asked for before the run to have a connection; whatever the answer is.
+    pub idle_uri: Uri,
     pub body: BodyShape,
     /// Stands before the number in `x-request-id`.
     pub run_id: String,
@@ -58,8 +60,8 @@ impl Target {
     pub fn new(link: Link, endpoint: &Endpoint, body: BodyShape) -> error::Result<Target> {
         Ok(Target {
             link,
-            uri: endpoint.uri(body.api.path())?,
-            models_uri: endpoint.uri("models")?,
+            uri: endpoint.route(body.api)?,
+            idle_uri: endpoint.idle_uri(body.api)?,
             body,
             run_id: format!("{:08x}", fastrand::u32(..)),
         })
@@ -81,13 +83,14 @@ pub struct Client {
 impl Client {
     pub fn new(target: Arc<Target>) -> Client {
         let wire = Wire::new(target.link.epoch, target.link.timeouts);
+        let reply = Reply::new(target.body.api);
         let agent = http::agent(&target.link, &wire);
         Client {
             target,
             wire,
             agent,
             sse: sse::Parser::default(),
-            reply: Reply::default(),
+            reply,
             buffer: vec![0; 4 << 10],
             rest: None,
         }
@@ -96,6 +99,11 @@ impl Client {
     /// A handle whose `shutdown` cuts the request in flight.
     pub fn agent(&self) -> Agent {
         self.agent.clone()
+    }
+
+    /// The run's clock.
+    pub fn epoch(&self) -> Epoch {
+        self.wire.epoch
     }
 
     /// The time now, on the run's clock.
@@ -108,7 +116,7 @@ impl Client {
     pub fn warm_up(&self) {
         self.wire.begin_within(http::SMALL_TIMEOUT);
         let mut request = Request::new(SendBody::none());
-        *request.uri_mut() = self.target.models_uri.clone();
+        *request.uri_mut() = self.target.idle_uri.clone();
         request
             .headers_mut()
             .extend(self.target.link.headers.clone());

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::sample::{FailKind, Sample, TokenSource};
 
-use super::api::{Chunk, Usage, error_words, is_done};
+use super::api::{Api, Chunk, Usage, error_words, is_done};
 use super::template::Template;
 
 /// What has been seen of one reply.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reply {
+    api: Api,
     t_event_ns: Option<u64>,
     t_first_ns: Option<u64>,
     t_answer_ns: Option<u64>,
@@ -29,6 +30,10 @@ pub struct Reply {
     final_usage: Option<Usage>,
     /// From the last event before that.
     running_usage: Option<Usage>,
+    /// What the reply says of a cache of whole replies.
+    cached: Option<bool>,
+    /// Of a plain reply, if it does not say how many tokens it has.
+    text: Option<Arc<str>>,
     stream_error: Option<String>,
     malformed: Option<String>,
     /// The answer so far as it stands in the JSON strings of the events, if it is to be kept.
@@ -38,12 +43,39 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// For replies of this API.
+    pub fn new(api: Api) -> Reply {
+        Reply {
+            api,
+            t_event_ns: None,
+            t_first_ns: None,
+            t_answer_ns: None,
+            t_last_ns: None,
+            t_done_ns: None,
+            gaps_us: Vec::new(),
+            events: 0,
+            token_events: 0,
+            text_bytes: 0,
+            finish_reason: None,
+            has_finish_field: false,
+            finished: 0,
+            final_usage: None,
+            running_usage: None,
+            cached: None,
+            text: None,
+            stream_error: None,
+            malformed: None,
+            answer: None,
+            template: Template::default(),
+        }
+    }
+
     /// Makes ready for a reply of about `tokens` tokens, whose answer is wanted or not.
     pub fn start(&mut self, tokens: u64, keeps_answer: bool) {
         *self = Reply {
             answer: keeps_answer.then(Vec::new),
             template: std::mem::take(&mut self.template),
-            ..Reply::default()
+            ..Reply::new(self.api)
         };
         self.gaps_us.reserve(tokens.min(65_536) as usize);
     }
@@ -78,7 +110,7 @@ impl Reply {
             self.chunk(&chunk, stamp_ns);
             return;
         }
-        match Chunk::parse(data) {
+        match Chunk::parse(self.api, data) {
             Ok(chunk) => {
                 self.template.learn(data, &chunk);
                 self.chunk(&chunk, stamp_ns);
@@ -127,6 +159,7 @@ impl Reply {
         if let Some(answer) = &mut self.answer {
             answer.extend_from_slice(chunk.answer);
         }
+        self.cached = chunk.cached.or(self.cached);
         if let Some(error) = chunk.error {
             self.stream_error
                 .get_or_insert_with(|| error_words(error.get()));
@@ -155,10 +188,14 @@ impl Reply {
 
     /// Takes a whole plain (not streamed) body.
     pub fn plain(&mut self, body: &[u8]) {
-        match Chunk::parse(body) {
+        match Chunk::parse(self.api, body) {
             Ok(chunk) => {
                 self.text_bytes = (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
                 self.facts(&chunk);
+                let tokens = self.final_usage.and_then(|usage| usage.completion_tokens);
+                if tokens.is_none() {
+                    self.text = chunk.answer_text().map(Arc::from);
+                }
             }
             Err(error) => {
                 let text = excerpt(body);
@@ -171,7 +208,8 @@ impl Reply {
 
     /// Judges a reply whose body ended as its framing said: why it is a failure, if it is one.
     ///
-    /// A finish reason ends a stream; `[DONE]` alone does only where no finish_reason field was sent.
+    /// A finish reason ends a stream; `[DONE]` alone does only where no finish_reason field was sent. `/generate` has
+    /// neither by any rule: there the end of the body ends it.
     pub fn judge(&self, streamed: bool) -> Option<(FailKind, String)> {
         if let Some(words) = &self.stream_error {
             return Some((FailKind::StreamError, words.clone()));
@@ -182,7 +220,8 @@ impl Reply {
         if self.text_bytes == 0 {
             return Some((FailKind::Empty, "the reply has no generated text".into()));
         }
-        let done_alone = self.t_done_ns.is_some() && !self.has_finish_field;
+        let is_done = self.t_done_ns.is_some() || self.api == Api::Generate;
+        let done_alone = is_done && !self.has_finish_field;
         if streamed && self.finish_reason.is_none() && !done_alone {
             return Some((
                 FailKind::Truncated,
@@ -204,6 +243,8 @@ impl Reply {
         sample.text_bytes = self.text_bytes;
         sample.finish_reason = self.finish_reason.take();
         sample.gaps_us = std::mem::take(&mut self.gaps_us);
+        sample.response_cached = self.cached;
+        sample.text = self.text.take();
         sample.prompt_tokens = usage.prompt_tokens;
         sample.cached_tokens = usage.cached_tokens;
         sample.reasoning_tokens = usage.reasoning_tokens;
@@ -227,7 +268,7 @@ mod tests {
     use super::*;
 
     fn reply(events: &[(&str, u64)]) -> Reply {
-        let mut reply = Reply::default();
+        let mut reply = Reply::new(Api::Chat);
         reply.start(10, true);
         for (data, stamp_ns) in events {
             reply.event(data.as_bytes(), *stamp_ns);
@@ -282,6 +323,50 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_reply_keeps_its_text_only_where_nobody_counted_its_tokens() {
+        let bare = r#"{"text":"a \"b\"","cached":true}"#;
+        let counted = r#"{"choices":[{"text":"a","finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+        let uncounted = r#"{"choices":[{"message":{"content":"a b"},"finish_reason":"stop"}]}"#;
+        for (api, body, text, cached) in [
+            (Api::Generate, bare, Some("a \"b\""), Some(true)),
+            (Api::Completions, counted, None, None),
+            (Api::Chat, uncounted, Some("a b"), None),
+        ] {
+            let mut reply = Reply::new(api);
+            reply.plain(body.as_bytes());
+            assert_eq!(reply.judge(false), None, "{body}");
+            let mut sample = Sample::default();
+            reply.fill(&mut sample);
+            assert_eq!(sample.text.as_deref(), text, "{body}");
+            assert_eq!(sample.response_cached, cached, "{body}");
+            assert_eq!((sample.t_first_ns, sample.t_last_ns), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_stream_of_generate_ends_with_its_body() {
+        let mut reply = Reply::new(Api::Generate);
+        for (data, stamp_ns) in [
+            (r#"{"text":"a"}"#, 1),
+            (r#"{"text":"b"}"#, 5),
+            (r#"{"text":"","cached":false}"#, 6),
+        ] {
+            reply.event(data.as_bytes(), stamp_ns);
+        }
+        assert_eq!(reply.judge(true), None);
+        let mut sample = Sample::default();
+        reply.fill(&mut sample);
+        assert_eq!(
+            (sample.t_first_ns, sample.t_last_ns, sample.token_events),
+            (Some(1), Some(5), 2)
+        );
+        assert_eq!(
+            (sample.response_cached, sample.completion_tokens),
+            (Some(false), Some(2))
+        );
+    }
+
+    #[test]
     fn an_empty_finish_reason_ends_nothing() {
         let cut = reply(&[(r#"{"choices":[{"text":"a","finish_reason":""}]}"#, 1)]);
         assert_eq!(cut.judge(true).map(|f| f.0), Some(FailKind::Truncated));
@@ -302,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_big_body_that_is_no_json_is_not_copied_into_the_reason() {
-        let mut reply = Reply::default();
+        let mut reply = Reply::new(Api::Chat);
         reply.plain(&vec![b'x'; 1 << 20]);
         let (kind, why) = reply.judge(false).expect("a failure");
         assert_eq!(kind, FailKind::Malformed);

@@ -33,6 +33,8 @@ pub struct Setup {
     pub failure: Option<Failure>,
     /// Its status.
     pub status: Option<u16>,
+    /// Whether replies come as streams; `None`: no reply has told.
+    pub streams: Option<bool>,
 }
 
 /// Asks the server; `target.body.optional` is left with the fields it takes.
@@ -46,6 +48,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         output_tokens: 0,
         failure: None,
         status: None,
+        streams: None,
     };
     let short = setup.probe(target, writer, SHORT_WORDS);
     // A server that is overloaded or still loading may count all the same; others are not asked again.
@@ -54,8 +57,13 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
     }
     // A chat template adds tokens that /tokenize does not see.
     let fit = match target.body.api {
-        Api::Completions => {
-            let count = |words| tokenize(target, endpoint, small, &writer.context(u64::MAX, words));
+        Api::Completions | Api::Generate => {
+            let tokenizer = Tokenizer {
+                target,
+                endpoint,
+                small,
+            };
+            let count = |words| tokenizer.prompt_tokens(&writer.context(u64::MAX, words));
             count(SHORT_WORDS).zip(count(LONG_WORDS))
         }
         Api::Chat => None,
@@ -89,6 +97,9 @@ impl Setup {
                     continue;
                 }
             }
+            if sample.is_success() {
+                self.streams = Some(sample.t_first_ns.is_some());
+            }
             // One token may well be no text yet: half a character, or a role.
             self.failure = sample
                 .failure
@@ -116,17 +127,40 @@ fn one_token(target: &Target, writer: &Writer, number: u64, words: u64) -> Sampl
     Client::new(Arc::new(target)).send(&turn)
 }
 
-/// Tokens of a text by the server's own count; `None` where it does not count. vLLM and SGLang answer `count`, llama.cpp `tokens`.
-pub fn tokenize(target: &Target, endpoint: &Endpoint, small: &Small, text: &str) -> Option<u64> {
-    let body =
-        json!({"model": target.body.model, "prompt": text, "content": text, "add_special": true});
-    let page = small
-        .post(&endpoint.root("tokenize"), &body.to_string())
-        .ok()?;
-    let reply: Value = serde_json::from_str(&page.text).ok()?;
-    let listed = reply["tokens"].as_array().map(|tokens| tokens.len() as u64);
-    reply["count"]
-        .as_u64()
-        .or(listed)
-        .filter(|&n| page.status == 200 && n > 0)
+/// The server's own count of texts: vLLM and SGLang answer `count`, llama.cpp `tokens`.
+pub struct Tokenizer<'a> {
+    pub target: &'a Target,
+    pub endpoint: &'a Endpoint,
+    pub small: &'a Small,
+}
+
+impl Tokenizer<'_> {
+    /// Tokens of a prompt, with those that the server puts around it; `None` where it does not count.
+    pub fn prompt_tokens(&self, text: &str) -> Option<u64> {
+        self.tokens(text, true)
+    }
+
+    /// Tokens of an answer: nothing is put around it.
+    pub fn answer_tokens(&self, text: &str) -> Option<u64> {
+        self.tokens(text, false)
+    }
+
+    fn tokens(&self, text: &str, with_special: bool) -> Option<u64> {
+        let mut body = json!({
+            "prompt": text, "add_special_tokens": with_special,
+            "content": text, "add_special": with_special,
+        });
+        let model = &self.target.body.model;
+        if !model.is_empty() {
+            body["model"] = json!(model);
+        }
+        let url = self.endpoint.root("tokenize");
+        let page = self.small.post(&url, &body.to_string()).ok()?;
+        let reply: Value = serde_json::from_str(&page.text).ok()?;
+        let listed = reply["tokens"].as_array().map(|tokens| tokens.len() as u64);
+        reply["count"]
+            .as_u64()
+            .or(listed)
+            .filter(|&n| page.status == 200 && n > 0)
+    }
 }

@@ -82,10 +82,11 @@ fn is_plain(byte: &u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::api::Api;
 
     fn learned(event: &str) -> Template {
         let mut template = Template::default();
-        let chunk = Chunk::parse(event.as_bytes()).expect(event);
+        let chunk = Chunk::parse(Api::Chat, event.as_bytes()).expect(event);
         template.learn(event.as_bytes(), &chunk);
         template
     }
@@ -106,7 +107,7 @@ mod tests {
                 r#""\ud83d\ude00""#,
             ] {
                 let next = event.replace(r#"" a""#, text);
-                let parsed = Chunk::parse(next.as_bytes()).expect(&next);
+                let parsed = Chunk::parse(Api::Chat, next.as_bytes()).expect(&next);
                 let read = template.read(next.as_bytes()).expect(&next);
                 assert_eq!(
                     (

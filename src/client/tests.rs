@@ -73,7 +73,7 @@ fn target(addr: SocketAddr, timeouts: Timeouts) -> Target {
             epoch: Epoch::start(),
         },
         uri: uri("completions"),
-        models_uri: uri("models"),
+        idle_uri: uri("models"),
         body: BodyShape::new(Api::Completions, "m"),
         run_id: "test".into(),
     }

@@ -23,14 +23,22 @@ pub type Series = Box<dyn FnMut() -> Vec<(&'static str, Value)> + Send>;
 pub struct Collector {
     pub feed: Feed,
     pub log: Log,
-    /// Requests that the round will send, if none fails.
-    pub requests: u64,
+    pub extent: Extent,
     /// `None`: nobody looks.
     pub progress: Option<Progress>,
     pub on_sample: OnSample,
     pub series: Series,
     /// The samples are to have the gaps between their tokens.
     pub keeps_gaps: bool,
+}
+
+/// What a round ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// So many requests are sent, if none fails.
+    Requests(u64),
+    /// Nothing is sent after so long.
+    Duration(Duration),
 }
 
 /// How the line on the terminal begins, and the columns that there are.
@@ -147,25 +155,31 @@ impl State {
         };
         let done = self.samples.len() as u64;
         let elapsed_s = self.begun.elapsed().as_secs_f64();
-        let line = progress(label, done, self.collector.requests, self.failed, elapsed_s);
+        let line = progress(label, done, self.collector.extent, self.failed, elapsed_s);
         show_progress(&line, *width);
     }
 }
 
 /// `Concurrency 5, round 1: 30/100 done, 0 failed, 12.0 req/s, 6 s left`
-fn progress(label: &str, done: u64, of: u64, failed: u64, elapsed_s: f64) -> String {
+fn progress(label: &str, done: u64, extent: Extent, failed: u64, elapsed_s: f64) -> String {
     let rate = done as f64 / elapsed_s;
-    let left = if done == 0 {
-        String::new()
-    } else {
-        match of.saturating_sub(done) as f64 / rate {
-            left_s if left_s < 120.0 => format!(", {left_s:.0} s left"),
-            left_s if left_s < 7200.0 => format!(", {:.0} min left", left_s / 60.0),
-            left_s => format!(", {:.1} h left", left_s / 3600.0),
+    let (of, left_s) = match extent {
+        Extent::Requests(of) => {
+            let left_s = of.saturating_sub(done) as f64 / rate;
+            (format!("/{of}"), (done > 0).then_some(left_s))
+        }
+        Extent::Duration(duration) => {
+            let left_s = (duration.as_secs_f64() - elapsed_s).max(0.0);
+            (String::new(), Some(left_s))
         }
     };
+    let left = left_s.map_or(String::new(), |left_s| match left_s {
+        left_s if left_s < 120.0 => format!(", {left_s:.0} s left"),
+        left_s if left_s < 7200.0 => format!(", {:.0} min left", left_s / 60.0),
+        left_s => format!(", {:.1} h left", left_s / 3600.0),
+    });
     format!(
-        "{label}: {done}/{of} done, {failed} failed, {} req/s{left}",
+        "{label}: {done}{of} done, {failed} failed, {} req/s{left}",
         fixed(rate, 1)
     )
 }
@@ -177,17 +191,22 @@ mod tests {
     #[test]
     fn progress_tells_how_long_the_rest_will_take() {
         // 30 in 2.5 s are 12 a second; 70 more take 5.83 s.
-        let line = progress("Concurrency 5, round 1", 30, 100, 2, 2.5);
+        let line = progress("Concurrency 5, round 1", 30, Extent::Requests(100), 2, 2.5);
         let wanted = "Concurrency 5, round 1: 30/100 done, 2 failed, 12.0 req/s, 6 s left";
         assert_eq!(line, wanted);
         // 1 a second: 599 are 9.98 min, 35,999 are 10.0 h.
         for (of, left) in [(600, "10 min left"), (36_000, "10.0 h left")] {
-            let line = progress("x", 1, of, 0, 1.0);
+            let line = progress("x", 1, Extent::Requests(of), 0, 1.0);
             assert!(line.ends_with(left), "{line}");
         }
         assert_eq!(
-            progress("x", 0, 9, 0, 1.0),
+            progress("x", 0, Extent::Requests(9), 0, 1.0),
             "x: 0/9 done, 0 failed, 0.0 req/s"
+        );
+        let minute = Extent::Duration(Duration::from_secs(60));
+        assert_eq!(
+            progress("x", 30, minute, 0, 15.0),
+            "x: 30 done, 0 failed, 2.00 req/s, 45 s left"
         );
     }
 }

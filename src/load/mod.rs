@@ -2,15 +2,16 @@
 //!
 //! Sessions and clients go in, samples come out of a channel. Knows nothing of statistics.
 
+pub mod open;
 pub mod pool;
 pub mod stop;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, at, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 
-use self::pool::{Shared, Worker};
+use self::pool::{Queue, Shared, Worker};
 use self::stop::{Reason, Stop};
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -25,7 +26,26 @@ const QUEUED: usize = 4;
 /// and again where their answers end together: a request's begin and end take about 0.1 ms of CPU.
 const RAMP: Duration = Duration::from_micros(250);
 
-/// Runs the plan with one worker a client, until it ends, `duration` is over or `stop` is set.
+/// What ends a run before its plan does; times count from the first send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    None,
+    /// What is in flight then is cut.
+    Cut(Duration),
+    /// What is in flight then is waited for.
+    Drain(Duration),
+}
+
+impl Limit {
+    fn duration(self) -> Option<Duration> {
+        match self {
+            Limit::None => None,
+            Limit::Cut(duration) | Limit::Drain(duration) => Some(duration),
+        }
+    }
+}
+
+/// Runs the plan with one worker a client, until it ends, the limit is reached or `stop` is set.
 ///
 /// The workers are not joined: one that is inside `connect(2)` cannot be woken, and the final report
 /// does not wait for it. Whoever holds the receiver of the samples sees the last worker go.
@@ -36,54 +56,102 @@ pub fn run(
     plan: impl Iterator<Item = Session>,
     clients: Vec<Client>,
     shared: Shared,
-    mut duration: Option<Duration>,
+    limit: Limit,
 ) -> Result<()> {
     let stop = shared.stop.clone();
     let (job_sender, jobs) = bounded(QUEUED * clients.len());
     let ramp_steps = u32::try_from(clients.len()).unwrap_or(u32::MAX);
     let workers = start(clients, &jobs, &shared)?;
     // The workers hold the only ends that count: when they are gone, samples are complete.
-    drop((jobs, shared));
-    let mut end = never();
-    let begun = Instant::now();
-    for (step, mut session) in (0..).zip(plan) {
-        if (1..ramp_steps).contains(&step) && !wait_for(&at(begun + RAMP * step), &stop, &end) {
-            return Ok(());
-        }
-        loop {
-            session = match job_sender.try_send(session) {
-                Ok(()) => break,
-                Err(TrySendError::Full(waiting)) => waiting,
-                // The workers go before the plan does only when the run is stopped.
-                Err(TrySendError::Disconnected(_)) => return Ok(()),
-            };
-            if !wait_for(&workers.running_low, &stop, &end) {
-                return Ok(());
-            }
-        }
-        // The duration counts from the first send, as the elapsed time does.
-        if let Some(duration) = duration.take() {
-            select! {
-                recv(workers.first_send) -> begun => if let Ok(begun) = begun {
-                    end = at(begun + duration);
-                },
-                recv(stop.woken()) -> _ => return Ok(()),
-            }
-        }
-    }
+    drop(shared);
+    let mut feeder = Feeder {
+        limit,
+        end: never(),
+        stop,
+        workers,
+    };
+    let ended = feeder.feed(plan, &job_sender, ramp_steps);
     drop(job_sender);
-    wait_for(&workers.gone, &stop, &end);
+    let ended = match ended {
+        Waited::Ready => feeder.wait_for(&feeder.workers.gone),
+        ended => ended,
+    };
+    if ended == Waited::Over {
+        // Sessions that nobody has taken are not begun.
+        while jobs.try_recv().is_ok() {}
+        feeder.end = never();
+        feeder.wait_for(&feeder.workers.gone);
+    }
     Ok(())
 }
 
-/// Waits for `ready`; false when the run is to end before it, and at `end` it is told to.
-fn wait_for<T>(ready: &Receiver<T>, stop: &Stop, end: &Receiver<Instant>) -> bool {
-    select! {
-        recv(ready) -> _ => true,
-        recv(stop.woken()) -> _ => false,
-        recv(end) -> _ => {
-            stop.request(Reason::Duration);
-            false
+/// How a wait has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Ready,
+    /// The run is to end at once.
+    Stopped,
+    /// Nothing more is to be sent.
+    Over,
+}
+
+/// Keeps the queue filled until the plan, the limit or the run ends.
+struct Feeder {
+    limit: Limit,
+    /// When the limit is reached.
+    end: Receiver<Instant>,
+    stop: Stop,
+    workers: Workers,
+}
+
+impl Feeder {
+    fn feed(
+        &mut self,
+        plan: impl Iterator<Item = Session>,
+        jobs: &Sender<Session>,
+        ramp_steps: u32,
+    ) -> Waited {
+        let mut duration = self.limit.duration();
+        let begun = Instant::now();
+        for (step, mut session) in (0..).zip(plan) {
+            if (1..ramp_steps).contains(&step) {
+                let waited = self.wait_for(&at(begun + RAMP * step));
+                if waited != Waited::Ready {
+                    return waited;
+                }
+            }
+            while let Err(error) = jobs.try_send(session) {
+                session = error.into_inner();
+                let waited = self.wait_for(&self.workers.running_low);
+                if waited != Waited::Ready {
+                    return waited;
+                }
+            }
+            // The duration counts from the first send, as the elapsed time does.
+            if let Some(duration) = duration.take() {
+                select! {
+                    recv(self.workers.first_send) -> begun => if let Ok(begun) = begun {
+                        self.end = at(begun + duration);
+                    },
+                    recv(self.stop.woken()) -> _ => return Waited::Stopped,
+                }
+            }
+        }
+        Waited::Ready
+    }
+
+    /// Waits for `ready`, the end of the run or its limit, at which a run that cuts is stopped.
+    fn wait_for<T>(&self, ready: &Receiver<T>) -> Waited {
+        select! {
+            recv(ready) -> _ => Waited::Ready,
+            recv(self.stop.woken()) -> _ => Waited::Stopped,
+            recv(self.end) -> _ => match self.limit {
+                Limit::Drain(_) => Waited::Over,
+                Limit::None | Limit::Cut(_) => {
+                    self.stop.request(Reason::Duration);
+                    Waited::Stopped
+                }
+            }
         }
     }
 }
@@ -109,9 +177,11 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
         shared.stop.cuts(client.agent());
         let worker = Worker {
             client,
-            jobs: jobs.clone(),
             shared: shared.clone(),
             first_send: tell_first.clone(),
+        };
+        let queue = Queue {
+            jobs: jobs.clone(),
             ask_for_more: ask_for_more.clone(),
         };
         let (is_ready, here) = (is_ready.clone(), here.clone());
@@ -121,13 +191,10 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
                 worker.client.warm_up();
                 // Nobody waits any more when the run was stopped.
                 let _ = is_ready.send(());
-                worker.run();
+                worker.run(&queue);
                 drop(here);
             });
-        started.map_err(|e| {
-            Error::input(format!("{workers} threads"), e)
-                .next("Ask for fewer requests at once with --max-inflight")
-        })?;
+        started.map_err(|e| too_many(workers, &e))?;
     }
     for _ in 0..workers {
         select! {
@@ -140,4 +207,9 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
         running_low,
         gone,
     })
+}
+
+fn too_many(threads: usize, error: &std::io::Error) -> Error {
+    Error::input(format!("{threads} threads"), error)
+        .next("Ask for fewer requests at once with --max-inflight or --concurrency")
 }

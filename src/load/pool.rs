@@ -23,7 +23,7 @@ pub struct Shared {
     pub gauge: Arc<Gauge>,
     /// A request has succeeded: from now on a refusal is a failure like others.
     pub any_success: Arc<AtomicBool>,
-    /// Requests sent before this many nanoseconds after the first are warm-up.
+    /// Requests sent before this many nanoseconds after the first are warm-up; `u64::MAX`: all are.
     pub warmup_ns: u64,
     /// The model asked for, by which an "unknown model" in a 400 is recognised.
     pub model: String,
@@ -80,59 +80,83 @@ fn is_down(sample: &Sample) -> Option<&Failure> {
         })
 }
 
+/// One thread's part of a run.
 pub struct Worker {
     pub client: Client,
-    pub jobs: Receiver<Session>,
     pub shared: Shared,
     /// Told by the worker that sends the first request of the run; has room for that one message.
     pub first_send: Sender<Instant>,
+}
+
+/// Where the sessions of a closed loop come from.
+pub struct Queue {
+    pub jobs: Receiver<Session>,
     /// Told when few sessions wait; has room for one message.
     pub ask_for_more: Sender<()>,
 }
 
 impl Worker {
-    pub fn run(mut self) {
+    /// Takes sessions from the queue until there are no more.
+    pub fn run(mut self, queue: &Queue) {
         let mut backoff = Backoff::default();
         loop {
             let session = select! {
-                recv(self.jobs) -> job => job,
+                recv(queue.jobs) -> job => job,
                 recv(self.shared.stop.woken()) -> _ => return,
             };
-            let Ok(mut session) = session else { return };
-            if self.jobs.len() <= self.jobs.capacity().unwrap_or(0) / 2 {
+            let Ok(session) = session else { return };
+            if queue.jobs.len() <= queue.jobs.capacity().unwrap_or(0) / 2 {
                 // One that was said before and not yet heard does as well.
-                let _ = self.ask_for_more.try_send(());
+                let _ = queue.ask_for_more.try_send(());
             }
-            let mut reply = None;
-            while let Some(turn) = session.next(reply.take()) {
-                if self.shared.stop.is_set() {
-                    return;
-                }
-                let (answered, wait) = self.turn(&turn, &mut backoff);
-                if wait.is_some_and(|wait| self.shared.stop.woken().recv_timeout(wait).is_ok()) {
-                    return;
-                }
-                // Nothing can be said to a reply that did not come.
-                if answered.is_none() {
-                    break;
-                }
-                reply = answered;
+            self.session(session, None, Some(&mut backoff));
+        }
+    }
+
+    /// Sends the turns of a session, of which the first was due at `due_ns`; without a `backoff` nothing is waited
+    /// for after a failure.
+    pub fn session(
+        &mut self,
+        mut session: Session,
+        mut due_ns: Option<u64>,
+        mut backoff: Option<&mut Backoff>,
+    ) {
+        let mut reply = None;
+        while let Some(turn) = session.next(reply.take()) {
+            if self.shared.stop.is_set() {
+                return;
             }
+            let (answered, wait) = self.turn(&turn, due_ns.take(), backoff.as_deref_mut());
+            if wait.is_some_and(|wait| self.shared.stop.woken().recv_timeout(wait).is_ok()) {
+                return;
+            }
+            // Nothing can be said to a reply that did not come.
+            if answered.is_none() {
+                return;
+            }
+            reply = answered;
         }
     }
 
     /// Sends one turn; its reply if it succeeded, and how long to wait before the next one.
-    fn turn(&mut self, turn: &Turn, backoff: &mut Backoff) -> (Option<Reply>, Option<Duration>) {
+    fn turn(
+        &mut self,
+        turn: &Turn,
+        due_ns: Option<u64>,
+        backoff: Option<&mut Backoff>,
+    ) -> (Option<Reply>, Option<Duration>) {
         let shared = &self.shared;
         if shared.gauge.enter(self.client.now_ns()) {
             let _ = self.first_send.try_send(Instant::now());
         }
         let mut sample = self.client.send(turn);
         shared.gauge.leave();
+        sample.t_due_ns = due_ns;
+        let warm_ns = shared.gauge.started_ns().saturating_add(shared.warmup_ns);
         if shared.stop.is_set() && sample.failure.is_some() {
             sample.phase = Phase::Cut;
             sample.failure = None;
-        } else if sample.t_send_ns < shared.gauge.started_ns() + shared.warmup_ns {
+        } else if sample.t_send_ns < warm_ns {
             sample.phase = Phase::Warmup;
         }
         if sample.is_success() {
@@ -143,7 +167,7 @@ impl Worker {
         if sample.phase != Phase::Cut {
             shared.listen(&sample);
         }
-        let wait = backoff.after(&sample);
+        let wait = backoff.and_then(|backoff| backoff.after(&sample));
         let reply = sample.is_success().then(|| Reply {
             text: self.client.take_answer(),
             prompt_tokens: sample.prompt_tokens,
@@ -173,6 +197,10 @@ pub fn is_refusal(status: u16, reason: &str, model: &str) -> bool {
 
 /// Whether the text has the model's name as a word of its own.
 fn names(text: &str, model: &str) -> bool {
+    // A model without a name is named by none.
+    if model.is_empty() {
+        return false;
+    }
     let inside = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '/' | '.');
     text.match_indices(model).any(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + model.len()..]);
@@ -186,7 +214,7 @@ fn names(text: &str, model: &str) -> bool {
 /// Down is also what takes the connection and closes it without a status line: a port forwarder or
 /// a load balancer whose server is gone.
 #[derive(Default)]
-struct Backoff {
+pub struct Backoff {
     in_a_row: u32,
 }
 
@@ -317,6 +345,7 @@ mod tests {
         ));
         assert!(!is_refusal(400, "prompt too long", "no-such-model"));
         assert!(!is_refusal(400, "maximum context length", "m"));
+        assert!(!is_refusal(400, "bad  request", ""));
         assert!(!is_refusal(500, "no-such-model", "no-such-model"));
     }
 }

@@ -31,7 +31,7 @@ mod schedule;
 mod script;
 mod stream;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 mod tokens;
 mod truth;
 

@@ -1,27 +1,23 @@
 //! What to send: sessions of turns, and the texts in them. Knows nothing of sockets or results.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod arrival;
 pub mod convert;
 pub mod dataset;
 pub mod dialogue;
 pub mod fixed;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod groups;
 pub mod hf_config;
 mod json_file;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod lengths;
 mod model_file;
 pub mod models;
 pub mod perfect;
 pub mod prompt;
 mod random;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod repeat;
+pub mod requests;
 pub mod sizing;
 pub mod tiling;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod trace;
 
 use std::sync::Arc;

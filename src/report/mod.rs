@@ -23,7 +23,6 @@ mod saved_replay;
 mod saved_run;
 mod sections;
 pub mod table;
-#[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
 pub mod vllm;
 pub mod workload_json;
 mod workloads;

@@ -10,6 +10,7 @@ use super::saved::{Figures, Report, Round};
 use super::workload_json::SummaryFile;
 use super::{bars, finish, html, json, load, markdown, round_json, table, workloads};
 use crate::stats::bootstrap::Comparison;
+use crate::stats::load::LoadSummary;
 
 /// What a report looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,17 @@ fn text(out: &mut String, report: &Report, screen: Screen) -> fmt::Result {
     notes.try_for_each(|note| writeln!(out, "Note: {note}"))?;
     *out = harmless(out);
     Ok(())
+}
+
+/// The block of a point of `load`, as the whole report begins or goes on with it.
+///
+/// # Errors
+/// As of `render`.
+pub fn load_point(one: &LoadSummary) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    load::point(&mut out, one)?;
+    writeln!(out)?;
+    Ok(harmless(&out))
 }
 
 fn harmless(text: &str) -> String {

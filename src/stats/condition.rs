@@ -53,7 +53,7 @@ impl Condition {
             return Err(form.to_string());
         }
         let name = name.trim();
-        let (place, figure) = match name.split_once('.') {
+        let (place, figure) = match name.rsplit_once('.') {
             Some((place, figure)) => (Some(place.to_string()), figure),
             None => (None, name),
         };

@@ -58,7 +58,6 @@ pub struct PointLine<'a> {
 }
 
 impl LoadFacts {
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by `load`"))]
     pub fn line(&self, point: u64) -> PointLine<'_> {
         PointLine {
             point,

@@ -159,6 +159,10 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> Output {
         let output = self.finish();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::probe::Probe;
 use crate::cli::connect::Opened;
 use crate::client::api::{Api, error_words};
-use crate::client::setup;
+use crate::client::setup::Tokenizer;
 use crate::client::{Client, Target};
 use crate::prom::catalog::HIT_RATE;
 use crate::prom::parse::{Exposition, parse};
@@ -63,7 +63,12 @@ pub fn tokenizer(
     api: Api,
     by_usage: Option<u64>,
 ) -> String {
-    let counted = setup::tokenize(probe.target(), &opened.endpoint, &opened.small, text);
+    let tokenizer = Tokenizer {
+        target: probe.target(),
+        endpoint: &opened.endpoint,
+        small: &opened.small,
+    };
+    let counted = tokenizer.prompt_tokens(text);
     match (counted, by_usage) {
         (None, Some(_)) => "no: runs take lengths from usage".to_string(),
         (None, None) => "no: runs estimate lengths".to_string(),

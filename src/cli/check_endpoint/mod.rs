@@ -169,7 +169,7 @@ fn say_models(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Re
 fn find_routes(probe: &mut Probe, opened: &Opened, text: &str) -> Result<Vec<Route>> {
     let mut routes = Vec::new();
     for api in [Api::Completions, Api::Chat] {
-        let uri = opened.endpoint.uri(api.path())?;
+        let uri = opened.endpoint.route(api)?;
         let route = Route::find(probe, api, uri, text);
         say(route.uri.path(), &route.verdict())?;
         routes.push(route);

@@ -145,7 +145,7 @@ mod tests {
                 epoch: Epoch::start(),
             },
             uri: uri.clone(),
-            models_uri: uri,
+            idle_uri: uri,
             body: BodyShape {
                 api: Api::Completions,
                 model: "m".into(),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::parse::{Args, above_zero, at_least_one};
+use crate::cli::parse::{Args, above_zero, at_least_one, share};
 use crate::cli::side::SideUrl;
 use crate::cli::slo;
 use crate::client::endpoint::without_userinfo;
@@ -239,13 +239,5 @@ fn debug_dir(args: &mut Args) -> Result<Option<PathBuf>> {
             "only with --debug",
         )),
         dir => Ok(is_on.then(|| dir.unwrap_or_else(|| "debug_logs".to_string()).into())),
-    }
-}
-
-/// A number from 0 to 1.
-fn share(text: &str) -> std::result::Result<f64, String> {
-    match parse_number(text)? {
-        share if share <= 1.0 => Ok(share),
-        _ => Err("want 0 to 1".to_string()),
     }
 }

@@ -14,6 +14,7 @@ use crate::cli::pass::{Pass, Passed};
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::collect::Log;
+use crate::collect::round::Extent;
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::plan::dataset::Dataset;
@@ -158,7 +159,7 @@ impl Replay {
             target: &self.target,
             stop: &self.stop,
             succeeded: &self.succeeded,
-            requests: sessions.requests,
+            extent: Extent::Requests(sessions.requests),
             in_flight: concurrency.min(sessions.dialogues.len() as u64),
             beside,
             log,
@@ -171,6 +172,7 @@ impl Replay {
                 None => Box::new(Vec::new),
             },
             keeps_gaps: false,
+            is_warmup: false,
             mock_in_process: self.opened.mock.is_some(),
         };
         let Passed {
@@ -179,6 +181,7 @@ impl Replay {
             peak,
             mut log,
             mut series,
+            exhausted: _,
         } = pass.run(plan)?;
         if let Some(metrics) = &mut self.metrics {
             metrics.end(self.stop.is_set());

@@ -17,7 +17,7 @@ use crate::cli::{checks, print};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional, Sampling};
-use crate::client::setup::{self, Setup};
+use crate::client::setup::{self, Setup, Tokenizer};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::plan::dataset::{Content, Dataset, Record, load};
@@ -89,7 +89,7 @@ pub fn open(mut connection: Connection, options: Options) -> Result<Replay> {
 fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
     for record in dataset.sample(None) {
         let why = match (&record.content, api) {
-            (Content::Conversation { system, questions }, Api::Completions)
+            (Content::Conversation { system, questions }, Api::Completions | Api::Generate)
                 if !system.is_empty() || questions.len() > 1 =>
             {
                 "a conversation, which goes to the chat API only".to_string()
@@ -106,7 +106,7 @@ fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
         );
         let other = match api {
             Api::Chat => "completions",
-            Api::Completions => "chat",
+            Api::Completions | Api::Generate => "chat",
         };
         return Err(Error::input(what, why).next(format!("Try: --api {other}")));
     }
@@ -180,7 +180,12 @@ fn cut_to_length(
     let Some(limit) = options.max_input_tokens else {
         return Ok(());
     };
-    let count = |text: &str| setup::tokenize(target, &opened.endpoint, &opened.small, text);
+    let tokenizer = Tokenizer {
+        target,
+        endpoint: &opened.endpoint,
+        small: &opened.small,
+    };
+    let count = |text: &str| tokenizer.prompt_tokens(text);
     // One question to a server that does not count is enough.
     let counts = count("one two three").is_some();
     let counter = Counter {

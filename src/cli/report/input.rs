@@ -17,7 +17,7 @@ use crate::stats::Clock;
 /// A first line longer than this is no header.
 const HEADER_BYTES: u64 = 1 << 20;
 const SUMMARY: &str = "benchmark_summary.json";
-const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark --samples or --output wrote";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark or load wrote with --samples or --output";
 
 /// An input, read.
 pub struct Loaded {

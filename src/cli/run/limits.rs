@@ -1,7 +1,8 @@
 //! `--fail-if` and `--contract`: what makes a run that ended well end with 1.
 
+use crate::cli::conditions;
 use crate::cli::parse::Args;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::fixed::Fixed;
 use crate::report::workload_json::{KEYS, figures};
 use crate::stats::condition::Condition;
@@ -14,13 +15,8 @@ impl Limits {
     /// # Errors
     /// When a condition is none, or is about what the run does not have.
     pub fn parse(args: &mut Args, workloads: &[Fixed]) -> Result<Limits> {
-        let mut limits = Vec::new();
-        for text in args.texts("--fail-if")? {
-            let what = format!("--fail-if '{text}'");
-            let condition = Condition::parse(&text).map_err(|why| Error::input(&what, why))?;
-            check(&condition, workloads).map_err(|why| Error::input(&what, why))?;
-            limits.push((format!("--fail-if {condition}"), condition));
-        }
+        let names: Vec<&str> = workloads.iter().map(|f| f.workload.name()).collect();
+        let mut limits = conditions::parse(args, &KEYS, "workload", &names)?;
         let contract = args.value("--contract", |name| {
             contract(name).map(|conditions| (name.to_string(), conditions))
         })?;
@@ -55,23 +51,6 @@ impl Limits {
         }
         missed
     }
-}
-
-fn check(condition: &Condition, workloads: &[Fixed]) -> std::result::Result<(), String> {
-    if !KEYS.contains(&condition.figure.as_str()) {
-        let near = crate::cli::flags::nearest(&condition.figure, KEYS.into_iter());
-        return Err(match near {
-            Some(near) => format!("no such figure; did you mean {near}?"),
-            None => format!("no such figure; want one of {}", KEYS.join(", ")),
-        });
-    }
-    let is_run = |fixed: &Fixed| condition.is_of(fixed.workload.name());
-    if workloads.iter().any(is_run) {
-        return Ok(());
-    }
-    let names: Vec<&str> = workloads.iter().map(|f| f.workload.name()).collect();
-    let why = "of a workload that is not run; it has";
-    Err(format!("{why} {}", names.join(", ")))
 }
 
 /// The limits of a year's contract, on each workload's own figures.

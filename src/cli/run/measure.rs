@@ -15,7 +15,7 @@ use crate::cli::print_last;
 use crate::cli::report::stdout_screen;
 use crate::client::Target;
 use crate::collect::Log;
-use crate::collect::round::OnSample;
+use crate::collect::round::{Extent, OnSample};
 use crate::error::{Error, Result};
 use crate::load::stop::{Reason, Stop};
 use crate::plan::fixed::Fixed;
@@ -82,7 +82,7 @@ impl Run {
             target: &self.target,
             stop: &self.stop,
             succeeded: &self.succeeded,
-            requests: fixed.requests,
+            extent: Extent::Requests(fixed.requests),
             in_flight: fixed.in_flight,
             beside: None,
             log: Log {
@@ -98,6 +98,7 @@ impl Run {
             },
             series: self.beside.lines(),
             keeps_gaps: true,
+            is_warmup: false,
             mock_in_process: self.opened.mock.is_some(),
         };
         let first_id = self.next_id;

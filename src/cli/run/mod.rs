@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use self::engine::Engine;
 use self::measure::Run;
 use self::options::Options;
+use super::conditions;
 use super::connect::Connection;
 use super::discover::refused;
 use super::folder::Folder;
@@ -143,12 +144,5 @@ fn verdict(run: &Run, died: Option<String>, is_cut: bool) -> Result<u8> {
         .options
         .limits
         .missed(&run.options.workloads, &run.summaries);
-    let mut missed = missed.into_iter();
-    let Some((option, fault)) = missed.next() else {
-        return Ok(0);
-    };
-    let error = Error::missed(option, fault);
-    Err(missed.fold(error, |error, (option, fault)| {
-        error.next(format!("[ERROR] {option}: {fault}"))
-    }))
+    conditions::error(missed).map_or(Ok(0), Err)
 }

@@ -17,7 +17,6 @@ pub use self::text::Texts;
 use super::Prompt;
 use super::dataset::Problem;
 use super::dataset::source::{self, Raw, kind, shortened};
-use super::perfect::Perfect;
 use crate::error::Result;
 
 /// The requests of a trace by time; 32 bytes a request and 8 a block.
@@ -124,15 +123,6 @@ impl Trace {
             let rest = tokens - BLOCK_TOKENS * place;
             (id, rest.min(BLOCK_TOKENS))
         })
-    }
-
-    /// The share of all prompt tokens that a perfect cache would find when all requests are sent in order.
-    pub fn perfect_hit_share(&self, block_tokens: u64) -> Option<f64> {
-        let mut perfect = Perfect::new(block_tokens);
-        for k in 0..self.len() {
-            perfect.see(self.parts(k));
-        }
-        perfect.hit_share()
     }
 
     fn hash_ids(&self, k: usize) -> &[u64] {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::dataset::mixed;
+use crate::plan::perfect::Perfect;
 use crate::plan::perfect::testing::Twin;
 use crate::plan::prompt::{Lengths, Writer};
 
@@ -312,5 +313,5 @@ fn what_prompts_share_is_what_their_names_say() {
     }
     let share = hits as f64 / tokens as f64;
     assert!((0.4..0.95).contains(&share), "{share}");
-    assert_eq!(trace.perfect_hit_share(16), Some(share));
+    assert_eq!(perfect.hit_share(), Some(share));
 }

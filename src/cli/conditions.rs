@@ -1,0 +1,59 @@
+//! `--fail-if` as `run` and `load` take it, and the error that tells what was missed.
+
+use super::flags::nearest;
+use super::parse::Args;
+use crate::error::{Error, Result};
+use crate::stats::condition::Condition;
+
+/// Each condition with the option as typed; `keys` are the figures that there are, `places` whose they can be, each
+/// a `kind`.
+///
+/// # Errors
+/// When one is no condition, or is about what the run does not have.
+pub fn parse(
+    args: &mut Args,
+    keys: &[&'static str],
+    kind: &str,
+    places: &[impl AsRef<str>],
+) -> Result<Vec<(String, Condition)>> {
+    let texts = args.texts("--fail-if")?.into_iter();
+    let conditions = texts.map(|text| {
+        let wrong = |why: String| Error::input(format!("--fail-if '{text}'"), why);
+        let condition = Condition::parse(&text).map_err(wrong)?;
+        check(&condition, keys, kind, places).map_err(wrong)?;
+        Ok((format!("--fail-if {condition}"), condition))
+    });
+    conditions.collect()
+}
+
+fn check(
+    condition: &Condition,
+    keys: &[&'static str],
+    kind: &str,
+    places: &[impl AsRef<str>],
+) -> std::result::Result<(), String> {
+    if !keys.contains(&condition.figure.as_str()) {
+        return Err(match nearest(&condition.figure, keys.iter().copied()) {
+            Some(near) => format!("no such figure; did you mean {near}?"),
+            None => format!("no such figure; want one of {}", keys.join(", ")),
+        });
+    }
+    let names: Vec<&str> = places.iter().map(AsRef::as_ref).collect();
+    if names.iter().any(|name| condition.is_of(name)) {
+        return Ok(());
+    }
+    Err(format!(
+        "of a {kind} that is not run; it has {}",
+        names.join(", ")
+    ))
+}
+
+/// One error of all that was missed: option and what is wrong. `None`: nothing was.
+pub fn error(missed: Vec<(&str, String)>) -> Option<Error> {
+    let mut missed = missed.into_iter();
+    let (option, fault) = missed.next()?;
+    let error = Error::missed(option, fault);
+    Some(missed.fold(error, |error, (option, fault)| {
+        error.next(format!("[ERROR] {option}: {fault}"))
+    }))
+}

@@ -1,0 +1,48 @@
+//! `--max-error-rate` and `--fail-if`: what makes a run that ended well end with 1.
+
+use super::points::Point;
+use crate::cli::conditions;
+use crate::cli::parse::{Args, share};
+use crate::error::Result;
+use crate::report::load_json::{KEYS, figures};
+use crate::stats::condition::Condition;
+use crate::stats::load::LoadSummary;
+
+/// Conditions that must not hold, each with the option it is from.
+pub struct Limits(Vec<(String, Condition)>);
+
+impl Limits {
+    /// # Errors
+    /// When a condition is none, or is about what the run does not have.
+    pub fn parse(args: &mut Args, points: &[Point]) -> Result<Limits> {
+        let names: Vec<String> = points.iter().map(Point::name).collect();
+        let mut limits = conditions::parse(args, &KEYS, "point", &names)?;
+        if let Some(rate) = args.value("--max-error-rate", share)? {
+            let condition = Condition::above("error_rate", rate);
+            limits.push((format!("--max-error-rate {rate}"), condition));
+        }
+        Ok(Limits(limits))
+    }
+
+    /// The options that were missed, each with what is wrong; a point that was not run has no figures.
+    pub fn missed(&self, points: &[Point], summaries: &[LoadSummary]) -> Vec<(&str, String)> {
+        let mut missed = Vec::new();
+        for (option, condition) in &self.0 {
+            for (at, point) in points.iter().enumerate() {
+                let name = point.name();
+                let value = summaries.get(at).and_then(|summary| {
+                    let figures = figures(summary);
+                    let found = figures.iter().find(|(key, _)| *key == condition.figure);
+                    found.and_then(|(_, value)| value.as_f64())
+                });
+                let fault = condition
+                    .is_of(&name)
+                    .then(|| condition.fault(&name, value));
+                if let Some(fault) = fault.flatten() {
+                    missed.push((option.as_str(), fault));
+                }
+            }
+        }
+        missed
+    }
+}
