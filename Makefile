@@ -37,10 +37,10 @@ static: toolchain ## build target/static/tmesh-cli: one static file of at most 4
 	# Without --target the flag would also reach proc-macros, which cannot be static.
 	export TMESH_COMMIT=$(COMMIT)
 	# No relocation and no unwind tables: what a panic=abort program never reads. Those of std and libc, 0.35 MB,
-	# go where the linker can leave them out: lld can, GNU ld cannot.
+	# go where the linker can leave them out: lld can, GNU ld cannot. Nor can that fold functions of equal code.
 	flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
 	flags+=' -C link-arg=-Wl,--no-eh-frame-hdr'
-	discard=" -C link-arg=-Wl,-T,$(CURDIR)/.ci/no-unwind-tables.ld"
+	discard=" -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-T,$(CURDIR)/.ci/no-unwind-tables.ld"
 	mkdir -p "$(TARGET_DIR)"
 	trial=$$(mktemp "$(TARGET_DIR)/trial.XXXXXX")
 	if rustc --target "$$target" $$flags $$discard -o "$$trial" - <<<'fn main() {}' 2>/dev/null; then
