@@ -83,10 +83,12 @@ pub enum FailKind {
     Empty,
     /// Bytes that are not the protocol: broken HTTP, SSE data that is not JSON, another content type.
     Malformed,
+    /// An event, a body or a stream of more bytes than the client takes.
+    Oversized,
 }
 
 impl FailKind {
-    pub const ALL: [FailKind; 12] = [
+    pub const ALL: [FailKind; 13] = [
         FailKind::Dns,
         FailKind::Connect,
         FailKind::Tls,
@@ -99,6 +101,7 @@ impl FailKind {
         FailKind::Truncated,
         FailKind::Empty,
         FailKind::Malformed,
+        FailKind::Oversized,
     ];
 
     pub fn name(self) -> &'static str {
@@ -115,6 +118,7 @@ impl FailKind {
             FailKind::Truncated => "truncated",
             FailKind::Empty => "empty",
             FailKind::Malformed => "malformed",
+            FailKind::Oversized => "oversized",
         }
     }
 }

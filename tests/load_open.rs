@@ -269,22 +269,6 @@ const ROOMY: [&str; 12] = [
     "1",
 ];
 
-/// The resident set of a process at its highest, in MiB, read until it is gone.
-fn peak_mib(pid: u32) -> f64 {
-    let mut peak_kib = 0.0;
-    while let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let Some(kib) =
-            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok())
-        else {
-            break;
-        };
-        peak_kib = f64::max(peak_kib, kib);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    peak_kib / 1024.0
-}
-
 #[test]
 fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
     let server = Server::start(&ROOMY);
@@ -306,7 +290,7 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
         .args(["--max-inflight", "64", "--output", "r.json"])
         .deadline(Duration::from_secs(240))
         .start();
-    let peak = peak_mib(running.pid());
+    let peak = running.peak_mib();
     let output = running.wait();
     assert!(output.status.success(), "{output}");
     assert!(peak > 5.0 && peak < 300.0, "{peak} MiB\n{output}");

@@ -8,6 +8,7 @@ mod check_prometheus;
 mod convert;
 mod guides;
 mod harness;
+mod hostile;
 mod load;
 mod load_guide;
 mod load_open;

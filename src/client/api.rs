@@ -5,7 +5,7 @@
 //! token costs no allocation.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -119,7 +119,7 @@ impl<'a> Chunk<'a> {
             chunk.cached = object.cached;
         }
         chunk.error = object.error;
-        chunk.usage = object.usage.map(|usage| usage.flatten());
+        chunk.usage = object.usage.map(RawUsage::flatten);
         if let (Some(usage), Some(timings)) = (&mut chunk.usage, object.timings) {
             usage.cached_tokens = usage.cached_tokens.or(sane(timings.cache_n));
         }
@@ -191,41 +191,49 @@ impl<'a> Chunk<'a> {
 struct Object<'a> {
     #[serde(borrow, default)]
     choices: Choices<'a>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     usage: Option<RawUsage>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     timings: Option<Timings>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
-    #[serde(default, deserialize_with = "if_bool")]
+    #[serde(default, deserialize_with = "lenient")]
     cached: Option<bool>,
 }
 
 /// llama.cpp's own figures beside `usage`.
 #[derive(Deserialize)]
 struct Timings {
+    #[serde(default, deserialize_with = "lenient")]
     cache_n: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct RawUsage {
+    #[serde(default, deserialize_with = "lenient")]
     prompt_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
     completion_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
     prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default, deserialize_with = "lenient")]
     completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached prompt tokens.
+    #[serde(default, deserialize_with = "lenient")]
     prompt_cache_hit_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct PromptDetails {
+    #[serde(default, deserialize_with = "lenient")]
     cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct CompletionDetails {
+    #[serde(default, deserialize_with = "lenient")]
     reasoning_tokens: Option<u64>,
 }
 
@@ -275,8 +283,8 @@ struct Delta<'a> {
     tool_calls: Option<&'a RawValue>,
 }
 
-/// What is no `true` and no `false` says nothing.
-fn if_bool<'de, D: Deserializer<'de>>(d: D) -> Result<Option<bool>, D::Error> {
+/// What is not of its type, such as a count with a fraction, is a server's mistake, and absent.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Option<T>, D::Error> {
     let value = <&RawValue>::deserialize(d)?;
     Ok(serde_json::from_str(value.get()).ok())
 }
@@ -559,6 +567,51 @@ mod tests {
                 (Some(9), cached),
                 "{json}"
             );
+        }
+    }
+
+    #[test]
+    fn a_usage_that_is_none_is_absent_number_by_number() {
+        for (usage, prompt, completion) in [
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":-5}"#,
+                Some(9),
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":9.5,"completion_tokens":5}"#,
+                None,
+                Some(5),
+            ),
+            (
+                r#"{"prompt_tokens":"9","completion_tokens":null}"#,
+                None,
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":99999999999999999999,"completion_tokens":1e3}"#,
+                None,
+                None,
+            ),
+            (
+                r#"{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":7}"#,
+                Some(9),
+                Some(5),
+            ),
+        ] {
+            let json = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+            let found = Chunk::parse(Api::Chat, json.as_bytes()).expect(usage).usage;
+            let found = found.expect("an object");
+            assert_eq!(
+                (found.prompt_tokens, found.completion_tokens),
+                (prompt, completion),
+                "{usage}"
+            );
+        }
+        for usage in ["null", "7", "\"x\""] {
+            let json = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+            let chunk = Chunk::parse(Api::Chat, json.as_bytes()).expect(usage);
+            assert_eq!(chunk.usage, None, "{usage}");
         }
     }
 

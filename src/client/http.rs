@@ -268,8 +268,12 @@ impl Small {
 
 /// Reads a body of text, invalid UTF-8 replaced.
 pub fn text(body: &mut Body) -> Result<String, Error> {
-    let bytes = body.with_config().limit(MAX_BODY_BYTES).read_to_vec()?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8_lossy(&bytes(body)?).into_owned())
+}
+
+/// The whole body, of at most `MAX_BODY_BYTES`.
+pub fn bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
+    body.with_config().limit(MAX_BODY_BYTES).read_to_vec()
 }
 
 /// What an error of ureq means for the request.
@@ -285,6 +289,7 @@ pub fn classify(error: &Error, wire: &Wire) -> Failure {
         (false, Some(Expired::Total)) => FailKind::TimeoutTotal,
         (false, None) => match error {
             Error::Io(_) | Error::BodyStalled => FailKind::Truncated,
+            Error::BodyExceedsLimit(_) => FailKind::Oversized,
             _ => FailKind::Malformed,
         },
     };
@@ -292,6 +297,7 @@ pub fn classify(error: &Error, wire: &Wire) -> Failure {
         (FailKind::TimeoutFirstToken, _) => "no token before --first-token-timeout".to_string(),
         (FailKind::TimeoutIdle, _) => "no byte for --idle-timeout".to_string(),
         (FailKind::TimeoutTotal, _) => "not finished before --timeout".to_string(),
+        (FailKind::Oversized, _) => format!("a body of more than {} MiB", MAX_BODY_BYTES >> 20),
         (_, Error::Io(io)) => io.to_string(),
         (_, other) => other.to_string(),
     };

@@ -36,8 +36,10 @@ use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
-/// A stream that sends no event end may not eat the memory of the machine that it serves on.
-const MAX_EVENT_BYTES: usize = 4 << 20;
+/// Of an event: one that does not end may not eat the memory of the machine that the server runs on.
+const MAX_EVENT_BYTES: usize = 16 << 20;
+/// Of a stream: of one that does not end, the times between its tokens are kept.
+const MAX_STREAM_BYTES: usize = 256 << 20;
 
 /// Everything the requests of a run have in common.
 #[derive(Debug, Clone)]
@@ -252,20 +254,21 @@ impl Client {
             });
         }
         let content_type = response.headers().get(header::CONTENT_TYPE);
+        if let Some(encoding) = encoding_unasked(response.headers()) {
+            return Err(Failure::new(
+                FailKind::Malformed,
+                format!("the reply is encoded ({encoding}), which nobody asked for"),
+            ));
+        }
         let is_stream = content_type
             .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
             .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
         if is_stream {
             self.stream(response.body_mut())?;
         } else {
-            let broken = |e| classify(&e, &self.wire);
-            let body = response
-                .body_mut()
-                .with_config()
-                .limit(64 << 20)
-                .read_to_vec()
-                .map_err(broken)?;
-            self.reply.plain(&body);
+            let body = http::bytes(response.body_mut());
+            self.reply
+                .plain(&body.map_err(|e| classify(&e, &self.wire))?);
         }
         match self.reply.judge(is_stream) {
             Some((kind, why)) => Err(Failure::new(kind, why)),
@@ -276,6 +279,7 @@ impl Client {
     /// The hot path. Order: read (the transport stamps it), then parse.
     fn stream(&mut self, body: &mut Body) -> Result<(), Failure> {
         let mut reader = body.as_reader();
+        let mut stream_bytes = 0;
         loop {
             match reader.read(&mut self.buffer) {
                 Ok(0) => return Ok(()),
@@ -290,11 +294,12 @@ impl Client {
                     if reply.has_token() {
                         self.wire.token_seen();
                     }
+                    stream_bytes += n;
                     if self.sse.held_bytes() > MAX_EVENT_BYTES {
-                        return Err(Failure::new(
-                            FailKind::Malformed,
-                            format!("an event of more than {} MiB", MAX_EVENT_BYTES >> 20),
-                        ));
+                        return Err(oversized("an event", MAX_EVENT_BYTES));
+                    }
+                    if stream_bytes > MAX_STREAM_BYTES {
+                        return Err(oversized("a stream", MAX_STREAM_BYTES));
                     }
                 }
                 Err(error) => {
@@ -309,6 +314,18 @@ impl Client {
             }
         }
     }
+}
+
+fn oversized(what: &str, limit: usize) -> Failure {
+    let why = format!("{what} of more than {} MiB", limit >> 20);
+    Failure::new(FailKind::Oversized, why)
+}
+
+/// What the body is encoded with, which no request allows.
+fn encoding_unasked(headers: &HeaderMap) -> Option<String> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?;
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    (!encoding.eq_ignore_ascii_case("identity")).then(|| encoding.into_owned())
 }
 
 fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {

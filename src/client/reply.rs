@@ -8,6 +8,11 @@ use crate::sample::{FailKind, Sample, TokenSource};
 use super::api::{Api, Chunk, Usage, error_words, is_done};
 use super::template::Template;
 
+/// Characters of a finish reason that are kept.
+const MAX_REASON: usize = 64;
+/// The text of a larger plain reply is not kept to be counted.
+const MAX_COUNTED_BYTES: usize = 1 << 20;
+
 /// What has been seen of one reply.
 #[derive(Debug)]
 pub struct Reply {
@@ -166,7 +171,8 @@ impl Reply {
         }
         self.has_finish_field |= chunk.has_finish_field;
         if let Some((reason, _)) = chunk.finish {
-            self.finish_reason = Some(reason.get().trim_matches('"').to_string());
+            let reason = reason.get().trim_matches('"');
+            self.finish_reason = Some(reason.chars().take(MAX_REASON).collect());
         }
         let Some(usage) = chunk.usage.filter(|usage| !usage.is_all_zero()) else {
             return;
@@ -188,12 +194,16 @@ impl Reply {
 
     /// Takes a whole plain (not streamed) body.
     pub fn plain(&mut self, body: &[u8]) {
+        // That is no broken JSON: nothing came.
+        if body.trim_ascii().is_empty() {
+            return;
+        }
         match Chunk::parse(self.api, body) {
             Ok(chunk) => {
                 self.text_bytes = (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
                 self.facts(&chunk);
                 let tokens = self.final_usage.and_then(|usage| usage.completion_tokens);
-                if tokens.is_none() {
+                if tokens.is_none() && body.len() <= MAX_COUNTED_BYTES {
                     self.text = chunk.answer_text().map(Arc::from);
                 }
             }

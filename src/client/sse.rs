@@ -13,6 +13,9 @@ pub enum Event<'a> {
     Comment,
 }
 
+/// What the buffers keep of their capacity from one stream to the next.
+const KEPT_BYTES: usize = 64 << 10;
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug, Default)]
@@ -32,6 +35,9 @@ impl Parser {
     pub fn reset(&mut self) {
         self.line.clear();
         self.data.clear();
+        // Of a huge event nothing stays.
+        self.line.shrink_to(KEPT_BYTES);
+        self.data.shrink_to(KEPT_BYTES);
         self.after_cr = false;
         self.started = false;
     }

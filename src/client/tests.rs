@@ -359,7 +359,7 @@ fn the_total_timeout_ends_a_stream_that_never_does() {
 }
 
 #[test]
-fn an_event_that_never_ends_is_malformed_before_it_fills_the_memory() {
+fn an_event_that_never_ends_is_oversized_before_it_fills_the_memory() {
     for line_end in ["", "\n"] {
         let addr = server(move |mut stream| {
             read_request(&stream);
@@ -370,7 +370,8 @@ fn an_event_that_never_ends_is_malformed_before_it_fills_the_memory() {
         });
         let sample = sample_from(addr, NO_HURRY);
         let failure = sample.failure.expect("a failure");
-        assert_eq!(failure.kind, FailKind::Malformed, "{failure:?}");
+        let told = (failure.kind, failure.reason.as_str());
+        assert_eq!(told, (FailKind::Oversized, "an event of more than 16 MiB"));
     }
 }
 

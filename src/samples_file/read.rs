@@ -290,7 +290,7 @@ mod tests {
             rng.bool().then(|| rng.u64(..TOKENS_LIMIT))
         }
         let phase = Phase::ALL[rng.usize(..3)];
-        let kind = FailKind::ALL[rng.usize(..12)];
+        let kind = FailKind::ALL[rng.usize(..13)];
         let fails = rng.bool();
         Sample {
             id,

@@ -102,11 +102,12 @@ pub fn run(client: &str, only: Option<&str>) {
     if cpus.len() < 2 {
         println!("One processor for server and client: the figures are of both.\n");
     }
-    let rows: [(&str, Row); 7] = [
+    let rows: [(&str, Row); 8] = [
         ("paced", Bench::paced),
         ("unpaced", Bench::unpaced),
         ("long prompts", Bench::long_prompts),
         ("growth", Bench::growth),
+        ("rate", Bench::rate),
         ("memory", Bench::memory),
         ("binary", Bench::binary),
         ("mock", Bench::mock),
@@ -340,6 +341,38 @@ impl Bench {
             "≤ 1.3 ×",
             many / few <= 1.3,
             &format!("{:.2} × ({many:.1} µs, {few:.1} µs)", many / few),
+            "",
+        );
+    }
+
+    /// How late requests go out that are due at a rate.
+    fn rate(&self) {
+        let result = self.path("load.json");
+        let mut late_ms = Vec::new();
+        for _ in 0..RUNS {
+            let server = self.serve(paced(256, 1, 10));
+            let mut command = Command::new(&self.client);
+            command
+                .args([
+                    "load",
+                    "--endpoint",
+                    &format!("127.0.0.1:{}", server.first_line),
+                ])
+                .args(["--rate", "200", "--duration", "20s", "--max-tokens", "20"])
+                .args(["--output", &result]);
+            run_measured(&mut command, self.client_cpu);
+            server.end();
+            let text = fs::read_to_string(&result).expect("load wrote it");
+            let figures: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let late = ["lateness_avg_ms", "lateness_p99_ms", "lateness_max_ms"];
+            late_ms.push(late.map(|key| figures[key].as_f64().expect(key)));
+        }
+        let [mean, p99, max] = [0, 1, 2].map(|at| median(late_ms.iter().map(|late| late[at])));
+        row(
+            "`load` at 200/s for 20 s, lateness: p99 (mean, max)",
+            "≤ 2 ms",
+            p99 <= 2.0,
+            &format!("{p99:.2} ms ({mean:.2}, {max:.2})"),
             "",
         );
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -159,8 +160,19 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// The resident set at its highest, in MiB, read until the process has ended; its stdout must not be long.
+    pub fn peak_mib(&self) -> f64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let mut peak_kib = 0.0;
+        while let Some(kib) = fs::read_to_string(&path)
+            .ok()
+            .as_deref()
+            .and_then(high_water_kib)
+        {
+            peak_kib = f64::max(peak_kib, kib);
+            thread::sleep(Duration::from_millis(10));
+        }
+        peak_kib / 1024.0
     }
 
     /// Waits for the end.
@@ -260,4 +272,12 @@ fn read_all(mut stderr: impl Read) -> String {
     // A read error ends the text; what came before it is still worth showing.
     let _ = stderr.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Of a process that has ended there is none.
+fn high_water_kib(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
