@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+/// Of a line at the most: files and servers put what they like into an error.
+const MOST_CHARS: usize = 1000;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why the program stops; its `Display` is everything the user gets to read.
@@ -19,30 +22,32 @@ impl Error {
     ///
     /// `what` names the thing as the user typed it, `why` says what is wrong with it.
     pub fn input(what: impl fmt::Display, why: impl fmt::Display) -> Error {
-        Error::text(2, format!("{what}: {why}"))
+        Error::text(2, &format!("{what}: {why}"))
     }
 
     /// It ran, but something the user asked for was missed (exit code 1).
     pub fn missed(what: impl fmt::Display, why: impl fmt::Display) -> Error {
-        Error::text(1, format!("{what}: {why}"))
+        Error::text(1, &format!("{what}: {why}"))
     }
 
     /// A message whose wording is fixed from outside (exit code 2).
     pub fn fixed(message: impl Into<String>) -> Error {
-        Error::text(2, message.into())
+        Error::text(2, &message.into())
     }
 
-    fn text(exit_code: u8, message: String) -> Error {
+    fn text(exit_code: u8, message: &str) -> Error {
         Error {
             exit_code,
-            message,
+            message: plain(message),
             next: Vec::new(),
         }
     }
 
     /// Adds a line that says what to do.
     pub fn next(mut self, line: impl Into<String>) -> Error {
-        self.next.push(line.into());
+        let line = line.into();
+        let lines = line.split('\n').map(plain);
+        self.next.push(lines.collect::<Vec<_>>().join("\n"));
         self
     }
 
@@ -59,6 +64,19 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// One line of bounded length that a terminal takes as text: its middle is left out, since it begins with the
+/// thing and ends with the reason.
+fn plain(text: &str) -> String {
+    let clean = text.replace(char::is_control, " ");
+    let chars = clean.chars().count();
+    if chars <= MOST_CHARS {
+        return clean;
+    }
+    let head = clean.chars().take(MOST_CHARS / 2);
+    let tail = clean.chars().skip(chars - MOST_CHARS / 2 + 1);
+    head.chain(['…']).chain(tail).collect()
 }
 
 /// How far a name is from what was typed: Levenshtein's distance in bytes.
@@ -93,6 +111,21 @@ mod tests {
         );
         assert_eq!(error.exit_code(), 2);
         assert_eq!(Error::missed("--samples x", "disk full").exit_code(), 1);
+    }
+
+    #[test]
+    fn what_others_wrote_neither_moves_the_terminal_nor_fills_it() {
+        let error = Error::input("--x a\u{1b}[31m\nb", "c\0\u{9b}d").next("e\tf\ng\u{7f}");
+        assert_eq!(error.to_string(), "[ERROR] --x a [31m b: c  d\ne f\ng ");
+        let long = Error::input(format!("--x {}", "é".repeat(5000)), "no such file").to_string();
+        let line = long.strip_prefix("[ERROR] ").expect("an error");
+        assert_eq!(line.chars().count(), 1000);
+        assert!(
+            line.starts_with("--x éé") && line.ends_with("é: no such file"),
+            "{line}"
+        );
+        let fits = Error::input("é".repeat(990), "12345678").to_string();
+        assert!(!fits.contains('…'), "{fits}");
     }
 
     #[test]
