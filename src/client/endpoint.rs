@@ -201,16 +201,15 @@ fn split_path(path: &str) -> (String, Option<Api>) {
     }
 }
 
-/// The URL without what may be a password.
+/// The URL without what may be a password: all before the last `@`, since one may hold a slash.
 pub fn without_userinfo(typed: &str) -> String {
-    let start = typed.find("://").map_or(0, |at| at + 3);
-    let end = typed[start..]
-        .find('/')
-        .map_or(typed.len(), |at| start + at);
-    match typed[start..end].rfind('@') {
-        Some(at) => format!("{}****{}", &typed[..start], &typed[start + at..]),
-        None => typed.to_string(),
-    }
+    let Some(at) = typed.rfind('@') else {
+        return typed.to_string();
+    };
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let scheme = typed.find("://").filter(|&end| is_scheme(&typed[..end]));
+    let start = scheme.map_or(0, |end| end + 3).min(at);
+    format!("{}****{}", &typed[..start], &typed[at..])
 }
 
 /// An API key; no way of printing it shows more than its last four characters.
@@ -366,15 +365,25 @@ mod tests {
 
     #[test]
     fn a_password_in_the_url_is_refused_and_not_repeated() {
-        let text = Endpoint::parse("http://user:s3cret@h:1/v1")
-            .expect_err("userinfo")
-            .to_string();
+        for typed in [
+            "http://user:s3cret@h:1/v1",
+            // Unescaped, a slash ends the host for whoever reads the rest.
+            "http://user:p/s3cret@h:1/v1",
+            "http://user:s3cret@h:x/v1@2",
+            "user:s3cret@h:1/v1",
+            "user:s3cret://@h:1/v1",
+        ] {
+            let text = Endpoint::parse(typed).expect_err(typed).to_string();
+            assert!(text.contains("****@"), "{text}");
+            assert!(
+                !text.contains("s3cret") && !text.contains("user:"),
+                "{text}"
+            );
+        }
+        let error = Endpoint::parse("http://user:s3cret@h:1/v1").expect_err("userinfo");
+        let text = error.to_string();
         assert!(
             text.contains("http://****@h:1/v1") && text.contains("--api-key-file"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("s3cret") && !text.contains("user:"),
             "{text}"
         );
     }
