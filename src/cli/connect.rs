@@ -293,9 +293,15 @@ fn headers(lines: &[String]) -> Result<HeaderMap> {
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| Error::input("--header", "no colon in it; want 'NAME: VALUE'"))?;
-        let what = format!("--header '{}: …'", name.trim());
         let parsed = HeaderName::from_bytes(name.trim().as_bytes());
-        let name = parsed.map_err(|_| Error::input(&what, "not a header name"))?;
+        let name = parsed.map_err(|_| {
+            // It may be one with a value: 'Authorization Bearer KEY:'.
+            Error::input(
+                "--header",
+                "no header name before the colon; want 'NAME: VALUE'",
+            )
+        })?;
+        let what = format!("--header '{name}: …'");
         let ours = [
             header::CONTENT_LENGTH,
             header::CONTENT_TYPE,
