@@ -21,6 +21,8 @@ pub struct Template {
     /// The text is that of the first choice.
     is_first: bool,
     has_finish_field: bool,
+    /// Of `/generate`, where every event may say so.
+    cached: Option<bool>,
 }
 
 impl Template {
@@ -50,6 +52,7 @@ impl Template {
             answer,
             has_choice: true,
             has_finish_field: self.has_finish_field,
+            cached: self.cached,
             ..Chunk::default()
         })
     }
@@ -71,6 +74,7 @@ impl Template {
         self.is_reasoning = chunk.reasoning_bytes > 0;
         self.is_first = !chunk.answer.is_empty();
         self.has_finish_field = chunk.has_finish_field;
+        self.cached = chunk.cached;
     }
 }
 
@@ -124,6 +128,23 @@ mod tests {
                 );
                 assert!(read.has_choice && read.finish.is_none() && read.usage.is_none());
             }
+        }
+    }
+
+    #[test]
+    fn an_event_that_says_of_a_cache_says_it_again_where_it_is_repeated() {
+        // Kept from reply to reply: in the second one no event need be left to the parser.
+        for (event, cached) in [
+            (r#"{"text":" a","cached":true}"#, Some(true)),
+            (r#"{"text":" a","cached":false}"#, Some(false)),
+            (r#"{"text":" a"}"#, None),
+        ] {
+            let mut template = Template::default();
+            let chunk = Chunk::parse(Api::Generate, event.as_bytes()).expect(event);
+            template.learn(event.as_bytes(), &chunk);
+            let next = event.replace(" a", " b");
+            let read = template.read(next.as_bytes()).expect(&next);
+            assert_eq!(read.cached, cached, "{next}");
         }
     }
 
