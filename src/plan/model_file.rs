@@ -3,6 +3,8 @@
 //! In: the text of a file. Out: `ModelConfig`s, or an error that names the line, or the entry and its key. Numbers may
 //! also stand as text ("100"), which the guide's tool takes too. Left out, `tensorParallelSize` is 1 and a buffer 0 GB.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,6 +43,7 @@ pub(super) fn parse(what: &str, source: &str, text: &[u8]) -> Result<Vec<ModelCo
         return Err(Error::input(what, "not an array of entries").next(example));
     }
     let mut models: Vec<ModelConfig> = Vec::new();
+    let mut names = HashSet::new();
     for (index, entry) in json_file::parse::<Vec<Entry>>(what, text)
         .map_err(|e| e.next(example))?
         .iter()
@@ -53,10 +56,7 @@ pub(super) fn parse(what: &str, source: &str, text: &[u8]) -> Result<Vec<ModelCo
             _ => Error::input(format!("{what}, entry {}", index + 1), why),
         };
         let model = entry.check(source).map_err(wrong)?;
-        if models
-            .iter()
-            .any(|known| known.model_name == model.model_name)
-        {
+        if !names.insert(model.model_name.clone()) {
             return Err(wrong("model_name: stands in this file twice".to_string()));
         }
         models.push(model);
