@@ -55,8 +55,17 @@ pub fn header(line: &[u8]) -> Option<Value> {
 /// # Errors
 /// When it cannot be read, does not begin with a header, or has a line that is wrong before its last one.
 pub fn read(what: &str, path: &Path) -> Result<Saved> {
-    let cannot = |error: io::Error| Error::input(what, format!("cannot read: {error}"));
-    let mut file = BufReader::new(File::open(path).map_err(cannot)?);
+    let file = File::open(path).map_err(|error| cannot_read(what, &error))?;
+    read_from(what, BufReader::new(file))
+}
+
+fn cannot_read(what: &str, error: &io::Error) -> Error {
+    Error::input(what, format!("cannot read: {error}"))
+}
+
+/// The same for what has been opened.
+pub fn read_from(what: &str, mut file: impl BufRead) -> Result<Saved> {
+    let cannot = |error: io::Error| cannot_read(what, &error);
     let mut line = Vec::new();
     let mut saved = Saved::default();
     for number in 1_u64.. {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::report::load_json::SCHEMA as LOAD_SCHEMA;
 use crate::report::saved::{Report, Samples};
 use crate::report::workload_json::{SUMMARY_SCHEMA, WORKLOAD_SCHEMA};
-use crate::samples_file;
+use crate::samples_file::{self, Saved};
 use crate::stats::Clock;
 
 /// A first line longer than this is no header.
@@ -103,20 +103,23 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
     }
     let text = fs::read_to_string(path)
         .map_err(|error| Error::input(what, format!("cannot read: {error}")))?;
-    let unknown = || Error::input(what, KNOWN);
-    let file: Value = serde_json::from_str(&text).map_err(|_| unknown())?;
-    let report = match file["schema"].as_str() {
+    Ok(Loaded {
+        report: of_result(path, &text).ok_or_else(|| Error::input(what, KNOWN))?,
+        json: Some(text),
+        read: known(&[path.to_path_buf()]),
+    })
+}
+
+/// Of the text of a result file; `None`: it is none.
+pub(super) fn of_result(path: &Path, text: &str) -> Option<Report> {
+    let file: Value = serde_json::from_str(text).ok()?;
+    match file["schema"].as_str() {
         Some("tmesh-cli/benchmark/1") => Report::of_benchmark_result(file),
         Some("tmesh-cli/replay/1") => of_round(path, file),
         Some(LOAD_SCHEMA) => Report::of_load_result(&file),
         Some(SUMMARY_SCHEMA | WORKLOAD_SCHEMA) => of_run(path, &file),
         _ => None,
-    };
-    Ok(Loaded {
-        report: report.ok_or_else(unknown)?,
-        json: Some(text),
-        read: known(&[path.to_path_buf()]),
-    })
+    }
 }
 
 fn starts_as_samples(what: &str, path: &Path) -> Result<bool> {
@@ -165,7 +168,15 @@ fn of_run(path: &Path, file: &Value) -> Option<Report> {
 }
 
 fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
-    let saved = samples_file::read(what, path)?;
+    Ok(Loaded {
+        report: of_saved(what, path, samples_file::read(what, path)?)?,
+        json: None,
+        read: known(&[path.to_path_buf()]),
+    })
+}
+
+/// Of what a file of samples held; results of a replay are looked for beside it.
+pub(super) fn of_saved(what: &str, path: &Path, saved: Saved) -> Result<Report> {
     let (is_torn, end) = (saved.torn, saved.end);
     let run_id = saved.about["run_id"].clone();
     let samples = Samples {
@@ -206,9 +217,5 @@ fn of_samples(what: &str, path: &Path) -> Result<Loaded> {
         let note = "The last line of the samples is torn and left out: the run was killed, or is still writing";
         report.notes.push(note.to_string());
     }
-    Ok(Loaded {
-        report,
-        json: None,
-        read: known(&[path.to_path_buf()]),
-    })
+    Ok(report)
 }
