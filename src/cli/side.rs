@@ -168,7 +168,7 @@ mod tests {
                 "{typed}"
             );
         }
-        assert_eq!(without_userinfo("http://u:p@h/@"), "http://****@h/@");
+        assert_eq!(without_userinfo("http://u:p@h/@"), "http://****@");
         assert_eq!(without_userinfo("h/a@b"), "h/a@b");
     }
 }

@@ -30,7 +30,8 @@ impl Endpoint {
 
     /// The same for a URL that stands behind other words, which an error repeats.
     pub fn parse_behind(words: &str, typed: &str) -> Result<Endpoint> {
-        let wrong = |why: &str| Error::input(format!("{words} {}", without_userinfo(typed)), why);
+        let shown = without_userinfo(typed);
+        let wrong = |why: &str| Error::input(format!("{words} {shown}"), why);
         let (is_https, rest) = match typed.split_once("://") {
             None => (false, typed),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
@@ -38,7 +39,7 @@ impl Endpoint {
             Some(_) => return Err(wrong("the scheme is neither http nor https")),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if authority.contains('@') {
+        if shown != typed {
             return Err(wrong("a user name or password in the URL is not taken")
                 .next("Give the key with --api-key-file FILE or TMESH_API_KEY, other schemes with --header"));
         }
@@ -201,15 +202,19 @@ fn split_path(path: &str) -> (String, Option<Api>) {
     }
 }
 
-/// The URL without what may be a password: all before the last `@`, since one may hold a slash.
+/// The URL without what may be a password: where no host with a port stands in front, all before the last `@`.
 pub fn without_userinfo(typed: &str) -> String {
-    let Some(at) = typed.rfind('@') else {
-        return typed.to_string();
-    };
     let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let scheme = typed.find("://").filter(|&end| is_scheme(&typed[..end]));
-    let start = scheme.map_or(0, |end| end + 3).min(at);
-    format!("{}****{}", &typed[..start], &typed[at..])
+    let start = scheme.map_or(0, |end| end + 3);
+    let authority = typed[start..].split('/').next().unwrap_or_default();
+    match typed[start..].rfind('@') {
+        // A password may hold a slash, and what stands before that is then no address.
+        Some(at) if split_port(authority).is_err() => {
+            format!("{}****{}", &typed[..start], &typed[start + at..])
+        }
+        _ => typed.to_string(),
+    }
 }
 
 /// An API key; no way of printing it shows more than its last four characters.
