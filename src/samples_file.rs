@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::sample::{Phase, Sample, Workload};
 use crate::vitals::Vitals;
 
-pub use self::read::{Saved, header, read};
+pub use self::read::{Saved, header, keep_countable, read};
 
 /// What the first line says that it is.
 const SCHEMA: &str = "tmesh-cli/samples/1";

@@ -93,7 +93,7 @@ impl Report {
         });
         let warmup_s = options["warmup_s"].as_f64().unwrap_or(0.0);
         let warmup = std::time::Duration::try_from_secs_f64(warmup_s).unwrap_or_default();
-        clock.measured_ns = clock.started_ns + nanoseconds(warmup);
+        clock.measured_ns = clock.started_ns.saturating_add(nanoseconds(warmup));
         clock.mock_in_process = about["mock"] == true;
         for sample in &mut samples {
             sample.labels.wanted_output_tokens = wanted_tokens;

@@ -40,6 +40,22 @@ pub struct Saved {
     tokens: HashMap<u64, (u64, TokenSource)>,
 }
 
+/// Takes out of a result what could not be added up: whole numbers from two years of nanoseconds on. A seed, which
+/// nothing is added to, may be any.
+pub fn keep_countable(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.as_u64().is_some_and(|count| count >= COUNT_LIMIT) => {
+            *value = Value::Null;
+        }
+        Value::Array(items) => items.iter_mut().for_each(keep_countable),
+        Value::Object(map) => {
+            let counted = map.iter_mut().filter(|(key, _)| *key != "seed");
+            counted.for_each(|(_, value)| keep_countable(value));
+        }
+        _ => {}
+    }
+}
+
 /// The header that this line is, without schema and version; `None`: it is something else.
 pub fn header(line: &[u8]) -> Option<Value> {
     let mut header: Value = serde_json::from_slice(line).ok()?;
@@ -47,6 +63,7 @@ pub fn header(line: &[u8]) -> Option<Value> {
     let is_ours = about.get("schema").is_some_and(|schema| schema == SCHEMA);
     about.remove("schema");
     about.remove("tool_version");
+    keep_countable(&mut header);
     is_ours.then_some(header)
 }
 
@@ -105,9 +122,9 @@ impl Saved {
         match keys.text("series").as_deref() {
             None => self.samples.push(keys.sample()?),
             Some("client") => self.vitals.push(keys.vitals()?),
-            Some("metrics") => self.metrics.push(Value::Object(value)),
-            Some("workload") => self.workloads.push(Value::Object(value)),
-            Some("point") => self.points.push((self.samples.len(), Value::Object(value))),
+            Some("metrics") => self.metrics.push(countable(value)),
+            Some("workload") => self.workloads.push(countable(value)),
+            Some("point") => self.points.push((self.samples.len(), countable(value))),
             Some("tokens") => {
                 let (id, counted) = keys.counted()?;
                 self.tokens.insert(id, counted);
@@ -117,6 +134,12 @@ impl Saved {
         }
         Ok(())
     }
+}
+
+fn countable(line: Map<String, Value>) -> Value {
+    let mut line = Value::Object(line);
+    keep_countable(&mut line);
+    line
 }
 
 /// The keys of a line; those that are absent or null are `None`.

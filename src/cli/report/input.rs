@@ -94,7 +94,13 @@ fn known(paths: &[PathBuf]) -> Vec<PathBuf> {
 fn json(what: &str, path: &Path) -> Result<Value> {
     let text = fs::read(path)
         .map_err(|error| Error::input(format!("{what}, {}", path.display()), error))?;
-    serde_json::from_slice(&text).map_err(|_| Error::input(what, KNOWN))
+    countable(&text).ok_or_else(|| Error::input(what, KNOWN))
+}
+
+fn countable(json: &[u8]) -> Option<Value> {
+    let mut file = serde_json::from_slice(json).ok()?;
+    samples_file::keep_countable(&mut file);
+    Some(file)
 }
 
 fn of_file(what: &str, path: &Path) -> Result<Loaded> {
@@ -112,7 +118,7 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
 
 /// Of the text of a result file; `None`: it is none.
 pub(super) fn of_result(path: &Path, text: &str) -> Option<Report> {
-    let file: Value = serde_json::from_str(text).ok()?;
+    let file = countable(text.as_bytes())?;
     match file["schema"].as_str() {
         Some("tmesh-cli/benchmark/1") => Report::of_benchmark_result(file),
         Some("tmesh-cli/replay/1") => of_round(path, file),
