@@ -13,7 +13,14 @@ STATIC_MAX_BYTES := 4194304
 # Shown by --version; empty outside a checkout.
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 
-.PHONY: help build static demo bench test lint layers check golden toolchain
+# Of `make fuzz`, each target: whichever comes first. The seed's cases are those of no run before.
+FUZZ_CASES ?= 10000000
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= $(shell date +%s)00000000
+# A part of the targets' paths, such as client::sse::fuzz.
+FUZZ ?= fuzz::
+
+.PHONY: help build static demo bench test fuzz lint layers check golden toolchain
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +74,10 @@ bench: static ## what the client adds, beside a bare reader: README's table, in 
 
 test: static ## all tests, those of the static binary included
 	TMESH_STATIC_BIN=$(STATIC_BIN) cargo test --locked
+
+fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases each, in about three hours
+	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \
+	  cargo test --locked --profile fuzz --bin tmesh-cli -- --nocapture $(FUZZ)
 
 lint: toolchain ## formatting, and clippy with warnings denied
 	cargo fmt --check

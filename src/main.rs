@@ -18,6 +18,8 @@ mod cli;
 mod client;
 mod collect;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod load;
 mod mock;
 mod plan;

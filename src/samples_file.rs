@@ -15,6 +15,8 @@ use crate::sample::{Phase, Sample, Workload};
 use crate::vitals::Vitals;
 
 pub use self::read::{Saved, header, keep_countable, read};
+#[cfg(test)]
+pub use self::read::{broken, read_from, some_lines};
 
 /// What the first line says that it is.
 const SCHEMA: &str = "tmesh-cli/samples/1";

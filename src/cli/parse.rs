@@ -11,6 +11,9 @@ use super::flags::{Command, Flag, nearest};
 use crate::error::{Error, Result};
 use crate::units::{parse_count, parse_duration, parse_number};
 
+#[cfg(test)]
+mod fuzz;
+
 /// The options of one command, to be taken out one by one.
 pub struct Args {
     command: &'static Command,

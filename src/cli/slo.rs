@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::stats::goodput::Slo;
 use crate::units::parse_number;
 
+#[cfg(test)]
+mod fuzz;
+
 /// A file above this is no SLO.
 const MAX_BYTES: u64 = 64 * 1024;
 /// `constraints`, a limit, `max`: nothing is nested deeper.

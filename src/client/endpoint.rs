@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 use super::api::Api;
 
+#[cfg(test)]
+mod fuzz;
+
 /// An endpoint URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

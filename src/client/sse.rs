@@ -4,6 +4,9 @@
 //! that lies whole in one read is handed out in place; one that is split, or has several data
 //! lines, is put together in buffers that keep their capacity. So nothing is allocated once warm.
 
+#[cfg(test)]
+mod fuzz;
+
 /// What the stream said.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {

@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 use super::api::{Chunk, text_bytes};
 
+#[cfg(test)]
+mod fuzz;
+
 /// Larger events are not kept: they are no single tokens.
 const MAX_BYTES: usize = 4 << 10;
 

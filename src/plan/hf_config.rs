@@ -11,6 +11,9 @@ use super::json_file::{self, count};
 use super::models::kv_bytes_per_token;
 use crate::error::{Error, Result};
 
+#[cfg(test)]
+mod fuzz;
+
 type Config = Map<String, Value>;
 
 /// Where multimodal configs keep their language model's part.

@@ -13,6 +13,9 @@ use super::models::{ModelConfig, kv_bytes_per_token};
 use crate::error::{Error, Result};
 use crate::units;
 
+#[cfg(test)]
+mod fuzz;
+
 /// An entry as it stands in the file; its values are checked one by one, so that an error can name the key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an entry in braces")]

@@ -5,6 +5,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+#[cfg(test)]
+mod fuzz;
+
 /// Characters of a line that an error repeats at the most.
 const SHOWN_CHARS: usize = 40;
 

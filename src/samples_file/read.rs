@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource, Workload};
 use crate::vitals::Vitals;
 
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+pub use self::fuzz::{broken, some_lines};
+
 /// Whole numbers are below it, since they are added up: as nanoseconds two years.
 const COUNT_LIMIT: u64 = 1 << 56;
 /// The same of tokens of one request, as for what a server reports.

@@ -7,7 +7,7 @@ mod points;
 mod run;
 mod start;
 
-use self::options::Options;
+pub use self::options::Options;
 use self::run::Load;
 use super::conditions;
 use super::connect::Connection;

@@ -8,7 +8,7 @@ mod report;
 mod round;
 mod start;
 
-use self::options::Options;
+pub use self::options::Options;
 use self::round::Replay;
 use super::connect::Connection;
 use super::discover::refused;

@@ -1,5 +1,7 @@
 //! `tmesh-cli report`: saved results as a table, JSON, Markdown or a page.
 
+#[cfg(test)]
+mod fuzz;
 mod input;
 
 use std::fs;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use self::engine::Engine;
 use self::measure::Run;
-use self::options::Options;
+pub use self::options::Options;
 use super::conditions;
 use super::connect::Connection;
 use super::discover::refused;

@@ -1,6 +1,10 @@
 //! Broken files must end in an error or in records, never in a panic, and what is written of them can be read.
 
+use fastrand::Rng;
+
 use super::*;
+use crate::fuzz;
+use crate::plan::convert::longbench::Longbench;
 use crate::plan::convert::sharegpt::Sharegpt;
 
 const SEEDS: [&[u8]; 6] = [
@@ -11,52 +15,99 @@ const SEEDS: [&[u8]; 6] = [
     include_bytes!("../../../tests/data/datasets/batch.jsonl"),
     include_bytes!("../../../tests/data/datasets/data-object.json"),
 ];
-
-const SHAREGPT: &[u8] = br#"{"id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a\u00e9"},{"from":"gpt","value":[{"type":"text","text":"b"}]},{"role":"user","content":"c"}]}"#;
-
-const PIECES: [&[u8]; 16] = [
-    b"\"",
-    b"\\",
-    b"\\u",
-    b"\\ud800",
-    b"\\udc00",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b",",
-    b":",
-    b"\n",
-    b"\0",
-    b"\xff",
-    b"null",
-    b"\"text\":",
+const SHAREGPT: &str = r#"{"id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a\u00e9"},{"from":"gpt","value":[{"type":"text","text":"b"}]},{"role":"user","content":"c"}]}"#;
+const LONGBENCH: &str = r#"{"_id":"x","dataset":"narrativeqa","context":"once","input":"who?","length":7,"all_classes":null}"#;
+const KEYS: &[&str] = &[
+    "text",
+    "prompt",
+    "messages",
+    "conversations",
+    "user_messages",
+    "role",
+    "from",
+    "content",
+    "value",
+    "body",
+    "url",
+    "session_id",
+    "type",
+    "id",
+    "_id",
+    "dataset",
+    "context",
+    "input",
 ];
+const WORDS: &[&str] = &[
+    "\"text\":",
+    "\"messages\":[",
+    "{\"role\":\"user\",\"content\":\"a\"},",
+    "\"conversations\":",
+    "{\"data\":[",
+    "}\n{",
+    "},{",
+    "\"session_id\":",
+    "\"body\":{",
+    "\"stream\":true",
+];
+
+fn seed(rng: &mut Rng) -> Vec<u8> {
+    match rng.u8(..8) {
+        0 => fuzz::json(rng, 4, KEYS).into_bytes(),
+        1 => grammar(rng).0.into_bytes(),
+        _ => SEEDS[rng.usize(..SEEDS.len())].to_vec(),
+    }
+}
+
+/// Records of a question each, by several keys and in several forms, and the questions.
+fn grammar(rng: &mut Rng) -> (String, Vec<String>) {
+    let (mut records, mut questions) = (Vec::new(), Vec::new());
+    for number in 0..rng.usize(1..5) {
+        let (text, json) = fuzz::string(rng);
+        let (text, json) = (
+            format!("{number}{text}"),
+            format!("\"{number}{}", &json[1..]),
+        );
+        records.push(match rng.u8(..6) {
+            0 => format!("{{\"text\":{json}}}"),
+            1 => format!("{{\"id\":null,\"prompt\":[{{\"type\":\"text\",\"text\":{json}}}]}}"),
+            2 => format!("{{\"messages\":[{{\"role\":\"user\",\"content\":{json}}}]}}"),
+            3 => format!("{{\"conversations\":[{{\"from\":\"human\",\"value\":{json}}},{{\"from\":\"gpt\",\"value\":\"b\"}}]}}"),
+            4 => format!("{{\"session_id\":{number},\"user_messages\":[{json}]}}"),
+            _ => format!("{{\"messages\":[],\"text\":{json}}}"),
+        });
+        questions.push(text);
+    }
+    let file = match rng.u8(..4) {
+        0 => format!("[{}]", records.join(",")),
+        1 => format!("[\n{}\n]\n", records.join(",\r\n")),
+        2 => format!("{{\"data\":\n[{}]}}", records.join(",\n")),
+        _ => "\u{feff}".to_string() + &records.join("\r\n"),
+    };
+    (file, questions)
+}
+
+#[test]
+fn a_dataset_by_the_grammar_has_the_questions_it_was_made_of() {
+    fuzz::run("dataset (grammar)", 2000, |rng| {
+        let (file, questions) = grammar(rng);
+        let dataset = load_from("f", file.as_bytes(), None, 0).expect(&file);
+        let records = dataset.sample(None);
+        assert_eq!(records.len(), questions.len(), "{file}");
+        for (record, question) in records.iter().zip(questions) {
+            let Content::Conversation { questions, .. } = &record.content else {
+                panic!("{record:?}");
+            };
+            assert_eq!(questions[..], [crate::plan::escape(&question)], "{file}");
+        }
+    });
+}
 
 #[test]
 fn no_mutation_of_a_dataset_panics() {
-    let mut rng = fastrand::Rng::with_seed(20_261_124);
     let (mut read, mut refused) = (0, 0);
-    for round in 0..6000 {
-        let mut bytes = SEEDS[round % SEEDS.len()].to_vec();
-        for _ in 0..rng.usize(1..4) {
-            let at = rng.usize(..bytes.len());
-            match rng.u8(..4) {
-                0 => bytes[at] = rng.u8(..),
-                1 => bytes.truncate(at.max(1)),
-                2 => {
-                    bytes.drain(at..(at + rng.usize(1..9)).min(bytes.len()));
-                }
-                _ => {
-                    let piece = PIECES[rng.usize(..PIECES.len())];
-                    bytes.splice(at..at, piece.iter().copied());
-                }
-            }
-            if bytes.is_empty() {
-                bytes.push(b'{');
-            }
-        }
-        match load_from("f", &bytes[..], Some(3), round as u64) {
+    fuzz::run("dataset", 6000, |rng| {
+        let bytes = fuzz::input(rng, WORDS, seed);
+        match load_from("f", &bytes[..], Some(3), rng.u64(..)) {
             Ok(dataset) => {
                 read += 1;
                 for record in dataset.sample(None) {
@@ -66,14 +117,11 @@ fn no_mutation_of_a_dataset_panics() {
             Err(error) => {
                 refused += 1;
                 assert!(!error.to_string().contains('\n'), "{error}");
+                fuzz::assert_shown(&error.to_string());
             }
         }
-    }
-    // Both ends are reached.
-    assert!(
-        read > 500 && refused > 500,
-        "{read} read, {refused} refused"
-    );
+    });
+    fuzz::assert_both(read, refused);
 }
 
 /// What a record holds must be JSON once it is put between quotes, or as it is.
@@ -93,29 +141,101 @@ fn check(record: &Record) {
     }
 }
 
+/// Every line that `convert` makes of a record is a record.
+fn converted(
+    bytes: &[u8],
+    mut line: impl FnMut(source::Raw<'_>) -> std::result::Result<Option<String>, Problem>,
+) -> (u64, u64) {
+    let (mut written, mut refused) = (0, 0);
+    let ended = source::read("f", bytes, &mut |raw| {
+        match raw.and_then(&mut line) {
+            Ok(Some(line)) => {
+                written += 1;
+                load_from("f", line.as_bytes(), None, 0).expect(&line);
+            }
+            Ok(None) => {}
+            Err(problem) => {
+                refused += 1;
+                fuzz::assert_shown(&problem.why);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    (written, refused + u64::from(ended.is_err()))
+}
+
 #[test]
 fn what_convert_sharegpt_writes_is_read_again() {
-    let mut rng = fastrand::Rng::with_seed(20_261_125);
     let (mut written, mut refused) = (0, 0);
-    for _ in 0..6000 {
-        let mut bytes = SHAREGPT.to_vec();
-        let at = rng.usize(..bytes.len());
-        let end = (at + rng.usize(..3)).min(bytes.len());
-        let piece = PIECES[rng.usize(..PIECES.len())];
-        bytes.splice(at..end, piece.iter().copied());
+    fuzz::run("sharegpt", 6000, |rng| {
+        let bytes = fuzz::input(rng, WORDS, |_| SHAREGPT.into());
         let mut sharegpt = Sharegpt::new(1, Some(1));
-        let ended = source::read("f", &bytes[..], &mut |raw| {
-            match raw.and_then(|raw| sharegpt.line(raw)) {
-                Ok(Some(line)) => {
-                    written += 1;
-                    load_from("f", line.as_bytes(), None, 0).expect(&line);
+        let (more, wrong) = converted(&bytes, |raw| sharegpt.line(raw));
+        (written, refused) = (written + more, refused + wrong);
+    });
+    fuzz::assert_both(written, refused);
+}
+
+#[test]
+fn what_convert_longbench_writes_is_read_again() {
+    let (mut written, mut refused) = (0, 0);
+    fuzz::run("longbench", 6000, |rng| {
+        let bytes = fuzz::input(rng, WORDS, |_| LONGBENCH.into());
+        let mut longbench = Longbench::new(Vec::new(), None);
+        let (more, wrong) = converted(&bytes, |raw| longbench.line(raw, "narrativeqa"));
+        (written, refused) = (written + more, refused + wrong);
+    });
+    fuzz::assert_both(written, refused);
+}
+
+#[test]
+fn a_dataset_as_deep_as_it_gets_overflows_no_stack() {
+    for key in ["text", "messages", "conversations", "content", "body", "x"] {
+        for deep in fuzz::deep_json(key) {
+            for text in [
+                format!("{{\"{key}\":{deep}}}"),
+                format!("{{\"data\":[{deep}]}}"),
+                format!("{{\"messages\":[{{\"{key}\":{deep}}}]}}"),
+                deep,
+            ] {
+                if let Err(error) = load_from("f", text.as_bytes(), None, 0) {
+                    fuzz::assert_shown(&error.to_string());
                 }
-                Ok(None) => {}
-                Err(_) => refused += 1,
             }
-            ControlFlow::Continue(())
-        });
-        refused += u64::from(ended.is_err());
+        }
     }
-    assert!(written > 300 && refused > 300, "{written} {refused}");
+}
+
+#[test]
+fn time_is_linear_in_the_dataset() {
+    for (head, piece, tail) in [
+        ("", "{\"text\":\"a\"}\n", ""),
+        ("[", "{\"text\":\"a\"},", "{\"text\":\"a\"}]"),
+        ("[", "{\"text\":\"a\"},\n", "{\"text\":\"a\"}]"),
+        ("{\"text\":\"", "a", "\"}"),
+        ("{\"text\":\"", "\\u00e9", "\"}"),
+        ("{\"text\":\"", "\\ud83d\\ude00", "\"}"),
+        ("{\"text\":\"", " ", "\"}"),
+        (
+            "{\"messages\":[",
+            "{\"role\":\"user\",\"content\":\"a\"},",
+            "{}]}",
+        ),
+        ("{\"user_messages\":[", "\"a\",", "\"b\"]}"),
+        ("{\"text\":[", "{\"text\":\"a\"},", "{\"text\":\"b\"}]}"),
+        ("{", "\"x\":1,", "\"y\":1}"),
+        ("", "\n", "{}"),
+        ("", "[", ""),
+        ("", "{\n", ""),
+        ("", "{\"a\":", ""),
+    ] {
+        let make = |bytes| {
+            [head, &piece.repeat(bytes / piece.len()), tail]
+                .concat()
+                .into_bytes()
+        };
+        fuzz::assert_linear(piece, make, |dataset| {
+            let _ = load_from("f", dataset, None, 0);
+        });
+    }
 }

@@ -4,6 +4,8 @@
 //! due times, lengths and names; `text` makes the prompts, one at a time. Keys that it does not know are ignored,
 //! those that would send something else are refused.
 
+#[cfg(test)]
+mod fuzz;
 mod text;
 
 use std::io::Read;

@@ -1,0 +1,170 @@
+//! Streams of any bytes in any pieces give what a slow reading of the standard gives.
+
+use fastrand::Rng;
+
+use super::{Event, Parser};
+use crate::fuzz;
+
+const WORDS: &[&str] = &[
+    "data", "data:", "data: ", "data : ", "event: x", "id: 1", "retry: 5", ": c", ":", "\n\n",
+    "\r\r", "\r\n\r\n", "\u{feff}", "[DONE]",
+];
+
+/// An event's data, or `None` for a comment.
+type Said = Vec<Option<Vec<u8>>>;
+
+/// The standard word for word: the whole stream cut into lines first, then each line read.
+fn slow_twin(stream: &[u8]) -> Said {
+    let stream = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
+    let (mut said, mut data, mut line) = (Said::new(), None::<Vec<u8>>, Vec::new());
+    let mut bytes = stream.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\n' && byte != b'\r' {
+            line.push(byte);
+            continue;
+        }
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+        }
+        let (field, value) = match line.iter().position(|&b| b == b':') {
+            Some(at) => (&line[..at], &line[at + 1..]),
+            None => (&line[..], &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        if line.is_empty() {
+            said.extend(data.take().map(Some));
+        } else if field.is_empty() {
+            said.push(None);
+        } else if field == b"data" {
+            match &mut data {
+                Some(before) => {
+                    before.push(b'\n');
+                    before.extend_from_slice(value);
+                }
+                None => data = Some(value.to_vec()),
+            }
+        }
+        line.clear();
+    }
+    said
+}
+
+fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Said {
+    let (mut parser, mut said, mut fed) = (Parser::default(), Said::new(), 0);
+    for piece in pieces {
+        fed += piece.len();
+        parser.feed(piece, |event| {
+            said.push(match event {
+                Event::Data(data) => Some(data.to_vec()),
+                Event::Comment => None,
+            });
+        });
+        // Each data line has an LF more in place of `data`.
+        assert!(parser.held_bytes() <= fed, "holds more than it was fed");
+    }
+    said
+}
+
+fn pieces<'a>(rng: &mut Rng, mut rest: &'a [u8]) -> Vec<&'a [u8]> {
+    let most = 1 << rng.usize(..8);
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rng.usize(1..=most).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+/// A stream by the grammar, and what it says.
+fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
+    let (mut stream, mut said) = (Vec::new(), Said::new());
+    if rng.u8(..4) == 0 {
+        stream.extend_from_slice(b"\xef\xbb\xbf");
+    }
+    let end = |rng: &mut Rng, stream: &mut Vec<u8>, line: &[u8]| {
+        stream.extend_from_slice(line);
+        // A CR before an LF would be one end with it.
+        stream.extend_from_slice([&b"\n"[..], b"\r\n"][rng.usize(..2)]);
+    };
+    for _ in 0..rng.usize(..6) {
+        let mut lines = Vec::new();
+        for _ in 0..rng.usize(..5) {
+            match rng.u8(..6) {
+                0 => end(rng, &mut stream, b"event: x"),
+                1 => end(rng, &mut stream, b"datas: x"),
+                2 => {
+                    end(rng, &mut stream, b": c");
+                    said.push(None);
+                }
+                _ => {
+                    let value = fuzz::string(rng).0.replace(['\n', '\r'], "");
+                    end(rng, &mut stream, format!("data: {value}").as_bytes());
+                    lines.push(value);
+                }
+            }
+        }
+        end(rng, &mut stream, b"");
+        if !lines.is_empty() {
+            said.push(Some(lines.join("\n").into_bytes()));
+        }
+    }
+    (stream, said)
+}
+
+#[test]
+fn a_stream_by_the_grammar_says_what_was_put_into_it() {
+    fuzz::run("sse (grammar)", 5000, |rng| {
+        let (stream, said) = valid(rng);
+        assert_eq!(read([&stream[..]]), said);
+        assert_eq!(read(pieces(rng, &stream)), said);
+    });
+}
+
+#[test]
+fn any_bytes_in_any_pieces_are_read_as_the_standard_says() {
+    fuzz::run("sse", 10_000, |rng| {
+        let stream = fuzz::input(rng, WORDS, |rng| valid(rng).0);
+        let said = slow_twin(&stream);
+        assert_eq!(read([&stream[..]]), said, "{:?}", fuzz::text(&stream));
+        let pieces = pieces(rng, &stream);
+        assert_eq!(read(pieces.iter().copied()), said, "{pieces:?}");
+    });
+}
+
+#[test]
+fn every_cut_in_two_is_read_as_the_whole() {
+    fuzz::run("sse (cuts)", 300, |rng| {
+        let mut stream = fuzz::input(rng, WORDS, |rng| valid(rng).0);
+        stream.truncate(200);
+        let said = slow_twin(&stream);
+        for cut in 0..=stream.len() {
+            let (head, tail) = stream.split_at(cut);
+            assert_eq!(read([head, tail]), said, "{head:?} {tail:?}");
+        }
+    });
+}
+
+#[test]
+fn time_is_linear_in_the_stream() {
+    for piece in [
+        "data: a\n\n",
+        "data: a\n",
+        "data\n",
+        "a",
+        ":\n",
+        "\r",
+        "data:\r\n",
+        "id: 7\n",
+    ] {
+        let make = |bytes: usize| piece.repeat(bytes / piece.len()).into_bytes();
+        for size in [7, 4096, usize::MAX] {
+            fuzz::assert_linear(piece, make, |stream| {
+                let mut parser = Parser::default();
+                for part in stream.chunks(size) {
+                    parser.feed(part, |_| {});
+                }
+            });
+        }
+    }
+}
