@@ -18,6 +18,7 @@ mod cli;
 mod client;
 mod collect;
 mod error;
+mod file;
 #[cfg(test)]
 mod fuzz;
 mod load;

@@ -1,6 +1,7 @@
 //! Tests that drive the finished binary from outside. One crate, so that it links once.
 
 mod accuracy;
+mod bad_files;
 mod benchmark;
 mod check;
 mod check_endpoint;

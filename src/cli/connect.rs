@@ -1,6 +1,7 @@
 //! The options that every command that sends requests shares, and the way from them to a server
 //! that answers.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -14,6 +15,7 @@ use crate::client::endpoint::{ApiKey, Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::mock::Mock;
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
@@ -255,8 +257,9 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
 fn key(args: &mut Args, typed: Option<&str>) -> Result<Option<ApiKey>> {
     let given = args.value("--api-key", ApiKey::new)?;
     let from_file = args.value("--api-key-file", |path| {
-        let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-        ApiKey::new(&text)
+        let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
+        ApiKey::new(text.trim_start_matches('\u{feff}'))
     })?;
     if given.is_some() && from_file.is_some() {
         return Err(Error::input(

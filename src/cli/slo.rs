@@ -2,13 +2,14 @@
 //!
 //! The reader's events are taken one by one and no tree is built from aliases: they are refused.
 
-use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use yaml_rust2::parser::{Event, Parser};
 
 use super::flags::nearest;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::stats::goodput::Slo;
 use crate::units::parse_number;
 
@@ -31,7 +32,7 @@ pub fn read(path: &str) -> Result<Slo> {
     let what = format!("--slo-file {path}");
     let unread = |error| Error::input(&what, format!("cannot read: {error}"));
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unread)?;
+    let file = file::open(Path::new(path)).map_err(unread)?;
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(unread)?;

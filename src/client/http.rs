@@ -39,7 +39,8 @@ impl Trust {
     /// Reads the certificates of a PEM file.
     pub fn from_file(path: &str) -> error::Result<Trust> {
         let what = format!("--cacert {path}");
-        let pem = std::fs::read(path).map_err(|e| error::Error::input(&what, e))?;
+        let pem = crate::file::read(std::path::Path::new(path))
+            .map_err(|e| error::Error::input(&what, format!("cannot read: {e}")))?;
         let certificates: Vec<_> = parse_pem(&pem)
             .filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),

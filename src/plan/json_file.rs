@@ -2,22 +2,27 @@
 //!
 //! Knows no format: what the keys mean is for `models` and `hf_config`.
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::dataset::source::not_text;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::units;
 
 /// Reads a whole file; `what` is the flag with the file, as typed.
 pub(super) fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::input(what, format!("cannot read: {error}")))
+    file::read(path).map_err(|error| Error::input(what, format!("cannot read: {error}")))
 }
 
 /// Parses JSON; an error names the line.
 pub(super) fn parse<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if let Some(found) = not_text(text) {
+        return Err(Error::input(what, found));
+    }
     serde_json::from_slice(text).map_err(|error| {
         let message = error.to_string();
         let why = message

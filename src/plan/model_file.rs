@@ -41,7 +41,8 @@ struct Entry {
 pub(super) fn parse(what: &str, source: &str, text: &[u8]) -> Result<Vec<ModelConfig>> {
     let example = "Want the form of model_configs.json: [{\"model_name\": \"org/model\", \"search\": \"model\", \
         \"tensorParallelSize\": 1, \"cpuOffloadingBufferSize\": 100, \"bytes_per_tok\": 98304}]";
-    if text.trim_ascii_start().first() != Some(&b'[') {
+    let start = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if start.trim_ascii_start().first() != Some(&b'[') {
         json_file::parse::<serde::de::IgnoredAny>(what, text)?;
         return Err(Error::input(what, "not an array of entries").next(example));
     }

@@ -1,7 +1,6 @@
 //! Reads a file of samples back: header, samples, series. The last line may be torn.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{End, SCHEMA};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource, Workload};
 use crate::vitals::Vitals;
 
@@ -77,7 +77,7 @@ pub fn header(line: &[u8]) -> Option<Value> {
 /// # Errors
 /// When it cannot be read, does not begin with a header, or has a line that is wrong before its last one.
 pub fn read(what: &str, path: &Path) -> Result<Saved> {
-    let file = File::open(path).map_err(|error| cannot_read(what, &error))?;
+    let file = file::open(path).map_err(|error| cannot_read(what, &error))?;
     read_from(what, BufReader::new(file))
 }
 

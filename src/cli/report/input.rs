@@ -40,7 +40,11 @@ pub fn load(typed: &str) -> Result<Loaded> {
         // `replay` writes into the same folder, but no summary.
         Some(folder) if !path.exists() && has_results(folder) => of_folder(&what, folder),
         _ if path.is_dir() => of_folder(&what, path),
-        _ if path.exists() => of_file(&what, path),
+        _ if path.is_file() => of_file(&what, path),
+        _ if path.exists() => Err(Error::input(
+            what,
+            "a pipe or a device; want a file or a folder, which can be read twice",
+        )),
         _ => Err(Error::input(what, "file not found")
             .next("Run a benchmark first: tmesh-cli run --workload year1 --backend mock")),
     }
@@ -107,10 +111,12 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
     if starts_as_samples(what, path)? {
         return of_samples(what, path);
     }
-    let text = fs::read_to_string(path)
-        .map_err(|error| Error::input(what, format!("cannot read: {error}")))?;
+    let bytes =
+        fs::read(path).map_err(|error| Error::input(what, format!("cannot read: {error}")))?;
+    let unknown = || Error::input(what, KNOWN);
+    let text = String::from_utf8(bytes).map_err(|_| unknown())?;
     Ok(Loaded {
-        report: of_result(path, &text).ok_or_else(|| Error::input(what, KNOWN))?,
+        report: of_result(path, &text).ok_or_else(unknown)?,
         json: Some(text),
         read: known(&[path.to_path_buf()]),
     })

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
+use crate::file;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -106,7 +107,7 @@ pub fn open(what: &str, path: &Path) -> Result<File> {
     if path.is_dir() {
         return Err(Error::input(what, "a folder; want a file"));
     }
-    File::open(path).map_err(|error| unreadable(what, &error))
+    file::open(path).map_err(|error| unreadable(what, &error))
 }
 
 /// Hands over each record to the first that is wrong; `what` begins every error.
@@ -204,7 +205,7 @@ impl<R: Read> Lines<R> {
 }
 
 /// Says what a file is that begins with `first` and holds no text in UTF-8.
-fn not_text(first: &[u8]) -> Option<&'static str> {
+pub(in crate::plan) fn not_text(first: &[u8]) -> Option<&'static str> {
     match first {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
             Some("UTF-16 or binary; want JSON in UTF-8, such as iconv -f UTF-16 -t UTF-8 writes")
