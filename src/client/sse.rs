@@ -191,6 +191,87 @@ mod tests {
         }
     }
 
+    /// The streams of web-platform-tests, eventsource/format-*, and what they must give, worked out by the standard.
+    const FORMATS: &[(&str, &str, &[&str])] = &[
+        (
+            "bom",
+            "\u{feff}data:1\n\n\u{feff}data:2\n\ndata:3\n\n",
+            &["1", "3"],
+        ),
+        (
+            "bom-2",
+            "\u{feff}\u{feff}data:1\n\ndata:2\n\ndata:3\n\n",
+            &["2", "3"],
+        ),
+        (
+            "comments",
+            "data:1\r:\0\n:\r\ndata:2\n:xxx\rdata:3\n:data:fail\r:xxx\ndata:4\n\n",
+            &[":", ":", ":", ":", ":", "1\n2\n3\n4"],
+        ),
+        (
+            "data-before-final-empty-line",
+            "retry:1000\ndata:test1\n\nid:test\ndata:test2",
+            &["test1"],
+        ),
+        (
+            "field-data",
+            "data:\n\ndata\ndata\n\ndata:test\n\n",
+            &["", "\n", "test"],
+        ),
+        (
+            "field-event",
+            "event:test\ndata:x\n\ndata:x\n\n",
+            &["x", "x"],
+        ),
+        ("field-event-empty", "event: \ndata:data\n\n", &["data"]),
+        (
+            "field-id",
+            "id: 1\ndata: hello\n\nid\ndata:bye\n\n",
+            &["hello", "bye"],
+        ),
+        ("field-id-null", "id: 1\0 2\ndata:hello\n\n", &["hello"]),
+        (
+            "field-parsing",
+            "data:\0\n data:2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:32\n\
+             data:4\n\n",
+            &["\0\n1\n3\n\n4"],
+        ),
+        ("field-retry", "retry:3000\ndata:x\n\n", &["x"]),
+        (
+            "field-retry-bogus",
+            "retry:3000\nretry:1000x\ndata:x\n\n",
+            &["x"],
+        ),
+        ("field-retry-empty", "retry\ndata:test\n\n", &["test"]),
+        (
+            "field-unknown",
+            "data:test\n data\ndata\nfoobar:xxx\njustsometext\n:thisisacommentyay\ndata:test\n\n",
+            &[":", "test\n\ntest"],
+        ),
+        (
+            "leading-space",
+            "data:\ttest\rdata: \ndata:test\n\n",
+            &["\ttest\n\ntest"],
+        ),
+        (
+            "newlines",
+            "data:test\r\ndata\ndata:test\r\n\r",
+            &["test\n\ntest"],
+        ),
+        ("null-character", "data:\0\n\n\n\n", &["\0"]),
+        ("utf-8", "data:ok…\n\n", &["ok…"]),
+    ];
+
+    #[test]
+    fn the_formats_of_web_platform_tests_are_read_as_they_demand() {
+        for (name, stream, wanted) in FORMATS {
+            assert_eq!(parse([stream.as_bytes()]), *wanted, "{name}");
+            assert_eq!(parse(stream.as_bytes().chunks(1)), *wanted, "{name}");
+        }
+        let comment = format!(":{}\rdata:1\n\n", "x".repeat(4096));
+        assert_eq!(parse([comment.as_bytes()]), [":", "1"]);
+    }
+
     #[test]
     fn random_cuts_of_all_cases_in_a_row_agree_with_the_whole() {
         let text: String = CASES[..19].iter().map(|(text, _)| *text).collect();

@@ -467,4 +467,108 @@ mod tests {
             format!("line 1: \"a\": \"{}…\" is not a number", "é".repeat(40))
         );
     }
+
+    /// The example of the text format's documentation, whole.
+    const DOCUMENTED: &str = r##"# HELP http_requests_total The total number of HTTP requests.
+# TYPE http_requests_total counter
+http_requests_total{method="post",code="200"} 1027 1395066363000
+http_requests_total{method="post",code="400"}    3 1395066363000
+
+# Escaping in label values:
+msdos_file_access_time_seconds{path="C:\\DIR\\FILE.TXT",error="Cannot find file:\n\"FILE.TXT\""} 1.458255915e9
+
+# Minimalistic line:
+metric_without_timestamp_and_labels 12.47
+
+# A weird metric from before the epoch:
+something_weird{problem="division by zero"} +Inf -3982045
+
+# A histogram, which has a pretty complex representation in the text format:
+# HELP http_request_duration_seconds A histogram of the request duration.
+# TYPE http_request_duration_seconds histogram
+http_request_duration_seconds_bucket{le="0.05"} 24054
+http_request_duration_seconds_bucket{le="+Inf"} 144320
+http_request_duration_seconds_sum 53423
+http_request_duration_seconds_count 144320
+
+# TYPE rpc_duration_seconds summary
+rpc_duration_seconds{quantile="0.01"} 3102
+rpc_duration_seconds_sum 1.7560473e+07
+rpc_duration_seconds_count 2693
+"##;
+
+    #[test]
+    fn the_page_of_the_documentation_is_read_whole() {
+        let code = |code| pairs(&[("method", "post"), ("code", code)]);
+        let access = pairs(&[
+            ("path", r"C:\DIR\FILE.TXT"),
+            ("error", "Cannot find file:\n\"FILE.TXT\""),
+        ]);
+        let wanted = [
+            ("http_requests_total", code("200"), 1027.0),
+            ("http_requests_total", code("400"), 3.0),
+            ("msdos_file_access_time_seconds", access, 1_458_255_915.0),
+            ("metric_without_timestamp_and_labels", pairs(&[]), 12.47),
+            (
+                "something_weird",
+                pairs(&[("problem", "division by zero")]),
+                f64::INFINITY,
+            ),
+            (
+                "http_request_duration_seconds_bucket",
+                pairs(&[("le", "0.05")]),
+                24_054.0,
+            ),
+            (
+                "http_request_duration_seconds_bucket",
+                pairs(&[("le", "+Inf")]),
+                144_320.0,
+            ),
+            ("http_request_duration_seconds_sum", pairs(&[]), 53_423.0),
+            ("http_request_duration_seconds_count", pairs(&[]), 144_320.0),
+            (
+                "rpc_duration_seconds",
+                pairs(&[("quantile", "0.01")]),
+                3102.0,
+            ),
+            ("rpc_duration_seconds_sum", pairs(&[]), 17_560_473.0),
+            ("rpc_duration_seconds_count", pairs(&[]), 2693.0),
+        ];
+        assert_eq!(samples(DOCUMENTED), wanted);
+        let page = parse(DOCUMENTED).expect("a page");
+        for (name, kind) in [
+            ("http_requests_total", Type::Counter),
+            ("http_request_duration_seconds_bucket", Type::Histogram),
+            ("rpc_duration_seconds_count", Type::Summary),
+            ("something_weird", Type::Untyped),
+        ] {
+            assert_eq!(page.type_of(name).0, kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn openmetrics_adds_units_exemplars_and_an_end() {
+        let page = "# TYPE foo histogram\n# UNIT foo seconds\n# HELP foo \\n \\\\ \\\"\n\
+                    foo_bucket{le=\"0.01\"} 0\n\
+                    foo_bucket{le=\"0.1\"} 8 # {} 0.054\n\
+                    foo_bucket{le=\"1.0\"} 11 1.5 # {trace_id=\"KOO5S4vxi0o\"} 0.67\n\
+                    foo_bucket{le=\"+Inf\"} 17 # {trace_id=\"oHg5SJYRHA0\"} 9.8 1520879607.789\n\
+                    foo_count 17\nfoo_sum 324789.3\nfoo_created 1520430000.123\n\
+                    # TYPE version info\nversion_info{v=\"1.0\"} 1\n# EOF\n";
+        let read = parse(page).expect("a page");
+        let values: Vec<f64> = read.samples.iter().map(|sample| sample.value).collect();
+        let wanted = [
+            0.0,
+            8.0,
+            11.0,
+            17.0,
+            17.0,
+            324_789.3,
+            1_520_430_000.123,
+            1.0,
+        ];
+        assert_eq!(values, wanted);
+        assert_eq!(read.type_of("foo_created").0, Type::Histogram);
+        assert_eq!(read.types["version"], Type::Gauge);
+    }
 }
