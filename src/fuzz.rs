@@ -81,6 +81,7 @@ const NASTY: &[&[u8]] = &[
 /// # Panics
 /// With the case's own panic, behind a line that says how to repeat it.
 pub fn run(target: &str, cases: u64, mut case: impl FnMut(&mut Rng)) {
+    stand_back();
     let most = number_of("FUZZ_CASES");
     let limit = number_of("FUZZ_SECONDS").map(Duration::from_secs);
     let is_long = most.is_some() || limit.is_some();
@@ -108,6 +109,12 @@ pub fn run(target: &str, cases: u64, mut case: impl FnMut(&mut Rng)) {
             slowest.1
         );
     }
+}
+
+/// Lets the tests beside this one go first: some of them check times.
+fn stand_back() {
+    // Of this thread only; where it is refused it is not needed.
+    let _ = rustix::process::nice(19);
 }
 
 fn number_of(variable: &str) -> Option<u64> {
@@ -311,6 +318,7 @@ pub fn string(rng: &mut Rng) -> (String, String) {
 /// JSON as deep as a stack overflows at: lists, objects, and both left open.
 pub fn deep_json(key: &str) -> [String; 4] {
     const DEPTH: usize = 100_000;
+    stand_back();
     let object = format!("{{\"{key}\":");
     [
         "[".repeat(DEPTH),
@@ -337,6 +345,7 @@ pub fn assert_linear(what: &str, make: impl Fn(usize) -> Vec<u8>, mut parse: imp
     const BYTES: usize = 1 << 20;
     const AT_ONCE: Duration = Duration::from_millis(10);
     const TRIES: usize = 40;
+    stand_back();
     let (one, two) = (make(BYTES), make(2 * BYTES));
     assert!(one.len() > BYTES / 2 && two.len() > one.len() * 3 / 2);
     let mut time = |input: &[u8]| {
