@@ -678,7 +678,7 @@ fn what_cannot_work_is_found_before_the_first_request() {
     );
     assert_contains(
         &run(&["--cacert", "none.pem"]),
-        &["--cacert none.pem: No such file"],
+        &["--cacert none.pem: cannot read: No such file"],
     );
     assert_contains(&run(&["--extra-body", "[1]"]), &["not a JSON object"]);
     assert_contains(

@@ -169,7 +169,8 @@ impl Running {
             .as_deref()
             .and_then(high_water_kib)
         {
-            peak_kib = f64::max(peak_kib, kib);
+            // The last reading, not the highest: the first ones may be of this process, before the exec.
+            peak_kib = kib;
             thread::sleep(Duration::from_millis(10));
         }
         peak_kib / 1024.0
