@@ -1,10 +1,12 @@
 //! Goodput: what was served within the limits that the user set.
 
+use serde::Serialize;
+
 use super::figures::{itl_ns, latency_from_due_ns, ttft_from_due_ns};
 use crate::sample::Sample;
 
-/// Limits of a request, in milliseconds; `None`: no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Limits of a request, in milliseconds; `None`: no limit. The names of the fields are the keys in headers of files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Slo {
     pub ttft_ms: Option<f64>,
     pub itl_ms: Option<f64>,

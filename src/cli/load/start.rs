@@ -319,9 +319,6 @@ fn prompts(options: &Options) -> String {
 
 /// What stands in front of samples and figures in files; no key, no prompt text.
 fn about(options: &Options, target: &Target, opened: &Opened, setup: &Setup) -> Value {
-    let slo = options.slo.map(
-        |slo| json!({"ttft_ms": slo.ttft_ms, "itl_ms": slo.itl_ms, "latency_ms": slo.latency_ms}),
-    );
     let points = || options.points.iter();
     let is_open = points().any(Point::is_open);
     let concurrency: Vec<u64> = points().filter_map(Point::concurrency).collect();
@@ -334,7 +331,7 @@ fn about(options: &Options, target: &Target, opened: &Opened, setup: &Setup) -> 
         "seed": options.seed,
         "nonce": options.nonce,
         "run_id": target.run_id,
-        "slo": slo,
+        "slo": options.slo,
         "started_at": format_utc(SystemTime::now()),
         "options": {
             "api": target.body.api.name(),

@@ -223,9 +223,6 @@ fn cut_to_length(
 
 /// What stands in front of samples and figures in files; no key, no prompt text.
 fn about(options: &Options, target: &Target, opened: &Opened, dataset: &Dataset) -> Value {
-    let slo = options.slo.map(
-        |slo| json!({"ttft_ms": slo.ttft_ms, "itl_ms": slo.itl_ms, "latency_ms": slo.latency_ms}),
-    );
     let levels = options.levels.iter();
     json!({
         "command": "replay",
@@ -235,7 +232,7 @@ fn about(options: &Options, target: &Target, opened: &Opened, dataset: &Dataset)
         "seed": options.seed,
         "nonce": options.nonce,
         "run_id": target.run_id,
-        "slo": slo,
+        "slo": options.slo,
         "started_at": format_utc(SystemTime::now()),
         "options": {
             "api": target.body.api.path(),
