@@ -404,6 +404,30 @@ fn limits_decide_the_exit_code() {
 }
 
 #[test]
+fn a_run_of_which_only_the_warm_up_succeeds_is_a_failure() {
+    let server = Server::start(&["--base", "1ms", "--itl", "0s", "--faults", "http:500@5+6"]);
+    let dir = Dir::new();
+    let args = [
+        "--endpoint",
+        server.addr(),
+        "--requests",
+        "2",
+        "--warmup",
+        "3",
+        "--concurrency",
+        "2",
+    ];
+    // The set-up is request 1, the warm-up 2 to 4.
+    let output = load(&dir, &args).fails(1);
+    assert!(
+        output
+            .stderr
+            .contains("[ERROR] no measured request succeeded"),
+        "{output}"
+    );
+}
+
+#[test]
 fn the_default_endpoint_is_named_when_nothing_is_there() {
     if std::net::TcpStream::connect(("127.0.0.1", 8000)).is_ok() {
         eprintln!("something listens on port 8000: not tested");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
@@ -58,10 +58,6 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn any_success(&self) -> bool {
-        self.succeeded.load(Relaxed)
-    }
-
     /// Sends every point, and shows and writes each as it ends.
     pub fn points(&mut self) -> Result<()> {
         for (at, point) in self.options.points.clone().into_iter().enumerate() {
