@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Server};
+use crate::util::{Cmd, Dir, Server, median, ns};
 
 /// One run of `benchmark` against a mock in a process of its own: samples and truth by request.
 struct Joined {
@@ -46,17 +46,6 @@ fn run(mock: &[&str], options: &[&str]) -> Joined {
         pairs,
         stdout: output.stdout,
     }
-}
-
-fn ns(value: &Value) -> i64 {
-    value
-        .as_i64()
-        .unwrap_or_else(|| panic!("{value} is no stamp"))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn mean(values: &[f64]) -> f64 {

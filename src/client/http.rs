@@ -1,6 +1,7 @@
 //! ureq as this program needs it: settings, addresses resolved once, small requests, and what its
 //! errors mean.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::units::Epoch;
 pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of a reply that is not a stream that are read at the most.
 const MAX_BODY_BYTES: u64 = 16 << 20;
+/// Bytes of a failed reply that are read at the most: 200 characters of them are shown.
+const MAX_REASON_BYTES: u64 = 64 << 10;
 
 /// How an https server proves who it is.
 #[derive(Debug, Clone, Default)]
@@ -270,6 +273,17 @@ impl Small {
 /// Reads a body of text, invalid UTF-8 replaced.
 pub fn text(body: &mut Body) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&bytes(body)?).into_owned())
+}
+
+/// As much of a failed reply's body as a message can use; a longer one costs its connection.
+pub fn start(body: &mut Body) -> String {
+    let mut bytes = Vec::new();
+    // What came before a broken end is still worth showing.
+    let _ = body
+        .as_reader()
+        .take(MAX_REASON_BYTES)
+        .read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The whole body, of at most `MAX_BODY_BYTES`.

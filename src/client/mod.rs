@@ -241,12 +241,10 @@ impl Client {
         sample.status = Some(response.status().as_u16());
         if !response.status().is_success() {
             let retry_after = retry_after(response.headers());
-            let text = http::text(response.body_mut()).unwrap_or_default();
-            let text = if text.trim().is_empty() {
-                response.status().to_string()
-            } else {
-                text
-            };
+            let mut text = http::start(response.body_mut());
+            if text.trim().is_empty() {
+                text = response.status().to_string();
+            }
             return Err(Failure {
                 kind: FailKind::Http,
                 reason: text,

@@ -167,13 +167,19 @@ impl Running {
         while let Some(kib) = fs::read_to_string(&path)
             .ok()
             .as_deref()
-            .and_then(high_water_kib)
+            .and_then(|status| kib(status, "VmHWM:"))
         {
             // The last reading, not the highest: the first ones may be of this process, before the exec.
             peak_kib = kib;
             thread::sleep(Duration::from_millis(10));
         }
         peak_kib / 1024.0
+    }
+
+    /// The resident set now, in MiB; `None` when the process has ended.
+    pub fn resident_mib(&self) -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        kib(&status, "VmRSS:").map(|kib| kib / 1024.0)
     }
 
     /// Waits for the end.
@@ -276,9 +282,7 @@ fn read_all(mut stderr: impl Read) -> String {
 }
 
 /// Of a process that has ended there is none.
-fn high_water_kib(status: &str) -> Option<f64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn kib(status: &str, label: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(label))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }

@@ -10,6 +10,20 @@ pub use dir::Dir;
 pub use engine::{engine, left, left_soon, pid_in, serving, until, with_engines};
 pub use server::{RawServer, Request, Server, read_request};
 
+use serde_json::Value;
+
+/// A stamp of a sample or of the truth log, in nanoseconds.
+pub fn ns(value: &Value) -> i64 {
+    value
+        .as_i64()
+        .unwrap_or_else(|| panic!("{value} is no stamp"))
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Says that a test was not run, past the capture of a passing test's output.
 pub fn not_run(what: &str, why: &str) {
     use std::io::Write;

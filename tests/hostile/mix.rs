@@ -1,0 +1,196 @@
+//! A server that answers badly now and then: what the others' figures are, and what a long run of it comes to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::cases::{Case, content_cases, refusal_cases, transport_cases};
+use super::server::Mix;
+use crate::util::{Cmd, Dir, Server, median, ns};
+
+/// All that neither stalls nor takes megabytes without end.
+fn cases() -> Vec<Case> {
+    let mut cases = transport_cases();
+    cases.extend(content_cases());
+    cases.extend(refusal_cases());
+    cases.retain(|case| !case.act.stalls());
+    cases
+}
+
+/// Failures by kind, as the server has made them.
+fn failures(mix: &Mix) -> BTreeMap<String, u64> {
+    let mut failures = BTreeMap::new();
+    for &case in mix.met().bad.values() {
+        if let Some(kind) = mix.cases[case].kind {
+            *failures.entry(kind.to_string()).or_default() += 1;
+        }
+    }
+    failures
+}
+
+/// The same, as the client has written them.
+fn told(failures: &Value) -> BTreeMap<String, u64> {
+    let failures = failures.as_object().expect("an object");
+    failures
+        .iter()
+        .map(|(kind, failure)| (kind.clone(), failure["count"].as_u64().expect("a count")))
+        .collect()
+}
+
+const IN_FLIGHT: &str = "50";
+const EVERY: usize = 100;
+
+#[test]
+fn a_fault_in_a_hundred_leaves_the_figures_of_the_others_as_they_are() {
+    let server = Server::start(&["--base", "30ms", "--prefill-rate", "100M", "--itl", "2ms"]);
+    let mix = Mix::new(cases(), server.addr().parse().expect("an address"), EVERY);
+    let requests = (mix.cases.len() * EVERY).to_string();
+    let dir = Dir::new();
+    let url = format!("http://{}/v1/completions", mix.serve());
+    Cmd::new(&dir)
+        .args(["load", "--endpoint", &url, "--requests", &requests])
+        .args(["--concurrency", IN_FLIGHT, "--warmup", "0"])
+        .args(["--input-tokens", "100", "--max-tokens", "5"])
+        .args(["--samples", "s.jsonl", "--output", "r.json"])
+        .deadline(Duration::from_secs(120))
+        .ok();
+    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    assert_eq!(result["sent_requests"].to_string(), requests);
+    assert_eq!(told(&result["failures"]), failures(&mix));
+
+    let truth = server.truth();
+    let truth: HashMap<&str, &Value> = truth
+        .iter()
+        .filter_map(|line| Some((line["id"].as_str()?, line)))
+        .collect();
+    let met = mix.met();
+    assert_eq!(met.bad.len() as u64 + met.stale, mix.cases.len() as u64);
+    let (mut ttft_ms, mut itl_ms) = (Vec::new(), Vec::new());
+    let samples = dir.read("s.jsonl");
+    let mut lines = samples
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let header = lines.next().expect("a header");
+    let run_id = header["run_id"].as_str().expect("a run id");
+    let mut stale = 0;
+    for sample in lines.filter(|line| line["phase"] == "measured") {
+        stale += u64::from(sample["resent"] == true);
+        let id = format!("{run_id}-{}", sample["id"]);
+        if let Some(&case) = met.bad.get(&id) {
+            let case = &mix.cases[case];
+            assert_eq!(
+                sample["error_kind"].as_str(),
+                case.kind,
+                "{} {sample}",
+                case.name
+            );
+            assert_eq!(
+                sample["status"].as_u64(),
+                case.status.map(u64::from),
+                "{} {sample}",
+                case.name
+            );
+            continue;
+        }
+        let told = truth.get(id.as_str()).expect("the mock has seen it");
+        assert_eq!(sample["ok"], true, "{sample}");
+        for (mine, theirs) in [
+            ("prompt_tokens", "prompt_tokens"),
+            ("completion_tokens", "output_tokens"),
+        ] {
+            assert_eq!(sample[mine], told[theirs], "{sample} {told}");
+        }
+        let written = told["t_written_ns"].as_array().expect("a stamp a token");
+        let (first, last) = (ns(&written[0]), ns(&written[4]));
+        let late =
+            ns(&sample["t_first_ns"]) - ns(&sample["t_send_ns"]) - (first - ns(&told["t_read_ns"]));
+        ttft_ms.push(late as f64 / 1e6);
+        let longer = ns(&sample["t_last_ns"]) - ns(&sample["t_first_ns"]) - (last - first);
+        itl_ms.push(longer as f64 / 4e6);
+    }
+    assert!(stale >= met.stale, "{stale} of {}", met.stale);
+    // The way through this server and back is in them.
+    let (ttft_ms, itl_ms) = (median(ttft_ms), median(itl_ms));
+    assert!(
+        ttft_ms.abs() < 2.0 && itl_ms.abs() < 0.2,
+        "{ttft_ms} ms, {itl_ms} ms"
+    );
+}
+
+/// Requests of the long run.
+const SOAK: &str = "TMESH_SOAK";
+
+#[test]
+#[ignore = "takes an hour: make soak"]
+fn a_long_run_with_every_fault_has_counts_that_add_up_and_keeps_its_memory() {
+    let requests = std::env::var(SOAK).expect("TMESH_SOAK, a number of requests");
+    let program =
+        std::env::var_os("TMESH_STATIC_BIN").expect("TMESH_STATIC_BIN, as make test sets it");
+    let dir = Dir::new();
+    let mut mock = Cmd::program(&program, &dir)
+        .args([
+            "mock",
+            "--port",
+            "0",
+            "--base",
+            "0s",
+            "--itl",
+            "0s",
+            "--prefill-rate",
+            "1000M",
+        ])
+        .deadline(Duration::from_secs(7200))
+        .start();
+    let line = mock.wait_for_line(|line| line.contains("http://127.0.0.1:"));
+    let upstream = line.split(['/', ' ']).find_map(|word| word.parse().ok());
+    let cases = cases();
+    // A tenth of a percent each.
+    let every = 1000 / cases.len();
+    let mix = Mix::new(cases, upstream.expect("an address"), every);
+    let url = format!("http://{}/v1/completions", mix.serve());
+    let client = Cmd::program(&program, &dir)
+        .args([
+            "benchmark",
+            "--endpoint",
+            &url,
+            "--contexts",
+            "50",
+            "--input-length",
+            "20",
+        ])
+        .args([
+            "--output-length",
+            "2",
+            "--max-inflight",
+            "10",
+            "--requests",
+            &requests,
+        ])
+        .args(["--interval", "60s", "--output", "r.json"])
+        .deadline(Duration::from_secs(7200))
+        .start();
+    let begun = Instant::now();
+    let mut minutes = Vec::new();
+    while let Some(mib) = client.resident_mib() {
+        let minute = (begun.elapsed().as_secs() / 60) as usize;
+        minutes.resize(minute + 1, 0.0_f64);
+        minutes[minute] = minutes[minute].max(mib);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let output = client.wait();
+    println!("{output}\nresident MiB at the most, minute by minute: {minutes:.1?}");
+    assert_eq!(output.status.code(), Some(0), "{output}");
+    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    let failures = failures(&mix);
+    println!("failures: {failures:?}, stale: {}", mix.met().stale);
+    let summary = &result["summary"];
+    assert_eq!(told(&summary["failures"]), failures);
+    let count = |figure: &Value| figure.as_u64().expect("a count");
+    let succeeded = count(&summary["ttft"]["n"]);
+    assert_eq!(
+        (succeeded + count(&summary["failed"])).to_string(),
+        requests
+    );
+    assert!(minutes.iter().all(|mib| mib - minutes[0] < 5.0));
+}
