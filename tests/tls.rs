@@ -43,6 +43,44 @@ fn an_unknown_certificate_is_an_error_that_says_so() {
 }
 
 #[test]
+fn every_fault_of_tls_is_said_before_the_first_request() {
+    let (plain_port, _received) = serve_plain_refusals();
+    let cases = [
+        (
+            serve_tls_as("expired.pem"),
+            "certificate expired",
+            "--insecure",
+        ),
+        (
+            serve_tls_as("other.pem"),
+            "certificate not valid for name",
+            "--insecure",
+        ),
+        (
+            serve_tls_as("self-signed.pem"),
+            "UnknownIssuer",
+            "--cacert FILE",
+        ),
+        (plain_port, "corrupt message", "--plain-http"),
+    ];
+    for (port, reason, advice) in cases {
+        let url = format!("https://localhost:{port}/v1/completions");
+        let output = Cmd::new(&Dir::new())
+            .args(["load", "--endpoint", &url, "--cacert", CA, "--model", "m"])
+            .fails(2);
+        let lines: Vec<&str> = output.stderr.lines().collect();
+        let [.., said, next] = lines[..] else {
+            panic!("{output}");
+        };
+        assert!(
+            said.starts_with("Reason: tls: ") && said.contains(reason),
+            "{output}"
+        );
+        assert!(next.contains(advice), "{output}");
+    }
+}
+
+#[test]
 fn https_is_never_downgraded_to_a_plain_server() {
     let (port, received) = serve_plain_refusals();
     let output = benchmark(&format!("https://localhost:{port}"), &["--insecure"], 2);
@@ -106,9 +144,14 @@ fn benchmark(endpoint: &str, options: &[&str], code: i32) -> Output {
 
 /// Serves the API over TLS on a free port of 127.0.0.1, with the certificate for localhost; returns the port.
 fn serve_tls() -> u16 {
+    serve_tls_as("localhost.pem")
+}
+
+/// The same with another certificate of tests/data/tls.
+fn serve_tls_as(certificate: &str) -> u16 {
     let pem = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    let certificate = CertificateDer::from_pem_file(pem("localhost.pem"))
-        .expect("a certificate in tests/data/tls");
+    let certificate =
+        CertificateDer::from_pem_file(pem(certificate)).expect("a certificate in tests/data/tls");
     let key = PrivateKeyDer::from_pem_file(pem("localhost.key")).expect("a key in tests/data/tls");
     let config = ServerConfig::builder()
         .with_no_client_auth()

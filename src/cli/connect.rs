@@ -245,11 +245,13 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     if failure.kind != FailKind::Tls {
         return error;
     }
-    if failure.reason.contains("certificate") {
-        error.next("Trust its issuer with --cacert FILE, or anyone with --insecure.")
+    error.next(if failure.reason.contains("UnknownIssuer") {
+        "Trust its issuer with --cacert FILE, or anyone with --insecure."
+    } else if failure.reason.contains("certificate") {
+        "Mend the certificate or the host name, or trust anyone with --insecure."
     } else {
-        error.next("If the port speaks plain http: --plain-http")
-    }
+        "If the port speaks plain http: --plain-http"
+    })
 }
 
 /// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot

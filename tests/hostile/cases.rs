@@ -10,6 +10,24 @@ pub struct Case {
     pub status: Option<u16>,
 }
 
+impl Case {
+    /// Options of the client: what waits is to be over soon, what takes megabytes needs its time.
+    pub fn timeouts(&self) -> [&'static str; 6] {
+        let [total, first, idle] = match self.kind {
+            Some("oversized") => ["10s", "10s", "10s"],
+            _ => ["1s", "300ms", "300ms"],
+        };
+        [
+            "--timeout",
+            total,
+            "--first-token-timeout",
+            first,
+            "--idle-timeout",
+            idle,
+        ]
+    }
+}
+
 fn case(name: &'static str, act: Act, kind: Option<&'static str>, status: Option<u16>) -> Case {
     Case {
         name,
@@ -344,13 +362,17 @@ pub fn content_cases() -> Vec<Case> {
         (504, "Timeout"),
     ] {
         let head = format!("{status} {words}\r\nlocation: http://127.0.0.1:9/");
-        for (media_type, body) in [
-            ("application/json", "{\"error\":{\"message\":\"no\"}}"),
-            ("text/html", html),
-            ("text/plain", ""),
+        for (name, media_type, body) in [
+            (
+                "a status with JSON",
+                "application/json",
+                "{\"error\":{\"message\":\"no\"}}",
+            ),
+            ("a status with HTML", "text/html", html),
+            ("a status alone", "text/plain", ""),
         ] {
             cases.push(case(
-                "a status",
+                name,
                 keep(plain(&head, media_type, body)),
                 Some("http"),
                 Some(status),

@@ -13,15 +13,7 @@ use crate::util::{Cmd, Dir, Output};
 const REQUESTS: usize = 4;
 
 /// `load` against the server; what it printed, its samples and its peak memory in MiB.
-fn attack(addr: SocketAddr, dir: &Dir) -> (Output, f64) {
-    let timeouts = [
-        "--timeout",
-        "1s",
-        "--first-token-timeout",
-        "300ms",
-        "--idle-timeout",
-        "300ms",
-    ];
+fn attack(addr: SocketAddr, dir: &Dir, timeouts: &[&str]) -> (Output, f64) {
     let running = Cmd::new(dir)
         .args(["load", "--endpoint", &addr.to_string(), "--model", "m"])
         .args([
@@ -52,7 +44,7 @@ fn attack(addr: SocketAddr, dir: &Dir) -> (Output, f64) {
 fn check(case: &Case) {
     let dir = Dir::new();
     let begun = Instant::now();
-    let (output, mib) = attack(serve(case.act.clone()), &dir);
+    let (output, mib) = attack(serve(case.act.clone()), &dir, &case.timeouts());
     let name = format!("{} {:?}\n{output}", case.name, case.status);
     // Two requests of a second each one after the other, waits between them, and the set-up.
     assert!(
@@ -94,11 +86,11 @@ fn check(case: &Case) {
 }
 
 /// Some at a time: most of them wait.
-fn check_all(cases: &[Case]) {
-    for side_by_side in cases.chunks(8) {
+pub fn side_by_side<T: Sync>(all: &[T], check: impl Fn(&T) + Sync) {
+    for some in all.chunks(8) {
         thread::scope(|scope| {
-            for case in side_by_side {
-                scope.spawn(|| check(case));
+            for one in some {
+                scope.spawn(|| check(one));
             }
         });
     }
@@ -106,23 +98,23 @@ fn check_all(cases: &[Case]) {
 
 #[test]
 fn every_fault_of_connection_and_http_has_its_kind() {
-    check_all(&transport_cases());
+    side_by_side(&transport_cases(), check);
 }
 
 #[test]
 fn every_fault_of_status_and_content_has_its_kind() {
-    check_all(&content_cases());
+    side_by_side(&content_cases(), check);
 }
 
 #[test]
 fn what_is_oversized_fails_before_it_fills_the_memory() {
-    check_all(&oversized_cases());
+    side_by_side(&oversized_cases(), check);
 }
 
 #[test]
 fn a_server_that_refuses_every_request_ends_the_run() {
     for case in refusal_cases() {
-        let (output, _) = attack(serve(case.act), &Dir::new());
+        let (output, _) = attack(serve(case.act.clone()), &Dir::new(), &case.timeouts());
         assert_eq!(output.status.code(), Some(2), "{output}");
         let wanted = format!(
             "[ERROR] HTTP {} from http://127.0.0.1:",
@@ -137,7 +129,7 @@ fn nothing_listens_and_that_is_said_before_any_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     drop(listener);
-    let (output, _) = attack(addr, &Dir::new());
+    let (output, _) = attack(addr, &Dir::new(), &["--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(2), "{output}");
     assert!(output.stderr.contains("Reason: connect: "), "{output}");
 }

@@ -4,4 +4,5 @@
 mod cases;
 mod load;
 mod mix;
+mod others;
 mod server;
