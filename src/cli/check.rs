@@ -91,7 +91,7 @@ impl Ran {
 pub fn run(mut args: Args) -> Result<u8> {
     let streams = args.value("--streams", at_least_one)?.unwrap_or(256);
     let rate = args.value("--rate", rate)?.unwrap_or(100.0);
-    checks::open_files("--streams", streams, false)?;
+    checks::in_flight("--streams", streams, false)?;
     let itl = Duration::from_secs_f64(1.0 / rate);
     let paced = Load {
         streams,

@@ -13,6 +13,8 @@ const EXTRA_TOKENS: u64 = 64;
 const QUESTION_BYTES: u64 = 128;
 /// Files that are open beside the connections.
 const OTHER_FILES: u64 = 24;
+/// Threads beside the workers.
+const OTHER_THREADS: u64 = 16;
 
 /// Prompt plus output against the server's limit, where it names one.
 pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
@@ -39,19 +41,69 @@ pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
     }
 }
 
-/// So many requests in flight, as this option asks for; two ends of each connection are open where the
-/// mock is in this process.
-pub fn open_files(flag: &str, in_flight: u64, has_mock: bool) -> Result<()> {
-    let ends = if has_mock { 2 } else { 1 };
-    let needed = in_flight.saturating_mul(ends).saturating_add(OTHER_FILES);
+/// So many requests in flight, as this option asks for; two ends of each connection are open, and a thread at
+/// each, where the mock is in this process.
+pub fn in_flight(flag: &str, in_flight: u64, has_mock: bool) -> Result<()> {
+    let ends = in_flight.saturating_mul(if has_mock { 2 } else { 1 });
+    let what = format!("{flag} {in_flight}");
+    let files = ends.saturating_add(OTHER_FILES);
     match proc_number("/proc/self/limits", "Max open files") {
-        Some(limit) if needed > limit => Err(Error::input(
-            format!("{flag} {in_flight}"),
-            format!("needs {needed} open files, {limit} are allowed"),
-        )
-        .next(format!("Try: ulimit -n {needed}"))),
-        _ => Ok(()),
+        Some(limit) if files > limit => {
+            let why = format!("needs {files} open files, {limit} are allowed");
+            Err(Error::input(what, why).next(format!("Try: ulimit -n {files}")))
+        }
+        _ => threads(what, ends.saturating_add(OTHER_THREADS), |path| {
+            std::fs::read_to_string(path).ok()
+        }),
     }
+}
+
+/// What the kernel, the user's limits and the container allow.
+fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> Result<()> {
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let processes = || number_behind(&read("/proc/self/limits")?, "Max processes");
+    // A stack and the guard page below it are a mapping each.
+    let maps = needed.saturating_mul(2);
+    for (allowed, wanted, name, raise) in [
+        (
+            number("/proc/sys/kernel/threads-max"),
+            needed,
+            "kernel.threads-max",
+            "sysctl -w kernel.threads-max=",
+        ),
+        (
+            number("/proc/sys/vm/max_map_count"),
+            maps,
+            "vm.max_map_count, of which a thread takes two,",
+            "sysctl -w vm.max_map_count=",
+        ),
+        (
+            number("/sys/fs/cgroup/pids.max").or_else(|| number("/sys/fs/cgroup/pids/pids.max")),
+            needed,
+            "pids.max of the container",
+            "docker run --pids-limit ",
+        ),
+        (
+            processes().filter(|_| !is_exempt(read("/proc/self/status"))),
+            needed,
+            "processes of a user",
+            "ulimit -u ",
+        ),
+    ] {
+        if let Some(limit) = allowed.filter(|&limit| wanted > limit) {
+            let why = format!("needs {needed} threads, but {name} is {limit}");
+            return Err(Error::input(what, why).next(format!("Try: {raise}{wanted}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel does not count this user's processes: capabilities(7), `CAP_SYS_ADMIN` and `CAP_SYS_RESOURCE`.
+fn is_exempt(status: Option<String>) -> bool {
+    let status = status.unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
+    capabilities.unwrap_or(0) & (1 << 21 | 1 << 24) != 0
 }
 
 /// The texts stay in memory for the whole run; without this the kernel would end it.
@@ -83,4 +135,77 @@ pub fn memory(sizing: &Sizing) -> Result<()> {
 /// The first number behind a label in a file of /proc; `None` where there is none.
 fn proc_number(path: &str, label: &str) -> Option<u64> {
     number_behind(&std::fs::read_to_string(path).ok()?, label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_limit_on_threads_that_is_too_low_is_named_with_what_raises_it() {
+        let check = |needed, files: &[(&str, &str)]| {
+            let read = |path: &str| {
+                let found = files.iter().find(|(name, _)| *name == path);
+                found.map(|(_, text)| (*text).to_string())
+            };
+            let checked = threads("--concurrency N".into(), needed, read);
+            checked.err().map(|error| error.to_string())
+        };
+        let limits = "Max processes   500   900   processes\n";
+        let (user, root) = ("CapEff:\t0000000000000000\n", "CapEff:\t00000000a80425fb\n");
+        let sys_admin = "CapEff:\t0000000000200000\n";
+        let low = |name: &str, limit, raise: &str| {
+            Some(format!(
+                "[ERROR] --concurrency N: needs 1000 threads, but {name} is {limit}\nTry: {raise}"
+            ))
+        };
+        for (files, wanted) in [
+            (vec![], None),
+            (vec![("/proc/sys/kernel/threads-max", "1000\n")], None),
+            (
+                vec![("/proc/sys/kernel/threads-max", "999\n")],
+                low(
+                    "kernel.threads-max",
+                    999,
+                    "sysctl -w kernel.threads-max=1000",
+                ),
+            ),
+            (vec![("/proc/sys/vm/max_map_count", "2000\n")], None),
+            (
+                vec![("/proc/sys/vm/max_map_count", "1999\n")],
+                low(
+                    "vm.max_map_count, of which a thread takes two,",
+                    1999,
+                    "sysctl -w vm.max_map_count=2000",
+                ),
+            ),
+            (vec![("/sys/fs/cgroup/pids.max", "max\n")], None),
+            (
+                vec![("/sys/fs/cgroup/pids/pids.max", "100\n")],
+                low(
+                    "pids.max of the container",
+                    100,
+                    "docker run --pids-limit 1000",
+                ),
+            ),
+            (
+                vec![("/proc/self/limits", limits), ("/proc/self/status", user)],
+                low("processes of a user", 500, "ulimit -u 1000"),
+            ),
+            // A container's root has neither of the two.
+            (
+                vec![("/proc/self/limits", limits), ("/proc/self/status", root)],
+                low("processes of a user", 500, "ulimit -u 1000"),
+            ),
+            (
+                vec![
+                    ("/proc/self/limits", limits),
+                    ("/proc/self/status", sys_admin),
+                ],
+                None,
+            ),
+        ] {
+            assert_eq!(check(1000, &files), wanted, "{files:?}");
+        }
+    }
 }

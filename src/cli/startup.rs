@@ -112,7 +112,7 @@ pub fn prepare(
         print(&format!("offload_size: {size}\n"))?;
     }
     checks::length(&model, &sizing)?;
-    checks::open_files("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
+    checks::in_flight("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
     checks::memory(&sizing)?;
 
     let api = connection.api.or(endpoint.api).unwrap_or(Api::Completions);

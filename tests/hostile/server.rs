@@ -245,8 +245,7 @@ impl Connection {
             Act::Hang(bytes) => {
                 stream.write_all(bytes)?;
                 // Until the client goes.
-                let mut rest = [0];
-                stream.read(&mut rest)?;
+                let _ = stream.read(&mut [0]);
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             Act::Drip(bytes) => {

@@ -38,7 +38,7 @@ const WARMUP_TOKENS: u64 = 100;
 /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
 pub fn open(mut connection: Connection, mut options: Options) -> Result<Load> {
     let (flag, most) = options.most_in_flight();
-    checks::open_files(flag, most, connection.is_mock())?;
+    checks::in_flight(flag, most, connection.is_mock())?;
     let source = source(&options)?;
     if let Some(most) = source.requests() {
         options.requests = extent(&options, most);

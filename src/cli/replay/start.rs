@@ -28,7 +28,7 @@ use crate::units::format_utc;
 /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
 pub fn open(mut connection: Connection, options: Options) -> Result<Replay> {
     let has_mock = connection.is_mock();
-    checks::open_files("--concurrency", options.most_concurrency(), has_mock)?;
+    checks::in_flight("--concurrency", options.most_concurrency(), has_mock)?;
     let mut dataset = load(&options.dataset, options.most_samples(), options.seed)?;
     let files = Files::open(&options)?;
     let opened = connection.open()?;

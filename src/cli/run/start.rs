@@ -38,7 +38,7 @@ pub fn open(
     server: Option<&Server>,
 ) -> Result<Run> {
     let most = options.workloads.iter().map(|fixed| fixed.in_flight).max();
-    checks::open_files(
+    checks::in_flight(
         "--workload, requests at once:",
         most.unwrap_or(1),
         connection.is_mock(),
