@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use ureq::http::HeaderMap;
 
 use super::checks;
 use super::mock_process::{MockProcess, Truth};
@@ -18,7 +17,7 @@ use super::print;
 use crate::client::api::Api;
 use crate::client::body::BodyShape;
 use crate::client::endpoint::Endpoint;
-use crate::client::http::{Link, Trust, resolve};
+use crate::client::http::{Link, resolve};
 use crate::client::transport::Timeouts;
 use crate::client::{Client, Target};
 use crate::error::{Error, Result};
@@ -216,19 +215,7 @@ fn target(url: &str, epoch: Epoch) -> Result<Target> {
     let endpoint = Endpoint::parse(url)?;
     let addrs = resolve(&endpoint.host, endpoint.port, TIMEOUT)
         .map_err(|failure| Error::input(format!("mock at {url}"), failure.reason))?;
-    let link = Link {
-        addrs,
-        timeouts: Timeouts {
-            connect: TIMEOUT,
-            first_token: TIMEOUT,
-            idle: TIMEOUT,
-            total: TIMEOUT,
-        },
-        trust: Trust::default(),
-        headers: HeaderMap::new(),
-        key: None,
-        epoch,
-    };
+    let link = Link::bare(addrs, Timeouts::all(TIMEOUT), epoch);
     let body = BodyShape::new(Api::Completions, MODEL);
     Ok(Target {
         run_id: RUN_ID.to_string(),

@@ -11,8 +11,9 @@ use super::flags::LOAD;
 use super::mock::options;
 use super::parse::{Args, above_zero};
 use crate::client::api::Api;
-use crate::client::endpoint::{ApiKey, Endpoint, without_userinfo};
+use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
+use crate::client::secret::{ApiKey, Secrets, is_secret};
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
 use crate::file;
@@ -46,6 +47,8 @@ pub struct Opened {
     /// As the user typed it.
     pub typed: String,
     pub endpoint: Endpoint,
+    /// As it can be shown.
+    pub key: Option<ApiKey>,
     pub link: Link,
     pub small: Small,
     /// Runs as long as this lives.
@@ -158,13 +161,14 @@ impl Connection {
             addrs,
             timeouts: self.timeouts,
             trust: self.trust.clone(),
+            secrets: Secrets::of(&headers),
             headers,
-            key: self.key.clone(),
             epoch: Epoch::start(),
         };
         Ok(Opened {
             typed,
             endpoint,
+            key: self.key.clone(),
             small: Small::new(link.clone()),
             link,
             mock,
@@ -315,8 +319,9 @@ fn headers(lines: &[String]) -> Result<HeaderMap> {
         if ours.contains(&name) {
             return Err(Error::input(what, "this header is set by tmesh-cli"));
         }
-        let value = HeaderValue::from_str(value.trim())
+        let mut value = HeaderValue::from_str(value.trim())
             .map_err(|_| Error::input(&what, "not a header value"))?;
+        value.set_sensitive(is_secret(&name));
         headers.append(name, value);
     }
     Ok(headers)

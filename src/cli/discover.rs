@@ -16,7 +16,6 @@ use crate::sample::Failure;
 pub fn announce(opened: &Opened) -> Result<()> {
     let endpoint = &opened.endpoint;
     let key = opened
-        .link
         .key
         .as_ref()
         .map_or_else(|| "none".to_string(), ToString::to_string);
@@ -37,7 +36,11 @@ pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
     let listing =
         list(&opened.small, endpoint).map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))?;
     match listing {
-        Listing::Models(models) => Ok(models),
+        Listing::Models(mut models) => {
+            // A model that is named as the key would be shown.
+            models.retain(|model| !opened.link.secrets.are_in(&model.id));
+            Ok(models)
+        }
         Listing::Denied(words) => {
             let words = opened.link.redact(&words);
             Err(Error::input(format!("{}models", endpoint.base()), words)

@@ -5,7 +5,7 @@ use ureq::http::{HeaderMap, Uri};
 
 use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::endpoint::Endpoint;
-use crate::client::http::{Link, SMALL_TIMEOUT, Small, Trust, resolve};
+use crate::client::http::{Link, SMALL_TIMEOUT, Small, resolve};
 use crate::client::transport::Timeouts;
 use crate::sample::Failure;
 use crate::units::Epoch;
@@ -69,20 +69,12 @@ impl SideUrl {
     /// Resolves the host and finds the address that answers. https is trusted by the roots that are built in;
     /// no key is sent.
     pub fn open(&self, epoch: Epoch) -> Result<Small, Failure> {
+        let addrs = resolve(&self.host, self.port, CONNECT_TIMEOUT)?;
         let timeouts = Timeouts {
             connect: CONNECT_TIMEOUT,
-            first_token: SMALL_TIMEOUT,
-            idle: SMALL_TIMEOUT,
-            total: SMALL_TIMEOUT,
+            ..Timeouts::all(SMALL_TIMEOUT)
         };
-        Ok(Small::new(Link {
-            addrs: resolve(&self.host, self.port, CONNECT_TIMEOUT)?,
-            timeouts,
-            trust: Trust::Bundled,
-            headers: HeaderMap::new(),
-            key: None,
-            epoch,
-        }))
+        Ok(Small::new(Link::bare(addrs, timeouts, epoch)))
     }
 
     /// The same beside an endpoint, with its trust and clock. Key and headers go along only to the endpoint's

@@ -50,7 +50,7 @@ mod tests {
     use crate::client::api::Api;
     use crate::client::body::BodyShape;
     use crate::client::endpoint::Endpoint;
-    use crate::client::http::{Link, Small, Trust};
+    use crate::client::http::{Link, Small};
     use crate::client::transport::Timeouts;
     use crate::mock::testing::start;
     use crate::sample::{FailKind, Failure};
@@ -67,19 +67,8 @@ mod tests {
     fn counted(url: &str) -> Vec<Sample> {
         let endpoint = Endpoint::parse(url).expect("an endpoint");
         let second = Duration::from_secs(1);
-        let link = Link {
-            addrs: vec![std::net::SocketAddr::from(([127, 0, 0, 1], endpoint.port))],
-            timeouts: Timeouts {
-                connect: second,
-                first_token: second,
-                idle: second,
-                total: second,
-            },
-            trust: Trust::Bundled,
-            headers: ureq::http::HeaderMap::new(),
-            key: None,
-            epoch: Epoch::start(),
-        };
+        let addrs = vec![std::net::SocketAddr::from(([127, 0, 0, 1], endpoint.port))];
+        let link = Link::bare(addrs, Timeouts::all(second), Epoch::start());
         let small = Small::new(link.clone());
         let target = Target::new(link, &endpoint, BodyShape::new(Api::Generate, ""));
         let tokenizer = Tokenizer {

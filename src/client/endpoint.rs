@@ -1,8 +1,6 @@
-//! Where the server is and how to get in: the URL as users type it, and the API key.
+//! Where the server is: the URL as users type it.
 
-use std::fmt;
-
-use ureq::http::{HeaderValue, Uri};
+use ureq::http::Uri;
 
 use crate::error::{Error, Result};
 
@@ -220,58 +218,6 @@ pub fn without_userinfo(typed: &str) -> String {
     }
 }
 
-/// An API key; no way of printing it shows more than its last four characters.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// # Errors
-    /// Why the text cannot be sent in a header.
-    pub fn new(key: &str) -> std::result::Result<ApiKey, String> {
-        let key = key.trim();
-        if key.is_empty() {
-            return Err("the key is empty".into());
-        }
-        if !key.bytes().all(|b| (0x21..0x7f).contains(&b)) {
-            return Err("the key has characters that no header can carry".into());
-        }
-        Ok(ApiKey(key.to_string()))
-    }
-
-    /// The value of the Authorization header, kept out of debug output.
-    pub fn authorization(&self) -> HeaderValue {
-        let value = HeaderValue::from_str(&format!("Bearer {}", self.0));
-        let mut value = value.expect("`new` took visible ASCII only");
-        value.set_sensitive(true);
-        value
-    }
-
-    /// `text` with every occurrence of the key masked; servers repeat keys in their errors.
-    pub fn redact(&self, text: &str) -> String {
-        let text = text.replace(&self.0, &self.to_string());
-        // As it stands inside of a JSON string.
-        let escaped = self.0.replace('\\', r"\\").replace('"', r#"\""#);
-        text.replace(&escaped, &self.to_string())
-    }
-}
-
-impl fmt::Display for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = if self.0.len() >= 16 {
-            &self.0[self.0.len() - 4..]
-        } else {
-            ""
-        };
-        write!(f, "****{tail}")
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ApiKey({self})")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,22 +340,5 @@ mod tests {
             text.contains("http://****@h:1/v1") && text.contains("--api-key-file"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn a_key_shows_four_characters_at_the_most() {
-        let shown = |key: &str| ApiKey::new(key).expect(key).to_string();
-        assert_eq!(shown("vllm_sk_555a1b7ff3e0f617"), "****f617");
-        assert_eq!(shown("sk-123"), "****");
-        let key = ApiKey::new("vllm_sk_555a1b7ff3e0f617").expect("a key");
-        assert_eq!(format!("{key:?}"), "ApiKey(****f617)");
-        assert_eq!(
-            key.redact("bad key vllm_sk_555a1b7ff3e0f617!"),
-            "bad key ****f617!"
-        );
-        let odd = ApiKey::new(r#"a"b\c0123456789abcd"#).expect("a key");
-        let json = serde_json::Value::from(r#"x a"b\c0123456789abcd"#).to_string();
-        assert_eq!(odd.redact(&json), r#""x ****abcd""#);
-        assert!(ApiKey::new("a\nb").is_err() && ApiKey::new(" ").is_err());
     }
 }

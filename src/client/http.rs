@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, Error, SendBody};
 
-use super::endpoint::ApiKey;
+use super::secret::Secrets;
 use super::transport::{Expired, Timeouts, Wire, connector, is_timeout};
 use crate::error;
 use crate::sample::{FailKind, Failure};
@@ -68,11 +68,23 @@ pub struct Link {
     pub trust: Trust,
     /// Sent with every request: authorization and the user's own.
     pub headers: HeaderMap,
-    pub key: Option<ApiKey>,
+    pub secrets: Secrets,
     pub epoch: Epoch,
 }
 
 impl Link {
+    /// Without key, headers or certificates of the user.
+    pub fn bare(addrs: Vec<SocketAddr>, timeouts: Timeouts, epoch: Epoch) -> Link {
+        Link {
+            addrs,
+            timeouts,
+            trust: Trust::Bundled,
+            headers: HeaderMap::new(),
+            secrets: Secrets::default(),
+            epoch,
+        }
+    }
+
     /// How long a TCP connection takes to open; `None` when none opens.
     pub fn connect_time(&self) -> Option<Duration> {
         let start = Instant::now();
@@ -80,7 +92,7 @@ impl Link {
         stream.ok().map(|_| start.elapsed())
     }
 
-    /// Makes a failure fit to be shown: the key masked, one line, no control characters (a server
+    /// Makes a failure fit to be shown: secrets masked, one line, no control characters (a server
     /// could steer the terminal with them), at most 200 characters.
     pub fn tidy(&self, failure: Failure) -> Failure {
         let Failure {
@@ -97,10 +109,7 @@ impl Link {
 
     /// The same for a text of the server.
     pub fn redact(&self, text: &str) -> String {
-        match &self.key {
-            Some(key) => one_line(&key.redact(text)),
-            None => one_line(text),
-        }
+        one_line(&self.secrets.redact(text))
     }
 }
 

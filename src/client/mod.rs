@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod endpoint;
 pub mod http;
 mod reply;
+pub mod secret;
 pub mod setup;
 mod socket;
 mod sse;
@@ -227,6 +228,9 @@ impl Client {
         sample.connect_ns = seen.connect_ns;
         sample.reused = !seen.connecting;
         self.reply.fill(&mut sample);
+        // The server's own words.
+        let shown = |reason: String| self.target.link.redact(&reason);
+        sample.finish_reason = sample.finish_reason.map(shown);
         sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
         sample
     }

@@ -45,8 +45,6 @@ use serde_json::{Map, Value};
 
 use super::api::Api;
 use super::body::BodyShape;
-use super::endpoint::ApiKey;
-use super::http::Trust;
 use super::transport::Timeouts;
 use super::*;
 use crate::plan::Prompt;
@@ -54,24 +52,12 @@ use crate::sample::{Labels, TokenSource};
 use crate::units::Epoch;
 
 const SLOW: Duration = Duration::from_secs(20);
-const NO_HURRY: Timeouts = Timeouts {
-    connect: SLOW,
-    first_token: SLOW,
-    idle: SLOW,
-    total: SLOW,
-};
+const NO_HURRY: Timeouts = Timeouts::all(SLOW);
 
 fn target(addr: SocketAddr, timeouts: Timeouts) -> Target {
     let uri = |path: &str| format!("http://{addr}/v1/{path}").parse().expect("a URL");
     Target {
-        link: Link {
-            addrs: vec![addr],
-            timeouts,
-            trust: Trust::Bundled,
-            headers: HeaderMap::new(),
-            key: None,
-            epoch: Epoch::start(),
-        },
+        link: Link::bare(vec![addr], timeouts, Epoch::start()),
         uri: uri("completions"),
         idle_uri: uri("models"),
         body: BodyShape::new(Api::Completions, "m"),
@@ -791,7 +777,7 @@ fn a_key_that_a_server_repeats_is_masked_even_at_the_edge_of_the_excerpt() {
             text.len()
         );
         let mut target = target(answering(reply), NO_HURRY);
-        target.link.key = Some(ApiKey::new(secret).expect("a key"));
+        target.link.secrets.add(secret);
         let reason = Client::new(Arc::new(target))
             .send(&turn())
             .failure

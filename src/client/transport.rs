@@ -31,6 +31,18 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+impl Timeouts {
+    /// The same for every phase.
+    pub const fn all(timeout: Duration) -> Timeouts {
+        Timeouts {
+            connect: timeout,
+            first_token: timeout,
+            idle: timeout,
+            total: timeout,
+        }
+    }
+}
+
 /// Which limit a read ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {

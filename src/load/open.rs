@@ -152,14 +152,13 @@ mod tests {
     use std::sync::Arc;
 
     use crossbeam_channel::unbounded;
-    use ureq::http::HeaderMap;
 
     use super::*;
     use crate::client::Target;
     use crate::client::api::Api;
     use crate::client::body::BodyShape;
     use crate::client::endpoint::Endpoint;
-    use crate::client::http::{Link, Trust};
+    use crate::client::http::Link;
     use crate::client::transport::Timeouts;
     use crate::load::stop::{Reason, Stop};
     use crate::mock::testing::start as mock;
@@ -201,19 +200,8 @@ mod tests {
         let mock = mock(&[("base", base), ("itl", "0s")]);
         let endpoint = Endpoint::parse(&mock.url()).expect("an endpoint");
         let hurry = Duration::from_secs(10);
-        let link = Link {
-            addrs: vec![std::net::SocketAddr::from(([127, 0, 0, 1], endpoint.port))],
-            timeouts: Timeouts {
-                connect: hurry,
-                first_token: hurry,
-                idle: hurry,
-                total: hurry,
-            },
-            trust: Trust::Bundled,
-            headers: HeaderMap::new(),
-            key: None,
-            epoch: Epoch::start(),
-        };
+        let addrs = vec![std::net::SocketAddr::from(([127, 0, 0, 1], endpoint.port))];
+        let link = Link::bare(addrs, Timeouts::all(hurry), Epoch::start());
         let body = BodyShape::new(Api::Completions, "tiny");
         let target = Arc::new(Target::new(link, &endpoint, body).expect("a target"));
         let clients = (0..workers).map(|_| Client::new(target.clone())).collect();

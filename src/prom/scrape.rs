@@ -182,7 +182,7 @@ mod tests {
     use super::super::selector::Selector;
     use super::super::series::Reading;
     use super::*;
-    use crate::client::http::{Link, Trust};
+    use crate::client::http::Link;
     use crate::client::transport::Timeouts;
 
     const MS: u64 = 1_000_000;
@@ -214,19 +214,7 @@ mod tests {
     fn scraper(addr: SocketAddr) -> Scraper {
         let second = Duration::from_secs(1);
         let epoch = Epoch::start();
-        let link = Link {
-            addrs: vec![addr],
-            timeouts: Timeouts {
-                connect: second,
-                first_token: second,
-                idle: second,
-                total: second,
-            },
-            trust: Trust::Bundled,
-            headers: ureq::http::HeaderMap::new(),
-            key: None,
-            epoch,
-        };
+        let link = Link::bare(vec![addr], Timeouts::all(second), epoch);
         let selector = Selector::parse("c_total").expect("a name");
         let wanted = Wanted::new(vec![selector]);
         Scraper::new(

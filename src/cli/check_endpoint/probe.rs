@@ -121,7 +121,7 @@ impl Probe {
 mod tests {
     use super::*;
     use crate::client::body::{BodyShape, Sampling};
-    use crate::client::http::{Link, Trust};
+    use crate::client::http::Link;
     use crate::client::transport::Timeouts;
     use crate::units::Epoch;
     use std::time::Duration;
@@ -131,19 +131,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let uri: Uri = "http://h/v1/completions".parse().expect("a URI");
         Probe::new(Target {
-            link: Link {
-                addrs: Vec::new(),
-                timeouts: Timeouts {
-                    connect: second,
-                    first_token: second,
-                    idle: second,
-                    total: second,
-                },
-                trust: Trust::Bundled,
-                headers: ureq::http::HeaderMap::new(),
-                key: None,
-                epoch: Epoch::start(),
-            },
+            link: Link::bare(Vec::new(), Timeouts::all(second), Epoch::start()),
             uri: uri.clone(),
             idle_uri: uri,
             body: BodyShape {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::options::Options;
 use crate::cli::folder::Folder;
 use crate::client::body::messages_json;
-use crate::client::endpoint::ApiKey;
+use crate::client::secret::Secrets;
 use crate::error::Result;
 use crate::plan::dialogue::Dialogue;
 use crate::sample::Sample;
@@ -66,7 +66,7 @@ pub struct DebugLog {
     /// Of the file, without its ending.
     pub name: String,
     pub run_id: String,
-    pub key: Option<ApiKey>,
+    pub secrets: Secrets,
     pub dialogues: Vec<Arc<Dialogue>>,
 }
 
@@ -78,10 +78,7 @@ pub struct DebugWriter {
 impl DebugWriter {
     /// A line for the request of this sample.
     pub fn write(&mut self, sample: &Sample) -> io::Result<()> {
-        let mut line = self.log.line(sample);
-        if let Some(key) = &self.log.key {
-            line = key.redact(&line);
-        }
+        let mut line = self.log.secrets.redact(&self.log.line(sample));
         line.push('\n');
         self.file.write_all(line.as_bytes())
     }

@@ -208,7 +208,7 @@ impl Replay {
         let debug = self.files.debug(DebugLog {
             name: file_name(sessions.level.concurrency, number),
             run_id: self.target.run_id.clone(),
-            key: self.target.link.key.clone(),
+            secrets: self.target.link.secrets.clone(),
             dialogues: sessions.dialogues.clone(),
         });
         let debug = debug.unwrap_or_else(|why| {

@@ -10,7 +10,7 @@ use crate::backend::process::{Server, Start, Waited};
 use crate::cli::connect::{CONNECT_TIMEOUT, Opened};
 use crate::cli::folder::Folder;
 use crate::cli::terminal_width;
-use crate::client::http::{Link, Small, Trust};
+use crate::client::http::{Link, Small};
 use crate::client::transport::Timeouts;
 use crate::collect::{clear_progress, show_progress};
 use crate::error::{Error, Result};
@@ -109,18 +109,10 @@ pub fn start(
 fn health_client(port: u16) -> Small {
     let timeouts = Timeouts {
         connect: HEALTH_TIMEOUT.min(CONNECT_TIMEOUT),
-        first_token: HEALTH_TIMEOUT,
-        idle: HEALTH_TIMEOUT,
-        total: HEALTH_TIMEOUT,
+        ..Timeouts::all(HEALTH_TIMEOUT)
     };
-    let link = Link {
-        addrs: vec![(std::net::Ipv4Addr::LOCALHOST, port).into()],
-        timeouts,
-        trust: Trust::Bundled,
-        headers: ureq::http::HeaderMap::new(),
-        key: None,
-        epoch: Epoch::start(),
-    };
+    let addrs = vec![(std::net::Ipv4Addr::LOCALHOST, port).into()];
+    let link = Link::bare(addrs, timeouts, Epoch::start());
     Small::within(link, HEALTH_TIMEOUT)
 }
 
