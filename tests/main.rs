@@ -23,6 +23,7 @@ mod run;
 mod run_backends;
 mod run_guide;
 mod run_signals;
+mod secrets;
 mod tls;
 mod util;
 mod watchdog;

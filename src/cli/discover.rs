@@ -36,11 +36,7 @@ pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
     let listing =
         list(&opened.small, endpoint).map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))?;
     match listing {
-        Listing::Models(mut models) => {
-            // A model that is named as the key would be shown.
-            models.retain(|model| !opened.link.secrets.are_in(&model.id));
-            Ok(models)
-        }
+        Listing::Models(models) => Ok(models),
         Listing::Denied(words) => {
             let words = opened.link.redact(&words);
             Err(Error::input(format!("{}models", endpoint.base()), words)

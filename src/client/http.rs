@@ -102,14 +102,14 @@ impl Link {
         } = failure;
         Failure {
             kind,
-            reason: self.redact(&reason),
+            reason: one_line(&self.secrets.redact(reason)),
             retry_after,
         }
     }
 
     /// The same for a text of the server.
     pub fn redact(&self, text: &str) -> String {
-        one_line(&self.secrets.redact(text))
+        one_line(&self.secrets.redact(text.to_string()))
     }
 }
 
@@ -207,7 +207,7 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
     Agent::with_parts(config, connector(wire), Fixed(link.addrs.clone()))
 }
 
-/// A whole small reply.
+/// A whole small reply, secrets of some length masked.
 #[derive(Debug)]
 pub struct Page {
     pub status: u16,
@@ -274,7 +274,7 @@ impl Small {
         let text = text(response.body_mut()).map_err(broken)?;
         Ok(Page {
             status: response.status().as_u16(),
-            text,
+            text: self.link.secrets.redact_page(text),
         })
     }
 }

@@ -8,8 +8,8 @@ use crate::sample::{FailKind, Sample, TokenSource};
 use super::api::{Api, Chunk, Usage, error_words, is_done};
 use super::template::Template;
 
-/// Characters of a finish reason that are kept.
-const MAX_REASON: usize = 64;
+/// Characters of a finish reason that are kept until secrets are masked in it.
+const MAX_REASON: usize = 1024;
 /// The text of a larger plain reply is not kept to be counted.
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 

@@ -1,0 +1,213 @@
+//! The key, and what secret headers carry, in nothing that any command prints or writes: each at its most talkative,
+//! against servers that repeat all they were sent.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::util::{Cmd, Dir, RawServer, Request};
+
+/// In every secret, and in nothing else.
+const MARK: &str = "telltale";
+const KEY: &str = "sk-telltale-0123456789";
+const HEADERS: [&str; 4] = [
+    "X-Api-Key: telltale-77",
+    "Cookie: sid=telltale-88; lang=de",
+    "X-Auth-Token: Custom telltale-99",
+    "Proxy-Authorization: Basic telltale-00",
+];
+
+/// How the server repeats what it was sent.
+#[derive(Clone, Copy, Debug)]
+enum Echo {
+    /// In a right answer: its text, its finish reason, names of models, a page of metrics.
+    Answer,
+    /// 500, in a body of JSON.
+    Status,
+    /// 401, in a plain body.
+    Refusal,
+    /// An error in the stream.
+    StreamError,
+    /// HTML in place of a stream.
+    Html,
+    /// An event that is no JSON.
+    BadEvent,
+    /// Not HTTP at all.
+    NoHttp,
+}
+
+const ECHOES: [Echo; 7] = [
+    Echo::Answer,
+    Echo::Status,
+    Echo::Refusal,
+    Echo::StreamError,
+    Echo::Html,
+    Echo::BadEvent,
+    Echo::NoHttp,
+];
+
+fn serve(echo: Echo) -> RawServer {
+    RawServer::start(move |request, stream| {
+        // The client may have gone.
+        let _ = answer(echo, request, stream);
+    })
+}
+
+fn answer(echo: Echo, request: &Request, stream: &mut TcpStream) -> io::Result<()> {
+    let lines: Vec<String> = request
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    let said = lines.join("; ");
+    let mut reply = |status: &str, media_type: &str, body: &str| {
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nx-echo: {said}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let is_small = !request.path.ends_with("completions");
+    if matches!(echo, Echo::Answer) || is_small && !matches!(echo, Echo::Refusal) {
+        return match request.path.as_str() {
+            "/v1/models" => {
+                let models = json!({"data": [{"id": "m"}, {"id": said}, {"id": KEY}]});
+                reply("200 OK", "application/json", &models.to_string())
+            }
+            "/metrics" => {
+                let label = said.replace('"', "'");
+                let page = format!(
+                    "# HELP c_total {label}\n# TYPE c_total counter\nc_total{{of=\"{label}\"}} 1\n{KEY} 2\n"
+                );
+                reply("200 OK", "text/plain", &page)
+            }
+            "/version" => reply(
+                "200 OK",
+                "application/json",
+                &json!({"version": said}).to_string(),
+            ),
+            path if path.ends_with("completions") => {
+                let key = "content";
+                let event = |text: &str, reason: Value| {
+                    let choice = json!({"index": 0, "text": text, "delta": {key: text}, "finish_reason": reason});
+                    format!("data: {}\n\n", json!({"choices": [choice]}))
+                };
+                let body = format!(
+                    "{}{}data: [DONE]\n\n",
+                    event(&said, Value::Null),
+                    event(&said, json!(said))
+                );
+                reply("200 OK", "text/event-stream", &body)
+            }
+            _ => reply(
+                "404 Not Found",
+                "application/json",
+                &json!({"detail": said}).to_string(),
+            ),
+        };
+    }
+    match echo {
+        Echo::Answer => Ok(()),
+        Echo::Status => {
+            let body = json!({"error": {"message": said}}).to_string();
+            reply(&format!("500 {KEY}"), "application/json", &body)
+        }
+        Echo::Refusal => reply("401 Unauthorized", "text/plain", &said),
+        Echo::StreamError => {
+            let error = json!({"error": {"message": said, "code": 500}});
+            reply(
+                "200 OK",
+                "text/event-stream",
+                &format!("data: {error}\n\ndata: [DONE]\n\n"),
+            )
+        }
+        Echo::Html => reply("200 OK", "text/html", &format!("<html>{said}</html>")),
+        Echo::BadEvent => reply("200 OK", "text/event-stream", &format!("data: {said}\n\n")),
+        Echo::NoHttp => write!(stream, "{said}\r\n\r\n"),
+    }
+}
+
+const COMMANDS: [&str; 6] = [
+    "benchmark --contexts 2 --input-length 50 --output-length 5 --max-inflight 2 --requests 4 --interval 100ms --samples s.jsonl --output r.json --endpoint URL",
+    "load --requests 4 --warmup 1 --concurrency 1 2 --samples s.jsonl --output r.json --export vllm v.json --slo-file slo.yaml --endpoint URL/v1/completions",
+    "load --requests 4 --concurrency 2 --samples s.jsonl --output r.json --endpoint URL/generate",
+    "replay --dataset d.jsonl --concurrency 2 --live-history --max-output-tokens 5 --debug --prometheus-url URL/metrics --prometheus-metrics c_total --endpoint URL",
+    "run --workload short --requests 2 -v --endpoint URL",
+    "check endpoint URL --try-reset",
+];
+
+/// Every file below the folder, by path.
+fn files(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            found.push((path.display().to_string(), text));
+        }
+    }
+}
+
+fn check(words: &str, echo: Echo) {
+    let server = serve(echo);
+    let url = format!("http://{}", server.addr());
+    let dir = Dir::new();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a file");
+    write(
+        "d.jsonl",
+        "{\"user_messages\": [\"a b\", \"c d\"]}\n{\"user_messages\": [\"e f\"]}\n",
+    );
+    write("slo.yaml", "slo:\n  ttft_ms: 100000\n");
+    let output = Cmd::new(&dir)
+        .args(words.split(' ').map(|word| word.replace("URL", &url)))
+        .args(["--timeout", "5s", "--api-key", KEY])
+        .args(HEADERS.iter().flat_map(|line| ["--header", line]))
+        .run();
+    let sent = server.requests();
+    let has_sent = |wanted: &str| {
+        let lines = sent.iter().flat_map(|request| &request.headers);
+        lines
+            .map(|(_, value)| value)
+            .any(|value| value.contains(wanted))
+    };
+    assert!(
+        has_sent(KEY) && has_sent("telltale-99"),
+        "{echo:?}: {words}"
+    );
+    assert!(
+        output.status.code().is_some_and(|code| code < 3),
+        "{output}"
+    );
+
+    let mut written = vec![
+        ("stdout".to_string(), output.stdout),
+        ("stderr".to_string(), output.stderr),
+    ];
+    files(dir.path(), &mut written);
+    if dir.path().join("s.jsonl").exists() {
+        let report = Cmd::new(&dir).args(["report", "--input", "s.jsonl"]).run();
+        written.push(("report".to_string(), report.stdout + &report.stderr));
+    }
+    for (name, text) in written {
+        if let Some(at) = text.find(MARK) {
+            let around = text.get(at.saturating_sub(200)..at + 40);
+            panic!("{echo:?}: {words}: {name}: {:?}", around.unwrap_or(&text));
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_in_anything_that_is_printed_or_written() {
+    for words in COMMANDS {
+        std::thread::scope(|scope| {
+            for echo in ECHOES {
+                scope.spawn(move || check(words, echo));
+            }
+        });
+    }
+}
