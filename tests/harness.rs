@@ -166,3 +166,19 @@ fn the_mock_runs_as_a_process_of_its_own_and_logs_the_truth() {
     let truth = server.truth();
     assert!(truth.len() >= 4, "{truth:?}");
 }
+
+#[test]
+fn the_mock_says_who_can_reach_it() {
+    for (host, who) in [
+        (
+            "127.0.0.1",
+            "; for this machine only: --host opens it to others)",
+        ),
+        ("0.0.0.0", "; open to other machines)"),
+    ] {
+        let mut mock = Cmd::new(&Dir::new())
+            .args(["mock", "--port", "0", "--host", host])
+            .start();
+        mock.wait_for_line(|line| line.ends_with(who));
+    }
+}

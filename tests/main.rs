@@ -14,6 +14,7 @@ mod load;
 mod load_guide;
 mod load_open;
 mod packaging;
+mod proxy;
 mod readme;
 mod replay;
 mod replay_guide;

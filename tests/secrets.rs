@@ -202,6 +202,35 @@ fn check(words: &str, echo: Echo) {
 }
 
 #[test]
+fn a_secret_over_plain_http_is_warned_of_once_unless_the_way_is_short() {
+    let server = serve(Echo::Answer);
+    let port = server.addr().port();
+    let key = ["--api-key", KEY];
+    let header = ["--header", HEADERS[0]];
+    let open = ["--header", "X-Route: canary"];
+    for (host, words, warnings) in [
+        // Any address of this machine, which the program cannot know.
+        ("0.0.0.0", key, 1),
+        ("0.0.0.0", header, 1),
+        ("0.0.0.0", open, 0),
+        ("127.0.0.1", key, 0),
+        ("localhost", key, 0),
+    ] {
+        let output = Cmd::new(&Dir::new())
+            .args([
+                "load",
+                "--endpoint",
+                &format!("http://{host}:{port}/v1/completions"),
+            ])
+            .args(["--requests", "3", "--max-tokens", "2"])
+            .args(words)
+            .ok();
+        let warned = output.stderr.matches("can read the key").count();
+        assert_eq!(warned, warnings, "{output}");
+    }
+}
+
+#[test]
 fn no_secret_is_in_anything_that_is_printed_or_written() {
     for words in COMMANDS {
         std::thread::scope(|scope| {

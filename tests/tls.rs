@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::util::{Cmd, Dir, Output, RawServer, Request, read_request};
 
-const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/ca.pem");
+pub const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/ca.pem");
 
 #[test]
 fn a_ca_of_our_own_is_trusted_with_cacert() {
@@ -143,7 +143,7 @@ fn benchmark(endpoint: &str, options: &[&str], code: i32) -> Output {
 }
 
 /// Serves the API over TLS on a free port of 127.0.0.1, with the certificate for localhost; returns the port.
-fn serve_tls() -> u16 {
+pub fn serve_tls() -> u16 {
     serve_tls_as("localhost.pem")
 }
 

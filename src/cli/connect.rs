@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use ureq::Proxy;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::flags::LOAD;
@@ -13,6 +14,7 @@ use super::parse::{Args, above_zero};
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
+use crate::client::proxy::{from_environment, shown};
 use crate::client::secret::{ApiKey, Secrets, is_secret};
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
@@ -40,6 +42,8 @@ pub struct Connection {
     pub extra_body: Map<String, Value>,
     trust: Trust,
     plain_http: bool,
+    /// Whether to go through the proxy of the environment.
+    proxy: bool,
 }
 
 /// A server whose address answers.
@@ -124,6 +128,7 @@ impl Connection {
             extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
             plain_http: args.switch("--plain-http"),
+            proxy: args.value("--proxy", env_only)?.is_some(),
         })
     }
 
@@ -151,17 +156,33 @@ impl Connection {
         if self.plain_http && endpoint.is_https {
             endpoint = endpoint.into_plain();
         }
-        let addrs = resolve(&endpoint.host, endpoint.port, self.timeouts.connect)
-            .map_err(|failure| unreachable(&endpoint, &failure))?;
         let mut headers = self.headers.clone();
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.authorization());
         }
+        let mut secrets = Secrets::of(&headers);
+        if !(secrets.is_empty() || endpoint.is_https || endpoint.is_loopback()) {
+            eprintln!(
+                "warning: {} is plain http: all on the way can read the key that is sent there",
+                endpoint.shown()
+            );
+        }
+        let proxy = self.proxy(&endpoint)?;
+        if let Some(password) = proxy.as_ref().and_then(Proxy::password) {
+            secrets.add(password);
+        }
+        let addrs = match &proxy {
+            Some(proxy) => resolve(proxy.host(), proxy.port(), self.timeouts.connect)
+                .map_err(|failure| Error::input(format!("proxy {}", shown(proxy)), failure)),
+            None => resolve(&endpoint.host, endpoint.port, self.timeouts.connect)
+                .map_err(|failure| unreachable(&endpoint, &failure)),
+        }?;
         let link = Link {
             addrs,
             timeouts: self.timeouts,
             trust: self.trust.clone(),
-            secrets: Secrets::of(&headers),
+            proxy,
+            secrets,
             headers,
             epoch: Epoch::start(),
         };
@@ -173,6 +194,23 @@ impl Connection {
             link,
             mock,
         })
+    }
+}
+
+impl Connection {
+    fn proxy(&self, endpoint: &Endpoint) -> Result<Option<Proxy>> {
+        if !self.proxy {
+            return Ok(None);
+        }
+        let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
+        from_environment(&uri).map_err(|why| Error::input("--proxy env", why))
+    }
+}
+
+fn env_only(text: &str) -> std::result::Result<(), &'static str> {
+    match text {
+        "env" => Ok(()),
+        _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
     }
 }
 

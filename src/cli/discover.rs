@@ -7,6 +7,7 @@ use super::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::discovery::{Listed, Listing, list};
+use crate::client::proxy::shown;
 use crate::client::setup::Setup;
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
@@ -24,7 +25,9 @@ pub fn announce(opened: &Opened) -> Result<()> {
         opened.typed,
         endpoint.shown()
     ))?;
-    if endpoint.host.parse::<std::net::IpAddr>().is_err() {
+    if let Some(proxy) = &opened.link.proxy {
+        print(&format!("proxy: {}, in every figure\n", shown(proxy)))?;
+    } else if endpoint.host.parse::<std::net::IpAddr>().is_err() {
         print(&format!("address: {}\n", opened.link.addrs[0]))?;
     }
     Ok(())

@@ -89,7 +89,7 @@ static CONNECTION: Group = Group {
     flags: &CONNECTION_FLAGS,
 };
 
-const CONNECTION_FLAGS: [Flag; 15] = [
+const CONNECTION_FLAGS: [Flag; 16] = [
     flag(
         "--endpoint",
         "URL",
@@ -155,6 +155,12 @@ const CONNECTION_FLAGS: [Flag; 15] = [
     ),
     flag("--insecure", "", "", "takes any certificate"),
     flag("--plain-http", "", "", "speaks http to an https URL"),
+    flag(
+        "--proxy",
+        "env",
+        "",
+        "goes through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names; without it, through none",
+    ),
     flag(
         "--backend",
         "mock",

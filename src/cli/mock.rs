@@ -41,8 +41,12 @@ pub fn run(words: &[String]) -> Result<u8> {
     let stop = Stop::new();
     stop.on_signals()?;
     let mock = Mock::start(options)?;
+    let who = match mock.is_loopback() {
+        true => "for this machine only: --host opens it to others",
+        false => "open to other machines",
+    };
     super::print(&format!(
-        "mock server on {}/v1/ (a simulation: no engine, no model)\n",
+        "mock server on {}/v1/ (a simulation: no engine, no model; {who})\n",
         mock.url()
     ))?;
     let owner = std::env::var(OWNER).ok();

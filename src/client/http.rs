@@ -11,7 +11,7 @@ use ureq::http::{HeaderMap, HeaderValue, Request, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
-use ureq::{Agent, Body, Error, SendBody};
+use ureq::{Agent, Body, Error, Proxy, SendBody};
 
 use super::secret::Secrets;
 use super::transport::{Expired, Timeouts, Wire, connector, is_timeout};
@@ -66,6 +66,8 @@ pub struct Link {
     pub addrs: Vec<SocketAddr>,
     pub timeouts: Timeouts,
     pub trust: Trust,
+    /// Whose addresses these are then.
+    pub proxy: Option<Proxy>,
     /// Sent with every request: authorization and the user's own.
     pub headers: HeaderMap,
     pub secrets: Secrets,
@@ -79,10 +81,16 @@ impl Link {
             addrs,
             timeouts,
             trust: Trust::Bundled,
+            proxy: None,
             headers: HeaderMap::new(),
             secrets: Secrets::default(),
             epoch,
         }
+    }
+
+    /// What one worker and its connection will tell each other.
+    pub fn wire(&self) -> Arc<Wire> {
+        Wire::new(self.epoch, self.timeouts)
     }
 
     /// How long a TCP connection takes to open; `None` when none opens.
@@ -187,8 +195,8 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // ureq takes a proxy from the environment unless told otherwise; we measure the endpoint.
-        .proxy(None)
+        // ureq takes one from the environment unless told otherwise; we measure the endpoint.
+        .proxy(link.proxy.clone())
         .tls_config(tls.build())
         .user_agent(concat!("tmesh-cli/", env!("CARGO_PKG_VERSION")))
         // Our transport keeps the other deadlines: see `Wire::limit`.
@@ -204,7 +212,11 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         // uvicorn and llama.cpp close after 5 s without saying so.
         .max_idle_age(Duration::from_secs(4))
         .build();
-    Agent::with_parts(config, connector(wire), Fixed(link.addrs.clone()))
+    Agent::with_parts(
+        config,
+        connector(wire, link.proxy.is_some()),
+        Fixed(link.addrs.clone()),
+    )
 }
 
 /// A whole small reply, secrets of some length masked.
@@ -229,7 +241,7 @@ impl Small {
 
     /// With a time of its own for each request.
     pub fn within(link: Link, timeout: Duration) -> Small {
-        let wire = Wire::new(link.epoch, link.timeouts);
+        let wire = link.wire();
         let agent = agent(&link, &wire);
         Small {
             link,
@@ -305,6 +317,7 @@ pub fn classify(error: &Error, wire: &Wire) -> Failure {
     let seen = wire.seen();
     let connecting = seen.connecting && seen.connect_ns.is_none();
     let kind = match (connecting, seen.expired) {
+        _ if matches!(error, Error::ConnectProxyFailed(_)) => FailKind::Connect,
         (true, _) if is_timeout(error) => FailKind::TimeoutConnect,
         (true, _) if seen.tcp_done => FailKind::Tls,
         (true, _) => FailKind::Connect,

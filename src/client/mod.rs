@@ -9,6 +9,7 @@ pub mod count;
 pub mod discovery;
 pub mod endpoint;
 pub mod http;
+pub mod proxy;
 mod reply;
 pub mod secret;
 pub mod setup;
@@ -85,7 +86,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(target: Arc<Target>) -> Client {
-        let wire = Wire::new(target.link.epoch, target.link.timeouts);
+        let wire = target.link.wire();
         let reply = Reply::new(target.body.api);
         let agent = http::agent(&target.link, &wire);
         Client {
@@ -212,8 +213,8 @@ impl Client {
         *request.headers_mut() = headers;
 
         sample.t_send_ns = self.wire.begin();
-        // With TLS, the first bytes on the wire are a handshake.
-        if self.target.uri.scheme() == Some(&Scheme::HTTP) {
+        // With TLS, the first bytes on the wire are a handshake; with a proxy, what is said to it.
+        if self.target.uri.scheme() == Some(&Scheme::HTTP) && self.target.link.proxy.is_none() {
             self.wire.body_follows(length);
         }
         let outcome = match self.agent.run(request) {

@@ -88,6 +88,10 @@ impl Secrets {
         secrets
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn add(&mut self, secret: &str) {
         let secret = secret.trim().to_string();
         if !secret.is_empty() {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, ShutdownHandle, Transport,
 };
 use ureq::{Error, Timeout};
 
@@ -29,22 +29,30 @@ const MIN_CONNECT: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct SocketConnector(pub Arc<Wire>);
 
-impl Connector<()> for SocketConnector {
-    type Out = Socket;
+impl<In: Transport> Connector<In> for SocketConnector {
+    type Out = Either<In, Socket>;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Socket>, Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        // A tunnel through a proxy.
+        if let Some(chained) = chained {
+            return Ok(Some(Either::A(chained)));
+        }
         let stream = connect(&details.addrs, details.timeout)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(Cut(stream));
         let handle: Weak<dyn ShutdownHandle> = Arc::<Cut>::downgrade(&stream);
         (details.register_shutdown)(handle)?;
-        Ok(Some(Socket {
+        Ok(Some(Either::B(Socket {
             stream,
             wire: self.0.clone(),
             buffers: SocketBuffers::default(),
             read_timeout: None,
             write_timeout: None,
-        }))
+        })))
     }
 }
 

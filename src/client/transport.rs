@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, NextTimeout, RustlsConnector, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
+    RustlsConnector, Transport,
 };
 
 use super::socket::SocketConnector;
@@ -199,13 +200,19 @@ impl Wire {
     }
 }
 
-/// The connector of one worker: TCP, then TLS where the scheme says so, then the stamping layer.
-pub fn connector(wire: &Arc<Wire>) -> impl Connector {
+/// The connector of one worker: TCP, or a tunnel through a proxy, then TLS where the scheme says so, then the stamping
+/// layer.
+pub fn connector(wire: &Arc<Wire>, is_proxied: bool) -> impl Connector {
     ().chain(Begin(wire.clone()))
+        // Calls the whole chain for the connection to the proxy.
+        .chain(ConnectProxyConnector::default())
         .chain(SocketConnector(wire.clone()))
         .chain(TcpDone(wire.clone()))
         .chain(RustlsConnector::default())
-        .chain(Stamping(wire.clone()))
+        .chain(Stamping {
+            wire: wire.clone(),
+            is_proxied,
+        })
 }
 
 #[derive(Debug)]
@@ -235,23 +242,30 @@ impl<In: Transport> Connector<In> for TcpDone {
 }
 
 #[derive(Debug)]
-struct Stamping(Arc<Wire>);
+struct Stamping {
+    wire: Arc<Wire>,
+    is_proxied: bool,
+}
 
 impl<In: Transport> Connector<In> for Stamping {
     type Out = Either<(), Stamped<In>>;
 
     fn connect(
         &self,
-        _: &ConnectionDetails,
+        details: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        let now = self.0.epoch.now_ns();
-        let took = now.saturating_sub(self.0.last_ns.swap(now, Relaxed));
-        self.0.connect_ns.store(took.max(1), Relaxed);
+        let wire = &self.wire;
+        // The connection to a proxy is asked for without one: its tunnel is not there yet.
+        if !self.is_proxied || details.config.proxy().is_some() {
+            let now = wire.epoch.now_ns();
+            let took = now.saturating_sub(wire.last_ns.swap(now, Relaxed));
+            wire.connect_ns.store(took.max(1), Relaxed);
+        }
         Ok(chained.map(|inner| {
             Either::B(Stamped {
                 inner,
-                wire: self.0.clone(),
+                wire: wire.clone(),
             })
         }))
     }

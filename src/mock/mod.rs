@@ -110,6 +110,11 @@ impl Mock {
         )
     }
 
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
     #[cfg(test)]
     fn addr(&self) -> SocketAddr {
         self.address
