@@ -79,9 +79,10 @@ fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \
 	  cargo test --locked --profile fuzz --bin tmesh-cli -- --nocapture $(FUZZ)
 
-lint: toolchain ## formatting, and clippy with warnings denied
+lint: toolchain ## formatting, clippy with warnings denied, licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	.ci/dependencies
 
 layers: ## the imports in src against DESIGN.md's layer table
 	.ci/layers src

@@ -128,3 +128,61 @@ fn the_layer_check_names_file_line_and_edge_of_what_breaks_the_table() {
 fn layers(dir: &Dir) -> Cmd {
     Cmd::program(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/layers"), dir).args(["src"])
 }
+
+#[test]
+fn the_check_of_dependencies_names_a_licence_or_a_source_that_is_not_taken() {
+    let dir = Dir::new();
+    let crates_io = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    let lock = |source: &str, checksum: &str| {
+        format!(
+            "version = 4\n\n[[package]]\nname = \"tmesh-cli\"\n\n[[package]]\nname = \"a\"\n{source}\n{checksum}\n"
+        )
+    };
+    let good = lock(crates_io, "checksum = \"00\"");
+    for (lock, licence, wanted) in [
+        (&good, "MIT", None),
+        (&good, "GPL-3.0 OR MIT/X11", None),
+        (&good, "Apache-2.0 WITH LLVM-exception", None),
+        (&good, "(MIT OR Apache-2.0) AND Unicode-3.0", None),
+        (&good, "", Some("a v1: licence ''")),
+        (&good, "GPL-3.0", Some("a v1: licence 'GPL-3.0'")),
+        (
+            &good,
+            "MIT AND GPL-3.0",
+            Some("a v1: licence 'MIT AND GPL-3.0'"),
+        ),
+        (
+            &good,
+            "(MIT OR Apache-2.0) AND GPL-3.0",
+            Some("a v1: licence '(MIT"),
+        ),
+        (
+            &lock("source = \"git+https://example.com/a\"", ""),
+            "MIT",
+            Some("a: source \"git+https"),
+        ),
+        (
+            &lock("", ""),
+            "MIT",
+            Some("a: source \"\" is not crates.io"),
+        ),
+        (&lock(crates_io, ""), "MIT", Some("a: no checksum")),
+        (&String::new(), "MIT", Some("no package in it")),
+    ] {
+        dir.write("Cargo.lock", lock);
+        dir.write("licences", format!("a v1|{licence}\n"));
+        let check = Cmd::program(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/dependencies"),
+            &dir,
+        )
+        .args([dir.path().join("Cargo.lock"), dir.path().join("licences")]);
+        match wanted {
+            None => check.ok(),
+            Some(wanted) => {
+                let output = check.fails(1);
+                assert!(output.stderr.contains(wanted), "{wanted}\n{output}");
+                output
+            }
+        };
+    }
+}
