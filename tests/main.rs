@@ -10,6 +10,7 @@ mod convert;
 mod guides;
 mod harness;
 mod hostile;
+mod kills;
 mod load;
 mod load_guide;
 mod load_open;

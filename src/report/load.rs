@@ -51,7 +51,12 @@ pub fn point(out: &mut String, one: &LoadSummary) -> fmt::Result {
 
 /// How a point is called among others.
 pub(super) fn name(one: &LoadSummary) -> String {
-    match (one.concurrency, one.rate_per_s) {
+    point_name(one.concurrency, one.rate_per_s)
+}
+
+/// Without both it goes as a trace says.
+pub(super) fn point_name(concurrency: Option<u64>, rate_per_s: Option<f64>) -> String {
+    match (concurrency, rate_per_s) {
         (_, Some(rate)) => format!("rate {rate}/s"),
         (Some(concurrency), None) => format!("concurrency {concurrency}"),
         (None, None) => "trace".to_string(),

@@ -75,6 +75,17 @@ impl Report {
         self.about["mock"] == true
     }
 
+    /// Notes the parts of a plan that have no samples.
+    pub(super) fn note_missing(&mut self, planned: impl Iterator<Item = String>) {
+        let is_there = |name: &String| self.groups.iter().any(|group| group.name == *name);
+        let missing: Vec<String> = planned.filter(|name| !is_there(name)).collect();
+        if !missing.is_empty() {
+            let missing = missing.join("; ");
+            self.notes
+                .push(format!("The samples end before the first of {missing}"));
+        }
+    }
+
     /// Of samples of `benchmark`; `end`: clock and reason from the last line of a run that came to its end.
     pub fn of_benchmark(saved: Samples, end: Option<(Clock, String)>) -> Report {
         let Samples {

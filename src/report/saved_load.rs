@@ -43,8 +43,10 @@ impl Report {
         }
         notes.extend(no_gaps(points.iter().flat_map(|(samples, _)| samples)));
         let samples = points.into_iter().map(|(samples, _)| samples).collect();
+        let planned = planned(&saved.about["options"]);
         let mut report = Report::of_points(saved.about, summaries, samples);
         report.notes.extend(notes);
+        report.note_missing(planned.into_iter());
         report
     }
 
@@ -74,6 +76,23 @@ impl Report {
         report.notes.push(NO_SAMPLES.to_string());
         Some(report)
     }
+}
+
+/// The names of the points that were asked for.
+fn planned(options: &Value) -> Vec<String> {
+    let list = |key: &str| options[key].as_array().cloned().unwrap_or_default();
+    let rates = list("rate_per_s");
+    let rates = rates.iter().filter_map(Value::as_f64);
+    let concurrency = list("concurrency");
+    let concurrency = concurrency.iter().filter_map(Value::as_u64);
+    let rates = rates.map(|rate| load::point_name(None, Some(rate)));
+    let mut names: Vec<String> = rates
+        .chain(concurrency.map(|n| load::point_name(Some(n), None)))
+        .collect();
+    if options["prompts"]["trace"].is_string() {
+        names.push(load::point_name(None, None));
+    }
+    names
 }
 
 type Point = (Vec<Sample>, Option<Value>);

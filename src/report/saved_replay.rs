@@ -45,12 +45,15 @@ impl Report {
                 name: group_name(concurrency, round),
                 samples,
             });
-        Report {
+        let planned = planned(&about["options"]);
+        let mut report = Report {
             notes,
             about,
             figures: Figures::Replay(rounds),
             groups: groups.collect(),
-        }
+        };
+        report.note_missing(planned.into_iter());
+        report
     }
 
     /// Of result files of `replay`, in their order; `None`: one of them is none.
@@ -174,6 +177,17 @@ impl Replayed {
 fn is_cut_short(file: &Value) -> Option<bool> {
     let complete = file["configuration"]["complete"].as_bool();
     complete.map(|is_complete| !is_complete)
+}
+
+/// The names of the rounds that were asked for.
+fn planned(options: &Value) -> Vec<String> {
+    let levels = options["concurrency"].as_array().into_iter().flatten();
+    let rounds = options["rounds"].as_u64().unwrap_or(0);
+    let of_level = |level| (1..=rounds).map(move |round| group_name(level, round));
+    levels
+        .filter_map(Value::as_u64)
+        .flat_map(of_level)
+        .collect()
 }
 
 fn group_name(concurrency: u64, round: u64) -> String {

@@ -53,8 +53,19 @@ impl Report {
             cached_reported |= samples.iter().any(|sample| sample.cached_tokens.is_some());
         }
         notes.extend(no_gaps(groups.iter().flat_map(|(_, samples)| samples)));
+        let asked_for = saved.about["options"]["workload"]
+            .as_str()
+            .unwrap_or_default();
+        // Such as short, for short_input.
+        let is_planned = |name: &&str| asked_for == "year1" || name.starts_with(asked_for);
+        let planned = Workload::ALL
+            .map(Workload::name)
+            .into_iter()
+            .filter(is_planned);
+        let planned: Vec<String> = planned.map(str::to_string).collect();
         let mut report = Report::of_workloads(saved.about, summaries, groups);
         report.notes = notes;
+        report.note_missing(planned.into_iter());
         report
     }
 

@@ -160,6 +160,11 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
+    /// Sends SIGKILL; a process that has ended does not mind.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
     /// The resident set at its highest, in MiB, read until the process has ended; its stdout must not be long.
     pub fn peak_mib(&self) -> f64 {
         let path = format!("/proc/{}/status", self.child.id());
