@@ -7,6 +7,7 @@ mod read;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -83,8 +84,16 @@ impl Writer {
         self.line(&Line::of(sample, self.with_gaps))
     }
 
-    /// A line of the series `client`.
+    /// A line of the series `client`; one comes every second, and tells of a file that was taken away, which writing
+    /// does not.
     pub fn write_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
+        let file = self.out.metadata()?;
+        if file.is_file() && file.nlink() == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the file was removed",
+            ));
+        }
         self.write_series("client", vitals)
     }
 

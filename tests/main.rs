@@ -14,6 +14,7 @@ mod kills;
 mod load;
 mod load_guide;
 mod load_open;
+mod lost;
 mod packaging;
 mod proxy;
 mod readme;

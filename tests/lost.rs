@@ -1,0 +1,123 @@
+//! A disk that fills up, a folder that is removed, a reader that has seen enough: said once, the run goes on, and what
+//! could be written is whole.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::util::{Cmd, Dir, Output, until};
+
+/// Two seconds each, with a samples file in the folder `d`; the last words of its report.
+const RUNS: [(&str, &str, &str); 4] = [
+    (
+        "load --backend mock --mock base=10ms,itl=10ms --requests 60 --concurrency 2 --max-tokens 6 --output r.json --samples d/samples.jsonl",
+        "--samples",
+        "Figures in r.json",
+    ),
+    (
+        "benchmark --backend mock --mock base=10ms,itl=10ms --contexts 4 --max-inflight 2 --input-length 50 --output-length 6 --requests 60 --output r.json --samples d/samples.jsonl",
+        "--samples",
+        "Final Report",
+    ),
+    (
+        "replay --backend mock --mock base=10ms,itl=10ms --dataset d.jsonl --concurrency 2 --rounds 2 --max-output-tokens 6 --output-dir d",
+        "samples.jsonl",
+        "Round 2 against round 1",
+    ),
+    (
+        "run --mock base=10ms,itl=4ms --workload stress --requests 20 --output d",
+        "samples.jsonl",
+        "Requests/s",
+    ),
+];
+
+fn start(dir: &Dir, words: &str, before: &str) -> Cmd {
+    dir.write("d.jsonl", "{\"text\": \"a b\"}\n".repeat(30));
+    fs::create_dir(dir.path().join("d")).expect("a fresh folder");
+    let bin = env!("CARGO_BIN_EXE_tmesh-cli");
+    Cmd::program("sh", dir).args(["-c", &format!("{before} exec {bin} {words}")])
+}
+
+/// One warning for the samples, one message for all that was lost at the end, exit code 1, and the report.
+fn check(output: &Output, samples: &str, reason: &str, report: &str) {
+    assert_eq!(output.status.code(), Some(1), "{output}");
+    let warning = format!("warning: {samples}: {reason}");
+    assert_eq!(
+        output.stderr.matches(&warning).count(),
+        1,
+        "{warning}\n{output}"
+    );
+    let errors = output
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("[ERROR]"));
+    assert_eq!(errors.count(), 1, "{output}");
+    assert!(output.stdout.contains(report), "{output}");
+}
+
+#[test]
+fn a_disk_that_fills_up_in_a_run_costs_the_samples_and_nothing_else() {
+    for (words, samples, report) in RUNS {
+        let dir = Dir::new();
+        // 20 KiB or 40, by the shell; a write beyond that fails, as one to a full disk does.
+        let output = start(&dir, words, "trap '' XFSZ; ulimit -f 40;").run();
+        check(
+            &output,
+            samples,
+            "File too large (os error 27); the run goes on without it",
+            report,
+        );
+        let text = dir.read("d/samples.jsonl");
+        let (whole, _) = text.rsplit_once('\n').expect("lines");
+        for line in whole.lines() {
+            serde_json::from_str::<Value>(line).expect(line);
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_removed_in_a_run_is_told_within_a_second_or_two() {
+    for (words, samples, report) in RUNS {
+        let dir = Dir::new();
+        let folder = dir.path().join("d");
+        let running = start(&dir, words, "").start();
+        until("samples", || lines(&folder.join("samples.jsonl")) > 5);
+        fs::remove_dir_all(&folder).expect("it is there");
+        let output = running.wait();
+        check(
+            &output,
+            samples,
+            "the file was removed; the run goes on without it",
+            report,
+        );
+        let at = output.stderr.find("the file was removed");
+        assert!(at < output.stderr.find("[ERROR]"), "{output}");
+    }
+}
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_of_a_load_gets_a_quiet_end_and_whole_files() {
+    let dir = Dir::new();
+    let bin = env!("CARGO_BIN_EXE_tmesh-cli");
+    let words = RUNS[0].0.replace("d/", "");
+    let script = format!("{{ {bin} {words}; echo $? >code; }} 2>errors | head -n 5");
+    let output = Cmd::program("sh", &dir)
+        .args(["-c", &script])
+        .deadline(Duration::from_secs(20))
+        .ok();
+    assert_eq!(output.stdout.lines().count(), 5, "{output}");
+    assert_eq!(
+        (dir.read("code").as_str(), dir.read("errors").as_str()),
+        ("0\n", "")
+    );
+    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    assert_eq!(result["successful_requests"], 60);
+    let samples = dir.read("samples.jsonl");
+    assert_eq!(samples.matches("\"phase\":\"measured\"").count(), 60);
+}
