@@ -20,7 +20,10 @@ FUZZ_SEED ?= $(shell date +%s)00000000
 # A part of the targets' paths, such as client::sse::fuzz.
 FUZZ ?= fuzz::
 
-.PHONY: help build static demo bench test fuzz lint layers check golden toolchain
+# Requests of `make soak`.
+SOAK ?= 10000000
+
+.PHONY: help build static demo bench test fuzz faults soak lint layers check golden toolchain
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +81,13 @@ test: static ## all tests, those of the static binary included
 fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases each, in about three hours
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \
 	  cargo test --locked --profile fuzz --bin tmesh-cli -- --nocapture $(FUZZ)
+
+faults: static ## every fault through every command that sends, and 200 kills of each, in about ten minutes
+	TMESH_FAULTS=1 TMESH_KILLS=200 cargo test --locked --test main -- hostile:: kills::
+
+soak: static ## ten million requests, of every fault one in a thousand: counts and memory, in about an hour
+	TMESH_SOAK=$(SOAK) TMESH_STATIC_BIN=$(STATIC_BIN) \
+	  cargo test --locked --test main a_long_run -- --ignored --nocapture
 
 lint: toolchain ## formatting, clippy with warnings denied, licences and sources of dependencies
 	cargo fmt --check
