@@ -80,11 +80,10 @@ impl Options {
 
     /// Finds out before the first request whether the files can be written.
     fn check_outputs(&self) -> Result<()> {
-        let files = [("--samples", &self.samples), ("--output", &self.output)];
-        let named = files
-            .iter()
-            .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)));
-        output::check(&named.collect::<Vec<_>>())
+        output::check(&[
+            ("--samples", self.samples.as_deref()),
+            ("--output", self.output.as_deref()),
+        ])
     }
 }
 
@@ -193,13 +192,7 @@ fn measure(
     about: &Value,
     stop: &Stop,
 ) -> Result<Collected> {
-    let samples_file = match &options.samples {
-        Some(path) => {
-            let created = samples_file::Writer::create(path, about, options.keep_gaps);
-            Some(created.map_err(|e| Error::input(format!("--samples {path}"), e))?)
-        }
-        None => None,
-    };
+    let samples_file = output::samples(options.samples.as_deref(), about, options.keep_gaps)?;
     let result = options.output.clone().map(|path| ResultFile {
         path,
         about: about.clone(),

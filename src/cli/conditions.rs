@@ -1,5 +1,7 @@
 //! `--fail-if` as `run` and `load` take it, and the error that tells what was missed.
 
+use serde_json::Value;
+
 use super::flags::nearest;
 use super::parse::Args;
 use crate::error::{Error, Result};
@@ -46,6 +48,31 @@ fn check(
         "of a {kind} that is not run; it has {}",
         names.join(", ")
     ))
+}
+
+/// The options that were missed, each with what is wrong. `figures` of a place by its number: `None` where it was not
+/// run.
+pub fn missed<'a, const N: usize>(
+    limits: &'a [(String, Condition)],
+    places: &[impl AsRef<str>],
+    figures: impl Fn(usize) -> Option<[(&'static str, Value); N]>,
+) -> Vec<(&'a str, String)> {
+    let mut missed = Vec::new();
+    for (option, condition) in limits {
+        for (at, place) in places.iter().enumerate() {
+            let place = place.as_ref();
+            if !condition.is_of(place) {
+                continue;
+            }
+            let value = figures(at).and_then(|figures| {
+                let found = figures.iter().find(|(key, _)| *key == condition.figure);
+                found.and_then(|(_, value)| value.as_f64())
+            });
+            let fault = condition.fault(place, value);
+            missed.extend(fault.map(|fault| (option.as_str(), fault)));
+        }
+    }
+    missed
 }
 
 /// One error of all that was missed: option and what is wrong. `None`: nothing was.

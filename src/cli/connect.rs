@@ -11,11 +11,13 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::flags::LOAD;
 use super::mock::options;
 use super::parse::{Args, above_zero};
+use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::proxy::{from_environment, shown};
 use crate::client::secret::{ApiKey, Secrets, is_secret};
+use crate::client::setup::Tokenizer;
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
 use crate::file;
@@ -36,7 +38,7 @@ pub struct Connection {
     key: Option<ApiKey>,
     pub model: Option<String>,
     /// By `--api`, else by the endpoint's path.
-    pub api: Option<Api>,
+    api: Option<Api>,
     timeouts: Timeouts,
     headers: HeaderMap,
     pub extra_body: Map<String, Value>,
@@ -57,6 +59,17 @@ pub struct Opened {
     pub small: Small,
     /// Runs as long as this lives.
     pub mock: Option<Mock>,
+}
+
+impl Opened {
+    /// The server's counter of tokens, for texts of this target.
+    pub fn tokenizer<'a>(&'a self, target: &'a Target) -> Tokenizer<'a> {
+        Tokenizer {
+            target,
+            endpoint: &self.endpoint,
+            small: &self.small,
+        }
+    }
 }
 
 impl Connection {

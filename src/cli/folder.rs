@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::collect::replace;
 use crate::error::{Error, Result};
 use crate::samples_file::Writer;
+
+use super::output;
 
 /// What the samples are called in it.
 pub const SAMPLES: &str = "samples.jsonl";
@@ -71,14 +72,8 @@ impl Folder {
     /// Writes a result file whole; one that cannot be written is said at once and added to `lost`.
     pub fn write(&self, name: &str, text: &str, lost: &mut Vec<String>) {
         let path = self.dir.join(name);
-        let written = replace(&path.to_string_lossy(), text.as_bytes());
-        if let Err(error) = written {
-            let why = format!("{}: {error}", path.display());
-            eprintln!("warning: {why}; the run goes on without it");
-            if !lost.contains(&why) {
-                lost.push(why);
-            }
-        }
+        let path = path.to_string_lossy();
+        output::write(&path, &path, Ok(text), lost);
     }
 }
 

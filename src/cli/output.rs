@@ -1,15 +1,24 @@
 //! Result files that the user names: whether they can be written, before the first request.
 
 use std::fs::{OpenOptions, metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use crate::error::{Error, Result};
+use serde_json::Value;
 
-/// Tries each file with the option that names it; one that is not there is made.
+use crate::collect::replace;
+use crate::error::{Error, Result};
+use crate::samples_file::Writer;
+
+/// Tries each file that was named, with the option; one that is not there is made.
 ///
 /// # Errors
 /// Two options name one file, one names the file that stdout goes to, or one cannot be written.
-pub fn check(files: &[(&str, &str)]) -> Result<()> {
+pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
+    let files = files.iter();
+    let files: Vec<_> = files
+        .filter_map(|(flag, path)| Some((*flag, (*path)?)))
+        .collect();
     for (at, (flag, path)) in files.iter().enumerate() {
         let what = format!("{flag} {path}");
         if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
@@ -23,6 +32,32 @@ pub fn check(files: &[(&str, &str)]) -> Result<()> {
         opened.map_err(|e| Error::input(what, e))?;
     }
     Ok(())
+}
+
+/// Starts the file of samples that `--samples` names, if it does.
+pub fn samples(path: Option<&str>, about: &Value, keep_gaps: bool) -> Result<Option<Writer>> {
+    let created = path.map(|path| {
+        let created = Writer::create(path, about, keep_gaps);
+        created.map_err(|e| Error::input(format!("--samples {path}"), e))
+    });
+    created.transpose()
+}
+
+/// Writes a result file whole; one that cannot be written is said at once, by this name, and added to `lost`.
+pub fn write<Text: AsRef<str>>(
+    what: &str,
+    path: &str,
+    text: serde_json::Result<Text>,
+    lost: &mut Vec<String>,
+) {
+    let text = text.map_err(io::Error::from);
+    if let Err(error) = text.and_then(|text| replace(path, text.as_ref().as_bytes())) {
+        let why = format!("{what}: {error}");
+        eprintln!("warning: {why}; the run goes on without it");
+        if !lost.contains(&why) {
+            lost.push(why);
+        }
+    }
 }
 
 /// Whether the path is the regular file that stdout was redirected to, by whatever name.

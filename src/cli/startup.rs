@@ -115,7 +115,7 @@ pub fn prepare(
     checks::in_flight("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
     checks::memory(&sizing)?;
 
-    let api = connection.api.or(endpoint.api).unwrap_or(Api::Completions);
+    let api = endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape {
         extra: connection.extra_body,
         ..BodyShape::new(api, model.id)

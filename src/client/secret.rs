@@ -72,17 +72,22 @@ impl Secrets {
     pub fn of(headers: &HeaderMap) -> Secrets {
         let mut secrets = Secrets::default();
         for (name, value) in headers {
-            if let (true, Ok(value)) = (is_secret(name), value.to_str()) {
-                secrets.add(value);
-                // Behind the scheme, such as Bearer; in a cookie behind the name.
-                match value.split_once(' ').filter(|_| name != header::COOKIE) {
-                    Some((_, rest)) => secrets.add(rest),
-                    None => value
-                        .split(';')
-                        .filter_map(|pair| Some(pair.split_once('=')?.1.trim()))
-                        .filter(|value| value.len() >= MIN_TELLING)
-                        .for_each(|value| secrets.add(value)),
-                }
+            let (true, Ok(value)) = (is_secret(name), value.to_str()) else {
+                continue;
+            };
+            // The scheme, such as Bearer, is none.
+            let scheme = value
+                .split_once(' ')
+                .filter(|_| name.as_str().contains("auth"));
+            secrets.add(scheme.map_or(value, |(_, rest)| rest));
+            if name == header::COOKIE {
+                let values = value
+                    .split(';')
+                    .filter_map(|pair| Some(pair.split_once('=')?.1));
+                let telling = values
+                    .map(str::trim)
+                    .filter(|value| value.len() >= MIN_TELLING);
+                telling.for_each(|value| secrets.add(value));
             }
         }
         secrets
@@ -157,7 +162,7 @@ mod tests {
                 "authorization",
                 "Bearer abcdef",
                 "no abcdef, no Bearer abcdef",
-                "no ****, no ****",
+                "no ****, no Bearer ****",
             ),
             (
                 "x-api-key",

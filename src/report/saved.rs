@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::read_back;
+use super::{read_back, saved_load, saved_replay, saved_run};
 use crate::sample::{Phase, Sample};
 use crate::stats::bootstrap::Comparison;
 use crate::stats::client::{ClientStats, ClientSummary};
@@ -75,10 +75,17 @@ impl Report {
         self.about["mock"] == true
     }
 
-    /// Notes the parts of a plan that have no samples.
-    pub(super) fn note_missing(&mut self, planned: impl Iterator<Item = String>) {
+    /// Notes the parts of what was asked for that have no samples.
+    pub fn note_missing(&mut self) {
+        let options = &self.about["options"];
+        let planned = match &self.figures {
+            Figures::Benchmark { .. } => Vec::new(),
+            Figures::Replay(_) => saved_replay::planned(options),
+            Figures::Run(_) => saved_run::planned(options),
+            Figures::Load(_) => saved_load::planned(options),
+        };
         let is_there = |name: &String| self.groups.iter().any(|group| group.name == *name);
-        let missing: Vec<String> = planned.filter(|name| !is_there(name)).collect();
+        let missing: Vec<String> = planned.into_iter().filter(|name| !is_there(name)).collect();
         if !missing.is_empty() {
             let missing = missing.join("; ");
             self.notes

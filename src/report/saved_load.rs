@@ -43,10 +43,9 @@ impl Report {
         }
         notes.extend(no_gaps(points.iter().flat_map(|(samples, _)| samples)));
         let samples = points.into_iter().map(|(samples, _)| samples).collect();
-        let planned = planned(&saved.about["options"]);
         let mut report = Report::of_points(saved.about, summaries, samples);
         report.notes.extend(notes);
-        report.note_missing(planned.into_iter());
+        report.note_missing();
         report
     }
 
@@ -79,7 +78,7 @@ impl Report {
 }
 
 /// The names of the points that were asked for.
-fn planned(options: &Value) -> Vec<String> {
+pub(super) fn planned(options: &Value) -> Vec<String> {
     let list = |key: &str| options[key].as_array().cloned().unwrap_or_default();
     let rates = list("rate_per_s");
     let rates = rates.iter().filter_map(Value::as_f64);

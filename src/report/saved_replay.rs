@@ -45,14 +45,13 @@ impl Report {
                 name: group_name(concurrency, round),
                 samples,
             });
-        let planned = planned(&about["options"]);
         let mut report = Report {
             notes,
             about,
             figures: Figures::Replay(rounds),
             groups: groups.collect(),
         };
-        report.note_missing(planned.into_iter());
+        report.note_missing();
         report
     }
 
@@ -180,7 +179,7 @@ fn is_cut_short(file: &Value) -> Option<bool> {
 }
 
 /// The names of the rounds that were asked for.
-fn planned(options: &Value) -> Vec<String> {
+pub(super) fn planned(options: &Value) -> Vec<String> {
     let levels = options["concurrency"].as_array().into_iter().flatten();
     let rounds = options["rounds"].as_u64().unwrap_or(0);
     let of_level = |level| (1..=rounds).map(move |round| group_name(level, round));

@@ -53,19 +53,9 @@ impl Report {
             cached_reported |= samples.iter().any(|sample| sample.cached_tokens.is_some());
         }
         notes.extend(no_gaps(groups.iter().flat_map(|(_, samples)| samples)));
-        let asked_for = saved.about["options"]["workload"]
-            .as_str()
-            .unwrap_or_default();
-        // Such as short, for short_input.
-        let is_planned = |name: &&str| asked_for == "year1" || name.starts_with(asked_for);
-        let planned = Workload::ALL
-            .map(Workload::name)
-            .into_iter()
-            .filter(is_planned);
-        let planned: Vec<String> = planned.map(str::to_string).collect();
         let mut report = Report::of_workloads(saved.about, summaries, groups);
         report.notes = notes;
-        report.note_missing(planned.into_iter());
+        report.note_missing();
         report
     }
 
@@ -112,4 +102,13 @@ impl Report {
         report.notes.push(NO_SAMPLES.to_string());
         Some(report)
     }
+}
+
+/// The names of the workloads that were asked for.
+pub(super) fn planned(options: &Value) -> Vec<String> {
+    let asked_for = options["workload"].as_str().unwrap_or_default();
+    // Such as short, for short_input.
+    let is_planned = |name: &&str| asked_for == "year1" || name.starts_with(asked_for);
+    let names = Workload::ALL.map(Workload::name).into_iter();
+    names.filter(is_planned).map(str::to_string).collect()
 }

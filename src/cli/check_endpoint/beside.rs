@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::probe::Probe;
 use crate::cli::connect::Opened;
 use crate::client::api::{Api, error_words};
-use crate::client::setup::Tokenizer;
 use crate::client::{Client, Target};
 use crate::prom::catalog::HIT_RATE;
 use crate::prom::parse::{Exposition, parse};
@@ -63,11 +62,7 @@ pub fn tokenizer(
     api: Api,
     by_usage: Option<u64>,
 ) -> String {
-    let tokenizer = Tokenizer {
-        target: probe.target(),
-        endpoint: &opened.endpoint,
-        small: &opened.small,
-    };
+    let tokenizer = opened.tokenizer(probe.target());
     let counted = tokenizer.prompt_tokens(text);
     match (counted, by_usage) {
         (None, Some(_)) => "no: runs take lengths from usage".to_string(),

@@ -65,7 +65,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let text = writer.context(1, 32) + &writer.question(1);
     let routes = find_routes(&mut probe, &opened, &text)?;
     say_generate(&mut probe, &opened, &text)?;
-    let used = connection.api.or(opened.endpoint.api).unwrap_or(Api::Chat);
+    let used = opened.endpoint.api.unwrap_or(Api::Chat);
     let measured = used_route(&routes, used);
     let model = &probe.target().body.model;
     let repeated = writer.context(2, repeated_words(&listed, model));

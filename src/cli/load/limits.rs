@@ -24,25 +24,9 @@ impl Limits {
         Ok(Limits(limits))
     }
 
-    /// The options that were missed, each with what is wrong; a point that was not run has no figures.
+    /// The options that were missed, each with what is wrong.
     pub fn missed(&self, points: &[Point], summaries: &[LoadSummary]) -> Vec<(&str, String)> {
-        let mut missed = Vec::new();
-        for (option, condition) in &self.0 {
-            for (at, point) in points.iter().enumerate() {
-                let name = point.name();
-                let value = summaries.get(at).and_then(|summary| {
-                    let figures = figures(summary);
-                    let found = figures.iter().find(|(key, _)| *key == condition.figure);
-                    found.and_then(|(_, value)| value.as_f64())
-                });
-                let fault = condition
-                    .is_of(&name)
-                    .then(|| condition.fault(&name, value));
-                if let Some(fault) = fault.flatten() {
-                    missed.push((option.as_str(), fault));
-                }
-            }
-        }
-        missed
+        let names: Vec<String> = points.iter().map(Point::name).collect();
+        conditions::missed(&self.0, &names, |at| summaries.get(at).map(figures))
     }
 }

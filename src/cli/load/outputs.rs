@@ -42,12 +42,16 @@ impl Outputs {
     /// Finds out before the first request whether the files can be written; `points` are the names of the points.
     pub fn check(&self, points: &[String]) -> Result<()> {
         let exports = self.exports(points);
-        let own = [("--samples", &self.samples), ("--output", &self.output)];
-        let named = own
-            .iter()
-            .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)));
-        let exports = exports.iter().map(|path| ("--export vllm", path.as_str()));
-        output::check(&named.chain(exports).collect::<Vec<_>>())
+        let mut files = vec![
+            ("--samples", self.samples.as_deref()),
+            ("--output", self.output.as_deref()),
+        ];
+        files.extend(
+            exports
+                .iter()
+                .map(|path| ("--export vllm", Some(path.as_str()))),
+        );
+        output::check(&files)
     }
 
     /// A file for each point: the one that was named, in a sweep with the point's name in it.

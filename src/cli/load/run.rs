@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::options::Options;
 use super::points::Point;
 use crate::cli::connect::Opened;
+use crate::cli::output;
 use crate::cli::pass::{Pass, Passed};
 use crate::cli::report::stdout_screen;
 use crate::cli::{print, print_last};
 use crate::client::Target;
 use crate::client::count::count_texts;
-use crate::client::setup::Tokenizer;
+use crate::collect::Log;
 use crate::collect::round::Extent;
-use crate::collect::{Log, replace};
 use crate::error::{Error, Result};
 use crate::load::open::Due;
 use crate::load::stop::{Reason, Stop};
@@ -229,11 +229,7 @@ impl Load {
         if ids.is_empty() {
             return Vec::new();
         }
-        let tokenizer = Tokenizer {
-            target: &self.target,
-            endpoint: &self.opened.endpoint,
-            small: &self.opened.small,
-        };
+        let tokenizer = self.opened.tokenizer(&self.target);
         count_texts(&tokenizer, samples, &self.plan.lengths);
         let counted = samples.iter().filter(|sample| ids.contains(&sample.id));
         counted.filter_map(TokensLine::of).collect()
@@ -263,14 +259,7 @@ impl Load {
     }
 
     fn write(&mut self, flag: &str, path: &str, text: serde_json::Result<String>) {
-        let text = text.map_err(std::io::Error::from);
-        if let Err(error) = text.and_then(|text| replace(path, text.as_bytes())) {
-            let why = format!("{flag} {path}: {error}");
-            eprintln!("warning: {why}; the run goes on without it");
-            if !self.lost.contains(&why) {
-                self.lost.push(why);
-            }
-        }
+        output::write(&format!("{flag} {path}"), path, text, &mut self.lost);
     }
 
     /// In a sweep each point is shown as it ends.
@@ -287,7 +276,8 @@ impl Load {
     /// Shows the rest of the report.
     pub fn finish(&mut self) -> Result<()> {
         let samples = std::mem::take(&mut self.samples);
-        let report = Report::of_points(self.about.clone(), self.summaries.clone(), samples);
+        let mut report = Report::of_points(self.about.clone(), self.summaries.clone(), samples);
+        report.note_missing();
         let text = render(&report, Format::Table, stdout_screen()).map_err(bug)?;
         let mut rest = text.strip_prefix(&self.shown).unwrap_or(&text).to_string();
         let outputs = &self.options.outputs;

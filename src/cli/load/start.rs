@@ -12,7 +12,7 @@ use super::points::Point;
 use super::run::Load;
 use crate::cli::connect::{Connection, Opened};
 use crate::cli::discover::{announce, model_of_api, report_setup, setup_json, setup_line};
-use crate::cli::{checks, print};
+use crate::cli::{checks, output, print};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional};
@@ -29,7 +29,6 @@ use crate::plan::requests::{Batch, Plan, Records, Source};
 use crate::plan::trace::Trace;
 use crate::report;
 use crate::sample::Labels;
-use crate::samples_file;
 use crate::units::format_utc;
 
 /// Of a prompt of the warm-up, and of the answer to it, where the run makes none of its own.
@@ -47,10 +46,7 @@ pub fn open(mut connection: Connection, mut options: Options) -> Result<Load> {
     options.outputs.check(&names)?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let api = connection
-        .api
-        .or(opened.endpoint.api)
-        .unwrap_or(Api::Completions);
+    let api = opened.endpoint.api.unwrap_or(Api::Completions);
     check_records(&options, &source, api)?;
     let model = model_of_api(&connection, &opened, api)?;
     let has_own_ends = matches!(source, Source::Records { .. });
@@ -79,13 +75,7 @@ pub fn open(mut connection: Connection, mut options: Options) -> Result<Load> {
     let (plan, warmup_plan) = (plan(source), plan(warmup(&options)));
     print(&specification(&options, &plan, &opened, &setup))?;
     let about = about(&options, &target, &opened, &setup);
-    let samples_file = match &options.outputs.samples {
-        Some(path) => {
-            let created = samples_file::Writer::create(path, &about, true);
-            Some(created.map_err(|e| Error::input(format!("--samples {path}"), e))?)
-        }
-        None => None,
-    };
+    let samples_file = output::samples(options.outputs.samples.as_deref(), &about, true)?;
     let stop = Stop::new();
     stop.on_signals()?;
     Ok(Load {

@@ -17,7 +17,7 @@ use crate::cli::{checks, print};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional, Sampling};
-use crate::client::setup::{self, Setup, Tokenizer};
+use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::plan::dataset::{Content, Dataset, Record, load};
@@ -33,7 +33,7 @@ pub fn open(mut connection: Connection, options: Options) -> Result<Replay> {
     let files = Files::open(&options)?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let api = connection.api.or(opened.endpoint.api).unwrap_or(Api::Chat);
+    let api = opened.endpoint.api.unwrap_or(Api::Chat);
     check_api(&options, &dataset, api)?;
     let model = model(&connection, &opened)?;
     let endpoint = &opened.endpoint;
@@ -180,11 +180,7 @@ fn cut_to_length(
     let Some(limit) = options.max_input_tokens else {
         return Ok(());
     };
-    let tokenizer = Tokenizer {
-        target,
-        endpoint: &opened.endpoint,
-        small: &opened.small,
-    };
+    let tokenizer = opened.tokenizer(target);
     let count = |text: &str| tokenizer.prompt_tokens(text);
     // One question to a server that does not count is enough.
     let counts = count("one two three").is_some();

@@ -27,29 +27,17 @@ impl Limits {
         Ok(Limits(limits))
     }
 
-    /// The options that were missed, each with what is wrong; a workload that did not run has no figures.
+    /// The options that were missed, each with what is wrong.
     pub fn missed(
         &self,
         workloads: &[Fixed],
         summaries: &[WorkloadSummary],
     ) -> Vec<(&str, String)> {
-        let mut missed = Vec::new();
-        for (option, condition) in &self.0 {
-            for fixed in workloads {
-                let name = fixed.workload.name();
-                let summary = summaries.iter().find(|one| one.workload == fixed.workload);
-                let value = summary.and_then(|one| {
-                    let figures = figures(one);
-                    let found = figures.iter().find(|(key, _)| *key == condition.figure);
-                    found.and_then(|(_, value)| value.as_f64())
-                });
-                let fault = condition.is_of(name).then(|| condition.fault(name, value));
-                if let Some(fault) = fault.flatten() {
-                    missed.push((option.as_str(), fault));
-                }
-            }
-        }
-        missed
+        let names: Vec<&str> = workloads.iter().map(|f| f.workload.name()).collect();
+        conditions::missed(&self.0, &names, |at| {
+            let is_it = |one: &&WorkloadSummary| one.workload == workloads[at].workload;
+            summaries.iter().find(is_it).map(figures)
+        })
     }
 }
 

@@ -173,7 +173,8 @@ impl Run {
     /// Writes the reports and shows the table.
     pub fn finish(&mut self) -> Result<()> {
         let samples = std::mem::take(&mut self.samples);
-        let report = Report::of_workloads(self.about.clone(), self.summaries.clone(), samples);
+        let mut report = Report::of_workloads(self.about.clone(), self.summaries.clone(), samples);
+        report.note_missing();
         let for_files = Screen {
             width: None,
             is_utf8: true,

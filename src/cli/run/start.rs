@@ -51,7 +51,7 @@ pub fn open(
         None => first(&listed)?,
     };
     let writer = Writer::new(options.seed, &options.nonce);
-    let chosen = connection.api.or(opened.endpoint.api);
+    let chosen = opened.endpoint.api;
     let body = BodyShape {
         extra: connection.extra_body,
         ..BodyShape::new(chosen.unwrap_or(Api::Completions), model.id)
