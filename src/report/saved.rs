@@ -68,6 +68,8 @@ pub struct Samples {
     pub points: Vec<(usize, Value)>,
 }
 
+/// So many parts without samples are named.
+const MISSING: usize = 8;
 pub(super) const NO_SAMPLES: &str = "The input has no samples: no charts of TTFT, of gaps, of latency, of tokens per second and of requests in flight";
 
 impl Report {
@@ -75,21 +77,28 @@ impl Report {
         self.about["mock"] == true
     }
 
-    /// Notes the parts of what was asked for that have no samples.
+    /// Notes the first parts of what was asked for that have no samples.
     pub fn note_missing(&mut self) {
         let options = &self.about["options"];
-        let planned = match &self.figures {
-            Figures::Benchmark { .. } => Vec::new(),
-            Figures::Replay(_) => saved_replay::planned(options),
-            Figures::Run(_) => saved_run::planned(options),
-            Figures::Load(_) => saved_load::planned(options),
+        let mut planned: Box<dyn Iterator<Item = String>> = match &self.figures {
+            Figures::Benchmark { .. } => return,
+            // A file may ask for any number of rounds.
+            Figures::Replay(_) => Box::new(saved_replay::planned(options)),
+            Figures::Run(_) => Box::new(saved_run::planned(options)),
+            Figures::Load(_) => Box::new(saved_load::planned(options).into_iter()),
         };
-        let is_there = |name: &String| self.groups.iter().any(|group| group.name == *name);
-        let missing: Vec<String> = planned.into_iter().filter(|name| !is_there(name)).collect();
+        let is_missing = |name: &String| self.groups.iter().all(|group| group.name != *name);
+        let missing: Vec<String> = planned.by_ref().filter(is_missing).take(MISSING).collect();
         if !missing.is_empty() {
+            let more = if planned.any(|name| is_missing(&name)) {
+                " and more"
+            } else {
+                ""
+            };
             let missing = missing.join("; ");
-            self.notes
-                .push(format!("The samples end before the first of {missing}"));
+            self.notes.push(format!(
+                "The samples end before the first of {missing}{more}"
+            ));
         }
     }
 
@@ -271,6 +280,8 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -295,5 +306,36 @@ mod tests {
         ] {
             assert_eq!(peak(&samples(spans)), wanted, "{spans:?}");
         }
+    }
+
+    #[test]
+    fn of_the_parts_without_samples_the_first_are_named_however_many_were_asked_for() {
+        let note = |concurrency: &[u64], rounds: u64, there: &[&str]| {
+            let mut report = Report {
+                about: json!({"options": {"concurrency": concurrency, "rounds": rounds}}),
+                figures: Figures::Replay(Vec::new()),
+                notes: Vec::new(),
+                groups: there
+                    .iter()
+                    .map(|name| Group {
+                        name: (*name).to_string(),
+                        samples: Vec::new(),
+                    })
+                    .collect(),
+            };
+            report.note_missing();
+            report.notes.pop()
+        };
+        let first = "concurrency 4, round 1";
+        assert_eq!(note(&[4], 1, &[first]), None);
+        let said = "The samples end before the first of ";
+        let wanted =
+            format!("{said}concurrency 4, round 2; concurrency 8, round 1; concurrency 8, round 2");
+        assert_eq!(note(&[4, 8], 2, &[first]), Some(wanted));
+        let names: Vec<String> = (2..10)
+            .map(|n| format!("concurrency 4, round {n}"))
+            .collect();
+        let wanted = format!("{said}{} and more", names.join("; "));
+        assert_eq!(note(&[4], u64::MAX, &[first]), Some(wanted));
     }
 }

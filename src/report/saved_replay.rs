@@ -179,14 +179,11 @@ fn is_cut_short(file: &Value) -> Option<bool> {
 }
 
 /// The names of the rounds that were asked for.
-pub(super) fn planned(options: &Value) -> Vec<String> {
+pub(super) fn planned(options: &Value) -> impl Iterator<Item = String> {
     let levels = options["concurrency"].as_array().into_iter().flatten();
     let rounds = options["rounds"].as_u64().unwrap_or(0);
-    let of_level = |level| (1..=rounds).map(move |round| group_name(level, round));
-    levels
-        .filter_map(Value::as_u64)
-        .flat_map(of_level)
-        .collect()
+    let of_level = move |level| (1..=rounds).map(move |round| group_name(level, round));
+    levels.filter_map(Value::as_u64).flat_map(of_level)
 }
 
 fn group_name(concurrency: u64, round: u64) -> String {
