@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, until};
+use crate::util::{Cmd, Dir, Output, RawServer, until};
 
 /// Two seconds each, with a samples file in the folder `d`; the last words of its report.
 const RUNS: [(&str, &str, &str); 4] = [
@@ -120,4 +121,84 @@ fn a_reader_that_has_seen_enough_of_a_load_gets_a_quiet_end_and_whole_files() {
     assert_eq!(result["successful_requests"], 60);
     let samples = dir.read("samples.jsonl");
     assert_eq!(samples.matches("\"phase\":\"measured\"").count(), 60);
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
+    let server = RawServer::start(|_, _| ());
+    for (words, message) in [
+        ("load --output d.jsonl/r", "--output d.jsonl/r: "),
+        ("load --samples d.jsonl/s", "--samples d.jsonl/s: "),
+        ("load --export vllm d.jsonl/v", "--export vllm d.jsonl/v: "),
+        ("benchmark --output d.jsonl/r", "--output d.jsonl/r: "),
+        ("benchmark --samples d.jsonl/s", "--samples d.jsonl/s: "),
+        (
+            "replay --dataset d.jsonl --output-dir d.jsonl/d",
+            "--output-dir d.jsonl/d: ",
+        ),
+        ("run --output d.jsonl/d", "--output d.jsonl/d: "),
+    ] {
+        let dir = Dir::new();
+        let words = format!("{words} --endpoint http://{}", server.addr());
+        let refused = start(&dir, &words, "").fails(2);
+        let wanted = format!("[ERROR] {message}Not a directory (os error 20)\n");
+        assert_eq!(refused.stderr, wanted, "{refused}");
+        assert_eq!(dir.read("d.jsonl").lines().count(), 30, "{refused}");
+    }
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+}
+
+/// `load` and `benchmark` with both of their files in the folder.
+fn lose_both(words: &str, report: &str) {
+    let dir = Dir::new();
+    let words = words.replace("r.json", "d/r.json");
+    let running = start(&dir, &format!("{words} >out 2>errors"), "").start();
+    let folder = dir.path().join("d");
+    until("samples", || lines(&folder.join("samples.jsonl")) > 5);
+    fs::remove_dir_all(&folder).expect("it is there");
+    until("warning", || dir.read("errors").contains("was removed"));
+    thread::sleep(Duration::from_millis(100));
+    assert!(!dir.read("out").contains(report), "told only at the end");
+    let output = running.wait();
+    assert_eq!(output.status.code(), Some(1), "{output}");
+    let [samples, result] = [
+        "--samples: the file was removed",
+        "--output d/r.json: No such file or directory (os error 2)",
+    ];
+    let errors = dir.read("errors");
+    let last = errors.lines().last();
+    let wanted = format!("[ERROR] output: {samples}; {result}");
+    assert_eq!(last, Some(wanted.as_str()), "{errors}");
+    let warning = format!("warning: {samples}; the run goes on without it");
+    assert_eq!(errors.matches(&warning).count(), 1, "{errors}");
+    let shown = dir.read("out");
+    assert!(shown.contains(report), "{shown}");
+    // No file is named that is not there.
+    assert!(!shown.contains(" in d/"), "{shown}");
+    assert!(!folder.exists(), "{shown}");
+}
+
+#[test]
+fn both_files_in_a_removed_folder_are_lost_with_one_message_and_the_report_is_printed() {
+    thread::scope(|scope| {
+        scope.spawn(|| lose_both(RUNS[0].0, "Requests: 60 sent = 60 succeeded"));
+        scope.spawn(|| lose_both(RUNS[1].0, "Final Report"));
+    });
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_of_a_replay_gets_a_quiet_end() {
+    let dir = Dir::new();
+    let bin = env!("CARGO_BIN_EXE_tmesh-cli");
+    let script = format!(
+        "{{ {bin} {}; echo $? >code; }} 2>errors | head -n 1",
+        RUNS[2].0
+    );
+    dir.write("d.jsonl", "{\"text\": \"a b\"}\n".repeat(30));
+    let output = Cmd::program("sh", &dir).args(["-c", &script]).ok();
+    assert_eq!(output.stdout.lines().count(), 1, "{output}");
+    assert_eq!(
+        (dir.read("code").as_str(), dir.read("errors").as_str()),
+        ("0\n", "")
+    );
 }

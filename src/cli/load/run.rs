@@ -281,9 +281,13 @@ impl Load {
         let text = render(&report, Format::Table, stdout_screen()).map_err(bug)?;
         let mut rest = text.strip_prefix(&self.shown).unwrap_or(&text).to_string();
         let outputs = &self.options.outputs;
-        let named = [("Figures", &outputs.output), ("Samples", &outputs.samples)];
-        for (what, path) in named {
-            if let Some(path) = path {
+        let named = [
+            ("Figures", "--output", &outputs.output),
+            ("Samples", "--samples", &outputs.samples),
+        ];
+        for (what, flag, path) in named {
+            let is_lost = self.lost.iter().any(|why| why.starts_with(flag));
+            if let Some(path) = path.as_ref().filter(|_| !is_lost) {
                 rest.push_str(&format!("\n{what} in {path}"));
             }
         }
