@@ -159,6 +159,71 @@ fn a_proxy_that_nobody_asked_for_is_left_alone() {
 }
 
 #[test]
+fn a_page_of_metrics_is_read_without_the_proxy() {
+    let server = Server::start(&["--base", "1ms", "--itl", "1ms"]);
+    let (port, heads) = serve_proxy(server.addr().to_string());
+    let dir = Dir::new();
+    dir.write("d.jsonl", "{\"text\": \"a b\"}\n");
+    Cmd::new(&dir)
+        .args([
+            "replay",
+            "--proxy",
+            "env",
+            "--endpoint",
+            "http://far.invalid",
+        ])
+        .args([
+            "--dataset",
+            "d.jsonl",
+            "--rounds",
+            "1",
+            "--max-output-tokens",
+            "2",
+        ])
+        .args(["--prometheus-url", &format!("{}/metrics", server.url())])
+        .args(["--prometheus-metrics", "vllm:prompt_tokens_total"])
+        .env(
+            "HTTP_PROXY",
+            format!("http://user:telltale@127.0.0.1:{port}"),
+        )
+        .ok();
+    assert!(
+        heads
+            .try_iter()
+            .all(|head| head[0] == "CONNECT far.invalid:80")
+    );
+}
+
+/// What `load` says of a proxy that takes the CONNECT and answers so, then closes.
+fn against_broken(answer: &'static [u8]) -> Output {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            if let Ok(Some(_)) = read_request(&mut stream) {
+                // The client may have gone.
+                let _ = stream.write_all(answer);
+            }
+        }
+    });
+    let proxy = format!("http://127.0.0.1:{port}");
+    load(
+        "http://127.0.0.1:9/v1/completions",
+        &BY_PROXY,
+        &[("ALL_PROXY", proxy)],
+    )
+}
+
+#[test]
+fn a_proxy_that_breaks_the_connection_is_no_fault_of_tls() {
+    for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200"] {
+        let output = against_broken(answer);
+        assert_eq!(output.status.code(), Some(2), "{output}");
+        assert!(output.stderr.contains("Reason: connect: "), "{output}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_proxy_is_said_before_the_first_request() {
     let (refusing, _heads) = serve_proxy("127.0.0.1:1".to_string());
     for (options, environment, wanted) in [
@@ -168,9 +233,9 @@ fn what_is_wrong_with_a_proxy_is_said_before_the_first_request() {
             "[ERROR] --proxy env: ALL_PROXY, HTTPS_PROXY and HTTP_PROXY name none; want",
         ),
         (
-            ["--proxy", "http://127.0.0.1:3128"],
+            ["--proxy", "http://user:telltale@127.0.0.1:3128"],
             vec![],
-            "[ERROR] --proxy http://127.0.0.1:3128: want env: the proxy stands in ALL_PROXY",
+            "[ERROR] --proxy ****: want env: the proxy stands in ALL_PROXY",
         ),
         (
             ["--proxy", "env"],
@@ -191,5 +256,6 @@ fn what_is_wrong_with_a_proxy_is_said_before_the_first_request() {
         let output = load("http://127.0.0.1:9/v1/completions", &options, &environment);
         assert_eq!(output.status.code(), Some(2), "{output}");
         assert!(output.stderr.contains(wanted), "{wanted}\n{output}");
+        assert!(!output.stderr.contains("telltale"), "{wanted}");
     }
 }

@@ -130,6 +130,38 @@ fn answer(echo: Echo, request: &Request, stream: &mut TcpStream) -> io::Result<(
     }
 }
 
+#[test]
+fn a_short_value_leaves_the_debug_log_as_it_is_and_one_beyond_ascii_is_masked() {
+    let server = serve(Echo::Status);
+    let dir = Dir::new();
+    dir.write("d.jsonl", "{\"text\": \"a b\"}\n");
+    let output = Cmd::new(&dir)
+        .args([
+            "replay",
+            "--endpoint",
+            &server.addr().to_string(),
+            "--debug",
+        ])
+        .args(["--dataset", "d.jsonl", "--api-key", KEY])
+        .args(["--header", "X-Session-Id: 1"])
+        .args([
+            "--header",
+            "X-Api-Key: telltale-\u{e9}\u{e9}\u{e9}\u{e9}-0123",
+        ])
+        .fails(1);
+    let mut written = Vec::new();
+    files(dir.path(), &mut written);
+    let log = written.iter().find(|(name, _)| name.contains("debug"));
+    for line in log.expect("a debug log").1.lines() {
+        serde_json::from_str::<Value>(line).expect(line);
+    }
+    let all: String = written.into_iter().map(|(_, text)| text).collect();
+    assert!(
+        !(all + &output.stdout + &output.stderr).contains(MARK),
+        "{output}"
+    );
+}
+
 const COMMANDS: [&str; 6] = [
     "benchmark --contexts 2 --input-length 50 --output-length 5 --max-inflight 2 --requests 4 --interval 100ms --samples s.jsonl --output r.json --endpoint URL",
     "load --requests 4 --warmup 1 --concurrency 1 2 --samples s.jsonl --output r.json --export vllm v.json --slo-file slo.yaml --endpoint URL/v1/completions",

@@ -13,6 +13,8 @@ const EXTRA_TOKENS: u64 = 64;
 const QUESTION_BYTES: u64 = 128;
 /// Files that are open beside the connections.
 const OTHER_FILES: u64 = 24;
+/// Mappings beside those of threads.
+const OTHER_MAPS: u64 = 128;
 /// Threads beside the workers.
 const OTHER_THREADS: u64 = 16;
 
@@ -62,8 +64,8 @@ pub fn in_flight(flag: &str, in_flight: u64, has_mock: bool) -> Result<()> {
 fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> Result<()> {
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let processes = || number_behind(&read("/proc/self/limits")?, "Max processes");
-    // A stack and the guard page below it are a mapping each.
-    let maps = needed.saturating_mul(2);
+    // A stack, one for signals, and a guard page below each.
+    let maps = needed.saturating_mul(4).saturating_add(OTHER_MAPS);
     for (allowed, wanted, name, raise) in [
         (
             number("/proc/sys/kernel/threads-max"),
@@ -74,7 +76,7 @@ fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> 
         (
             number("/proc/sys/vm/max_map_count"),
             maps,
-            "vm.max_map_count, of which a thread takes two,",
+            "vm.max_map_count, of which a thread takes four,",
             "sysctl -w vm.max_map_count=",
         ),
         (
@@ -84,7 +86,7 @@ fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> 
             "docker run --pids-limit ",
         ),
         (
-            processes().filter(|_| !is_exempt(read("/proc/self/status"))),
+            processes().filter(|_| !is_exempt(&read)),
             needed,
             "processes of a user",
             "ulimit -u ",
@@ -98,12 +100,16 @@ fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> 
     Ok(())
 }
 
-/// Whether the kernel does not count this user's processes: capabilities(7), `CAP_SYS_ADMIN` and `CAP_SYS_RESOURCE`.
-fn is_exempt(status: Option<String>) -> bool {
-    let status = status.unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let capabilities = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
-    capabilities.unwrap_or(0) & (1 << 21 | 1 << 24) != 0
+/// Whether the kernel does not count this user's processes: root, or with `CAP_SYS_ADMIN` or `CAP_SYS_RESOURCE` of
+/// capabilities(7), and all that in the initial namespace of users.
+fn is_exempt(read: impl Fn(&str) -> Option<String>) -> bool {
+    let map = read("/proc/self/uid_map").unwrap_or_default();
+    let status = read("/proc/self/status").unwrap_or_default();
+    let line = |label| status.lines().find_map(|line| line.strip_prefix(label));
+    let is_root = line("Uid:").is_some_and(|ids| ids.split_whitespace().next() == Some("0"));
+    let capabilities = line("CapEff:").and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let has_one = capabilities.unwrap_or(0) & (1 << 21 | 1 << 24) != 0;
+    map.split_whitespace().eq(["0", "0", "4294967295"]) && (is_root || has_one)
 }
 
 /// The texts stay in memory for the whole run; without this the kernel would end it.
@@ -152,8 +158,17 @@ mod tests {
             checked.err().map(|error| error.to_string())
         };
         let limits = "Max processes   500   900   processes\n";
-        let (user, root) = ("CapEff:\t0000000000000000\n", "CapEff:\t00000000a80425fb\n");
-        let sys_admin = "CapEff:\t0000000000200000\n";
+        let user = "Uid:\t1000\t1000\nCapEff:\t0000000000000000\n";
+        let admin = "Uid:\t1000\t1000\nCapEff:\t0000000000200000\n";
+        let root = "Uid:\t0\t0\nCapEff:\t00000000a80425fb\n";
+        let (host, rootless) = ("  0  0 4294967295\n", "  0 1000 1\n");
+        let of_user = |status, map| {
+            vec![
+                ("/proc/self/limits", limits),
+                ("/proc/self/status", status),
+                ("/proc/self/uid_map", map),
+            ]
+        };
         let low = |name: &str, limit, raise: &str| {
             Some(format!(
                 "[ERROR] --concurrency N: needs 1000 threads, but {name} is {limit}\nTry: {raise}"
@@ -170,13 +185,13 @@ mod tests {
                     "sysctl -w kernel.threads-max=1000",
                 ),
             ),
-            (vec![("/proc/sys/vm/max_map_count", "2000\n")], None),
+            (vec![("/proc/sys/vm/max_map_count", "4128\n")], None),
             (
-                vec![("/proc/sys/vm/max_map_count", "1999\n")],
+                vec![("/proc/sys/vm/max_map_count", "4127\n")],
                 low(
-                    "vm.max_map_count, of which a thread takes two,",
-                    1999,
-                    "sysctl -w vm.max_map_count=2000",
+                    "vm.max_map_count, of which a thread takes four,",
+                    4127,
+                    "sysctl -w vm.max_map_count=4128",
                 ),
             ),
             (vec![("/sys/fs/cgroup/pids.max", "max\n")], None),
@@ -189,21 +204,15 @@ mod tests {
                 ),
             ),
             (
-                vec![("/proc/self/limits", limits), ("/proc/self/status", user)],
-                low("processes of a user", 500, "ulimit -u 1000"),
-            ),
-            // A container's root has neither of the two.
-            (
-                vec![("/proc/self/limits", limits), ("/proc/self/status", root)],
+                of_user(user, host),
                 low("processes of a user", 500, "ulimit -u 1000"),
             ),
             (
-                vec![
-                    ("/proc/self/limits", limits),
-                    ("/proc/self/status", sys_admin),
-                ],
-                None,
+                of_user(root, rootless),
+                low("processes of a user", 500, "ulimit -u 1000"),
             ),
+            (of_user(root, host), None),
+            (of_user(admin, host), None),
         ] {
             assert_eq!(check(1000, &files), wanted, "{files:?}");
         }

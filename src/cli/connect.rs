@@ -15,7 +15,7 @@ use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
-use crate::client::proxy::{from_environment, shown};
+use crate::client::proxy::{from_environment, host, shown};
 use crate::client::secret::{ApiKey, Secrets, is_secret};
 use crate::client::setup::Tokenizer;
 use crate::client::transport::Timeouts;
@@ -129,9 +129,10 @@ impl Connection {
             Some(Api::Generate) => &["prompt"][..],
             _ => &["prompt", "messages", "stream", "model"],
         };
+        let proxy = args.value("--proxy", env_only)?.is_some();
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
         Ok(Connection {
-            key: key(args, typed.as_deref())?,
+            key: key(args, typed.as_deref(), !proxy)?,
             typed,
             mock,
             model: args.text("--model")?,
@@ -141,7 +142,7 @@ impl Connection {
             extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
             plain_http: args.switch("--plain-http"),
-            proxy: args.value("--proxy", env_only)?.is_some(),
+            proxy,
         })
     }
 
@@ -173,19 +174,20 @@ impl Connection {
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.authorization());
         }
+        let proxy = self.proxy(&endpoint)?;
         let mut secrets = Secrets::of(&headers);
-        if !(secrets.is_empty() || endpoint.is_https || endpoint.is_loopback()) {
+        let stays_here = proxy.is_none() && endpoint.is_loopback();
+        if !(secrets.is_empty() || endpoint.is_https || stays_here) {
             eprintln!(
                 "warning: {} is plain http: all on the way can read the key that is sent there",
                 endpoint.shown()
             );
         }
-        let proxy = self.proxy(&endpoint)?;
         if let Some(password) = proxy.as_ref().and_then(Proxy::password) {
             secrets.add(password);
         }
         let addrs = match &proxy {
-            Some(proxy) => resolve(proxy.host(), proxy.port(), self.timeouts.connect)
+            Some(proxy) => resolve(host(proxy), proxy.port(), self.timeouts.connect)
                 .map_err(|failure| Error::input(format!("proxy {}", shown(proxy)), failure)),
             None => resolve(&endpoint.host, endpoint.port, self.timeouts.connect)
                 .map_err(|failure| unreachable(&endpoint, &failure)),
@@ -310,8 +312,8 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
 }
 
 /// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
-/// leak to a stranger in plain text.
-fn key(args: &mut Args, typed: Option<&str>) -> Result<Option<ApiKey>> {
+/// leak to a stranger in plain text, which a proxy is.
+fn key(args: &mut Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
     let given = args.value("--api-key", ApiKey::new)?;
     let from_file = args.value("--api-key-file", |path| {
         let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
@@ -339,7 +341,8 @@ fn key(args: &mut Args, typed: Option<&str>) -> Result<Option<ApiKey>> {
     let Some(endpoint) = typed.map(Endpoint::parse).transpose()? else {
         return Ok(None);
     };
-    let key = variable("OPENAI_API_KEY")?.filter(|_| endpoint.is_https || endpoint.is_loopback());
+    let key = variable("OPENAI_API_KEY")?
+        .filter(|_| endpoint.is_https || is_direct && endpoint.is_loopback());
     if key.is_some() {
         eprintln!("note: the API key is taken from OPENAI_API_KEY");
     }

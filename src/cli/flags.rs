@@ -155,12 +155,16 @@ const CONNECTION_FLAGS: [Flag; 16] = [
     ),
     flag("--insecure", "", "", "takes any certificate"),
     flag("--plain-http", "", "", "speaks http to an https URL"),
-    flag(
-        "--proxy",
-        "env",
-        "",
-        "goes through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names; without it, through none",
-    ),
+    Flag {
+        // A URL that is typed in its place may have a password.
+        secret: true,
+        ..flag(
+            "--proxy",
+            "env",
+            "",
+            "goes through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names; without it, through none",
+        )
+    },
     flag(
         "--backend",
         "mock",

@@ -88,6 +88,7 @@ impl SideUrl {
         Ok(Small::new(Link {
             addrs: resolve(&self.host, self.port, CONNECT_TIMEOUT)?,
             headers,
+            proxy: None,
             ..opened.link.clone()
         }))
     }

@@ -13,7 +13,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, Error, Proxy, SendBody};
 
-use super::secret::Secrets;
+use super::secret::{Secrets, beginning};
 use super::transport::{Expired, Timeouts, Wire, connector, is_timeout};
 use crate::error;
 use crate::sample::{FailKind, Failure};
@@ -24,7 +24,7 @@ pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of a reply that is not a stream that are read at the most.
 const MAX_BODY_BYTES: u64 = 16 << 20;
 /// Bytes of a failed reply that are read at the most: 200 characters of them are shown.
-const MAX_REASON_BYTES: u64 = 64 << 10;
+const MAX_REASON_BYTES: usize = 64 << 10;
 
 /// How an https server proves who it is.
 #[derive(Debug, Clone, Default)]
@@ -302,9 +302,10 @@ pub fn start(body: &mut Body) -> String {
     // What came before a broken end is still worth showing.
     let _ = body
         .as_reader()
-        .take(MAX_REASON_BYTES)
+        .take(MAX_REASON_BYTES as u64 + 1)
         .read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    // One more tells that it is longer.
+    String::from_utf8_lossy(beginning(&bytes, MAX_REASON_BYTES)).into_owned()
 }
 
 /// The whole body, of at most `MAX_BODY_BYTES`.

@@ -3,8 +3,8 @@
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
-/// Of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` the first that is set, in capitals or not; `None` where `NO_PROXY` has the
-/// host.
+/// Of `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` the first that holds a URL, in capitals or not; `None` where `NO_PROXY`
+/// has the host.
 ///
 /// # Errors
 /// Why there is none that can be used.
@@ -18,6 +18,11 @@ pub fn from_environment(uri: &Uri) -> Result<Option<Proxy>, String> {
         }
         _ => Err("a SOCKS proxy; want one that speaks http".to_string()),
     }
+}
+
+/// Its host, without the brackets of an IPv6 address.
+pub fn host(proxy: &Proxy) -> &str {
+    proxy.host().trim_matches(['[', ']'])
 }
 
 /// Where it is, without name and password.

