@@ -53,9 +53,15 @@ static: toolchain ## build target/static/tmesh-cli: one static file of at most 4
 	discard=" -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-T,$(CURDIR)/.ci/no-unwind-tables.ld"
 	mkdir -p "$(TARGET_DIR)"
 	trial=$$(mktemp "$(TARGET_DIR)/trial.XXXXXX")
-	if rustc --target "$$target" $$flags $$discard -o "$$trial" - <<<'fn main() {}' 2>/dev/null; then
-	  flags+=$$discard
-	fi
+	# The linker of this machine, else the lld that comes with rustc.
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	own=" -C link-arg=-B$$(rustc --print sysroot)/lib/rustlib/$$host/bin/gcc-ld -C link-arg=-fuse-ld=lld"
+	for lld in '' "$$own"; do
+	  if rustc --target "$$target" $$flags $$lld $$discard -o "$$trial" - <<<'fn main() {}' 2>/dev/null; then
+	    flags+=$$lld$$discard
+	    break
+	  fi
+	done
 	rm "$$trial"
 	RUSTFLAGS=$$flags \
 	  cargo build --release --locked --target "$$target"
