@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Output, RawServer, Server};
+use crate::util::{Cmd, Dir, Output, RawServer, Server, until};
 
 /// A mock that answers at once.
 const FAST: [&str; 4] = ["--base", "1ms", "--itl", "0s"];
@@ -706,9 +706,10 @@ fn a_signal_cuts_the_run_and_keeps_what_was_measured() {
     ];
     let mut running = load(&dir, &args).start();
     running.wait_for_line(|line| line.starts_with("Seed:"));
-    while dir.read("s.jsonl").lines().count() < 10 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    let samples = dir.path().join("s.jsonl");
+    until("samples", || {
+        std::fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() >= 10)
+    });
     running.signal("INT");
     let output = running.wait();
     assert_eq!(output.status.code(), Some(130), "{output}");

@@ -1,6 +1,6 @@
 //! Result files that the user names: whether they can be written, before the first request.
 
-use std::fs::{OpenOptions, metadata};
+use std::fs::{OpenOptions, metadata, remove_file, symlink_metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
@@ -10,7 +10,7 @@ use crate::collect::replace;
 use crate::error::{Error, Result};
 use crate::samples_file::Writer;
 
-/// Tries each file that was named, with the option; one that is not there is made.
+/// Tries each file that was named, with the option.
 ///
 /// # Errors
 /// Two options name one file, one names the file that stdout goes to, or one cannot be written.
@@ -28,8 +28,13 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
             let why = "the file that stdout goes to; it would overwrite the report";
             return Err(Error::input(what, why));
         }
+        let is_new = symlink_metadata(path).is_err();
         let opened = OpenOptions::new().append(true).create(true).open(path);
         opened.map_err(|e| Error::input(what, e))?;
+        if is_new {
+            // A run that is killed is to leave no empty file.
+            let _ = remove_file(path);
+        }
     }
     Ok(())
 }
@@ -67,4 +72,32 @@ fn is_redirected_stdout(path: &str) -> bool {
     file.zip(stdout).is_some_and(|(file, stdout)| {
         file.is_file() && (file.dev(), file.ino()) == (stdout.dev(), stdout.ino())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn trying_a_file_leaves_what_was_there_and_nothing_new() {
+        let dir = std::env::temp_dir().join(format!("tmesh-output-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
+        let (new, old, link) = (path("new"), path("old"), path("link"));
+        fs::write(&old, "old").expect("a file");
+        std::os::unix::fs::symlink(path("nowhere"), &link).expect("a link");
+        check(&[
+            ("--a", Some(&new)),
+            ("--b", Some(&old)),
+            ("--c", Some(&link)),
+            ("--d", None),
+        ])
+        .expect("all can be written");
+        assert!(metadata(&new).is_err());
+        assert_eq!(fs::read_to_string(&old).expect("still there"), "old");
+        assert!(symlink_metadata(&link).is_ok());
+        fs::remove_dir_all(&dir).expect("it was there");
+    }
 }
