@@ -244,7 +244,8 @@ mod tests {
             None,
             &Stop::new(),
         );
-        assert_eq!(exhausted, 6);
+        // The first of each later pair for certain; the second finds its worker idle where the pacer comes 2 ms late.
+        assert!((3..=6).contains(&exhausted), "{exhausted}");
         for sample in &samples {
             let wanted = (60 * (sample.id / 2)).saturating_sub(2 * sample.id);
             let late = late_ms(sample);
