@@ -52,20 +52,15 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// (client's − mock's) TTFT and ITL of every request, in milliseconds.
-fn errors_ms(joined: &Joined) -> (Vec<f64>, Vec<f64>) {
-    let mut ttft = Vec::new();
-    let mut itl = Vec::new();
-    for (sample, truth) in &joined.pairs {
-        assert_eq!(sample["ok"], true, "{sample}");
-        let written = truth["t_written_ns"].as_array().expect("a stamp a token");
-        let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));
-        let gaps = (written.len() - 1) as f64;
-        let client_ttft = ns(&sample["t_first_ns"]) - ns(&sample["t_send_ns"]);
-        ttft.push((client_ttft - (first - ns(&truth["t_read_ns"]))) as f64 / 1e6);
-        let client_itl = (ns(&sample["t_last_ns"]) - ns(&sample["t_first_ns"])) as f64 / gaps;
-        itl.push((client_itl - (last - first) as f64 / gaps) / 1e6);
-    }
+/// (client's − mock's) TTFT and ITL of a request, in milliseconds.
+pub fn errors_ms(sample: &Value, truth: &Value) -> (f64, f64) {
+    let written = truth["t_written_ns"].as_array().expect("a stamp a token");
+    let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));
+    let gaps = (written.len() - 1) as f64;
+    let client_ttft = ns(&sample["t_first_ns"]) - ns(&sample["t_send_ns"]);
+    let ttft = (client_ttft - (first - ns(&truth["t_read_ns"]))) as f64 / 1e6;
+    let client_itl = (ns(&sample["t_last_ns"]) - ns(&sample["t_first_ns"])) as f64 / gaps;
+    let itl = (client_itl - (last - first) as f64 / gaps) / 1e6;
     (ttft, itl)
 }
 
@@ -87,7 +82,11 @@ fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
         ],
     );
     assert_eq!(joined.pairs.len(), 192);
-    let (ttft, itl) = errors_ms(&joined);
+    let errors = joined.pairs.iter().map(|(sample, truth)| {
+        assert_eq!(sample["ok"], true, "{sample}");
+        errors_ms(sample, truth)
+    });
+    let (ttft, itl): (Vec<f64>, Vec<f64>) = errors.unzip();
     let figures = [
         ("mean TTFT", mean(&ttft), 1.0),
         ("median TTFT", median(ttft), 1.0),

@@ -10,7 +10,7 @@ use super::secret::beginning;
 use super::template::Template;
 
 /// Bytes of a text that are kept until secrets are masked in it: 200 characters are shown.
-const MAX_SHOWN: usize = 16 << 10;
+const MAX_SHOWN: usize = 12 << 10;
 /// The text of a larger plain reply is not kept to be counted.
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 
@@ -400,7 +400,7 @@ mod tests {
         reply.plain(&vec![b'x'; 1 << 20]);
         let (kind, why) = reply.judge(false).expect("a failure");
         assert_eq!(kind, FailKind::Malformed);
-        assert!(why.len() < 10_000, "{} bytes", why.len());
+        assert!(why.len() < 8192, "{} bytes", why.len());
     }
 
     #[test]

@@ -236,18 +236,13 @@ mod tests {
 
     #[test]
     fn requests_without_an_idle_worker_are_counted_and_late() {
-        // Two workers, 60 ms each: requests 2k and 2k + 1 go out at 60 k ms, and are due 2 ms apart.
-        let Ran { samples, exhausted } = ran(
-            "60ms",
-            2,
-            sessions((0..8).map(|k| k * 2)),
-            None,
-            &Stop::new(),
-        );
-        // The first of each later pair for certain; the second finds its worker idle where the pacer comes 2 ms late.
-        assert!((3..=6).contains(&exhausted), "{exhausted}");
+        // Two workers, 60 ms each, the second 30 ms behind the first: request k goes out at 30 k ms, when the other
+        // worker is busy for 30 ms more.
+        let due_ms = [0, 30, 40, 42, 44, 46, 48, 50];
+        let Ran { samples, exhausted } = ran("60ms", 2, sessions(due_ms), None, &Stop::new());
+        assert_eq!(exhausted, 6);
         for sample in &samples {
-            let wanted = (60 * (sample.id / 2)).saturating_sub(2 * sample.id);
+            let wanted = 30 * sample.id - due_ms[sample.id as usize];
             let late = late_ms(sample);
             assert!(
                 (wanted..wanted + 150).contains(&late),

@@ -1,5 +1,7 @@
 //! The fault table: every wrong reply, and what it must be called.
 
+use serde_json::Value;
+
 use super::server::{Act, DONE, HEAD, LAST, TOKEN, chunk, open_stream, plain, stream, with_usage};
 
 pub struct Case {
@@ -11,6 +13,18 @@ pub struct Case {
 }
 
 impl Case {
+    /// The sample of a request that was answered so: its kind of failure and its status.
+    pub fn check(&self, sample: &Value, shown: &str) {
+        let name = self.name;
+        assert_eq!(
+            sample["error_kind"].as_str(),
+            self.kind,
+            "{name} {sample} {shown}"
+        );
+        let status = self.status.map(u64::from);
+        assert_eq!(sample["status"].as_u64(), status, "{name} {sample} {shown}");
+    }
+
     /// Options of the client: what waits is to be over soon, what takes megabytes needs its time.
     pub fn timeouts(&self) -> [&'static str; 6] {
         let [total, first, idle] = match self.kind {
