@@ -5,7 +5,7 @@ use crate::client::discovery::Listed;
 use crate::error::{Error, Result};
 use crate::plan::prompt::WORD_BYTES;
 use crate::plan::sizing::Sizing;
-use crate::watchdog::proc::number_behind;
+use crate::watchdog::proc::{number_behind, rest_of};
 
 /// Tokens that a question and a chat template may add to a context.
 const EXTRA_TOKENS: u64 = 64;
@@ -105,9 +105,9 @@ fn threads(what: String, needed: u64, read: impl Fn(&str) -> Option<String>) -> 
 fn is_exempt(read: impl Fn(&str) -> Option<String>) -> bool {
     let map = read("/proc/self/uid_map").unwrap_or_default();
     let status = read("/proc/self/status").unwrap_or_default();
-    let line = |label| status.lines().find_map(|line| line.strip_prefix(label));
-    let is_root = line("Uid:").is_some_and(|ids| ids.split_whitespace().next() == Some("0"));
-    let capabilities = line("CapEff:").and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let is_root = number_behind(&status, "Uid:") == Some(0);
+    let capabilities = rest_of(&status, "CapEff:");
+    let capabilities = capabilities.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
     let has_one = capabilities.unwrap_or(0) & (1 << 21 | 1 << 24) != 0;
     map.split_whitespace().eq(["0", "0", "4294967295"]) && (is_root || has_one)
 }

@@ -7,6 +7,9 @@ use super::parse::Args;
 use crate::error::{Error, Result};
 use crate::stats::condition::Condition;
 
+/// Of one place: keys and values.
+type Figures<const N: usize> = [(&'static str, Value); N];
+
 /// Each condition with the option as typed; `keys` are the figures that there are, `places` whose they can be, each
 /// a `kind`.
 ///
@@ -50,25 +53,17 @@ fn check(
     ))
 }
 
-/// The options that were missed, each with what is wrong. `figures` of a place by its number: `None` where it was not
-/// run.
+/// The options that were missed, each with what is wrong. `places` with their figures: `None` where one was not run.
 pub fn missed<'a, const N: usize>(
     limits: &'a [(String, Condition)],
-    places: &[impl AsRef<str>],
-    figures: impl Fn(usize) -> Option<[(&'static str, Value); N]>,
+    places: &[(String, Option<Figures<N>>)],
 ) -> Vec<(&'a str, String)> {
     let mut missed = Vec::new();
     for (option, condition) in limits {
-        for (at, place) in places.iter().enumerate() {
-            let place = place.as_ref();
-            if !condition.is_of(place) {
-                continue;
-            }
-            let value = figures(at).and_then(|figures| {
-                let found = figures.iter().find(|(key, _)| *key == condition.figure);
-                found.and_then(|(_, value)| value.as_f64())
-            });
-            let fault = condition.fault(place, value);
+        for (place, figures) in places.iter().filter(|(place, _)| condition.is_of(place)) {
+            let mut figures = figures.iter().flatten();
+            let found = figures.find(|(key, _)| *key == condition.figure);
+            let fault = condition.fault(place, found.and_then(|(_, value)| value.as_f64()));
             missed.extend(fault.map(|fault| (option.as_str(), fault)));
         }
     }

@@ -15,7 +15,7 @@ use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
-use crate::client::proxy::{from_environment, host, shown};
+use crate::client::proxy;
 use crate::client::secret::{ApiKey, Secrets, is_secret};
 use crate::client::setup::Tokenizer;
 use crate::client::transport::Timeouts;
@@ -187,8 +187,8 @@ impl Connection {
             secrets.add(password);
         }
         let addrs = match &proxy {
-            Some(proxy) => resolve(host(proxy), proxy.port(), self.timeouts.connect)
-                .map_err(|failure| Error::input(format!("proxy {}", shown(proxy)), failure)),
+            Some(proxy) => resolve(proxy::host(proxy), proxy.port(), self.timeouts.connect)
+                .map_err(|failure| Error::input(format!("proxy {}", proxy::shown(proxy)), failure)),
             None => resolve(&endpoint.host, endpoint.port, self.timeouts.connect)
                 .map_err(|failure| unreachable(&endpoint, &failure)),
         }?;
@@ -210,15 +210,13 @@ impl Connection {
             mock,
         })
     }
-}
 
-impl Connection {
     fn proxy(&self, endpoint: &Endpoint) -> Result<Option<Proxy>> {
         if !self.proxy {
             return Ok(None);
         }
         let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
-        from_environment(&uri).map_err(|why| Error::input("--proxy env", why))
+        proxy::from_environment(&uri).map_err(|why| Error::input("--proxy env", why))
     }
 }
 

@@ -7,7 +7,7 @@ use super::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::discovery::{Listed, Listing, list};
-use crate::client::proxy::shown;
+use crate::client::proxy;
 use crate::client::setup::Setup;
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
@@ -26,7 +26,10 @@ pub fn announce(opened: &Opened) -> Result<()> {
         endpoint.shown()
     ))?;
     if let Some(proxy) = &opened.link.proxy {
-        print(&format!("proxy: {}, in every figure\n", shown(proxy)))?;
+        print(&format!(
+            "proxy: {}, in every figure\n",
+            proxy::shown(proxy)
+        ))?;
     } else if endpoint.host.parse::<std::net::IpAddr>().is_err() {
         print(&format!("address: {}\n", opened.link.addrs[0]))?;
     }

@@ -90,7 +90,7 @@ impl Link {
 
     /// What one worker and its connection will tell each other.
     pub fn wire(&self) -> Arc<Wire> {
-        Wire::new(self.epoch, self.timeouts)
+        Wire::new(self.epoch, self.timeouts, self.proxy.is_some())
     }
 
     /// How long a TCP connection takes to open; `None` when none opens.
@@ -110,14 +110,14 @@ impl Link {
         } = failure;
         Failure {
             kind,
-            reason: one_line(&self.secrets.redact(reason)),
+            reason: self.redact(reason),
             retry_after,
         }
     }
 
     /// The same for a text of the server.
-    pub fn redact(&self, text: &str) -> String {
-        one_line(&self.secrets.redact(text.to_string()))
+    pub fn redact(&self, text: impl Into<String>) -> String {
+        one_line(&self.secrets.redact(text.into()))
     }
 }
 
@@ -212,11 +212,7 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         // uvicorn and llama.cpp close after 5 s without saying so.
         .max_idle_age(Duration::from_secs(4))
         .build();
-    Agent::with_parts(
-        config,
-        connector(wire, link.proxy.is_some()),
-        Fixed(link.addrs.clone()),
-    )
+    Agent::with_parts(config, connector(wire), Fixed(link.addrs.clone()))
 }
 
 /// A whole small reply, secrets of some length masked.

@@ -213,8 +213,8 @@ impl Client {
         *request.headers_mut() = headers;
 
         sample.t_send_ns = self.wire.begin();
-        // With TLS, the first bytes on the wire are a handshake; with a proxy, what is said to it.
-        if self.target.uri.scheme() == Some(&Scheme::HTTP) && self.target.link.proxy.is_none() {
+        // With TLS, the first bytes on the wire are a handshake.
+        if self.target.uri.scheme() == Some(&Scheme::HTTP) {
             self.wire.body_follows(length);
         }
         let outcome = match self.agent.run(request) {
@@ -230,7 +230,7 @@ impl Client {
         sample.reused = !seen.connecting;
         self.reply.fill(&mut sample);
         // The server's own words.
-        let shown = |reason: String| self.target.link.redact(&reason);
+        let shown = |reason: String| self.target.link.redact(reason);
         sample.finish_reason = sample.finish_reason.map(shown);
         sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
         sample

@@ -86,9 +86,18 @@ pub fn beginning(bytes: &[u8], most: usize) -> &[u8] {
     }
 }
 
-/// The secrets among the headers of a request.
+/// The secrets among the headers of a request, one that holds another before it.
 #[derive(Clone, Default)]
-pub struct Secrets(Vec<String>);
+pub struct Secrets(Vec<Secret>);
+
+#[derive(Clone)]
+struct Secret {
+    length: usize,
+    /// How it may stand in a text.
+    forms: Vec<String>,
+    /// What stands in its place.
+    mask: String,
+}
 
 impl Secrets {
     pub fn of(headers: &HeaderMap) -> Secrets {
@@ -121,11 +130,14 @@ impl Secrets {
     }
 
     pub fn add(&mut self, secret: &str) {
-        let secret = secret.trim().to_string();
+        let secret = secret.trim();
         if !secret.is_empty() {
-            self.0.push(secret);
-            // One that holds another is masked first.
-            self.0.sort_by_key(|secret| usize::MAX - secret.len());
+            self.0.push(Secret {
+                length: secret.len(),
+                forms: forms(secret),
+                mask: masked(secret),
+            });
+            self.0.sort_by_key(|secret| usize::MAX - secret.length);
         }
     }
 
@@ -140,10 +152,10 @@ impl Secrets {
     }
 
     fn masked_from(&self, min_length: usize, mut text: String) -> String {
-        for secret in self.0.iter().filter(|secret| secret.len() >= min_length) {
-            for form in forms(secret) {
-                if text.contains(&form) {
-                    text = text.replace(&form, &masked(secret));
+        for secret in self.0.iter().filter(|secret| secret.length >= min_length) {
+            for form in &secret.forms {
+                if text.contains(form) {
+                    text = text.replace(form, &secret.mask);
                 }
             }
         }
@@ -152,14 +164,17 @@ impl Secrets {
 }
 
 /// As it is, and as it stands inside of a JSON string: by most programs, and by those that escape more.
-fn forms(secret: &str) -> [String; 4] {
+fn forms(secret: &str) -> Vec<String> {
     let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
     let slashes = json.replace('/', r"\/");
     let mut codes = json.clone();
     for c in ['=', '&', '<', '>', '\'', '+'] {
         codes = codes.replace(c, &format!("\\u{:04x}", u32::from(c)));
     }
-    [secret.to_string(), json, slashes, codes]
+    let mut forms = vec![secret.to_string(), json, slashes, codes];
+    // Most have nothing to escape.
+    forms.dedup();
+    forms
 }
 
 impl fmt::Debug for Secrets {

@@ -58,6 +58,8 @@ pub enum Expired {
 pub struct Wire {
     pub epoch: Epoch,
     timeouts: Timeouts,
+    /// A tunnel through a proxy is made first.
+    is_proxied: bool,
     /// What one system call waits at the most: the same number in every phase, because another one
     /// would cost a `setsockopt` each time.
     step_ns: u64,
@@ -91,11 +93,12 @@ pub struct Seen {
 }
 
 impl Wire {
-    pub fn new(epoch: Epoch, timeouts: Timeouts) -> Arc<Wire> {
+    pub fn new(epoch: Epoch, timeouts: Timeouts, is_proxied: bool) -> Arc<Wire> {
         let shortest = timeouts.idle.min(timeouts.first_token).min(timeouts.total);
         Arc::new(Wire {
             epoch,
             timeouts,
+            is_proxied,
             step_ns: nanoseconds(shortest),
             total_ns: AtomicU64::new(nanoseconds(timeouts.total)),
             sent_ns: AtomicU64::new(0),
@@ -178,9 +181,12 @@ impl Wire {
         }
     }
 
-    /// The head that is sent next is followed by a body of this size: one write can take both.
+    /// The head that is sent next is followed by a body of this size: one write can take both. Where the next head may
+    /// be one to a proxy, it is left at two.
     pub fn body_follows(&self, bytes: usize) {
-        self.body_bytes.store(bytes, Relaxed);
+        if !self.is_proxied {
+            self.body_bytes.store(bytes, Relaxed);
+        }
     }
 
     /// What `body_follows` said; 0 from then on.
@@ -195,6 +201,12 @@ impl Wire {
         self.epoch.now_ns() - self.heard_ns.load(Relaxed) < FRESH_NS
     }
 
+    /// Whether this is the connection that was asked for. One to a proxy is asked for without a proxy, before its
+    /// tunnel is there.
+    fn is_whole(&self, details: &ConnectionDetails) -> bool {
+        !self.is_proxied || details.config.proxy().is_some()
+    }
+
     /// Whether a connection is being made: what is said to a proxy then has ureq's limit, that of the connection.
     fn is_connecting(&self) -> bool {
         self.connecting.load(Relaxed) && self.connect_ns.load(Relaxed) == 0
@@ -207,20 +219,14 @@ impl Wire {
 
 /// The connector of one worker: TCP, or a tunnel through a proxy, then TLS where the scheme says so, then the stamping
 /// layer.
-pub fn connector(wire: &Arc<Wire>, is_proxied: bool) -> impl Connector {
+pub fn connector(wire: &Arc<Wire>) -> impl Connector {
     ().chain(Begin(wire.clone()))
         // Calls the whole chain for the connection to the proxy.
         .chain(ConnectProxyConnector::default())
         .chain(SocketConnector(wire.clone()))
-        .chain(TcpDone {
-            wire: wire.clone(),
-            is_proxied,
-        })
+        .chain(TcpDone(wire.clone()))
         .chain(RustlsConnector::default())
-        .chain(Stamping {
-            wire: wire.clone(),
-            is_proxied,
-        })
+        .chain(Stamping(wire.clone()))
 }
 
 #[derive(Debug)]
@@ -238,15 +244,7 @@ impl Connector<()> for Begin {
 }
 
 #[derive(Debug)]
-struct TcpDone {
-    wire: Arc<Wire>,
-    is_proxied: bool,
-}
-
-/// The connection to a proxy is asked for without one: its tunnel is not there yet.
-fn is_whole(details: &ConnectionDetails, is_proxied: bool) -> bool {
-    !is_proxied || details.config.proxy().is_some()
-}
+struct TcpDone(Arc<Wire>);
 
 impl<In: Transport> Connector<In> for TcpDone {
     type Out = In;
@@ -256,18 +254,15 @@ impl<In: Transport> Connector<In> for TcpDone {
         details: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<In>, Error> {
-        if is_whole(details, self.is_proxied) {
-            self.wire.tcp_done.store(true, Relaxed);
+        if self.0.is_whole(details) {
+            self.0.tcp_done.store(true, Relaxed);
         }
         Ok(chained)
     }
 }
 
 #[derive(Debug)]
-struct Stamping {
-    wire: Arc<Wire>,
-    is_proxied: bool,
-}
+struct Stamping(Arc<Wire>);
 
 impl<In: Transport> Connector<In> for Stamping {
     type Out = Either<(), Stamped<In>>;
@@ -277,8 +272,8 @@ impl<In: Transport> Connector<In> for Stamping {
         details: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        let wire = &self.wire;
-        if is_whole(details, self.is_proxied) {
+        let wire = &self.0;
+        if wire.is_whole(details) {
             let now = wire.epoch.now_ns();
             let took = now.saturating_sub(wire.last_ns.swap(now, Relaxed));
             wire.connect_ns.store(took.max(1), Relaxed);

@@ -71,7 +71,8 @@ pub fn number_behind(text: &str, label: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-fn rest_of<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+/// What stands behind a label at the start of a line.
+pub fn rest_of<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(label))
 }
 

@@ -137,7 +137,7 @@ pub fn reset(opened: &Opened) -> (String, Option<String>) {
                 }
                 format!(
                     "says that it failed: {}",
-                    opened.link.redact(&error_words(&page.text))
+                    opened.link.redact(error_words(&page.text))
                 )
             }
             Ok(page) => format!("HTTP {}", page.status),

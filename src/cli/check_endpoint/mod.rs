@@ -224,7 +224,7 @@ fn say_generate(probe: &mut Probe, opened: &Opened, text: &str) -> Result<()> {
             say("/generate", &format!("answers: HTTP {}", page.status))
         }
         Some(Ok(page)) => {
-            let words = opened.link.redact(&error_words(&page.text));
+            let words = opened.link.redact(error_words(&page.text));
             say("/generate", &format!("no: HTTP {}: {words}", page.status))
         }
         Some(Err(failure)) => {

@@ -26,7 +26,8 @@ impl Limits {
 
     /// The options that were missed, each with what is wrong.
     pub fn missed(&self, points: &[Point], summaries: &[LoadSummary]) -> Vec<(&str, String)> {
-        let names: Vec<String> = points.iter().map(Point::name).collect();
-        conditions::missed(&self.0, &names, |at| summaries.get(at).map(figures))
+        let places = points.iter().enumerate();
+        let places = places.map(|(at, point)| (point.name(), summaries.get(at).map(figures)));
+        conditions::missed(&self.0, &places.collect::<Vec<_>>())
     }
 }

@@ -276,7 +276,7 @@ impl Replay {
         };
         let page = page.map_err(|failure| failed(failure.to_string()))?;
         let reply: serde_json::Value = serde_json::from_str(&page.text).unwrap_or_default();
-        let words = self.opened.link.redact(&error_words(&page.text));
+        let words = self.opened.link.redact(error_words(&page.text));
         if !(200..300).contains(&page.status) {
             return Err(failed(format!(
                 "the reset failed: HTTP {}: {words}",

@@ -33,11 +33,11 @@ impl Limits {
         workloads: &[Fixed],
         summaries: &[WorkloadSummary],
     ) -> Vec<(&str, String)> {
-        let names: Vec<&str> = workloads.iter().map(|f| f.workload.name()).collect();
-        conditions::missed(&self.0, &names, |at| {
-            let is_it = |one: &&WorkloadSummary| one.workload == workloads[at].workload;
-            summaries.iter().find(is_it).map(figures)
-        })
+        let places = workloads.iter().map(|fixed| {
+            let summary = summaries.iter().find(|one| one.workload == fixed.workload);
+            (fixed.workload.name().to_string(), summary.map(figures))
+        });
+        conditions::missed(&self.0, &places.collect::<Vec<_>>())
     }
 }
 
