@@ -1,26 +1,18 @@
 //! Proxies: only where `--proxy env` asks for them, and what then goes through.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use crate::tls::{CA, serve_tls};
-use crate::util::{Cmd, Dir, Output, Server, read_request};
+use crate::util::{Cmd, Dir, Output, Server, read_request, serve};
 
 /// A proxy on a free port of 127.0.0.1 that leads to one server, whatever host it is asked for; each head of a CONNECT.
 fn serve_proxy(target: String) -> (u16, Receiver<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
     let (heads, received) = channel();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (target, heads) = (target.clone(), heads.clone());
-            // A client that leaves ends it.
-            thread::spawn(move || tunnel(stream, &target, &heads));
-        }
-    });
-    (port, received)
+    let addr = serve(move |stream| tunnel(stream, &target, &heads));
+    (addr.port(), received)
 }
 
 fn tunnel(mut client: TcpStream, target: &str, heads: &Sender<Vec<String>>) -> io::Result<()> {
@@ -196,17 +188,11 @@ fn a_page_of_metrics_is_read_without_the_proxy() {
 
 /// What `load` says of a proxy that takes the CONNECT and answers so, then closes.
 fn against_broken(answer: &'static [u8]) -> Output {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            if let Ok(Some(_)) = read_request(&mut stream) {
-                // The client may have gone.
-                let _ = stream.write_all(answer);
-            }
-        }
+    let addr = serve(move |mut stream| match read_request(&mut stream)? {
+        Some(_) => stream.write_all(answer),
+        None => Ok(()),
     });
-    let proxy = format!("http://127.0.0.1:{port}");
+    let proxy = format!("http://{addr}");
     load(
         "http://127.0.0.1:9/v1/completions",
         &BY_PROXY,

@@ -1,16 +1,14 @@
 //! HTTPS from the outside: which certificates are taken, and that it is never downgraded.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::util::{Cmd, Dir, Output, RawServer, Request, read_request};
+use crate::util::{Cmd, Dir, Output, RawServer, Request, read_request, serve};
 
 pub const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/ca.pem");
 
@@ -166,12 +164,13 @@ fn serve_tls_as(certificate: &str) -> u16 {
         }
         Ok(())
     })
+    .port()
 }
 
 /// Answers every connection as an HTTP server does that cannot read it; passes on what came first.
 fn serve_plain_refusals() -> (u16, Receiver<Vec<u8>>) {
     let (sender, received) = channel();
-    let port = serve(move |mut stream| {
+    let addr = serve(move |mut stream| {
         let mut bytes = vec![0; 16_384];
         let length = stream.read(&mut bytes)?;
         bytes.truncate(length);
@@ -180,25 +179,7 @@ fn serve_plain_refusals() -> (u16, Receiver<Vec<u8>>) {
             b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         )
     });
-    (port, received)
-}
-
-/// Runs `connection` in a thread for each connection to a free loopback port, until the test run ends.
-///
-/// Its errors are dropped: a client that leaves in the middle is what some tests want.
-fn serve(connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-    let port = listener
-        .local_addr()
-        .expect("a bound listener has an address")
-        .port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = connection.clone();
-            thread::spawn(move || connection(stream));
-        }
-    });
-    port
+    (addr.port(), received)
 }
 
 /// A server of one model: `/v1/models`, and `/v1/completions`, streamed where that is asked for.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::cases::Case;
-use crate::util::{Request, read_request};
+use crate::util::{self, Request, read_request};
 
 /// What the server does once it has a request's head.
 #[derive(Clone)]
@@ -178,19 +178,8 @@ struct Connection {
 fn listen(
     answer: impl Fn(&Request, &mut Connection) -> io::Result<()> + Send + Sync + 'static,
 ) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("an address");
     let answer = Arc::new(answer);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            // It ends when its connection does.
-            let _ = thread::Builder::new()
-                .stack_size(256 << 10)
-                .spawn(move || serve_one(stream, &*answer));
-        }
-    });
-    addr
+    util::serve(move |stream| serve_one(stream, &*answer))
 }
 
 fn serve_one(

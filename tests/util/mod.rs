@@ -8,7 +8,7 @@ mod server;
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;
 pub use engine::{engine, left, left_soon, pid_in, serving, until, with_engines};
-pub use server::{RawServer, Request, Server, read_request};
+pub use server::{RawServer, Request, Server, read_request, serve};
 
 use serde_json::Value;
 

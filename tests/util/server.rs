@@ -58,6 +58,25 @@ impl Server {
     }
 }
 
+/// Runs `connection` in a thread for each connection to a free loopback port, until the test run ends.
+///
+/// Its errors are dropped: a client that leaves in the middle is what some tests want.
+pub fn serve(
+    connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
+    let addr = listener
+        .local_addr()
+        .expect("a bound listener has an address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = connection.clone();
+            thread::spawn(move || connection(stream));
+        }
+    });
+    addr
+}
+
 /// One HTTP request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -90,24 +109,16 @@ pub struct RawServer {
 impl RawServer {
     /// `answer` runs on the connection's thread and writes the whole response, status line included.
     pub fn start(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> RawServer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-        let addr = listener
-            .local_addr()
-            .expect("a bound listener has an address");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (answer, log) = (Arc::new(answer), Arc::clone(&requests));
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
-                thread::spawn(move || {
-                    while let Ok(Some(request)) = read_request(&mut stream) {
-                        log.lock()
-                            .expect("no closure runs under the lock")
-                            .push(request.clone());
-                        answer(&request, &mut stream);
-                    }
-                });
+        let addr = serve(move |mut stream| {
+            while let Some(request) = read_request(&mut stream)? {
+                log.lock()
+                    .expect("no closure runs under the lock")
+                    .push(request.clone());
+                answer(&request, &mut stream);
             }
+            Ok(())
         });
         RawServer { addr, requests }
     }
