@@ -1,13 +1,13 @@
 //! The options that every command that sends requests shares, and the way from them to a server
 //! that answers.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use ureq::Proxy;
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
+use ureq::http::{HeaderMap, header};
 
+use super::credentials::{headers, key, trust};
 use super::flags::LOAD;
 use super::mock::options;
 use super::parse::{Args, above_zero};
@@ -16,11 +16,10 @@ use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};
 use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::proxy;
-use crate::client::secret::{ApiKey, Secrets, is_secret};
+use crate::client::secret::{ApiKey, Secrets};
 use crate::client::setup::Tokenizer;
 use crate::client::transport::Timeouts;
 use crate::error::{Error, Result};
-use crate::file;
 use crate::mock::Mock;
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
@@ -309,76 +308,6 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     })
 }
 
-/// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
-/// leak to a stranger in plain text, which a proxy is.
-fn key(args: &mut Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
-    let given = args.value("--api-key", ApiKey::new)?;
-    let from_file = args.value("--api-key-file", |path| {
-        let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
-        ApiKey::new(text.trim_start_matches('\u{feff}'))
-    })?;
-    if given.is_some() && from_file.is_some() {
-        return Err(Error::input(
-            "--api-key-file",
-            "not together with --api-key",
-        ));
-    }
-    if let Some(key) = given.or(from_file) {
-        return Ok(Some(key));
-    }
-    let variable = |name: &str| match std::env::var(name) {
-        Ok(text) if !text.is_empty() => ApiKey::new(&text)
-            .map(Some)
-            .map_err(|why| Error::input(name, why)),
-        _ => Ok(None),
-    };
-    if let Some(key) = variable("TMESH_API_KEY")? {
-        return Ok(Some(key));
-    }
-    let Some(endpoint) = typed.map(Endpoint::parse).transpose()? else {
-        return Ok(None);
-    };
-    let key = variable("OPENAI_API_KEY")?
-        .filter(|_| endpoint.is_https || is_direct && endpoint.is_loopback());
-    if key.is_some() {
-        eprintln!("note: the API key is taken from OPENAI_API_KEY");
-    }
-    Ok(key)
-}
-
-fn headers(lines: &[String]) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for line in lines {
-        // The value may be a secret: an error shows the name only.
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| Error::input("--header", "no colon in it; want 'NAME: VALUE'"))?;
-        let parsed = HeaderName::from_bytes(name.trim().as_bytes());
-        let name = parsed.map_err(|_| {
-            // It may be one with a value: 'Authorization Bearer KEY:'.
-            Error::input(
-                "--header",
-                "no header name before the colon; want 'NAME: VALUE'",
-            )
-        })?;
-        let what = format!("--header '{name}: …'");
-        let ours = [
-            header::CONTENT_LENGTH,
-            header::CONTENT_TYPE,
-            header::TRANSFER_ENCODING,
-        ];
-        if ours.contains(&name) {
-            return Err(Error::input(what, "this header is set by tmesh-cli"));
-        }
-        let mut value = HeaderValue::from_str(value.trim())
-            .map_err(|_| Error::input(&what, "not a header value"))?;
-        value.set_sensitive(is_secret(&name));
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
-
 /// An object without any of the keys that are `taken`.
 fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>, String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
@@ -388,15 +317,5 @@ fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>,
     match taken.iter().find(|key| map.contains_key(**key)) {
         Some(key) => Err(format!("{key} is set by tmesh-cli")),
         None => Ok(map),
-    }
-}
-
-fn trust(args: &mut Args) -> Result<Trust> {
-    let file = args.text("--cacert")?;
-    match (file, args.switch("--insecure")) {
-        (Some(_), true) => Err(Error::input("--insecure", "not together with --cacert")),
-        (Some(path), false) => Trust::from_file(&path),
-        (None, true) => Ok(Trust::Anyone),
-        (None, false) => Ok(Trust::Bundled),
     }
 }

@@ -9,6 +9,7 @@ mod checks;
 mod conditions;
 mod connect;
 mod convert;
+mod credentials;
 mod discover;
 mod flags;
 mod folder;
