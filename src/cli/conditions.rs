@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::args::Args;
 use super::flags::nearest;
-use super::parse::Args;
 use crate::error::{Error, Result};
 use crate::stats::condition::Condition;
 

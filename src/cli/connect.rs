@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use ureq::Proxy;
 use ureq::http::{HeaderMap, header};
 
+use super::args::{Args, above_zero};
+use super::commands::mock::options;
 use super::credentials::{headers, key, trust};
 use super::flags::LOAD;
-use super::mock::options;
-use super::parse::{Args, above_zero};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_userinfo};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::parse::Args;
+use super::args::Args;
 use crate::client::endpoint::Endpoint;
 use crate::client::http::Trust;
 use crate::client::secret::{ApiKey, is_secret};

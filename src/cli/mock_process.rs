@@ -33,7 +33,7 @@ impl MockProcess {
         let mut child = Command::new("/proc/self/exe")
             .args(["mock", "--truth-log", "/proc/self/fd/1"])
             .args(options)
-            .env(super::mock::OWNER, std::process::id().to_string())
+            .env(super::commands::mock::OWNER, std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

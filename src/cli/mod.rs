@@ -1,29 +1,19 @@
 //! The command line: picks the command, shows help, prints to stdout.
 
-mod benchmark;
-mod check;
-mod check_dataset;
-mod check_endpoint;
-mod check_prometheus;
+mod args;
 mod checks;
+mod commands;
 mod conditions;
 mod connect;
-mod convert;
 mod credentials;
 mod discover;
 mod flags;
 mod folder;
 mod help;
 mod lines_file;
-mod load;
-mod mock;
 mod mock_process;
 mod output;
-mod parse;
 mod pass;
-mod replay;
-mod report;
-mod run;
 mod scrape_lines;
 mod side;
 mod slo;
@@ -32,8 +22,9 @@ mod startup;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use self::args::Args;
+use self::commands::{benchmark, check, convert, load, mock, replay, report, run};
 use self::flags::{COMMANDS, nearest};
-use self::parse::Args;
 use crate::backend;
 use crate::error::{Error, Result};
 
@@ -102,10 +93,10 @@ fn dispatch(command: &str, args: Args) -> Result<u8> {
         "replay" => replay::run(args),
         "report" => report::run(args),
         "run" => run::run(args),
-        "check client" => check::run(args),
-        "check dataset" => check_dataset::run(args),
-        "check endpoint" => check_endpoint::run(args),
-        "check prometheus" => check_prometheus::run(args),
+        "check client" => check::client::run(args),
+        "check dataset" => check::dataset::run(args),
+        "check endpoint" => check::endpoint::run(args),
+        "check prometheus" => check::prometheus::run(args),
         "convert longbench" => convert::longbench(args),
         "convert sharegpt" => convert::sharegpt(args),
         _ => benchmark::run(args),
@@ -128,7 +119,7 @@ fn with_subject(first: String, rest: &mut Vec<String>) -> Result<String> {
 }
 
 /// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     if !is_read(std::io::stdout().lock(), text)? {
         backend::kill_all();
         std::process::exit(0)
@@ -137,7 +128,7 @@ fn print(text: &str) -> Result<()> {
 }
 
 /// The same where the exit code is still to be found: it is what it is, whoever reads.
-fn print_last(text: &str) -> Result<()> {
+pub fn print_last(text: &str) -> Result<()> {
     is_read(std::io::stdout().lock(), text).map(|_| ())
 }
 
@@ -151,7 +142,7 @@ fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
 }
 
 /// The columns of a terminal, 80 where it does not say; `None`: it is none.
-fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
+pub fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
     }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use super::args::{Args, at_least_one};
 use super::checks;
 use super::connect::{Connection, Opened};
 use super::discover;
-use super::parse::{Args, at_least_one};
 use super::print;
 use crate::client::Target;
 use crate::client::api::Api;

@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::backend::presets::Preset;
-    use crate::cli::run::engine::Launch;
+    use crate::cli::commands::run::engine::Launch;
 
     #[test]
     fn a_backend_is_asked_for_the_model_it_was_started_with_by_the_name_on_its_list() {

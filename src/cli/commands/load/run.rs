@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::options::Options;
 use super::points::Point;
+use crate::cli::commands::report::stdout_screen;
 use crate::cli::connect::Opened;
 use crate::cli::output;
 use crate::cli::pass::{Pass, Passed};
-use crate::cli::report::stdout_screen;
 use crate::cli::{print, print_last};
 use crate::client::Target;
 use crate::client::count::count_texts;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::parse::{Args, above_zero, at_least_one, share};
+use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::side::SideUrl;
 use crate::cli::slo;
 use crate::client::endpoint::without_userinfo;

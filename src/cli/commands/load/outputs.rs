@@ -1,7 +1,7 @@
 //! The files of `load`: figures, samples, and the result under another tool's keys.
 
+use crate::cli::args::Args;
 use crate::cli::output;
-use crate::cli::parse::Args;
 use crate::error::{Error, Result};
 
 /// Where the results go; `None`: nowhere.

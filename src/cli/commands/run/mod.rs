@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use self::engine::Engine;
 use self::measure::Run;
 pub use self::options::Options;
-use super::conditions;
-use super::connect::Connection;
-use super::discover::refused;
-use super::folder::Folder;
-use super::parse::Args;
 use crate::backend::kill_all;
 use crate::backend::process::Server;
+use crate::cli::args::Args;
+use crate::cli::conditions;
+use crate::cli::connect::Connection;
+use crate::cli::discover::refused;
+use crate::cli::folder::Folder;
 use crate::error::{Error, Result};
 use crate::load::stop::{Reason, Stop};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::flags::nearest;
+use crate::cli::flags::nearest;
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::mock::{Mock, OPTIONS, Options};
@@ -45,7 +45,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         true => "for this machine only: --host opens it to others",
         false => "open to other machines",
     };
-    super::print(&format!(
+    crate::cli::print(&format!(
         "mock server on {}/v1/ (a simulation: no engine, no model; {who})\n",
         mock.url()
     ))?;

@@ -1,8 +1,8 @@
 //! `--max-error-rate` and `--fail-if`: what makes a run that ended well end with 1.
 
 use super::points::Point;
+use crate::cli::args::{Args, share};
 use crate::cli::conditions;
-use crate::cli::parse::{Args, share};
 use crate::error::Result;
 use crate::report::load_json::{KEYS, figures};
 use crate::stats::condition::Condition;

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::parse::Args;
-use super::print;
-use super::side::SideUrl;
+use crate::cli::args::Args;
+use crate::cli::print;
+use crate::cli::side::SideUrl;
 use crate::client::endpoint::without_userinfo;
 use crate::error::{Error, Result};
 use crate::prom::change::{Observation, beside};

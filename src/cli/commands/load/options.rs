@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::outputs::Outputs;
 use super::points::Point;
-use crate::cli::parse::{Args, above_zero, at_least_one, share};
+use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::slo;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;

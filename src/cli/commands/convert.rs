@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::flags::nearest;
-use super::lines_file::LinesFile;
-use super::parse::{Args, at_least_one};
+use crate::cli::args::{Args, at_least_one};
+use crate::cli::flags::nearest;
+use crate::cli::lines_file::LinesFile;
 use crate::error::{Error, Result};
 use crate::plan::convert;
 use crate::plan::convert::longbench::Longbench;

@@ -9,10 +9,10 @@ mod start;
 
 pub use self::options::Options;
 use self::run::Load;
-use super::conditions;
-use super::connect::Connection;
-use super::discover::refused;
-use super::parse::Args;
+use crate::cli::args::Args;
+use crate::cli::conditions;
+use crate::cli::connect::Connection;
+use crate::cli::discover::refused;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 

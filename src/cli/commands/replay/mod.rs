@@ -10,9 +10,9 @@ mod start;
 
 pub use self::options::Options;
 use self::round::Replay;
-use super::connect::Connection;
-use super::discover::refused;
-use super::parse::Args;
+use crate::cli::args::Args;
+use crate::cli::connect::Connection;
+use crate::cli::discover::refused;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 use crate::mock;

@@ -11,10 +11,10 @@ use crate::report::saved::Report;
 use crate::samples_file::{broken, read_from, some_lines};
 
 const RESULTS: [&str; 4] = [
-    include_str!("../../../tests/golden/benchmark_result.json"),
-    include_str!("../../../tests/golden/replay_round.json"),
-    include_str!("../../../tests/golden/report_run.json"),
-    include_str!("../../../tests/golden/report_load.json"),
+    include_str!("../../../../tests/golden/benchmark_result.json"),
+    include_str!("../../../../tests/golden/replay_round.json"),
+    include_str!("../../../../tests/golden/report_run.json"),
+    include_str!("../../../../tests/golden/report_load.json"),
 ];
 const WORDS: &[&str] = &[
     "<script>alert(1)</script>",

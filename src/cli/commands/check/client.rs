@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::checks;
-use super::mock_process::{MockProcess, Truth};
-use super::parse::{Args, at_least_one};
-use super::print;
+use crate::cli::args::{Args, at_least_one};
+use crate::cli::checks;
+use crate::cli::mock_process::{MockProcess, Truth};
+use crate::cli::print;
 use crate::client::api::Api;
 use crate::client::body::BodyShape;
 use crate::client::endpoint::Endpoint;

@@ -6,8 +6,8 @@ mod input;
 
 use std::fs;
 
-use super::parse::Args;
-use super::{print, terminal_width};
+use crate::cli::args::Args;
+use crate::cli::{print, terminal_width};
 use crate::collect::replace;
 use crate::error::{Error, Result};
 use crate::report::render::{Format, Screen, render};

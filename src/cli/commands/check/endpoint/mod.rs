@@ -14,10 +14,10 @@ use serde_json::{Map, Value};
 
 use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
-use super::connect::{Connection, Opened};
-use super::discover::models;
-use super::parse::Args;
-use super::print;
+use crate::cli::args::Args;
+use crate::cli::connect::{Connection, Opened};
+use crate::cli::discover::models;
+use crate::cli::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use super::convert::{figure, spread};
-use super::parse::Args;
-use super::print;
+use crate::cli::args::Args;
+use crate::cli::commands::convert::{figure, spread};
+use crate::cli::print;
 use crate::error::{Error, Result};
 use crate::plan::dataset::{self, Draft, Problem};
 use crate::stats::exact_quantile;

@@ -1,7 +1,7 @@
 //! `--fail-if` and `--contract`: what makes a run that ended well end with 1.
 
+use crate::cli::args::Args;
 use crate::cli::conditions;
-use crate::cli::parse::Args;
 use crate::error::Result;
 use crate::plan::fixed::Fixed;
 use crate::report::workload_json::{KEYS, figures};

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 
-use super::connect::{Connection, Opened};
-use super::discover;
-use super::output;
-use super::parse::{Args, above_zero, at_least_one};
-use super::print;
-use super::startup::{Ready, Workload, prepare};
+use crate::cli::args::{Args, above_zero, at_least_one};
+use crate::cli::connect::{Connection, Opened};
+use crate::cli::discover;
+use crate::cli::output;
+use crate::cli::print;
+use crate::cli::startup::{Ready, Workload, prepare};
 use crate::client::Client;
 use crate::collect::live::{self, Collected, Collector, ResultFile};
 use crate::collect::{Feed, Log};
