@@ -7,6 +7,7 @@ mod check;
 mod check_endpoint;
 mod check_prometheus;
 mod convert;
+mod exit_codes;
 mod guides;
 mod harness;
 mod hostile;
