@@ -10,6 +10,7 @@ mod convert;
 mod exit_codes;
 mod guides;
 mod harness;
+mod headers;
 mod hostile;
 mod kills;
 mod load;
