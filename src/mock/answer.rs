@@ -11,11 +11,12 @@ use super::Shared;
 use super::bad_request::error_response;
 use super::events::Events;
 use super::faults::{Kind, Picked};
+use super::freeze::Freeze;
 use super::generation::{Api, Generation};
 use super::http::{Request, Response};
 use super::schedule::Plan;
 use super::script::{End, Script};
-use super::stream::Answer;
+use super::stream::{Stream, Written};
 use super::truth::Truth;
 
 /// Answers; returns whether the connection can be used again. Fails if the client has hung up.
@@ -49,21 +50,46 @@ pub fn answer(
     let plan = plan(shared, &generation, number, truth.t_read_ns);
     let events = Events::new(&generation, number, &shared.options.model);
     let script = Script::new(generation, plan, faults, events);
-    let answer = Answer::new(
-        script,
-        Arc::clone(connection),
-        shared.clock,
-        freeze,
-        keep_alive,
-    );
-    let (answer, result) = Box::new(answer).write(&shared.pacer);
-    settle(shared, *answer, truth, &result);
-    let (end, last) = result?;
-    (&**connection).write_all(&last)?;
+    let written = match script.generation.stream {
+        true => {
+            shared.clock.sleep_through(freeze);
+            let stream = Stream::open(script, Arc::clone(connection), freeze, keep_alive);
+            shared.pacer.pace(stream).into_written()
+        }
+        false => write_whole(shared, script, freeze, keep_alive),
+    };
+    shared.clock.sleep_through(freeze);
+    let (end, last_bytes) = settle(shared, written, truth)?;
+    (&**connection).write_all(&last_bytes)?;
     if end == End::Stalled {
         io::copy(&mut &**connection, &mut io::sink())?; // Ends when the client hangs up.
     }
     Ok(keep_alive && matches!(end, End::Whole | End::Failed))
+}
+
+/// Waits until the last token is due; all bytes of a reply that is not streamed are its last.
+fn write_whole(shared: &Shared, script: Script, freeze: Freeze, keep_alive: bool) -> Written {
+    let body = script.whole();
+    let half = body.len() / 2;
+    let mut reply = Response::json(200, body).into_bytes(keep_alive);
+    shared.clock.sleep_until(script.plan.last_due_ns());
+    shared.clock.sleep_through(freeze);
+    let mut written_ns = vec![shared.clock.now_ns(); script.total()];
+    let end = if script.faults.has(Kind::Stall) {
+        written_ns.clear();
+        reply.clear();
+        End::Stalled
+    } else if script.faults.has(Kind::Reset) {
+        reply.truncate(reply.len() - half);
+        End::Cut
+    } else {
+        End::Whole
+    };
+    Written {
+        script,
+        written_ns,
+        result: Ok((end, reply)),
+    }
 }
 
 /// When each token is due.
@@ -77,22 +103,23 @@ fn plan(shared: &Shared, generation: &Generation, number: u64, read_ns: u64) -> 
     plan
 }
 
-/// Enters what has been written into response cache, schedule, metrics and truth log.
-fn settle(shared: &Shared, answer: Answer, mut truth: Truth, result: &io::Result<(End, Vec<u8>)>) {
+/// Enters the answer into response cache, schedule, metrics and truth log, and returns what is left to do.
+fn settle(shared: &Shared, written: Written, mut truth: Truth) -> io::Result<(End, Vec<u8>)> {
     let Script {
         generation, plan, ..
-    } = answer.script;
+    } = written.script;
     truth.status = Some(200);
-    truth.t_written_ns = answer.written_ns;
-    truth.aborted = result.is_err();
+    truth.t_written_ns = written.written_ns;
+    truth.aborted = written.result.is_err();
     truth.add_plan(&plan, &generation);
     if !generation.is_cached {
-        let is_whole = matches!(result, Ok((End::Whole, _)));
+        let is_whole = matches!(written.result, Ok((End::Whole, _)));
         settle_computed(shared, &generation, &plan, is_whole);
     }
     truth.first_word = generation.first_word;
     truth.messages_hash = generation.messages_hash.map(|hash| format!("{hash:016x}"));
     shared.truth_log.record(&truth);
+    written.result
 }
 
 /// Neither the engine nor its metrics know of an answer that was held already.

@@ -4,7 +4,7 @@
 //! routes and no JSON.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
@@ -248,17 +248,16 @@ impl Response {
     }
 }
 
-/// Writes the head of a chunked event stream.
-pub fn write_stream_head(mut stream: &TcpStream, keep_alive: bool) -> io::Result<()> {
+/// The head of a chunked event stream.
+pub fn stream_head(keep_alive: bool) -> String {
     let close = if keep_alive {
         ""
     } else {
         "connection: close\r\n"
     };
-    let head = format!(
+    format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n{close}\r\n"
-    );
-    stream.write_all(head.as_bytes())
+    )
 }
 
 fn reason(status: u16) -> &'static str {

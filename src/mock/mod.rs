@@ -14,7 +14,6 @@
 mod answer;
 mod bad_request;
 mod body;
-mod chunk;
 mod clock;
 mod events;
 mod faults;

@@ -1,41 +1,44 @@
 //! Writes the events of all streams when they are due, in one thread.
 //!
 //! A thread a stream that sleeps until each of its events costs a switch of threads an event. Here the streams
-//! wait in one map by absolute due time. A connection's thread gives its answer away and gets it back when nothing
-//! is left to wait for, when the client is slow or has hung up, when this thread is late, or when the server stops.
-//! Nothing but the wait for the next due time blocks this thread: a connection does not block while it is here.
+//! wait in one map by absolute due time. A connection's thread leaves its stream to the pacing thread and waits
+//! until the stream is over: all events are written, the client has hung up, or the server stops. When the pacing
+//! thread comes late, it wakes the stream's own thread, which writes what is due and waits again. Nothing but the
+//! wait for the next due time blocks the pacing thread.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
 use super::clock::Clock;
-use super::stream::Answer;
+use super::stream::Stream;
 
-/// How late an event may be and still be written here.
+/// How late a stream may be and still be written by the pacing thread.
 ///
 /// To be later is to be short of CPU, in which one thread has only one thread's share: threads of their own
 /// get the streams more of it.
 const MAX_LATE_NS: u64 = 5_000_000;
 
-/// An answer after the pacer has had it; fails if the client has hung up or the server stops.
-type Returned = (Box<Answer>, io::Result<()>);
-
-/// An answer that waits for its next event, and the way back.
+/// A stream that the pacing thread writes and, when that is late, the connection's own.
 struct Paced {
-    answer: Box<Answer>,
-    back: Sender<Returned>,
+    /// The number of its request.
+    id: u64,
+    /// `None` once its own thread has taken it back.
+    stream: Mutex<Option<Stream>>,
+    /// Wakes its own thread. A channel, because that yields before it sleeps: a thread that has slept is run at
+    /// once when woken, and the pacing thread, short of CPU already, would lose its turn with each one it wakes.
+    wake: Sender<()>,
 }
 
-/// By the due time of the next event, and by request.
-type Waiting = BTreeMap<(u64, u64), Paced>;
+/// By the time at which the stream goes on, and by the number of its request.
+type Waiting = BTreeMap<(u64, u64), Arc<Paced>>;
 
-/// What connections have given away and the pacing thread has not yet seen.
+/// What connections tell the pacing thread.
 struct Inbox {
-    arrived: Vec<((u64, u64), Paced)>,
+    /// Streams that the pacing thread has not seen yet.
+    arrived: Waiting,
     /// Until when the pacing thread sleeps; 0 if it does not.
     sleeps_until_ns: u64,
     is_stopping: bool,
@@ -54,7 +57,7 @@ impl Pacer {
         Pacer {
             clock,
             inbox: Mutex::new(Inbox {
-                arrived: Vec::new(),
+                arrived: Waiting::new(),
                 sleeps_until_ns: 0,
                 is_stopping: false,
             }),
@@ -62,42 +65,48 @@ impl Pacer {
         }
     }
 
-    /// Has the events written that are still to be waited for; returns when the answer comes back.
-    ///
-    /// What is left then, the end of a half-written event included, is for the caller to write.
-    pub fn pace(&self, answer: Box<Answer>) -> Returned {
-        let Some(due_ns) = answer.due_ns() else {
-            return (answer, Ok(()));
+    /// Has the events of a stream written; returns it when it is over.
+    pub fn pace(&self, mut stream: Stream) -> Stream {
+        let Some(next_ns) = stream.next_ns() else {
+            return stream;
         };
-        if let Err(error) = answer.connection.set_nonblocking(true) {
-            return (answer, Err(error));
-        }
-        let (back, returned) = bounded(1);
         let mut inbox = self.inbox();
         if inbox.is_stopping {
-            return (answer, Err(ErrorKind::ConnectionAborted.into()));
+            stream.abort();
+            return stream;
         }
-        let key = (due_ns, answer.script.plan.id);
-        inbox.arrived.push((key, Paced { answer, back }));
-        let wake = due_ns < inbox.sleeps_until_ns;
+        let (wake, woken) = bounded(1);
+        let paced = Arc::new(Paced {
+            id: stream.script.plan.id,
+            stream: Mutex::new(Some(stream)),
+            wake,
+        });
+        let key = (next_ns, paced.id);
+        inbox.arrived.insert(key, Arc::clone(&paced));
+        let is_first = next_ns < inbox.sleeps_until_ns;
         drop(inbox);
-        if wake {
+        if is_first {
             self.changed.notify_one();
         }
-        let (answer, result) = returned.recv().expect("what is taken is given back");
-        let result = result.and_then(|()| answer.connection.set_nonblocking(false));
-        (answer, result)
+        loop {
+            woken.recv().expect("`paced` holds the sender");
+            if let Some(stream) = paced.catch_up(self.clock) {
+                return stream;
+            }
+        }
     }
 
-    /// Paces until `stop` is called; what it has then goes back as failed.
+    /// Paces until `stop` is called; the streams that are not over then are aborted.
     pub fn run(&self) {
         let mut waiting = Waiting::new();
         while self.wait(&mut waiting) {
-            self.write_first(&mut waiting);
+            if let Some((_, paced)) = waiting.pop_first()
+                && let Some(next_ns) = paced.advance(self.clock.now_ns())
+            {
+                waiting.insert((next_ns, paced.id), paced);
+            }
         }
-        for Paced { answer, back } in waiting.into_values() {
-            give_back(&back, answer, Err(ErrorKind::ConnectionAborted.into()));
-        }
+        waiting.into_values().for_each(|paced| paced.abort());
     }
 
     pub fn stop(&self) {
@@ -105,11 +114,11 @@ impl Pacer {
         self.changed.notify_one();
     }
 
-    /// Takes in what arrives, and returns true once an event is due; false when the server stops.
+    /// Takes in what arrives, and returns true once a stream is to go on; false when the server stops.
     fn wait(&self, waiting: &mut Waiting) -> bool {
         let mut inbox = self.inbox();
         loop {
-            waiting.extend(inbox.arrived.drain(..));
+            waiting.append(&mut inbox.arrived);
             if inbox.is_stopping {
                 return false;
             }
@@ -126,40 +135,62 @@ impl Pacer {
         }
     }
 
-    /// Writes the event that is due first.
-    fn write_first(&self, waiting: &mut Waiting) {
-        let Some(((due_ns, id), Paced { mut answer, back })) = waiting.pop_first() else {
-            return;
-        };
-        let now_ns = self.clock.now_ns();
-        if let Some(end_ns) = answer.freeze.end_at(now_ns) {
-            waiting.insert((end_ns, id), Paced { answer, back });
-            return;
-        }
-        // As after a base without an ITL: so many events at once would delay the other streams.
-        let is_unpaced = answer.is_rest_due(now_ns);
-        if is_unpaced || now_ns - due_ns > MAX_LATE_NS {
-            return give_back(&back, answer, Ok(()));
-        }
-        match (answer.write_next(), answer.due_ns()) {
-            (Ok(()), Some(due_ns)) => {
-                waiting.insert((due_ns, id), Paced { answer, back });
-            }
-            // A client that does not read may make its own thread wait, but not this one.
-            (Err(error), _) if error.kind() != ErrorKind::WouldBlock => {
-                give_back(&back, answer, Err(error));
-            }
-            _ => give_back(&back, answer, Ok(())),
-        }
-    }
-
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().expect("no holder panics")
     }
 }
 
-fn give_back(back: &Sender<Returned>, answer: Box<Answer>, result: io::Result<()>) {
-    let _ = back.send((answer, result)); // Its thread waits for nothing else.
+impl Paced {
+    /// The pacing thread's turn; returns when the next one is, `None` if the stream is over.
+    fn advance(&self, now_ns: u64) -> Option<u64> {
+        // Nothing that becomes due until then is too late then.
+        let soon_ns = now_ns + MAX_LATE_NS;
+        let Ok(mut slot) = self.stream.try_lock() else {
+            return Some(soon_ns); // Its own thread is writing.
+        };
+        let stream = slot.as_mut()?;
+        let next_ns = stream.next_ns()?;
+        if now_ns.saturating_sub(next_ns) > MAX_LATE_NS {
+            let due_ns = stream.script.plan.due_after(now_ns);
+            drop(slot); // Or its own thread would wake to wait for it.
+            self.wake();
+            return Some(due_ns.map_or(soon_ns, |due_ns| due_ns.min(soon_ns)));
+        }
+        if next_ns <= now_ns {
+            stream.advance(now_ns);
+        }
+        let next_ns = stream.next_ns();
+        drop(slot);
+        if next_ns.is_none() {
+            self.wake();
+        }
+        next_ns
+    }
+
+    /// The turn of its own thread: writes what is due, and takes the stream back if it is over.
+    fn catch_up(&self, clock: Clock) -> Option<Stream> {
+        let mut slot = self.stream.lock().expect("no holder panics");
+        let stream = slot.as_mut()?;
+        loop {
+            let now_ns = clock.now_ns();
+            match stream.next_ns() {
+                Some(next_ns) if next_ns > now_ns => return None,
+                Some(_) => stream.advance(now_ns),
+                None => return slot.take(),
+            }
+        }
+    }
+
+    fn abort(&self) {
+        if let Some(stream) = &mut *self.stream.lock().expect("no holder panics") {
+            stream.abort();
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let _ = self.wake.try_send(()); // Full: it has been woken already.
+    }
 }
 
 #[cfg(test)]
@@ -272,14 +303,16 @@ mod tests {
 
     #[test]
     fn an_answer_is_whole_whatever_its_pace() {
-        for (base, itl, jitter) in [
-            ("0s", "0s", "0s"),
-            ("0s", "1ms", "0s"),
-            ("5ms", "0s", "0s"),
-            ("1ms", "10us", "1ms"),
+        for (base, itl, jitter, tokens) in [
+            ("0s", "0s", "0s", 40),
+            ("0s", "1ms", "0s", 40),
+            ("5ms", "0s", "0s", 40),
+            ("1ms", "10us", "1ms", 40),
+            // To write so many takes longer than the pacing thread may be late.
+            ("0s", "0s", "0s", 20_000),
         ] {
             let mock = start(&[("base", base), ("itl", itl), ("jitter", jitter)]);
-            let body = streamed(40);
+            let body = streamed(tokens);
             let whole = post(&mock, COMPLETIONS, &body.replace(",\"stream\":true", ""));
             let stream = post(&mock, COMPLETIONS, &body);
             assert!(stream.is_whole, "{base} {itl} {jitter}");

@@ -63,6 +63,12 @@ impl Plan {
     pub fn last_due_ns(&self) -> u64 {
         self.due_ns[self.due_ns.len() - 1]
     }
+
+    /// When the first token is due of those that are not yet; `None` if all are.
+    pub fn due_after(&self, now_ns: u64) -> Option<u64> {
+        let due = self.due_ns.partition_point(|&due_ns| due_ns <= now_ns);
+        self.due_ns.get(due).copied()
+    }
 }
 
 /// What goes on at one moment.
@@ -305,6 +311,11 @@ mod tests {
         let plan = schedule.admit(1, job(1, 45, 3), 100 * MS);
         // 100 + 45 tokens at 1/ms + 3 = 148.
         assert_eq!(due_ms(&plan), [148, 158, 168]);
+        let after_ms = |ms: u64| plan.due_after(ms * MS).map(|ns| ns / MS);
+        assert_eq!(
+            [147, 148, 167, 168].map(after_ms),
+            [Some(148), Some(158), Some(168), None]
+        );
         assert_eq!((plan.start_ns, plan.hit_tier1_tokens), (100 * MS, 0));
     }
 

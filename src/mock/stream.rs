@@ -1,185 +1,180 @@
-//! Writes an answer by its schedule: as a stream of events, or whole.
+//! A streamed answer as its bytes are written: the head, each event when it is due, and how it ends.
 //!
-//! An event is one HTTP chunk and, unless the client is slow, one write call. Every event waits for the absolute
-//! time at which its last token is due, so being late once delays nothing after it. The head goes out at once. What
-//! is late when the server freezes waits for the freeze's end.
-//! What is due already is written by the connection's own thread, what is due later by the pacer, which gives the
-//! answer back when there is something for the own thread to do. The last bytes are returned instead of being written.
+//! The pacer says when to go on. An event is one HTTP chunk and, unless the client is slow, one write call; it
+//! is due at the absolute time of its last token, so being late once delays nothing after it. While a client
+//! does not take an event, no other is made. What is late when the server freezes waits for the freeze's end.
+//! The bytes after the last event are not written here: the truth log has its line before they are.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use super::chunk::Chunk;
-use super::clock::Clock;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use super::events::{DONE_AND_LAST_CHUNK, LAST_CHUNK, push_chunk};
 use super::faults::Kind;
 use super::freeze::Freeze;
-use super::http::{Response, write_stream_head};
-use super::pacer::Pacer;
+use super::http::stream_head;
 use super::script::{End, Script};
 
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-const DONE_AND_LAST_CHUNK: &[u8] = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+/// How long a connection that takes no more bytes is left alone.
+///
+/// A client that has read on gets up to a socket buffer, megabytes, each time.
+const RETRY_NS: u64 = 5_000_000;
 
 /// An answer to write, and what of it has been written.
-pub struct Answer {
+pub struct Stream {
     pub script: Script,
-    pub connection: Arc<TcpStream>,
+    /// When to go on; `None`: it is over.
+    next_ns: Option<u64>,
+    /// Fails if the client has hung up or the server stops.
+    result: io::Result<()>,
     /// For each token that has been written, when; see `Truth::t_written_ns`.
-    pub written_ns: Vec<u64>,
-    /// When nothing is to be written.
-    pub freeze: Freeze,
-    clock: Clock,
-    keep_alive: bool,
-    chunk: Chunk,
-    /// When the write of `chunk` began.
+    written_ns: Vec<u64>,
+    connection: Arc<TcpStream>,
+    freeze: Freeze,
+    /// Most bytes of an event in one write.
+    piece_bytes: usize,
+    /// The rest of an event that is written in pieces.
+    event: Vec<u8>,
+    /// The write buffer: the chunk that is being written.
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that the connection has taken.
+    sent_bytes: usize,
+    /// When the write of `buffer` began.
     begun_ns: u64,
 }
 
-impl Answer {
-    pub fn new(
+/// An answer that is written but for its last bytes.
+pub struct Written {
+    pub script: Script,
+    /// For each token that has been written, when; see `Truth::t_written_ns`.
+    pub written_ns: Vec<u64>,
+    /// How it ends, and its last bytes; fails if the client has hung up or the server stops.
+    pub result: io::Result<(End, Vec<u8>)>,
+}
+
+impl Stream {
+    /// Writes the head; `freeze`: when nothing is to be written from now on.
+    pub fn open(
         script: Script,
         connection: Arc<TcpStream>,
-        clock: Clock,
         freeze: Freeze,
         keep_alive: bool,
-    ) -> Answer {
-        Answer {
+    ) -> Stream {
+        let result = (&*connection).write_all(stream_head(keep_alive).as_bytes());
+        let piece_bytes = script.faults.number(Kind::Split);
+        Stream {
             written_ns: Vec::with_capacity(script.total()),
+            next_ns: script.due_ns().filter(|_| result.is_ok()),
+            result,
+            piece_bytes: piece_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             script,
             connection,
             freeze,
-            clock,
-            keep_alive,
-            chunk: Chunk::default(),
+            event: Vec::new(),
+            buffer: Vec::new(),
+            sent_bytes: 0,
             begun_ns: 0,
         }
     }
 
-    /// Writes all but the last bytes, which are returned; fails if the client has hung up.
-    pub fn write(mut self: Box<Self>, pacer: &Pacer) -> (Box<Self>, io::Result<(End, Vec<u8>)>) {
-        if !self.script.generation.stream {
-            let whole = self.whole();
-            return (self, Ok(whole));
+    /// When `advance` is to be called; `None` if the stream is over.
+    pub fn next_ns(&self) -> Option<u64> {
+        self.next_ns
+    }
+
+    /// Writes what comes next, with at most one event. Never blocks.
+    pub fn advance(&mut self, now_ns: u64) {
+        let next_ns = self.write(now_ns);
+        self.next_ns = next_ns.unwrap_or_else(|error| {
+            self.result = Err(error);
+            None
+        });
+    }
+
+    /// Ends the stream because the server stops.
+    pub fn abort(&mut self) {
+        self.next_ns = None;
+        self.result = Err(ErrorKind::ConnectionAborted.into());
+    }
+
+    /// The answer, once the stream is over.
+    pub fn into_written(mut self) -> Written {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        Written {
+            result: result.map(|()| self.last_bytes()),
+            script: self.script,
+            written_ns: self.written_ns,
         }
-        let mut answer = self;
-        answer.clock.sleep_through(answer.freeze);
-        let mut result = write_stream_head(&answer.connection, answer.keep_alive);
-        result = result.and_then(|()| answer.write_due());
-        while result.is_ok() && answer.may_be_paced() {
-            (answer, result) = pacer.pace(answer);
-            result = result.and_then(|()| answer.write_due());
+    }
+
+    /// How the answer ends, and what is left of it when there is nothing more to wait for.
+    fn last_bytes(&mut self) -> (End, Vec<u8>) {
+        let mut bytes = Vec::new();
+        while self.script.end().is_none() || !self.event.is_empty() {
+            self.fill(self.begun_ns);
+            bytes.extend_from_slice(&self.buffer);
         }
-        let last = result.and_then(|()| answer.write_rest());
-        (answer, last)
-    }
-
-    /// When the next event is due; `None` if there is nothing left to wait for.
-    pub fn due_ns(&self) -> Option<u64> {
-        self.script.due_ns()
-    }
-
-    /// Whether two or more tokens are left and none of them has to be waited for.
-    pub fn is_rest_due(&self, now_ns: u64) -> bool {
-        self.script.tokens() + 1 < self.script.total() && self.script.plan.last_due_ns() <= now_ns
-    }
-
-    /// Makes the next event and writes it, whether it is due or not.
-    ///
-    /// If that fails because the client is slow, `write` goes on behind the last byte written.
-    pub fn write_next(&mut self) -> io::Result<()> {
-        if let Some(piece_bytes) = self.script.faults.number(Kind::Split) {
-            return self.write_split(piece_bytes as usize);
-        }
-        let script = &mut self.script;
-        self.chunk.fill(|out| script.push_next(out));
-        self.begun_ns = self.clock.now_ns();
-        self.write_chunk()?;
-        self.take_note();
-        Ok(())
-    }
-
-    /// The end of the event that is being written, and what is due already.
-    fn write_due(&mut self) -> io::Result<()> {
-        self.write_chunk()?;
-        self.take_note();
-        while self.due_ns().is_some_and(|due| due <= self.clock.now_ns()) {
-            self.clock.sleep_through(self.freeze);
-            self.write_next()?;
-        }
-        Ok(())
-    }
-
-    /// A split event is many writes, which would delay the events of other streams.
-    fn may_be_paced(&self) -> bool {
-        self.due_ns().is_some() && !self.script.faults.has(Kind::Split)
-    }
-
-    /// What is left; returns the last bytes instead of writing them.
-    fn write_rest(&mut self) -> io::Result<(End, Vec<u8>)> {
-        let end = loop {
-            if let Some(due_ns) = self.due_ns() {
-                self.clock.sleep_until(due_ns);
+        let end = self.script.end().expect("all events are made");
+        match end {
+            End::Cut | End::Stalled => {}
+            End::Whole | End::Failed if self.script.faults.has(Kind::NoDone) => {
+                bytes.extend_from_slice(LAST_CHUNK);
             }
-            self.clock.sleep_through(self.freeze);
-            if let Some(end) = self.script.end() {
-                break end;
-            }
-            self.write_next()?;
-        };
-        let last = match end {
-            End::Cut | End::Stalled => &[],
-            End::Whole | End::Failed if self.script.faults.has(Kind::NoDone) => LAST_CHUNK,
-            End::Whole | End::Failed => DONE_AND_LAST_CHUNK,
-        };
-        Ok((end, last.to_vec()))
-    }
-
-    /// The next event as chunks of so many bytes.
-    fn write_split(&mut self, piece_bytes: usize) -> io::Result<()> {
-        let mut event = Vec::new();
-        self.script.push_next(&mut event);
-        for piece in event.chunks(piece_bytes) {
-            self.chunk.fill(|out| out.extend_from_slice(piece));
-            self.begun_ns = self.clock.now_ns();
-            self.write_chunk()?;
+            End::Whole | End::Failed => bytes.extend_from_slice(DONE_AND_LAST_CHUNK),
         }
-        self.take_note();
-        Ok(())
+        (end, bytes)
     }
 
-    fn write_chunk(&mut self) -> io::Result<()> {
-        while !self.chunk.unsent().is_empty() {
-            match (&*self.connection).write(self.chunk.unsent()) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => self.chunk.advance(bytes),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// Writes what comes next and returns when to go on; `None` if the rest is the last bytes.
+    fn write(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
+        if let Some(end_ns) = self.freeze.end_at(now_ns) {
+            return Ok(Some(end_ns));
         }
-        Ok(())
-    }
-
-    /// The event made last has been written.
-    fn take_note(&mut self) {
+        if self.sent_bytes == self.buffer.len() {
+            self.fill(now_ns);
+        }
+        if !self.flush()? {
+            return Ok(Some(now_ns + RETRY_NS));
+        }
+        if !self.event.is_empty() {
+            return Ok(Some(now_ns));
+        }
         self.written_ns.resize(self.script.tokens(), self.begun_ns);
+        Ok(self.script.due_ns())
     }
 
-    /// The reply that is not streamed, once its last token is due.
-    fn whole(&mut self) -> (End, Vec<u8>) {
-        let body = self.script.whole();
-        let half = body.len() / 2;
-        let mut reply = Response::json(200, body).into_bytes(self.keep_alive);
-        self.clock.sleep_until(self.script.plan.last_due_ns());
-        self.clock.sleep_through(self.freeze);
-        if self.script.faults.has(Kind::Stall) {
-            return (End::Stalled, Vec::new());
+    /// Puts the next chunk into the buffer; nothing if the next event is left out.
+    fn fill(&mut self, now_ns: u64) {
+        if self.event.is_empty() {
+            self.script.push_next(&mut self.event);
         }
-        self.written_ns = vec![self.clock.now_ns(); self.script.total()];
-        if self.script.faults.has(Kind::Reset) {
-            reply.truncate(reply.len() - half);
-            return (End::Cut, reply);
+        let piece_bytes = self.piece_bytes.min(self.event.len());
+        self.buffer.clear();
+        push_chunk(&mut self.buffer, &self.event[..piece_bytes]);
+        self.event.drain(..piece_bytes);
+        self.sent_bytes = 0;
+        self.begun_ns = now_ns;
+    }
+
+    /// Writes the buffer; returns whether the connection has taken all of it.
+    fn flush(&mut self) -> io::Result<bool> {
+        while self.sent_bytes < self.buffer.len() {
+            let unsent = &self.buffer[self.sent_bytes..];
+            // The connection's own thread wants it to block, so this says for each call that it must not.
+            match send(
+                &self.connection,
+                unsent,
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(bytes) => self.sent_bytes += bytes,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
         }
-        (End::Whole, reply)
+        Ok(true)
     }
 }
