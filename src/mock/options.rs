@@ -19,257 +19,92 @@ pub struct OptionSpec {
     pub help: &'static str,
 }
 
-const fn option(
-    name: &'static str,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec {
-        name,
-        value,
-        default,
-        help,
-    }
+/// Makes the table, the struct of values and what leads from one to the other out of rows
+/// `name: type = default, parser of the text, value's name in help, help;`.
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal, $parse:expr, $value:literal, $help:expr;)*) => {
+        pub const OPTIONS: &[OptionSpec] = &[$(OptionSpec {
+            name: stringify!($name),
+            value: $value,
+            default: $default,
+            help: $help,
+        }),*];
+
+        /// The values of all options.
+        ///
+        /// Not `Debug`: it holds the key.
+        #[derive(Clone, PartialEq)]
+        pub struct Options {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        impl Default for Options {
+            fn default() -> Options {
+                Options {
+                    $($name: $parse($default).expect("a test parses every default"),)*
+                }
+            }
+        }
+
+        impl Options {
+            /// Sets the option with this name of the table; an empty value is none, where there can be none.
+            ///
+            /// The error says why, without the option's name.
+            pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => self.$name = $parse(value)?,)*
+                    _ => return Err(unknown()),
+                }
+                Ok(())
+            }
+        }
+    };
 }
 
-pub const OPTIONS: &[OptionSpec] = &[
-    option("host", "ADDRESS", "127.0.0.1", "address to listen on"),
-    option("port", "PORT", "0", "port to listen on; 0 takes a free one"),
-    option(
-        "path_prefix",
-        "PATH",
-        "",
-        "what every path starts with, such as /inference",
-    ),
-    option(
-        "model",
-        "NAME",
-        "openai/gpt-oss-20b",
-        "the model it serves; another one is a 404",
-    ),
-    option(
-        "max_model_len",
-        "TOKENS",
-        "131072",
-        "limit of prompt + max_tokens; above it a 400",
-    ),
-    option(
-        "api_key",
-        "KEY",
-        "",
-        "key to demand on every route but /health",
-    ),
-    option(
-        "base",
-        "DURATION",
-        "5ms",
-        "time to first token beside queue and prefill",
-    ),
-    option(
-        "prefill_rate",
-        "TOKENS_PER_S",
-        "320k",
-        "prompt tokens computed a second, by all requests together",
-    ),
-    option(
-        "load_rate",
-        "TOKENS_PER_S",
-        "800k",
-        "prompt tokens loaded from tier 2 a second, in the same queue",
-    ),
-    option(
-        "itl",
-        "DURATION",
-        "5ms",
-        "time from one token of an answer to the next",
-    ),
-    option(
-        "jitter",
-        "DURATION",
-        "0s",
-        "each token is up to this late, at random, in order",
-    ),
-    option(
-        "seed",
-        "NUMBER",
-        "0",
-        "seed of jitter, output_tokens and fault rates",
-    ),
-    option(
-        "max_running",
-        "REQUESTS",
-        "256",
-        "requests that run at once; others wait in order of arrival",
-    ),
-    option(
-        "freeze_at",
-        "DURATION",
-        "0s",
-        "when the server freezes, from the arrival of the first request for an answer; needs freeze_for",
-    ),
-    option(
-        "freeze_for",
-        "DURATION",
-        "0s",
-        "how long it then writes and starts nothing; what is due after the start comes that much later; 0s: no freeze",
-    ),
-    option(
-        "block_tokens",
-        "TOKENS",
-        "16",
-        "tokens of a KV block; only full blocks are cached",
-    ),
-    option(
-        "tier1_tokens",
-        "TOKENS",
-        "100k",
-        "capacity of the prefix cache's first tier (GPU)",
-    ),
-    option(
-        "tier2_tokens",
-        "TOKENS",
-        "2M",
-        "capacity of the second tier (offload buffer), which takes what the first evicts",
-    ),
-    option(
-        "response_cache",
-        "ANSWERS",
-        "4096",
-        "answers that /generate holds for the same prompt, max_tokens and temperature, and says at once after base; 0: none",
-    ),
-    option(
-        "output_tokens",
-        "all|N|N-M",
-        "all",
-        "tokens after which an answer ends by itself (finish_reason stop), unless ignore_eos is sent; all: max_tokens, or 16 where the request sets none",
-    ),
-    option(
-        "chat_tags",
-        "on|off",
-        "off",
-        "chat answers begin with [mock][session:...][hash:...]; hash: FNV-1a 64 over role, NUL, content, NUL of every message",
-    ),
-    option(
-        "truth_log",
-        "FILE",
-        "",
-        "write one JSON line a request: what was due and written when, cache hits, a chat's hash",
-    ),
-    option("faults", "FAULTS", "", super::faults::HELP),
-];
-
-/// The values of all options.
-///
-/// Not `Debug`: it holds the key.
-#[derive(Clone, PartialEq)]
-pub struct Options {
-    pub host: String,
-    pub port: u16,
+options! {
+    host: String = "127.0.0.1", parse_text, "ADDRESS", "address to listen on";
+    port: u16 = "0", parse_port, "PORT", "port to listen on; 0 takes a free one";
     /// Empty or starting with `/` and not ending with it.
-    pub path_prefix: String,
-    pub model: String,
-    pub max_model_len: usize,
+    path_prefix: String = "", parse_path_prefix, "PATH", "what every path starts with, such as /inference";
+    model: String = "openai/gpt-oss-20b", parse_text, "NAME", "the model it serves; another one is a 404";
+    max_model_len: usize = "131072", parse_size, "TOKENS", "limit of prompt + max_tokens; above it a 400";
     /// `None`: no key is demanded.
-    pub api_key: Option<String>,
-    pub base: Duration,
+    api_key: Option<String> = "", parse_optional, "KEY", "key to demand on every route but /health";
+    base: Duration = "5ms", parse_duration, "DURATION", "time to first token beside queue and prefill";
     /// At least 1 token per second.
-    pub prefill_rate: u64,
+    prefill_rate: u64 = "320k", parse_rate, "TOKENS_PER_S",
+        "prompt tokens computed a second, by all requests together";
     /// At least 1 token per second.
-    pub load_rate: u64,
-    pub itl: Duration,
-    pub jitter: Duration,
-    pub seed: u64,
+    load_rate: u64 = "800k", parse_rate, "TOKENS_PER_S",
+        "prompt tokens loaded from tier 2 a second, in the same queue";
+    itl: Duration = "5ms", parse_duration, "DURATION", "time from one token of an answer to the next";
+    jitter: Duration = "0s", parse_duration, "DURATION", "each token is up to this late, at random, in order";
+    seed: u64 = "0", parse_count, "NUMBER", "seed of jitter, output_tokens and fault rates";
     /// At least 1.
-    pub max_running: usize,
-    pub freeze_at: Duration,
+    max_running: usize = "256", parse_positive, "REQUESTS",
+        "requests that run at once; others wait in order of arrival";
+    freeze_at: Duration = "0s", parse_duration, "DURATION",
+        "when the server freezes, from the arrival of the first request for an answer; needs freeze_for";
     /// Zero: it never freezes.
-    pub freeze_for: Duration,
+    freeze_for: Duration = "0s", parse_duration, "DURATION",
+        "how long it then writes and starts nothing; what is due after the start comes that much later; 0s: no freeze";
     /// At least 1.
-    pub block_tokens: usize,
-    pub tier1_tokens: usize,
-    pub tier2_tokens: usize,
+    block_tokens: usize = "16", parse_positive, "TOKENS", "tokens of a KV block; only full blocks are cached";
+    tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
+    tier2_tokens: usize = "2M", parse_size, "TOKENS",
+        "capacity of the second tier (offload buffer), which takes what the first evicts";
     /// In answers; 0: there is none.
-    pub response_cache: usize,
+    response_cache: usize = "4096", parse_size, "ANSWERS",
+        "answers that /generate holds for the same prompt, max_tokens and temperature, and says at once after base; 0: none";
     /// Least and most tokens of an answer, least ≥ 1; `None`: as many as are asked for.
-    pub output_tokens: Option<(usize, usize)>,
-    pub chat_tags: bool,
+    output_tokens: Option<(usize, usize)> = "all", parse_output_tokens, "all|N|N-M",
+        "tokens after which an answer ends by itself (finish_reason stop), unless ignore_eos is sent; all: max_tokens, or 16 where the request sets none";
+    chat_tags: bool = "off", parse_switch, "on|off",
+        "chat answers begin with [mock][session:...][hash:...]; hash: FNV-1a 64 over role, NUL, content, NUL of every message";
     /// `None`: no log.
-    pub truth_log: Option<PathBuf>,
-    pub faults: Faults,
-}
-
-impl Default for Options {
-    /// What the table says.
-    fn default() -> Options {
-        let mut options = Options {
-            host: String::new(),
-            port: 0,
-            path_prefix: String::new(),
-            model: String::new(),
-            max_model_len: 0,
-            api_key: None,
-            base: Duration::ZERO,
-            prefill_rate: 1,
-            load_rate: 1,
-            itl: Duration::ZERO,
-            jitter: Duration::ZERO,
-            seed: 0,
-            max_running: 1,
-            freeze_at: Duration::ZERO,
-            freeze_for: Duration::ZERO,
-            block_tokens: 1,
-            tier1_tokens: 0,
-            tier2_tokens: 0,
-            response_cache: 0,
-            output_tokens: None,
-            chat_tags: false,
-            truth_log: None,
-            faults: Faults::default(),
-        };
-        for spec in OPTIONS {
-            options
-                .set(spec.name, spec.default)
-                .expect("a test parses every default");
-        }
-        options
-    }
-}
-
-impl Options {
-    /// Sets the option with this name of the table; an empty value is none, where there can be none.
-    ///
-    /// The error says why, without the option's name.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let given = (!value.is_empty()).then_some(value);
-        match name {
-            "host" => self.host = value.to_string(),
-            "port" => self.port = parse_port(value)?,
-            "path_prefix" => self.path_prefix = parse_path_prefix(value)?,
-            "model" => self.model = value.to_string(),
-            "max_model_len" => self.max_model_len = parse_size(value)?,
-            "api_key" => self.api_key = given.map(str::to_string),
-            "base" => self.base = parse_duration(value)?,
-            "prefill_rate" => self.prefill_rate = at_least_1(parse_count(value)?)?,
-            "load_rate" => self.load_rate = at_least_1(parse_count(value)?)?,
-            "itl" => self.itl = parse_duration(value)?,
-            "jitter" => self.jitter = parse_duration(value)?,
-            "seed" => self.seed = parse_count(value)?,
-            "max_running" => self.max_running = at_least_1(parse_size(value)?)?,
-            "freeze_at" => self.freeze_at = parse_duration(value)?,
-            "freeze_for" => self.freeze_for = parse_duration(value)?,
-            "block_tokens" => self.block_tokens = at_least_1(parse_size(value)?)?,
-            "tier1_tokens" => self.tier1_tokens = parse_size(value)?,
-            "tier2_tokens" => self.tier2_tokens = parse_size(value)?,
-            "response_cache" => self.response_cache = parse_size(value)?,
-            "output_tokens" => self.output_tokens = parse_output_tokens(value)?,
-            "chat_tags" => self.chat_tags = parse_switch(value)?,
-            "truth_log" => self.truth_log = given.map(PathBuf::from),
-            "faults" => self.faults = Faults::parse(value)?,
-            _ => return Err(unknown()),
-        }
-        Ok(())
-    }
+    truth_log: Option<PathBuf> = "", parse_optional, "FILE",
+        "write one JSON line a request: what was due and written when, cache hits, a chat's hash";
+    faults: Faults = "", Faults::parse, "FAULTS", super::faults::HELP;
 }
 
 fn unknown() -> String {
@@ -278,6 +113,14 @@ fn unknown() -> String {
         "no such option of the mock; want one of {}",
         names.join(", ")
     )
+}
+
+fn parse_text(value: &str) -> Result<String, String> {
+    Ok(value.to_string())
+}
+
+fn parse_optional<T: for<'a> From<&'a str>>(value: &str) -> Result<Option<T>, String> {
+    Ok((!value.is_empty()).then(|| T::from(value)))
 }
 
 /// A count of what is held in memory: 32 bits' worth.
@@ -291,6 +134,14 @@ fn at_least_1<N: PartialEq + Default>(number: N) -> Result<N, String> {
         return Err("want at least 1".to_string());
     }
     Ok(number)
+}
+
+fn parse_rate(value: &str) -> Result<u64, String> {
+    at_least_1(parse_count(value)?)
+}
+
+fn parse_positive(value: &str) -> Result<usize, String> {
+    at_least_1(parse_size(value)?)
 }
 
 fn parse_port(value: &str) -> Result<u16, String> {
@@ -312,7 +163,7 @@ fn parse_output_tokens(value: &str) -> Result<Option<(usize, usize)>, String> {
     }
     let (least, most) = value.split_once('-').unwrap_or((value, value));
     let wrong = |why| format!("{why}; or a range such as 50-150, or all");
-    let least = parse_size(least).and_then(at_least_1).map_err(wrong)?;
+    let least = parse_positive(least).map_err(wrong)?;
     let most = parse_size(most).map_err(wrong)?;
     if most < least {
         return Err("the range ends before it starts".to_string());
