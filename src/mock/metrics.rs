@@ -64,20 +64,12 @@ impl Metrics {
             generation_tokens: 0,
             stopped: 0,
             reached_length: 0,
-            ttft: Histogram::new(
-                "time_to_first_token_seconds",
-                "Time to first token",
-                TTFT_BOUNDS,
-            ),
-            itl: Histogram::new(
-                "inter_token_latency_seconds",
-                "Inter-token latency",
-                ITL_BOUNDS,
-            ),
-            e2e: request("e2e_request_latency_seconds", "Latency of a request"),
-            queue: request("request_queue_time_seconds", "Time spent waiting"),
-            prefill: request("request_prefill_time_seconds", "Time spent in prefill"),
-            decode: request("request_decode_time_seconds", "Time spent in decode"),
+            ttft: Histogram::new("time_to_first_token", "Time to first token", TTFT_BOUNDS),
+            itl: Histogram::new("inter_token_latency", "Inter-token latency", ITL_BOUNDS),
+            e2e: request("e2e_request_latency", "Latency of a request"),
+            queue: request("request_queue_time", "Time spent waiting"),
+            prefill: request("request_prefill_time", "Time spent in prefill"),
+            decode: request("request_decode_time", "Time spent in decode"),
         }
     }
 
@@ -121,11 +113,9 @@ impl Metrics {
         page.gauge("num_requests_waiting", "Requests that wait", waiting);
         let help = "Share of tier 1 that running requests fill, 1 is all";
         page.gauge("kv_cache_usage_perc", help, load.tier1_share);
-        for (name, help, tokens) in self.token_counters() {
-            page.counters(name, help, &[("", tokens)]);
-        }
+        self.token_counters(&mut page);
         // Nothing that runs is put off for another.
-        page.counters("num_preemptions_total", "Preemptions", &[("", 0)]);
+        page.counter("num_preemptions_total", "Preemptions", 0);
         let sources = [
             ("source=\"local_compute\"", self.computed_tokens()),
             ("source=\"local_cache_hit\"", self.cached_tier1_tokens),
@@ -141,12 +131,10 @@ impl Metrics {
             ("finished_reason=\"length\"", self.reached_length),
         ];
         page.counters("request_success_total", "Requests answered", &reasons);
-        page.histogram(&self.ttft);
-        page.histogram(&self.itl);
-        page.histogram(&self.e2e);
-        page.histogram(&self.queue);
-        page.histogram(&self.prefill);
-        page.histogram(&self.decode);
+        let requests = [&self.e2e, &self.queue, &self.prefill, &self.decode];
+        for histogram in [&self.ttft, &self.itl].into_iter().chain(requests) {
+            page.histogram(histogram);
+        }
         self.cache_config(&mut page);
         page.text
     }
@@ -167,47 +155,41 @@ impl Metrics {
         self.prompt_tokens - self.cached_tier1_tokens - self.cached_tier2_tokens
     }
 
-    /// Name, help and value.
-    fn token_counters(&self) -> [(&'static str, &'static str, u64); 7] {
-        let missed_tokens = self.queried_tokens - self.tier1_hit_tokens;
-        let cached_tokens = self.cached_tier1_tokens + self.cached_tier2_tokens;
-        [
-            (
-                "prefix_cache_queries_total",
-                "Tokens looked up in tier 1",
-                self.queried_tokens,
-            ),
-            (
-                "prefix_cache_hits_total",
-                "Tokens found in tier 1",
-                self.tier1_hit_tokens,
-            ),
-            (
-                "external_prefix_cache_queries_total",
-                "Tokens looked up in tier 2",
-                missed_tokens,
-            ),
-            (
-                "external_prefix_cache_hits_total",
-                "Tokens found in tier 2",
-                self.tier2_hit_tokens,
-            ),
-            ("prompt_tokens_total", "Prompt tokens", self.prompt_tokens),
-            (
-                "prompt_tokens_cached_total",
-                "Prompt tokens found in either tier",
-                cached_tokens,
-            ),
-            (
-                "generation_tokens_total",
-                "Output tokens",
-                self.generation_tokens,
-            ),
-        ]
+    fn token_counters(&self, page: &mut Page) {
+        let queried = self.queried_tokens;
+        let missed = queried - self.tier1_hit_tokens;
+        let cached = self.cached_tier1_tokens + self.cached_tier2_tokens;
+        let (tier1, tier2) = (self.tier1_hit_tokens, self.tier2_hit_tokens);
+        let external = "external_prefix_cache";
+        page.counter(
+            "prefix_cache_queries_total",
+            "Tokens looked up in tier 1",
+            queried,
+        );
+        page.counter("prefix_cache_hits_total", "Tokens found in tier 1", tier1);
+        page.counter(
+            &format!("{external}_queries_total"),
+            "Tokens looked up in tier 2",
+            missed,
+        );
+        page.counter(
+            &format!("{external}_hits_total"),
+            "Tokens found in tier 2",
+            tier2,
+        );
+        page.counter("prompt_tokens_total", "Prompt tokens", self.prompt_tokens);
+        let help = "Prompt tokens found in either tier";
+        page.counter("prompt_tokens_cached_total", help, cached);
+        page.counter(
+            "generation_tokens_total",
+            "Output tokens",
+            self.generation_tokens,
+        );
     }
 }
 
 struct Histogram {
+    /// Without the unit.
     name: &'static str,
     help: &'static str,
     /// Upper bounds in seconds, rising; above the last is +Inf.
@@ -264,6 +246,10 @@ impl Page {
         self.sample(name, "", value);
     }
 
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.counters(name, help, &[("", value)]);
+    }
+
     fn counters(&mut self, name: &str, help: &str, samples: &[(&str, u64)]) {
         self.head(name, help, "counter");
         for (label, value) in samples {
@@ -272,21 +258,17 @@ impl Page {
     }
 
     fn histogram(&mut self, histogram: &Histogram) {
-        let name = histogram.name;
-        self.head(name, histogram.help, "histogram");
-        let bounds = histogram
-            .bounds
-            .iter()
-            .map(|bound| format!("{bound:?}"))
-            .chain(["+Inf".to_string()]);
+        let name = format!("{}_seconds", histogram.name);
+        self.head(&name, histogram.help, "histogram");
+        let bucket = format!("{name}_bucket");
         let mut count = 0;
-        for (bound, in_bucket) in bounds.zip(&histogram.counts) {
+        for (index, in_bucket) in histogram.counts.iter().enumerate() {
             count += in_bucket;
-            self.sample(
-                &format!("{name}_bucket"),
-                &format!("le=\"{bound}\""),
-                count as f64,
-            );
+            let label = match histogram.bounds.get(index) {
+                Some(bound) => format!("le=\"{bound:?}\""),
+                None => "le=\"+Inf\"".to_string(),
+            };
+            self.sample(&bucket, &label, count as f64);
         }
         self.sample(&format!("{name}_count"), "", count as f64);
         self.sample(&format!("{name}_sum"), "", seconds(histogram.sum_ns));

@@ -82,20 +82,9 @@ pub struct Load {
 
 /// The engine's state.
 pub struct Schedule {
-    /// After the first request.
-    freeze_at_ns: u64,
-    freeze_for_ns: u64,
+    options: Options,
     /// `None` before the first request.
     freeze: Option<Freeze>,
-    base_ns: u64,
-    prefill_rate: u64,
-    load_rate: u64,
-    itl_ns: u64,
-    jitter_ns: u64,
-    seed: u64,
-    max_running: usize,
-    block_tokens: usize,
-    tier1_tokens: usize,
     cache: KvCache,
     /// In the engine's time, as the ends in `running`.
     prefill_free_ns: u64,
@@ -109,18 +98,8 @@ impl Schedule {
     pub fn new(options: &Options) -> Schedule {
         let blocks = |tokens: usize| tokens / options.block_tokens;
         Schedule {
-            freeze_at_ns: nanoseconds(options.freeze_at),
-            freeze_for_ns: nanoseconds(options.freeze_for),
+            options: options.clone(),
             freeze: None,
-            base_ns: nanoseconds(options.base),
-            prefill_rate: options.prefill_rate,
-            load_rate: options.load_rate,
-            itl_ns: nanoseconds(options.itl),
-            jitter_ns: nanoseconds(options.jitter),
-            seed: options.seed,
-            max_running: options.max_running,
-            block_tokens: options.block_tokens,
-            tier1_tokens: blocks(options.tier1_tokens) * options.block_tokens,
             cache: KvCache::new(blocks(options.tier1_tokens), blocks(options.tier2_tokens)),
             prefill_free_ns: 0,
             running: BTreeMap::new(),
@@ -130,9 +109,9 @@ impl Schedule {
 
     /// A request for an answer was read: the first one sets when the server freezes, which is returned.
     pub fn arrived(&mut self, now_ns: u64) -> Freeze {
-        let from_ns = now_ns.saturating_add(self.freeze_at_ns);
-        let freeze = || Freeze::new(from_ns, self.freeze_for_ns);
-        *self.freeze.get_or_insert_with(freeze)
+        let from_ns = now_ns.saturating_add(nanoseconds(self.options.freeze_at));
+        let for_ns = nanoseconds(self.options.freeze_for);
+        *self.freeze.get_or_insert(Freeze::new(from_ns, for_ns))
     }
 
     pub fn freeze(&self) -> Freeze {
@@ -142,15 +121,16 @@ impl Schedule {
     /// Plans a request that was read at `now_ns`, after `arrived`. O(blocks).
     pub fn admit(&mut self, id: u64, job: Job, now_ns: u64) -> Plan {
         let freeze = self.freeze();
+        let block_tokens = self.options.block_tokens;
         let start_ns = self.start_of_next(freeze.engine_ns(now_ns));
-        let may_hit = job.prompt_tokens.saturating_sub(1) / self.block_tokens;
+        let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
         let hits = self.cache.lookup(&job.blocks[..may_hit]);
-        let tier1_tokens = hits.tier1_blocks * self.block_tokens;
-        let tier2_tokens = hits.tier2_blocks * self.block_tokens;
+        let tier1_tokens = hits.tier1_blocks * block_tokens;
+        let tier2_tokens = hits.tier2_blocks * block_tokens;
         let uncached_tokens = job.prompt_tokens - tier1_tokens - tier2_tokens;
         let prefill_end_ns = start_ns
-            .saturating_add(nanoseconds_for(uncached_tokens, self.prefill_rate))
-            .saturating_add(nanoseconds_for(tier2_tokens, self.load_rate));
+            .saturating_add(nanoseconds_for(uncached_tokens, self.options.prefill_rate))
+            .saturating_add(nanoseconds_for(tier2_tokens, self.options.load_rate));
         self.finish_until(prefill_end_ns);
         self.cache.touch(&job.blocks[..job.prompt_blocks]);
         self.prefill_free_ns = prefill_end_ns;
@@ -177,7 +157,7 @@ impl Schedule {
     pub fn recall(&self, id: u64, prompt_tokens: usize, tokens: usize, now_ns: u64) -> Plan {
         let freeze = self.freeze();
         let start_ns = freeze.engine_ns(now_ns);
-        let due_ns = freeze.wall_ns(start_ns.saturating_add(self.base_ns));
+        let due_ns = freeze.wall_ns(start_ns.saturating_add(nanoseconds(self.options.base)));
         Plan {
             id,
             arrival_ns: now_ns,
@@ -214,10 +194,12 @@ impl Schedule {
                 .filter(|(start_ns, _)| *start_ns <= now_ns)
         };
         let tokens: usize = running().map(|(_, tokens)| tokens).sum();
+        let block_tokens = self.options.block_tokens;
+        let tier1_tokens = self.options.tier1_tokens / block_tokens * block_tokens;
         Load {
             running: running().count(),
             waiting: self.live.len() - running().count(),
-            tier1_share: (tokens as f64 / self.tier1_tokens.max(1) as f64).min(1.0),
+            tier1_share: (tokens as f64 / tier1_tokens.max(1) as f64).min(1.0),
         }
     }
 
@@ -227,7 +209,7 @@ impl Schedule {
     fn start_of_next(&mut self, now_ns: u64) -> u64 {
         let mut start_ns = now_ns.max(self.prefill_free_ns);
         self.finish_until(start_ns);
-        if self.running.len() >= self.max_running
+        if self.running.len() >= self.options.max_running
             && let Some((&(end_ns, _), _)) = self.running.first_key_value()
         {
             start_ns = end_ns;
@@ -246,13 +228,17 @@ impl Schedule {
     }
 
     fn due_times(&self, id: u64, prefill_end_ns: u64, tokens: usize) -> Vec<u64> {
-        let mut rng = fastrand::Rng::with_seed(mix(self.seed.wrapping_add(id)));
-        let first_ns = prefill_end_ns.saturating_add(self.base_ns);
+        let mut rng = fastrand::Rng::with_seed(mix(self.options.seed.wrapping_add(id)));
+        let first_ns = prefill_end_ns.saturating_add(nanoseconds(self.options.base));
+        let (itl_ns, jitter_ns) = (
+            nanoseconds(self.options.itl),
+            nanoseconds(self.options.jitter),
+        );
         let mut latest_ns = 0;
         let due_ns = (0..tokens as u64).map(|k| {
-            let on_time_ns = first_ns.saturating_add(self.itl_ns.saturating_mul(k));
+            let on_time_ns = first_ns.saturating_add(itl_ns.saturating_mul(k));
             latest_ns = on_time_ns
-                .saturating_add(rng.u64(0..=self.jitter_ns))
+                .saturating_add(rng.u64(0..=jitter_ns))
                 .max(latest_ns);
             latest_ns
         });

@@ -3,44 +3,17 @@
 //! A token is a run of bytes between ASCII whitespace. A block is named by a hash of everything from
 //! the start of the prompt to the block's last word, so equal names mean equal prefixes.
 
+use std::sync::LazyLock;
+
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// What answers are made of; some are not ASCII, so that a character can be cut in two.
-const WORDS: [&str; 32] = [
-    "the",
-    "token",
-    "cache",
-    "block",
-    "prefix",
-    "stream",
-    "latency",
-    "queue",
-    "model",
-    "prompt",
-    "answer",
-    "context",
-    "first",
-    "next",
-    "chunk",
-    "layer",
-    "memory",
-    "buffer",
-    "naïve",
-    "größe",
-    "señal",
-    "été",
-    "日本",
-    "東京",
-    "мир",
-    "слово",
-    "λόγος",
-    "😀",
-    "→",
-    "∑",
-    "batch",
-    "decode",
-];
+/// The words that answers are made of; some are not ASCII, so that a character can be cut in two.
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let words = "the token cache block prefix stream latency queue model prompt answer context first next \
+        chunk layer memory buffer naïve größe señal été 日本 東京 мир слово λόγος 😀 → ∑ batch decode";
+    words.split(' ').collect()
+});
 
 /// FNV-1a 64 of `bytes`, going on from `state`.
 pub fn fnv1a(state: u64, bytes: &[u8]) -> u64 {
