@@ -1,0 +1,101 @@
+//! Which path does what.
+
+use crate::mock::testing::{post, send, start};
+
+const ASK: &str = r#"{"model":"tiny","prompt":"a b c","max_tokens":2}"#;
+
+#[test]
+fn a_path_that_is_not_served_is_a_404_and_a_wrong_method_a_405() {
+    let mock = start(&[]);
+    let reply = post(&mock, "/v1/no-such-path", ASK);
+    assert!(reply.starts("HTTP/1.1 404 Not Found\r\n"), "{reply:?}");
+    assert_eq!(reply.body, r#"{"detail":"Not Found"}"#);
+    let reply = send(&mock, "GET /v1/completions?x=1", "", "");
+    assert!(
+        reply.starts("HTTP/1.1 405 Method Not Allowed\r\n"),
+        "{reply:?}"
+    );
+    assert!(reply.head.contains("\r\nallow: POST\r\n"), "{reply:?}");
+}
+
+#[test]
+fn the_key_is_demanded_everywhere_but_on_health() {
+    let mock = start(&[("api_key", "k")]);
+    for line in [
+        "GET /v1/models",
+        "GET /metrics",
+        "POST /v1/completions",
+        "POST /tokenize",
+        "GET /nowhere",
+    ] {
+        for headers in ["", "authorization: Bearer wrong\r\n"] {
+            let reply = send(&mock, line, headers, ASK);
+            assert!(
+                reply.starts("HTTP/1.1 401 Unauthorized\r\n"),
+                "{line} {reply:?}"
+            );
+            assert_eq!(reply.body, r#"{"error":"Unauthorized"}"#);
+        }
+    }
+    assert!(send(&mock, "GET /health", "", "").starts("HTTP/1.1 200 OK\r\n"));
+    let reply = send(
+        &mock,
+        "POST /v1/completions",
+        "Authorization: Bearer k\r\n",
+        ASK,
+    );
+    assert!(reply.starts("HTTP/1.1 200 OK\r\n"), "{reply:?}");
+}
+
+#[test]
+fn a_path_prefix_is_part_of_every_path() {
+    let mock = start(&[("path_prefix", "/inference")]);
+    let reply = send(&mock, "GET /inference/v1/models", "", "");
+    assert_eq!(reply.json()["data"][0]["id"], "tiny");
+    assert_eq!(reply.json()["data"][0]["max_model_len"], 131_072);
+    assert!(send(&mock, "GET /v1/models", "", "").starts("HTTP/1.1 404"));
+}
+
+#[test]
+fn tokenize_answers_both_forms_with_the_number_of_words() {
+    let mock = start(&[]);
+    for body in [
+        r#"{"model":"tiny","prompt":"a b c"}"#,
+        r#"{"content":" a\nb  c"}"#,
+    ] {
+        let json = post(&mock, "/tokenize", body).json();
+        assert_eq!(
+            (&json["count"], json["tokens"].as_array().map(Vec::len)),
+            (&3.into(), Some(3)),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn after_a_reset_the_prompt_is_computed_anew_and_metrics_add_up() {
+    let mock = start(&[("block_tokens", "1")]);
+    let cached = || {
+        let json = post(&mock, "/v1/completions", ASK).json();
+        json["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64()
+    };
+    assert_eq!((cached(), cached()), (Some(0), Some(2)));
+    assert_eq!(
+        post(&mock, "/reset_prefix_cache?reset_external=true", "").body,
+        r#"{"success":true}"#
+    );
+    assert_eq!((cached(), cached()), (Some(0), Some(2)));
+    let metrics = send(&mock, "GET /metrics", "", "").body;
+    // Four prompts of 3 tokens, two of them with 2 hits; four answers of 2.
+    for (name, value) in [
+        ("prompt_tokens_total", "12.0"),
+        ("prompt_tokens_cached_total", "4.0"),
+        ("prefix_cache_hits_total", "4.0"),
+        ("generation_tokens_total", "8.0"),
+        ("time_to_first_token_seconds_count", "4.0"),
+        ("num_requests_running", "0.0"),
+    ] {
+        let line = format!("\nvllm:{name}{{engine=\"0\",model_name=\"tiny\"}} {value}\n");
+        assert!(metrics.contains(&line), "{name}: {metrics}");
+    }
+}
