@@ -7,15 +7,13 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use super::Shared;
-use super::bad_request::error_response;
 use super::events::Events;
 use super::faults::{Kind, Picked};
-use super::freeze::Freeze;
 use super::generation::{Api, Generation};
-use super::http::{Request, Response};
+use super::http::{ErrorReply, Request, Response};
 use super::schedule::Plan;
 use super::script::{End, Script};
+use super::shared::Shared;
 use super::stream::{Stream, Written};
 use super::truth::Truth;
 
@@ -28,17 +26,23 @@ pub fn answer(
 ) -> io::Result<bool> {
     let number = shared.next_number();
     let faults = shared.options.faults.pick(number, shared.options.seed);
-    let mut truth = new_truth(shared, &request, &faults);
+    let mut truth = Truth {
+        id: request.request_id.clone(),
+        path: request.path.clone(),
+        t_read_ns: request.read_ns,
+        fault: faults.name(),
+        ..Truth::default()
+    };
     let freeze = shared.schedule().arrived(truth.t_read_ns);
     if faults.has(Kind::Refuse) {
-        shared.clock.sleep_through(freeze);
+        shared.wait_out_freeze();
         shared.truth_log.record(&truth);
         return Ok(false);
     }
     let generation = match check(shared, api, &request, &faults) {
         Ok(generation) => generation,
         Err(response) => {
-            shared.clock.sleep_through(freeze);
+            shared.wait_out_freeze();
             truth.status = Some(response.status);
             shared.truth_log.record(&truth);
             (&**connection).write_all(&response.into_bytes(request.keep_alive))?;
@@ -52,14 +56,14 @@ pub fn answer(
     let script = Script::new(generation, plan, faults, events);
     let written = match script.generation.stream {
         true => {
-            shared.clock.sleep_through(freeze);
+            shared.wait_out_freeze();
             let stream = Stream::open(script, Arc::clone(connection), freeze, keep_alive);
             shared.pacer.pace(stream).into_written()
         }
-        false => write_whole(shared, script, freeze, keep_alive),
+        false => write_whole(shared, script, keep_alive),
     };
-    shared.clock.sleep_through(freeze);
     let (end, last_bytes) = settle(shared, written, truth)?;
+    shared.wait_out_freeze();
     (&**connection).write_all(&last_bytes)?;
     if end == End::Stalled {
         io::copy(&mut &**connection, &mut io::sink())?; // Ends when the client hangs up.
@@ -68,13 +72,12 @@ pub fn answer(
 }
 
 /// Waits until the last token is due; all bytes of a reply that is not streamed are its last.
-fn write_whole(shared: &Shared, script: Script, freeze: Freeze, keep_alive: bool) -> Written {
+fn write_whole(shared: &Shared, script: Script, keep_alive: bool) -> Written {
     let body = script.whole();
     let half = body.len() / 2;
     let mut reply = Response::json(200, body).into_bytes(keep_alive);
-    shared.clock.sleep_until(script.plan.last_due_ns());
-    shared.clock.sleep_through(freeze);
-    let mut written_ns = vec![shared.clock.now_ns(); script.total()];
+    shared.wait_until(script.plan.last_due_ns());
+    let mut written_ns = vec![shared.epoch.now_ns(); script.total()];
     let end = if script.faults.has(Kind::Stall) {
         written_ns.clear();
         reply.clear();
@@ -134,26 +137,6 @@ fn settle_computed(shared: &Shared, generation: &Generation, plan: &Plan, is_who
     }
 }
 
-fn new_truth(shared: &Shared, request: &Request, faults: &Picked) -> Truth {
-    Truth {
-        id: request.request_id.clone(),
-        path: request.path.clone(),
-        status: None,
-        t_read_ns: shared.clock.at_ns(request.read_at),
-        t_due_ns: Vec::new(),
-        t_written_ns: Vec::new(),
-        prompt_tokens: None,
-        hit_tier1_tokens: None,
-        hit_tier2_tokens: None,
-        response_cached: None,
-        output_tokens: 0,
-        first_word: None,
-        messages_hash: None,
-        fault: faults.name(),
-        aborted: false,
-    }
-}
-
 /// The request as it is to be answered, or the error to answer with.
 fn check(
     shared: &Shared,
@@ -161,30 +144,18 @@ fn check(
     request: &Request,
     faults: &Picked,
 ) -> Result<Generation, Response> {
-    let failure = |status| {
-        error_response(
-            status,
-            "The mock was told to fail.",
-            "InternalServerError",
-            None,
-        )
-    };
     if let Some(status) = faults.number(Kind::Http) {
-        return Err(failure(status as u16));
+        return Err(ErrorReply::told(status as u16).response());
     }
     if let Some(seconds) = faults.number(Kind::Busy) {
-        let busy = error_response(
-            429,
-            "The mock was told to be busy.",
-            "TooManyRequests",
-            None,
-        );
-        return Err(busy.with_header("retry-after", seconds.to_string()));
+        let busy = ErrorReply::new(429, "TooManyRequests", "The mock was told to be busy.");
+        let response = busy.response();
+        return Err(response.with_header("retry-after", seconds.to_string()));
     }
     let generation = Generation::parse(api, request, &shared.options);
     let mut generation = generation.map_err(|bad| bad.response())?;
     if faults.has(Kind::Error) && !generation.stream {
-        return Err(failure(500));
+        return Err(ErrorReply::told(500).response());
     }
     if let Some(key) = &generation.response_key
         && let Some(stored) = shared.responses().recall(key)

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::bad_request::BadRequest;
+use super::http::ErrorReply;
 use super::response_cache::Key;
 use super::tokens::{Chain, fnv1a, fnv1a_start, mix};
 
@@ -75,8 +75,8 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub fn parse(bytes: &'a [u8]) -> Result<Body<'a>, BadRequest> {
-        serde_json::from_slice(bytes).map_err(|error| BadRequest::invalid(None, error))
+    pub fn parse(bytes: &'a [u8]) -> Result<Body<'a>, ErrorReply> {
+        serde_json::from_slice(bytes).map_err(|error| ErrorReply::invalid(None, error))
     }
 
     /// The limit of the answer's length as it was sent.
@@ -97,11 +97,11 @@ impl<'a> Body<'a> {
     }
 
     /// The words of `prompt`.
-    pub fn prompt(&self, block_tokens: usize) -> Result<Chain, BadRequest> {
+    pub fn prompt(&self, block_tokens: usize) -> Result<Chain, ErrorReply> {
         let Some(prompt) = self.prompt.as_deref().filter(|prompt| !prompt.is_empty()) else {
             let why =
                 "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)";
-            return Err(BadRequest::value("prompt", why));
+            return Err(ErrorReply::value("prompt", why));
         };
         let mut chain = Chain::new(block_tokens);
         chain.push_text(prompt);
@@ -109,10 +109,10 @@ impl<'a> Body<'a> {
     }
 
     /// The words of the messages' contents; roles set them apart but are no tokens.
-    pub fn chat_prompt(&self, block_tokens: usize) -> Result<Chain, BadRequest> {
+    pub fn chat_prompt(&self, block_tokens: usize) -> Result<Chain, ErrorReply> {
         let Some(messages) = &self.messages else {
             let why = "{'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required'}";
-            return Err(BadRequest::invalid(Some("body.messages"), why));
+            return Err(ErrorReply::invalid(Some("body.messages"), why));
         };
         let mut chain = Chain::new(block_tokens);
         for message in messages {
@@ -232,7 +232,7 @@ mod tests {
             ),
         ] {
             let error = Body::parse(json.as_bytes()).err();
-            assert_eq!(error, Some(BadRequest::invalid(None, why)));
+            assert_eq!(error, Some(ErrorReply::invalid(None, why)));
         }
     }
 

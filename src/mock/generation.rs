@@ -2,9 +2,8 @@
 //!
 //! Goes in as bytes, comes out as a `Generation` or as the error reply vLLM would give.
 
-use super::bad_request::BadRequest;
 use super::body::Body;
-use super::http::Request;
+use super::http::{ErrorReply, Request};
 use super::options::Options;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
@@ -46,14 +45,14 @@ pub struct Generation {
 
 impl Generation {
     /// Checks the body of a request to `api`.
-    pub fn parse(api: Api, request: &Request, options: &Options) -> Result<Generation, BadRequest> {
+    pub fn parse(api: Api, request: &Request, options: &Options) -> Result<Generation, ErrorReply> {
         let body = Body::parse(&request.body)?;
         check_model(&body, options)?;
         let stream = body.stream == Some(true);
         if body.stream_options.is_some() && !stream {
             let why =
                 "Stream options can only be defined when `stream=True`. (parameter=stream_options)";
-            return Err(BadRequest::value("stream_options", why));
+            return Err(ErrorReply::value("stream_options", why));
         }
         let prompt = match api {
             Api::Chat => body.chat_prompt(options.block_tokens)?,
@@ -140,10 +139,10 @@ impl Generation {
 }
 
 /// Fails if the body names another model than the one that is served.
-pub fn check_model(body: &Body, options: &Options) -> Result<(), BadRequest> {
+pub fn check_model(body: &Body, options: &Options) -> Result<(), ErrorReply> {
     match &body.model {
         Some(model) if *model != options.model => {
-            Err(BadRequest::unknown_model(model, &options.model))
+            Err(ErrorReply::unknown_model(model, &options.model))
         }
         _ => Ok(()),
     }
@@ -156,13 +155,13 @@ fn output_limit(
     asked: Option<i64>,
     prompt: usize,
     context: usize,
-) -> Result<Option<usize>, BadRequest> {
+) -> Result<Option<usize>, ErrorReply> {
     let asked = match asked {
         Some(asked) if asked < 1 => {
             let why = format!(
                 "max_tokens must be at least 1, got {asked}. (parameter=max_tokens, value={asked})"
             );
-            return Err(BadRequest::value("max_tokens", why));
+            return Err(ErrorReply::value("max_tokens", why));
         }
         asked => asked.map(|asked| asked as usize),
     };
@@ -171,7 +170,7 @@ fn output_limit(
             "max_tokens={asked} cannot be greater than max_model_len={context}. Please request fewer output \
              tokens. (parameter=max_tokens, value={asked})"
         );
-        return Err(BadRequest::value("max_tokens", why));
+        return Err(ErrorReply::value("max_tokens", why));
     }
     let limit = format!("This model's maximum context length is {context} tokens. However, ");
     if prompt >= context {
@@ -179,7 +178,7 @@ fn output_limit(
             "{limit}your prompt contains at least {prompt} input tokens, which exceeds this limit even without \
              any output tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value={prompt})"
         );
-        return Err(BadRequest::value("input_tokens", why));
+        return Err(ErrorReply::value("input_tokens", why));
     }
     if let Some(asked) = asked.filter(|asked| prompt + asked > context) {
         let total = prompt + asked;
@@ -188,7 +187,7 @@ fn output_limit(
              for a total of at least {total} tokens. Please reduce the length of the input prompt or the number \
              of requested output tokens. (parameter=input_tokens, value={prompt})"
         );
-        return Err(BadRequest::value("input_tokens", why));
+        return Err(ErrorReply::value("input_tokens", why));
     }
     Ok(asked)
 }
@@ -216,9 +215,8 @@ fn output_length(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
-    fn parse(api: Api, json: &str, options: &Options) -> Result<Generation, BadRequest> {
+    fn parse(api: Api, json: &str, options: &Options) -> Result<Generation, ErrorReply> {
         let request = Request {
             method: "POST".to_string(),
             path: String::new(),
@@ -227,7 +225,7 @@ mod tests {
             session_id: None,
             keep_alive: true,
             body: json.as_bytes().to_vec(),
-            read_at: Instant::now(),
+            read_ns: 0,
         };
         Generation::parse(api, &request, options)
     }
@@ -359,7 +357,7 @@ mod tests {
             ),
         ] {
             let error = parse(Api::Completions, json, &options).err();
-            assert_eq!(error, Some(BadRequest::value(parameter, message)));
+            assert_eq!(error, Some(ErrorReply::value(parameter, message)));
         }
         let error = parse(
             Api::Completions,
@@ -369,7 +367,7 @@ mod tests {
         .err();
         assert_eq!(
             error,
-            Some(BadRequest::unknown_model("other", "tiny-chain"))
+            Some(ErrorReply::unknown_model("other", "tiny-chain"))
         );
     }
 }

@@ -1,12 +1,15 @@
-//! HTTP/1.1 on one connection: bytes to requests, responses to bytes.
+//! HTTP/1.1 on one connection: bytes to requests, responses and error replies to bytes.
 //!
 //! Reads heads of up to 64 KiB and bodies of up to 64 MiB, by Content-Length or chunked. Knows no
-//! routes and no JSON.
+//! routes.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::units::Epoch;
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -27,7 +30,7 @@ pub struct Request {
     pub keep_alive: bool,
     pub body: Vec<u8>,
     /// When the last byte had been read.
-    pub read_at: Instant,
+    pub read_ns: u64,
 }
 
 /// Why there is no request.
@@ -42,6 +45,7 @@ pub enum NoRequest {
 /// Reads the requests of one connection.
 pub struct Reader<'a> {
     stream: &'a TcpStream,
+    epoch: Epoch,
     /// Read and not yet used.
     buffer: Vec<u8>,
 }
@@ -54,9 +58,10 @@ struct Framing {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(stream: &'a TcpStream) -> Reader<'a> {
+    pub fn new(stream: &'a TcpStream, epoch: Epoch) -> Reader<'a> {
         Reader {
             stream,
+            epoch,
             buffer: Vec::new(),
         }
     }
@@ -83,7 +88,7 @@ impl<'a> Reader<'a> {
             true => self.read_chunked()?,
             false => self.read_sized(framing.length)?,
         };
-        request.read_at = Instant::now();
+        request.read_ns = self.epoch.now_ns();
         Ok(request)
     }
 
@@ -196,7 +201,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, Framing)>, NoReque
             _ => !says("connection", "close"),
         },
         body: Vec::new(),
-        read_at: Instant::now(),
+        read_ns: 0,
     };
     Ok(Some((used, request, framing)))
 }
@@ -245,6 +250,73 @@ impl Response {
         let mut bytes = head.into_bytes();
         bytes.append(&mut self.body);
         bytes
+    }
+}
+
+/// An error as vLLM words it: a reply, or an event of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    status: u16,
+    kind: &'static str,
+    message: String,
+    /// The field at fault.
+    parameter: Option<&'static str>,
+}
+
+impl ErrorReply {
+    pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> ErrorReply {
+        ErrorReply {
+            status,
+            kind,
+            message: message.into(),
+            parameter: None,
+        }
+    }
+
+    /// An error that a fault asks for.
+    pub fn told(status: u16) -> ErrorReply {
+        ErrorReply::new(status, "InternalServerError", "The mock was told to fail.")
+    }
+
+    /// A value is out of bounds.
+    pub fn value(parameter: &'static str, message: impl Into<String>) -> ErrorReply {
+        ErrorReply {
+            parameter: Some(parameter),
+            ..ErrorReply::new(400, "BadRequestError", message)
+        }
+    }
+
+    /// A body is not what was wanted: no JSON, a wrong type, a missing field.
+    pub fn invalid(parameter: Option<&'static str>, why: impl fmt::Display) -> ErrorReply {
+        let message = format!("1 validation error:\n  {why}");
+        ErrorReply {
+            parameter,
+            ..ErrorReply::new(400, "Bad Request", message)
+        }
+    }
+
+    pub fn unknown_model(asked: &str, served: &str) -> ErrorReply {
+        let message = format!("The model `{asked}` does not exist. Valid aliases: {served}.");
+        ErrorReply {
+            parameter: Some("model"),
+            ..ErrorReply::new(404, "NotFoundError", message)
+        }
+    }
+
+    pub fn response(&self) -> Response {
+        Response::json(self.status, self.to_string())
+    }
+}
+
+/// The JSON.
+impl fmt::Display for ErrorReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (message, kind) = (Value::from(&*self.message), Value::from(self.kind));
+        let (parameter, status) = (Value::from(self.parameter), self.status);
+        write!(
+            f,
+            r#"{{"error":{{"message":{message},"type":{kind},"param":{parameter},"code":{status}}}}}"#
+        )
     }
 }
 
@@ -302,7 +374,7 @@ mod tests {
                     .chunks(size)
                     .try_for_each(|piece| client.write_all(piece))
             });
-            let mut reader = Reader::new(&server);
+            let mut reader = Reader::new(&server, Epoch::start());
             let mut requests = vec![reader.read()];
             while requests.last().is_some_and(Result::is_ok) {
                 requests.push(reader.read());
@@ -364,7 +436,7 @@ mod tests {
         let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
         client.write_all(head).expect("it is open");
         std::thread::scope(|scope| {
-            let request = scope.spawn(|| Reader::new(&server).read());
+            let request = scope.spawn(|| Reader::new(&server, Epoch::start()).read());
             let mut interim = [0; 25];
             client
                 .read_exact(&mut interim)
@@ -386,5 +458,19 @@ mod tests {
                 retry-after: 3\r\nconnection: close\r\n\r\n{}"
             )
         );
+    }
+
+    #[test]
+    fn an_unknown_model_gets_vllms_reply() {
+        // shared/captures/vllm/err_unknown_model, with its names.
+        let bytes = ErrorReply::unknown_model("no-such-model", "tiny-chain")
+            .response()
+            .into_bytes(true);
+        let text = String::from_utf8(bytes).expect("it is text");
+        assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
+        assert!(text.ends_with(
+            "\r\n\r\n{\"error\":{\"message\":\"The model `no-such-model` does not exist. Valid aliases: tiny-chain.\",\
+             \"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}}"
+        ), "{text}");
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::clock::Clock;
 use super::stream::Stream;
+use crate::units::Epoch;
 
 /// How late a stream may be and still be written by the pacing thread.
 ///
@@ -46,16 +46,16 @@ struct Inbox {
 
 /// The pacing thread's side (`run`) and the connections' (`pace`).
 pub struct Pacer {
-    clock: Clock,
+    epoch: Epoch,
     inbox: Mutex<Inbox>,
     /// Not a channel: crossbeam's spins and yields before it sleeps, here before almost every event.
     changed: Condvar,
 }
 
 impl Pacer {
-    pub fn new(clock: Clock) -> Pacer {
+    pub fn new(epoch: Epoch) -> Pacer {
         Pacer {
-            clock,
+            epoch,
             inbox: Mutex::new(Inbox {
                 arrived: Waiting::new(),
                 sleeps_until_ns: 0,
@@ -90,7 +90,7 @@ impl Pacer {
         }
         loop {
             woken.recv().expect("`paced` holds the sender");
-            if let Some(stream) = paced.catch_up(self.clock) {
+            if let Some(stream) = paced.catch_up(self.epoch) {
                 return stream;
             }
         }
@@ -101,7 +101,7 @@ impl Pacer {
         let mut waiting = Waiting::new();
         while self.wait(&mut waiting) {
             if let Some((_, paced)) = waiting.pop_first()
-                && let Some(next_ns) = paced.advance(self.clock.now_ns())
+                && let Some(next_ns) = paced.advance(self.epoch.now_ns())
             {
                 waiting.insert((next_ns, paced.id), paced);
             }
@@ -123,7 +123,7 @@ impl Pacer {
                 return false;
             }
             let first_ns = waiting.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
-            let left_ns = first_ns.saturating_sub(self.clock.now_ns());
+            let left_ns = first_ns.saturating_sub(self.epoch.now_ns());
             if left_ns == 0 {
                 return true;
             }
@@ -168,11 +168,11 @@ impl Paced {
     }
 
     /// The turn of its own thread: writes what is due, and takes the stream back if it is over.
-    fn catch_up(&self, clock: Clock) -> Option<Stream> {
+    fn catch_up(&self, epoch: Epoch) -> Option<Stream> {
         let mut slot = self.stream.lock().expect("no holder panics");
         let stream = slot.as_mut()?;
         loop {
-            let now_ns = clock.now_ns();
+            let now_ns = epoch.now_ns();
             match stream.next_ns() {
                 Some(next_ns) if next_ns > now_ns => return None,
                 Some(_) => stream.advance(now_ns),

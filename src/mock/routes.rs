@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Shared;
 use super::answer::answer;
-use super::bad_request::BadRequest;
 use super::body::Body;
 use super::generation::{Api, check_model};
-use super::http::{Request, Response};
+use super::http::{ErrorReply, Request, Response};
+use super::shared::Shared;
 
 #[derive(Clone, Copy)]
 enum Route {
@@ -100,7 +99,7 @@ fn models(shared: &Shared) -> Response {
 }
 
 fn metrics(shared: &Shared) -> Response {
-    let load = shared.schedule().load(shared.clock.now_ns());
+    let load = shared.schedule().load(shared.epoch.now_ns());
     Response {
         content_type: "text/plain; version=1.0.0; charset=utf-8",
         ..Response::json(200, shared.metrics().render(&load))
@@ -108,7 +107,7 @@ fn metrics(shared: &Shared) -> Response {
 }
 
 /// Both forms at once: vLLM's `count` and llama.cpp's `tokens`.
-fn tokenize(shared: &Shared, request: &Request) -> Result<Response, BadRequest> {
+fn tokenize(shared: &Shared, request: &Request) -> Result<Response, ErrorReply> {
     let body = Body::parse(&request.body)?;
     check_model(&body, &shared.options)?;
     let tokens = body.token_ids();

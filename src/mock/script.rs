@@ -5,10 +5,10 @@
 
 use std::io::Write;
 
-use super::bad_request::error_body;
 use super::events::{Events, Usage};
 use super::faults::{Kind, Picked};
 use super::generation::{Api, Generation};
+use super::http::ErrorReply;
 use super::schedule::Plan;
 
 /// How an answer ends, its last bytes apart.
@@ -116,12 +116,7 @@ impl Script {
                 self.after_tokens()
             }
             Part::Error => {
-                let error = error_body(
-                    500,
-                    "The mock was told to fail.",
-                    "InternalServerError",
-                    None,
-                );
+                let error = ErrorReply::told(500);
                 write!(out, "data: {error}\n\n").expect("a Vec takes everything");
                 Part::End(End::Failed)
             }

@@ -15,7 +15,7 @@ use super::schedule::Plan;
 use crate::error::{Error, Result};
 
 /// One line. Times are monotonic nanoseconds since the mock's start.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Truth {
     /// The client's `X-Request-Id`.
     pub id: Option<String>,
@@ -80,7 +80,7 @@ impl TruthLog {
         line.push(b'\n');
         let mut file = file.lock().expect("no holder panics");
         if let Err(error) = file.write_all(&line) {
-            eprintln!("[WARN] truth_log: {error}");
+            eprintln!("warning: truth log: {error}");
         }
     }
 }

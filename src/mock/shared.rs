@@ -1,0 +1,88 @@
+//! What the threads of the server share, and how they wait.
+
+use std::collections::HashMap;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use super::options::Options;
+use super::pacer::Pacer;
+use super::response_cache::ResponseCache;
+use super::schedule::Schedule;
+use super::truth::TruthLog;
+use crate::error::Result;
+use crate::units::Epoch;
+
+/// What all connections share. No thread holds two of the locks at once.
+pub struct Shared {
+    pub options: Options,
+    pub epoch: Epoch,
+    pub pacer: Arc<Pacer>,
+    pub truth_log: TruthLog,
+    schedule: Mutex<Schedule>,
+    metrics: Mutex<Metrics>,
+    responses: Mutex<ResponseCache>,
+    requests: AtomicU64,
+    /// By number; `None` once the server is stopping.
+    connections: Mutex<Option<HashMap<u64, Arc<TcpStream>>>>,
+}
+
+impl Shared {
+    /// The state of a server that has answered nothing. Fails if the truth log cannot be created.
+    pub fn new(options: Options) -> Result<Shared> {
+        let epoch = Epoch::start();
+        Ok(Shared {
+            epoch,
+            pacer: Arc::new(Pacer::new(epoch)),
+            truth_log: TruthLog::create(options.truth_log.as_deref())?,
+            schedule: Mutex::new(Schedule::new(&options)),
+            metrics: Mutex::new(Metrics::new(&options)),
+            responses: Mutex::new(ResponseCache::new(options.response_cache)),
+            requests: AtomicU64::new(0),
+            connections: Mutex::new(Some(HashMap::new())),
+            options,
+        })
+    }
+
+    /// The number of the next generating request, from 1.
+    pub fn next_number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().expect("no holder panics")
+    }
+
+    /// Returns at `time_ns`, or at once if it has passed; in the freeze, at its end.
+    pub fn wait_until(&self, time_ns: u64) {
+        let sleep_until = |time_ns: u64| {
+            let left_ns = time_ns.saturating_sub(self.epoch.now_ns());
+            thread::sleep(Duration::from_nanos(left_ns));
+        };
+        sleep_until(time_ns);
+        let freeze = self.schedule().freeze();
+        if let Some(end_ns) = freeze.end_at(self.epoch.now_ns()) {
+            sleep_until(end_ns);
+        }
+    }
+
+    /// Returns at the end of the freeze, or at once outside it.
+    pub fn wait_out_freeze(&self) {
+        self.wait_until(0);
+    }
+
+    pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
+        self.metrics.lock().expect("no holder panics")
+    }
+
+    pub fn responses(&self) -> MutexGuard<'_, ResponseCache> {
+        self.responses.lock().expect("no holder panics")
+    }
+
+    pub fn connections(&self) -> MutexGuard<'_, Option<HashMap<u64, Arc<TcpStream>>>> {
+        self.connections.lock().expect("no holder panics")
+    }
+}
