@@ -67,6 +67,7 @@ impl Pacer {
 
     /// Has the events of a stream written; returns it when it is over.
     pub fn pace(&self, mut stream: Stream) -> Stream {
+        stream.write_due(self.epoch); // What waits for nothing needs no other thread.
         let Some(next_ns) = stream.next_ns() else {
             return stream;
         };
@@ -171,13 +172,10 @@ impl Paced {
     fn catch_up(&self, epoch: Epoch) -> Option<Stream> {
         let mut slot = self.stream.lock().expect("no holder panics");
         let stream = slot.as_mut()?;
-        loop {
-            let now_ns = epoch.now_ns();
-            match stream.next_ns() {
-                Some(next_ns) if next_ns > now_ns => return None,
-                Some(_) => stream.advance(now_ns),
-                None => return slot.take(),
-            }
+        stream.write_due(epoch);
+        match stream.next_ns() {
+            Some(_) => None,
+            None => slot.take(),
         }
     }
 

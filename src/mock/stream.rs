@@ -17,6 +17,7 @@ use super::faults::Kind;
 use super::freeze::Freeze;
 use super::http::stream_head;
 use super::script::{End, Script};
+use crate::units::Epoch;
 
 /// How long a connection that takes no more bytes is left alone.
 ///
@@ -92,6 +93,17 @@ impl Stream {
             self.result = Err(error);
             None
         });
+    }
+
+    /// Writes all that is due.
+    pub fn write_due(&mut self, epoch: Epoch) {
+        loop {
+            let now_ns = epoch.now_ns();
+            if self.next_ns.is_none_or(|next_ns| next_ns > now_ns) {
+                return;
+            }
+            self.advance(now_ns);
+        }
     }
 
     /// Ends the stream because the server stops.

@@ -114,7 +114,7 @@ fn an_answer_is_whole_whatever_its_pace() {
         ("5ms", "0s", "0s", 40),
         ("1ms", "10us", "1ms", 40),
         // To write so many takes longer than the pacing thread may be late.
-        ("0s", "0s", "0s", 20_000),
+        ("1ms", "0s", "0s", 20_000),
     ] {
         let mock = start(&[("base", base), ("itl", itl), ("jitter", jitter)]);
         let body = streamed(tokens);
