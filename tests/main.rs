@@ -24,6 +24,7 @@ mod replay;
 mod replay_guide;
 mod replay_truth;
 mod report;
+mod report_equals_run;
 mod run;
 mod run_backends;
 mod run_guide;
