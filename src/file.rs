@@ -1,14 +1,15 @@
-//! Opens the files that the user named: none of them makes the program wait or grow without end.
+//! Opens and replaces the files that the user named: none that is read makes the program wait or grow without end, and
+//! none that is written is ever half there.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// What a FIFO is given to find a writer, from its opening on: one that a shell starts beside it comes at once.
+/// A FIFO must have a writer this soon after it was opened; `<(command)` of a shell has one at once.
 const WRITER_WAIT: Duration = Duration::from_secs(3);
 /// Settings, keys and certificates are far below it.
 const MOST_BYTES: u64 = 64 << 20;
@@ -41,4 +42,100 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("above 64 MB"));
     }
     Ok(bytes)
+}
+
+/// A file that is written beside its place and put there when it is whole. What is dropped before is removed.
+///
+/// A link, a pipe or a device is written through.
+pub struct Replacement {
+    path: PathBuf,
+    /// `None` where `path` itself is written, and once nothing stands beside it any more.
+    beside: Option<PathBuf>,
+    file: File,
+}
+
+impl Replacement {
+    /// Creates the file beside `path`. It has the number of this process in its name, so that it is nobody else's, such as
+    /// one that is read.
+    ///
+    /// # Errors
+    /// Those of std.
+    pub fn create(path: &Path) -> io::Result<Replacement> {
+        let is_special = fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+        let beside = (!is_special).then(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{}.part", std::process::id()));
+            PathBuf::from(name)
+        });
+        Ok(Replacement {
+            file: File::create(beside.as_deref().unwrap_or(path))?,
+            path: path.to_owned(),
+            beside,
+        })
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// Those of std; what was there stays then.
+    pub fn finish(mut self) -> io::Result<()> {
+        if let Some(beside) = &self.beside {
+            fs::rename(beside, &self.path)?;
+        }
+        self.beside = None;
+        Ok(())
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            // Whoever gave it up says why.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+/// Replaces a file, so that a reader never sees half of it. A file that nothing can be made beside or renamed over is
+/// written in place. On a full disk what was there stays.
+///
+/// # Errors
+/// Those of std.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Ok(mut replacement) = Replacement::create(path) {
+        replacement.write_all(bytes)?;
+        if replacement.finish().is_ok() {
+            return Ok(());
+        }
+    }
+    fs::write(path, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_leaves_the_file_that_was_there() {
+        let path = std::env::temp_dir().join(format!("tmesh-replace-{}", std::process::id()));
+        let beside = format!("{}.{}.part", path.display(), std::process::id());
+        fs::write(&path, "old").expect("a file");
+        std::os::unix::fs::symlink("/dev/full", &beside).expect("a link");
+        let error = replace(&path, b"new").expect_err("no space");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "old");
+        replace(&path, b"new").expect("the link is gone");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        fs::remove_file(&path).expect("it was there");
+    }
 }

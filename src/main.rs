@@ -22,6 +22,7 @@ mod file;
 #[cfg(test)]
 mod fuzz;
 mod load;
+mod lock;
 mod mock;
 mod plan;
 mod prom;

@@ -19,14 +19,15 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Phase; 3] = [Phase::Warmup, Phase::Measured, Phase::Cut];
+    /// Each with its name in files.
+    pub const NAMES: [(Phase, &str); 3] = [
+        (Phase::Warmup, "warmup"),
+        (Phase::Measured, "measured"),
+        (Phase::Cut, "cut"),
+    ];
 
     pub fn name(self) -> &'static str {
-        match self {
-            Phase::Warmup => "warmup",
-            Phase::Measured => "measured",
-            Phase::Cut => "cut",
-        }
+        Self::NAMES[self as usize].1
     }
 }
 
@@ -39,19 +40,18 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// In the order in which they are run.
-    pub const ALL: [Workload; 3] = [Workload::Short, Workload::Long, Workload::Stress];
+    /// Each with its name in files, in the order in which they are run.
+    pub const NAMES: [(Workload, &str); 3] = [
+        (Workload::Short, "short_input"),
+        (Workload::Long, "long_input"),
+        (Workload::Stress, "stress_test"),
+    ];
 
-    /// As the guide calls it in names of files and keys.
     pub fn name(self) -> &'static str {
-        match self {
-            Workload::Short => "short_input",
-            Workload::Long => "long_input",
-            Workload::Stress => "stress_test",
-        }
+        Self::NAMES[self as usize].1
     }
 
-    /// Wanted of a prompt, and of the answer to it.
+    /// Tokens that are wanted of a prompt, and of the answer to it.
     pub fn tokens(self) -> u64 {
         match self {
             Workload::Short => 128,
@@ -88,38 +88,25 @@ pub enum FailKind {
 }
 
 impl FailKind {
-    pub const ALL: [FailKind; 13] = [
-        FailKind::Dns,
-        FailKind::Connect,
-        FailKind::Tls,
-        FailKind::TimeoutConnect,
-        FailKind::TimeoutFirstToken,
-        FailKind::TimeoutIdle,
-        FailKind::TimeoutTotal,
-        FailKind::Http,
-        FailKind::StreamError,
-        FailKind::Truncated,
-        FailKind::Empty,
-        FailKind::Malformed,
-        FailKind::Oversized,
+    /// Each with its name in files.
+    pub const NAMES: [(FailKind, &str); 13] = [
+        (FailKind::Dns, "dns"),
+        (FailKind::Connect, "connect"),
+        (FailKind::Tls, "tls"),
+        (FailKind::TimeoutConnect, "timeout_connect"),
+        (FailKind::TimeoutFirstToken, "timeout_first_token"),
+        (FailKind::TimeoutIdle, "timeout_idle"),
+        (FailKind::TimeoutTotal, "timeout_total"),
+        (FailKind::Http, "http"),
+        (FailKind::StreamError, "stream_error"),
+        (FailKind::Truncated, "truncated"),
+        (FailKind::Empty, "empty"),
+        (FailKind::Malformed, "malformed"),
+        (FailKind::Oversized, "oversized"),
     ];
 
     pub fn name(self) -> &'static str {
-        match self {
-            FailKind::Dns => "dns",
-            FailKind::Connect => "connect",
-            FailKind::Tls => "tls",
-            FailKind::TimeoutConnect => "timeout_connect",
-            FailKind::TimeoutFirstToken => "timeout_first_token",
-            FailKind::TimeoutIdle => "timeout_idle",
-            FailKind::TimeoutTotal => "timeout_total",
-            FailKind::Http => "http",
-            FailKind::StreamError => "stream_error",
-            FailKind::Truncated => "truncated",
-            FailKind::Empty => "empty",
-            FailKind::Malformed => "malformed",
-            FailKind::Oversized => "oversized",
-        }
+        Self::NAMES[self as usize].1
     }
 }
 
@@ -165,22 +152,17 @@ pub enum TokenSource {
 }
 
 impl TokenSource {
-    pub const ALL: [TokenSource; 5] = [
-        TokenSource::Usage,
-        TokenSource::ContinuousUsage,
-        TokenSource::Events,
-        TokenSource::Tokenize,
-        TokenSource::Estimate,
+    /// Each with its name in files.
+    pub const NAMES: [(TokenSource, &str); 5] = [
+        (TokenSource::Usage, "usage"),
+        (TokenSource::ContinuousUsage, "continuous_usage"),
+        (TokenSource::Events, "events"),
+        (TokenSource::Tokenize, "tokenize"),
+        (TokenSource::Estimate, "estimate"),
     ];
 
     pub fn name(self) -> &'static str {
-        match self {
-            TokenSource::Usage => "usage",
-            TokenSource::ContinuousUsage => "continuous_usage",
-            TokenSource::Events => "events",
-            TokenSource::Tokenize => "tokenize",
-            TokenSource::Estimate => "estimate",
-        }
+        Self::NAMES[self as usize].1
     }
 }
 
@@ -304,5 +286,22 @@ impl Gauge {
     /// When the first request was sent; 0 when none was.
     pub fn started_ns(&self) -> u64 {
         self.started_ns.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_their_values() {
+        for (at, (kind, _)) in FailKind::NAMES.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
+        for (at, (source, _)) in TokenSource::NAMES.into_iter().enumerate() {
+            assert_eq!(source as usize, at);
+        }
+        assert_eq!(Phase::NAMES.map(|(phase, _)| phase as usize), [0, 1, 2]);
+        assert_eq!(Workload::NAMES.map(|(one, _)| one as usize), [0, 1, 2]);
     }
 }

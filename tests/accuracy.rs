@@ -1,10 +1,8 @@
 //! Figures against the truth: what the client measured, joined with what the mock says it did.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Server, median, ns};
+use crate::util::{Cmd, Dir, Samples, Server, mean, median, ns};
 
 /// One run of `benchmark` against a mock in a process of its own: samples and truth by request.
 struct Joined {
@@ -20,36 +18,10 @@ fn run(mock: &[&str], options: &[&str]) -> Joined {
         .args(["--samples", "samples.jsonl"])
         .args(options)
         .ok();
-    let samples = dir.read("samples.jsonl");
-    let mut lines = samples
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let header = lines.next().expect("a header");
-    assert_eq!(header["schema"], "tmesh-cli/samples/1");
-    let run_id = header["run_id"].as_str().expect("a run id").to_string();
-    let truth: HashMap<String, Value> = server
-        .truth()
-        .into_iter()
-        .filter_map(|line| Some((line["id"].as_str()?.to_string(), line)))
-        .collect();
-    let pairs = lines
-        .filter(|line| line.get("series").is_none())
-        .map(|sample| {
-            let id = format!("{run_id}-{}", sample["id"]);
-            let truth = truth
-                .get(&id)
-                .unwrap_or_else(|| panic!("the mock has seen {id}"));
-            (sample, truth.clone())
-        })
-        .collect();
     Joined {
-        pairs,
+        pairs: Samples::read(&dir, "samples.jsonl").with_truth(server.truth()),
         stdout: output.stdout,
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// (client's − mock's) TTFT and ITL of a request, in milliseconds.
@@ -89,9 +61,9 @@ fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
     let (ttft, itl): (Vec<f64>, Vec<f64>) = errors.unzip();
     let figures = [
         ("mean TTFT", mean(&ttft), 1.0),
-        ("median TTFT", median(ttft), 1.0),
+        ("median TTFT", median(&ttft), 1.0),
         ("mean ITL", mean(&itl), 0.1),
-        ("median ITL", median(itl), 0.1),
+        ("median ITL", median(&itl), 0.1),
     ];
     for (name, error_ms, limit_ms) in figures {
         assert!(

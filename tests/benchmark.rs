@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, RawServer, Request, Server};
+use crate::util::{Cmd, Dir, Output, RawServer, Request, Samples, Server, json_file};
 
 /// Small enough to be over in a moment.
 const SMALL: [&str; 6] = [
@@ -42,12 +42,7 @@ fn assert_contains(output: &Output, parts: &[&str]) {
 
 /// The requests of `s.jsonl`, without what was seen beside them.
 fn samples(dir: &Dir) -> Vec<Value> {
-    let text = dir.read("s.jsonl");
-    text.lines()
-        .skip(1)
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .filter(|line: &Value| line.get("series").is_none())
-        .collect()
+    Samples::read(dir, "s.jsonl").requests().cloned().collect()
 }
 
 #[test]
@@ -94,7 +89,7 @@ fn a_finite_run_ends_with_its_report_samples_and_result() {
     order.sort_unstable();
     let wanted: Vec<_> = (0..12).map(|k| (k, k % 4, k / 4)).collect();
     assert_eq!(order, wanted);
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    let result = json_file(&dir, "r.json");
     assert_eq!(result["schema"], "tmesh-cli/benchmark/1");
     assert_eq!(result["summary"]["averages"]["requests"], 12);
     assert_eq!(result["ended"], "all requests were sent");
@@ -337,7 +332,7 @@ fn failures_are_counted_by_kind_and_never_enter_latencies() {
     );
     // The reused connection that was closed without a byte: sent again, and said so.
     assert_contains(&output, &["Stale connections: 1 requests"]);
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    let result = json_file(&dir, "r.json");
     assert_eq!(result["summary"]["failures"]["stream_error"]["count"], 1);
     assert_eq!(result["summary"]["ttft"]["n"], 6);
 }
@@ -741,11 +736,11 @@ fn a_result_goes_through_links_and_into_files_that_cannot_be_renamed_over() {
     run("link");
     let is_link = std::fs::symlink_metadata(dir.path().join("link")).is_ok_and(|l| l.is_symlink());
     assert!(is_link && dir.read("kept.json").contains("tmesh-cli/benchmark/1"));
-    // A directory stands where the file beside it would be, so that nothing can be renamed.
-    dir.write("r.json.part/x", "");
-    dir.write("r.json", "an old and much longer text ".repeat(1000));
-    run("r.json");
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON, and no more");
+    // 255 bytes are the longest name of a file, so that none can be made beside it.
+    let longest = "r".repeat(255);
+    dir.write(&longest, "an old and much longer text ".repeat(1000));
+    run(&longest);
+    let result: Value = serde_json::from_str(&dir.read(&longest)).expect("JSON, and no more");
     assert_eq!(result["ended"], "all requests were sent");
     run("/dev/null");
     let same = ["--samples", "f", "--output", "f"];

@@ -1,4 +1,4 @@
-//! The exit code of every measuring command in every way that a run can end: one table, and what is wrong in it today.
+//! The exit code of every measuring command in every way that a run can end: one table.
 //!
 //! `benchmark` and `replay` take no limit, so they have no cells of a limit that is missed.
 
@@ -137,15 +137,6 @@ const COMMANDS: [Command; 5] = [
         result: "d/short_input_metrics.json",
         limit: "--fail-if error_rate>=0",
     },
-];
-
-/// Cells whose code is not the wanted one: command, situation, today's code. Whoever mends one takes it off the list.
-const KNOWN_FAILURES: &[(&str, Situation, i32)] = &[
-    ("benchmark", SignalBeforeSuccess, 1),
-    ("benchmark", SignalAfterFailures, 1),
-    // The plan ends before the command gives up: it waits for its server as long as it takes.
-    ("benchmark", ServerGone, 0),
-    ("load", FolderLostInWarmupThenSignal, 130),
 ];
 
 impl Situation {
@@ -496,41 +487,27 @@ impl Cell {
         }
     }
 
-    /// The code that it shows today, where that is not the wanted one.
-    fn known(&self) -> Option<i32> {
-        let is_this = |(command, situation, _): &&(&str, Situation, i32)| {
-            *command == self.command && *situation == self.situation
-        };
-        KNOWN_FAILURES.iter().find(is_this).map(|known| known.2)
-    }
-
-    fn is_as_expected(&self) -> bool {
-        match self.known() {
-            Some(code) => self.got == Some(code),
-            None => self.got == Some(self.wanted) && self.has_its_reason(),
-        }
+    fn is_right(&self) -> bool {
+        self.got == Some(self.wanted) && self.has_its_reason()
     }
 
     /// The row that a failure prints.
     fn row(&self) -> String {
         let got = self.got.map_or("none".to_string(), |code| code.to_string());
-        let verdict = match (self.is_as_expected(), self.known()) {
-            (true, None) => "",
-            (true, Some(_)) => "  known",
-            (false, None) if self.got == Some(self.wanted) => "  WRONG REASON",
-            (false, None) => "  WRONG",
-            (false, Some(_)) if self.got == Some(self.wanted) => "  MENDED: take it off the list",
-            (false, Some(_)) => "  CHANGED, and still wrong",
+        let verdict = match self.got == Some(self.wanted) {
+            true if self.has_its_reason() => "",
+            true => "  WRONG REASON",
+            false => "  WRONG",
         };
         let situation = format!("{:?}", self.situation);
         format!(
-            "{:<20}{situation:<26}want {:>3}  got {got:>4}{verdict}",
+            "{:<20}{situation:<30}want {:>3}  got {got:>4}{verdict}",
             self.command, self.wanted
         )
     }
 }
 
-/// Plays every cell of these situations, a few at a time; prints the table where one is not as expected.
+/// Plays every cell of these situations, a few at a time; prints the table where one is wrong.
 fn check(situations: &[Situation], lanes: usize) {
     let cells = situations.iter().flat_map(|&situation| {
         let commands = COMMANDS.iter();
@@ -556,7 +533,7 @@ fn check(situations: &[Situation], lanes: usize) {
     let mut played = played.into_inner().expect("no lane panics with it");
     played.sort_by_key(|cell| (cell.command, cell.situation as usize));
     let rows: Vec<String> = played.iter().map(Cell::row).collect();
-    let wrong = played.iter().filter(|cell| !cell.is_as_expected());
+    let wrong = played.iter().filter(|cell| !cell.is_right());
     let shown: Vec<&str> = wrong.map(|cell| cell.shown.as_str()).collect();
     assert!(
         shown.is_empty(),
@@ -575,18 +552,4 @@ fn every_command_ends_with_the_code_of_its_situation() {
 #[ignore = "waits for more than a minute without an answer"]
 fn a_server_that_is_gone_for_a_minute_ends_a_finite_run_with_1() {
     check(&[ServerGone], 4);
-}
-
-#[test]
-fn the_list_of_known_failures_names_cells_of_the_table() {
-    for (name, situation, code) in KNOWN_FAILURES {
-        let command = COMMANDS.iter().find(|command| command.name == *name);
-        let command = command.unwrap_or_else(|| panic!("no command {name}"));
-        assert!(situation.applies(command), "{name}: {situation:?}");
-        assert_ne!(situation.wanted(command), *code, "{name}: {situation:?}");
-        assert!(
-            QUICK.contains(situation) || *situation == ServerGone,
-            "{name}: {situation:?} is not played"
-        );
-    }
 }

@@ -4,17 +4,13 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Output, RawServer, Server, until};
+use crate::util::{Cmd, Dir, Output, RawServer, Server, json_file, until};
 
 /// A mock that answers at once.
 const FAST: [&str; 4] = ["--base", "1ms", "--itl", "0s"];
 
 fn load(dir: &Dir, args: &[&str]) -> Cmd {
     Cmd::new(dir).arg("load").args(args)
-}
-
-fn json_file(dir: &Dir, name: &str) -> Value {
-    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The requests of a samples file that are in the figures.

@@ -1,9 +1,7 @@
 //! Every command line of the guide of `load`, the first words changed, on the mock's `/generate`: a test each.
 
-use serde_json::Value;
-
 use crate::readme::{run, runnable};
-use crate::util::{Dir, Output, Server};
+use crate::util::{Dir, Output, Server, json_file};
 
 /// Runs the line against a mock that is fast enough; the last argument: requests that are sent.
 fn guide(line: &str, dir: &Dir, requests: u64, repeats: u64) -> Output {
@@ -60,7 +58,7 @@ fn save_results() {
     let dir = Dir::new();
     let line = "tmesh-cli load --endpoint http://localhost:8000/generate --output results.json";
     guide(line, &dir, 50, 15);
-    let result: Value = serde_json::from_str(&dir.read("results.json")).expect("JSON");
+    let result = json_file(&dir, "results.json");
     assert_eq!(result["schema"], "tmesh-cli/load/1");
     assert!(
         result["avg_latency_ms"].as_f64().is_some_and(|ms| ms > 1.0),

@@ -1,46 +1,15 @@
 //! `load` in an open loop: due times against the mock's truth, a frozen server, a trace.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Server};
+use crate::util::{Cmd, Dir, Samples, Server, json_file};
 
 fn load(dir: &Dir, args: &[&str]) -> Cmd {
     Cmd::new(dir).arg("load").args(args)
-}
-
-fn json_file(dir: &Dir, name: &str) -> Value {
-    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-/// The requests of a samples file that are in the figures, by id.
-fn measured(dir: &Dir) -> HashMap<u64, Value> {
-    let lines = dir.read("s.jsonl");
-    let lines = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect(line));
-    let measured = lines.filter(|line: &Value| line["phase"] == "measured");
-    measured
-        .map(|sample| (sample["id"].as_u64().expect("an id"), sample))
-        .collect()
-}
-
-/// The truth log's requests by the number behind their run; those of the set-up left out.
-fn truth(server: Server) -> HashMap<u64, Value> {
-    let mut found = HashMap::new();
-    for told in server.truth() {
-        let id = told["id"].as_str().unwrap_or_default();
-        let number = id
-            .split_once('-')
-            .and_then(|(_, number)| number.parse().ok());
-        if let Some(number) = number {
-            found.insert(number, told);
-        }
-    }
-    found
 }
 
 fn number(of: &Value, key: &str) -> f64 {
@@ -116,12 +85,14 @@ fn times_from_due_are_those_of_the_servers_log_and_of_the_send() {
     load(&dir, &args)
         .args(["--samples", "s.jsonl", "--output", "r.json"])
         .ok();
-    let (samples, truth) = (measured(&dir), truth(server));
+    let joined = Samples::read(&dir, "s.jsonl").with_truth(server.truth());
+    let measured = joined.iter();
+    let measured = measured.filter(|(sample, _)| sample["phase"] == "measured");
+    let measured: Vec<&(Value, Value)> = measured.collect();
     let result = json_file(&dir, "r.json");
-    assert_eq!(samples.len(), 150);
+    assert_eq!(measured.len(), 150);
     let (mut late_ms, mut ttft_ms) = (0.0, 0.0);
-    for (id, sample) in &samples {
-        let told = &truth[id];
+    for (sample, told) in measured {
         let stamp = |key: &str| number(sample, key) / 1e6;
         late_ms += stamp("t_send_ns") - stamp("t_due_ns");
         ttft_ms += stamp("t_first_ns") - stamp("t_due_ns");
@@ -131,7 +102,7 @@ fn times_from_due_are_those_of_the_servers_log_and_of_the_send() {
         let own_ms = stamp("t_first_ns") - stamp("t_send_ns");
         assert!(
             (0.0..5.0).contains(&(own_ms - server_ms)),
-            "{id}: {own_ms} {server_ms}"
+            "{sample}: {own_ms} {server_ms}"
         );
     }
     let close = |a: f64, b: f64| (a - b).abs() < 1e-6;
@@ -297,17 +268,21 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
     let (all, different) = trace.blocks();
     let mut hits = 0;
     let mut tokens = 0;
-    let truth = truth(server);
-    assert_eq!(truth.len(), 20_000);
-    for (id, told) in &truth {
-        assert_eq!(
-            told["prompt_tokens"],
-            json!(trace.lines[*id as usize].0),
-            "{id}"
-        );
+    let mut requests = HashSet::new();
+    for told in server.truth() {
+        let id = told["id"].as_str().expect("every request has an id");
+        let (_, place) = id.split_once('-').expect("RUN-ID");
+        // Of the set-up there is no place.
+        let Ok(place) = place.parse::<usize>() else {
+            continue;
+        };
+        assert!(requests.insert(place), "{id} came twice");
+        let (wanted, _) = trace.lines[place];
+        assert_eq!(told["prompt_tokens"], json!(wanted), "{id}");
         hits += told["hit_tier1_tokens"].as_u64().expect("a count");
-        tokens += trace.lines[*id as usize].0;
+        tokens += wanted;
     }
+    assert_eq!(requests.len(), 20_000);
     // Each different block is computed once, all others are hits: in whatever order requests arrive.
     assert_eq!(hits, 16 * (all - different));
     let result = json_file(&dir, "r.json");

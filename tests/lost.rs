@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, RawServer, until};
+use crate::util::{Cmd, Dir, Output, RawServer, json_file, until};
 
 /// Two seconds each, with a samples file in the folder `d`; the last words of its report.
 const RUNS: [(&str, &str, &str); 4] = [
@@ -117,7 +117,7 @@ fn a_reader_that_has_seen_enough_of_a_load_gets_a_quiet_end_and_whole_files() {
         (dir.read("code").as_str(), dir.read("errors").as_str()),
         ("0\n", "")
     );
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    let result = json_file(&dir, "r.json");
     assert_eq!(result["successful_requests"], 60);
     let samples = dir.read("samples.jsonl");
     assert_eq!(samples.matches("\"phase\":\"measured\"").count(), 60);

@@ -17,6 +17,7 @@ mod load;
 mod load_guide;
 mod load_open;
 mod lost;
+mod memory;
 mod packaging;
 mod proxy;
 mod readme;

@@ -77,17 +77,18 @@ fn the_layer_check_names_file_line_and_edge_of_what_breaks_the_table() {
                     #[cfg(test)]\nmod tests { use crate::cli; }\n";
     dir.write("src/sample.rs", accepted.replace("error::Error", ""));
     dir.write("src/plan/tiling.rs", accepted);
+    dir.write("src/plan/mod.rs", "#[cfg(test)]\nmod tests;\n");
     dir.write("src/plan/tests.rs", "use crate::mock;");
     layers(&dir).ok();
 
     let edges = [
         (
             "src/units.rs",
-            "use std::time;\nuse super::sample;\n",
-            "2: units must not import sample",
+            "use std::time;\nuse super::vitals;\n",
+            "2: units must not import vitals",
         ),
         (
-            "src/plan/mod.rs",
+            "src/plan/arrival.rs",
             "use crate::{\n    units,\n    load::pool,\n};\n",
             "1: plan must not import load::pool",
         ),
@@ -123,6 +124,49 @@ fn the_layer_check_names_file_line_and_edge_of_what_breaks_the_table() {
         );
     }
     assert_eq!(output.stderr.lines().count(), edges.len(), "{output}");
+}
+
+#[test]
+fn the_layer_check_names_the_imports_of_every_circle_of_files() {
+    let dir = Dir::new();
+    for (file, text) in [
+        // None: a declaration, a test, a function with the name of a module, and one way only.
+        (
+            "plan/mod.rs",
+            "pub mod groups;\nmod repeat;\n#[cfg(test)]\npub use groups::seed;\n",
+        ),
+        (
+            "plan/groups.rs",
+            "use super::{Turn, repeat::Slot};\nfn f() { super::groups() }\n",
+        ),
+        (
+            "plan/repeat.rs",
+            "pub(in crate::plan::groups) struct Slot;\n",
+        ),
+        // Two files, by a `use` and by a path.
+        ("load/mod.rs", "mod pool;\nmod stop;\n"),
+        (
+            "load/pool.rs",
+            "use std::fmt;\nuse super::{\n    stop::{self, Stop},\n};\n",
+        ),
+        ("load/stop.rs", "fn f(shared: &super::pool::Shared) {}\n"),
+        // Three files, one of them the module's own, by what it hands on.
+        (
+            "client/mod.rs",
+            "mod sse;\nmod reply;\n\npub use sse::Parser;\n",
+        ),
+        ("client/sse.rs", "use super::reply::Reply;\n"),
+        ("client/reply.rs", "\nuse crate::client::Target;\n"),
+    ] {
+        dir.write(&format!("src/{file}"), text);
+    }
+    let output = layers(&dir).fails(1);
+    let circles = [
+        "src/client/mod.rs:4, src/client/sse.rs:1, src/client/reply.rs:2: a circle of imports",
+        "src/load/pool.rs:2, src/load/stop.rs:1: a circle of imports",
+    ];
+    let found: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(found, circles, "{output}");
 }
 
 fn layers(dir: &Dir) -> Cmd {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, RawServer, Running, Server, not_run};
+use crate::util::{Cmd, Dir, RawServer, Running, Samples, Server, json_file, not_run};
 
 const DATASETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/datasets");
 
@@ -24,17 +24,8 @@ fn against_mock(dir: &Dir, dataset: &str, options: &[&str]) -> Cmd {
         .args(options)
 }
 
-fn json_file(dir: &Dir, name: &str) -> Value {
-    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn samples(dir: &Dir) -> Vec<Value> {
-    let text = dir.read("benchmark_results/samples.jsonl");
-    let lines = text.lines().skip(1);
-    lines
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-        .filter(|line| line.get("series").is_none())
-        .collect()
+fn samples(dir: &Dir) -> Samples {
+    Samples::read(dir, "benchmark_results/samples.jsonl")
 }
 
 #[test]
@@ -169,11 +160,10 @@ fn each_form_of_dataset_is_sent_in_two_rounds() {
                 "{indices:?}"
             );
         }
-        let by_round = |round: u64| -> Vec<Value> {
-            let all = samples(&dir).into_iter();
-            all.filter(|sample| sample["round"] == round).collect()
-        };
-        assert_eq!(by_round(1).len(), by_round(2).len());
+        let samples = samples(&dir);
+        let of_round = |round| move |sample: &&Value| sample["round"] == round;
+        let count = |round: u64| samples.requests().filter(of_round(round)).count();
+        assert_eq!(count(1), count(2));
     }
 }
 
@@ -256,9 +246,8 @@ fn a_second_round_is_shuffled_by_the_seed_unless_told_otherwise() {
     let order = |options: &[&str]| -> Vec<u64> {
         let dir = Dir::new();
         against_mock(&dir, &format!("{DATASETS}/text.jsonl"), options).ok();
-        let second = samples(&dir)
-            .into_iter()
-            .filter(|sample| sample["round"] == 2);
+        let samples = samples(&dir);
+        let second = samples.requests().filter(|sample| sample["round"] == 2);
         second
             .filter_map(|sample| sample["session"].as_u64())
             .collect()
@@ -548,13 +537,9 @@ fn a_kill_in_round_2_leaves_round_1_whole_and_every_finished_request() {
         csv.starts_with("Metric/Round,Concurrency2-Round1\n"),
         "{csv}"
     );
-    let text = dir.read("benchmark_results/samples.jsonl");
-    let run_id: Value = serde_json::from_str(text.lines().next().expect("a header")).expect("JSON");
-    let run_id = run_id["run_id"].as_str().expect("an id").to_string();
-    let sampled: Vec<String> = samples(&dir)
-        .iter()
-        .map(|sample| format!("{run_id}-{}", sample["id"]))
-        .collect();
+    let samples = samples(&dir);
+    let sampled = samples.requests().map(|sample| samples.request_id(sample));
+    let sampled: Vec<String> = sampled.collect();
     // What the mock has finished is there, but for the two that were in flight or on their way to the file.
     let finished: Vec<String> = server
         .truth()
@@ -704,11 +689,9 @@ fn the_readings_at_both_edges_of_a_round_are_in_the_samples_file() {
         .args(options.split_whitespace())
         .arg(&url)
         .ok();
-    let text = dir.read("benchmark_results/samples.jsonl");
-    let readings: Vec<f64> = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-        .filter(|line| line["series"] == "metrics")
+    let samples = samples(&dir);
+    let readings: Vec<f64> = samples
+        .series("metrics")
         .map(|line| line["values"]["vllm:generation_tokens_total"].clone())
         .map(|value| value.as_f64().expect("a number"))
         .collect();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::readme::{run, runnable};
-use crate::util::{Cmd, Dir, Output, Server};
+use crate::util::{Cmd, Dir, Output, Server, json_file};
 
 const MODEL: &str = "meta-llama/Llama-3-8B";
 
@@ -57,10 +57,6 @@ fn guide(line: &str, dir: &Dir) -> Output {
     let server = Server::start(&options);
     let line = line.replace("localhost:3001", server.addr());
     run(&runnable(&line, server.addr()), dir)
-}
-
-fn json_file(dir: &Dir, name: &str) -> Value {
-    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The summary of each level and round, all requests of which succeeded.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Output, Server};
+use crate::util::{Cmd, Dir, Output, Samples, Server, json_file, mean, median};
 
 /// A replay that has ended: its folder and, by request, sample and truth of each round.
 struct Replayed {
@@ -26,38 +26,23 @@ fn replay(dir: Dir, server: Server, dataset: &Path, options: &[&str]) -> Replaye
         .args(options)
         .deadline(std::time::Duration::from_secs(120))
         .ok();
-    let text = dir.read("out/samples.jsonl");
-    let mut lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let header = lines.next().expect("a header");
-    let run_id = header["run_id"].as_str().expect("a run id").to_string();
-    let truth: HashMap<String, Value> = server
-        .truth()
-        .into_iter()
-        .filter_map(|line| Some((line["id"].as_str()?.to_string(), line)))
-        .collect();
+    let samples = Samples::read(&dir, "out/samples.jsonl");
     let mut rounds: HashMap<u64, Vec<(Value, Value)>> = HashMap::new();
-    for sample in lines.filter(|line| line.get("series").is_none()) {
-        let id = format!("{run_id}-{}", sample["id"]);
-        let truth = truth.get(&id).unwrap_or_else(|| panic!("no truth of {id}"));
-        let round = sample["round"].as_u64().expect("a round");
-        rounds
-            .entry(round)
-            .or_default()
-            .push((sample, truth.clone()));
+    for pair in samples.with_truth(server.truth()) {
+        let round = pair.0["round"].as_u64().expect("a round");
+        rounds.entry(round).or_default().push(pair);
     }
     Replayed {
         dir,
         output,
         rounds,
-        header,
+        header: samples.header,
     }
 }
 
 impl Replayed {
     fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&self.dir.read(&format!("out/{name}"))).expect("JSON")
+        json_file(&self.dir, &format!("out/{name}"))
     }
 
     fn truth(&self, round: u64) -> impl Iterator<Item = &Value> {
@@ -88,21 +73,6 @@ fn prompts(dir: &Dir, records: usize, words: usize) -> std::path::PathBuf {
 fn numbers(truth: &Value, key: &str) -> Vec<f64> {
     let list = truth[key].as_array().expect("a list");
     list.iter().map(|ns| ns.as_f64().expect("ns")).collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Half way between the two in the middle where their number is even.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted[middle],
-    }
 }
 
 #[test]

@@ -99,14 +99,14 @@ fn a_replay_is_reported_as_it_was_printed() {
 }
 
 /// Those of the JSON report.
-fn rounds(dir: &Dir) -> Value {
+fn rounds(dir: &Dir) -> Vec<Value> {
     let shown = report(dir, &["--format", "json"]).ok();
-    let mut file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
-    file["rounds"].take()
+    let file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    file["rounds"].as_array().expect("a list").clone()
 }
 
 #[test]
-fn a_round_is_reported_alone_and_without_samples_says_what_is_missing() {
+fn a_round_is_reported_alone_and_without_samples_not_at_all() {
     let dir = Dir::new();
     let printed = replayed(&dir);
     let blocks: Vec<&str> = from(&printed, "====").split("\n\n====").collect();
@@ -117,56 +117,49 @@ fn a_round_is_reported_alone_and_without_samples_says_what_is_missing() {
     assert!(alone.stdout.starts_with(&block), "{block}\n{alone}");
     assert!(alone.stdout.contains("\nTTFT: "), "{alone}");
 
-    let with_samples = rounds(&dir);
-    std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
-    let bare = report(&dir, &["-i", path]).ok();
-    assert!(bare.stdout.starts_with(&block), "{block}\n{bare}");
-    assert!(
-        bare.stdout
-            .contains("Note: The input has no samples: no charts of TTFT"),
-        "{bare}"
-    );
-    let without = rounds(&dir);
+    let all = rounds(&dir);
+    assert_eq!(all.len(), 4);
     for (at, (level, round)) in [(1, 1), (1, 2), (3, 1), (3, 2)].into_iter().enumerate() {
         let path = format!("benchmark_results/concurrency_{level}_round_{round}.json");
-        let text = dir.read(&path);
-        let file: Value = serde_json::from_str(&text).expect("JSON");
-        for rounds in [&with_samples, &without] {
-            assert_eq!(rounds[at]["summary"], file["summary"], "{path}");
-        }
-        let content = report(&dir, &["-i", &path, "--format", "json"]).ok();
-        assert_eq!(content.stdout, text);
+        let file: Value = serde_json::from_str(&dir.read(&path)).expect("JSON");
+        assert_eq!(all[at]["summary"], file["summary"], "{path}");
+        assert_eq!(all[at]["complete"], file["configuration"]["complete"]);
+        let shown = report(&dir, &["-i", &path, "--format", "json"]).ok();
+        let alone: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        // Without the first round there is nothing to compare the second with.
+        let mut wanted = all[at].clone();
+        wanted["against_round_1"] = Value::Null;
+        assert_eq!(alone["rounds"], json!([wanted]), "{path}");
     }
+    // Its requests are no samples; nothing is made of it without them.
+    std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
+    refused_without_samples(&dir, path);
+}
+
+/// A result file alone is named, and so is what to do.
+fn refused_without_samples(dir: &Dir, path: &str) {
+    let refused = report(dir, &["-i", path]).fails(2);
+    for part in [
+        &format!(
+            "[ERROR] --input {path}: a result file, and the samples of its run are not beside it"
+        ),
+        "--samples FILE",
+        "tmesh-cli report --input FILE",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}\n{refused}");
+    }
+    assert_eq!(refused.stdout, "", "{refused}");
 }
 
 #[test]
 fn samples_alone_have_the_figures_of_the_files_that_are_not_there() {
     let dir = Dir::new();
     replayed(&dir);
-    let whole = report(&dir, &["--format", "json"]).ok();
     dir.write("alone.jsonl", dir.read("benchmark_results/samples.jsonl"));
-    let alone = report(&dir, &["-i", "alone.jsonl", "--format", "json"]).ok();
-    let parse = |output: &Output| -> Value { serde_json::from_str(&output.stdout).expect("JSON") };
-    let (whole, mut alone) = (parse(&whole), parse(&alone));
-    let note = alone["notes"][0].as_str().expect("a note").to_string();
-    assert!(note.contains("concurrency_C_round_R.json"), "{note}");
-    for (round, of) in alone["rounds"]
-        .as_array_mut()
-        .expect("rounds")
-        .iter_mut()
-        .zip(whole["rounds"].as_array().expect("rounds"))
-    {
-        assert_eq!(round["complete"].take(), Value::Null);
-        assert_eq!(of["complete"], true);
-        round["complete"] = of["complete"].clone();
-        // What the samples tell only in part: turns not sent, with them goodput's base, and the round's start.
-        let summary = round["summary"].as_object_mut().expect("an object");
-        for (key, value) in of["summary"].as_object().expect("an object") {
-            if key.starts_with("goodput") || key == "turns_not_sent" || key == "client" {
-                summary.insert(key.clone(), value.clone());
-            }
-        }
-        assert_eq!(round, of);
+    for format in ["table", "json", "markdown", "html"] {
+        let whole = report(&dir, &["--format", format]).ok();
+        let alone = report(&dir, &["-i", "alone.jsonl", "--format", format]).ok();
+        assert_eq!(alone.stdout, whole.stdout, "{format}");
     }
 }
 
@@ -201,6 +194,12 @@ fn a_benchmark_is_reported_as_it_was_printed() {
         assert_eq!(got, wanted, "{options:?}");
         let content = report(&dir, &["-i", "r.json", "--format", "json"]).ok();
         assert_eq!(content.stdout, dir.read("r.json"));
+        // Samples of another run are none of its own.
+        let other = dir
+            .read("s.jsonl")
+            .replacen("\"run_id\":\"", "\"run_id\":\"x", 1);
+        dir.write("s.jsonl", other);
+        refused_without_samples(&dir, "r.json");
     }
 }
 
@@ -223,7 +222,7 @@ fn a_file_that_is_torn_or_has_no_end_says_so() {
     assert!(
         lines
             .last()
-            .is_some_and(|line| line.starts_with(r#"{"series":"end""#))
+            .is_some_and(|line| line.starts_with(r#"{"series":"pass""#))
     );
     let without_end = lines[..lines.len() - 1].join("\n") + "\n";
     dir.write("s.jsonl", &without_end);
@@ -255,6 +254,40 @@ fn a_file_that_is_torn_or_has_no_end_says_so() {
         refused.stderr.contains("--input s.jsonl, line "),
         "{refused}"
     );
+}
+
+#[test]
+fn an_endless_run_that_was_killed_lasts_from_its_first_send_to_its_last_end() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/report/benchmark.jsonl"
+    );
+    let text = std::fs::read_to_string(path).expect(path);
+    let endless = text.replacen("\"requests\":5", "\"requests\":null", 1);
+    let lines = endless.lines();
+    let lines = lines.filter(|line| !line.starts_with(r#"{"series":"pass""#));
+    let killed: String = lines.map(|line| format!("{line}\n")).collect();
+    let dir = Dir::new();
+    dir.write("s.jsonl", &killed);
+    let shown = report(&dir, &["-i", "s.jsonl", "--format", "json"]).ok();
+    let file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    let summary = &file["summary"];
+    // Five requests one after the other, from 6,256,507 to 29,174,828 ns.
+    assert_eq!(summary["elapsed_s"], 0.022918321);
+    assert_eq!(summary["qps"], 5.0 / 0.022918321);
+    assert_eq!(summary["concurrency_peak"], 1);
+
+    // Killed before the first reply.
+    let header = killed.lines().next().expect("a header");
+    dir.write("s.jsonl", format!("{header}\n"));
+    let shown = report(&dir, &["-i", "s.jsonl"]).ok();
+    for part in [
+        "Final Report (the samples end here)\n",
+        "Total Number of Requests Processed: 0\n",
+        "Note: The run has no end in this file",
+    ] {
+        assert!(shown.stdout.contains(part), "{part}\n{shown}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, Running, Server, not_run};
+use crate::util::{Cmd, Dir, Output, Running, Samples, Server, json_file, not_run};
 
 /// A light load that goes on for the whole of its `--duration`.
 const LIGHT: [&str; 8] = [
@@ -36,18 +36,8 @@ fn client_line(output: &Output) -> &str {
     line.unwrap_or_else(|| panic!("no client line in\n{output}"))
 }
 
-/// The lines of the series `client` in `s.jsonl`.
-fn series(dir: &Dir) -> Vec<Value> {
-    dir.read("s.jsonl")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .filter(|line: &Value| line["series"] == "client")
-        .collect()
-}
-
 fn summary(dir: &Dir) -> Value {
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
-    result["summary"]["client"].clone()
+    json_file(dir, "r.json")["summary"]["client"].clone()
 }
 
 fn ns(value: &Value, key: &str) -> u64 {
@@ -67,12 +57,13 @@ fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
         client_line(&output).contains("; mock in process"),
         "{output}"
     );
-    let seconds = series(&dir);
+    let samples = Samples::read(&dir, "s.jsonl");
+    let seconds: Vec<&Value> = samples.series("client").collect();
     assert!(
         seconds.len() >= 2,
         "1.5 s are a second and a part\n{output}"
     );
-    let mut probe_ns = ns(&seconds[0], "t_first_probe_ns");
+    let mut probe_ns = ns(seconds[0], "t_first_probe_ns");
     for (k, second) in seconds.iter().enumerate() {
         assert_eq!(ns(second, "t_first_probe_ns"), probe_ns, "{second}");
         probe_ns += second["lags_us"].as_array().expect("lags").len() as u64 * 50_000_000;
@@ -83,7 +74,7 @@ fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
         assert!(second["cores_allowed"].as_f64().is_some_and(|n| n > 0.0));
     }
     // The end of the run is watched too: no probe that was due is missing.
-    let end_ns = ns(&seconds[seconds.len() - 1], "t_end_ns");
+    let end_ns = ns(seconds[seconds.len() - 1], "t_end_ns");
     assert!(probe_ns > end_ns, "the next probe is due after the end");
     // 500 ms of 1.5 s are measured, and what the end takes to come through on a busy machine.
     let client = summary(&dir);

@@ -6,7 +6,7 @@ use std::process::Child;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group(Pid);
+pub struct ProcessGroup(Pid);
 
 /// A process that runs.
 #[derive(Debug, PartialEq)]
@@ -16,16 +16,16 @@ pub struct Member {
     pub start_ticks: u64,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Of a child that was started with `process_group(0)`.
-    pub fn of(child: &Child) -> Group {
-        Group(Pid::from_child(child))
+    pub fn of(child: &Child) -> ProcessGroup {
+        ProcessGroup(Pid::from_child(child))
     }
 
     /// `None` for a number that no group has, or that means others than one group.
-    pub fn from_id(id: u32) -> Option<Group> {
+    pub fn from_id(id: u32) -> Option<ProcessGroup> {
         let id = i32::try_from(id).ok().filter(|id| *id > 1)?;
-        Pid::from_raw(id).map(Group)
+        Pid::from_raw(id).map(ProcessGroup)
     }
 
     pub fn id(self) -> u32 {
@@ -127,7 +127,7 @@ mod tests {
         let state = || Stat::parse(&fs::read_to_string(&stat).ok()?).map(|stat| stat.state);
         until("a zombie", || state() == Some('Z'));
 
-        let group = Group::of(&first);
+        let group = ProcessGroup::of(&first);
         let pids: Vec<u32> = group.members().iter().map(|member| member.pid).collect();
         assert_eq!(pids, [first.id()]);
         group.signal(Signal::KILL);
@@ -138,8 +138,11 @@ mod tests {
     #[test]
     fn no_number_means_every_process() {
         for id in [0, 1, u32::MAX] {
-            assert_eq!(Group::from_id(id), None, "{id}");
+            assert_eq!(ProcessGroup::from_id(id), None, "{id}");
         }
-        assert_eq!(Group::from_id(4711).map(Group::id), Some(4711));
+        assert_eq!(
+            ProcessGroup::from_id(4711).map(ProcessGroup::id),
+            Some(4711)
+        );
     }
 }

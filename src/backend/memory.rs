@@ -3,13 +3,14 @@
 //! Pages that processes share count once in each of them; memory of a GPU does not count.
 
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::group::Group;
+use super::group::ProcessGroup;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::units::Epoch;
 
 const READ_EVERY_NS: u64 = 100_000_000;
@@ -19,7 +20,7 @@ const READINGS_A_LOOK: u64 = 10;
 /// Whose memory.
 #[derive(Debug, Clone, Copy)]
 pub enum Of {
-    Group(Group),
+    Group(ProcessGroup),
     ThisProcess,
 }
 
@@ -154,11 +155,6 @@ fn resident_bytes(pid: &str) -> Option<u64> {
 /// The second number of `/proc/PID/statm`.
 fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// A lock that a panic elsewhere does not take away.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use rustix::process::Signal;
 
-use self::group::Group;
+use self::group::ProcessGroup;
+use crate::lock::lock;
 
 static STARTED: Started = Started::new();
 
@@ -39,7 +40,7 @@ struct Started(Mutex<Groups>);
 
 struct Groups {
     /// Each with its pid file.
-    listed: Vec<(Group, PathBuf)>,
+    listed: Vec<(ProcessGroup, PathBuf)>,
     is_over: bool,
 }
 
@@ -55,32 +56,28 @@ impl Started {
     ///
     /// The lock is held until it is listed, so that `kill_all` comes either before it or after it.
     fn spawn(&self, command: &mut Command, pid_file: &Path) -> io::Result<Child> {
-        let mut groups = self.lock();
+        let mut groups = lock(&self.0);
         if groups.is_over {
             return Err(io::Error::other("the program is about to leave"));
         }
         let child = command.spawn()?;
-        let listed = (Group::of(&child), pid_file.to_path_buf());
+        let listed = (ProcessGroup::of(&child), pid_file.to_path_buf());
         groups.listed.push(listed);
         Ok(child)
     }
 
     /// To be called before the first process of the group is reaped: then its id may become another's.
-    fn forget(&self, group: Group) {
-        self.lock().listed.retain(|(listed, _)| *listed != group);
+    fn forget(&self, group: ProcessGroup) {
+        lock(&self.0).listed.retain(|(listed, _)| *listed != group);
     }
 
     fn kill_all(&self) {
-        let mut groups = self.lock();
+        let mut groups = lock(&self.0);
         groups.is_over = true;
         for (group, pid_file) in &groups.listed {
             group.signal(Signal::KILL);
             // Not there yet, or not for this program to remove: the next run sees that nothing runs.
             let _ = fs::remove_file(pid_file);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Groups> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

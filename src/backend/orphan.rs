@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::group::{Group, Member};
+use super::group::{Member, ProcessGroup};
 
 /// From a server's start to the writing of its pid file, at most; the machine may be busy.
 const WRITTEN_AFTER: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ pub struct Orphan {
 pub fn orphan(pid_file: &Path) -> Option<Orphan> {
     let pid = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     let written = fs::metadata(pid_file).ok()?.modified().ok()?;
-    let members = Group::from_id(pid)?.members();
+    let members = ProcessGroup::from_id(pid)?.members();
     let first = members.iter().find(|member| member.pid == pid);
     let first = first.or_else(|| members.iter().min_by_key(|member| member.start_ticks))?;
     let started = started(first)?;
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(found(3600), None, "an old file: the number is used again");
         assert_eq!(found(-3600), None, "a process of long ago on its number");
 
-        Group::of(&child).signal(Signal::KILL);
+        ProcessGroup::of(&child).signal(Signal::KILL);
         child.wait().expect("a child");
         assert_eq!(found(0), None, "it has ended");
         for text in ["", "x", "0", "1", "-5", "99999999999"] {

@@ -19,8 +19,9 @@ pub struct Preset {
     label: &'static str,
     /// The first that is on PATH is started; empty: the user gives the command line.
     programs: &'static [&'static str],
-    /// Behind the program; `{model}` and `{port}` stand for theirs.
-    arguments: &'static [&'static str],
+    /// Behind the program, a blank between two; `{model}` and `{port}` stand for theirs. Servers listen on loopback alone,
+    /// since nobody else is to send them requests, and vLLM and SGLang are told to report cached tokens in `usage`.
+    arguments: &'static str,
     /// Its path says whether it is healthy; empty: not known.
     pub health: &'static str,
     /// Names its model in `/v1/models`; one that does not is asked for the model by the name that was given.
@@ -39,9 +40,7 @@ pub static PRESETS: &[Preset] = &[
         name: "cpu",
         label: "CPU",
         programs: &["transformers"],
-        arguments: &[
-            "serve", "{model}", "--device", "cpu", "--host", HOST, "--port", "{port}",
-        ],
+        arguments: "serve {model} --device cpu --host 127.0.0.1 --port {port}",
         health: "/health",
         lists_models: false,
         module: "",
@@ -52,16 +51,7 @@ pub static PRESETS: &[Preset] = &[
         name: "vllm",
         label: "vLLM",
         programs: &["vllm"],
-        arguments: &[
-            "serve",
-            "{model}",
-            "--host",
-            HOST,
-            "--port",
-            "{port}",
-            // Cached tokens in `usage`.
-            "--enable-prompt-tokens-details",
-        ],
+        arguments: "serve {model} --host 127.0.0.1 --port {port} --enable-prompt-tokens-details",
         health: "/health",
         lists_models: true,
         module: "",
@@ -72,15 +62,7 @@ pub static PRESETS: &[Preset] = &[
         name: "lmdeploy",
         label: "LMDeploy",
         programs: &["lmdeploy"],
-        arguments: &[
-            "serve",
-            "api_server",
-            "{model}",
-            "--server-name",
-            HOST,
-            "--server-port",
-            "{port}",
-        ],
+        arguments: "serve api_server {model} --server-name 127.0.0.1 --server-port {port}",
         health: "/health",
         lists_models: true,
         module: "",
@@ -91,19 +73,7 @@ pub static PRESETS: &[Preset] = &[
         name: "sglang",
         label: "SGLang",
         programs: &["python3", "python"],
-        arguments: &[
-            "-m",
-            "sglang.launch_server",
-            "--model-path",
-            "{model}",
-            "--host",
-            HOST,
-            "--port",
-            "{port}",
-            "--enable-metrics",
-            // Cached tokens in `usage`.
-            "--enable-cache-report",
-        ],
+        arguments: "-m sglang.launch_server --model-path {model} --host 127.0.0.1 --port {port} --enable-metrics --enable-cache-report",
         health: "/health",
         lists_models: true,
         module: "sglang",
@@ -114,15 +84,7 @@ pub static PRESETS: &[Preset] = &[
         name: "llamacpp",
         label: "llama.cpp",
         programs: &["llama-server"],
-        arguments: &[
-            "-m",
-            "{model}",
-            "--host",
-            HOST,
-            "--port",
-            "{port}",
-            "--metrics",
-        ],
+        arguments: "-m {model} --host 127.0.0.1 --port {port} --metrics",
         health: "/health",
         lists_models: true,
         module: "",
@@ -133,7 +95,7 @@ pub static PRESETS: &[Preset] = &[
         name: "command",
         label: "command",
         programs: &[],
-        arguments: &[],
+        arguments: "",
         health: "",
         lists_models: true,
         module: "",
@@ -141,9 +103,6 @@ pub static PRESETS: &[Preset] = &[
         example: "NAME",
     },
 ];
-
-/// Nobody else is to send requests to a server that is measured.
-const HOST: &str = "127.0.0.1";
 
 impl Preset {
     pub fn find(name: &str) -> Option<&'static Preset> {
@@ -174,7 +133,7 @@ impl Preset {
             }
             None => {
                 let own = self.program(is_on_path).into_iter();
-                let own = own.chain(self.arguments.iter().copied());
+                let own = own.chain(self.arguments.split_whitespace());
                 own.map(str::to_string).collect()
             }
         };

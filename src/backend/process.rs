@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
-use super::group::Group;
+use super::group::ProcessGroup;
 use super::log;
 use super::presets::{Preset, is_on_path};
 use super::{STARTED, Started};
@@ -39,7 +39,7 @@ pub struct Start {
 /// A server that was started; stopped when dropped.
 pub struct Server {
     child: Child,
-    group: Group,
+    group: ProcessGroup,
     /// Where the group is listed.
     started: &'static Started,
     port: u16,
@@ -87,7 +87,7 @@ impl Server {
             .spawn(&mut command, &start.pid_file)
             .map_err(|e| Error::input(preset.what(), format!("cannot start {program}: {e}")))?;
         let server = Server {
-            group: Group::of(&child),
+            group: ProcessGroup::of(&child),
             child,
             started,
             port: start.port,
@@ -138,7 +138,7 @@ impl Server {
     }
 
     /// Whose memory is the server's.
-    pub fn group(&self) -> Group {
+    pub fn group(&self) -> ProcessGroup {
         self.group
     }
 

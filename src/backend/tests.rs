@@ -8,8 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::process::{Server, Start, Waited};
 use super::testing::{Folder, until};
-use super::{Group, Started, orphan::orphan};
+use super::{ProcessGroup, Started, orphan::orphan};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 const SECOND: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(300);
@@ -42,7 +43,7 @@ fn is_alive(pid: &str) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-fn is_empty(group: Group) -> bool {
+fn is_empty(group: ProcessGroup) -> bool {
     group.members().is_empty()
 }
 
@@ -241,7 +242,7 @@ fn a_pid_file_that_cannot_be_written_leaves_no_server() {
     let mut engine = folder.engine("exec sleep 30");
     engine.pid_file = folder.path("no folder/server.pid");
     assert!(Server::start_in(list, &engine).is_err());
-    assert!(list.lock().listed.is_empty());
+    assert!(lock(&list.0).listed.is_empty());
 }
 
 #[test]
@@ -275,11 +276,11 @@ fn killing_all_races_with_starting_and_leaves_none() {
             })
         })
         .collect();
-    until("ten servers", || list.lock().listed.len() >= 10);
+    until("ten servers", || lock(&list.0).listed.len() >= 10);
     list.kill_all();
     let threads = starters.into_iter();
     let groups = threads.flat_map(|thread| thread.join().expect("it ends"));
-    let groups: Vec<Group> = groups.collect();
+    let groups: Vec<ProcessGroup> = groups.collect();
     assert!(groups.len() >= 10);
     for group in groups {
         until("end", || is_empty(group));

@@ -1,13 +1,14 @@
-//! Options from the command line: a strict wrapper over pico-args.
+//! Options from the command line, split once by the flag table.
 //!
-//! pico-args does not know which options exist: unknown ones, values that are missing, and options
-//! given twice are found here first, by the flag table.
+//! pico-args finds an option wherever its name stands and takes the word behind it, so it cannot tell `--a --b 1` from
+//! a value that is missing, knows no lists, and strips quotes behind `=`. It splits off the command; its options are
+//! split here.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::flags::{Command, Flag, nearest};
+use super::flags::did_you_mean;
+use super::usage::{Flag, Usage};
 use crate::error::{Error, Result};
 use crate::units::{parse_count, parse_duration, parse_number};
 
@@ -16,27 +17,23 @@ mod fuzz;
 
 /// The options of one command, to be taken out one by one.
 pub struct Args {
-    command: &'static Command,
-    words: pico_args::Arguments,
+    usage: &'static Usage,
     operand: Option<String>,
-    /// Values of the options that take several, or the words of another program.
-    lists: Vec<(&'static str, String)>,
+    /// In their order: the option's long name, and one of its values; a switch has an empty one.
+    given: Vec<(&'static str, String)>,
 }
 
 impl Args {
     /// Checks every word against the command's table.
-    pub fn new(command: &'static Command, words: Vec<String>) -> Result<Args> {
+    pub fn new(usage: &'static Usage, words: Vec<String>) -> Result<Args> {
         let mut args = Args {
-            command,
-            words: pico_args::Arguments::from_vec(Vec::new()),
+            usage,
             operand: None,
-            lists: Vec::new(),
+            given: Vec::new(),
         };
-        let mut checked: Vec<OsString> = Vec::new();
-        let mut seen: Vec<&str> = Vec::new();
         let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
-            if !word.starts_with('-') && !command.operand.is_empty() && args.operand.is_none() {
+            if !word.starts_with('-') && !usage.operand.is_empty() && args.operand.is_none() {
                 args.operand = Some(word);
                 continue;
             }
@@ -44,47 +41,18 @@ impl Args {
                 Some((name, value)) if word.starts_with("--") => (name, Some(value.to_string())),
                 _ => (word.as_str(), None),
             };
-            let flag = find(command, name)?;
-            if seen.contains(&flag.name) && !flag.repeats && !flag.list {
+            let flag = find(usage, name)?;
+            let is_repeated = args.given.iter().any(|(given, _)| *given == flag.name);
+            if is_repeated && !flag.repeats && !flag.list {
                 return Err(Error::input(name, "given twice"));
             }
-            seen.push(flag.name);
-            if flag.value.is_empty() {
-                if joined.is_some() {
-                    return Err(Error::input(name, "takes no value"));
-                }
-                checked.push(flag.name.into());
-                continue;
-            }
             let is_value = |value: &String| {
-                flag.words || !value.starts_with("--") && short(command, value).is_none()
+                flag.words || !value.starts_with("--") && option(usage, value).is_none()
             };
-            let mut more = || words.next_if(is_value);
-            let Some(value) = joined.or_else(&mut more) else {
-                let why = format!("no value; want {name} {}", flag.value);
-                return Err(Error::input(name, why));
-            };
-            if flag.list {
-                let values = std::iter::once(value).chain(std::iter::from_fn(more));
-                args.lists.extend(
-                    values
-                        .flat_map(|value| split(&value))
-                        .map(|v| (flag.name, v)),
-                );
-            } else if flag.pair {
-                let Some(second) = more() else {
-                    let why = format!("one value; want {name} {}", flag.value);
-                    return Err(Error::input(name, why));
-                };
-                args.lists.extend([(flag.name, value), (flag.name, second)]);
-            } else if flag.words {
-                // Kept from pico-args, which would take it for an option.
-                args.lists.push((flag.name, value));
-            } else {
-                checked.extend([flag.name.into(), value.into()]);
-            }
+            let values = values(&flag, name, joined, || words.next_if(is_value))?;
+            args.given
+                .extend(values.into_iter().map(|value| (flag.name, value)));
         }
-        args.words = pico_args::Arguments::from_vec(checked);
         Ok(args)
     }
 
@@ -93,7 +61,7 @@ impl Args {
     /// # Errors
     /// When it is missing.
     pub fn operand(&mut self) -> Result<String> {
-        let Command { name, operand, .. } = self.command;
+        let Usage { name, operand, .. } = self.usage;
         self.operand.take().ok_or_else(|| {
             Error::input(name, format!("none given; want tmesh-cli {name} {operand}"))
                 .next(format!("Try: tmesh-cli {name} --help"))
@@ -107,7 +75,7 @@ impl Args {
         name: &'static str,
         parse: impl Fn(&str) -> std::result::Result<T, E>,
     ) -> Result<Vec<T>> {
-        let values = self.lists.iter().filter(|(flag, _)| *flag == name);
+        let values = self.given.iter().filter(|(flag, _)| *flag == name);
         values
             .map(|(_, text)| parse(text).map_err(|why| Error::input(format!("{name} {text}"), why)))
             .collect()
@@ -115,44 +83,100 @@ impl Args {
 
     /// The command's name.
     pub fn command(&self) -> &'static str {
-        self.command.name
+        self.usage.name
+    }
+
+    /// Whether an option is given and not taken out yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.given.iter().any(|(flag, _)| *flag == name)
+    }
+
+    /// Refuses an option beside another one that excludes it; what stands third goes on from there.
+    pub fn apart(&self, pairs: &[(&'static str, &'static str, &str)]) -> Result<()> {
+        let mut both = pairs
+            .iter()
+            .filter(|(one, other, _)| self.has(one) && self.has(other));
+        both.next().map_or(Ok(()), |(one, other, more)| {
+            Err(Error::input(
+                one,
+                format!("not together with {other}{more}"),
+            ))
+        })
+    }
+
+    /// Refuses an option that means something only beside another one, where that is not given.
+    pub fn only_with(&self, pairs: &[(&'static str, &'static str)]) -> Result<()> {
+        let mut alone = pairs
+            .iter()
+            .filter(|(one, other)| self.has(one) && !self.has(other));
+        alone.next().map_or(Ok(()), |(one, other)| {
+            Err(Error::input(one, format!("only with {other}")))
+        })
     }
 
     pub fn switch(&mut self, name: &'static str) -> bool {
-        self.words.contains(name)
+        self.take(name).next().is_some()
     }
 
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>> {
-        self.value(name, |text| Ok::<_, String>(text.to_string()))
+        Ok(self.take(name).next())
     }
 
     /// Every value of an option that may be repeated.
     pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>> {
-        self.words
-            .values_from_str(name)
-            .map_err(|e| Error::input(name, e))
+        Ok(self.take(name).collect())
     }
 
     /// The parsed value; `parse` says why it cannot.
     pub fn value<T, E: Display>(
         &mut self,
         name: &'static str,
-        parse: impl Fn(&str) -> std::result::Result<T, E>,
+        parse: impl FnOnce(&str) -> std::result::Result<T, E>,
     ) -> Result<Option<T>> {
-        let text: Option<String> = self
-            .words
-            .opt_value_from_str(name)
-            .map_err(|e| Error::input(name, e))?;
-        let Some(text) = text else { return Ok(None) };
-        let secret = self
-            .command
-            .flags()
-            .any(|flag| flag.name == name && flag.secret);
-        let shown = if secret { "****" } else { &text };
+        let Some(text) = self.take(name).next() else {
+            return Ok(None);
+        };
+        let is_secret = option(self.usage, name).is_some_and(|flag| flag.secret);
+        let shown = if is_secret { "****" } else { &text };
         parse(&text)
             .map(Some)
             .map_err(|why| Error::input(format!("{name} {shown}"), why))
     }
+
+    fn take(&mut self, name: &str) -> impl Iterator<Item = String> {
+        let taken = self.given.extract_if(.., move |(flag, _)| *flag == name);
+        taken.map(|(_, value)| value)
+    }
+}
+
+/// The values of an option, typed as `name`: what is joined to it by `=`, then what `more` gives, as many as it takes.
+fn values(
+    flag: &Flag,
+    name: &str,
+    joined: Option<String>,
+    mut more: impl FnMut() -> Option<String>,
+) -> Result<Vec<String>> {
+    if flag.value.is_empty() {
+        return match joined {
+            None => Ok(vec![String::new()]),
+            Some(_) => Err(Error::input(name, "takes no value")),
+        };
+    }
+    let first = joined.or_else(&mut more);
+    let lacks = |what| {
+        let why = format!("{what}; want {name} {}", flag.value);
+        Error::input(name, why)
+    };
+    let first = first.ok_or_else(|| lacks("no value"))?;
+    if flag.list {
+        let all = std::iter::once(first).chain(std::iter::from_fn(more));
+        return Ok(all.flat_map(|value| split(&value)).collect());
+    }
+    if flag.pair {
+        let second = more().ok_or_else(|| lacks("one value"))?;
+        return Ok(vec![first, second]);
+    }
+    Ok(vec![first])
 }
 
 /// The values of a list that is written with commas; those inside of braces belong to a value.
@@ -190,35 +214,29 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// The option of this short name, such as `-o`.
-fn short(command: &Command, name: &str) -> Option<&'static Flag> {
-    let mut flags = command.flags().filter(|flag| !flag.short.is_empty());
-    flags.find(|flag| flag.short == name)
+/// The option of this name, long or short.
+fn option(usage: &Usage, name: &str) -> Option<Flag> {
+    let is_named = |flag: &Flag| name == flag.name || !name.is_empty() && name == flag.short;
+    usage.flags().find(is_named)
 }
 
-fn find(command: &Command, name: &str) -> Result<&'static Flag> {
-    if let Some(flag) = short(command, name) {
+fn find(usage: &Usage, name: &str) -> Result<Flag> {
+    if let Some(flag) = option(usage, name) {
         return Ok(flag);
     }
+    let command = usage.name;
+    let help = || format!("Try: tmesh-cli {command} --help");
     if !name.starts_with("--") {
-        return Err(Error::input(name, "not an option")
-            .next(format!("Try: tmesh-cli {} --help", command.name)));
+        return Err(Error::input(name, "not an option").next(help()));
     }
-    command
-        .flags()
-        .find(|flag| flag.name == name)
-        .ok_or_else(|| {
-            let error = Error::input(name, format!("{} has no such option", command.name));
-            match nearest(name, command.flags().map(|flag| flag.name)) {
-                Some(near) => error.next(format!("Did you mean {near}?")),
-                None => error.next(format!("Try: tmesh-cli {} --help", command.name)),
-            }
-        })
+    let near = did_you_mean(name, usage.flags().map(|flag| flag.name));
+    let why = format!("{command} has no such option");
+    Err(Error::input(name, why).next(near.unwrap_or_else(help)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::flags::{BENCHMARK, flag};
+    use super::super::flags::BENCHMARK;
     use super::*;
 
     fn args(words: &[&str]) -> Result<Args> {
@@ -243,20 +261,11 @@ mod tests {
 
     #[test]
     fn words_of_another_program_may_begin_with_dashes() {
-        static STARTING: Command = Command {
+        static STARTING: Usage = Usage {
             name: "starting",
             operand: "",
             about: "starts another program",
-            groups: &[&super::super::flags::Group {
-                title: "Program",
-                flags: &[
-                    Flag {
-                        words: true,
-                        ..flag("--hand-on", "WORDS", "", "its words")
-                    },
-                    flag("--port", "PORT", "", "its port"),
-                ],
-            }],
+            options: &["--hand-on WORDS  (words) its words\n--port PORT  its port"],
             examples: &[],
         };
         for value in ["--port 1 --x", "--port", "-o", "a, b", ""] {
@@ -286,24 +295,13 @@ mod tests {
         );
     }
 
-    static LISTING: Command = Command {
+    static LISTING: Usage = Usage {
         name: "listing",
         operand: "FILE",
         about: "takes lists",
-        groups: &[&super::super::flags::Group {
-            title: "Lists",
-            flags: &[
-                Flag {
-                    list: true,
-                    ..flag("--sizes", "N…", "", "sizes")
-                },
-                flag("--on", "", "", "a switch"),
-                Flag {
-                    short: "-o",
-                    ..flag("--output", "FILE", "", "where to")
-                },
-            ],
-        }],
+        options: &["--sizes N…  (list) sizes
+                    --on  a switch
+                    -o, --output FILE  where to"],
         examples: &[],
     };
 

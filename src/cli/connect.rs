@@ -18,9 +18,9 @@ use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::proxy;
 use crate::client::secret::{ApiKey, Secrets};
 use crate::client::setup::Tokenizer;
-use crate::client::transport::Timeouts;
+use crate::client::wire::Timeouts;
 use crate::error::{Error, Result};
-use crate::mock::Mock;
+use crate::mock::{self, Mock};
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
 
@@ -30,10 +30,66 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of `load`; no other command has one.
 const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
 
+/// The server that a command asks.
+pub enum Server {
+    /// As typed, or as `load` has it by default.
+    Url(String),
+    /// A mock in this process.
+    Mock(Box<mock::Options>),
+}
+
+impl Server {
+    /// Takes `--endpoint`, `--backend mock` and `--mock`; `asked` is another option that asks for a mock, with what
+    /// that one says of it.
+    pub fn parse(args: &mut Args, asked: Option<(&'static str, mock::Options)>) -> Result<Server> {
+        let command = args.command();
+        let backend = args.value("--backend", |text| match text {
+            "mock" => Ok(()),
+            _ => Err("no such backend; want mock"),
+        })?;
+        let list = args.text("--mock")?;
+        let asked = match (asked, backend) {
+            (Some((name, _)), Some(())) => {
+                return Err(Error::input(name, "not together with --backend mock"));
+            }
+            (None, Some(())) => Some(("--backend mock", mock::Options::default())),
+            (asked, None) => asked,
+        };
+        match (asked, args.text("--endpoint")?) {
+            (Some((name, _)), Some(_)) => Err(Error::input(name, "not together with --endpoint")),
+            (Some((_, base)), None) => {
+                let options = options(base, list.as_deref().unwrap_or(""))?;
+                Ok(Server::Mock(Box::new(options)))
+            }
+            (None, Some(_)) if list.is_some() => {
+                Err(Error::input("--mock", "only with --backend mock"))
+            }
+            (None, Some(url)) => Ok(Server::Url(url)),
+            (None, None) if command == LOAD.name && list.is_none() => {
+                Ok(Server::Url(DEFAULT_ENDPOINT.to_string()))
+            }
+            (None, None) => {
+                let why = "none given; want such as http://localhost:8000";
+                Err(Error::input("--endpoint", why).next(format!(
+                    "Or try it without a server: tmesh-cli {command} --backend mock"
+                )))
+            }
+        }
+    }
+
+    fn url(&self) -> Option<&str> {
+        match self {
+            Server::Url(url) => Some(url),
+            Server::Mock(_) => None,
+        }
+    }
+}
+
 /// The shared options, as typed and checked.
 pub struct Connection {
-    typed: Option<String>,
-    mock: Option<crate::mock::Options>,
+    /// The command's name.
+    pub command: &'static str,
+    pub server: Server,
     key: Option<ApiKey>,
     pub model: Option<String>,
     /// By `--api`, else by the endpoint's path.
@@ -72,68 +128,32 @@ impl Opened {
 }
 
 impl Connection {
-    /// Takes the shared options out of `args`.
-    pub fn parse(args: &mut Args) -> Result<Connection> {
-        Connection::parse_with(args, None)
-    }
-
-    /// The same, where the mock has been asked for by another option: its name and the mock's options.
-    pub fn parse_with(
-        args: &mut Args,
-        server: Option<(&'static str, crate::mock::Options)>,
-    ) -> Result<Connection> {
-        let typed = args.text("--endpoint")?;
-        Connection::parse_typed(args, typed, server)
-    }
-
-    /// The same for a URL that is known already: the command's operand.
-    pub fn parse_known(args: &mut Args, url: String) -> Result<Connection> {
-        Connection::parse_typed(args, Some(url), None)
-    }
-
-    fn parse_typed(
-        args: &mut Args,
-        typed: Option<String>,
-        server: Option<(&'static str, crate::mock::Options)>,
-    ) -> Result<Connection> {
-        let mock = mock_options(args, typed.is_some(), server)?;
-        let default = mock.is_none().then(|| DEFAULT_ENDPOINT.to_string());
-        Connection::parse_to(args, typed.or(default), mock)
-    }
-
-    /// The same for a server that is known already: a URL, or a mock.
-    pub fn parse_to(
-        args: &mut Args,
-        typed: Option<String>,
-        mock: Option<crate::mock::Options>,
-    ) -> Result<Connection> {
-        let total = args
-            .value("--timeout", above_zero)?
-            .unwrap_or(Duration::from_secs(300));
-        let first_token = args
-            .value("--first-token-timeout", above_zero)?
-            .unwrap_or(total);
-        let idle = args
-            .value("--idle-timeout", above_zero)?
-            .unwrap_or(Duration::from_secs(120));
+    /// Takes the options of the way to a server out of `args`; those that the command lacks are as if not given.
+    pub fn parse(args: &mut Args, server: Server) -> Result<Connection> {
+        let mut duration = |name| args.value(name, above_zero);
+        let total = duration("--timeout")?.unwrap_or(Duration::from_secs(300));
+        let idle = duration("--idle-timeout")?.unwrap_or(Duration::from_secs(120));
         let timeouts = Timeouts {
             connect: CONNECT_TIMEOUT.min(total),
-            first_token,
+            first_token: duration("--first-token-timeout")?.unwrap_or(total),
             idle,
             total,
         };
-        let api = api(args, typed.as_deref())?;
+        let api = api(args, server.url())?;
         let taken = match api {
             // Its bodies have neither of them.
             Some(Api::Generate) => &["prompt"][..],
             _ => &["prompt", "messages", "stream", "model"],
         };
-        let proxy = args.value("--proxy", env_only)?.is_some();
+        let proxy = args.value("--proxy", |text| match text {
+            "env" => Ok(()),
+            _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
+        })?;
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
         Ok(Connection {
-            key: key(args, typed.as_deref(), !proxy)?,
-            typed,
-            mock,
+            command: args.command(),
+            key: key(args, server.url(), proxy.is_none())?,
+            server,
             model: args.text("--model")?,
             api,
             timeouts,
@@ -141,28 +161,23 @@ impl Connection {
             extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
             plain_http: args.switch("--plain-http"),
-            proxy,
+            proxy: proxy.is_some(),
         })
     }
 
     /// Whether a mock in this process is to be asked.
     pub fn is_mock(&self) -> bool {
-        self.mock.is_some()
-    }
-
-    /// Makes the mock serve the model that was named.
-    pub fn name_mock_model(&mut self) {
-        if let (Some(mock), Some(model)) = (&mut self.mock, &self.model) {
-            mock.model.clone_from(model);
-        }
+        matches!(self.server, Server::Mock(_))
     }
 
     /// Starts the mock if asked to, resolves the host and finds the address that answers.
-    pub fn open(&mut self) -> Result<Opened> {
-        let mock = self.mock.take().map(Mock::start).transpose()?;
-        let typed = match &mock {
-            Some(mock) => mock.url(),
-            None => self.typed.clone().unwrap_or_default(),
+    pub fn open(&self) -> Result<Opened> {
+        let (typed, mock) = match &self.server {
+            Server::Url(url) => (url.clone(), None),
+            Server::Mock(options) => {
+                let mock = Mock::start((**options).clone())?;
+                (mock.url(), Some(mock))
+            }
         };
         let mut endpoint = Endpoint::parse(&typed)?;
         endpoint.api = self.api.or(endpoint.api);
@@ -219,13 +234,6 @@ impl Connection {
     }
 }
 
-fn env_only(text: &str) -> std::result::Result<(), &'static str> {
-    match text {
-        "env" => Ok(()),
-        _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
-    }
-}
-
 /// The API that the option names, else the path; only `load` speaks all.
 fn api(args: &mut Args, typed: Option<&str>) -> Result<Option<Api>> {
     let is_load = args.command() == LOAD.name;
@@ -246,49 +254,13 @@ fn api(args: &mut Args, typed: Option<&str>) -> Result<Option<Api>> {
     Ok(api)
 }
 
-/// The options of a mock in place of an endpoint; `None` where an endpoint is given. `server`: another option that
-/// asks for a mock, and what it says.
-fn mock_options(
-    args: &mut Args,
-    has_endpoint: bool,
-    server: Option<(&'static str, crate::mock::Options)>,
-) -> Result<Option<crate::mock::Options>> {
-    let backend = args.value("--backend", |text| match text {
-        "mock" => Ok(()),
-        _ => Err("no such backend; want mock"),
-    })?;
-    let list = args.text("--mock")?;
-    let asked = match (server, backend) {
-        (Some((name, _)), Some(())) => {
-            return Err(Error::input(name, "not together with --backend mock"));
-        }
-        (None, Some(())) => Some(("--backend mock", crate::mock::Options::default())),
-        (server, None) => server,
-    };
-    match (asked, has_endpoint) {
-        (Some((name, _)), true) => Err(Error::input(name, "not together with --endpoint")),
-        (Some((_, base)), false) => options(base, list.as_deref().unwrap_or("")).map(Some),
-        (None, true) if list.is_some() => Err(Error::input("--mock", "only with --backend mock")),
-        (None, true) => Ok(None),
-        (None, false) if args.command() == LOAD.name && list.is_none() => Ok(None),
-        (None, false) => {
-            let command = args.command();
-            let why = "none given; want such as http://localhost:8000";
-            Err(Error::input("--endpoint", why).next(format!(
-                "Or try it without a server: tmesh-cli {command} --backend mock"
-            )))
-        }
-    }
-}
-
 /// The guide's three lines, and why.
 pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     let shown = endpoint.shown();
     let curl = match endpoint.api {
         Some(Api::Generate) => {
-            format!(
-                "curl {shown} -H 'Content-Type: application/json' -d '{{\"prompt\": \"Hi\", \"max_tokens\": 1}}'"
-            )
+            let body = r#"{"prompt": "Hi", "max_tokens": 1}"#;
+            format!("curl {shown} -H 'Content-Type: application/json' -d '{body}'")
         }
         Some(Api::Completions | Api::Chat) | None => format!("curl {shown}models"),
     };

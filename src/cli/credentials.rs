@@ -14,18 +14,13 @@ use crate::file;
 /// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
 /// leak to a stranger in plain text, which a proxy is.
 pub fn key(args: &mut Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
+    args.apart(&[("--api-key-file", "--api-key", "")])?;
     let given = args.value("--api-key", ApiKey::new)?;
     let from_file = args.value("--api-key-file", |path| {
         let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
         let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
         ApiKey::new(text.trim_start_matches('\u{feff}'))
     })?;
-    if given.is_some() && from_file.is_some() {
-        return Err(Error::input(
-            "--api-key-file",
-            "not together with --api-key",
-        ));
-    }
     if let Some(key) = given.or(from_file) {
         return Ok(Some(key));
     }
@@ -58,13 +53,9 @@ pub fn headers(lines: &[String]) -> Result<HeaderMap> {
             .split_once(':')
             .ok_or_else(|| Error::input("--header", "no colon in it; want 'NAME: VALUE'"))?;
         let parsed = HeaderName::from_bytes(name.trim().as_bytes());
-        let name = parsed.map_err(|_| {
-            // It may be one with a value: 'Authorization Bearer KEY:'.
-            Error::input(
-                "--header",
-                "no header name before the colon; want 'NAME: VALUE'",
-            )
-        })?;
+        // It may be one with a value: 'Authorization Bearer KEY:'.
+        let why = "no header name before the colon; want 'NAME: VALUE'";
+        let name = parsed.map_err(|_| Error::input("--header", why))?;
         let what = format!("--header '{name}: …'");
         let ours = [
             header::CONTENT_LENGTH,
@@ -84,11 +75,10 @@ pub fn headers(lines: &[String]) -> Result<HeaderMap> {
 
 /// Whom an https server must be known to.
 pub fn trust(args: &mut Args) -> Result<Trust> {
-    let file = args.text("--cacert")?;
-    match (file, args.switch("--insecure")) {
-        (Some(_), true) => Err(Error::input("--insecure", "not together with --cacert")),
-        (Some(path), false) => Trust::from_file(&path),
-        (None, true) => Ok(Trust::Anyone),
-        (None, false) => Ok(Trust::Bundled),
+    args.apart(&[("--insecure", "--cacert", "")])?;
+    match args.text("--cacert")? {
+        Some(path) => Trust::from_file(&path),
+        None if args.switch("--insecure") => Ok(Trust::Anyone),
+        None => Ok(Trust::Bundled),
     }
 }

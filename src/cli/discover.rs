@@ -1,134 +1,231 @@
-//! From an open connection to a model and what the server takes: the start of every command that sends.
+//! From an open connection to a server that is ready: its model, what it takes, how it counts.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::common::Common;
 use super::connect::{Connection, Opened, unreachable};
-use super::print;
+use super::host;
+use super::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
+use crate::client::body::BodyShape;
 use crate::client::discovery::{Listed, Listing, list};
 use crate::client::proxy;
-use crate::client::setup::Setup;
+use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
+use crate::plan::prompt::Writer;
+use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
+use crate::units::format_utc;
 
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
     let endpoint = &opened.endpoint;
-    let key = opened
-        .key
-        .as_ref()
-        .map_or_else(|| "none".to_string(), ToString::to_string);
+    let key = opened.key.as_ref();
+    let key = key.map_or("none".to_string(), ToString::to_string);
+    let way = match &opened.link.proxy {
+        Some(proxy) => format!("proxy: {}, in every figure\n", proxy::shown(proxy)),
+        None if endpoint.host.parse::<IpAddr>().is_ok() => String::new(),
+        None => format!("address: {}\n", opened.link.addrs[0]),
+    };
     print(&format!(
-        "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n",
+        "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n{way}",
         opened.typed,
         endpoint.shown()
-    ))?;
-    if let Some(proxy) = &opened.link.proxy {
-        print(&format!(
-            "proxy: {}, in every figure\n",
-            proxy::shown(proxy)
-        ))?;
-    } else if endpoint.host.parse::<std::net::IpAddr>().is_err() {
-        print(&format!("address: {}\n", opened.link.addrs[0]))?;
-    }
-    Ok(())
+    ))
 }
 
 /// The models that the server lists; none where it lists none and the user named one.
 pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
     let endpoint = &opened.endpoint;
-    let listing =
-        list(&opened.small, endpoint).map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))?;
-    match listing {
-        Listing::Models(models) => Ok(models),
-        Listing::Denied(words) => {
-            let words = opened.link.redact(&words);
-            Err(Error::input(format!("{}models", endpoint.base()), words)
-                .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
-        }
-        Listing::Unusable(why) if connection.model.is_none() => {
-            let why = opened.link.redact(&why);
-            Err(Error::input(format!("{}models", endpoint.base()), why)
-                .next("Name the model by hand: --model NAME"))
-        }
-        Listing::Unusable(_) => Ok(Vec::new()),
-    }
+    let listing = list(&opened.small, endpoint);
+    let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
+        Listing::Models(models) => return Ok(models),
+        Listing::Unusable(_) if connection.model.is_some() => return Ok(Vec::new()),
+        Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
+        Listing::Denied(why) => (
+            why,
+            "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.",
+        ),
+    };
+    let what = format!("{}models", endpoint.base());
+    Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
-/// The model that `--model` names.
-pub fn given(name: &str, models: &[Listed]) -> Result<Listed> {
+/// The model to ask for: the one that is `named`, else the first that the server lists.
+pub fn model(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
+    let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
+    let Some(name) = named else {
+        say_found(ids[0], &ids[1..])?;
+        return Ok(models[0].clone());
+    };
     print(&format!("model: {name} (given)\n"))?;
-    let listed = models.iter().find(|model| model.id == name).cloned();
-    if listed.is_none() && !models.is_empty() {
-        let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
-        eprintln!(
-            "note: /v1/models does not list {name}, but {}",
-            ids.join(", ")
-        );
+    if !ids.is_empty() && !ids.contains(&name) {
+        let ids = ids.join(", ");
+        eprintln!("note: /v1/models does not list {name}, but {ids}");
     }
+    let listed = models.iter().find(|model| model.id == name).cloned();
     Ok(listed.unwrap_or(Listed {
         id: name.to_string(),
         max_model_len: None,
     }))
 }
 
-/// The model that was named, else the first that is listed.
-pub fn model(connection: &Connection, opened: &Opened) -> Result<Listed> {
-    let models = models(connection, opened)?;
-    match &connection.model {
-        Some(name) => given(name, &models),
-        None => first(&models),
-    }
-}
-
-/// The name of the model to ask for; empty where the API has none and the user named none.
-pub fn model_of_api(connection: &Connection, opened: &Opened, api: Api) -> Result<String> {
-    match api {
-        Api::Generate => Ok(connection.model.clone().unwrap_or_default()),
-        Api::Completions | Api::Chat => Ok(model(connection, opened)?.id),
-    }
-}
-
-/// The first that is listed, of one or more.
-pub fn first(models: &[Listed]) -> Result<Listed> {
-    print(&format!("found model: {}\n", models[0].id))?;
-    let others: Vec<&str> = models[1..].iter().map(|model| model.id.as_str()).collect();
-    also_served(&others)?;
-    Ok(models[0].clone())
-}
-
-/// Prints what else could have been asked for.
-pub fn also_served(others: &[&str]) -> Result<()> {
+/// Prints which model was found, and what else could have been asked for.
+pub fn say_found(id: &str, others: &[&str]) -> Result<()> {
+    print(&format!("found model: {id}\n"))?;
     if others.is_empty() {
         return Ok(());
     }
-    print(&format!(
-        "also served: {} (pick one with --model)\n",
-        others.join(", ")
-    ))
+    let others = others.join(", ");
+    print(&format!("also served: {others} (pick one with --model)\n"))
 }
 
-/// Says what the requests before the run found out.
+/// A server that has been asked all that a run needs to know of it.
+pub struct Ready {
+    pub opened: Opened,
+    pub target: Arc<Target>,
+    pub setup: Setup,
+    pub common: Common,
+    pub writer: Writer,
+    command: &'static str,
+    /// How the server came to be there: `mock`, `attached` or the preset that started it.
+    pub backend: &'static str,
+    /// What is known of the engine that answers.
+    pub engine: Option<String>,
+    pub engine_version: Option<String>,
+}
+
+impl Ready {
+    /// Asks the set-up questions, and says what they found out. Where the server does not have the API of `body`, it
+    /// is asked for the other one, if there is a `fallback`.
+    ///
+    /// # Errors
+    /// When the server refuses what the run will send.
+    pub fn ask(
+        connection: Connection,
+        opened: Opened,
+        mut body: BodyShape,
+        fallback: Option<Api>,
+        common: Common,
+    ) -> Result<Ready> {
+        body.extra = connection.extra_body;
+        let fresh = || format!("{:08x}", fastrand::u32(..));
+        let nonce = common.nonce.clone().unwrap_or_else(fresh);
+        let writer = Writer::new(common.seed, &nonce);
+        let ask = |body| -> Result<(Target, Setup)> {
+            let mut target = Target::new(opened.link.clone(), &opened.endpoint, body)?;
+            let setup = setup::run(&mut target, &opened.endpoint, &opened.small, &writer);
+            Ok((target, setup))
+        };
+        let (mut target, mut setup) = ask(body.clone())?;
+        let has_no_route = matches!(setup.status, Some(404 | 405 | 501));
+        if let Some(api) = fallback.filter(|_| has_no_route) {
+            let retried = ask(BodyShape { api, ..body })?;
+            if retried.1.failure.is_none() {
+                eprintln!("note: the server has no completions; chat it is");
+                (target, setup) = retried;
+            }
+        }
+        report_setup(&setup, &target)?;
+        Ok(Ready {
+            target: Arc::new(target),
+            setup,
+            writer,
+            backend: match opened.mock {
+                Some(_) => "mock",
+                None => "attached",
+            },
+            opened,
+            common,
+            command: connection.command,
+            engine: None,
+            engine_version: None,
+        })
+    }
+
+    pub fn is_mock(&self) -> bool {
+        self.opened.mock.is_some()
+    }
+
+    /// The end of what a command says before its run: the set-up requests, seed and nonce, then the command's own
+    /// lines, then a word on a mock server.
+    pub fn lines(&self, own: &str) -> String {
+        let setup = &self.setup;
+        let plural = if setup.requests == 1 { "" } else { "s" };
+        let seed = self.common.seed;
+        let nonce = match &self.common.nonce {
+            Some(nonce) => format!("nonce: {nonce}"),
+            None => "no nonce: texts go out exactly as they are".to_string(),
+        };
+        let mock = match self.is_mock() {
+            true => format!("{}\n", MOCK),
+            false => String::new(),
+        };
+        format!(
+            "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n\
+             Seed: {seed}, {nonce}\n{own}{mock}\n",
+            setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
+        )
+    }
+
+    /// What stands in front of samples and figures in files, the same keys for every command; no key, no prompt
+    /// text. `options` are those of the command.
+    pub fn header(&self, mut options: Value) -> Value {
+        let (target, setup) = (&self.target, &self.setup);
+        options["api"] = target.body.api.name().into();
+        json!({
+            "command": self.command,
+            "endpoint": self.opened.endpoint.base(),
+            "model": target.body.model,
+            "mock": self.is_mock(),
+            "seed": self.common.seed,
+            "nonce": self.common.nonce,
+            "run_id": target.run_id,
+            "slo": self.common.slo,
+            "started_at": format_utc(SystemTime::now()),
+            "backend": self.backend,
+            "engine": self.engine,
+            "engine_version": self.engine_version,
+            "cpu": host::cpu(),
+            "cores": std::thread::available_parallelism().map_or(1, usize::from),
+            "kernel": host::kernel(),
+            "options": options,
+            "setup": {
+                "requests": setup.requests,
+                "prompt_tokens": setup.prompt_tokens,
+                "output_tokens": setup.output_tokens,
+                "lengths_by": setup.counted_by,
+            },
+        })
+    }
+}
+
+/// Says what the set-up questions found out.
 ///
 /// # Errors
 /// When the server refuses what the run will send.
-pub fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
+fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     if let Some(failure) = &setup.failure {
         let words = error_words(&failure.reason);
+        let (kind, counted_by) = (failure.kind.name(), setup.counted_by);
         let status = setup.status.unwrap_or(0);
         if is_refusal(status, &failure.reason, &target.body.model) {
-            return Err(Error::input(format!("HTTP {status} from {}", target.uri), words)
-                .next("Check --model and the key, or try the other API: --api chat, --api completions"));
+            let error = Error::input(format!("HTTP {status} from {}", target.uri), words);
+            return Err(error.next(
+                "Check --model and the key, or try the other API: --api chat, --api completions",
+            ));
         }
+        let status = setup
+            .status
+            .map_or(String::new(), |status| format!(" {status}"));
         eprintln!(
-            "warning: the set-up request failed ({}{}: {words}); lengths by {}",
-            failure.kind.name(),
-            setup
-                .status
-                .map_or_else(String::new, |status| format!(" {status}")),
-            setup.counted_by
+            "warning: the set-up request failed ({kind}{status}: {words}); lengths by {counted_by}"
         );
     }
     if !setup.dropped.is_empty() {
@@ -145,23 +242,4 @@ pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let words = error_words(&failure.reason);
     Error::input(format!("HTTP {status} from {}", target.uri), words)
         .next("No request has succeeded, so the run was ended.")
-}
-
-/// The line on the requests before the run.
-pub fn setup_line(setup: &Setup) -> String {
-    let plural = if setup.requests == 1 { "" } else { "s" };
-    format!(
-        "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n",
-        setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
-    )
-}
-
-/// The same for the header of a run's files.
-pub fn setup_json(setup: &Setup) -> Value {
-    json!({
-        "requests": setup.requests,
-        "prompt_tokens": setup.prompt_tokens,
-        "output_tokens": setup.output_tokens,
-        "lengths_by": setup.counted_by,
-    })
 }

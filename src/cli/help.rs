@@ -1,8 +1,7 @@
 //! Help texts, from the flag table; at most 80 columns.
 
-use std::fmt::Write;
-
-use super::flags::{COMMANDS, Command};
+use super::commands::{COMMANDS, Command, Run};
+use super::usage::Line;
 use crate::mock;
 
 const WIDTH: usize = 80;
@@ -32,62 +31,58 @@ pub fn overview() -> String {
         "tmesh-cli: how fast an LLM endpoint is, and what its KV cache does for it\n\n",
     );
     text.push_str("Usage: tmesh-cli COMMAND [OPTIONS]\n\nCommands\n");
-    for command in COMMANDS {
-        row(&mut text, command.name, command.about);
+    for Command { usage, .. } in &COMMANDS {
+        row(&mut text, usage.name, usage.about);
     }
     text.push_str("\ntmesh-cli COMMAND --help shows its options, tmesh-cli --version the version.\n\nExample\n");
-    for command in COMMANDS {
-        let _ = writeln!(text, "  {}", command.examples[0]);
+    for command in &COMMANDS {
+        text += &format!("  {}\n", command.usage.examples[0]);
     }
     text
 }
 
 /// The options of a command.
 pub fn command(command: &Command) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let operand = if command.operand.is_empty() {
-        String::new()
-    } else {
-        format!(" {}", command.operand)
+    let usage = command.usage;
+    let operand = match usage.operand {
+        "" => String::new(),
+        operand => format!(" {operand}"),
     };
-    let _ = writeln!(
-        text,
-        "{}\n\nUsage: tmesh-cli {}{operand} [OPTIONS]",
-        command.about, command.name
+    let mut text = format!(
+        "{}\n\nUsage: tmesh-cli {}{operand} [OPTIONS]\n",
+        usage.about, usage.name
     );
-    for group in command.groups {
-        let _ = writeln!(text, "\n{}", group.title);
-        for flag in group.flags {
-            let name = match flag.short {
-                "" => flag.name.to_string(),
-                short => format!("{short}, {}", flag.name),
-            };
-            option(&mut text, &name, flag.value, flag.default, flag.help);
+    for line in usage.lines() {
+        match line {
+            Line::Heading(title) => text += &format!("\n{title}\n"),
+            Line::Flag(flag) => {
+                let comma = if flag.short.is_empty() { "" } else { ", " };
+                let left = format!("{}{comma}{} {}", flag.short, flag.name, flag.value);
+                row(&mut text, left.trim_end(), flag.help);
+            }
         }
     }
-    if command.name == super::flags::MOCK.name {
-        text.push_str("\nOptions (with _ in place of - for --mock NAME=VALUE,…)\n");
-        for spec in mock::OPTIONS {
-            let name = format!("--{}", spec.name.replace('_', "-"));
-            option(&mut text, &name, spec.value, spec.default, spec.help);
-        }
+    if let Run::Mock(_) = command.run {
+        mock_options(&mut text);
     }
     text.push_str("\nExamples\n");
-    for example in command.examples {
-        let _ = writeln!(text, "  {example}");
+    for example in usage.examples {
+        text += &format!("  {example}\n");
     }
     text
 }
 
-fn option(text: &mut String, name: &str, value: &str, default: &str, help: &str) {
-    let left = format!("{name} {value}");
-    let default = if default.is_empty() {
-        String::new()
-    } else {
-        format!(" [{default}]")
-    };
-    row(text, left.trim_end(), &format!("{help}{default}"));
+/// The mock's own table.
+fn mock_options(text: &mut String) {
+    text.push_str("\nOptions (with _ in place of - for --mock NAME=VALUE,…)\n");
+    for spec in mock::OPTIONS {
+        let left = format!("--{} {}", spec.name.replace('_', "-"), spec.value);
+        let default = match spec.default {
+            "" => String::new(),
+            default => format!(" [{default}]"),
+        };
+        row(text, &left, &format!("{}{default}", spec.help));
+    }
 }
 
 /// Two columns; a long left side gets a line of its own, a long right side is wrapped.
@@ -121,7 +116,7 @@ mod tests {
 
     #[test]
     fn no_line_is_wider_than_a_terminal() {
-        let texts = COMMANDS.iter().map(|c| command(c)).chain([overview()]);
+        let texts = COMMANDS.iter().map(command).chain([overview()]);
         for line in texts.flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>()) {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }

@@ -1,19 +1,17 @@
 //! A file of lines that appears whole or not at all.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::file::Replacement;
 
-/// Written under a name of its own, renamed at the end, and removed when dropped before.
+/// Takes its place at the end; what is dropped before leaves nothing.
 pub struct LinesFile {
     /// The option with its value, as typed.
     what: String,
-    path: PathBuf,
-    /// `None` where `path` itself is written: a device, a pipe or a link.
-    beside: Option<PathBuf>,
-    file: BufWriter<File>,
+    file: BufWriter<Replacement>,
     /// The first failure; nothing is written after it.
     failed: Option<io::Error>,
 }
@@ -25,7 +23,7 @@ impl LinesFile {
     /// When one of them cannot be created.
     pub fn create(option: &str, path: &str) -> Result<LinesFile> {
         let what = format!("{option} {path}");
-        let path = PathBuf::from(path);
+        let path = Path::new(path);
         let cannot = |error: io::Error| Error::input(&what, format!("cannot write: {error}"));
         if path.is_dir() {
             return Err(Error::input(what, "a folder; want a file"));
@@ -33,13 +31,9 @@ impl LinesFile {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(cannot)?;
         }
-        let is_special = fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file());
-        let beside = (!is_special).then(|| beside(&path));
-        let file = File::create(beside.as_ref().unwrap_or(&path)).map_err(cannot)?;
+        let file = Replacement::create(path).map_err(cannot)?;
         Ok(LinesFile {
             what,
-            path,
-            beside,
             file: BufWriter::new(file),
             failed: None,
         })
@@ -57,30 +51,13 @@ impl LinesFile {
     ///
     /// # Errors
     /// When not all could be written.
-    pub fn finish(mut self) -> Result<()> {
-        let mut ended = self.failed.take().map_or_else(|| self.file.flush(), Err);
-        if let Some(beside) = &self.beside {
-            ended = ended.and_then(|()| fs::rename(beside, &self.path));
-        }
-        if ended.is_ok() {
-            self.beside = None;
-        }
-        ended.map_err(|error| Error::missed(&self.what, format!("cannot write: {error}")))
+    pub fn finish(self) -> Result<()> {
+        let written = match self.failed {
+            Some(error) => Err(error),
+            None => self.file.into_inner().map_err(|error| error.into_error()),
+        };
+        written
+            .and_then(Replacement::finish)
+            .map_err(|error| Error::missed(&self.what, format!("cannot write: {error}")))
     }
-}
-
-impl Drop for LinesFile {
-    fn drop(&mut self) {
-        if let Some(beside) = &self.beside {
-            // What is left of a conversion that failed; its error says so.
-            let _ = fs::remove_file(beside);
-        }
-    }
-}
-
-/// With the number of this process, so that it is nobody else's file, such as one that is read.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    name.into()
 }

@@ -1,13 +1,14 @@
-//! Result files that the user names: whether they can be written, before the first request.
+//! Where results go, files or a folder that the user names: whether they can be written, before the first request.
 
-use std::fs::{OpenOptions, metadata, remove_file, symlink_metadata};
-use std::io;
+use std::fs::{OpenOptions, create_dir_all, metadata, remove_file, symlink_metadata};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::collect::replace;
+use crate::collect::Log;
 use crate::error::{Error, Result};
+use crate::file::{Replacement, replace};
 use crate::samples_file::Writer;
 
 /// Tries each file that was named, with the option.
@@ -39,29 +40,50 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
     Ok(())
 }
 
-/// Starts the file of samples that `--samples` names, if it does.
-pub fn samples(path: Option<&str>, about: &Value, keep_gaps: bool) -> Result<Option<Writer>> {
-    let created = path.map(|path| {
-        let created = Writer::create(path, about, keep_gaps);
-        created.map_err(|e| Error::input(format!("--samples {path}"), e))
-    });
-    created.transpose()
+/// Where the samples go.
+pub struct Samples {
+    /// How the file is called in a warning.
+    pub name: &'static str,
+    /// The option that names it.
+    pub option: &'static str,
+    /// `None`: nobody asked for one.
+    pub path: Option<PathBuf>,
+    pub keep_gaps: bool,
 }
 
-/// Writes a result file whole; one that cannot be written is said at once, by this name, and added to `lost`.
-pub fn write<Text: AsRef<str>>(
-    what: &str,
-    path: &str,
-    text: serde_json::Result<Text>,
-    lost: &mut Vec<String>,
-) {
-    let text = text.map_err(io::Error::from);
-    if let Err(error) = text.and_then(|text| replace(path, text.as_ref().as_bytes())) {
-        let why = format!("{what}: {error}");
-        eprintln!("warning: {why}; the run goes on without it");
-        if !lost.contains(&why) {
-            lost.push(why);
+impl Samples {
+    /// The file that `--samples` names, if it does.
+    pub fn named(path: Option<&String>, keep_gaps: bool) -> Samples {
+        Samples {
+            name: "--samples",
+            option: "--samples",
+            path: path.map(PathBuf::from),
+            keep_gaps,
         }
+    }
+
+    /// Starts the file with its header.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(&self, header: &Value) -> Result<Option<Writer>> {
+        let Some(path) = &self.path else {
+            return Ok(None);
+        };
+        let what = || format!("{} {}", self.option, path.display());
+        let created = Writer::create(path, header, self.keep_gaps);
+        created.map(Some).map_err(|e| Error::input(what(), e))
+    }
+}
+
+/// Writes a result file whole; one that cannot be written is given up under this name, and the log says so.
+pub fn write(log: &mut Log, name: &str, path: &Path, text: &str) {
+    if let Err(error) = replace(path, text.as_bytes()) {
+        let what = match name.starts_with("--") {
+            true => format!("{name} {}", path.display()),
+            false => path.display().to_string(),
+        };
+        log.lose(name, format!("{what}: {error}"));
     }
 }
 
@@ -72,6 +94,72 @@ fn is_redirected_stdout(path: &str) -> bool {
     file.zip(stdout).is_some_and(|(file, stdout)| {
         file.is_file() && (file.dev(), file.ino()) == (stdout.dev(), stdout.ino())
     })
+}
+
+/// What the samples are called in a folder.
+pub const SAMPLES: &str = "samples.jsonl";
+
+/// A folder of results, found to be writable.
+pub struct Folder {
+    /// The option that named it.
+    flag: &'static str,
+    dir: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder and tries it.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn open(flag: &'static str, dir: &Path) -> Result<Folder> {
+        if dir.as_os_str().is_empty() {
+            return Err(Error::input(flag, "no folder given"));
+        }
+        let what = format!("{flag} {}", dir.display());
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::input(what, "not a folder"));
+        }
+        // Given up at once, so that nothing stays.
+        let tried = create_dir_all(dir).and_then(|()| Replacement::create(&dir.join(".tmesh-cli")));
+        tried.map_err(|e| Error::input(what, e))?;
+        Ok(Folder {
+            flag,
+            dir: dir.to_path_buf(),
+        })
+    }
+
+    /// Says that results of an earlier run are there, if this one of them is.
+    pub fn note_earlier(&self, name: &str) {
+        if self.dir.join(name).exists() {
+            let dir = self.dir.display();
+            eprintln!(
+                "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
+            );
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file of samples in it.
+    pub fn samples(&self, keep_gaps: bool) -> Samples {
+        Samples {
+            name: SAMPLES,
+            option: self.flag,
+            path: Some(self.path(SAMPLES)),
+            keep_gaps,
+        }
+    }
+
+    /// Writes a result file whole; one that cannot be written is given up, and the log says so.
+    pub fn write(&self, log: &mut Log, name: &str, text: &str) {
+        write(log, name, &self.path(name), text);
+    }
 }
 
 #[cfg(test)]
@@ -99,5 +187,16 @@ mod tests {
         assert_eq!(fs::read_to_string(&old).expect("still there"), "old");
         assert!(symlink_metadata(&link).is_ok());
         fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn nothing_and_a_file_are_no_folders() {
+        for (dir, wanted) in [
+            ("", "[ERROR] --output: no folder given"),
+            ("/dev/full", "[ERROR] --output /dev/full: not a folder"),
+        ] {
+            let error = Folder::open("--output", Path::new(dir)).err();
+            assert_eq!(error.expect("no folder").to_string(), wanted);
+        }
     }
 }

@@ -6,7 +6,7 @@ use ureq::http::{HeaderMap, Uri};
 use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::endpoint::Endpoint;
 use crate::client::http::{Link, SMALL_TIMEOUT, Small, resolve};
-use crate::client::transport::Timeouts;
+use crate::client::wire::Timeouts;
 use crate::sample::Failure;
 use crate::units::Epoch;
 

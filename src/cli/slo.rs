@@ -1,6 +1,6 @@
 //! `--slo-file`: limits in YAML, in either of two forms.
 //!
-//! The reader's events are taken one by one and no tree is built from aliases: they are refused.
+//! The YAML reader's events are read into a small tree of our own, which keeps the line of each key and has no aliases.
 
 use std::io::Read;
 use std::path::Path;
@@ -26,6 +26,7 @@ const EXAMPLE: &str = "Want such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms
 
 /// What is wrong, and on which line where that is known.
 type Wrong = (Option<usize>, String);
+type Parsed<T> = std::result::Result<T, Wrong>;
 
 /// Reads the file's limits; at least one is set.
 pub fn read(path: &str) -> Result<Slo> {
@@ -46,33 +47,24 @@ pub fn read(path: &str) -> Result<Slo> {
     })
 }
 
-fn parse(text: &str) -> std::result::Result<Slo, Wrong> {
+fn parse(text: &str) -> Parsed<Slo> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The reader would take it for the end of the file, and the limits behind it for none.
     if let Some(line) = text.split('\n').position(|line| line.contains('\0')) {
         return Err((Some(line + 1), "a NUL byte; want text".to_string()));
     }
-    let mut source = Source(Parser::new(text.chars()));
+    let document = document(text)?.ok_or_else(|| (None, "no limit in it".to_string()))?;
     let mut slo = Slo::default();
-    let mut form: Option<String> = None;
-    let nothing = || (None, "no limit in it".to_string());
-    for entry in source
-        .document()?
-        .ok_or_else(nothing)?
-        .entries("the file")?
-    {
-        known(&entry, &FORMS)?;
-        if let Some(form) = form.replace(entry.key.clone()) {
+    let mut form: Option<&str> = None;
+    for entry in document.entries("the file", &FORMS)? {
+        if let Some(form) = form.replace(&entry.key) {
             let both = format!("{form} and {} at once", entry.key);
             return Err((Some(entry.line), both));
         }
-        let constraints = entry.key == "constraints";
-        for limit in entry.node.entries(&entry.key)? {
-            known(&limit, &LIMITS)?;
-            let value = if constraints {
-                maximum(&limit)?
-            } else {
-                limit.number()?
+        for limit in entry.node.entries(&entry.key, &LIMITS)? {
+            let value = match entry.key.as_str() {
+                "constraints" => maximum(limit)?,
+                _ => limit.number()?,
             };
             *match limit.key.as_str() {
                 "ttft_ms" => &mut slo.ttft_ms,
@@ -81,32 +73,14 @@ fn parse(text: &str) -> std::result::Result<Slo, Wrong> {
             } = Some(value);
         }
     }
-    if slo == Slo::default() {
-        return Err(nothing());
-    }
     Ok(slo)
 }
 
 /// The number of `{max: …}`.
-fn maximum(limit: &Entry) -> std::result::Result<f64, Wrong> {
-    let mut max = None;
-    for bound in limit.node.entries(&limit.key)? {
-        known(&bound, &["max"])?;
-        max = Some(bound.number()?);
-    }
-    max.ok_or_else(|| (Some(limit.line), format!("{}: no max", limit.key)))
-}
-
-fn known(entry: &Entry, names: &[&str]) -> std::result::Result<(), Wrong> {
-    if names.contains(&entry.key.as_str()) {
-        return Ok(());
-    }
-    let hint = match nearest(&entry.key, names.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("want {}", names.join(", ")),
-    };
-    let key = shown(&entry.key);
-    Err((Some(entry.line), format!("unknown key {key}; {hint}")))
+fn maximum(limit: &Entry) -> Parsed<f64> {
+    let bounds = limit.node.entries(&limit.key, &["max"])?;
+    let missing = || (Some(limit.line), format!("{}: no max", limit.key));
+    bounds.first().ok_or_else(missing)?.number()
 }
 
 /// On one line of bounded length.
@@ -114,7 +88,12 @@ fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
 
-#[derive(Clone)]
+enum Node {
+    Scalar(String),
+    /// Each key once.
+    Mapping(Vec<Entry>),
+}
+
 struct Entry {
     key: String,
     line: usize,
@@ -122,7 +101,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn number(&self) -> std::result::Result<f64, Wrong> {
+    fn number(&self) -> Parsed<f64> {
         let have = match &self.node {
             Node::Scalar(text) => match parse_number(text) {
                 Ok(number) if number > 0.0 => return Ok(number),
@@ -135,89 +114,86 @@ impl Entry {
     }
 }
 
-#[derive(Clone)]
-enum Node {
-    Scalar(String),
-    Mapping(Vec<Entry>),
-}
-
 impl Node {
-    /// Of a mapping; `name` is what it stands under. Empty: an error.
-    fn entries(&self, name: &str) -> std::result::Result<Vec<Entry>, Wrong> {
-        match self {
-            Node::Mapping(entries) if !entries.is_empty() => Ok(entries.clone()),
-            Node::Mapping(_) => Err((None, format!("{name}: no limit in it"))),
-            Node::Scalar(text) if text.is_empty() => Err((None, format!("{name}: no limit in it"))),
-            Node::Scalar(text) => Err((
-                None,
-                format!("{name}: want keys with values, have {}", shown(text)),
-            )),
+    /// The entries of a mapping that has some, all of them with one of these keys; `name` is what it stands under.
+    fn entries(&self, name: &str, keys: &[&str]) -> Parsed<&[Entry]> {
+        let why = match self {
+            Node::Scalar(text) if !text.is_empty() => {
+                format!("want keys with values, have {}", shown(text))
+            }
+            Node::Mapping(entries) if !entries.is_empty() => {
+                let unknown = entries.iter().find(|e| !keys.contains(&e.key.as_str()));
+                return unknown.map_or(Ok(entries), |entry| Err(unknown_key(entry, keys)));
+            }
+            Node::Scalar(_) | Node::Mapping(_) => "no limit in it".to_string(),
+        };
+        Err((None, format!("{name}: {why}")))
+    }
+}
+
+fn unknown_key(entry: &Entry, known: &[&str]) -> Wrong {
+    let hint = match nearest(&entry.key, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("want {}", known.join(", ")),
+    };
+    let key = shown(&entry.key);
+    (Some(entry.line), format!("unknown key {key}; {hint}"))
+}
+
+/// The reader's events, one by one: a tree that aliases multiply is never built.
+type Events<'a> = Parser<std::str::Chars<'a>>;
+
+/// An event, and the line that it begins on.
+fn next(events: &mut Events) -> Parsed<(Event, usize)> {
+    let (event, place) = events.next_token().map_err(|error| {
+        let why = format!("not YAML: {}", error.info());
+        (Some(error.marker().line()), why)
+    })?;
+    Ok((event, place.line()))
+}
+
+/// The one document, read to the end; `None`: the file has none.
+fn document(text: &str) -> Parsed<Option<Node>> {
+    let mut events = Parser::new(text.chars());
+    let mut document = None;
+    loop {
+        match next(&mut events)? {
+            (Event::StreamEnd, _) => return Ok(document),
+            (Event::DocumentStart, line) if document.is_some() => {
+                return Err((Some(line), "a second document; want one".to_string()));
+            }
+            (Event::DocumentStart, _) => document = Some(node(&mut events, 0)?),
+            _ => {}
         }
     }
 }
 
-/// The reader's events.
-struct Source<'a>(Parser<std::str::Chars<'a>>);
+fn node(events: &mut Events, depth: usize) -> Parsed<Node> {
+    let (event, line) = next(events)?;
+    let why = match event {
+        Event::Scalar(text, ..) => return Ok(Node::Scalar(text)),
+        Event::MappingStart(..) if depth < MAX_DEPTH => return mapping(events, depth),
+        Event::MappingStart(..) => "nested too deep",
+        Event::SequenceStart(..) => "a list; want keys with values",
+        Event::Alias(_) => "an alias; write the value itself",
+        _ => "want keys with values",
+    };
+    Err((Some(line), why.to_string()))
+}
 
-impl Source<'_> {
-    fn next(&mut self) -> std::result::Result<(Event, usize), Wrong> {
-        let event = self.0.next_token().map_err(|error| {
-            let why = format!("not YAML: {}", error.info());
-            (Some(error.marker().line()), why)
-        })?;
-        Ok((event.0, event.1.line()))
-    }
-
-    /// The one document, read to the end; `None`: the file has none.
-    fn document(&mut self) -> std::result::Result<Option<Node>, Wrong> {
-        let mut document = None;
-        loop {
-            match self.next()? {
-                (Event::StreamEnd, _) => return Ok(document),
-                (Event::DocumentStart, line) if document.is_some() => {
-                    return Err((Some(line), "a second document; want one".to_string()));
-                }
-                (Event::DocumentStart, _) => {
-                    let (event, line) = self.next()?;
-                    document = Some(self.node(event, line, 0)?);
-                }
-                _ => {}
-            }
+fn mapping(events: &mut Events, depth: usize) -> Parsed<Node> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let (key, line) = match next(events)? {
+            (Event::MappingEnd, _) => return Ok(Node::Mapping(entries)),
+            (Event::Scalar(key, ..), line) => (key, line),
+            (_, line) => return Err((Some(line), "a key that is not plain text".to_string())),
+        };
+        if entries.iter().any(|entry| entry.key == key) {
+            return Err((Some(line), format!("{} stands here twice", shown(&key))));
         }
-    }
-
-    fn node(
-        &mut self,
-        event: Event,
-        line: usize,
-        depth: usize,
-    ) -> std::result::Result<Node, Wrong> {
-        let wrong = |why: &str| Err((Some(line), why.to_string()));
-        match event {
-            Event::Scalar(text, ..) => Ok(Node::Scalar(text)),
-            Event::MappingStart(..) if depth == MAX_DEPTH => wrong("nested too deep"),
-            Event::MappingStart(..) => self.mapping(depth),
-            Event::SequenceStart(..) => wrong("a list; want keys with values"),
-            Event::Alias(_) => wrong("an alias; write the value itself"),
-            _ => wrong("want keys with values"),
-        }
-    }
-
-    fn mapping(&mut self, depth: usize) -> std::result::Result<Node, Wrong> {
-        let mut entries: Vec<Entry> = Vec::new();
-        loop {
-            let (key, line) = match self.next()? {
-                (Event::MappingEnd, _) => return Ok(Node::Mapping(entries)),
-                (Event::Scalar(key, ..), line) => (key, line),
-                (_, line) => return Err((Some(line), "a key that is not plain text".to_string())),
-            };
-            if entries.iter().any(|entry| entry.key == key) {
-                return Err((Some(line), format!("{} stands here twice", shown(&key))));
-            }
-            let (event, value_line) = self.next()?;
-            let node = self.node(event, value_line, depth + 1)?;
-            entries.push(Entry { key, line, node });
-        }
+        let node = node(events, depth + 1)?;
+        entries.push(Entry { key, line, node });
     }
 }
 

@@ -14,7 +14,8 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, Error, Proxy, SendBody};
 
 use super::secret::{Secrets, beginning};
-use super::transport::{Expired, Timeouts, Wire, connector, is_timeout};
+use super::transport::{connector, is_timeout};
+use super::wire::{Expired, Timeouts, Wire};
 use crate::error;
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
@@ -103,15 +104,9 @@ impl Link {
     /// Makes a failure fit to be shown: secrets masked, one line, no control characters (a server
     /// could steer the terminal with them), at most 200 characters.
     pub fn tidy(&self, failure: Failure) -> Failure {
-        let Failure {
-            kind,
-            reason,
-            retry_after,
-        } = failure;
         Failure {
-            kind,
-            reason: self.redact(reason),
-            retry_after,
+            reason: self.redact(failure.reason),
+            ..failure
         }
     }
 

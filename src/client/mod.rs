@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod body;
+mod chunk;
 pub mod count;
 pub mod discovery;
 pub mod endpoint;
@@ -16,7 +17,9 @@ pub mod setup;
 mod socket;
 mod sse;
 mod template;
-pub mod transport;
+mod transport;
+mod usage;
+pub mod wire;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -30,7 +33,7 @@ use self::body::{BodyShape, pieces};
 use self::endpoint::Endpoint;
 use self::http::{Link, classify};
 use self::reply::Reply;
-use self::transport::Wire;
+use self::wire::Wire;
 use crate::error;
 use crate::plan::Turn;
 use crate::sample::{FailKind, Failure, Sample};

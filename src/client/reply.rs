@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::sample::{FailKind, Sample, TokenSource};
 
-use super::api::{Api, Chunk, Usage, error_words, is_done};
+use super::api::{Api, error_words, is_done};
+use super::chunk::Chunk;
 use super::secret::beginning;
 use super::template::Template;
+use super::usage::Usage;
 
 /// Bytes of a text that are kept until secrets are masked in it: 200 characters are shown.
 const MAX_SHOWN: usize = 12 << 10;
@@ -15,7 +17,7 @@ const MAX_SHOWN: usize = 12 << 10;
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 
 /// What has been seen of one reply.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reply {
     api: Api,
     t_event_ns: Option<u64>,
@@ -53,26 +55,7 @@ impl Reply {
     pub fn new(api: Api) -> Reply {
         Reply {
             api,
-            t_event_ns: None,
-            t_first_ns: None,
-            t_answer_ns: None,
-            t_last_ns: None,
-            t_done_ns: None,
-            gaps_us: Vec::new(),
-            events: 0,
-            token_events: 0,
-            text_bytes: 0,
-            finish_reason: None,
-            has_finish_field: false,
-            finished: 0,
-            final_usage: None,
-            running_usage: None,
-            cached: None,
-            text: None,
-            stream_error: None,
-            malformed: None,
-            answer: None,
-            template: Template::default(),
+            ..Reply::default()
         }
     }
 

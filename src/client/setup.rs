@@ -9,7 +9,8 @@ use super::api::Api;
 use super::endpoint::Endpoint;
 use super::http::Small;
 use super::{Client, Target};
-use crate::plan::prompt::{BLOCK_WORDS, Lengths, Writer};
+use crate::plan::calibration::Calibration;
+use crate::plan::prompt::{BLOCK_WORDS, Writer};
 use crate::plan::{Prompt, Turn, escape};
 use crate::sample::{FailKind, Failure, Labels, Sample, is_overload};
 
@@ -20,7 +21,7 @@ const LONG_WORDS: u64 = 1 + 4 * BLOCK_WORDS;
 /// What the set-up found out.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    pub lengths: Lengths,
+    pub lengths: Calibration,
     /// Where `lengths` come from, for the user.
     pub counted_by: &'static str,
     /// Optional fields that the server refused.
@@ -40,7 +41,7 @@ pub struct Setup {
 /// Asks the server; `target.body.optional` is left with the fields it takes.
 pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Writer) -> Setup {
     let mut setup = Setup {
-        lengths: Lengths::estimate(),
+        lengths: Calibration::estimate(),
         counted_by: "an estimate: no usable token counts",
         dropped: Vec::new(),
         requests: 0,
@@ -73,7 +74,8 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         None if short.is_some() => (short.zip(setup.probe(target, writer, LONG_WORDS)), "usage"),
         None => (None, ""),
     };
-    let line = fit.and_then(|(short, long)| Lengths::fit((SHORT_WORDS, short), (LONG_WORDS, long)));
+    let line =
+        fit.and_then(|(short, long)| Calibration::fit((SHORT_WORDS, short), (LONG_WORDS, long)));
     if let Some(lengths) = line {
         setup.lengths = lengths;
         setup.counted_by = counted_by;
@@ -111,15 +113,10 @@ impl Setup {
 }
 
 fn one_token(target: &Target, writer: &Writer, number: u64, words: u64) -> Sample {
-    let turn = Turn {
-        id: number,
-        labels: Labels::default(),
-        // Numbers that no context of the run has.
-        prompt: Prompt::Text(vec![escape(&writer.context(u64::MAX - number, words))]),
-        max_tokens: Some(1),
-        session: None,
-        keeps_reply: false,
-    };
+    // A number that no context of the run has.
+    let context = writer.context(u64::MAX - number, words);
+    let prompt = Prompt::Text(vec![escape(&context)]);
+    let turn = Turn::alone(number, Labels::default(), prompt, Some(1));
     let target = Target {
         run_id: format!("{}-setup", target.run_id),
         ..target.clone()

@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use super::transport::Wire;
+use super::wire::Wire;
 
 /// What one write sends of a long prompt; short ones need less.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;

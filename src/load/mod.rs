@@ -6,7 +6,6 @@ pub mod open;
 pub mod pool;
 pub mod stop;
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
@@ -14,11 +13,9 @@ use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 use self::pool::{Queue, Shared, Worker};
 use self::stop::{Reason, Stop};
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::Session;
 
-/// A worker's stack: TLS and JSON of one request, with room to spare.
-const STACK_BYTES: usize = 256 << 10;
 /// Sessions that may wait for each worker. Below half of that the queue is filled up again: waking the
 /// feeder for each session would cost every request two system calls and a switch of threads.
 const QUEUED: usize = 4;
@@ -37,7 +34,8 @@ pub enum Limit {
 }
 
 impl Limit {
-    fn duration(self) -> Option<Duration> {
+    /// After which nothing is sent.
+    pub fn duration(self) -> Option<Duration> {
         match self {
             Limit::None => None,
             Limit::Cut(duration) | Limit::Drain(duration) => Some(duration),
@@ -168,34 +166,23 @@ struct Workers {
 
 /// Starts the workers and waits until each has had its connection opened, or the run is stopped.
 fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Result<Workers> {
-    let (here, gone): (Sender<()>, _) = bounded(0);
     let workers = clients.len();
     let (is_ready, ready) = bounded(workers);
     let (tell_first, first_send) = bounded(1);
     let (ask_for_more, running_low) = bounded(1);
-    for client in clients {
-        shared.stop.cuts(client.agent());
-        let worker = Worker {
-            client,
-            shared: shared.clone(),
-            first_send: tell_first.clone(),
-        };
+    let gone = pool::start(clients, shared, Some(&tell_first), |_| {
         let queue = Queue {
             jobs: jobs.clone(),
             ask_for_more: ask_for_more.clone(),
         };
-        let (is_ready, here) = (is_ready.clone(), here.clone());
-        let started = thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                worker.client.warm_up();
-                // Nobody waits any more when the run was stopped.
-                let _ = is_ready.send(());
-                worker.run(&queue);
-                drop(here);
-            });
-        started.map_err(|e| too_many(workers, &e))?;
-    }
+        let is_ready = is_ready.clone();
+        move |worker: Worker| {
+            worker.client.warm_up();
+            // Nobody waits any more when the run was stopped.
+            let _ = is_ready.send(());
+            worker.run(&queue);
+        }
+    })?;
     for _ in 0..workers {
         select! {
             recv(ready) -> _ => {}
@@ -207,9 +194,4 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
         running_low,
         gone,
     })
-}
-
-fn too_many(threads: usize, error: &std::io::Error) -> Error {
-    Error::input(format!("{threads} threads"), error)
-        .next("Ask for fewer requests at once with --max-inflight or --concurrency")
 }

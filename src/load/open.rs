@@ -3,13 +3,11 @@
 //! A pacer, the calling thread, hands each one to the worker that became idle last. So there are no more
 //! connections than requests were in flight at once, and most requests find one open.
 
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::pool::{Shared, Worker};
-use super::{STACK_BYTES, too_many};
+use super::pool::{self, Shared, Worker};
 use crate::client::Client;
 use crate::error::Result;
 use crate::plan::Session;
@@ -99,37 +97,25 @@ struct Pool {
 /// Starts the workers and waits until all are idle, or the run is stopped.
 fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
     let workers = clients.len();
-    let (here, gone): (Sender<()>, _) = bounded(0);
     let (tell_idle, became_idle) = bounded(workers);
-    let (tell_first, _) = bounded(1);
     let mut jobs = Vec::new();
-    for (number, client) in clients.into_iter().enumerate() {
-        shared.stop.cuts(client.agent());
-        let mut worker = Worker {
-            client,
-            shared: shared.clone(),
-            first_send: tell_first.clone(),
-        };
+    let gone = pool::start(clients, shared, None, |number| {
         let (job_sender, own_jobs) = bounded::<Job>(1);
         jobs.push(job_sender);
-        let (tell_idle, here) = (tell_idle.clone(), here.clone());
-        let started = thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                if number < WARM {
-                    worker.client.warm_up();
-                }
-                // The pacer is gone only when the run is.
-                while tell_idle.send(number).is_ok() {
-                    let Ok((due_ns, session)) = own_jobs.recv() else {
-                        break;
-                    };
-                    worker.session(session, Some(due_ns), None);
-                }
-                drop(here);
-            });
-        started.map_err(|e| too_many(workers, &e))?;
-    }
+        let tell_idle = tell_idle.clone();
+        move |mut worker: Worker| {
+            if number < WARM {
+                worker.client.warm_up();
+            }
+            // The pacer is gone only when the run is.
+            while tell_idle.send(number).is_ok() {
+                let Ok((due_ns, session)) = own_jobs.recv() else {
+                    break;
+                };
+                worker.session(session, Some(due_ns), None);
+            }
+        }
+    })?;
     let mut idle = Vec::with_capacity(workers);
     while idle.len() < workers {
         select! {
@@ -150,6 +136,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::thread;
 
     use crossbeam_channel::unbounded;
 
@@ -159,7 +146,7 @@ mod tests {
     use crate::client::body::BodyShape;
     use crate::client::endpoint::Endpoint;
     use crate::client::http::Link;
-    use crate::client::transport::Timeouts;
+    use crate::client::wire::Timeouts;
     use crate::load::stop::{Reason, Stop};
     use crate::mock::testing::start as mock;
     use crate::plan::{Prompt, Turn};
@@ -171,14 +158,12 @@ mod tests {
     fn sessions(due_ms: impl IntoIterator<Item = u64>) -> Vec<Due> {
         let due = (0..).zip(due_ms).map(|(id, due_ms)| Due {
             due_ns: due_ms * MS,
-            session: Session::single(Turn {
+            session: Session::single(Turn::alone(
                 id,
-                labels: Labels::default(),
-                prompt: Prompt::Text(vec![format!("p{id}").into()]),
-                max_tokens: Some(1),
-                session: None,
-                keeps_reply: false,
-            }),
+                Labels::default(),
+                Prompt::Text(vec![format!("p{id}").into()]),
+                Some(1),
+            )),
         });
         due.collect()
     }

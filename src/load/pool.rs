@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::stop::{Reason, Stop};
 use crate::client::Client;
+use crate::error::{Error, Result};
 use crate::plan::{Reply, Session, Turn};
 use crate::sample::{FailKind, Failure, Gauge, Phase, Sample, is_overload};
 use crate::units::nanoseconds;
 
-/// Of a `Retry-After`: a server that asks for more is asked again all the same.
+/// A worker's stack: TLS and JSON of one request, with room to spare.
+const STACK_BYTES: usize = 256 << 10;
+/// A server that asks for a longer `Retry-After` is asked again after this all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What the workers of a run share.
+/// The state that the workers of a run share.
 #[derive(Clone)]
 pub struct Shared {
     pub samples: Sender<Sample>,
@@ -31,7 +35,7 @@ pub struct Shared {
     pub beside: Option<Arc<dyn Fn() + Send + Sync>>,
     /// When the server answered last, whatever it said; at first, when the run began.
     pub heard_ns: Arc<AtomicU64>,
-    /// How long it may be down before the run is ended; `None`: as long as it takes.
+    /// The server may be down for this long before the run is ended; `None`: as long as it takes.
     pub patience: Option<Duration>,
 }
 
@@ -68,7 +72,7 @@ impl Shared {
     }
 }
 
-/// How a request failed to which nothing answered.
+/// The failure of a request to which nothing answered.
 fn is_down(sample: &Sample) -> Option<&Failure> {
     sample
         .failure
@@ -85,7 +89,45 @@ pub struct Worker {
     pub client: Client,
     pub shared: Shared,
     /// Told by the worker that sends the first request of the run; has room for that one message.
-    pub first_send: Sender<Instant>,
+    pub first_send: Option<Sender<Instant>>,
+}
+
+/// Starts a thread for each client, which does the `work` that is made for its number. What is returned disconnects when
+/// the last of them has ended.
+///
+/// # Errors
+/// When the system does not give the threads.
+pub fn start<Work: FnOnce(Worker) + Send + 'static>(
+    clients: Vec<Client>,
+    shared: &Shared,
+    first_send: Option<&Sender<Instant>>,
+    mut work: impl FnMut(usize) -> Work,
+) -> Result<Receiver<()>> {
+    let threads = clients.len();
+    let (here, gone) = bounded::<()>(0);
+    for (number, client) in clients.into_iter().enumerate() {
+        shared.stop.cuts(client.agent());
+        let worker = Worker {
+            client,
+            shared: shared.clone(),
+            first_send: first_send.cloned(),
+        };
+        let (work, here) = (work(number), here.clone());
+        let started = thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                work(worker);
+                drop(here);
+            });
+        started.map_err(|e| too_many(threads, &e))?;
+    }
+    Ok(gone)
+}
+
+fn too_many(threads: usize, error: &std::io::Error) -> Error {
+    Error::input(format!("{threads} threads"), error)
+        .next("Ask for fewer requests at once with --max-inflight or --concurrency, or raise the limit that is too low:")
+        .next("ulimit -u, the container's limit of processes (pids.max), or kernel.threads-max")
 }
 
 /// Where the sessions of a closed loop come from.
@@ -146,8 +188,10 @@ impl Worker {
         backoff: Option<&mut Backoff>,
     ) -> (Option<Reply>, Option<Duration>) {
         let shared = &self.shared;
-        if shared.gauge.enter(self.client.now_ns()) {
-            let _ = self.first_send.try_send(Instant::now());
+        let is_first = shared.gauge.enter(self.client.now_ns());
+        if let Some(first_send) = self.first_send.as_ref().filter(|_| is_first) {
+            // There is room for one, and nobody else sends.
+            let _ = first_send.try_send(Instant::now());
         }
         let mut sample = self.client.send(turn);
         shared.gauge.leave();
@@ -307,12 +351,7 @@ mod tests {
         let shared = |patience| Shared {
             heard_ns: Arc::new(AtomicU64::new(1_000_000_000)),
             patience,
-            ..Shared::new(
-                crossbeam_channel::bounded(1).0,
-                Stop::new(),
-                Arc::default(),
-                "m",
-            )
+            ..Shared::new(bounded(1).0, Stop::new(), Arc::default(), "m")
         };
         let refused = |at_s: u64| Sample {
             t_end_ns: at_s * 1_000_000_000,

@@ -25,7 +25,7 @@ impl Burstiness {
     /// Takes a number above 0, or `inf`.
     ///
     /// # Errors
-    /// What is wanted.
+    /// Says what is wanted.
     pub fn parse(text: &str) -> Result<Burstiness, String> {
         if text == "inf" {
             return Ok(Burstiness::Even);
@@ -56,8 +56,7 @@ pub struct Arrivals {
     gap_s: f64,
     burstiness: Burstiness,
     rng: Rng,
-    /// How many are out, and the sum of the gaps before the next one in units of the mean gap.
-    count: u64,
+    /// The sum of the gaps before the next one, in units of the mean gap.
     gaps: f64,
 }
 
@@ -68,7 +67,6 @@ impl Arrivals {
             gap_s: 1.0 / rate_per_s,
             burstiness,
             rng: Rng::with_seed(seed),
-            count: 0,
             gaps: 0.0,
         }
     }
@@ -78,17 +76,14 @@ impl Iterator for Arrivals {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        let gaps = match self.burstiness {
-            // A product, so that no rounding adds up.
-            Burstiness::Even => self.count as f64,
-            Burstiness::Shape(_) => self.gaps,
-        };
-        self.count += 1;
-        if let Burstiness::Shape(shape) = self.burstiness {
-            self.gaps += gamma(shape, &mut self.rng) / shape;
-        }
         // `as` saturates.
-        Some((gaps * self.gap_s * 1e9).round() as u64)
+        let due = (self.gaps * self.gap_s * 1e9).round() as u64;
+        self.gaps += match self.burstiness {
+            // Sums of ones are exact: no rounding adds up.
+            Burstiness::Even => 1.0,
+            Burstiness::Shape(shape) => gamma(shape, &mut self.rng) / shape,
+        };
+        Some(due)
     }
 }
 

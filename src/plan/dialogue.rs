@@ -3,13 +3,14 @@
 //! The first round that sends a turn decides its bytes; later rounds send them again, replies of the
 //! first round included. With live history every round goes on from its own replies.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::dataset::{Content, Record};
-use super::{Message, Prompt, Reply, Role, Turn};
+use super::turn::{Message, Prompt, Reply, Role, Turn, escape};
+use crate::lock::lock;
 use crate::sample::Labels;
 
-/// What the dialogues of a level have in common.
+/// Rules that all dialogues of a level follow.
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub concurrency: u64,
@@ -30,9 +31,9 @@ pub struct Rules {
 pub struct Dialogue {
     /// Its number in the level.
     pub number: u64,
-    /// As the dataset has it, else made up.
+    /// The session's id in the dataset, else one that is made up.
     pub name: String,
-    /// The same, escaped.
+    /// `name`, escaped.
     pub id: Arc<str>,
     /// The number of its first request among those of a round.
     pub first_request: u64,
@@ -41,7 +42,7 @@ pub struct Dialogue {
     said: Mutex<Said>,
 }
 
-/// What makes up the messages of every turn so far.
+/// The parts that make up the messages of every turn so far.
 #[derive(Debug, Default)]
 struct Said {
     sent: Vec<Sent>,
@@ -49,7 +50,7 @@ struct Said {
     answers: Vec<Arc<str>>,
 }
 
-/// What of a conversation one request carried.
+/// The part of a conversation that one request carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// By the usage of the turn before, else estimated.
@@ -71,7 +72,7 @@ impl Dialogue {
         };
         Dialogue {
             number,
-            id: super::escape(&name),
+            id: escape(&name),
             name,
             first_request,
             record,
@@ -88,7 +89,7 @@ impl Dialogue {
         }
     }
 
-    /// What the turn asks, unescaped: its last user message.
+    /// The question of a turn, unescaped: its last user message.
     pub fn question(&self, turn: u64) -> String {
         match &self.record.content {
             Content::Conversation { questions, .. } => {
@@ -104,9 +105,9 @@ impl Dialogue {
         self.rules.nonce.as_deref()
     }
 
-    /// What a turn carried last; `None` before it was sent, and for a whole body.
+    /// The part that a turn carried last; `None` before it was sent, and for a whole body.
     pub fn sent(&self, turn: u64) -> Option<Sent> {
-        self.lock().sent.get(turn as usize).copied()
+        lock(&self.said).sent.get(turn as usize).copied()
     }
 
     /// Its messages; `None` as above.
@@ -114,24 +115,17 @@ impl Dialogue {
         let Content::Conversation { system, questions } = &self.record.content else {
             return None;
         };
-        let said = self.lock();
+        let said = lock(&self.said);
         let sent = said.sent.get(turn as usize)?;
-        let message = |role, text: &Arc<str>| Message {
-            role,
-            text: Arc::clone(text),
-        };
-        let turn = turn as usize;
-        let history = sent.dropped_pairs as usize..turn;
-        let systems = system.iter().map(|text| message(Role::System, text));
+        let (question, asked) = questions[..=turn as usize].split_last()?;
+        let systems = system.iter().map(|text| Message::new(Role::System, text));
         let mut messages: Vec<Message> = systems.collect();
-        for (question, answer) in questions[history.clone()]
-            .iter()
-            .zip(&said.answers[history])
-        {
-            messages.push(message(Role::User, question));
-            messages.push(message(Role::Assistant, answer));
+        let pairs = asked.iter().zip(&said.answers);
+        for (asked, answer) in pairs.skip(sent.dropped_pairs as usize) {
+            messages.push(Message::new(Role::User, asked));
+            messages.push(Message::new(Role::Assistant, answer));
         }
-        messages.push(message(Role::User, &questions[turn]));
+        messages.push(Message::new(Role::User, question));
         Some(messages)
     }
 
@@ -152,10 +146,6 @@ impl Dialogue {
             turn: 0,
             history: History::default(),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,16 +171,16 @@ impl Walk {
             return None;
         }
         self.turn += 1;
+        let rules = &dialogue.rules;
         let prompt = match &dialogue.record.content {
             Content::Body { json, .. } => Prompt::Body(Arc::clone(json)),
             Content::Conversation { system, questions } => {
-                if self.round == 1 || dialogue.rules.live_history {
+                if self.round == 1 || rules.live_history {
                     self.decide(&dialogue, reply, system, &questions[..=turn as usize]);
                 }
-                prompt(&dialogue.rules, dialogue.messages(turn)?)
+                Prompt::new(rules.nonce.clone(), dialogue.messages(turn)?, rules.as_text)
             }
         };
-        let rules = &dialogue.rules;
         Some(Turn {
             id: self.first_id + turn,
             labels: Labels {
@@ -206,9 +196,7 @@ impl Walk {
             keeps_reply: turn + 1 < dialogue.turns(),
         })
     }
-}
 
-impl Walk {
     /// Works out what the turn of the last question carries; `reply` answered the one before.
     fn decide(
         &mut self,
@@ -217,35 +205,23 @@ impl Walk {
         system: &[Arc<str>],
         questions: &[Arc<str>],
     ) {
-        let turn = questions.len() - 1;
-        let mut said = dialogue.lock();
+        let (turn, history) = (questions.len() - 1, &mut self.history);
+        let mut said = lock(&dialogue.said);
         said.sent.truncate(turn);
         said.answers.truncate(turn.saturating_sub(1));
         if let Some(reply) = reply {
-            said.answers.push(Arc::clone(&reply.text));
-            self.history.answered(&reply);
+            history.answered(&reply);
+            said.answers.push(reply.text);
         }
-        let sent = self
-            .history
-            .ask(system, questions, &said.answers, &dialogue.rules);
+        let sent = history.ask(system, questions, &said.answers, &dialogue.rules);
         said.sent.push(sent);
-    }
-}
-
-fn prompt(rules: &Rules, messages: Vec<Message>) -> Prompt {
-    let nonce = rules.nonce.clone();
-    if rules.as_text {
-        let texts = messages.into_iter().map(|message| message.text);
-        Prompt::Text(nonce.into_iter().chain(texts).collect())
-    } else {
-        Prompt::Messages { nonce, messages }
     }
 }
 
 /// How long the requests of a session are, and what they leave out.
 #[derive(Debug, Default)]
 struct History {
-    /// As reported; `None`: nobody counted them.
+    /// Tokens of each answer as reported; `None`: nobody counted them.
     answer_tokens: Vec<Option<u64>>,
     dropped_pairs: usize,
     /// Bytes of the texts of the last request.
@@ -256,12 +232,11 @@ struct History {
 
 impl History {
     fn answered(&mut self, reply: &Reply) {
-        self.counted = reply.prompt_tokens.zip(reply.completion_tokens).map(
-            |(prompt_tokens, answer_tokens)| {
-                let per_byte = prompt_tokens as f64 / self.sent_bytes.max(1) as f64;
-                ((prompt_tokens + answer_tokens) as f64, per_byte)
-            },
-        );
+        let counts = reply.prompt_tokens.zip(reply.completion_tokens);
+        self.counted = counts.map(|(prompt_tokens, answer_tokens)| {
+            let per_byte = prompt_tokens as f64 / self.sent_bytes.max(1) as f64;
+            ((prompt_tokens + answer_tokens) as f64, per_byte)
+        });
         self.answer_tokens.push(reply.completion_tokens);
     }
 
@@ -274,9 +249,8 @@ impl History {
         rules: &Rules,
     ) -> Sent {
         let (question, asked) = questions.split_last().expect("a turn has a question");
-        let per_byte = self
-            .counted
-            .map_or(rules.tokens_per_byte, |(_, per_byte)| per_byte);
+        let (counted, per_byte) = self.counted.unzip();
+        let per_byte = per_byte.unwrap_or(rules.tokens_per_byte);
         let pair_tokens = |pair: usize| {
             let answer = match self.answer_tokens[pair] {
                 Some(tokens) => tokens as f64,
@@ -287,8 +261,8 @@ impl History {
         let nonce = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
         let fixed = nonce + system.iter().map(|text| text.len()).sum::<usize>();
         let mut first = self.dropped_pairs;
-        let mut tokens = match self.counted {
-            Some((counted, _)) => counted + question.len() as f64 * per_byte,
+        let mut tokens = match counted {
+            Some(counted) => counted + question.len() as f64 * per_byte,
             None => {
                 let pairs: f64 = (first..asked.len()).map(pair_tokens).sum();
                 (fixed + question.len()) as f64 * per_byte + pairs

@@ -1,6 +1,7 @@
 //! The fixed workloads: a few requests of set lengths, each with a text of its own.
 
-use super::prompt::{Lengths, Writer};
+use super::calibration::Calibration;
+use super::prompt::Writer;
 use super::{Prompt, Session, Turn, escape};
 use crate::sample::{Labels, Workload};
 
@@ -13,23 +14,11 @@ pub struct Fixed {
     pub in_flight: u64,
 }
 
-pub const SHORT: Fixed = Fixed {
-    workload: Workload::Short,
-    requests: 5,
-    in_flight: 1,
-};
-pub const LONG: Fixed = Fixed {
-    workload: Workload::Long,
-    requests: 3,
-    in_flight: 1,
-};
-pub const STRESS: Fixed = Fixed {
-    workload: Workload::Stress,
-    requests: 10,
-    in_flight: 10,
-};
+const SHORT: Fixed = Fixed::new(Workload::Short, 5, 1);
+const LONG: Fixed = Fixed::new(Workload::Long, 3, 1);
+const STRESS: Fixed = Fixed::new(Workload::Stress, 10, 10);
 
-/// What a name on the command line stands for; `None`: nothing.
+/// The workloads that a name on the command line stands for; `None`: it stands for none.
 pub fn named(name: &str) -> Option<&'static [Fixed]> {
     match name {
         "year1" => Some(&[SHORT, LONG, STRESS]),
@@ -41,31 +30,34 @@ pub fn named(name: &str) -> Option<&'static [Fixed]> {
 }
 
 impl Fixed {
+    const fn new(workload: Workload, requests: u64, in_flight: u64) -> Fixed {
+        Fixed {
+            workload,
+            requests,
+            in_flight,
+        }
+    }
+
     /// Its requests, numbered from `first_id`; no two of a run begin alike.
     pub fn sessions(
         self,
         first_id: u64,
         writer: &Writer,
-        lengths: &Lengths,
+        calibration: &Calibration,
     ) -> impl Iterator<Item = Session> {
         let tokens = self.workload.tokens();
-        let words = lengths.words_of(tokens);
+        let words = calibration.words_of(tokens);
         let writer = writer.clone();
         (first_id..first_id.saturating_add(self.requests)).map(move |id| {
-            Session::single(Turn {
-                id,
-                labels: Labels {
-                    workload: Some(self.workload),
-                    concurrency: Some(self.in_flight),
-                    wanted_prompt_tokens: Some(tokens),
-                    wanted_output_tokens: Some(tokens),
-                    ..Labels::default()
-                },
-                prompt: Prompt::Text(vec![escape(&writer.context(id, words))]),
-                max_tokens: Some(tokens),
-                session: None,
-                keeps_reply: false,
-            })
+            let labels = Labels {
+                workload: Some(self.workload),
+                concurrency: Some(self.in_flight),
+                wanted_prompt_tokens: Some(tokens),
+                wanted_output_tokens: Some(tokens),
+                ..Labels::default()
+            };
+            let prompt = Prompt::Text(vec![escape(&writer.context(id, words))]);
+            Session::single(Turn::alone(id, labels, prompt, Some(tokens)))
         })
     }
 }
@@ -92,10 +84,10 @@ mod tests {
     #[test]
     fn requests_have_the_words_that_make_the_tokens_and_begin_unlike_each_other() {
         // Two tokens a word and three more: 128 tokens are 62.5 words, rounded up.
-        let lengths = Lengths::fit((10, 23), (20, 43)).expect("a rising line");
+        let calibration = Calibration::fit((10, 23), (20, 43)).expect("a rising line");
         let writer = Writer::new(1, "n");
         let mut firsts = std::collections::HashSet::new();
-        for (id, mut session) in (7..).zip(SHORT.sessions(7, &writer, &lengths)) {
+        for (id, mut session) in (7..).zip(SHORT.sessions(7, &writer, &calibration)) {
             let turn = session.next(None).expect("one turn");
             assert_eq!((turn.id, turn.max_tokens), (id, Some(128)));
             assert_eq!(turn.labels.workload, Some(Workload::Short));

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Prompt;
-use super::prompt::{Lengths, SPELLED_WORDS, Writer};
+use super::calibration::Calibration;
+use super::prompt::{SPELLED_WORDS, Writer};
 use crate::error::{Error, Result};
 
-/// What prompts have in common: prompt k is of group k mod `groups`.
+/// The beginning that prompts share: prompt k is of group k mod `groups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shared {
-    /// Of the text that all prompts of a group begin with.
+    /// Tokens of the text that all prompts of a group begin with.
     pub tokens: u64,
     /// At least 1.
     pub groups: u64,
@@ -35,11 +36,23 @@ impl Shared {
     }
 }
 
+/// The part for `Perfect` of prompt `number`, of `tokens` tokens, that others have too, and how many are its own.
+pub fn parts(shared: Option<Shared>, number: u64, tokens: u64) -> ([(u64, u64); 1], u64) {
+    let (group, shared_tokens) = match shared {
+        Some(shared) => (number % shared.groups, shared.tokens),
+        None => (0, 0),
+    };
+    (
+        [(group, shared_tokens)],
+        tokens.saturating_sub(shared_tokens),
+    )
+}
+
 /// Makes prompts by number; the same number and tokens give the same bytes.
 #[derive(Debug)]
 pub struct Prompts {
     writer: Writer,
-    lengths: Lengths,
+    calibration: Calibration,
     shared: Option<Shared>,
     /// By group.
     beginnings: HashMap<u64, Arc<str>>,
@@ -47,10 +60,10 @@ pub struct Prompts {
 
 impl Prompts {
     /// For `shared` that `check` has passed; `None`: prompts have nothing in common.
-    pub fn new(shared: Option<Shared>, writer: &Writer, lengths: &Lengths) -> Prompts {
+    pub fn new(shared: Option<Shared>, writer: &Writer, calibration: &Calibration) -> Prompts {
         Prompts {
             writer: writer.clone(),
-            lengths: lengths.clone(),
+            calibration: calibration.clone(),
             shared: shared.filter(|shared| shared.tokens > 0),
             beginnings: HashMap::new(),
         }
@@ -60,32 +73,20 @@ impl Prompts {
     ///
     /// Its own text begins with a word that no other prompt has, so that no two prompts are alike.
     pub fn prompt(&mut self, number: u64, tokens: u64) -> Prompt {
-        let words = self.lengths.words_of(tokens);
+        let words = self.calibration.words_of(tokens);
         let Some(shared) = self.shared else {
             return Prompt::Text(vec![self.writer.context(number, words).into()]);
         };
         let beginning = self.beginning(shared, number % shared.groups);
-        let own = words.saturating_sub(self.lengths.words_of_more(shared.tokens));
-        // Of a context's first word the lengths count one a prompt, and here it is.
+        let own = words.saturating_sub(self.calibration.words_of_more(shared.tokens));
+        // Of a context's first word the calibration counts one a prompt, and here it is.
         let own = self.writer.context(number, own.max(1));
         Prompt::Text(vec![beginning, format!(" {own}").into()])
     }
 
-    /// The parts of that prompt for `Perfect`.
-    pub fn parts(&self, number: u64, tokens: u64) -> [(u64, u64); 2] {
-        let (group, shared_tokens) = match self.shared {
-            Some(shared) => (number % shared.groups, shared.tokens),
-            None => (0, 0),
-        };
-        [
-            (group, shared_tokens),
-            (number, tokens.saturating_sub(shared_tokens)),
-        ]
-    }
-
     fn beginning(&mut self, shared: Shared, group: u64) -> Arc<str> {
         let make = || {
-            let words = self.lengths.words_of_more(shared.tokens);
+            let words = self.calibration.words_of_more(shared.tokens);
             let spelled = self.writer.spelled(group, words.min(SPELLED_WORDS));
             let filler = words.saturating_sub(SPELLED_WORDS);
             let text = spelled + &self.writer.filler(group, filler);
@@ -102,13 +103,13 @@ mod tests {
     use crate::plan::perfect::testing::Twin;
     use std::collections::HashSet;
 
-    fn one_token_a_word() -> Lengths {
-        Lengths::fit((10, 10), (20, 20)).expect("a rising line")
+    fn one_token_a_word() -> Calibration {
+        Calibration::fit((10, 10), (20, 20)).expect("a rising line")
     }
 
-    fn prompts(shared: Option<(u64, u64)>, lengths: &Lengths) -> Prompts {
+    fn prompts(shared: Option<(u64, u64)>, calibration: &Calibration) -> Prompts {
         let shared = shared.map(|(tokens, groups)| Shared { tokens, groups });
-        Prompts::new(shared, &Writer::new(1, "n"), lengths)
+        Prompts::new(shared, &Writer::new(1, "n"), calibration)
     }
 
     fn texts(prompt: &Prompt) -> &[Arc<str>] {
@@ -127,8 +128,8 @@ mod tests {
     fn a_prompt_has_the_words_of_its_tokens_shared_ones_included() {
         let one = one_token_a_word();
         // Two tokens a word and three more: 203 tokens are 100 words, a prefix of 60 tokens is 30 of them.
-        let two = Lengths::fit((10, 23), (20, 43)).expect("a rising line");
-        for (shared, lengths, tokens, counts) in [
+        let two = Calibration::fit((10, 23), (20, 43)).expect("a rising line");
+        for (shared, calibration, tokens, counts) in [
             (None, &one, 50, vec![50]),
             (Some((0, 3)), &one, 50, vec![50]),
             (Some((30, 3)), &one, 50, vec![30, 20]),
@@ -137,7 +138,7 @@ mod tests {
             // The prefix takes all words there are: the unique one stays.
             (Some((60, 3)), &two, 61, vec![30, 1]),
         ] {
-            let prompt = prompts(shared, lengths).prompt(7, tokens);
+            let prompt = prompts(shared, calibration).prompt(7, tokens);
             let texts = texts(&prompt).iter();
             let found: Vec<_> = texts.map(|text| text.split_whitespace().count()).collect();
             assert_eq!(found, counts, "{shared:?} {tokens}");
@@ -199,12 +200,19 @@ mod tests {
             let mut prompts = prompts(shared, &one_token_a_word());
             let mut twin = Twin::new(16);
             let mut perfect = Perfect::new(16);
+            let mut seen = HashSet::new();
             let mut hits = 0;
             for _ in 0..400 {
                 let number = rng.u64(0..60);
                 let tokens = 70 + number;
                 let found = twin.see(&texts(&prompts.prompt(number, tokens)).concat());
-                let hit = perfect.see(prompts.parts(number, tokens));
+                let hit = match seen.insert(number) {
+                    true => {
+                        let (shared, own_tokens) = parts(prompts.shared, number, tokens);
+                        perfect.see_first(shared, own_tokens)
+                    }
+                    false => perfect.see_again(tokens),
+                };
                 assert_eq!(hit, found, "{shared:?} {number}");
                 hits += hit;
             }

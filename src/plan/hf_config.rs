@@ -5,46 +5,24 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::json_file::{self, count};
+use super::json;
 use super::models::kv_bytes_per_token;
 use crate::error::{Error, Result};
 
 #[cfg(test)]
 mod fuzz;
 
-type Config = Map<String, Value>;
-
 /// Where multimodal configs keep their language model's part.
-const PARTS: [&str; 4] = [
-    "thinker_config",
-    "text_config",
-    "llm_config",
-    "language_config",
-];
+const PARTS: &str = "thinker_config text_config llm_config language_config";
 
 /// Keys that give every layer's kind: `layer_types` is of transformers ≥ 4.53; the others of older hybrid models.
-const LAYER_LISTS: [&str; 4] = [
-    "layer_types",
-    "layers_block_type",
-    "block_types",
-    "attn_type_list",
-];
+const LAYER_LISTS: &str = "layer_types layers_block_type block_types attn_type_list";
 
 /// Keys of models that mix attention with layers that keep a fixed state, used where no list of the layers decides.
-const HYBRID: [&str; 10] = [
-    "mamba_d_state",
-    "mamba_num_heads",
-    "ssm_cfg",
-    "hybrid_override_pattern",
-    "attn_layer_indices",
-    "attn_layer_period",
-    "full_attn_idxs",
-    "full_attention_interval",
-    "linear_num_key_heads",
-    "linear_attn_config",
-];
+const HYBRID: &str = "mamba_d_state mamba_num_heads ssm_cfg hybrid_override_pattern attn_layer_indices \
+    attn_layer_period full_attn_idxs full_attention_interval linear_num_key_heads linear_attn_config";
 
 /// Keys that change what a token costs, and how.
 const UNEVEN: [(&str, &str); 6] = [
@@ -65,7 +43,7 @@ pub fn bytes_per_token_of_hf_config(path: &Path, kv_dtype_bytes: u64) -> Result<
         return Err(Error::input("--kv-dtype-bytes 0", "want 1 or more"));
     }
     let what = format!("--hf-config {}", path.display());
-    let config: Value = json_file::parse(&what, &json_file::read(&what, path)?)?;
+    let config: Value = json::parse(&what, &json::read(&what, path)?)?;
     bytes_per_token(&config, kv_dtype_bytes).map_err(|why| {
         let next = "Give --bytes-per-token N in its place: KV cache bytes / KV cache tokens, from the engine's own log";
         Error::input(&what, why).next(next)
@@ -73,44 +51,49 @@ pub fn bytes_per_token_of_hf_config(path: &Path, kv_dtype_bytes: u64) -> Result<
 }
 
 fn bytes_per_token(config: &Value, kv_dtype_bytes: u64) -> std::result::Result<u64, String> {
-    let config = language_part(config.as_object().ok_or("not a JSON object")?);
+    if !config.is_object() {
+        return Err("not a JSON object".to_string());
+    }
+    let config = language_part(config);
     check_layers(config)?;
     let layers = wanted(config, "num_hidden_layers")?;
-    let is_mla = config.get("use_mla") != Some(&Value::Bool(false));
-    let bytes = match count("kv_lora_rank", config.get("kv_lora_rank"))? {
+    let is_mla = config["use_mla"] != Value::Bool(false);
+    let bytes = match count(config, "kv_lora_rank")? {
         Some(rank) if is_mla => {
             let latent = rank.checked_add(wanted(config, "qk_rope_head_dim")?);
             latent.and_then(|latent| layers.checked_mul(latent)?.checked_mul(kv_dtype_bytes))
         }
-        _ => kv_bytes_per_token(layers, kv_heads(config)?, head_dim(config)?, kv_dtype_bytes),
+        _ => {
+            let (heads, dim) = (kv_heads(config)?, head_dim(config)?);
+            kv_bytes_per_token([layers, heads, dim, kv_dtype_bytes])
+        }
     };
     bytes.ok_or_else(|| "its sizes are too large".to_string())
 }
 
-fn language_part(config: &Config) -> &Config {
-    let has_layers = |config: &Config| config.contains_key("num_hidden_layers");
-    let mut parts = PARTS
-        .iter()
-        .filter_map(|key| config.get(*key)?.as_object())
-        .map(language_part);
-    parts
-        .find(|part| has_layers(part) || !has_layers(config))
-        .unwrap_or(config)
+fn language_part(config: &Value) -> &Value {
+    let has_layers = |config: &Value| config.get("num_hidden_layers").is_some();
+    let parts = PARTS.split(' ').map(|key| &config[key]);
+    let mut parts = parts.filter(|part| part.is_object()).map(language_part);
+    let part = parts.find(|part| has_layers(part) || !has_layers(config));
+    part.unwrap_or(config)
 }
 
-fn wanted(config: &Config, key: &str) -> std::result::Result<u64, String> {
-    count(key, config.get(key))?.ok_or_else(|| format!("no {key}"))
+fn count(config: &Value, key: &str) -> std::result::Result<Option<u64>, String> {
+    json::count(key, config.get(key))
+}
+
+fn wanted(config: &Value, key: &str) -> std::result::Result<u64, String> {
+    count(config, key)?.ok_or_else(|| format!("no {key}"))
 }
 
 /// Every query head has its own where nothing is said; but Falcon says it in other keys.
-fn kv_heads(config: &Config) -> std::result::Result<u64, String> {
-    if let Some(heads) = count("num_key_value_heads", config.get("num_key_value_heads"))? {
+fn kv_heads(config: &Value) -> std::result::Result<u64, String> {
+    if let Some(heads) = count(config, "num_key_value_heads")? {
         return Ok(heads);
     }
-    match ["multi_query", "num_kv_heads"]
-        .into_iter()
-        .find(|key| is_set(config, key))
-    {
+    let mut shared = ["multi_query", "num_kv_heads"].into_iter();
+    match shared.find(|key| is_set(&config[key])) {
         Some(key) => Err(format!(
             "no num_key_value_heads, and {key} says that query heads share them"
         )),
@@ -118,8 +101,8 @@ fn kv_heads(config: &Config) -> std::result::Result<u64, String> {
     }
 }
 
-fn head_dim(config: &Config) -> std::result::Result<u64, String> {
-    if let Some(dim) = count("head_dim", config.get("head_dim"))? {
+fn head_dim(config: &Value) -> std::result::Result<u64, String> {
+    if let Some(dim) = count(config, "head_dim")? {
         return Ok(dim);
     }
     let missing = |why| format!("no head_dim, and {why}");
@@ -134,32 +117,28 @@ fn head_dim(config: &Config) -> std::result::Result<u64, String> {
 }
 
 /// Fails unless every layer keeps every token.
-fn check_layers(config: &Config) -> std::result::Result<(), String> {
-    let lists = LAYER_LISTS
-        .iter()
-        .filter_map(|key| Some((*key, config.get(*key)?.as_array()?)));
+fn check_layers(config: &Value) -> std::result::Result<(), String> {
+    let lists = LAYER_LISTS.split(' ');
+    let lists = lists.filter_map(|key| Some((key, config[key].as_array()?)));
     let mut listed = Vec::new();
     for (key, kinds) in lists.filter(|(_, kinds)| !kinds.is_empty()) {
         if let Some(kind) = kinds.iter().find(|kind| !is_full_attention(kind)) {
-            return Err(refusal(&format!("{key} has {}", json_file::shown(kind))));
+            return Err(refusal(&format!("{key} has {}", json::shown(kind))));
         }
         listed.push(key);
     }
-    if let Some((key, how)) = UNEVEN.iter().find(|(key, _)| is_set(config, key)) {
+    if let Some((key, how)) = UNEVEN.iter().find(|(key, _)| is_set(&config[key])) {
         return Err(refusal(&format!("{key}: {how}")));
     }
-    if let Some(key) = HYBRID
-        .iter()
-        .find(|key| listed.is_empty() && is_set(config, key))
-    {
+    let mut hybrid = HYBRID.split(' ').filter(|key| is_set(&config[key]));
+    if let Some(key) = hybrid.next().filter(|_| listed.is_empty()) {
         return Err(refusal(&format!("{key}: not all layers are attention")));
     }
-    match config.get("sliding_window") {
-        Some(window) if !listed.contains(&"layer_types") && slides(config, window) => Err(refusal(
-            &format!("sliding_window {}", json_file::shown(window)),
-        )),
-        _ => Ok(()),
+    if !listed.contains(&"layer_types") && slides(config) {
+        let window = json::shown(&config["sliding_window"]);
+        return Err(refusal(&format!("sliding_window {window}")));
     }
+    Ok(())
 }
 
 fn refusal(because: &str) -> String {
@@ -176,15 +155,15 @@ fn is_full_attention(kind: &Value) -> bool {
     }
 }
 
-/// Present, and not null, false, 0 or empty.
-fn is_set(config: &Config, key: &str) -> bool {
-    match config.get(key) {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(on)) => *on,
-        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(Value::Object(map)) => !map.is_empty(),
+/// Not null (as absent keys are too), false, 0 or empty.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
     }
 }
 
@@ -192,20 +171,16 @@ fn is_set(config: &Config, key: &str) -> bool {
 ///
 /// Not with `use_sliding_window: false` (Qwen2, whose default that is), nor in layers below `max_window_layers`, nor
 /// where the window is as long as the longest prompt (Phi-3 and Phi-4-mini with 128k).
-fn slides(config: &Config, window: &Value) -> bool {
-    let number = |key: &str| config.get(key).and_then(Value::as_u64);
-    let is_qwen = config
-        .get("model_type")
-        .and_then(Value::as_str)
+fn slides(config: &Value) -> bool {
+    let number = |key: &str| config[key].as_u64();
+    let is_qwen = config["model_type"]
+        .as_str()
         .is_some_and(|kind| kind.starts_with("qwen"));
-    let is_on = match config.get("use_sliding_window") {
-        Some(Value::Bool(on)) => *on,
-        _ => !is_qwen,
-    };
+    let is_on = config["use_sliding_window"].as_bool().unwrap_or(!is_qwen);
     let reaches_layers = !is_qwen || number("max_window_layers") < number("num_hidden_layers");
-    let cuts = match window {
+    let cuts = match &config["sliding_window"] {
         Value::Null => false,
-        Value::Number(_) => {
+        Value::Number(window) => {
             let tokens = window.as_u64().unwrap_or(0);
             tokens > 0 && number("max_position_embeddings").is_none_or(|longest| tokens < longest)
         }

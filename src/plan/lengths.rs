@@ -27,7 +27,7 @@ impl Length {
     /// Takes `N`, `A:B` or `normal:M,S`.
     ///
     /// # Errors
-    /// What is wanted.
+    /// Says what is wanted.
     pub fn parse(text: &str) -> Result<Length, String> {
         if let Some(parameters) = text.strip_prefix("normal:") {
             let (mean, deviation) = parameters

@@ -1,11 +1,11 @@
-//! What a perfect prefix cache would find: one that holds every prompt it has seen, in blocks of so many tokens.
+//! A perfect prefix cache: it holds every prompt that it has seen, in blocks of so many tokens.
 //!
 //! Prompts come in as named parts, in the order in which they are sent. Knows no text: two prompts share
 //! their leading parts with equal names, and of the last of these what both have. Answers are left out.
 
 use std::collections::HashMap;
 
-use super::dataset::mixed;
+use super::random::mixed;
 
 /// Where every prompt starts.
 const ROOT: u64 = 0;
@@ -36,6 +36,16 @@ impl Perfect {
     /// A part is its name and its tokens; the shorter of two parts of one name is the beginning of the longer.
     /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
     pub fn see(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+        self.see_first(parts, 0)
+    }
+
+    /// Takes in a prompt that has `own_tokens` more behind its parts, which no other prompt has. They take no memory:
+    /// `see_again` says that the prompt comes again.
+    pub fn see_first(
+        &mut self,
+        parts: impl IntoIterator<Item = (u64, u64)>,
+        own_tokens: u64,
+    ) -> u64 {
         let (mut prefix, mut is_held) = (ROOT, true);
         let (mut tokens, mut held) = (0, 0);
         for (name, part_tokens) in parts.into_iter().filter(|part| part.1 > 0) {
@@ -49,6 +59,16 @@ impl Perfect {
             tokens += part_tokens;
             prefix = mixed(key.wrapping_add(part_tokens));
         }
+        self.count(tokens + own_tokens, held)
+    }
+
+    /// Takes in a prompt that it has seen before, of so many tokens.
+    pub fn see_again(&mut self, tokens: u64) -> u64 {
+        self.count(tokens, tokens)
+    }
+
+    /// The tokens of a prompt that are hits, of those that are held.
+    fn count(&mut self, tokens: u64, held: u64) -> u64 {
         let may_hit = tokens.saturating_sub(1);
         let hit = held.min(may_hit) / self.block_tokens * self.block_tokens;
         self.hit_tokens += hit;
@@ -56,7 +76,7 @@ impl Perfect {
         hit
     }
 
-    /// Of all prompt tokens seen; `None` before the first.
+    /// The share of all prompt tokens seen that were held; `None` before the first.
     pub fn hit_share(&self) -> Option<f64> {
         (self.prompt_tokens > 0).then(|| self.hit_tokens as f64 / self.prompt_tokens as f64)
     }
@@ -67,7 +87,7 @@ pub(super) mod testing {
     use std::collections::HashSet;
     use std::hash::{DefaultHasher, Hash, Hasher};
 
-    /// The same cache in the plainest form, over words: each block by all that stands before its end.
+    /// A perfect cache in the plainest form, over words: each block by all that stands before its end.
     pub struct Twin {
         block_words: u64,
         held: HashSet<u64>,
@@ -127,6 +147,18 @@ mod tests {
         // 48 + 64 + 32 + 96 + 32 + 64 of 64 + 64 + 65 + 100 + 100 + 101 + 100 + 60.
         let share = perfect.hit_share().expect("tokens");
         assert!((share - 336.0 / 654.0).abs() < 1e-12, "{share}");
+    }
+
+    #[test]
+    fn tokens_of_one_prompt_alone_are_held_when_it_comes_again() {
+        let mut perfect = Perfect::new(16);
+        assert_eq!(perfect.see_first([(1, 40)], 60), 0);
+        // Another one: 40 tokens are two blocks and a half.
+        assert_eq!(perfect.see_first([(1, 40)], 60), 32);
+        // All but the last of 100 tokens are six blocks and 3.
+        assert_eq!(perfect.see_again(100), 96);
+        let share = perfect.hit_share().expect("tokens");
+        assert!((share - 128.0 / 300.0).abs() < 1e-12, "{share}");
     }
 
     /// The part's words: those of a shorter one begin those of a longer one.

@@ -1,19 +1,34 @@
-//! Draws that fastrand lacks.
+//! Hashes that seeds and names are made with, and draws that fastrand lacks.
 
 use fastrand::Rng;
 
-/// Above 0 and at most 1, so that its logarithm is finite.
+/// The FNV-1a hash of 64 bits.
+pub fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The output function of SplitMix64 (Steele, Lea and Flood 2014), one step on: no two states have one result.
+pub fn mixed(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Draws a number above 0 and at most 1, so that its logarithm is finite.
 fn above_zero(rng: &mut Rng) -> f64 {
     1.0 - rng.f64()
 }
 
-/// Of the standard normal distribution, by Box and Muller (1958).
+/// Draws from the standard normal distribution, by Box and Muller (1958).
 pub fn normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * above_zero(rng).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
-/// Of the gamma distribution with this shape and a scale of 1, by Marsaglia and Tsang (2000); a shape below 1
+/// Draws from the gamma distribution with this shape and a scale of 1, by Marsaglia and Tsang (2000); a shape below 1
 /// by their note: a draw of shape + 1, times `u^(1/shape)`.
 pub fn gamma(shape: f64, rng: &mut Rng) -> f64 {
     if shape < 1.0 {

@@ -5,13 +5,12 @@
 
 use fastrand::Rng;
 
-/// What one request sends.
+/// The prompt that one request sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// A prompt of its own; prompts are numbered from 0 in the order of their first use.
-    Original { prompt: u64 },
-    /// A prompt again that the request `of`, from 0, was the first to send.
-    Repeat { prompt: u64, of: u64 },
+pub struct Slot {
+    /// Prompts are numbered from 0 in the order of their first use.
+    pub prompt: u64,
+    pub is_repeat: bool,
 }
 
 /// The slots of a run, in their order: as many as there are requests, or without end.
@@ -33,7 +32,7 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// Of N requests exactly round(ratio · N) are repeats, the first never; without an end that is their share in
+    /// Exactly round(ratio · N) of N requests are repeats, the first never; without an end that is their share in
     /// the long run. `ratio` is 0 to 1, `gap` 1 or more; where the ratio leaves less room than `gap`, repeats stand as far
     /// behind their originals as it lets them.
     pub fn new(requests: Option<u64>, ratio: f64, gap: u64, seed: u64) -> Repeats {
@@ -74,13 +73,12 @@ impl Repeats {
 
     /// How many originals lie far enough back.
     fn eligible(&self) -> usize {
-        let gap = if self.at >= self.gap {
-            self.gap
-        } else {
-            self.from
+        let gap = match self.at >= self.gap {
+            true => self.gap,
+            false => self.from,
         };
-        self.originals
-            .partition_point(|place| place + gap <= self.at)
+        let places = &self.originals;
+        places.partition_point(|place| place + gap <= self.at)
     }
 }
 
@@ -91,22 +89,17 @@ impl Iterator for Repeats {
         if self.requests.is_some_and(|requests| self.at >= requests) {
             return None;
         }
-        let slot = if self.is_repeat() {
+        let is_repeat = self.is_repeat();
+        let prompt = if is_repeat {
             self.left = self.left.saturating_sub(1);
             let eligible = self.eligible();
-            let prompt = self.rng.usize(..eligible);
-            Slot::Repeat {
-                prompt: prompt as u64,
-                of: self.originals[prompt],
-            }
+            self.rng.usize(..eligible) as u64
         } else {
             self.originals.push(self.at);
-            Slot::Original {
-                prompt: self.originals.len() as u64 - 1,
-            }
+            self.originals.len() as u64 - 1
         };
         self.at += 1;
-        Some(slot)
+        Some(Slot { prompt, is_repeat })
     }
 }
 
@@ -121,15 +114,12 @@ mod tests {
         let mut first = HashMap::new();
         let mut repeats = Vec::new();
         for (at, slot) in (0..).zip(slots) {
-            match *slot {
-                Slot::Original { prompt } => {
-                    assert_eq!(prompt, first.len() as u64, "numbered in order");
-                    first.insert(prompt, at);
-                }
-                Slot::Repeat { prompt, of } => {
-                    assert_eq!(first.get(&prompt), Some(&of));
-                    repeats.push((at, of));
-                }
+            let prompt = slot.prompt;
+            if slot.is_repeat {
+                repeats.push((at, *first.get(&prompt).expect("it was sent before")));
+            } else {
+                assert_eq!(prompt, first.len() as u64, "numbered in order");
+                first.insert(prompt, at);
             }
         }
         (first, repeats)

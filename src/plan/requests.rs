@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use super::dataset::{Content, Dataset, mixed};
-use super::groups::{Prompts, Shared};
+use super::calibration::Calibration;
+use super::dataset::{Content, Dataset};
+use super::groups::{self, Prompts, Shared};
 use super::lengths::Length;
 use super::perfect::Perfect;
-use super::prompt::{Lengths, Writer};
+use super::prompt::Writer;
+use super::random::mixed;
 use super::repeat::{Repeats, Slot};
 use super::trace::{Texts, Trace};
 use super::{Message, Prompt, Role, Turn, escape};
 use crate::sample::Labels;
 
-/// Of a perfect prefix cache: what most engines have.
+/// Tokens of a block of the perfect prefix cache: most engines have 16.
 const BLOCK_TOKENS: u64 = 16;
 
 /// Where prompts and the lengths of answers come from.
@@ -79,10 +81,7 @@ impl Records {
         for (place, record) in (0..).zip(dataset.sample(None)) {
             let line = record.line;
             let messages = messages(&record.content).map_err(|why| (line, why.to_string()))?;
-            let texts = messages
-                .iter()
-                .map(|m| (m.role.name(), Arc::clone(&m.text)));
-            let first = *firsts.entry(texts.collect::<Vec<_>>()).or_insert(place);
+            let first = *firsts.entry(messages.clone()).or_insert(place);
             questions.push(Question {
                 line,
                 messages,
@@ -114,21 +113,18 @@ fn messages(content: &Content) -> Result<Vec<Message>, &'static str> {
     let [question] = &questions[..] else {
         return Err("several turns, which replay sends; load wants one question a record");
     };
-    let message = |role, text: &Arc<str>| Message {
-        role,
-        text: Arc::clone(text),
-    };
-    let systems = system.iter().map(|text| message(Role::System, text));
-    Ok(systems.chain([message(Role::User, question)]).collect())
+    let systems = system.iter().map(|text| Message::new(Role::System, text));
+    let question = Message::new(Role::User, question);
+    Ok(systems.chain([question]).collect())
 }
 
-/// What the batches of a run have in common.
+/// The plan of a run, common to its batches.
 #[derive(Debug)]
 pub struct Plan {
     pub source: Source,
     pub seed: u64,
     pub nonce: String,
-    pub lengths: Lengths,
+    pub lengths: Calibration,
     /// Records go out as texts, not as messages of a chat.
     pub as_text: bool,
 }
@@ -142,14 +138,14 @@ pub struct Batch {
     /// Requests from the first use of a prompt to a repeat of it.
     pub gap: u64,
     pub first_id: u64,
-    /// Those that all its requests have.
+    /// Labels that all its requests have.
     pub labels: Labels,
 }
 
 /// One request before it has a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Item {
-    /// Of its prompt, in the order of first uses; of a trace its place.
+    /// The number of its prompt in the order of first uses; in a trace its place.
     prompt: u64,
     /// `None`: nobody plans repeats.
     is_repeat: Option<bool>,
@@ -157,83 +153,87 @@ struct Item {
     output_tokens: u64,
 }
 
-/// What caches of unlimited size would do for a batch; `None`: not known.
+/// Hit rates that caches of unlimited size would have in a batch; `None`: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PerfectRates {
-    /// Of whole replies, over requests.
+    /// Replies found whole, over requests.
     pub response: Option<f64>,
-    /// Of prompt tokens.
+    /// Prompt tokens found, over prompt tokens.
     pub prefix: Option<f64>,
 }
 
 impl Plan {
     /// The requests of a batch, each made when it is asked for.
     pub fn turns(&self, batch: &Batch) -> impl Iterator<Item = Turn> + use<'_> {
-        let writer = Writer::new(self.seed, &self.nonce).branch(&batch.name);
-        let shared = match &self.source {
-            Source::Made { shared, .. } => *shared,
-            Source::Records { .. } | Source::Trace(_) => None,
-        };
-        let mut maker = PromptMaker {
-            prompts: Prompts::new(shared, &writer, &self.lengths),
-            trace: matches!(self.source, Source::Trace(_))
-                .then(|| Texts::new(&writer, &self.lengths)),
-            nonce: escape(&format!("[{}/{}]\n", self.nonce, batch.name)),
-        };
+        let mut prompt = self.prompts(batch);
         let labels = batch.labels.clone();
-        (batch.first_id..)
-            .zip(self.items(batch))
-            .map(move |(id, item)| Turn {
-                id,
-                labels: Labels {
-                    repeat: item.is_repeat,
-                    wanted_prompt_tokens: item.input_tokens,
-                    wanted_output_tokens: Some(item.output_tokens),
-                    ..labels.clone()
-                },
-                prompt: maker.prompt(self, item),
-                max_tokens: Some(item.output_tokens),
-                session: None,
-                keeps_reply: false,
-            })
+        let items = (batch.first_id..).zip(self.items(batch));
+        items.map(move |(id, item)| {
+            let labels = Labels {
+                repeat: item.is_repeat,
+                wanted_prompt_tokens: item.input_tokens,
+                wanted_output_tokens: Some(item.output_tokens),
+                ..labels.clone()
+            };
+            Turn::alone(id, labels, prompt(item), Some(item.output_tokens))
+        })
+    }
+
+    /// Makes the prompts of a batch.
+    fn prompts(&self, batch: &Batch) -> Box<dyn FnMut(Item) -> Prompt + Send + '_> {
+        let writer = Writer::new(self.seed, &self.nonce).branch(&batch.name);
+        match &self.source {
+            Source::Made { shared, .. } => {
+                let mut prompts = Prompts::new(*shared, &writer, &self.lengths);
+                Box::new(move |item| prompts.prompt(item.prompt, item.input_tokens.unwrap_or(1)))
+            }
+            Source::Records { records, .. } => {
+                let nonce = escape(&format!("[{}/{}]\n", self.nonce, batch.name));
+                Box::new(move |item| {
+                    let messages = records.of(item.prompt).messages.clone();
+                    Prompt::new(Some(Arc::clone(&nonce)), messages, self.as_text)
+                })
+            }
+            Source::Trace(trace) => {
+                let texts = Texts::new(&writer, &self.lengths);
+                Box::new(move |item| trace.prompt(item.prompt as usize, &texts))
+            }
+        }
     }
 
     /// Repeats among the requests of a batch that has an end; `None`: it has none, or a trace decides.
     pub fn repeats(&self, batch: &Batch) -> Option<u64> {
         batch.requests?;
-        let mut repeats = 0;
-        for item in self.items(batch) {
-            repeats += u64::from(item.is_repeat?);
-        }
-        Some(repeats)
+        let repeats = self.items(batch).map(|item| item.is_repeat);
+        repeats.map(|is_repeat| is_repeat.map(u64::from)).sum()
     }
 
-    /// Of the first `sent` requests of a batch, in their order.
+    /// Hit rates over the first `sent` requests of a batch, in their order.
     pub fn perfect(&self, batch: &Batch, sent: u64) -> PerfectRates {
-        let sent = usize::try_from(sent).unwrap_or(usize::MAX);
-        let items = || self.items(batch).take(sent);
-        let repeats = items().filter_map(|item| item.is_repeat);
-        let (of, repeated) = repeats.fold((0, 0), |(of, repeated), is_repeat| {
-            (of + 1, repeated + u64::from(is_repeat))
-        });
         let mut perfect = Perfect::new(BLOCK_TOKENS);
-        match &self.source {
-            Source::Made { shared, .. } => {
-                let prompts = Prompts::new(*shared, &Writer::new(0, ""), &self.lengths);
-                for item in items() {
-                    perfect.see(prompts.parts(item.prompt, item.input_tokens.unwrap_or(0)));
+        let (mut planned, mut repeats) = (0, 0);
+        let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+        for item in self.items(batch).take(sent) {
+            planned += u64::from(item.is_repeat.is_some());
+            repeats += u64::from(item.is_repeat == Some(true));
+            match &self.source {
+                Source::Made { shared, .. } => {
+                    let tokens = item.input_tokens.unwrap_or(0);
+                    let (shared, own_tokens) = groups::parts(*shared, item.prompt, tokens);
+                    match item.is_repeat {
+                        Some(true) => perfect.see_again(tokens),
+                        _ => perfect.see_first(shared, own_tokens),
+                    };
                 }
-            }
-            Source::Trace(trace) => {
-                for item in items() {
+                Source::Trace(trace) => {
                     perfect.see(trace.parts(item.prompt as usize));
                 }
+                // Nobody has counted their tokens.
+                Source::Records { .. } => {}
             }
-            // Nobody has counted their tokens.
-            Source::Records { .. } => {}
         }
         PerfectRates {
-            response: (of > 0).then(|| repeated as f64 / of as f64),
+            response: (planned > 0).then(|| repeats as f64 / planned as f64),
             prefix: perfect.hit_share(),
         }
     }
@@ -246,13 +246,10 @@ impl Plan {
             Source::Trace(_) => 0.0,
         };
         let slots = Repeats::new(batch.requests, ratio, batch.gap, self.seed);
-        slots.map(move |slot| match slot {
-            Slot::Original { prompt } => self.item(prompt, false),
-            Slot::Repeat { prompt, .. } => self.item(prompt, true),
-        })
+        slots.map(move |slot| self.item(slot))
     }
 
-    fn item(&self, prompt: u64, is_repeat: bool) -> Item {
+    fn item(&self, Slot { prompt, is_repeat }: Slot) -> Item {
         match &self.source {
             Source::Made { input, output, .. } => Item {
                 prompt,
@@ -285,39 +282,6 @@ impl Plan {
     }
 }
 
-/// Makes the prompts of a batch.
-struct PromptMaker {
-    prompts: Prompts,
-    trace: Option<Texts>,
-    /// In front of every record's first message.
-    nonce: Arc<str>,
-}
-
-impl PromptMaker {
-    fn prompt(&mut self, plan: &Plan, item: Item) -> Prompt {
-        let nonce = || Arc::clone(&self.nonce);
-        match (&plan.source, &self.trace) {
-            (Source::Trace(trace), Some(texts)) => trace.prompt(item.prompt as usize, texts),
-            (Source::Records { records, .. }, _) => {
-                let messages = &records.of(item.prompt).messages;
-                match plan.as_text {
-                    true => {
-                        let texts = messages.iter().map(|message| Arc::clone(&message.text));
-                        Prompt::Text(std::iter::once(nonce()).chain(texts).collect())
-                    }
-                    false => Prompt::Messages {
-                        nonce: Some(nonce()),
-                        messages: messages.clone(),
-                    },
-                }
-            }
-            _ => self
-                .prompts
-                .prompt(item.prompt, item.input_tokens.unwrap_or(1)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -330,7 +294,7 @@ mod tests {
             source,
             seed: 1,
             nonce: "n".to_string(),
-            lengths: Lengths::fit((10, 10), (20, 20)).expect("a token a word"),
+            lengths: Calibration::fit((10, 10), (20, 20)).expect("a token a word"),
             as_text: true,
         }
     }

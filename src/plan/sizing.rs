@@ -17,7 +17,7 @@ const BYTES_PER_GB: f64 = 1_073_741_824.0;
 /// The part of the buffer that the contexts fill, as in the guide.
 const FILL: f64 = 0.9;
 
-/// What the user set in place of what would be worked out.
+/// Sizes that the user set in place of those that would be worked out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
     pub offload_size_gb: Option<f64>,
@@ -57,13 +57,11 @@ impl Sizing {
     /// a token (a caller that knows the model's id says `models::not_found` before).
     pub fn new(model: Option<&ModelConfig>, set: &Overrides) -> Result<Sizing> {
         set.check()?;
-        let bytes_per_token = set
-            .bytes_per_token
-            .or(model.map(|model| model.bytes_per_token));
-        let known_size = set
-            .offload_size_gb
-            .or(model.map(ModelConfig::offload_size_gb));
-        let offload_size_gb = known_size.or(bytes_per_token.map(|_| OFFLOAD_SIZE_GB));
+        let known_bytes = model.map(|model| model.bytes_per_token);
+        let known_size = model.map(ModelConfig::offload_size_gb);
+        let bytes_per_token = set.bytes_per_token.or(known_bytes);
+        let default_size = bytes_per_token.map(|_| OFFLOAD_SIZE_GB);
+        let offload_size_gb = set.offload_size_gb.or(known_size).or(default_size);
         let input_length = set.input_length.unwrap_or(INPUT_LENGTH);
         let contexts = match (set.contexts, offload_size_gb, bytes_per_token) {
             (Some(contexts), _, _) => contexts,

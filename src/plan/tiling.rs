@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::prompt::{Lengths, Writer};
+use super::calibration::Calibration;
+use super::prompt::Writer;
 use super::{Prompt, Session, Turn, escape};
 use crate::sample::Labels;
 
-/// What the tiling is made of.
+/// The sizes of a tiling.
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub contexts: u64,
@@ -23,37 +24,26 @@ pub struct Shape {
 pub struct Tiling {
     shape: Shape,
     contexts: Vec<Arc<str>>,
-    questions: Vec<Question>,
+    /// Each with its tokens.
+    questions: Vec<(Arc<str>, u64)>,
     draw: fastrand::Rng,
     next: u64,
 }
 
-struct Question {
-    text: Arc<str>,
-    tokens: u64,
-}
-
 impl Tiling {
     /// Builds the texts; 61 contexts of 32,000 tokens take about 11 MB.
-    pub fn new(shape: Shape, writer: &Writer, lengths: &Lengths) -> Tiling {
-        let words = lengths.words_of(shape.input_tokens);
-        let contexts = (0..shape.contexts)
-            .map(|k| escape(&writer.context(k, words)))
-            .collect();
-        let questions = (0..shape.questions)
-            .map(|k| {
-                let text = writer.question(k);
-                let words = text.split_whitespace().count() as u64;
-                Question {
-                    text: escape(&text),
-                    tokens: lengths.tokens_of_more(words),
-                }
-            })
-            .collect();
+    pub fn new(shape: Shape, writer: &Writer, calibration: &Calibration) -> Tiling {
+        let words = calibration.words_of(shape.input_tokens);
+        let contexts = (0..shape.contexts).map(|k| escape(&writer.context(k, words)));
+        let questions = (0..shape.questions).map(|k| {
+            let text = writer.question(k);
+            let words = text.split_whitespace().count() as u64;
+            (escape(&text), calibration.tokens_of_more(words))
+        });
         Tiling {
+            contexts: contexts.collect(),
+            questions: questions.collect(),
             shape,
-            contexts,
-            questions,
             draw: writer.draw(),
             next: 0,
         }
@@ -71,25 +61,18 @@ impl Iterator for Tiling {
         self.next += 1;
         let context = k % self.shape.contexts;
         let question = self.draw.u64(..self.shape.questions);
-        let drawn = &self.questions[question as usize];
-        let turn = Turn {
-            id: k,
-            labels: Labels {
-                context: Some(context),
-                question: Some(question),
-                rotation: Some(k / self.shape.contexts),
-                wanted_prompt_tokens: Some(self.shape.input_tokens + drawn.tokens),
-                wanted_output_tokens: Some(self.shape.output_tokens),
-                ..Labels::default()
-            },
-            prompt: Prompt::Text(vec![
-                self.contexts[context as usize].clone(),
-                drawn.text.clone(),
-            ]),
-            max_tokens: Some(self.shape.output_tokens),
-            session: None,
-            keeps_reply: false,
+        let (text, tokens) = &self.questions[question as usize];
+        let labels = Labels {
+            context: Some(context),
+            question: Some(question),
+            rotation: Some(k / self.shape.contexts),
+            wanted_prompt_tokens: Some(self.shape.input_tokens + tokens),
+            wanted_output_tokens: Some(self.shape.output_tokens),
+            ..Labels::default()
         };
+        let texts = vec![self.contexts[context as usize].clone(), text.clone()];
+        let output_tokens = Some(self.shape.output_tokens);
+        let turn = Turn::alone(k, labels, Prompt::Text(texts), output_tokens);
         Some(Session::single(turn))
     }
 }
@@ -109,8 +92,8 @@ mod tests {
         Tiling::new(shape, &Writer::new(seed, "n"), &one_token_a_word())
     }
 
-    fn one_token_a_word() -> Lengths {
-        Lengths::fit((10, 10), (20, 20)).expect("a rising line")
+    fn one_token_a_word() -> Calibration {
+        Calibration::fit((10, 10), (20, 20)).expect("a rising line")
     }
 
     fn turns(tiling: Tiling) -> Vec<Turn> {

@@ -1,11 +1,11 @@
-//! What each engine calls the KV figures of a workload, and how a figure is made of what it exposes.
+//! The engines' names for the KV figures of a workload, and how a figure is made of them.
 //!
 //! Names are found with and without `_total`. Those of vLLM and llama.cpp stand on recorded pages unless a
 //! comment says otherwise, the others in the engines' sources or documentation. The hit rate's are in `catalog`.
 
 use super::parse::Exposition;
 
-/// What a /metrics page can tell of a workload.
+/// A figure of a workload that a /metrics page can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// The highest number of tokens that running requests held.
@@ -36,7 +36,7 @@ impl Quantity {
         Quantity::ResidentBytesMean,
     ];
 
-    /// As in "vLLM exposes no …".
+    /// Its name in "vLLM exposes no …".
     pub fn what(self) -> &'static str {
         match self {
             Quantity::KvUsedTokens => "used KV tokens",
@@ -50,71 +50,54 @@ impl Quantity {
     }
 }
 
-/// Whose names a page has.
+/// An engine whose names a page may have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Engine {
     pub name: &'static str,
-    /// What `--backend` calls it.
+    /// Its names behind `--backend`.
     backends: &'static [&'static str],
-    /// Of its metrics' names; empty: it has no page.
+    /// The beginning of its metrics' names; empty: it has no page.
     prefix: &'static str,
 }
 
 /// Found on a page in this order: LMCache adds its names to an engine's.
-pub static ENGINES: &[Engine] = &[
-    Engine {
-        name: "vLLM",
-        backends: &["vllm", "mock"],
-        prefix: "vllm:",
-    },
-    Engine {
-        name: "SGLang",
-        backends: &["sglang"],
-        prefix: "sglang:",
-    },
-    Engine {
-        name: "llama.cpp",
-        backends: &["llamacpp"],
-        prefix: "llamacpp:",
-    },
-    Engine {
-        name: "LMDeploy",
-        backends: &["lmdeploy"],
-        prefix: "lmdeploy:",
-    },
-    Engine {
-        name: "TensorRT-LLM",
-        backends: &[],
-        prefix: "trtllm_",
-    },
-    Engine {
-        name: "TGI",
-        backends: &[],
-        prefix: "tgi_",
-    },
-    Engine {
-        name: "transformers",
-        backends: &["cpu"],
-        prefix: "",
-    },
-    Engine {
-        name: "LMCache",
-        backends: &[],
-        prefix: "lmcache",
-    },
+static ENGINES: &[Engine] = &[
+    engine("vLLM", &["vllm", "mock"], "vllm:"),
+    engine("SGLang", &["sglang"], "sglang:"),
+    engine("llama.cpp", &["llamacpp"], "llamacpp:"),
+    engine("LMDeploy", &["lmdeploy"], "lmdeploy:"),
+    engine("TensorRT-LLM", &[], "trtllm_"),
+    engine("TGI", &[], "tgi_"),
+    engine("transformers", &["cpu"], ""),
+    engine("LMCache", &[], "lmcache:"),
+    engine("LMCache server", &[], "lmcache_mp_"),
 ];
+
+const fn engine(
+    name: &'static str,
+    backends: &'static [&'static str],
+    prefix: &'static str,
+) -> Engine {
+    Engine {
+        name,
+        backends,
+        prefix,
+    }
+}
 
 impl Engine {
     /// The one that a backend's name says; without one, or with one that says nothing, by the page's names.
     pub fn of(page: &Exposition, backend: Option<&str>) -> Option<&'static Engine> {
         let by_name =
             |engine: &&Engine| backend.is_some_and(|name| engine.backends.contains(&name));
-        let by_page = |engine: &&Engine| {
-            let mut samples = page.samples.iter();
-            samples.any(|sample| engine.exposes(sample.name))
-        };
         let named = ENGINES.iter().find(by_name);
-        named.or_else(|| ENGINES.iter().find(by_page))
+        named.or_else(|| Engine::all_on(page).next())
+    }
+
+    /// Those whose names a page has.
+    pub fn all_on(page: &Exposition) -> impl Iterator<Item = &'static Engine> {
+        let is_on = |engine: &&Engine| page.samples.iter().any(|one| engine.exposes(one.name));
+        ENGINES.iter().filter(is_on)
     }
 
     pub fn exposes(&self, name: &str) -> bool {
@@ -143,7 +126,7 @@ impl Engine {
 pub struct Source {
     pub quantity: Quantity,
     pub how: How,
-    /// What the user must know of the figure, or empty.
+    /// A remark that the user needs beside the figure, or empty.
     pub note: &'static str,
 }
 
@@ -151,13 +134,13 @@ pub struct Source {
 pub enum How {
     /// The highest reading of a gauge, summed over data-parallel ranks.
     Peak(&'static str),
-    /// The same of a gauge that counts in something else than tokens.
+    /// The highest reading of a gauge that counts in something else than tokens.
     PeakOf(&'static str, Size),
     Mean(&'static str),
     /// The mean of the readings above 0: the engine shows 0 for what is not in use.
     MeanInUse(&'static str),
     Increase(&'static str),
-    /// Of a sum of seconds, in milliseconds.
+    /// The increase of a sum of seconds, in milliseconds.
     IncreaseMs(&'static str),
     /// One increase over another.
     Share {
@@ -168,7 +151,7 @@ pub enum How {
     HitRate,
 }
 
-/// How many tokens 1 of a gauge is.
+/// The tokens that 1 of a gauge stands for.
 #[derive(Debug, Clone, Copy)]
 pub enum Size {
     /// The gauge is a share; labels of vLLM's info metric of that name tell of what.
@@ -198,141 +181,93 @@ impl Source {
     }
 }
 
-const fn source(quantity: Quantity, how: How, note: &'static str) -> Source {
+const fn source(quantity: Quantity, how: How) -> Source {
     Source {
         quantity,
         how,
-        note,
+        note: "",
+    }
+}
+
+/// An acceptance rate of draft tokens.
+const fn accepted(part: &'static str, whole: &'static str) -> Source {
+    source(Quantity::SpecAcceptRate, How::Share { part, whole })
+}
+
+impl Source {
+    const fn noting(self, note: &'static str) -> Source {
+        Source { note, ..self }
     }
 }
 
 const RESIDENT: &str = "process_resident_memory_bytes";
 const ONE_PROCESS: &str = "of the process that serves the page only";
-const EVERY_RANK: &str = "tokens; every TP rank counts its own";
+const LMCACHE_CHUNKS: &str = "chunks, from LMCache's CPU buffer";
 const CONFIG: Size = Size::ConfigInfo("vllm:cache_config_info");
+const SGLANG_TOKENS: Size = Size::ShareOf("sglang:max_total_num_tokens");
+const TRTLLM_BLOCK: Size = Size::Block("trtllm_kv_cache_tokens_per_block");
 
 /// Best first for each quantity.
 pub static SOURCES: &[Source] = {
-    use How::{HitRate, Increase, IncreaseMs, Mean, MeanInUse, Peak, PeakOf, Share};
+    use How::{HitRate, Increase, IncreaseMs, Mean, MeanInUse, Peak, PeakOf};
     use Quantity::{
         EvictMs, Evictions, KvUsedTokens, Preemptions, PrefixHitRate, ResidentBytesMean,
         ResidentBytesPeak, SpecAcceptRate,
     };
     &[
-        source(KvUsedTokens, PeakOf("vllm:kv_cache_usage_perc", CONFIG), ""),
+        source(KvUsedTokens, PeakOf("vllm:kv_cache_usage_perc", CONFIG)),
         // Old versions (unverified).
-        source(
-            KvUsedTokens,
-            PeakOf("vllm:gpu_cache_usage_perc", CONFIG),
-            "",
-        ),
-        source(KvUsedTokens, Peak("sglang:kv_used_tokens"), ""),
+        source(KvUsedTokens, PeakOf("vllm:gpu_cache_usage_perc", CONFIG)),
+        source(KvUsedTokens, Peak("sglang:kv_used_tokens")),
         // Before kv_used_tokens (unverified).
-        source(KvUsedTokens, Peak("sglang:num_used_tokens"), ""),
+        source(KvUsedTokens, Peak("sglang:num_used_tokens")),
+        source(KvUsedTokens, PeakOf("sglang:token_usage", SGLANG_TOKENS)),
         source(
             KvUsedTokens,
-            PeakOf(
-                "sglang:token_usage",
-                Size::ShareOf("sglang:max_total_num_tokens"),
-            ),
-            "",
-        ),
-        source(
-            KvUsedTokens,
-            PeakOf(
-                "trtllm_kv_cache_used_blocks",
-                Size::Block("trtllm_kv_cache_tokens_per_block"),
-            ),
-            "",
+            PeakOf("trtllm_kv_cache_used_blocks", TRTLLM_BLOCK),
         ),
         source(
             KvUsedTokens,
             PeakOf("lmdeploy:gpu_cache_usage_perc", Size::Untold),
-            "",
         ),
         // Old versions; from its documentation.
-        source(KvUsedTokens, Peak("llamacpp:kv_cache_tokens"), ""),
-        source(PrefixHitRate, HitRate, ""),
+        source(KvUsedTokens, Peak("llamacpp:kv_cache_tokens")),
+        source(PrefixHitRate, HitRate),
         // Made on first use.
-        source(
-            Evictions,
-            Increase("sglang:evicted_tokens_total"),
-            EVERY_RANK,
-        ),
-        source(
-            Evictions,
-            Increase("lmcache:local_cpu_evict_keys_count"),
-            "chunks, from LMCache's CPU buffer",
-        ),
-        source(
-            Evictions,
-            Increase("lmcache_mp_l1_evicted_chunks_total"),
-            "chunks, from LMCache's CPU buffer",
-        ),
+        source(Evictions, Increase("sglang:evicted_tokens_total"))
+            .noting("tokens; every TP rank counts its own"),
+        source(Evictions, Increase("lmcache:local_cpu_evict_keys_count")).noting(LMCACHE_CHUNKS),
+        source(Evictions, Increase("lmcache_mp_l1_evicted_chunks_total")).noting(LMCACHE_CHUNKS),
         // With --kv-cache-metrics; from its sources.
-        source(
-            Evictions,
-            Increase("vllm:kv_block_lifetime_seconds_count"),
-            "blocks; only a sample of them is counted",
-        ),
-        source(
-            EvictMs,
-            IncreaseMs("sglang:eviction_duration_seconds_sum"),
-            "every TP rank counts its own",
-        ),
-        source(Preemptions, Increase("vllm:num_preemptions_total"), ""),
-        source(
-            Preemptions,
-            Increase("sglang:num_retracted_requests_total"),
-            "",
-        ),
+        source(Evictions, Increase("vllm:kv_block_lifetime_seconds_count"))
+            .noting("blocks; only a sample of them is counted"),
+        source(EvictMs, IncreaseMs("sglang:eviction_duration_seconds_sum"))
+            .noting("every TP rank counts its own"),
+        source(Preemptions, Increase("vllm:num_preemptions_total")),
+        source(Preemptions, Increase("sglang:num_retracted_requests_total")),
         // vLLM's are there with a draft model only; from its sources.
-        source(
-            SpecAcceptRate,
-            Share {
-                part: "vllm:spec_decode_num_accepted_tokens_total",
-                whole: "vllm:spec_decode_num_draft_tokens_total",
-            },
-            "",
+        accepted(
+            "vllm:spec_decode_num_accepted_tokens_total",
+            "vllm:spec_decode_num_draft_tokens_total",
         ),
-        source(
-            SpecAcceptRate,
-            Share {
-                part: "llamacpp:spec_decode_num_accepted_tokens_total",
-                whole: "llamacpp:spec_decode_num_draft_tokens_total",
-            },
-            "",
+        accepted(
+            "llamacpp:spec_decode_num_accepted_tokens_total",
+            "llamacpp:spec_decode_num_draft_tokens_total",
         ),
-        source(
-            SpecAcceptRate,
-            Share {
-                part: "lmdeploy:spec_decode_num_accepted_tokens_total",
-                whole: "lmdeploy:spec_decode_num_draft_tokens_total",
-            },
-            "",
+        accepted(
+            "lmdeploy:spec_decode_num_accepted_tokens_total",
+            "lmdeploy:spec_decode_num_draft_tokens_total",
         ),
-        source(
-            SpecAcceptRate,
-            Share {
-                part: "trtllm_spec_decode_accepted_tokens_total",
-                whole: "trtllm_spec_decode_drafted_tokens_total",
-            },
-            "",
+        accepted(
+            "trtllm_spec_decode_accepted_tokens_total",
+            "trtllm_spec_decode_drafted_tokens_total",
         ),
-        source(
-            SpecAcceptRate,
-            Share {
-                part: "trtllm_spec_decode_num_accepted_tokens_total",
-                whole: "trtllm_spec_decode_num_draft_tokens_total",
-            },
-            "",
+        accepted(
+            "trtllm_spec_decode_num_accepted_tokens_total",
+            "trtllm_spec_decode_num_draft_tokens_total",
         ),
-        source(
-            SpecAcceptRate,
-            MeanInUse("sglang:spec_accept_rate"),
-            "each of one interval",
-        ),
-        source(ResidentBytesPeak, Peak(RESIDENT), ONE_PROCESS),
-        source(ResidentBytesMean, Mean(RESIDENT), ONE_PROCESS),
+        source(SpecAcceptRate, MeanInUse("sglang:spec_accept_rate")).noting("each of one interval"),
+        source(ResidentBytesPeak, Peak(RESIDENT)).noting(ONE_PROCESS),
+        source(ResidentBytesMean, Mean(RESIDENT)).noting(ONE_PROCESS),
     ]
 };

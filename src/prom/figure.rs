@@ -12,25 +12,25 @@ use super::size::Scale;
 
 /// One figure of a workload.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct PageFigure {
     /// In the unit of its quantity.
     pub value: Option<f64>,
     /// Exposed names and what was done with them; without a value, why there is none.
     pub source: String,
 }
 
-impl Told {
-    pub fn absent(why: String) -> Told {
-        Told {
+impl PageFigure {
+    pub fn absent(why: String) -> PageFigure {
+        PageFigure {
             value: None,
             source: why,
         }
     }
 
-    fn of(value: Result<f64, Unknown>, of: &str, note: &str) -> Told {
+    fn of(value: Result<f64, Unknown>, of: &str, note: &str) -> PageFigure {
         match value {
-            Err(unknown) => Told::absent(format!("{of}: {}", why(unknown))),
-            Ok(value) => Told {
+            Err(unknown) => PageFigure::absent(format!("{of}: {}", why(unknown))),
+            Ok(value) => PageFigure {
                 value: Some(value),
                 source: match note {
                     "" => of.to_string(),
@@ -95,7 +95,7 @@ pub struct Span<'a> {
 
 impl Span<'_> {
     /// `None`: no scrape has what the figure is made of. `scale`: of a gauge; `None` where the page tells none.
-    pub fn figure(&self, source: &Source, scale: Option<&Scale>) -> Option<Told> {
+    pub fn figure(&self, source: &Source, scale: Option<&Scale>) -> Option<PageFigure> {
         if !source.names().all(|name| self.shows(name)) {
             return None;
         }
@@ -106,21 +106,21 @@ impl Span<'_> {
             How::Peak(name) | How::PeakOf(name, _) => self.peak(name, scale, note),
             How::Mean(name) => self.mean(name, note),
             How::MeanInUse(name) => self.mean_in_use(name, note),
-            How::Increase(name) => Told::of(increase(name), &deltas(&[name]), note),
+            How::Increase(name) => PageFigure::of(increase(name), &deltas(&[name]), note),
             How::IncreaseMs(name) => {
                 let ms = increase(name).map(|seconds| seconds * 1e3);
-                Told::of(ms, &deltas(&[name]), note)
+                PageFigure::of(ms, &deltas(&[name]), note)
             }
             How::Share { part, whole } => {
                 let share = quotient(increase(part), increase(whole));
                 let of = format!("{} / {}", deltas(&[part]), deltas(&[whole]));
-                Told::of(share, &of, note)
+                PageFigure::of(share, &of, note)
             }
             How::HitRate => {
                 let best = self.best_pair()?;
                 let rate = ratio(self.seen, self.names.place(HIT_RATE), best);
                 let Pair { hits, of, .. } = best.pair;
-                Told::of(rate, &format!("{} / {}", deltas(hits), deltas(of)), note)
+                PageFigure::of(rate, &format!("{} / {}", deltas(hits), deltas(of)), note)
             }
         })
     }
@@ -142,17 +142,19 @@ impl Span<'_> {
         }
     }
 
-    fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> Told {
+    fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> PageFigure {
         let levels = self.levels(name);
         let name = self.names.exposed(name);
         // Zeros of the scrapes before and after the workload alone: then nothing was in use.
         let is_idle = !levels.is_empty() && levels.iter().all(|level| *level == 0.0);
         if is_idle && self.seen.len() <= 2 {
             let why = format!("no reading of {name} while requests were in flight");
-            return Told::absent(why);
+            return PageFigure::absent(why);
         }
         let Some(scale) = scale else {
-            return Told::absent(format!("{name}: the page does not tell of how many tokens"));
+            return PageFigure::absent(format!(
+                "{name}: the page does not tell of how many tokens"
+            ));
         };
         let peak = levels
             .iter()
@@ -160,20 +162,20 @@ impl Span<'_> {
             .reduce(f64::max)
             .ok_or(Unknown::NoNumber);
         let of = format!("peak of {}{}", readings(levels.len(), name), scale.text);
-        Told::of(peak.map(|peak| peak * scale.factor), &of, note)
+        PageFigure::of(peak.map(|peak| peak * scale.factor), &of, note)
     }
 
-    fn mean(&self, name: &str, note: &str) -> Told {
+    fn mean(&self, name: &str, note: &str) -> PageFigure {
         let levels = self.levels(name);
         let of = format!(
             "mean of {}",
             readings(levels.len(), self.names.exposed(name))
         );
-        Told::of(mean(&levels), &of, note)
+        PageFigure::of(mean(&levels), &of, note)
     }
 
     /// Without the scrape before the workload, which shows the value of what came earlier.
-    fn mean_in_use(&self, name: &str, note: &str) -> Told {
+    fn mean_in_use(&self, name: &str, note: &str) -> PageFigure {
         let during = Span {
             seen: self.seen.get(1..).unwrap_or_default(),
             ..*self
@@ -182,10 +184,10 @@ impl Span<'_> {
         let in_use: Vec<f64> = levels.into_iter().filter(|level| *level > 0.0).collect();
         let name = self.names.exposed(name);
         if in_use.is_empty() {
-            return Told::absent(format!("{name}: 0 in every reading"));
+            return PageFigure::absent(format!("{name}: 0 in every reading"));
         }
         let of = format!("mean of {} above 0", readings(in_use.len(), name));
-        Told::of(mean(&in_use), &of, note)
+        PageFigure::of(mean(&in_use), &of, note)
     }
 
     /// Those that are numbers; no gauge that is read here can be below 0.

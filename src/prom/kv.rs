@@ -5,7 +5,7 @@
 use super::catalog::{HIT_RATE, PAIRS};
 use super::change::{Observation, span};
 use super::engine::{Engine, How, Quantity, SOURCES, Source};
-use super::figure::{Names, Span, Told, why};
+use super::figure::{Names, PageFigure, Span, why};
 use super::parse::Exposition;
 use super::selector::Selector;
 use super::series::Wanted;
@@ -86,22 +86,22 @@ impl Watch {
         observations: &[Observation],
         t_start_ns: u64,
         t_end_ns: u64,
-    ) -> Vec<(Quantity, Told)> {
+    ) -> Vec<(Quantity, PageFigure)> {
         let span = span(observations, t_start_ns, t_end_ns);
         let one = |quantity| {
             let told = match span {
                 Ok(seen) => self.figure(quantity, seen),
                 Err(unknown) => self
                     .own_name(quantity)
-                    .map(|_| Told::absent(why(unknown).to_string())),
+                    .map(|_| PageFigure::absent(why(unknown).to_string())),
             };
-            let missing = || Told::absent(self.missing(quantity));
+            let missing = || PageFigure::absent(self.missing(quantity));
             (quantity, told.unwrap_or_else(missing))
         };
         Quantity::ALL.into_iter().map(one).collect()
     }
 
-    fn figure(&self, quantity: Quantity, seen: &[Observation]) -> Option<Told> {
+    fn figure(&self, quantity: Quantity, seen: &[Observation]) -> Option<PageFigure> {
         let span = Span {
             names: &self.names,
             seen,
@@ -155,7 +155,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// Over a workload from the first page to the last, the n-th of which is read in the n-th second.
-    fn told(backend: Option<&str>, pages: &[&str]) -> Vec<(Quantity, Told)> {
+    fn told(backend: Option<&str>, pages: &[&str]) -> Vec<(Quantity, PageFigure)> {
         let watch = Watch::choose(&parse(pages[0]).expect("a page"), backend);
         let observations = observe(&watch, pages);
         watch.told(&observations, S + S / 2, pages.len() as u64 * S)
@@ -173,7 +173,7 @@ mod tests {
     }
 
     /// Value and source of the quantities that are asked for, in their order.
-    fn check(told: &[(Quantity, Told)], expected: &[(Quantity, Option<f64>, &str)]) {
+    fn check(told: &[(Quantity, PageFigure)], expected: &[(Quantity, Option<f64>, &str)]) {
         for (quantity, value, source) in expected {
             let (_, told) = told.iter().find(|(told, _)| told == quantity).expect("all");
             assert_eq!((told.value, told.source.as_str()), (*value, *source));

@@ -47,7 +47,7 @@ impl Type {
 
 /// One line with a value.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
+pub struct MetricSample<'a> {
     pub name: &'a str,
     pub labels: Labels<'a>,
     /// NaN and the infinities as the page has them.
@@ -81,7 +81,7 @@ impl<'a> Labels<'a> {
 pub struct Exposition<'a> {
     /// By family: OpenMetrics' counter `foo` has the sample `foo_total`.
     pub types: HashMap<&'a str, Type>,
-    pub samples: Vec<Sample<'a>>,
+    pub samples: Vec<MetricSample<'a>>,
 }
 
 impl Exposition<'_> {
@@ -155,7 +155,7 @@ fn type_line(comment: &str) -> Result<Option<(&str, Type)>, String> {
 }
 
 /// `name{labels} value [timestamp] [# exemplar]`, blanks around it taken off.
-fn sample(line: &str) -> Result<Sample<'_>, String> {
+fn sample(line: &str) -> Result<MetricSample<'_>, String> {
     let (name, rest) = split_name(line);
     if name.is_empty() {
         return Err(format!("no metric name in {}", shown(line)));
@@ -196,7 +196,7 @@ fn sample(line: &str) -> Result<Sample<'_>, String> {
             shown(more)
         ));
     }
-    Ok(Sample {
+    Ok(MetricSample {
         name,
         labels,
         value,

@@ -1,6 +1,6 @@
 //! Scrapes: one page fetched, stamped and read, by whoever asks or by a thread on a schedule.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::parse::{Exposition, parse};
 use super::series::{Found, Wanted};
 use crate::client::http::Small;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::units::{Epoch, nanoseconds};
 
 /// How long the last scrape of a run that was stopped may take.
@@ -168,11 +169,6 @@ fn next_due(due_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
     due_ns + interval_ns * (now_ns.saturating_sub(due_ns) / interval_ns + 1)
 }
 
-/// A thread that panicked has left whole observations behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -183,7 +179,7 @@ mod tests {
     use super::super::series::Reading;
     use super::*;
     use crate::client::http::Link;
-    use crate::client::transport::Timeouts;
+    use crate::client::wire::Timeouts;
 
     const MS: u64 = 1_000_000;
 

@@ -1,6 +1,6 @@
 //! What a user asks for: a metric's name, perhaps with labels that its series must have.
 
-use super::parse::{Sample, labels, split_name};
+use super::parse::{MetricSample, labels, split_name};
 
 /// `name` or `name{label="value",…}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Selector {
     }
 
     /// Whether a series of the right name has the asked-for labels.
-    pub fn takes(&self, sample: &Sample) -> bool {
+    pub fn takes(&self, sample: &MetricSample) -> bool {
         self.labels.iter().all(|(label, value)| {
             let mut exposed = sample.labels.iter();
             exposed.any(|(name, exposed)| name == label && exposed == *value)

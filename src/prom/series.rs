@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::catalog::{HIT_RATE, PAIRS, Pair};
 use super::nearest::nearest;
-use super::parse::{Exposition, Sample, Type};
+use super::parse::{Exposition, MetricSample, Type};
 use super::selector::{Selector, other_name};
 
 /// What a name's values mean.
@@ -311,9 +311,9 @@ pub fn kind(page: &Exposition, name: &str) -> Kind {
 }
 
 fn missing(selector: &Selector, page: &Exposition) -> Found {
-    let shown = |sample: &Sample| !sample.name.ends_with("_created");
+    let shown = |sample: &MetricSample| !sample.name.ends_with("_created");
     let other = other_name(&selector.name);
-    let is_same = |sample: &&Sample| sample.name == selector.name || sample.name == other;
+    let is_same = |sample: &&MetricSample| sample.name == selector.name || sample.name == other;
     let same: Vec<String> = page
         .samples
         .iter()

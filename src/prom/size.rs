@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::engine::Size;
-use super::parse::{Exposition, Sample};
+use super::parse::{Exposition, MetricSample};
 
 /// What a gauge's readings are multiplied with.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ fn config_info(page: &Exposition, info: &str) -> Option<Scale> {
 }
 
 /// Tokens of one engine, and the labels that say so.
-fn config_size(sample: &Sample) -> Option<(f64, String)> {
+fn config_size(sample: &MetricSample) -> Option<(f64, String)> {
     let label = |wanted: &str| -> Option<u64> {
         let mut labels = sample.labels.iter();
         let (_, value) = labels.find(|(label, _)| *label == wanted)?;
@@ -102,7 +102,7 @@ fn mean(page: &Exposition, name: &str) -> Option<f64> {
     Some(mean).filter(|mean| mean.is_finite() && *mean > 0.0)
 }
 
-fn series<'a>(page: &'a Exposition, name: &'a str) -> impl Iterator<Item = &'a Sample<'a>> {
+fn series<'a>(page: &'a Exposition, name: &'a str) -> impl Iterator<Item = &'a MetricSample<'a>> {
     page.samples
         .iter()
         .filter(move |sample| sample.name == name)

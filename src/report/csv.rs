@@ -1,104 +1,45 @@
-//! `metrics_summary.csv`: a column a round, a section a figure, in the guide's wide layout.
+//! A document as CSV: section after section, each with its title, its tables and its pairs.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
 
-use super::cells::{self, LONG_NAMES, Row};
-use crate::stats::round::RoundSummary;
+use super::document::{Cell, Document, Table};
+use super::page::{self, PageBlock};
 
-/// Writes the whole file. The printed figures are those of the table; absent is an empty field.
-pub fn metrics_summary(out: &mut String, rounds: &[RoundSummary]) -> fmt::Result {
-    let names = rounds.iter().map(|round| {
-        let (concurrency, round) = (round.concurrency, round.round);
-        Some(format!("Concurrency{concurrency}-Round{round}"))
+/// Writes the whole document. Parts stand apart by a blank line; an absent figure is an empty field.
+pub fn render(document: &Document) -> String {
+    let parts = page::sections(document).map(|(title, blocks)| {
+        let blocks: Vec<String> = blocks.iter().map(block).collect();
+        match title {
+            "" => blocks.join("\n"),
+            title => line(&[title.into()]) + &blocks.join("\n"),
+        }
     });
-    line(out, "Metric/Round", names)?;
-    let rows: Vec<Vec<Row>> = rounds.iter().map(cells::rows).collect();
-    for name in section_names(&rows) {
-        writeln!(out, "\n{}", quoted(name))?;
-        for (k, statistic) in LONG_NAMES.into_iter().enumerate() {
-            let of_round = |rows: &Vec<Row>| {
-                let row = rows.iter().find(|row| row.name == name)?;
-                row.cells[k].clone()
-            };
-            line(out, statistic, rows.iter().map(of_round))?;
-        }
-    }
-    throughput(out, rounds)?;
-    if rounds.iter().any(|round| round.goodput.is_some()) {
-        goodput(out, rounds)?;
-    }
-    requests(out, rounds)
+    parts.collect::<Vec<_>>().join("\n")
 }
 
-/// Every figure of any round, in the order of their first appearance.
-pub(super) fn section_names(rows: &[Vec<Row>]) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for row in rows.iter().flatten() {
-        if !names.contains(&row.name.as_str()) {
-            names.push(&row.name);
-        }
+fn block(block: &PageBlock<'_>) -> String {
+    match block {
+        PageBlock::Table(of) => table(of),
+        PageBlock::List(items) => items.iter().map(|item| quoted(item) + "\n").collect(),
     }
-    names
 }
 
-fn throughput(out: &mut String, rounds: &[RoundSummary]) -> fmt::Result {
-    writeln!(out, "\nThroughput")?;
-    let names = [
-        "Token Throughput (tokens/sec)",
-        "Request Throughput (requests/sec)",
-    ];
-    for (k, name) in names.into_iter().enumerate() {
-        let of_round = |round| cells::throughput(round)[k].clone();
-        line(out, name, rounds.iter().map(of_round))?;
-    }
-    Ok(())
+fn table(table: &Table) -> String {
+    let heads = table.columns.iter();
+    let heads: Vec<Cell> = heads.map(|(name, _)| name.as_ref().into()).collect();
+    let rows = table.rows.iter().map(|row| match row.len() {
+        1 if heads.len() > 1 => format!("\n{}", line(row)),
+        _ => line(row),
+    });
+    line(&heads) + &rows.collect::<String>()
 }
 
-fn goodput(out: &mut String, rounds: &[RoundSummary]) -> fmt::Result {
-    writeln!(out, "\nGoodput (SLO)")?;
-    let figures: Vec<[Option<String>; 4]> = rounds
-        .iter()
-        .map(|round| {
-            let Some(goodput) = &round.goodput else {
-                return [const { None }; 4];
-            };
-            let [requests_percent, tokens_percent] = cells::goodput_percent(goodput);
-            let requests = Some(goodput.requests.to_string());
-            let tokens = goodput.tokens.map(|n| n.to_string());
-            [requests, requests_percent, tokens, tokens_percent]
-        })
-        .collect();
-    let names = [
-        "Requests Meeting SLO",
-        "Requests Meeting SLO (%)",
-        "Tokens Meeting SLO",
-        "Tokens Meeting SLO (%)",
-    ];
-    for (k, name) in names.into_iter().enumerate() {
-        line(
-            out,
-            name,
-            figures.iter().map(|of_round| of_round[k].clone()),
-        )?;
-    }
-    Ok(())
-}
-
-fn requests(out: &mut String, rounds: &[RoundSummary]) -> fmt::Result {
-    writeln!(out, "\nRequests")?;
-    let count = |of: fn(&RoundSummary) -> u64| rounds.iter().map(move |r| Some(of(r).to_string()));
-    line(out, "Total", count(|round| round.total_requests))?;
-    line(out, "Success", count(|round| round.successful))?;
-    line(out, "Failed", count(|round| round.failed))
-}
-
-fn line(out: &mut String, name: &str, cells: impl Iterator<Item = Option<String>>) -> fmt::Result {
-    write!(out, "{}", quoted(name))?;
-    for cell in cells {
-        write!(out, ",{}", quoted(&cell.unwrap_or_default()))?;
-    }
-    writeln!(out)
+fn line(cells: &[Cell]) -> String {
+    let fields = cells.iter().map(|cell| match cell {
+        Cell::Absent(_) => String::new(),
+        cell => quoted(&cell.to_string()).into_owned(),
+    });
+    fields.collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// A field by RFC 4180: in quotes, and quotes doubled, where it holds a comma, a quote or a line break.

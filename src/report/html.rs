@@ -1,11 +1,10 @@
-//! The HTML report: one file that needs nothing else, and no script.
+//! A document as one HTML file that needs nothing else and has no script.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
-use super::charts::{self, Chart};
-use super::saved::Report;
-use super::sections::{self, Block};
-use super::steers;
+use super::charts::{self, escaped};
+use super::document::{Document, Table};
+use super::page::{self, PageBlock};
 
 /// Characters of a title that a browser can show.
 const TITLE: usize = 65;
@@ -13,166 +12,126 @@ const TITLE: usize = 65;
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the whole page.
-pub fn report(out: &mut String, report: &Report) -> fmt::Result {
-    let title = sections::title(report);
+pub fn render(document: &Document) -> String {
+    let title = &document.title;
     let short = match title.char_indices().nth(TITLE) {
-        Some((end, _)) => escaped(&format!("{}…", &title[..end])),
-        None => escaped(&title),
+        Some((end, _)) => format!("{}…", &title[..end]),
+        None => title.clone(),
     };
-    let title = escaped(&title);
-    let mut body = String::new();
-    for remark in sections::remarks(report) {
-        writeln!(body, "<p class=\"remark\">{}</p>", escaped(&remark))?;
-    }
-    let charts = charts::all(report);
-    if !charts.is_empty() {
-        body.push_str("<section class=\"charts\">\n<h2>Charts</h2>\n");
-        for chart in &charts {
-            figure(&mut body, chart)?;
-        }
-        body.push_str("</section>\n");
-    }
-    for section in sections::all(report)? {
-        writeln!(body, "<section>\n<h2>{}</h2>", escaped(&section.title))?;
-        for block in &section.blocks {
-            write_block(&mut body, block)?;
-        }
-        body.push_str("</section>\n");
-    }
     // What is put in is not looked at again.
-    let (before, after) = PAGE.split_once("{{body}}").ok_or(fmt::Error)?;
-    let (head, before) = before.split_once("{{short}}").ok_or(fmt::Error)?;
-    let (middle, before) = before.split_once("{{title}}").ok_or(fmt::Error)?;
-    write!(out, "{head}{short}{middle}{title}{before}{body}{after}")
+    let mark = |text: &'static str, mark| text.split_once(mark).expect("page.html has each mark");
+    let (before_short, rest) = mark(PAGE, "{{short}}");
+    let (before_title, rest) = mark(rest, "{{title}}");
+    let (before_body, after) = mark(rest, "{{body}}");
+    let (short, title, body) = (escaped(&short), escaped(title), body(document));
+    format!("{before_short}{short}{before_title}{title}{before_body}{body}{after}")
 }
 
-fn figure(out: &mut String, chart: &Chart) -> fmt::Result {
-    writeln!(
-        out,
-        "<figure>\n<figcaption>{}</figcaption>\n{}<ul class=\"key\">",
-        escaped(chart.title),
-        chart.svg
-    )?;
-    for (class, text) in &chart.key {
-        let text = escaped(text);
-        writeln!(out, "<li><span class=\"dot {class}\"></span>{text}</li>")?;
+fn body(document: &Document) -> String {
+    let mut out = String::new();
+    for remark in page::remarks(document) {
+        let _ = writeln!(out, "<p class=\"remark\">{}</p>", escaped(remark));
     }
-    writeln!(out, "</ul>")?;
-    if !chart.note.is_empty() {
-        writeln!(out, "<p>{}</p>", escaped(&chart.note))?;
+    let drawings = charts::draw(&document.charts);
+    if !drawings.is_empty() {
+        out.push_str("<section class=\"charts\">\n<h2>Charts</h2>\n");
+        out.extend(drawings);
+        out.push_str("</section>\n");
     }
-    writeln!(out, "</figure>")
-}
-
-fn write_block(out: &mut String, block: &Block) -> fmt::Result {
-    match block {
-        Block::Table {
-            head,
-            rows,
-            has_numbers,
-        } => {
-            let numbers = if *has_numbers {
-                " class=\"numbers\""
-            } else {
-                ""
-            };
-            writeln!(out, "<div class=\"scroll\"><table{numbers}>\n<thead><tr>")?;
-            for cell in head {
-                write!(out, "<th scope=\"col\">{}</th>", escaped(cell))?;
-            }
-            writeln!(out, "</tr></thead>\n<tbody>")?;
-            for row in rows {
-                for (at, cell) in row.iter().enumerate() {
-                    let cell = escaped(cell);
-                    match at {
-                        0 => write!(out, "<tr><th scope=\"row\">{cell}</th>")?,
-                        _ => write!(out, "<td>{cell}</td>")?,
-                    }
+    for (title, blocks) in page::sections(document) {
+        let _ = writeln!(out, "<section>\n<h2>{}</h2>", escaped(title));
+        for block in blocks {
+            match block {
+                PageBlock::Table(of) => table(&mut out, &of),
+                PageBlock::List(items) => {
+                    let items = items.iter();
+                    let items = items.map(|item| format!("<li>{}</li>\n", escaped(item)));
+                    out.extend(["<ul>\n", &items.collect::<String>(), "</ul>\n"]);
                 }
-                writeln!(out, "</tr>")?;
             }
-            writeln!(out, "</tbody></table></div>")
         }
-        Block::List(items) => {
-            writeln!(out, "<ul>")?;
-            for item in items {
-                writeln!(out, "<li>{}</li>", escaped(item))?;
-            }
-            writeln!(out, "</ul>")
-        }
-    }
-}
-
-/// Text that is no markup, in an element or in an attribute.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // Of these HTML allows only those that turn text around.
-            c if steers(c) && c != '\n' && c != '\t' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
+        out.push_str("</section>\n");
     }
     out
+}
+
+fn table(out: &mut String, table: &Table) {
+    let class = match table.is_numeric() {
+        true => " class=\"numbers\"",
+        false => "",
+    };
+    let _ = writeln!(out, "<div class=\"scroll\"><table{class}>\n<thead><tr>");
+    for (name, _) in &table.columns {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(name));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for row in &table.rows {
+        for (at, cell) in row.iter().enumerate() {
+            let cell = escaped(&cell.to_string());
+            let _ = match at {
+                0 => write!(out, "<tr><th scope=\"row\">{cell}</th>"),
+                _ => write!(out, "<td>{cell}</td>"),
+            };
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::saved::Samples;
-    use crate::sample::{FailKind, Failure, Labels, Sample};
+    use crate::report::charts::{Charts, Requests, Series};
+    use crate::sample::FailKind;
+    use crate::stats::record::Record;
 
     #[test]
     fn ten_thousand_requests_make_a_page_below_300_kb() {
         let mut rng = fastrand::Rng::with_seed(4);
-        let samples = (0..10_000).map(|k| {
-            let send_ns = k * 50_000_000 + rng.u64(..50_000_000);
-            let first_ns = send_ns + rng.u64(100_000_000..3_000_000_000);
+        let (mut ttft_ms, mut gaps_ms, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        for k in 0..10_000 {
+            let sent_ns = k * 50_000_000 + rng.u64(..50_000_000);
+            let ttft_ns = rng.u64(100_000_000..3_000_000_000);
             let gaps_us: Vec<u32> = (0..99).map(|_| rng.u32(..60_000)).collect();
-            let last_ns = first_ns + gaps_us.iter().map(|&us| u64::from(us) * 1000).sum::<u64>();
-            let fails = rng.u32(..5) == 0;
-            Sample {
-                labels: Labels {
-                    rotation: Some(k / 1000),
-                    ..Labels::default()
-                },
-                failure: fails.then(|| Failure::new(FailKind::Truncated, "cut off")),
-                t_send_ns: send_ns,
-                t_first_ns: Some(first_ns),
-                t_last_ns: Some(last_ns),
+            let answer_ns: u64 = gaps_us.iter().map(|&us| u64::from(us) * 1000).sum();
+            let is_success = rng.u32(..5) > 0;
+            let (first_ns, last_ns) = (sent_ns + ttft_ns, sent_ns + ttft_ns + answer_ns);
+            requests.push(Record {
+                t_send_ns: sent_ns,
+                t_first_ns: Some(first_ns).into(),
+                t_last_ns: Some(last_ns).into(),
                 t_end_ns: last_ns,
-                completion_tokens: Some(100),
-                token_events: 100,
-                gaps_us,
-                ..Sample::default()
-            }
-        });
-        let saved = Samples {
-            about: serde_json::json!({"command": "benchmark"}),
-            samples: samples.collect(),
-            vitals: Vec::new(),
-            metrics: Vec::new(),
-            workloads: Vec::new(),
-            points: Vec::new(),
+                completion_tokens: Some(100).into(),
+                failure: (!is_success).then_some(FailKind::Http),
+                ..Record::default()
+            });
+            ttft_ms.push(ttft_ns as f64 / 1e6);
+            gaps_ms.extend(gaps_us.into_iter().map(|us| f64::from(us) / 1e3));
+        }
+        let distribution = |mut values: Vec<f64>| {
+            values.sort_unstable_by(f64::total_cmp);
+            let halves = values.split_at(values.len() / 2);
+            let series = |of: &[f64]| Series::new("a", of.iter().map(|&value| (value, 1)));
+            vec![series(halves.0), series(halves.1)]
         };
-        let mut page = String::new();
-        report(&mut page, &Report::of_benchmark(saved, None)).expect("a String takes all");
+        let warm = requests.split_off(1000);
+        let group = |records| Requests {
+            name: "a".to_string(),
+            records,
+        };
+        let charts = Charts {
+            ttft: distribution(ttft_ms),
+            gaps: distribution(gaps_ms),
+            requests: vec![group(requests), group(warm)],
+            beside: "Beside each other",
+        };
+        let page = render(&Document {
+            charts: vec![charts],
+            ..Document::default()
+        });
         assert!(page.len() < 300_000, "{} bytes", page.len());
         for wanted in ["Thinned out: ", "Of the failures one in "] {
             assert!(page.contains(wanted), "{wanted}");
         }
-    }
-
-    #[test]
-    fn text_is_no_markup() {
-        let text = "<script>alert('a' & \"b\")</script>\u{0}\u{202e}\n";
-        let wanted =
-            "&lt;script&gt;alert(&#39;a&#39; &amp; &quot;b&quot;)&lt;/script&gt;\u{fffd}\u{fffd}\n";
-        assert_eq!(escaped(text), wanted);
     }
 }

@@ -1,30 +1,22 @@
-//! The result file of `benchmark`.
+//! Data as JSON: of documents, and of the result files that hold a value of their own.
 
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::stats::Summary;
+use super::document::Document;
 
-/// The figures behind `about` (command, model, options).
-#[derive(Serialize)]
-pub struct ResultFile<'a> {
-    schema: &'static str,
-    tool_version: &'static str,
-    #[serde(flatten)]
-    about: &'a Value,
-    /// What ended the run; null while it goes on.
-    ended: Option<&'a str>,
-    summary: &'a Summary,
+/// Writes the data of a document, indented, and a line break.
+pub fn render(document: &Document) -> String {
+    pretty(&document.data)
 }
 
-impl<'a> ResultFile<'a> {
-    pub fn new(about: &'a Value, summary: &'a Summary, ended: Option<&'a str>) -> ResultFile<'a> {
-        ResultFile {
-            schema: "tmesh-cli/benchmark/1",
-            tool_version: env!("CARGO_PKG_VERSION"),
-            about,
-            ended,
-            summary,
-        }
-    }
+/// Writes a value, indented, and a line break.
+pub fn pretty(value: &impl Serialize) -> String {
+    let text = serde_json::to_string_pretty(value);
+    text.expect("keys are texts and no value fails") + "\n"
+}
+
+/// Writes a value on one line.
+pub fn line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value);
+    text.expect("keys are texts and no value fails") + "\n"
 }

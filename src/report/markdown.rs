@@ -1,53 +1,47 @@
-//! The Markdown report, fit for a pull request.
+//! A document as Markdown, fit for a pull request.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
-use super::saved::Report;
-use super::sections::{self, Block};
+use super::document::{Document, Table};
+use super::page::{self, PageBlock};
 use super::steers;
 
-/// Writes the whole report.
-pub fn report(out: &mut String, report: &Report) -> fmt::Result {
-    writeln!(out, "# {}", escaped(&sections::title(report)))?;
-    for remark in sections::remarks(report) {
-        writeln!(out, "\n> {}", escaped(&remark))?;
+/// Writes the whole document.
+pub fn render(document: &Document) -> String {
+    let mut out = format!("# {}\n", escaped(&document.title));
+    for remark in page::remarks(document) {
+        let _ = writeln!(out, "\n> {}", escaped(remark));
     }
-    for section in sections::all(report)? {
-        writeln!(out, "\n## {}", escaped(&section.title))?;
-        for block in section.blocks {
-            writeln!(out)?;
+    for (title, blocks) in page::sections(document) {
+        let _ = writeln!(out, "\n## {}", escaped(title));
+        for block in blocks {
+            out.push('\n');
             match block {
-                Block::Table {
-                    head,
-                    rows,
-                    has_numbers,
-                } => {
-                    line(out, &head)?;
-                    let rule = if has_numbers { "---:" } else { "---" };
-                    writeln!(
-                        out,
-                        "| --- |{}",
-                        format!(" {rule} |").repeat(head.len() - 1)
-                    )?;
-                    rows.iter().try_for_each(|row| line(out, row))?;
-                }
-                Block::List(items) => {
-                    for item in items {
-                        writeln!(out, "- {}", escaped(&item))?;
-                    }
+                PageBlock::Table(of) => table(&mut out, &of),
+                PageBlock::List(items) => {
+                    out.extend(items.iter().map(|item| format!("- {}\n", escaped(item))));
                 }
             }
         }
     }
-    Ok(())
+    out
 }
 
-fn line(out: &mut String, cells: &[String]) -> fmt::Result {
-    write!(out, "|")?;
-    for cell in cells {
-        write!(out, " {} |", escaped(cell))?;
-    }
-    writeln!(out)
+fn table(out: &mut String, table: &Table) {
+    let columns = &table.columns;
+    line(out, columns.iter().map(|(name, _)| name));
+    let rule = match table.is_numeric() {
+        true => " ---: |",
+        false => " --- |",
+    };
+    let _ = writeln!(out, "| --- |{}", rule.repeat(columns.len() - 1));
+    table.rows.iter().for_each(|row| line(out, row));
+}
+
+fn line(out: &mut String, cells: impl IntoIterator<Item = impl ToString>) {
+    let cells = cells.into_iter();
+    let cells = cells.map(|cell| format!(" {} |", escaped(&cell.to_string())));
+    let _ = writeln!(out, "|{}", cells.collect::<String>());
 }
 
 /// On one line, with nothing that Markdown or HTML would take for markup.

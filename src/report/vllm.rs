@@ -6,93 +6,195 @@
 //! where vLLM writes 0; a failure has zeros in the lists, as there. `generated_texts` is left out, since no text
 //! is kept, and so is what speculative decoding would add.
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use super::saved::{peak, slo};
-use crate::sample::{Phase, Sample};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::document::Node;
+use super::layout::keys::Entry;
 use crate::stats::goodput::Slo;
-use crate::stats::load::LoadSummary;
-use crate::stats::{exact_quantile, latency_ns, lateness_ns, ttft_ns};
+use crate::stats::pass::{Pass, peak_of};
+use crate::stats::record::{Count, Record};
+use crate::stats::records::Detail;
+use crate::stats::spread::exact_quantile;
 use crate::units::seconds;
 
-/// The names of the fields are the keys.
+/// The result of one point. The gaps, most of it, are written from where the records have them.
 #[derive(Serialize)]
 pub struct VllmResult<'a> {
-    date: String,
-    endpoint_type: &'a str,
-    backend: &'a str,
-    label: Option<&'a str>,
-    model_id: &'a str,
-    tokenizer_id: Option<&'a str>,
-    num_prompts: u64,
-    /// A number, or `inf` as a text.
-    request_rate: Value,
-    burstiness: Value,
-    max_concurrency: Option<u64>,
-    duration: f64,
-    completed: u64,
-    failed: u64,
-    total_input_tokens: Option<u64>,
-    total_output_tokens: Option<u64>,
-    request_throughput: Option<f64>,
-    request_goodput: Option<f64>,
-    output_throughput: Option<f64>,
-    total_token_throughput: Option<f64>,
-    input_lens: Vec<Option<u64>>,
-    output_lens: Vec<Option<u64>>,
-    /// In seconds, as all lists of times.
-    ttfts: Vec<Option<f64>>,
-    itls: Vec<Vec<f64>>,
-    latencies: Vec<f64>,
-    start_times: Vec<f64>,
-    /// How late each was sent.
-    queue_times: Vec<f64>,
-    errors: Vec<String>,
-    max_output_tokens_per_s: Option<f64>,
-    max_concurrent_requests: u64,
     #[serde(flatten)]
-    ttft: Ttft,
+    before: Node,
+    itls: Vec<Gaps<'a>>,
     #[serde(flatten)]
-    tpot: Tpot,
-    #[serde(flatten)]
-    itl: Itl,
-    #[serde(flatten)]
-    e2el: E2el,
+    after: Node,
 }
 
-/// Declares a struct with the four statistics of a time, in milliseconds, under vLLM's names.
-macro_rules! statistics {
-    ($name:ident, $mean:ident, $median:ident, $std:ident, $p99:ident) => {
-        #[derive(Serialize)]
-        struct $name {
-            $mean: Option<f64>,
-            $median: Option<f64>,
-            $std: Option<f64>,
-            $p99: Option<f64>,
-        }
+/// Times in microseconds, written in seconds.
+struct Gaps<'a>(&'a [u32]);
 
-        impl $name {
-            fn of(values_s: Vec<f64>) -> $name {
-                let [$mean, $median, $std, $p99] = statistics_ms(values_s);
-                $name {
-                    $mean,
-                    $median,
-                    $std,
-                    $p99,
-                }
-            }
-        }
+impl Serialize for Gaps<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|&us| f64::from(us) / 1e6))
+    }
+}
+
+/// A request that was measured.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    record: &'a Record,
+    detail: &'a Detail,
+}
+
+impl<'a> Request<'a> {
+    fn ttft_s(&self) -> Option<f64> {
+        self.record.ttft_from_sent_ns().map(seconds)
+    }
+
+    fn latency_s(&self) -> Option<f64> {
+        Some(seconds(self.record.latency_from_sent_ns()))
+    }
+
+    /// `(latency − TTFT) / (n_out − 1)`; 0, unlike our ITL, when all tokens came in one read.
+    fn tpot_s(&self) -> Option<f64> {
+        let others = self.record.completion_tokens.get()?.checked_sub(1);
+        let others = others.filter(|&n| n > 0)?;
+        Some((self.latency_s()? - self.ttft_s()?) / others as f64)
+    }
+
+    /// Between the token events of a success.
+    fn gaps_us(&self) -> &'a [u32] {
+        let gaps = &self.detail.gaps_us;
+        if self.record.is_good() { gaps } else { &[] }
+    }
+
+    fn error(&self) -> String {
+        let failure = self.detail.failure.as_ref();
+        failure.map_or(String::new(), ToString::to_string)
+    }
+
+    /// Whether it is within the limits by vLLM's rule: one may be met, and what a request does not have is 0.
+    fn is_within(&self, slo: &Slo) -> bool {
+        let is_met = |limit: Option<f64>, value: Option<f64>| {
+            limit.is_none_or(|limit| value.unwrap_or(0.0) * 1e3 <= limit)
+        };
+        is_met(slo.ttft_ms, self.ttft_s())
+            && is_met(slo.itl_ms, self.tpot_s())
+            && is_met(slo.latency_ms, self.latency_s())
+    }
+}
+
+/// The result of a point whose records have details; `about` is the header of the run.
+pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
+    let details = pass.records.details.iter().flatten();
+    let requests = pass.records.list.iter().zip(details);
+    let requests = requests.map(|(record, detail)| Request { record, detail });
+    let measured: Vec<Request<'a>> = requests.filter(|of| of.record.is_measured()).collect();
+    let good = measured.iter().filter(|of| of.record.is_good());
+    let good: Vec<Request<'a>> = good.copied().collect();
+    let tokens = |of: fn(&Record) -> Count| list(&measured, |one| of(one.record).get());
+    let lists = [
+        ("input_lens", tokens(|of| of.prompt_tokens)),
+        ("output_lens", tokens(|of| of.completion_tokens)),
+        ("ttfts", list(&measured, Request::ttft_s)),
+    ];
+    let before = setting(about, pass, measured.len()).into_iter();
+    let before = before.chain(totals(pass, &good)).chain(lists);
+    let times = |ns: fn(&Record) -> u64| each(&measured, |of| seconds(ns(of.record)));
+    let after = [
+        ("latencies", list(&measured, Request::latency_s)),
+        ("start_times", times(|of| of.t_send_ns)),
+        ("queue_times", times(|of| of.lateness_ns().unwrap_or(0))),
+        ("errors", each(&measured, Request::error)),
+        ("max_output_tokens_per_s", max_tokens_per_s(&good).into()),
+        ("max_concurrent_requests", peak(&good).into()),
+    ];
+    let mut after: Vec<Entry> = after.map(|(key, node)| (key.into(), node)).into();
+    let of_each = |of: fn(&Request<'a>) -> Option<f64>| good.iter().filter_map(of).collect();
+    let gaps_us = good.iter().flat_map(Request::gaps_us);
+    after.extend(statistics("ttft", of_each(Request::ttft_s)));
+    after.extend(statistics("tpot", of_each(Request::tpot_s)));
+    after.extend(statistics(
+        "itl",
+        gaps_us.map(|&us| f64::from(us) / 1e6).collect(),
+    ));
+    after.extend(statistics("e2el", of_each(Request::latency_s)));
+    VllmResult {
+        before: Node::object(before),
+        itls: measured.iter().map(|of| Gaps(of.gaps_us())).collect(),
+        after: Node::Object(after),
+    }
+}
+
+/// The run, under vLLM's names.
+fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node); 10] {
+    let text = |key: &str| about[key].as_str().unwrap_or_default();
+    let (facts, options) = (&pass.facts, &about["options"]);
+    let backend = match options["api"].as_str() {
+        Some("completions") | None => "openai",
+        Some("chat") => "openai-chat",
+        Some(other) => other,
     };
+    let burstiness = Some(options["burstiness"].clone()).filter(|told| !told.is_null());
+    let prompts = facts.planned.unwrap_or(measured as u64);
+    let rate = facts.rate_per_s.map_or("inf".into(), Node::from);
+    let concurrency = facts.concurrency.or(options["max_inflight"].as_u64());
+    // `20261125-030000` of `2026-11-25T03:00:00Z`.
+    let date = text("started_at").replace(['-', ':', 'Z'], "");
+    [
+        ("date", date.replace('T', "-").into()),
+        ("endpoint_type", backend.into()),
+        ("backend", backend.into()),
+        ("label", Node::default()),
+        ("model_id", text("model").into()),
+        ("tokenizer_id", Node::default()),
+        ("num_prompts", prompts.into()),
+        ("request_rate", rate),
+        ("burstiness", burstiness.unwrap_or(1.0.into()).into()),
+        ("max_concurrency", concurrency.into()),
+    ]
 }
 
-statistics!(Ttft, mean_ttft_ms, median_ttft_ms, std_ttft_ms, p99_ttft_ms);
-statistics!(Tpot, mean_tpot_ms, median_tpot_ms, std_tpot_ms, p99_tpot_ms);
-statistics!(Itl, mean_itl_ms, median_itl_ms, std_itl_ms, p99_itl_ms);
-statistics!(E2el, mean_e2el_ms, median_e2el_ms, std_e2el_ms, p99_e2el_ms);
+fn totals(pass: &Pass, good: &[Request<'_>]) -> [(&'static str, Node); 9] {
+    let figures = &pass.figures;
+    let per_s = |n: u64| (figures.duration_s > 0.0).then(|| n as f64 / figures.duration_s);
+    let goodput = pass.facts.slo.and_then(|slo| {
+        let within = good.iter().filter(|of| of.is_within(&slo));
+        per_s(within.count() as u64)
+    });
+    let [input, output] = [figures.prompt_tokens.total, figures.output_tokens.total];
+    let both = input.zip(output).map(|(input, output)| input + output);
+    [
+        ("duration", figures.duration_s.into()),
+        ("completed", figures.successful.into()),
+        ("failed", figures.failed.into()),
+        ("total_input_tokens", input.into()),
+        ("total_output_tokens", output.into()),
+        ("request_throughput", figures.request_throughput.into()),
+        ("request_goodput", goodput.into()),
+        ("output_throughput", figures.token_throughput.into()),
+        ("total_token_throughput", both.and_then(per_s).into()),
+    ]
+}
 
-/// Mean, median, deviation of the population, p99.
-fn statistics_ms(values_s: Vec<f64>) -> [Option<f64>; 4] {
+/// A value a request.
+fn each<'a, T: Into<Value>>(measured: &[Request<'a>], of: impl Fn(&Request<'a>) -> T) -> Node {
+    Node::from(measured.iter().map(of).collect::<Vec<T>>())
+}
+
+/// A value a request; of a failure 0, as vLLM has it, of a success without one null.
+fn list<'a, T: Default + Into<Value>>(
+    measured: &[Request<'a>],
+    of: impl Fn(&Request<'a>) -> Option<T>,
+) -> Node {
+    each(measured, |request| match request.record.is_good() {
+        true => of(request),
+        false => Some(T::default()),
+    })
+}
+
+/// Mean, median, deviation of the population and p99 of times in seconds, in milliseconds under vLLM's names.
+fn statistics(of: &str, values_s: Vec<f64>) -> [Entry; 4] {
     let mut values: Vec<f64> = values_s.into_iter().map(|value| value * 1e3).collect();
     values.sort_unstable_by(f64::total_cmp);
     let n = values.len() as f64;
@@ -102,187 +204,53 @@ fn statistics_ms(values_s: Vec<f64>) -> [Option<f64>; 4] {
         (squares.sum::<f64>() / n).sqrt()
     });
     let [median, p99] = [0.5, 0.99].map(|q| exact_quantile(&values, q));
-    [mean, median, std, p99]
-}
-
-/// The result of one point, from its samples; `about` is what is said of the run, an object.
-pub fn result<'a>(about: &'a Value, summary: &LoadSummary, samples: &[Sample]) -> VllmResult<'a> {
-    let measured = samples.iter().filter(|s| s.phase == Phase::Measured);
-    let measured: Vec<&Sample> = measured.collect();
-    let good: Vec<&Sample> = measured
-        .iter()
-        .copied()
-        .filter(|s| s.is_success())
-        .collect();
-    let round = &summary.round;
-    let sum = |tokens: fn(&Sample) -> Option<u64>| {
-        let mut counted = good.iter().filter_map(|sample| tokens(sample)).peekable();
-        counted.peek().is_some().then(|| counted.sum::<u64>())
-    };
-    let input = sum(|sample| sample.prompt_tokens);
-    let output = sum(|sample| sample.completion_tokens);
-    let both = input.zip(output).map(|(input, output)| input + output);
-    let per_s = |n: u64| (round.duration_s > 0.0).then(|| n as f64 / round.duration_s);
-    let options = &about["options"];
-    let backend = match options["api"].as_str() {
-        Some("completions") => "openai",
-        Some("chat") => "openai-chat",
-        other => other.unwrap_or("openai"),
-    };
-    let gaps = good.iter().flat_map(|sample| gaps_s(sample)).collect();
-    let of_good = |figure: fn(&Sample) -> Option<f64>| {
-        let figures = good.iter().filter_map(|sample| figure(sample));
-        figures.collect::<Vec<f64>>()
-    };
-    VllmResult {
-        date: date(about["started_at"].as_str().unwrap_or_default()),
-        endpoint_type: backend,
-        backend,
-        label: None,
-        model_id: about["model"].as_str().unwrap_or_default(),
-        tokenizer_id: None,
-        num_prompts: summary.planned.unwrap_or(measured.len() as u64),
-        request_rate: summary.rate_per_s.map_or(json!("inf"), |rate| json!(rate)),
-        burstiness: match &options["burstiness"] {
-            Value::Null => json!(1.0),
-            told => told.clone(),
-        },
-        max_concurrency: summary.concurrency.or(options["max_inflight"].as_u64()),
-        duration: round.duration_s,
-        completed: round.successful,
-        failed: round.failed,
-        total_input_tokens: input,
-        total_output_tokens: output,
-        request_throughput: round.request_throughput,
-        request_goodput: slo(&about["slo"])
-            .and_then(|slo| per_s(good.iter().filter(|s| is_within(&slo, s)).count() as u64)),
-        output_throughput: output.and_then(per_s),
-        total_token_throughput: both.and_then(per_s),
-        input_lens: list(&measured, |sample| sample.prompt_tokens),
-        output_lens: list(&measured, |sample| sample.completion_tokens),
-        ttfts: list(&measured, ttft_s),
-        itls: measured.iter().map(|s| gaps_s(s).collect()).collect(),
-        latencies: measured
-            .iter()
-            .map(|sample| latency_s(sample).filter(|_| sample.is_success()))
-            .map(|latency| latency.unwrap_or(0.0))
-            .collect(),
-        start_times: measured.iter().map(|s| seconds(s.t_send_ns)).collect(),
-        queue_times: measured
-            .iter()
-            .map(|sample| seconds(lateness_ns(sample).unwrap_or(0)))
-            .collect(),
-        errors: measured.iter().map(|sample| error(sample)).collect(),
-        max_output_tokens_per_s: max_tokens_per_s(&good),
-        max_concurrent_requests: peak_of(&good),
-        ttft: Ttft::of(of_good(ttft_s)),
-        tpot: Tpot::of(of_good(tpot_s)),
-        itl: Itl::of(gaps),
-        e2el: E2el::of(of_good(latency_s)),
-    }
-}
-
-/// `20261125-030000` of `2026-11-25T03:00:00Z`.
-fn date(started_at: &str) -> String {
-    let digits = started_at.replace(['-', ':', 'Z'], "");
-    digits.replace('T', "-")
-}
-
-/// A value a request; of a failure 0, as vLLM has it, of a success without one null.
-fn list<T: Default>(measured: &[&Sample], of: impl Fn(&Sample) -> Option<T>) -> Vec<Option<T>> {
-    let values = measured.iter().map(|sample| match sample.is_success() {
-        true => of(sample),
-        false => Some(T::default()),
-    });
-    values.collect()
-}
-
-fn ttft_s(sample: &Sample) -> Option<f64> {
-    ttft_ns(sample).map(seconds)
-}
-
-fn latency_s(sample: &Sample) -> Option<f64> {
-    Some(seconds(latency_ns(sample)))
-}
-
-/// `(latency − TTFT) / (n_out − 1)`; 0, unlike our ITL, when all tokens came in one read.
-fn tpot_s(sample: &Sample) -> Option<f64> {
-    let others = sample
-        .completion_tokens?
-        .checked_sub(1)
-        .filter(|&n| n > 0)?;
-    Some((latency_s(sample)? - ttft_s(sample)?) / others as f64)
-}
-
-fn gaps_s(sample: &Sample) -> impl Iterator<Item = f64> {
-    let gaps = if sample.is_success() {
-        &sample.gaps_us[..]
-    } else {
-        &[]
-    };
-    gaps.iter().map(|&us| f64::from(us) / 1e6)
-}
-
-fn error(sample: &Sample) -> String {
-    let failure = sample.failure.as_ref();
-    failure.map_or(String::new(), |failure| failure.to_string())
-}
-
-/// vLLM's rule: a limit may be met, and what a request does not have is 0.
-fn is_within(slo: &Slo, sample: &Sample) -> bool {
-    let figures = [
-        (slo.ttft_ms, ttft_s(sample)),
-        (slo.itl_ms, tpot_s(sample)),
-        (slo.latency_ms, latency_s(sample)),
+    let named = [
+        ("mean", mean),
+        ("median", median),
+        ("std", std),
+        ("p99", p99),
     ];
-    let mut limited = figures.into_iter();
-    limited.all(|(limit, value)| limit.is_none_or(|limit| value.unwrap_or(0.0) * 1e3 <= limit))
+    named.map(|(name, value)| (format!("{name}_{of}_ms").into(), value.into()))
 }
 
 /// The most token events in one of the whole seconds since the first send; `None`: no stream tells when its
 /// tokens came.
-fn max_tokens_per_s(good: &[&Sample]) -> Option<f64> {
-    let start_ns = good.iter().map(|sample| sample.t_send_ns).min()?;
-    let has_gaps = |s: &&Sample| s.token_events < 2 || !s.gaps_us.is_empty();
-    if !good.iter().all(has_gaps) {
-        return None;
-    }
-    let mut seconds: Vec<u64> = Vec::new();
-    for sample in good {
-        let Some(mut at_ns) = sample.t_first_ns else {
-            continue;
-        };
-        let gaps = sample.gaps_us.iter().map(|&us| u64::from(us) * 1000);
+fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
+    let start_ns = good.iter().map(|of| of.record.t_send_ns).min()?;
+    let has_gaps = |of: &Request<'_>| of.record.token_events < 2 || !of.gaps_us().is_empty();
+    let streamed = good
+        .iter()
+        .filter_map(|of| Some((of, of.record.t_first_ns.get()?)));
+    let mut by_second: BTreeMap<u64, u64> = BTreeMap::new();
+    for (of, mut at_ns) in streamed {
+        let gaps = of.gaps_us().iter().map(|&us| u64::from(us) * 1000);
         for gap_ns in std::iter::once(0).chain(gaps) {
             at_ns += gap_ns;
-            let second = (at_ns.saturating_sub(start_ns) / 1_000_000_000) as usize;
-            if seconds.len() <= second {
-                seconds.resize(second + 1, 0);
-            }
-            seconds[second] += 1;
+            let second = at_ns.saturating_sub(start_ns) / 1_000_000_000;
+            *by_second.entry(second).or_default() += 1;
         }
     }
-    seconds.into_iter().max().map(|tokens| tokens as f64)
+    let most = by_second.into_values().max().map(|tokens| tokens as f64);
+    most.filter(|_| good.iter().all(has_gaps))
 }
 
 /// The most successes in flight at once, each from its send to its last token.
-fn peak_of(good: &[&Sample]) -> u64 {
-    let spans = good.iter().map(|sample| Sample {
-        t_send_ns: sample.t_send_ns,
-        t_end_ns: sample.t_send_ns + latency_ns(sample),
-        ..Sample::default()
-    });
-    peak(&spans.collect::<Vec<_>>())
+fn peak(good: &[Request<'_>]) -> u64 {
+    peak_of(good.iter().map(|of| {
+        let sent_ns = of.record.t_send_ns;
+        (sent_ns, sent_ns + of.record.latency_from_sent_ns())
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
-    use crate::sample::{FailKind, Failure};
-    use crate::stats::client::ClientStats;
-    use crate::stats::load::LoadFacts;
+    use crate::sample::{FailKind, Failure, Phase, Sample};
+    use crate::stats::facts::Facts;
+    use crate::stats::records::Records;
 
     const MS: u64 = 1_000_000;
 
@@ -360,32 +328,27 @@ mod tests {
         }
     }
 
-    fn facts(concurrency: Option<u64>, rate_per_s: Option<f64>) -> LoadFacts {
-        LoadFacts {
+    fn facts(concurrency: Option<u64>, rate_per_s: Option<f64>) -> Facts {
+        Facts {
             concurrency,
             rate_per_s,
             planned: Some(3),
-            peak: 2,
-            cached_reported: false,
-            response_cached_reported: false,
-            slo: None,
+            concurrency_peak: 2,
             exhausted: rate_per_s.map(|_| 0),
-            perfect_response_rate: None,
-            perfect_prefix_rate: None,
-            not_sent: 0,
-            client: ClientStats::default().summary(0, false),
+            ..Facts::default()
         }
     }
 
     fn about() -> Value {
         json!({"model": "m", "started_at": "2026-11-25T03:00:00Z",
-            "slo": {"ttft_ms": 100.0, "itl_ms": null, "latency_ms": null},
             "options": {"api": "chat", "max_inflight": 256, "burstiness": 0.5}})
     }
 
-    fn mirrored(about: &Value, facts: LoadFacts, samples: &[Sample]) -> Mirror {
-        let summary = LoadSummary::of(samples, facts);
-        let text = serde_json::to_string(&result(about, &summary, samples)).expect("JSON");
+    fn mirrored(about: &Value, facts: Facts, samples: &[Sample]) -> Mirror {
+        let mut records = Records::kept().with_details(true);
+        samples.iter().for_each(|sample| records.add(sample));
+        let pass = Pass::new(facts, records);
+        let text = serde_json::to_string(&result(about, &pass)).expect("JSON");
         serde_json::from_str(&text).expect(&text)
     }
 
@@ -425,7 +388,14 @@ mod tests {
 
     #[test]
     fn a_result_has_the_keys_of_vllm_and_figures_worked_by_hand() {
-        let got = mirrored(&about(), facts(None, Some(8.0)), &samples());
+        let facts = Facts {
+            slo: Some(Slo {
+                ttft_ms: Some(100.0),
+                ..Slo::default()
+            }),
+            ..facts(None, Some(8.0))
+        };
+        let got = mirrored(&about(), facts, &samples());
         assert_eq!(
             (got.date.as_str(), got.backend.as_str()),
             ("20261125-030000", "openai-chat")
@@ -501,12 +471,16 @@ mod tests {
     fn tokens_are_counted_by_whole_seconds_and_not_at_all_without_gaps() {
         let (early, late) = (success(500, 1000, &[400, 200]), success(600, 1550, &[10]));
         // Tokens at 0.5 and 0.9 s, then 1.1, 1.05 and 1.06 s since the first send.
-        assert_eq!(max_tokens_per_s(&[&early, &late]), Some(3.0));
+        let most = |samples: &[Sample]| {
+            let got = mirrored(&about(), facts(Some(1), None), samples);
+            got.max_output_tokens_per_s
+        };
+        assert_eq!(most(&[early.clone(), late.clone()]), Some(3.0));
         let without = Sample {
             gaps_us: Vec::new(),
             ..early
         };
-        assert_eq!(max_tokens_per_s(&[&without, &late]), None);
-        assert_eq!(max_tokens_per_s(&[]), None);
+        assert_eq!(most(&[without, late]), None);
+        assert_eq!(most(&[]), None);
     }
 }

@@ -1,13 +1,11 @@
 //! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
 
-use serde::Serialize;
-
-use super::quantile::{Distribution, Mean, Quantiles};
+use super::spread::{Histogram, Mean, Spread};
 use crate::units::seconds;
 use crate::vitals::Vitals;
 
 /// Above this p99 of the wake-up lag, the client's own delays are in the figures.
-pub const LAG_LIMIT_S: f64 = 0.005;
+pub const LAG_LIMIT_MS: f64 = 5.0;
 /// A second above this share of the CPU allowed counts as over.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
 /// How much may be over, or throttled, without a mark: in a hundred seconds, or periods.
@@ -16,18 +14,26 @@ const TOLERATED_IN_100: u64 = 1;
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
 /// Why a client is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Lag,
     Cpu,
     Throttled,
 }
 
+impl Limit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Lag => "lag",
+            Limit::Cpu => "cpu",
+            Limit::Throttled => "throttled",
+        }
+    }
+}
+
 /// What the watchdog saw in the measured time, and whether the figures can be trusted. Shares are
-/// 0..=1; times of events are seconds since the first request was sent. The names of the fields are
-/// the keys of the JSON result.
-#[derive(Debug, Clone, Serialize)]
+/// 0..=1; times of events are seconds since the first request was sent.
+#[derive(Debug, Clone, Default)]
 pub struct ClientSummary {
     /// `None`: the run was too short for a probe.
     pub limited: Option<bool>,
@@ -35,7 +41,7 @@ pub struct ClientSummary {
     /// The mock server runs in this process, so its CPU time is counted too.
     pub mock_in_process: bool,
     /// How late probes woke; n is their number.
-    pub lag: Option<Quantiles>,
+    pub lag: Option<Spread>,
     pub lag_max_at_s: Option<f64>,
     /// As read last.
     pub cores_allowed: Option<f64>,
@@ -56,12 +62,16 @@ pub struct ClientSummary {
     pub steal_share_max: Option<f64>,
     pub open_files_max: Option<u64>,
     pub open_files_limit: Option<u64>,
+    /// CPU time of this process since the first send, in steps of 10 ms; `None`: a second of it is not known.
+    pub cpu_ms: Option<u64>,
 }
 
 /// Adds up seconds in constant memory.
 #[derive(Debug, Default)]
 pub struct ClientStats {
-    lag: Distribution,
+    cpu_ms: u64,
+    cpu_unknown: bool,
+    lag: Histogram,
     lag_max: Peak,
     cores_allowed: Option<f64>,
     cpu_share: Mean,
@@ -103,9 +113,11 @@ impl ClientStats {
     /// second that began before it: opening connections and warming up are not measured.
     pub fn add(&mut self, vitals: &Vitals, measured_ns: u64) {
         for (due_ns, lag_ns) in vitals.probes().filter(|&(due_ns, _)| due_ns >= measured_ns) {
-            self.lag.add_ns(lag_ns);
+            self.lag.add_ns(lag_ns as f64);
             self.lag_max.add(seconds(lag_ns), due_ns);
         }
+        self.cpu_ms += vitals.cpu_ms.unwrap_or(0);
+        self.cpu_unknown |= vitals.cpu_ms.is_none();
         self.cores_allowed = vitals.cores_allowed.or(self.cores_allowed);
         self.open_files_max = self.open_files_max.max(vitals.open_files);
         self.open_files_limit = vitals.open_files_limit.or(self.open_files_limit);
@@ -148,7 +160,7 @@ impl ClientStats {
     pub fn summary(&self, started_ns: u64, mock_in_process: bool) -> ClientSummary {
         let since_start =
             |stamp_ns: Option<u64>| stamp_ns.map(|ns| seconds(ns.saturating_sub(started_ns)));
-        let lag = self.lag.quantiles();
+        let lag = self.lag.spread();
         let reasons = self.reasons(lag);
         ClientSummary {
             limited: lag.map(|_| !reasons.is_empty()),
@@ -170,14 +182,15 @@ impl ClientStats {
             steal_share_max: self.steal_share_max.value(),
             open_files_max: self.open_files_max,
             open_files_limit: self.open_files_limit,
+            cpu_ms: (!self.cpu_unknown).then_some(self.cpu_ms),
         }
     }
 
-    fn reasons(&self, lag: Option<Quantiles>) -> Vec<Limit> {
+    fn reasons(&self, lag: Option<Spread>) -> Vec<Limit> {
         let too_many = |part: u64, all: u64| part * 100 > all * TOLERATED_IN_100;
         let (throttled, periods) = (self.throttled_periods, self.periods);
         let rules = [
-            (Limit::Lag, lag.is_some_and(|lag| lag.p99_s > LAG_LIMIT_S)),
+            (Limit::Lag, lag.is_some_and(|lag| lag.p99 > LAG_LIMIT_MS)),
             (
                 Limit::Cpu,
                 too_many(self.seconds_over, self.seconds_watched),
@@ -270,7 +283,7 @@ mod tests {
             (limited.limited, limited.reasons),
             (Some(true), vec![Limit::Lag])
         );
-        assert_eq!(limited.lag.expect("lag").max_s, 0.031);
+        assert_eq!(limited.lag.expect("lag").max, 31.0);
         assert_eq!(limited.lag_max_at_s, Some(2.0));
     }
 
@@ -367,16 +380,9 @@ mod tests {
             };
         });
         assert_eq!(blind.limited, Some(false));
-        let blind = serde_json::to_value(&blind).expect("JSON");
-        for key in [
-            "cores_allowed",
-            "cpu_share_max",
-            "periods",
-            "steal_share_max",
-            "open_files_max",
-        ] {
-            assert!(blind[key].is_null(), "{key}: {}", blind[key]);
-        }
+        assert_eq!((blind.cores_allowed, blind.cpu_share_max), (None, None));
+        assert_eq!((blind.periods, blind.steal_share_max), (None, None));
+        assert_eq!(blind.open_files_max, None);
         let unwatched = ClientStats::default().summary(0, false);
         assert_eq!((unwatched.limited, unwatched.lag), (None, None));
     }

@@ -1,125 +1,147 @@
-//! The derived figures of one request: DESIGN's definitions as functions of a sample.
+//! The figures of a pass, whichever command asked for it: the waist between requests and reports.
+//!
+//! Absent is `None`. `catalog` says what each figure means.
 
-use crate::sample::Sample;
-use crate::units::seconds;
+use std::collections::BTreeMap;
 
-/// Time to first token in nanoseconds: `t_first − t_send`; `None` on a reply that was not streamed.
-pub fn ttft_ns(sample: &Sample) -> Option<u64> {
-    Some(sample.t_first_ns?.saturating_sub(sample.t_send_ns))
+use serde::Serialize;
+
+use super::goodput::Goodput;
+use super::record::Record;
+use super::spread::{Mean, Spread};
+use super::time::{HitBy, Time};
+
+/// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
+/// pass kept its records.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Successes and failures.
+    pub requests: u64,
+    pub successful: u64,
+    pub failed: u64,
+    /// In flight at the end, those without a sample included.
+    pub cut: u64,
+    /// Requests of the warm-up, which are in no other figure.
+    pub warmup: u64,
+    /// Successes whose reply was no stream: they have no TTFT and no ITL.
+    pub not_streamed: u64,
+    pub stale_connections: u64,
+    /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
+    pub duration_s: f64,
+    pub means: Means,
+    pub prompt_tokens: Tokens,
+    pub output_tokens: Tokens,
+    pub wanted_output_tokens_mean: Option<f64>,
+    /// Output tokens per second; `None` where no reply has a count.
+    pub token_throughput: Option<f64>,
+    /// Successes per second.
+    pub request_throughput: Option<f64>,
+    /// Σ (n_out − 1) / Σ (t_last − t_first).
+    pub decode_tokens_per_s_weighted: Option<f64>,
+    /// Mean of `(t_last − t_send) / n_out`, the first token included.
+    pub tpot_with_first_ms: Option<f64>,
+    /// Mean of `n_out / (t_last − t_send)`.
+    pub request_tokens_per_s: Option<f64>,
+    /// By `Time as usize`, in milliseconds.
+    pub times: [Option<Spread>; Time::ALL.len()],
+    /// Between adjacent token events, in milliseconds.
+    pub gap: Option<Spread>,
+    /// Events are at least nine tenths of the tokens, so a gap is one of tokens, not of chunks.
+    pub gaps_are_tokens: bool,
+    pub gaps_in_one_read_share: Option<f64>,
+    pub all: Side,
+    /// The first rotation, and all later ones.
+    pub cold: Side,
+    pub warm: Side,
+    /// Hit rate of first turns alone; `None` where no session has a second turn.
+    pub first_turn_hit_rate: Option<f64>,
+    /// `None`: no cache reports.
+    pub hit_by: Option<HitBy>,
+    /// Successes that were cached as a whole, over successes; `None`: no reply says whether it was.
+    pub response_cache_hit_rate: Option<f64>,
+    /// `None` without an SLO.
+    pub goodput: Option<Goodput>,
+    pub concurrency_mean: Option<f64>,
+    /// Connection set-up as a share of all TTFT.
+    pub connect_share: Option<f64>,
+    pub is_open: bool,
+    /// A reply has reported cached tokens, or said whether it was cached as a whole.
+    pub cached_reported: bool,
+    pub response_cached_reported: bool,
+    /// (n − 1) / (last due − first due) of the requests that were sent; `None` for fewer than two.
+    pub scheduled_per_s: Option<f64>,
+    /// (n − 1) / (last send − first send); `None` for fewer than two.
+    pub achieved_per_s: Option<f64>,
+    pub failures: Failures,
+    /// Successes by where their output tokens were counted.
+    pub token_sources: BTreeMap<&'static str, u64>,
 }
 
-/// Time that the tokens after the first took, in nanoseconds, and how many they were; `None` with
-/// fewer than two tokens, or when the whole text came in one read.
-pub fn decode_ns(sample: &Sample) -> Option<(u64, u64)> {
-    let tokens = sample
-        .completion_tokens?
-        .checked_sub(1)
-        .filter(|&n| n > 0)?;
-    let ns = sample.t_last_ns?.saturating_sub(sample.t_first_ns?);
-    (ns > 0).then_some((ns, tokens))
+/// Means over successes, of a whole pass or of one interval.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Means {
+    pub requests: u64,
+    pub ttft_ms: Mean,
+    pub itl_ms: Mean,
+    pub prefill_tokens_per_s: Mean,
+    pub decode_tokens_per_s: Mean,
 }
 
-/// Inter-token latency in nanoseconds: `(t_last − t_first) / (n_out − 1)`.
-pub fn itl_ns(sample: &Sample) -> Option<f64> {
-    decode_ns(sample).map(|(ns, tokens)| ns as f64 / tokens as f64)
-}
-
-/// Latency in nanoseconds: `t_last − t_send`, or `t_end − t_send` on a reply that was not streamed.
-pub fn latency_ns(sample: &Sample) -> u64 {
-    let streamed_end = sample.t_first_ns.and(sample.t_last_ns);
-    streamed_end
-        .unwrap_or(sample.t_end_ns)
-        .saturating_sub(sample.t_send_ns)
-}
-
-/// How late it was sent, in nanoseconds: `t_send − t_due`; `None` in a closed loop.
-pub fn lateness_ns(sample: &Sample) -> Option<u64> {
-    Some(sample.t_send_ns.saturating_sub(sample.t_due_ns?))
-}
-
-/// TTFT as whoever waits has it: from the due time, where there is one, else from the send.
-pub fn ttft_from_due_ns(sample: &Sample) -> Option<u64> {
-    Some(ttft_ns(sample)? + lateness_ns(sample).unwrap_or(0))
-}
-
-/// The same of latency.
-pub fn latency_from_due_ns(sample: &Sample) -> u64 {
-    latency_ns(sample) + lateness_ns(sample).unwrap_or(0)
-}
-
-/// `prompt_tokens / TTFT` in tokens per second; queueing is inside TTFT.
-pub fn prefill_tokens_per_s(sample: &Sample) -> Option<f64> {
-    let ttft_ns = ttft_ns(sample).filter(|&ns| ns > 0)?;
-    Some(sample.prompt_tokens? as f64 / seconds(ttft_ns))
-}
-
-/// `(n_out − 1) / (t_last − t_first)` in tokens per second.
-pub fn decode_tokens_per_s(sample: &Sample) -> Option<f64> {
-    decode_ns(sample).map(|(ns, tokens)| tokens as f64 / seconds(ns))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(first_ms: u64, last_ms: u64, tokens: Option<u64>) -> Sample {
-        Sample {
-            t_send_ns: 1_000_000_000,
-            t_first_ns: Some(1_000_000_000 + first_ms * 1_000_000),
-            t_last_ns: Some(1_000_000_000 + last_ms * 1_000_000),
-            t_end_ns: 1_000_000_000 + (last_ms + 7) * 1_000_000,
-            prompt_tokens: Some(3000),
-            completion_tokens: tokens,
-            ..Sample::default()
+impl Means {
+    pub fn add(&mut self, good: &Record) {
+        self.requests += 1;
+        let ttft_ms = good.ttft_ns().map(|ns| ns as f64 / 1e6);
+        let figures = [
+            (&mut self.ttft_ms, ttft_ms),
+            (&mut self.itl_ms, good.itl_ns().map(|ns| ns / 1e6)),
+            (&mut self.prefill_tokens_per_s, good.prefill_tokens_per_s()),
+            (&mut self.decode_tokens_per_s, good.decode_tokens_per_s()),
+        ];
+        for (mean, value) in figures {
+            value.into_iter().for_each(|value| mean.add(value));
         }
     }
+}
 
-    #[test]
-    fn figures_follow_their_definitions() {
-        // First token 500 ms after the send, the 11th 700 ms after it: 200 ms over 10 gaps.
-        let sample = sample(500, 700, Some(11));
-        assert_eq!(ttft_ns(&sample), Some(500_000_000));
-        assert_eq!(itl_ns(&sample), Some(20_000_000.0));
-        // To the last token, not to the end of the body 7 ms later.
-        assert_eq!(latency_ns(&sample), 700_000_000);
-        assert_eq!(prefill_tokens_per_s(&sample), Some(6000.0));
-        assert_eq!(decode_tokens_per_s(&sample), Some(50.0));
+/// Failures under the names of their kinds.
+pub type Failures = BTreeMap<&'static str, FailureCount>;
+
+/// Failures of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailureCount {
+    pub count: u64,
+    /// HTTP status and reason of the first one.
+    pub status: Option<u16>,
+    pub example: String,
+}
+
+/// Tokens over the requests that count them; `None`: no request does.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tokens {
+    pub total: Option<u64>,
+    pub mean: Option<f64>,
+}
+
+/// A part of the successes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Side {
+    pub requests: u64,
+    /// Σ cached / Σ prompt tokens; `None`: no reply of the run has reported cached tokens.
+    pub prefix_cache_hit_rate: Option<f64>,
+}
+
+impl Figures {
+    pub fn time(&self, time: Time) -> Option<Spread> {
+        self.times[time as usize]
     }
 
-    #[test]
-    fn what_was_sent_late_is_slower_for_whoever_waits() {
-        // Due at 0.75 s, sent at 1 s; first token 500 ms, last 700 ms after the send.
-        let closed = sample(500, 700, Some(11));
-        let late = Sample {
-            t_due_ns: Some(750_000_000),
-            ..closed.clone()
-        };
-        assert_eq!(lateness_ns(&late), Some(250_000_000));
-        assert_eq!(ttft_from_due_ns(&late), Some(750_000_000));
-        assert_eq!(latency_from_due_ns(&late), 950_000_000);
-        assert_eq!(
-            (ttft_ns(&late), latency_ns(&late)),
-            (Some(500_000_000), 700_000_000)
-        );
-        assert_eq!(lateness_ns(&closed), None);
-        assert_eq!(ttft_from_due_ns(&closed), Some(500_000_000));
-        assert_eq!(latency_from_due_ns(&closed), 700_000_000);
+    /// Failures over successes and failures; `None`: there was neither.
+    pub fn error_rate(&self) -> Option<f64> {
+        (self.requests > 0).then(|| self.failed as f64 / self.requests as f64)
     }
 
-    #[test]
-    fn a_figure_that_nothing_reports_is_absent() {
-        assert_eq!(itl_ns(&sample(500, 500, Some(1))), None);
-        assert_eq!(itl_ns(&sample(500, 500, Some(9))), None, "one read");
-        assert_eq!(itl_ns(&sample(500, 700, None)), None);
-        let plain = Sample {
-            t_first_ns: None,
-            t_last_ns: None,
-            ..sample(1, 2, Some(3))
-        };
-        assert_eq!(latency_ns(&plain), 9_000_000, "to the end of the body");
-        assert_eq!(
-            (ttft_ns(&plain), prefill_tokens_per_s(&plain)),
-            (None, None)
-        );
+    /// Whether there were replies, and not one of them came as a stream.
+    pub fn is_not_streamed(&self) -> bool {
+        self.successful > 0 && self.not_streamed == self.successful
     }
 }

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::figures::{itl_ns, latency_from_due_ns, ttft_from_due_ns};
-use crate::sample::Sample;
+use super::record::Record;
 
 /// Limits of a request, in milliseconds; `None`: no limit. The names of the fields are the keys in headers of files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -14,29 +13,29 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Whether a success is below every limit, from its due time in an open loop. An absent ITL (one token) passes; an absent TTFT (not
-    /// streamed) does not pass a limit of TTFT.
-    pub fn is_met(&self, sample: &Sample) -> bool {
+    /// Whether a success is below every limit, from its scheduled time in an open loop. An absent ITL (one token)
+    /// passes; an absent TTFT (not streamed) does not pass a limit of TTFT.
+    pub fn is_met(&self, record: &Record) -> bool {
         let below = |ns: f64, limit_ms: f64| ns / 1e6 < limit_ms;
         let ttft = self
             .ttft_ms
-            .is_none_or(|limit| ttft_from_due_ns(sample).is_some_and(|ns| below(ns as f64, limit)));
+            .is_none_or(|limit| record.ttft_ns().is_some_and(|ns| below(ns as f64, limit)));
         let itl = self
             .itl_ms
-            .is_none_or(|limit| itl_ns(sample).is_none_or(|ns| below(ns, limit)));
+            .is_none_or(|limit| record.itl_ns().is_none_or(|ns| below(ns, limit)));
         let latency = self
             .latency_ms
-            .is_none_or(|limit| below(latency_from_due_ns(sample) as f64, limit));
+            .is_none_or(|limit| below(record.latency_ns() as f64, limit));
         ttft && itl && latency
     }
 }
 
-/// What met the SLO, over successes, failures and turns not sent.
+/// Requests that met the SLO, and their tokens, over successes, failures and turns not sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Goodput {
     pub requests: u64,
     pub of_requests: u64,
-    /// Output tokens; these three are `None` where nobody counted any.
+    /// Output tokens; these three are `None` where no reply has a count.
     pub tokens: Option<u64>,
     pub of_tokens: Option<u64>,
     pub tokens_per_s: Option<f64>,
@@ -45,21 +44,23 @@ pub struct Goodput {
 }
 
 impl Goodput {
-    /// Of the requests that were measured; `duration_s` as the throughputs have it.
-    pub fn of(slo: &Slo, measured: &[&Sample], not_sent: u64, duration_s: f64) -> Goodput {
+    /// Goodput of the measured ones of the records; `duration_s` is that of the throughputs.
+    pub fn of(slo: &Slo, records: &[Record], not_sent: u64, duration_s: f64) -> Goodput {
         let per_second = |n: u64| (duration_s > 0.0).then(|| n as f64 / duration_s);
+        let measured = records.iter().filter(|record| record.is_measured());
         let met = measured
-            .iter()
-            .filter(|sample| sample.is_success() && slo.is_met(sample));
+            .clone()
+            .filter(|record| record.is_good() && slo.is_met(record));
         let counted = measured
-            .iter()
-            .filter_map(|sample| sample.completion_tokens);
+            .clone()
+            .filter_map(|record| record.completion_tokens.get());
         let any_counted = counted.clone().next().is_some();
         let requests = met.clone().count() as u64;
-        let tokens = any_counted.then(|| met.filter_map(|sample| sample.completion_tokens).sum());
+        let met_tokens = met.filter_map(|record| record.completion_tokens.get());
+        let tokens = any_counted.then(|| met_tokens.sum());
         Goodput {
             requests,
-            of_requests: measured.len() as u64 + not_sent,
+            of_requests: measured.count() as u64 + not_sent,
             tokens,
             of_tokens: any_counted.then(|| counted.sum()),
             tokens_per_s: tokens.and_then(per_second),
@@ -67,12 +68,12 @@ impl Goodput {
         }
     }
 
-    /// Of the requests, 0..=1; `None` without any.
+    /// Share of the requests, 0..=1; `None` without any.
     pub fn requests_share(&self) -> Option<f64> {
         (self.of_requests > 0).then(|| self.requests as f64 / self.of_requests as f64)
     }
 
-    /// Of the tokens, 0..=1; `None` without any.
+    /// Share of the tokens, 0..=1; `None` without any.
     pub fn tokens_share(&self) -> Option<f64> {
         let of = self.of_tokens.filter(|&n| n > 0)?;
         Some(self.tokens? as f64 / of as f64)
@@ -82,7 +83,7 @@ impl Goodput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{FailKind, Failure};
+    use crate::sample::{FailKind, Failure, Sample};
 
     const MS: u64 = 1_000_000;
 
@@ -126,7 +127,7 @@ mod tests {
             (slo(None, Some(1.0), Some(104.1)), &plain(), true),
             (slo(None, None, Some(104.0)), &plain(), false),
         ] {
-            assert_eq!(slo.is_met(sample), wanted, "{slo:?} {sample:?}");
+            assert_eq!(slo.is_met(&sample.into()), wanted, "{slo:?} {sample:?}");
         }
     }
 
@@ -147,7 +148,7 @@ mod tests {
                 itl_ms: None,
                 latency_ms,
             };
-            assert_eq!(slo.is_met(&late), wanted, "{slo:?}");
+            assert_eq!(slo.is_met(&(&late).into()), wanted, "{slo:?}");
         }
     }
 
@@ -162,7 +163,7 @@ mod tests {
             ..success(100, 200, 4)
         };
         let (good, slow) = (success(100, 300, 11), success(200, 300, 5));
-        let got = Goodput::of(&slo, &[&good, &slow, &failed], 2, 2.0);
+        let got = Goodput::of(&slo, &[&good, &slow, &failed].map(Record::from), 2, 2.0);
         assert_eq!((got.requests, got.of_requests), (1, 5));
         // 11 tokens of 11 + 5 + the 4 that came before the failure, in 2 s.
         assert_eq!((got.tokens, got.of_tokens), (Some(11), Some(20)));

@@ -11,7 +11,7 @@ pub enum Version {
 
 /// One cgroup: this process's own or one above it, whose quota binds as well.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct Cgroup {
     pub version: Version,
     pub dir: PathBuf,
 }
@@ -21,7 +21,7 @@ pub struct Group {
 ///
 /// In a container the path may lead out of what is mounted there; then it is the mount's root alone.
 /// Whether a directory exists is for the caller to see.
-pub fn groups(cgroup: &str, mountinfo: &str) -> Vec<Group> {
+pub fn groups(cgroup: &str, mountinfo: &str) -> Vec<Cgroup> {
     let found = [Version::V1, Version::V2].into_iter().find_map(|version| {
         let path = path(cgroup, version)?;
         let mounts = || mounts(mountinfo, version);
@@ -32,7 +32,7 @@ pub fn groups(cgroup: &str, mountinfo: &str) -> Vec<Group> {
     let Some((version, point, below)) = found else {
         return Vec::new();
     };
-    let group = |below| Group {
+    let group = |below| Cgroup {
         version,
         dir: Path::new(point).join(below),
     };

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::cgroup::{self, Group, Periods, Version};
+use super::cgroup::{self, Cgroup, Periods, Version};
 use super::proc::{self, CpuList, Cpus, MS_PER_TICK};
 use crate::vitals::Vitals;
 
 /// The counters of this process, from one reading to the next.
 pub struct Meter {
-    groups: Vec<Group>,
+    groups: Vec<Cgroup>,
     open_files_limit: Option<u64>,
     last: Reading,
 }
@@ -59,7 +59,7 @@ impl Meter {
 
     fn reading(&self, stamp_ns: u64) -> Reading {
         let allowed = CpuList::allowed(&read("/proc/self/status"));
-        let periods = |group: &Group| cgroup::periods(&read_in(group, "cpu.stat"));
+        let periods = |group: &Cgroup| cgroup::periods(&read_in(group, "cpu.stat"));
         Reading {
             stamp_ns,
             cpu_ticks: proc::cpu_ticks(&read("/proc/self/stat")),
@@ -70,7 +70,7 @@ impl Meter {
 
     /// The least of the CPUs and of every group's quota, which may change during a run.
     fn cores_allowed(&self) -> Option<f64> {
-        let quota = |group: &Group| match group.version {
+        let quota = |group: &Cgroup| match group.version {
             Version::V1 => {
                 let file = |name| read_in(group, name);
                 cgroup::cores_v1(&file("cpu.cfs_quota_us"), &file("cpu.cfs_period_us"))
@@ -88,7 +88,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn read_in(group: &Group, name: &str) -> String {
+fn read_in(group: &Cgroup, name: &str) -> String {
     fs::read_to_string(group.dir.join(name)).unwrap_or_default()
 }
 

@@ -72,7 +72,7 @@ pub fn number_behind(text: &str, label: &str) -> Option<u64> {
 }
 
 /// What stands behind a label at the start of a line.
-pub fn rest_of<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+fn rest_of<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(label))
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cases::{Case, content_cases, oversized_cases, refusal_cases, transport_cases};
 use super::server::serve;
-use crate::util::{Cmd, Dir, Output};
+use crate::util::{Cmd, Dir, Output, json_file};
 
 const REQUESTS: usize = 4;
 
@@ -55,7 +55,7 @@ fn check(case: &Case) {
     assert!(mib < 80.0, "{mib} MiB {name}");
     let code = i32::from(case.kind.is_some());
     assert_eq!(output.status.code(), Some(code), "{name}");
-    let result: Value = serde_json::from_str(&dir.read("r.json")).expect("JSON");
+    let result = json_file(&dir, "r.json");
     let count = |key: &str| result[key].as_u64().expect(key);
     let (succeeded, failed) = (count("successful_requests"), count("failed_requests"));
     assert_eq!(

@@ -3,11 +3,13 @@
 mod cmd;
 mod dir;
 mod engine;
+mod samples;
 mod server;
 
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;
 pub use engine::{engine, left, left_soon, pid_in, serving, until, with_engines};
+pub use samples::Samples;
 pub use server::{RawServer, Request, Server, read_request, serve};
 
 use serde_json::Value;
@@ -19,9 +21,20 @@ pub fn ns(value: &Value) -> i64 {
         .unwrap_or_else(|| panic!("{value} is no stamp"))
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Half way between the two in the middle where their number is even.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
+}
+
+/// A result file.
+pub fn json_file(dir: &Dir, name: &str) -> Value {
+    serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// Says that a test was not run, past the capture of a passing test's output.

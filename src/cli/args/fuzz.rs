@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 
-use super::super::connect::Connection;
-use super::super::flags::{COMMANDS, Command, Flag};
-use super::super::{load, mock, replay, run};
+use super::super::commands::run as fixed;
+use super::super::commands::{COMMANDS, load, mock, replay};
+use super::super::connect::{Connection, Server};
 use super::*;
 use crate::fuzz;
 
@@ -88,18 +88,18 @@ fn is_path(flag: &Flag) -> bool {
 }
 
 /// Any but `mock`, whose options are a table of their own.
-fn command(rng: &mut Rng) -> &'static Command {
-    let others = COMMANDS.iter();
-    let others = others.filter(|command| command.flags().next().is_some());
+fn command(rng: &mut Rng) -> &'static Usage {
+    let others = COMMANDS.iter().map(|command| command.usage);
+    let others = others.filter(|usage| usage.flags().next().is_some());
     let others: Vec<_> = others.collect();
     others[rng.usize(..others.len())]
 }
 
-fn words(rng: &mut Rng, command: &Command) -> Vec<String> {
-    let flags: Vec<&Flag> = command.flags().collect();
+fn words(rng: &mut Rng, command: &Usage) -> Vec<String> {
+    let flags: Vec<Flag> = command.flags().collect();
     let mut words = Vec::new();
     for _ in 0..rng.usize(1..7) {
-        let flag = flags[rng.usize(..flags.len())];
+        let flag = &flags[rng.usize(..flags.len())];
         let value = match flag.secret {
             // Of a header the name is shown, if it is one.
             true if flag.name == "--header" => ["x: ", "a b "][rng.usize(..2)].to_string() + SECRET,
@@ -122,11 +122,11 @@ fn words(rng: &mut Rng, command: &Command) -> Vec<String> {
 }
 
 /// What a command makes of its words before it opens anything; `None`: it is not taken apart from the rest.
-fn options(command: &Command, args: &mut Args) -> Option<Result<()>> {
+fn options(command: &Usage, args: &mut Args) -> Option<Result<()>> {
     Some(match command.name {
         "load" => load::Options::parse(args).map(drop),
         "replay" => replay::Options::parse(args).map(drop),
-        "run" => run::Options::parse(args).map(drop),
+        "run" => fixed::Options::parse(args).map(drop),
         _ => return None,
     })
 }
@@ -144,7 +144,8 @@ fn any_words_are_a_clean_error_or_options() {
                 return ended;
             }
             if command.flags().any(|flag| flag.name == "--timeout") {
-                Connection::parse(&mut args)?;
+                let server = Server::parse(&mut args, None)?;
+                Connection::parse(&mut args, server)?;
             }
             Ok(())
         });
@@ -165,7 +166,7 @@ fn any_words_are_a_clean_error_or_options() {
 fn values_that_were_given_are_taken_out_whatever_their_order() {
     fuzz::run("command line (grammar)", 3000, |rng| {
         let command = command(rng);
-        let mut flags: Vec<&Flag> = command.flags().collect();
+        let mut flags: Vec<Flag> = command.flags().collect();
         rng.shuffle(&mut flags);
         flags.truncate(5);
         let (mut words, mut given) = (Vec::new(), Vec::new());

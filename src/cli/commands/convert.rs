@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{Args, at_least_one};
-use crate::cli::flags::nearest;
+use crate::cli::flags::did_you_mean;
 use crate::cli::lines_file::LinesFile;
 use crate::error::{Error, Result};
 use crate::plan::convert;
 use crate::plan::convert::longbench::Longbench;
 use crate::plan::convert::sharegpt::Sharegpt;
 use crate::plan::convert::tasks::{self, V2};
-use crate::stats::exact_quantile;
+use crate::stats::spread::exact_quantile;
 use crate::units::fixed;
 
 const GET_V1: &str = "LongBench v1: download https://huggingface.co/datasets/THUDM/LongBench/resolve/main/data.zip, \
@@ -145,14 +145,10 @@ fn datasets(args: &Args) -> Result<Vec<String>> {
     let mut wanted: Vec<String> = Vec::new();
     for name in args.list("--dataset", |text| Ok::<_, String>(text.to_string()))? {
         if !known.contains(&name) {
-            let error = Error::input(
-                format!("--dataset {name}"),
-                "LongBench has no dataset of that name",
-            );
-            return Err(match nearest(&name, known.iter().map(String::as_str)) {
-                Some(near) => error.next(format!("Did you mean {near}?")),
-                None => error.next(format!("Want one of: {}", known.join(" "))),
-            });
+            let why = "LongBench has no dataset of that name";
+            let near = did_you_mean(&name, known.iter().map(String::as_str));
+            let next = near.unwrap_or_else(|| format!("Want one of: {}", known.join(" ")));
+            return Err(Error::input(format!("--dataset {name}"), why).next(next));
         }
         if !wanted.contains(&name) {
             wanted.push(name);
@@ -193,14 +189,10 @@ fn found(dir: &str, wanted: &[String]) -> Result<Vec<Input>> {
 
 /// `NAME.jsonl` in the folder or in its folder `data`, as the archive has it.
 fn file_of(dir: &Path, name: &str) -> Option<PathBuf> {
-    let files = if name == V2 {
-        vec![
-            "longbench-v2.jsonl".into(),
-            "longbench-v2.json".into(),
-            "data.json".into(),
-        ]
-    } else {
-        vec![format!("{name}.jsonl")]
+    let own = format!("{name}.jsonl");
+    let files = match name {
+        V2 => &["longbench-v2.jsonl", "longbench-v2.json", "data.json"][..],
+        _ => &[own.as_str()],
     };
     [dir.to_path_buf(), dir.join("data")]
         .iter()
@@ -208,19 +200,12 @@ fn file_of(dir: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Adds where the wanted datasets are to be had; all when none is named.
+/// Adds where to get the wanted datasets; both versions when none is named.
 fn with_source(error: Error, wanted: &[String]) -> Error {
-    let of_v2 = |name: &String| name == V2;
-    let error = if wanted.is_empty() || !wanted.iter().all(of_v2) {
-        error.next(GET_V1)
-    } else {
-        error
-    };
-    if wanted.is_empty() || wanted.iter().any(of_v2) {
-        error.next(GET_V2)
-    } else {
-        error
-    }
+    let wants = |is_v2| wanted.is_empty() || wanted.iter().any(|name| (name == V2) == is_v2);
+    let sources = [(false, GET_V1), (true, GET_V2)].into_iter();
+    let sources = sources.filter(|(is_v2, _)| wants(*is_v2));
+    sources.fold(error, |error, (_, source)| error.next(source))
 }
 
 /// `min 1, median 2, max 4`; n/a without values.

@@ -45,7 +45,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         true => "for this machine only: --host opens it to others",
         false => "open to other machines",
     };
-    crate::cli::print(&format!(
+    crate::cli::terminal::print(&format!(
         "mock server on {}/v1/ (a simulation: no engine, no model; {who})\n",
         mock.url()
     ))?;

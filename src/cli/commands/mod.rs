@@ -1,10 +1,59 @@
-//! One file or folder a command: its options, its plan, what it adds to the run that all share.
+//! One file or folder a command: its options, its plan, what it adds to the run that all share; and their table.
 
 pub mod benchmark;
 pub mod check;
 pub mod convert;
+pub mod explain;
 pub mod load;
 pub mod mock;
 pub mod replay;
 pub mod report;
 pub mod run;
+
+use super::args::Args;
+use super::flags;
+use super::usage::Usage;
+use crate::error::Result;
+
+/// A command: how it is used, and what it does; the exit code.
+pub struct Command {
+    pub usage: &'static Usage,
+    pub run: Run,
+}
+
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Takes the options of its usage.
+    Options(fn(Args) -> Result<u8>),
+    /// Takes its words as they stand: the mock's options are a table of its own, which `--mock` reads too.
+    Mock(fn(&[String]) -> Result<u8>),
+}
+
+impl Command {
+    const fn new(usage: &'static Usage, run: fn(Args) -> Result<u8>) -> Command {
+        Command {
+            usage,
+            run: Run::Options(run),
+        }
+    }
+}
+
+/// All commands, in the order of the help.
+pub static COMMANDS: [Command; 13] = [
+    Command::new(&flags::BENCHMARK, benchmark::run),
+    Command::new(&flags::LOAD, load::run),
+    Command::new(&flags::REPLAY, replay::run),
+    Command::new(&flags::RUN_FIXED, run::run),
+    Command::new(&flags::REPORT, report::run),
+    Command::new(&flags::EXPLAIN, explain::run),
+    Command::new(&flags::CHECK_CLIENT, check::client::run),
+    Command::new(&flags::CHECK_DATASET, check::dataset::run),
+    Command::new(&flags::CHECK_ENDPOINT, check::endpoint::run),
+    Command::new(&flags::CHECK_PROMETHEUS, check::prometheus::run),
+    Command::new(&flags::CONVERT_LONGBENCH, convert::longbench),
+    Command::new(&flags::CONVERT_SHAREGPT, convert::sharegpt),
+    Command {
+        usage: &flags::MOCK,
+        run: Run::Mock(mock::run),
+    },
+];

@@ -5,7 +5,9 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::Template;
-use crate::client::api::{Api, Chunk, Usage, error_words};
+use crate::client::api::{Api, error_words};
+use crate::client::chunk::Chunk;
+use crate::client::usage::Usage;
 use crate::fuzz;
 
 const APIS: [Api; 3] = [Api::Completions, Api::Chat, Api::Generate];

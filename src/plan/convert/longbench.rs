@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::tasks::{Task, V2};
 use super::{Problem, Raw};
-use crate::plan::dataset::source::shortened;
+use crate::plan::escape;
+use crate::plan::json::shortened;
 
 /// Turns records into lines, and drops those that it has seen.
 #[derive(Debug, Default)]
@@ -21,13 +22,13 @@ pub struct Longbench {
     tallies: Vec<Tally>,
 }
 
-/// What became of the records of one dataset.
+/// Figures of the records of one dataset that were written, and the count of those that were not.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
     pub dataset: String,
     /// Dropped: a record with this `_id` or this text came before.
     pub duplicates: u64,
-    /// Of each text that was written.
+    /// Characters of each text that was written.
     pub characters: Vec<u64>,
 }
 
@@ -50,13 +51,6 @@ struct Entry {
     d: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    session_id: &'a str,
-    dataset: &'a str,
-    text: &'a str,
-}
-
 impl Longbench {
     /// Takes the first `most` records of each of the `wanted` datasets; `None` and an empty list take all.
     pub fn new(wanted: Vec<String>, most: Option<u64>) -> Longbench {
@@ -74,11 +68,8 @@ impl Longbench {
     /// # Errors
     /// A record that is of no dataset of LongBench.
     pub fn line(&mut self, raw: Raw<'_>, file: &str) -> Result<Option<String>, Problem> {
-        let entry: Entry = raw.object()?;
-        let problem = |why| Problem {
-            line: raw.line,
-            why,
-        };
+        let entry: Entry = raw.object(serde_json::from_str)?;
+        let problem = |why| raw.problem(why);
         let name = self.name(&entry, file).map_err(problem)?;
         if !self.wanted.is_empty() && !self.wanted.contains(&name) {
             return Ok(None);
@@ -100,17 +91,14 @@ impl Longbench {
             return Ok(None);
         }
         tally.characters.push(text.chars().count() as u64);
-        let line = Line {
-            session_id: &id,
-            dataset: &name,
-            text: &text,
-        };
-        let line = serde_json::to_string(&line).map_err(|error| problem(error.to_string()))?;
+        let [session_id, dataset, text] = [&id, &name, &text].map(|text| escape(text));
         self.ids.insert(id);
-        Ok(Some(line))
+        Ok(Some(format!(
+            r#"{{"session_id":"{session_id}","dataset":"{dataset}","text":"{text}"}}"#
+        )))
     }
 
-    /// Of each dataset met, in the order of their first records.
+    /// The tally of each dataset met, in the order of their first records.
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
     }

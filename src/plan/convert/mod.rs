@@ -20,7 +20,7 @@ use crate::error::Result;
 pub fn read(
     what: &str,
     path: &Path,
-    on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
+    mut on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
 ) -> Result<()> {
-    source::until_wrong(what, source::open(what, path)?, on_record)
+    source::read(what, source::open(what, path)?, |raw| on_record(raw?))
 }

@@ -1,13 +1,12 @@
 //! ShareGPT and its variants: conversations whose turns can be counted.
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Problem, Raw};
-use crate::plan::Role;
-use crate::plan::dataset::message::each;
+use crate::plan::dataset::message::messages;
 use crate::plan::dataset::session_id;
-use crate::plan::dataset::source::kind;
+use crate::plan::json;
+use crate::plan::{Role, escape};
 
 /// Turns entries into lines, and counts what it drops.
 #[derive(Debug)]
@@ -18,12 +17,12 @@ pub struct Sharegpt {
     pub counts: Counts,
 }
 
-/// What became of the entries.
+/// Figures of the entries that were written, and counts of those that were not.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Of each conversation that was written: its user turns.
+    /// User turns of each conversation that was written.
     pub turns: Vec<u64>,
-    /// And the characters of its texts.
+    /// Characters of its texts.
     pub characters: Vec<u64>,
     /// Dropped: no text of a user.
     pub without_user: u64,
@@ -33,28 +32,14 @@ pub struct Counts {
     pub cut: u64,
 }
 
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    session_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    conversations: Option<&'a RawValue>,
-    #[serde(borrow)]
-    conversation: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-}
+const KEYS: [&str; 5] = [
+    "id",
+    "session_id",
+    "conversations",
+    "conversation",
+    "messages",
+];
 
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<&'a RawValue>,
-    conversations: Vec<Message>,
-}
-
-#[derive(Debug, Serialize)]
 struct Message {
     from: &'static str,
     value: String,
@@ -75,24 +60,22 @@ impl Sharegpt {
     /// # Errors
     /// An entry without a list of messages, and a message that cannot be read.
     pub fn line(&mut self, raw: Raw<'_>) -> Result<Option<String>, Problem> {
-        let entry: Entry = raw.object()?;
-        let problem = |why: String| Problem {
-            line: raw.line,
-            why,
-        };
-        let id = entry.id.or(entry.session_id);
-        id.map(session_id)
-            .transpose()
-            .map_err(|why| problem(format!("id: {why}")))?;
-        let listed = entry.conversations.or(entry.conversation);
-        let listed = listed.or(entry.messages).ok_or_else(|| {
+        let problem = |why| raw.problem(why);
+        let values = raw.object(|json| json::values(json, KEYS))?;
+        let [id, other_id, conversations, conversation, messages] = values;
+        let id = id.or(other_id);
+        if let Some(Err(why)) = id.map(session_id) {
+            return Err(problem(format!("id: {why}")));
+        }
+        let listed = conversations.or(conversation).or(messages);
+        let listed = listed.map(RawValue::get).ok_or_else(|| {
             problem("it has none of conversations, conversation and messages".to_string())
         })?;
-        if !listed.get().starts_with('[') {
-            let found = kind(listed.get());
+        if !listed.starts_with('[') {
+            let found = json::kind(listed);
             return Err(problem(format!("conversations: {found}, not an array")));
         }
-        let mut messages = joined(listed.get()).map_err(problem)?;
+        let mut messages = joined(listed).map_err(problem)?;
         let turns = user_turns(&messages);
         if turns == 0 {
             self.counts.without_user += 1;
@@ -107,57 +90,53 @@ impl Sharegpt {
             self.counts.cut += 1;
         }
         self.counts.turns.push(user_turns(&messages));
-        let characters = messages.iter().map(|message| message.value.chars().count());
-        self.counts
-            .characters
-            .push(characters.sum::<usize>() as u64);
-        let line = Line {
-            session_id: id,
-            conversations: messages,
-        };
-        serde_json::to_string(&line)
-            .map(Some)
-            .map_err(|error| problem(error.to_string()))
+        let characters = messages
+            .iter()
+            .map(|message| message.value.chars().count() as u64);
+        self.counts.characters.push(characters.sum());
+        let id = id.map_or(String::new(), |id| format!("\"session_id\":{id},"));
+        let messages = messages.iter().map(|Message { from, value }| {
+            let value = escape(value);
+            format!(r#"{{"from":"{from}","value":"{value}"}}"#)
+        });
+        let messages = messages.collect::<Vec<_>>().join(",");
+        Ok(Some(format!("{{{id}\"conversations\":[{messages}]}}")))
     }
 }
 
 /// The messages that have text; those of one speaker in a row are one, with a blank line between.
 fn joined(json: &str) -> Result<Vec<Message>, String> {
-    let mut messages: Vec<Message> = Vec::new();
-    each(json, |role, text| {
+    let mut joined: Vec<Message> = Vec::new();
+    for message in messages(json)? {
+        let (role, text) = message?;
         let from = match role {
             Role::System => "system",
             Role::User => "human",
             Role::Assistant => "gpt",
         };
-        let text = match text() {
+        let text = match text {
             // A call of a tool stands without content: there is nothing to keep.
-            Err(_) if role == Role::Assistant => return Ok(()),
+            Err(_) if role == Role::Assistant => continue,
             text => text?,
         };
         if text.is_blank() {
-            return Ok(());
+            continue;
         }
-        match messages.last_mut().filter(|last| last.from == from) {
-            Some(last) => {
-                last.value.push_str("\n\n");
-                last.value.push_str(&text.decoded());
-            }
-            None => messages.push(Message {
+        let value = text.decoded();
+        match joined.last_mut().filter(|last| last.from == from) {
+            Some(last) => last.value.extend(["\n\n", &value]),
+            None => joined.push(Message {
                 from,
-                value: text.decoded().into_owned(),
+                value: value.into_owned(),
             }),
         }
-        Ok(())
-    })?;
-    Ok(messages)
+    }
+    Ok(joined)
 }
 
 fn user_turns(messages: &[Message]) -> u64 {
-    messages
-        .iter()
-        .filter(|message| message.from == "human")
-        .count() as u64
+    let turns = messages.iter().filter(|message| message.from == "human");
+    turns.count() as u64
 }
 
 /// Keeps the first `most` user turns and what follows each.

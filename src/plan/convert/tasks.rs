@@ -1,196 +1,70 @@
 //! LongBench's tasks: how context and input become one prompt. In our own words; what is asked is LongBench's.
 
+/// LongBench v2, which is one dataset.
+pub const V2: &str = "longbench-v2";
+
+/// The tasks of v1 in LongBench's order: their names, then their prompt. Names in `_e` are of LongBench-E.
+const TASKS: [&str; 18] = [
+    "narrativeqa: Below is a story, a novel or a film script, and then a question about it.\n\n\
+     Story:\n{context}\n\nQuestion: {input}\nGive the answer alone, without any explanation.\nAnswer:",
+    "qasper qasper_e: Below is a scientific article, and then a question about it.\n\n\
+     Article:\n{context}\n\nQuestion: {input}\
+     \nAnswer in a phrase or a sentence; with yes or no where that is asked; with \"unanswerable\" where the article \
+     does not say.\nAnswer:",
+    "multifieldqa_en multifieldqa_en_e: Below is a text, and then a question about it.\n\n\
+     Text:\n{context}\n\nQuestion: {input}\nGive the answer alone, without any explanation.\nAnswer:",
+    "multifieldqa_zh: 下面是一段文字和一个相关的问题。\n\n\
+     文字：\n{context}\n\n问题：{input}\n请用中文简短作答，只写答案。\n答案：",
+    "hotpotqa hotpotqa_e 2wikimqa 2wikimqa_e musique: Below are several passages, and then a question about them.\n\n\
+     Passages:\n{context}\n\nQuestion: {input}\nGive the answer alone, without any explanation.\nAnswer:",
+    "dureader: 下面是若干篇文章和一个相关的问题。\n\n文章：\n{context}\n\n问题：{input}\n请根据以上文章作答。\n答案：",
+    "gov_report gov_report_e: Below is a report by a government agency.\n\n\
+     Report:\n{context}\n\n{input}\n\nSummarize the report on one page.\nSummary:",
+    "qmsum: Below is the transcript of a meeting, and then a request about it.\n\n\
+     Transcript:\n{context}\n\nRequest: {input}\nAnswer it in one or a few sentences.\nAnswer:",
+    "multi_news multi_news_e: Below are several news articles on one subject.\n\n\
+     Articles:\n{context}\n\n{input}\n\nSummarize all of them together on one page.\nSummary:",
+    "vcsum: 下面是一份会议记录。\n\n会议记录：\n{context}\n\n{input}\n\n请写一段话总结这次会议。\n总结：",
+    "trec trec_e: Say of what type the last question is. The questions before it are examples with their types.\n\n\
+     {context}\n{input}",
+    "triviaqa triviaqa_e: Answer the last question from its passage, with the answer alone. What stands before it \
+     are examples.\n\n\
+     {context}\n\n{input}",
+    "samsum samsum_e: Summarize the last dialogue in a few short sentences. What stands before it are examples.\n\n\
+     {context}\n\n{input}",
+    "lsht: 请写出最后一条新闻的类别，前面的新闻及其类别是示例。\n\n{context}\n{input}",
+    "passage_count passage_count_e: Below are paragraphs from Wikipedia, some of them more than once.\n\n\
+     {context}\n\n{input}\n\nHow many different paragraphs are there? Answer with the number alone.\nAnswer: ",
+    "passage_retrieval_en passage_retrieval_en_e: Below are numbered paragraphs from Wikipedia, and then a summary \
+     of one of them.\n\n\
+     {context}\n\nSummary:\n{input}\
+     \n\nWhich paragraph does it summarize? Answer in the form \"Paragraph 1\".\nAnswer: ",
+    "passage_retrieval_zh: 下面是若干编号的段落，以及其中一段的摘要。\n\n\
+     {context}\n\n摘要：\n{input}\n\n这是哪一段的摘要？请以“段落1”的格式作答。\n答案：",
+    "lcc lcc_e repobench-p repobench-p_e: Continue this code with its next line.\n\n\
+     {context}{input}\nThe next line is:\n",
+];
+
 /// One task of LongBench v1.
 #[derive(Debug)]
 pub struct Task {
-    pub name: &'static str,
-    /// LongBench-E has it too, in a file `NAME_e.jsonl`.
-    pub has_e: bool,
     before: &'static str,
     /// Between context and input; left out, like the input, where a record has none.
     between: &'static str,
     after: &'static str,
 }
 
-/// LongBench v2, which is one dataset.
-pub const V2: &str = "longbench-v2";
-
-const PASSAGES: &str = "Below are several passages, and then a question about them.\n\nPassages:\n";
-const QUESTION: &str = "\n\nQuestion: ";
-const SHORT_ANSWER: &str = "\nGive the answer alone, without any explanation.\nAnswer:";
-const CODE: &str = "Continue this code with its next line.\n\n";
-const NEXT_LINE: &str = "\nThe next line is:\n";
-
-const fn task(name: &'static str, has_e: bool, parts: [&'static str; 3]) -> Task {
-    Task {
-        name,
-        has_e,
-        before: parts[0],
-        between: parts[1],
-        after: parts[2],
-    }
-}
-
-/// All of v1, in LongBench's order.
-pub const TASKS: [Task; 21] = [
-    task(
-        "narrativeqa",
-        false,
-        [
-            "Below is a story, a novel or a film script, and then a question about it.\n\nStory:\n",
-            QUESTION,
-            SHORT_ANSWER,
-        ],
-    ),
-    task(
-        "qasper",
-        true,
-        [
-            "Below is a scientific article, and then a question about it.\n\nArticle:\n",
-            QUESTION,
-            "\nAnswer in a phrase or a sentence; with yes or no where that is asked; with \"unanswerable\" where the \
-         article does not say.\nAnswer:",
-        ],
-    ),
-    task(
-        "multifieldqa_en",
-        true,
-        [
-            "Below is a text, and then a question about it.\n\nText:\n",
-            QUESTION,
-            SHORT_ANSWER,
-        ],
-    ),
-    task(
-        "multifieldqa_zh",
-        false,
-        [
-            "下面是一段文字和一个相关的问题。\n\n文字：\n",
-            "\n\n问题：",
-            "\n请用中文简短作答，只写答案。\n答案：",
-        ],
-    ),
-    task("hotpotqa", true, [PASSAGES, QUESTION, SHORT_ANSWER]),
-    task("2wikimqa", true, [PASSAGES, QUESTION, SHORT_ANSWER]),
-    task("musique", false, [PASSAGES, QUESTION, SHORT_ANSWER]),
-    task(
-        "dureader",
-        false,
-        [
-            "下面是若干篇文章和一个相关的问题。\n\n文章：\n",
-            "\n\n问题：",
-            "\n请根据以上文章作答。\n答案：",
-        ],
-    ),
-    task(
-        "gov_report",
-        true,
-        [
-            "Below is a report by a government agency.\n\nReport:\n",
-            "\n\n",
-            "\n\nSummarize the report on one page.\nSummary:",
-        ],
-    ),
-    task(
-        "qmsum",
-        false,
-        [
-            "Below is the transcript of a meeting, and then a request about it.\n\nTranscript:\n",
-            "\n\nRequest: ",
-            "\nAnswer it in one or a few sentences.\nAnswer:",
-        ],
-    ),
-    task(
-        "multi_news",
-        true,
-        [
-            "Below are several news articles on one subject.\n\nArticles:\n",
-            "\n\n",
-            "\n\nSummarize all of them together on one page.\nSummary:",
-        ],
-    ),
-    task(
-        "vcsum",
-        false,
-        [
-            "下面是一份会议记录。\n\n会议记录：\n",
-            "\n\n",
-            "\n\n请写一段话总结这次会议。\n总结：",
-        ],
-    ),
-    task(
-        "trec",
-        true,
-        [
-            "Say of what type the last question is. The questions before it are examples with their types.\n\n",
-            "\n",
-            "",
-        ],
-    ),
-    task(
-        "triviaqa",
-        true,
-        [
-            "Answer the last question from its passage, with the answer alone. What stands before it are examples.\n\n",
-            "\n\n",
-            "",
-        ],
-    ),
-    task(
-        "samsum",
-        true,
-        [
-            "Summarize the last dialogue in a few short sentences. What stands before it are examples.\n\n",
-            "\n\n",
-            "",
-        ],
-    ),
-    task(
-        "lsht",
-        false,
-        [
-            "请写出最后一条新闻的类别，前面的新闻及其类别是示例。\n\n",
-            "\n",
-            "",
-        ],
-    ),
-    task(
-        "passage_count",
-        true,
-        [
-            "Below are paragraphs from Wikipedia, some of them more than once.\n\n",
-            "\n\n",
-            "\n\nHow many different paragraphs are there? Answer with the number alone.\nAnswer: ",
-        ],
-    ),
-    task(
-        "passage_retrieval_en",
-        true,
-        [
-            "Below are numbered paragraphs from Wikipedia, and then a summary of one of them.\n\n",
-            "\n\nSummary:\n",
-            "\n\nWhich paragraph does it summarize? Answer in the form \"Paragraph 1\".\nAnswer: ",
-        ],
-    ),
-    task(
-        "passage_retrieval_zh",
-        false,
-        [
-            "下面是若干编号的段落，以及其中一段的摘要。\n\n",
-            "\n\n摘要：\n",
-            "\n\n这是哪一段的摘要？请以“段落1”的格式作答。\n答案：",
-        ],
-    ),
-    task("lcc", true, [CODE, "", NEXT_LINE]),
-    task("repobench-p", true, [CODE, "", NEXT_LINE]),
-];
-
 impl Task {
-    /// Finds a task by its name, or by its name in LongBench-E.
-    pub fn find(name: &str) -> Option<&'static Task> {
-        TASKS.iter().find(|task| {
-            let rest = name.strip_prefix(task.name);
-            rest == Some("") || rest == Some("_e") && task.has_e
+    /// Finds a task by one of its names.
+    pub fn find(name: &str) -> Option<Task> {
+        let mut rows = TASKS.iter().filter_map(|row| row.split_once(": "));
+        let (_, prompt) = rows.find(|(names, _)| names.split(' ').any(|known| known == name))?;
+        let (before, rest) = prompt.split_once("{context}")?;
+        let (between, after) = rest.split_once("{input}")?;
+        Some(Task {
+            before,
+            between,
+            after,
         })
     }
 
@@ -200,12 +74,15 @@ impl Task {
     }
 }
 
-/// Every name that `--dataset` takes.
+/// Every name that `--dataset` takes: those of v1, those of LongBench-E, and v2.
 pub fn names() -> impl Iterator<Item = String> {
-    let plain = TASKS.iter().map(|task| task.name.to_string());
-    let e = TASKS.iter().filter(|task| task.has_e);
-    let e = e.map(|task| format!("{}_e", task.name));
-    plain.chain(e).chain([V2.to_string()])
+    let names = || {
+        let rows = TASKS.iter().filter_map(|row| row.split_once(": "));
+        rows.flat_map(|(names, _)| names.split(' '))
+    };
+    let plain = names().filter(|name| !name.ends_with("_e"));
+    let e = names().filter(|name| name.ends_with("_e"));
+    plain.chain(e).chain([V2]).map(str::to_string)
 }
 
 #[cfg(test)]
@@ -260,7 +137,9 @@ mod tests {
     fn names_are_those_of_both_versions() {
         // 21 of v1, 13 of them in LongBench-E, and v2.
         assert_eq!(names().count(), 35);
-        assert_eq!(Task::find("qasper_e").map(|task| task.name), Some("qasper"));
+        let prompt = |name| Task::find(name).map(|task| task.prompt("C", "I"));
+        assert!(prompt("qasper").is_some_and(|text| text.contains("scientific article")));
+        assert_eq!(prompt("qasper_e"), prompt("qasper"));
         assert!(Task::find("musique_e").is_none() && Task::find("qasper_f").is_none());
     }
 }

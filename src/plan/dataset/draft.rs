@@ -1,19 +1,34 @@
 //! A record that borrows from the text it was read from, checked but not copied.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::message::{self, Turns};
-use super::source::{Problem, Raw, kind, shortened, without_place};
+use super::message::Turns;
+use super::record::{Content, Record};
+use super::source::{Problem, Raw};
 use super::text::Text;
-use super::{Content, Record};
+use crate::plan::json::{self, kind, shortened};
+
+/// The keys that a record may be read by, the first that fits, and those of what else is taken from it.
+const KEYS: [&str; 9] = [
+    "body",
+    "messages",
+    "conversations",
+    "conversation",
+    "user_messages",
+    "prompt",
+    "text",
+    "session_id",
+    "url",
+];
 
 /// A checked record; `record` makes a copy that lasts.
 #[derive(Debug)]
 pub struct Draft<'a> {
-    /// Of the record's first byte, from 1.
+    /// The line of the record's first byte, from 1.
     pub line: u64,
     /// The key that it was read by, such as `messages`.
     pub kind: &'static str,
@@ -28,34 +43,6 @@ enum Asked<'a> {
         json: &'a str,
         url: Option<Cow<'a, str>>,
     },
-}
-
-/// Every key that a record may be read by.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    body: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    conversations: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    conversation: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    user_messages: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    prompt: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    session_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    url: Option<&'a RawValue>,
-}
-
-/// `null` is a value too: the key is there.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(value: D) -> Result<Option<&'a RawValue>, D::Error> {
-    Deserialize::deserialize(value).map(Some)
 }
 
 impl<'a> Draft<'a> {
@@ -98,99 +85,83 @@ impl<'a> Draft<'a> {
 
 /// Reads a record by the first key that fits.
 pub(super) fn parse(raw: Raw<'_>) -> Result<Draft<'_>, Problem> {
-    let line = raw.line;
-    let problem = |why: String| Problem { line, why };
-    let fields: Fields = raw.object()?;
-    let candidates = [
-        ("body", fields.body),
-        ("messages", fields.messages),
-        ("conversations", fields.conversations),
-        ("conversation", fields.conversation),
-        ("user_messages", fields.user_messages),
-        ("prompt", fields.prompt),
-        ("text", fields.text),
-    ];
-    let mut without_text = Vec::new();
-    for (kind, value) in candidates {
+    let problem = |why| raw.problem(why);
+    let [candidates @ .., session_id, url] = raw.object(|json| json::values(json, KEYS))?;
+    for (kind, value) in KEYS.into_iter().zip(candidates) {
         let Some(value) = value else { continue };
-        let asked =
-            fit(kind, value, fields.url).map_err(|(key, why)| problem(format!("{key}: {why}")))?;
-        let Some(asked) = asked else {
-            without_text.push(kind);
-            continue;
-        };
-        let session_id = fields.session_id.map(session_id).transpose();
-        return Ok(Draft {
-            line,
-            kind,
-            session_id: session_id.map_err(|why| problem(format!("session_id: {why}")))?,
-            asked,
-        });
+        if let Some(asked) = fit(kind, value, url).map_err(problem)? {
+            let session_id = session_id.map(self::session_id).transpose();
+            return Ok(Draft {
+                line: raw.line,
+                kind,
+                session_id: under("session_id", session_id).map_err(problem)?,
+                asked,
+            });
+        }
     }
-    let found = keys(raw.json);
-    Err(problem(if without_text.is_empty() {
-        format!(
-            "none of body, messages, conversations, user_messages, prompt and text in it; {found}"
-        )
-    } else {
-        format!("no user text in {}; {found}", without_text.join(", "))
-    }))
+    Err(problem(unfit(raw.json)))
 }
 
-/// What the value of that key asks; `None` where it is of another kind or holds no user text.
-///
-/// An error is a key and what is wrong with its value.
+/// Reads the value of a key; `None` where it is of another kind or holds no user text.
 fn fit<'a>(
     key: &'static str,
     value: &'a RawValue,
     url: Option<&'a RawValue>,
-) -> Result<Option<Asked<'a>>, (&'static str, String)> {
+) -> Result<Option<Asked<'a>>, String> {
     let json = value.get();
     let turns = match (key, json.as_bytes().first()) {
         ("body", Some(b'{')) => {
-            let url = url
-                .map(text_alone)
-                .transpose()
-                .map_err(|why| ("url", why))?;
+            let url = under("url", url.map(text_alone).transpose())?;
             return Ok(Some(Asked::Body { json, url }));
         }
-        ("messages" | "conversations" | "conversation", Some(b'[')) => {
-            message::turns(json).map_err(|why| (key, why))?
-        }
-        ("user_messages", Some(b'[')) => user_messages(json).map_err(|why| (key, why))?,
+        ("messages" | "conversations" | "conversation", Some(b'[')) => Turns::parse(json),
+        ("user_messages", Some(b'[')) => user_messages(json),
         ("prompt" | "text", Some(b'"' | b'[')) => {
-            let text = Text::parse(value).map_err(|why| (key, why))?;
-            Turns {
-                system: Vec::new(),
-                questions: if text.is_blank() {
-                    Vec::new()
-                } else {
-                    vec![text]
-                },
-            }
+            Text::parse(value).map(|text| Turns::new(Vec::new(), vec![text]))
         }
         _ => return Ok(None),
     };
+    let turns = under(key, turns)?;
     Ok((!turns.questions.is_empty()).then_some(Asked::Turns(turns)))
 }
 
+/// Says of which key the value is wrong.
+fn under<T>(key: &str, read: Result<T, String>) -> Result<T, String> {
+    read.map_err(|why| format!("{key}: {why}"))
+}
+
 fn user_messages(json: &str) -> Result<Turns<'_>, String> {
-    let values: Vec<&RawValue> =
-        serde_json::from_str(json).map_err(|error| without_place(&error))?;
-    let mut turns = Turns::default();
-    for (at, value) in values.into_iter().enumerate() {
-        let text = Text::parse(value).map_err(|why| format!("message {}: {why}", at + 1))?;
-        if !text.is_blank() {
-            turns.questions.push(text);
-        }
+    let texts = (1..).zip(json::elements(json)?).map(|(number, value)| {
+        Text::parse(value).map_err(|why| format!("message {number}: {why}"))
+    });
+    Ok(Turns::new(Vec::new(), texts.collect::<Result<_, _>>()?))
+}
+
+/// Says what a record has in place of user text.
+fn unfit(json: &str) -> String {
+    const MOST: usize = 8;
+    let keys: BTreeMap<Cow<str>, IgnoredAny> = serde_json::from_str(json).unwrap_or_default();
+    let names = keys.keys().take(MOST).map(|key| shortened(key));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let found = match keys.len() {
+        0 => "it has no keys".to_string(),
+        1..=MOST => format!("its keys: {names}"),
+        _ => format!("its keys: {names}, …"),
+    };
+    let mut without_text = KEYS.to_vec();
+    without_text.retain(|key| keys.contains_key(*key) && !["session_id", "url"].contains(key));
+    if without_text.is_empty() {
+        return format!(
+            "none of body, messages, conversations, user_messages, prompt and text in it; {found}"
+        );
     }
-    Ok(turns)
+    format!("no user text in {}; {found}", without_text.join(", "))
 }
 
 /// Text, or a number as it stands in the file.
 ///
 /// # Errors
-/// What else it is, to be put behind the name of the value.
+/// Says what else it is, to be put behind the name of the value.
 pub(in crate::plan) fn session_id(value: &RawValue) -> Result<Cow<'_, str>, String> {
     match value.get() {
         json if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Ok(json.into()),
@@ -207,42 +178,13 @@ fn text_alone(value: &RawValue) -> Result<Cow<'_, str>, String> {
 
 /// The last user message of a request body, else its prompt. Bodies are sent as they are: nothing in one is wrong here.
 fn body_prompt(json: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        messages: Option<&'a RawValue>,
-        #[serde(borrow)]
-        prompt: Option<&'a RawValue>,
-    }
-    let body: Body = serde_json::from_str(json).ok()?;
-    let last = body
-        .messages
-        .and_then(|messages| message::turns(messages.get()).ok()?.questions.pop());
-    let text = last.or_else(|| Text::parse(body.prompt?).ok())?;
+    let [messages, prompt] = json::values(json, ["messages", "prompt"]).ok()?;
+    let last = messages.and_then(|messages| Turns::parse(messages.get()).ok()?.questions.pop());
+    let text = last.or_else(|| Text::parse(prompt?).ok())?;
     Some(text.decoded())
 }
 
 fn is_streamed(json: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        stream: Option<&'a RawValue>,
-    }
-    serde_json::from_str::<Body>(json)
-        .ok()
-        .and_then(|body| body.stream)
-        .is_some_and(|stream| stream.get() == "true")
-}
-
-/// The first keys of an object, for an error.
-fn keys(json: &str) -> String {
-    const MOST: usize = 8;
-    let object: std::collections::BTreeMap<Cow<str>, serde::de::IgnoredAny> =
-        serde_json::from_str(json).unwrap_or_default();
-    if object.is_empty() {
-        return "it has no keys".to_string();
-    }
-    let names = object.keys().take(MOST).map(|key| shortened(key));
-    let more = if object.len() > MOST { ", …" } else { "" };
-    format!("its keys: {}{more}", names.collect::<Vec<_>>().join(", "))
+    let stream = json::values(json, ["stream"]);
+    stream.is_ok_and(|[stream]| stream.is_some_and(|stream| stream.get() == "true"))
 }

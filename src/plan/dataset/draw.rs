@@ -2,30 +2,21 @@
 //!
 //! So one pass does, with no more records in memory than are wanted, and a smaller draw is part of a larger one.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Dataset, Draft, Record};
+use super::draft::Draft;
+use super::record::Record;
+use crate::plan::random::mixed;
+
+/// The key of a record, and its position in the file.
+type Rank = (u64, u64);
 
 pub(super) struct Draw {
     most: usize,
     seed: u64,
     total: u64,
-    /// The largest key on top.
-    kept: BinaryHeap<Kept>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    key: u64,
-    index: u64,
-    record: Arc<Record>,
-}
-
-impl Kept {
-    fn rank(&self) -> (u64, u64) {
-        (self.key, self.index)
-    }
+    kept: BTreeMap<Rank, Arc<Record>>,
 }
 
 impl Draw {
@@ -35,68 +26,68 @@ impl Draw {
             most: most.map_or(usize::MAX, |most| most as usize),
             seed,
             total: 0,
-            kept: BinaryHeap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
     /// Counts the next record of the file, and copies it if it is drawn so far.
     pub fn offer(&mut self, draft: &Draft<'_>) {
-        let index = self.total;
+        let position = self.total;
         self.total += 1;
-        let key = key(self.seed, index);
+        let rank = (mixed(mixed(self.seed).wrapping_add(position)), position);
         let is_full = self.kept.len() >= self.most;
-        if is_full && self.kept.peek().is_none_or(|top| top.rank() < (key, index)) {
+        let last = self.kept.last_key_value();
+        if is_full && last.is_none_or(|(&last, _)| last < rank) {
             return;
         }
-        self.kept.push(Kept {
-            key,
-            index,
-            record: Arc::new(draft.record()),
-        });
+        self.kept.insert(rank, Arc::new(draft.record()));
         if is_full {
-            self.kept.pop();
+            self.kept.pop_last();
         }
     }
 
     pub fn finish(self) -> Dataset {
-        let mut kept = self.kept.into_vec();
-        kept.sort_unstable_by_key(|kept| kept.index);
-        let drawn = kept.into_iter().map(|kept| (kept.key, kept.record));
+        let mut drawn: Vec<_> = self.kept.into_iter().collect();
+        drawn.sort_unstable_by_key(|((_, position), _)| *position);
         Dataset {
             total: self.total,
-            drawn: drawn.collect(),
+            drawn,
         }
     }
 }
 
-impl PartialEq for Kept {
-    fn eq(&self, other: &Kept) -> bool {
-        self.rank() == other.rank()
+/// The records that a seed has drawn from a file.
+#[derive(Debug)]
+pub struct Dataset {
+    total: u64,
+    /// In the file's order.
+    drawn: Vec<(Rank, Arc<Record>)>,
+}
+
+impl Dataset {
+    /// Records in the file.
+    pub fn total(&self) -> u64 {
+        self.total
     }
-}
 
-impl Eq for Kept {}
-
-impl PartialOrd for Kept {
-    fn partial_cmp(&self, other: &Kept) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+    /// Puts another record in the place of each for which `change` gives one.
+    pub fn change(&mut self, mut change: impl FnMut(&Record) -> Option<Record>) {
+        for (_, record) in &mut self.drawn {
+            if let Some(changed) = change(record) {
+                *record = Arc::new(changed);
+            }
+        }
     }
-}
 
-impl Ord for Kept {
-    fn cmp(&self, other: &Kept) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
+    /// The first `n` of the seed's draw, in the file's order; all that were kept for `None`.
+    ///
+    /// A smaller `n` gives a subset of a larger one.
+    pub fn sample(&self, n: Option<u64>) -> Vec<Arc<Record>> {
+        let mut ranks: Vec<Rank> = self.drawn.iter().map(|(rank, _)| *rank).collect();
+        ranks.sort_unstable();
+        let end = n.and_then(|n| ranks.get(n as usize));
+        let chosen = self.drawn.iter();
+        let chosen = chosen.filter(|(rank, _)| end.is_none_or(|end| rank < end));
+        chosen.map(|(_, record)| record.clone()).collect()
     }
-}
-
-fn key(seed: u64, index: u64) -> u64 {
-    mixed(mixed(seed).wrapping_add(index))
-}
-
-/// The output function of SplitMix64 (Steele, Lea and Flood 2014), one step on: no two states have one result.
-pub(in crate::plan) fn mixed(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -147,7 +147,7 @@ fn converted(
     mut line: impl FnMut(source::Raw<'_>) -> std::result::Result<Option<String>, Problem>,
 ) -> (u64, u64) {
     let (mut written, mut refused) = (0, 0);
-    let ended = source::read("f", bytes, &mut |raw| {
+    let ended = source::read("f", bytes, |raw| {
         match raw.and_then(&mut line) {
             Ok(Some(line)) => {
                 written += 1;
@@ -159,7 +159,7 @@ fn converted(
                 fuzz::assert_shown(&problem.why);
             }
         }
-        ControlFlow::Continue(())
+        Ok(())
     });
     (written, refused + u64::from(ended.is_err()))
 }

@@ -1,88 +1,75 @@
 //! The messages of a conversation: `{"role", "content"}` or `{"from", "value"}`, whichever array they stand in.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::source::{kind, shortened, without_place};
 use super::text::Text;
-use crate::plan::Role;
+use crate::plan::json::{self, kind, shortened};
+use crate::plan::turn::Role;
 
-/// The texts of a conversation that go out; those without any text are left out.
-#[derive(Debug, Default)]
+/// The texts of a conversation that go out.
+#[derive(Debug)]
 pub(super) struct Turns<'a> {
     pub system: Vec<Text<'a>>,
     pub questions: Vec<Text<'a>>,
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Option<&'a RawValue>,
-    #[serde(borrow)]
-    from: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-}
-
-/// The messages of the array that `json` is; what the dataset's model said is dropped.
-///
-/// # Errors
-/// Which message is wrong, and how.
-pub(super) fn turns(json: &str) -> Result<Turns<'_>, String> {
-    let mut turns = Turns::default();
-    each(json, |role, text| {
-        let texts = match role {
-            Role::System => &mut turns.system,
-            Role::User => &mut turns.questions,
-            Role::Assistant => return Ok(()),
-        };
-        let text = text()?;
-        if !text.is_blank() {
-            texts.push(text);
-        }
-        Ok(())
-    })?;
-    Ok(turns)
-}
-
-/// Hands over who speaks, and a function that reads what is said.
-///
-/// # Errors
-/// Which message is wrong, and how; what `on_message` finds is one of that message.
-pub(in crate::plan) fn each<'a>(
-    json: &'a str,
-    mut on_message: impl FnMut(Role, &dyn Fn() -> Result<Text<'a>, String>) -> Result<(), String>,
-) -> Result<(), String> {
-    let messages: Vec<&RawValue> =
-        serde_json::from_str(json).map_err(|error| without_place(&error))?;
-    for (at, message) in messages.into_iter().enumerate() {
-        let handed = speaker(message.get()).and_then(|(role, name, content)| {
-            on_message(role, &|| {
-                let content = content.ok_or_else(|| format!("of {name}: it has no content"))?;
-                Text::parse(content).map_err(|why| format!("of {name}: content: {why}"))
-            })
-        });
-        handed.map_err(|why| format!("message {}: {why}", at + 1))?;
+impl<'a> Turns<'a> {
+    /// Leaves out texts of nothing but white space.
+    pub fn new(mut system: Vec<Text<'a>>, mut questions: Vec<Text<'a>>) -> Turns<'a> {
+        system.retain(|text| !text.is_blank());
+        questions.retain(|text| !text.is_blank());
+        Turns { system, questions }
     }
-    Ok(())
+
+    /// Takes the messages of the array that `json` is; what the dataset's model said is dropped.
+    ///
+    /// # Errors
+    /// Which message is wrong, and how.
+    pub fn parse(json: &'a str) -> Result<Turns<'a>, String> {
+        let (mut system, mut questions) = (Vec::new(), Vec::new());
+        for message in messages(json)? {
+            match message? {
+                (Role::System, text) => system.push(text?),
+                (Role::User, text) => questions.push(text?),
+                (Role::Assistant, _) => {}
+            }
+        }
+        Ok(Turns::new(system, questions))
+    }
 }
 
-/// The role, what the dataset calls it, and what is said.
-fn speaker(json: &str) -> Result<(Role, Cow<'_, str>, Option<&RawValue>), String> {
+/// One message: who speaks, and what is said or why that cannot be read.
+type Message<'a> = (Role, Result<Text<'a>, String>);
+
+/// The messages of the array that `json` is, one after the other.
+///
+/// # Errors
+/// It is no array; then which message is wrong, and how.
+pub(in crate::plan) fn messages(
+    json: &str,
+) -> Result<impl Iterator<Item = Result<Message<'_>, String>>, String> {
+    let messages = (1..).zip(json::elements(json)?);
+    Ok(messages.map(|(number, json)| {
+        let placed = |why| format!("message {number}: {why}");
+        let (role, text) = message(json.get()).map_err(placed)?;
+        Ok((role, text.map_err(placed)))
+    }))
+}
+
+fn message(json: &str) -> Result<Message<'_>, String> {
     if !json.starts_with('{') {
         return Err(format!("{}, want an object", kind(json)));
     }
-    let message: Message = serde_json::from_str(json).map_err(|error| without_place(&error))?;
-    let name = message.role.or(message.from).ok_or("it has no role")?;
+    let [role, from, content, value] = json::values(json, ["role", "from", "content", "value"])
+        .map_err(|error| json::without_place(&error))?;
+    let name = role.or(from).ok_or("it has no role")?;
     let name = Text::parse(name).map_err(|why| format!("role: {why}"))?;
     let name = name.decoded();
     let role = Role::parse(&name).ok_or_else(|| {
         let name = shortened(&name);
         format!("role \"{name}\" is unknown; want system, user or assistant")
     })?;
-    Ok((role, name, message.content.or(message.value)))
+    let text = match content.or(value) {
+        Some(content) => Text::parse(content).map_err(|why| format!("of {name}: content: {why}")),
+        None => Err(format!("of {name}: it has no content")),
+    };
+    Ok((role, text))
 }

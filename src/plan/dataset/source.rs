@@ -5,44 +5,50 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::file;
+use crate::plan::json;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// The text of one record.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw<'a> {
-    /// Of its first byte, from 1.
+    /// The line of its first byte, from 1.
     pub line: u64,
     /// Without white space around it.
     pub json: &'a str,
 }
 
 impl<'a> Raw<'a> {
-    /// Parses a record that must be an object.
-    pub fn object<T: Deserialize<'a>>(self) -> std::result::Result<T, Problem> {
+    /// Says what is wrong with the record.
+    pub fn problem(self, why: String) -> Problem {
+        Problem {
+            line: self.line,
+            why,
+        }
+    }
+
+    /// Parses a record that must be an object, for which serde would take an array as well.
+    pub fn object<T>(
+        self,
+        parse: impl FnOnce(&'a str) -> serde_json::Result<T>,
+    ) -> std::result::Result<T, Problem> {
         let not_json = |error: serde_json::Error| Problem::from_json(self.line, &error);
-        // serde would read a struct from an array as well.
         if !self.json.starts_with('{') {
             let value: &RawValue = serde_json::from_str(self.json).map_err(not_json)?;
-            let why = format!("{}; want an object", kind(value.get()));
-            return Err(Problem {
-                line: self.line,
-                why,
-            });
+            let found = json::kind(value.get());
+            return Err(self.problem(format!("{found}; want an object")));
         }
-        serde_json::from_str(self.json).map_err(not_json)
+        parse(self.json).map_err(not_json)
     }
 }
 
-/// What is wrong with a record.
+/// A record that is wrong, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub line: u64,
@@ -52,55 +58,17 @@ pub struct Problem {
 
 impl Problem {
     /// `line` is where the text that was parsed begins.
-    pub fn from_json(line: u64, error: &serde_json::Error) -> Problem {
-        let why = without_place(error);
-        let why = if error.is_data() {
-            why
-        } else {
-            format!("not JSON at column {}: {why}", error.column().max(1))
-        };
+    fn from_json(line: u64, error: &serde_json::Error) -> Problem {
+        let mut why = json::without_place(error);
+        if !error.is_data() {
+            why = format!("not JSON at column {}: {why}", error.column().max(1));
+        }
         Problem {
             line: line + (error.line() as u64).saturating_sub(1),
             why,
         }
     }
 }
-
-/// What is wrong with a piece of a record; line and column in the piece would mislead.
-pub fn without_place(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let place = message.rsplit_once(" at line ");
-    shortened(place.map_or(message.as_str(), |(why, _)| why))
-}
-
-/// Text from the file on one line of bounded length.
-pub fn shortened(text: &str) -> String {
-    const MOST: usize = 120;
-    let mut short: String = text
-        .chars()
-        .take(MOST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(MOST).is_some() {
-        short.push('…');
-    }
-    short
-}
-
-/// What a JSON value is called in an error; `json` begins with it.
-pub fn kind(json: &str) -> &'static str {
-    match json.as_bytes().first() {
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b'"') => "a text",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        _ => "a number",
-    }
-}
-
-/// Takes each record as it is read; breaks to end the reading.
-pub type Visit<'a> = dyn FnMut(std::result::Result<Raw<'_>, Problem>) -> ControlFlow<()> + 'a;
 
 /// Opens a file or a pipe.
 pub fn open(what: &str, path: &Path) -> Result<File> {
@@ -110,78 +78,69 @@ pub fn open(what: &str, path: &Path) -> Result<File> {
     file::open(path).map_err(|error| unreadable(what, &error))
 }
 
-/// Hands over each record to the first that is wrong; `what` begins every error.
-///
-/// # Errors
-/// That record's, and those of `read`.
-pub fn until_wrong(
-    what: &str,
-    input: impl Read,
-    mut on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
-) -> Result<()> {
-    let mut wrong = None;
-    read(what, input, &mut |raw| match raw.and_then(&mut on_record) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(problem) => {
-            wrong = Some(problem);
-            ControlFlow::Break(())
-        }
-    })?;
-    match wrong {
-        Some(Problem { line, why }) => Err(Error::input(format!("{what}, line {line}"), why)),
-        None => Ok(()),
-    }
+fn unreadable(what: &str, error: &io::Error) -> Error {
+    Error::input(what, format!("cannot read: {error}"))
 }
 
-/// Reads to the end, unless `visit` breaks; `what` begins every error.
+/// Hands over each record, and each that is wrong, up to one that `visit` refuses; `what` begins every error.
 ///
 /// # Errors
-/// No record in it, not text, or it cannot be read.
-pub fn read(what: &str, input: impl Read, visit: &mut Visit) -> Result<()> {
+/// `visit` refuses a record; there is none, it is not text, or it cannot be read.
+pub fn read(
+    what: &str,
+    input: impl Read,
+    mut visit: impl FnMut(std::result::Result<Raw<'_>, Problem>) -> std::result::Result<(), Problem>,
+) -> Result<()> {
+    let failed = |error: io::Error| unreadable(what, &error);
+    let mut visit = |raw: std::result::Result<Raw<'_>, Problem>| {
+        let refused = |problem: Problem| {
+            let place = format!("{what}, line {}", problem.line);
+            Error::input(place, problem.why)
+        };
+        visit(raw).map_err(refused)
+    };
     let mut lines = Lines {
         input: BufReader::with_capacity(BUFFER_BYTES, input),
         line: Vec::new(),
         number: 0,
     };
-    let failed = |error: io::Error| unreadable(what, &error);
     if !lines.next().map_err(failed)? {
         return Err(Error::input(what, "no record in it"));
     }
-    if let Some(found) = not_text(&lines.line) {
+    if let Some(found) = json::not_text(&lines.line) {
         return Err(Error::input(what, found));
     }
-    match form(&lines.line) {
-        Form::Lines => {}
+    let form = form(&lines.line);
+    let (mut first, number) = (std::mem::take(&mut lines.line), lines.number);
+    let is_whole = match form {
+        Form::Lines => false,
         Form::Whole => {
-            let mut text = std::mem::take(&mut lines.line);
-            lines.input.read_to_end(&mut text).map_err(failed)?;
-            return whole(what, lines.number, text.trim_ascii_end(), visit);
+            lines.input.read_to_end(&mut first).map_err(failed)?;
+            true
         }
-        Form::WholeIfAlone => {
-            let (first, number) = (std::mem::take(&mut lines.line), lines.number);
-            if !lines.next().map_err(failed)? {
-                return whole(what, number, &first, visit);
-            }
-            if visit(text_of(number, &first)).is_break() {
-                return Ok(());
-            }
-        }
+        Form::WholeIfAlone => !lines.next().map_err(failed)?,
+    };
+    if is_whole {
+        return match elements(number, first.trim_ascii_end()) {
+            Err(problem) => visit(Err(problem)),
+            Ok(records) if records.is_empty() => Err(Error::input(what, "no record in it")),
+            Ok(records) => records.into_iter().try_for_each(|raw| visit(Ok(raw))),
+        };
     }
-    loop {
-        if visit(text_of(lines.number, &lines.line)).is_break() || !lines.next().map_err(failed)? {
-            return Ok(());
-        }
+    visit(text_of(number, &first))?;
+    if matches!(form, Form::WholeIfAlone) {
+        visit(text_of(lines.number, &lines.line))?;
     }
-}
-
-fn unreadable(what: &str, error: &io::Error) -> Error {
-    Error::input(what, format!("cannot read: {error}"))
+    while lines.next().map_err(failed)? {
+        visit(text_of(lines.number, &lines.line))?;
+    }
+    Ok(())
 }
 
 struct Lines<R> {
     input: BufReader<R>,
     line: Vec<u8>,
-    /// Of `line`, from 1.
+    /// The number of `line`, from 1.
     number: u64,
 }
 
@@ -201,21 +160,6 @@ impl<R: Read> Lines<R> {
                 return Ok(true);
             }
         }
-    }
-}
-
-/// Says what a file is that begins with `first` and holds no text in UTF-8.
-pub(in crate::plan) fn not_text(first: &[u8]) -> Option<&'static str> {
-    match first {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
-            Some("UTF-16 or binary; want JSON in UTF-8, such as iconv -f UTF-16 -t UTF-8 writes")
-        }
-        [0x1f, 0x8b, ..] => Some("compressed; unpack it with gunzip first"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("compressed; unpack it with unzstd first"),
-        [b'P', b'K', 3 | 5, ..] => Some("a zip archive; unpack it with unzip first"),
-        [b'P', b'A', b'R', b'1', ..] => Some("a Parquet file; want JSON lines or a JSON array"),
-        _ if first.contains(&0) => Some("binary; want JSON in UTF-8"),
-        _ => None,
     }
 }
 
@@ -240,50 +184,27 @@ fn form(first: &[u8]) -> Form {
 
 /// The `data` array of an object; `None` where the object has none.
 fn data(object: &str) -> Option<&RawValue> {
-    #[derive(Deserialize)]
-    struct Wrapper<'a> {
-        #[serde(borrow)]
-        data: Option<&'a RawValue>,
-    }
-    if !object.starts_with('{') {
-        return None;
-    }
-    let data = serde_json::from_str::<Wrapper>(object).ok()?.data?;
-    data.get().starts_with('[').then_some(data)
+    let [data] = json::values(object, ["data"]).ok()?;
+    data.filter(|data| data.get().starts_with('['))
 }
 
-/// Hands over the records of one JSON value that begins in line `number`.
-fn whole(what: &str, number: u64, bytes: &[u8], visit: &mut Visit) -> Result<()> {
-    let visited = match elements(number, bytes) {
-        Err(problem) => visit(Err(problem)),
-        Ok(records) if records.is_empty() => return Err(Error::input(what, "no record in it")),
-        Ok(records) => {
-            let (mut line, mut seen) = (number, bytes.as_ptr() as usize);
-            records.iter().try_for_each(|record| {
-                let json = record.get();
-                let from_start = seen - bytes.as_ptr() as usize;
-                let to = json.as_ptr() as usize - bytes.as_ptr() as usize;
-                line += memchr::memchr_iter(b'\n', &bytes[from_start..to]).count() as u64;
-                seen = json.as_ptr() as usize;
-                visit(Ok(Raw { line, json }))
-            })
-        }
-    };
-    // The caller, who broke off, knows why.
-    let _ = visited;
-    Ok(())
-}
-
-fn elements(number: u64, bytes: &[u8]) -> std::result::Result<Vec<&RawValue>, Problem> {
-    let not_json = |error: serde_json::Error| Problem::from_json(number, &error);
+/// The records of one JSON value that begins in line `line`.
+fn elements(mut line: u64, bytes: &[u8]) -> std::result::Result<Vec<Raw<'_>>, Problem> {
+    let not_json = |error: serde_json::Error| Problem::from_json(line, &error);
     let value: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
-    match value.get() {
-        array if array.starts_with('[') => serde_json::from_str(array).map_err(not_json),
-        object => match data(object) {
-            Some(array) => serde_json::from_str(array.get()).map_err(not_json),
-            None => Ok(vec![value]),
-        },
-    }
+    let records: Vec<&RawValue> = match data(value.get()).unwrap_or(value).get() {
+        array if array.starts_with('[') => serde_json::from_str(array).map_err(not_json)?,
+        _ => vec![value],
+    };
+    let mut seen = 0;
+    let raw = records.into_iter().map(|record| {
+        let json = record.get();
+        let start = json.as_ptr() as usize - bytes.as_ptr() as usize;
+        line += memchr::memchr_iter(b'\n', &bytes[seen..start]).count() as u64;
+        seen = start;
+        Raw { line, json }
+    });
+    Ok(raw.collect())
 }
 
 fn text_of(line: u64, bytes: &[u8]) -> std::result::Result<Raw<'_>, Problem> {

@@ -3,86 +3,57 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::source::{kind, shortened, without_place};
-use crate::plan::escape;
+use crate::plan::json::{self, kind, shortened};
+use crate::plan::turn::escape;
 
-/// Text that is known to be decodable, but is not decoded before it is needed.
+/// Text that is known to be decodable, but is not decoded before it is needed: the inside of a JSON string.
 #[derive(Debug, Clone)]
-pub enum Text<'a> {
-    /// The inside of a JSON string.
-    One(&'a str),
-    /// Insides of JSON strings, joined with nothing between.
-    Parts(Vec<&'a str>),
-}
-
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
+pub struct Text<'a>(Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// Takes a string or an array of text parts.
+    /// Takes a string or an array of text parts, which are joined with nothing between.
     ///
     /// # Errors
-    /// What else it is, to be put behind the name of the value.
+    /// Says what else it is, to be put behind the name of the value.
     pub fn parse(value: &'a RawValue) -> Result<Text<'a>, String> {
         let json = value.get();
         if json.starts_with('"') {
-            return Ok(Text::One(inside(json)?));
+            return Ok(Text(inside(json)?.into()));
         }
         if !json.starts_with('[') {
             return Err(format!("{}, not text", kind(json)));
         }
-        let parts: Vec<&RawValue> =
-            serde_json::from_str(json).map_err(|error| without_place(&error))?;
-        let parts = parts.into_iter().enumerate();
-        let parts = parts.map(|(at, part)| {
-            text_part(part.get()).map_err(|why| format!("part {} is {why}", at + 1))
+        let parts = (1..).zip(json::elements(json)?).map(|(number, part)| {
+            text_part(part.get()).map_err(|why| format!("part {number} is {why}"))
         });
-        Ok(Text::Parts(parts.collect::<Result<_, _>>()?))
+        Ok(Text(parts.collect::<Result<_, _>>()?))
     }
 
     /// Whether there is nothing but white space in it.
     pub fn is_blank(&self) -> bool {
-        self.pieces().iter().all(|inside| {
-            // Most texts begin with a letter, and need no decoding to tell.
-            let first = inside.as_bytes().first();
-            !first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'\\')
-                && decode(inside).trim().is_empty()
-        })
+        // Most texts begin with a letter, and need no decoding to tell.
+        let first = self.0.bytes().next();
+        !first.is_some_and(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            && self.decoded().trim().is_empty()
     }
 
     /// For the inside of a JSON string, as `plan::escape` writes it.
     pub fn escaped(&self) -> Arc<str> {
-        match self.pieces() {
-            [inside] => canonical(inside),
-            pieces => pieces
-                .iter()
-                .map(|inside| canonical(inside))
-                .collect::<Vec<_>>()
-                .concat()
-                .into(),
+        match self.decoded() {
+            // Without a backslash it holds nothing that has to be escaped.
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => escape(&text),
         }
     }
 
     pub fn decoded(&self) -> Cow<'a, str> {
-        match self {
-            Text::One(inside) => decode(inside),
-            Text::Parts(pieces) => Cow::Owned(pieces.iter().map(|inside| decode(inside)).collect()),
+        if memchr::memchr(b'\\', self.0.as_bytes()).is_none() {
+            return self.0.clone();
         }
-    }
-
-    fn pieces(&self) -> &[&'a str] {
-        match self {
-            Text::One(inside) => std::slice::from_ref(inside),
-            Text::Parts(pieces) => pieces,
-        }
+        let decoded = serde_json::from_str(&format!("\"{}\"", self.0));
+        Cow::Owned(decoded.expect("`inside` has checked it"))
     }
 }
 
@@ -91,16 +62,12 @@ fn text_part(json: &str) -> Result<&str, String> {
     if !json.starts_with('{') {
         return Err(format!("{}, not a text part", kind(json)));
     }
-    let part: Part =
-        serde_json::from_str(json).map_err(|error| format!("wrong: {}", without_place(&error)))?;
-    if let Some(json) = part
-        .kind
-        .map(RawValue::get)
-        .filter(|&kind| kind != "\"text\"")
-    {
-        return Err(format!("of type {}, not text", shortened(json)));
+    let [type_, text] = json::values(json, ["type", "text"])
+        .map_err(|error| format!("wrong: {}", json::without_place(&error)))?;
+    if let Some(other) = type_.filter(|name| name.get() != "\"text\"") {
+        return Err(format!("of type {}, not text", shortened(other.get())));
     }
-    match part.text.map(RawValue::get) {
+    match text.map(RawValue::get) {
         Some(text) if text.starts_with('"') => inside(text),
         Some(other) => Err(format!("one whose text is {}", kind(other))),
         None => Err("one without text".to_string()),
@@ -122,22 +89,6 @@ fn inside(quoted: &str) -> Result<&str, String> {
         rest = &rest[(at + 2).min(rest.len())..];
     }
     Ok(inside)
-}
-
-fn decode(inside: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
-        return Cow::Borrowed(inside);
-    }
-    let decoded = serde_json::from_str(&format!("\"{inside}\""));
-    Cow::Owned(decoded.expect("`inside` has checked it"))
-}
-
-fn canonical(inside: &str) -> Arc<str> {
-    match decode(inside) {
-        // Without a backslash it holds nothing that has to be escaped.
-        Cow::Borrowed(text) => text.into(),
-        Cow::Owned(text) => escape(&text),
-    }
 }
 
 #[cfg(test)]

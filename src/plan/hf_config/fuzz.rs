@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{HYBRID, LAYER_LISTS, PARTS, UNEVEN, bytes_per_token};
 use crate::fuzz;
-use crate::plan::json_file;
+use crate::plan::json;
 
 const KEYS: &[&str] = &[
     "num_hidden_layers",
@@ -61,16 +61,17 @@ fn valid(rng: &mut Rng) -> (String, u64) {
 fn a_config_by_the_grammar_has_the_bytes_of_its_sizes() {
     fuzz::run("hf_config (grammar)", 2000, |rng| {
         let (json, bytes) = valid(rng);
-        let config: Value = json_file::parse("f", json.as_bytes()).expect(&json);
+        let config: Value = json::parse("f", json.as_bytes()).expect(&json);
         assert_eq!(bytes_per_token(&config, 2), Ok(bytes), "{json}");
     });
 }
 
 #[test]
 fn any_config_is_a_clean_error_or_a_figure() {
-    let lists = [&PARTS[..], &LAYER_LISTS, &HYBRID, KEYS].concat();
+    let lists = [PARTS, LAYER_LISTS, HYBRID].into_iter();
     let keys: Vec<&str> = lists
-        .into_iter()
+        .flat_map(|list| list.split(' '))
+        .chain(KEYS.iter().copied())
         .chain(UNEVEN.map(|(key, _)| key))
         .collect();
     let (mut read, mut refused) = (0, 0);
@@ -79,7 +80,7 @@ fn any_config_is_a_clean_error_or_a_figure() {
             true => valid(rng).0.into_bytes(),
             false => fuzz::json(rng, 4, &keys).into_bytes(),
         });
-        let config = match json_file::parse::<Value>("f", &json) {
+        let config = match json::parse::<Value>("f", &json) {
             Ok(config) => config,
             Err(error) => return fuzz::assert_shown(&error.to_string()),
         };
@@ -99,9 +100,9 @@ fn any_config_is_a_clean_error_or_a_figure() {
 
 #[test]
 fn a_config_as_deep_as_it_gets_is_an_error() {
-    for key in KEYS.iter().chain(&PARTS) {
+    for key in KEYS.iter().copied().chain(PARTS.split(' ')) {
         for deep in fuzz::deep_json(key) {
-            assert!(json_file::parse::<Value>("f", deep.as_bytes()).is_err());
+            assert!(json::parse::<Value>("f", deep.as_bytes()).is_err());
         }
     }
 }

@@ -4,7 +4,8 @@ use fastrand::Rng;
 
 use super::*;
 use crate::fuzz;
-use crate::plan::prompt::{Lengths, Writer};
+use crate::plan::calibration::Calibration;
+use crate::plan::prompt::Writer;
 
 const KEYS: &[&str] = &[
     "timestamp",
@@ -75,8 +76,8 @@ fn a_trace_by_the_grammar_has_the_requests_it_was_made_of() {
 
 #[test]
 fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
-    let lengths = Lengths::fit((10, 10), (20, 20)).expect("a rising line");
-    let texts = Texts::new(&Writer::new(1, "n"), &lengths);
+    let calibration = Calibration::fit((10, 10), (20, 20)).expect("a rising line");
+    let texts = Texts::new(&Writer::new(1, "n"), &calibration);
     let (mut read, mut refused) = (0, 0);
     fuzz::run("trace", 3000, |rng| {
         let bytes = fuzz::input(rng, WORDS, |rng| match rng.u8(..4) {

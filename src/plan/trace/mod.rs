@@ -11,21 +11,21 @@ mod text;
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::text::BLOCK_TOKENS;
 pub use self::text::Texts;
 use super::Prompt;
 use super::dataset::Problem;
-use super::dataset::source::{self, Raw, kind, shortened};
+use super::dataset::source::{self, Raw};
+use super::json::{self, kind, shortened};
 use crate::error::Result;
 
 /// The requests of a trace by time; 32 bytes a request and 8 a block.
 #[derive(Debug)]
 pub struct Trace {
     requests: Vec<Request>,
-    /// Of all requests, one after the other.
+    /// The names of all requests' blocks, one request after the other.
     hash_ids: Vec<u64>,
 }
 
@@ -38,30 +38,19 @@ struct Request {
     first_hash: usize,
 }
 
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    timestamp: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_length: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_length: Option<&'a RawValue>,
-    #[serde(borrow)]
-    hash_ids: Option<&'a RawValue>,
-    // AIPerf's own keys, each of which asks for other requests than the four above.
-    #[serde(borrow)]
-    delay: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text_input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow)]
-    extra: Option<&'a RawValue>,
-}
+/// The keys that are read, and those of AIPerf's own, each of which asks for other requests than the first four.
+const KEYS: [&str; 10] = [
+    "timestamp",
+    "input_length",
+    "output_length",
+    "hash_ids",
+    "delay",
+    "text_input",
+    "messages",
+    "payload",
+    "tools",
+    "extra",
+];
 
 impl Trace {
     /// Reads and checks a file; `what` begins every error. Requests of one timestamp stay in the file's order.
@@ -77,19 +66,17 @@ impl Trace {
             requests: Vec::new(),
             hash_ids: Vec::new(),
         };
-        source::until_wrong(what, input, |raw| trace.push(raw))?;
+        source::read(what, input, |raw| trace.push(raw?))?;
         let time = |request: &Request| request.timestamp_ms;
         trace.requests.sort_by(|a, b| time(a).total_cmp(&time(b)));
         Ok(trace)
     }
 
     fn push(&mut self, raw: Raw<'_>) -> std::result::Result<(), Problem> {
-        let fields: Fields = raw.object()?;
+        let values = raw.object(|json| json::values(json, KEYS))?;
         let first_hash = self.hash_ids.len();
-        let request = request(&fields, first_hash, &mut self.hash_ids);
-        let line = raw.line;
-        self.requests
-            .push(request.map_err(|why| Problem { line, why })?);
+        let request = request(values, first_hash, &mut self.hash_ids);
+        self.requests.push(request.map_err(|why| raw.problem(why))?);
         Ok(())
     }
 
@@ -113,7 +100,7 @@ impl Trace {
         self.requests[k].output_tokens.max(1)
     }
 
-    /// What request `k` sends. O(blocks).
+    /// The prompt of request `k`. O(blocks).
     pub fn prompt(&self, k: usize, texts: &Texts) -> Prompt {
         texts.prompt(self.hash_ids(k), self.input_tokens(k))
     }
@@ -136,33 +123,26 @@ impl Trace {
 
 /// Reads one record and puts its names behind `hash_ids`; an error says what is wrong with it.
 fn request(
-    fields: &Fields,
+    values: [Option<&RawValue>; KEYS.len()],
     first_hash: usize,
     hash_ids: &mut Vec<u64>,
 ) -> std::result::Result<Request, String> {
-    let refused = [
-        ("delay", fields.delay),
-        ("text_input", fields.text_input),
-        ("messages", fields.messages),
-        ("payload", fields.payload),
-        ("tools", fields.tools),
-        ("extra", fields.extra),
-    ];
-    if let Some((key, _)) = refused.iter().find(|(_, value)| value.is_some()) {
+    let [timestamp, input, output, ids, others @ ..] = values;
+    if let Some(at) = others.iter().position(Option::is_some) {
+        let key = KEYS[KEYS.len() - others.len() + at];
         return Err(format!(
             "{key}: not supported; prompts are made from hash_ids and sent at timestamp"
         ));
     }
-    let input_tokens = number("input_length", fields.input_length)?;
+    let input_tokens = number("input_length", input)?;
     if input_tokens == 0 {
         return Err("input_length: 0; want at least one token".to_string());
     }
-    let ids = wanted("hash_ids", fields.hash_ids)?;
-    if !ids.get().starts_with('[') {
-        return Err(format!("hash_ids: {}, not an array", kind(ids.get())));
+    let ids = wanted("hash_ids", ids)?.get();
+    if !ids.starts_with('[') {
+        return Err(format!("hash_ids: {}, not an array", kind(ids)));
     }
-    let ids: Vec<&RawValue> =
-        serde_json::from_str(ids.get()).map_err(|e| source::without_place(&e))?;
+    let ids = json::elements(ids)?;
     let blocks = input_tokens.div_ceil(BLOCK_TOKENS);
     if ids.len() as u64 != blocks {
         return Err(format!(
@@ -174,9 +154,9 @@ fn request(
         hash_ids.push(number("hash_ids", Some(id))?);
     }
     Ok(Request {
-        timestamp_ms: milliseconds(wanted("timestamp", fields.timestamp)?)?,
+        timestamp_ms: milliseconds(wanted("timestamp", timestamp)?.get())?,
         input_tokens,
-        output_tokens: number("output_length", fields.output_length)?,
+        output_tokens: number("output_length", output)?,
         first_hash,
     })
 }
@@ -195,8 +175,7 @@ fn number(key: &str, value: Option<&RawValue>) -> std::result::Result<u64, Strin
     })
 }
 
-fn milliseconds(value: &RawValue) -> std::result::Result<f64, String> {
-    let json = value.get();
+fn milliseconds(json: &str) -> std::result::Result<f64, String> {
     let number = serde_json::from_str(json).ok();
     number.filter(|ms| *ms >= 0.0).ok_or_else(|| {
         let have = shortened(json);

@@ -3,21 +3,22 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::dataset::mixed;
+use crate::plan::calibration::Calibration;
 use crate::plan::perfect::Perfect;
 use crate::plan::perfect::testing::Twin;
-use crate::plan::prompt::{Lengths, Writer};
+use crate::plan::prompt::Writer;
+use crate::plan::random::mixed;
 
 fn read(text: &str) -> Result<Trace> {
     Trace::read("--trace t.jsonl", text.as_bytes())
 }
 
-fn one_token_a_word() -> Lengths {
-    Lengths::fit((10, 10), (20, 20)).expect("a rising line")
+fn one_token_a_word() -> Calibration {
+    Calibration::fit((10, 10), (20, 20)).expect("a rising line")
 }
 
-fn texts(lengths: &Lengths) -> Texts {
-    Texts::new(&Writer::new(1, "n"), lengths)
+fn texts(calibration: &Calibration) -> Texts {
+    Texts::new(&Writer::new(1, "n"), calibration)
 }
 
 fn pieces(prompt: &Prompt) -> &[Arc<str>] {
@@ -218,10 +219,10 @@ fn a_wrong_line_is_named_with_its_key() {
 fn a_prompt_has_the_words_of_its_tokens_and_its_blocks_end_where_theirs_do() {
     let one = one_token_a_word();
     // 1.05 tokens a word and 40 more; 512 tokens are (512 - 40) / 1.05 = 449.5 words, 1024 are 937.1.
-    let chat = Lengths::fit((100, 145), (200, 250)).expect("a rising line");
+    let chat = Calibration::fit((100, 145), (200, 250)).expect("a rising line");
     // Fewer tokens than words, and a first word that counts for less than one.
-    let few = Lengths::fit((100, 40), (200, 90)).expect("a rising line");
-    for (lengths, tokens, counts) in [
+    let few = Calibration::fit((100, 40), (200, 90)).expect("a rising line");
+    for (calibration, tokens, counts) in [
         (&one, 1_u64, [1, 1]),
         (&one, 5, [5, 5]),
         (&one, 512, [512, 512]),
@@ -237,7 +238,7 @@ fn a_prompt_has_the_words_of_its_tokens_and_its_blocks_end_where_theirs_do() {
         // What stands before the prompt is longer than it.
         (&chat, 20, [1, 1]),
     ] {
-        let texts = texts(lengths);
+        let texts = texts(calibration);
         let ids: Vec<u64> = (0..tokens.div_ceil(512)).map(|block| 70 + block).collect();
         let prompt = texts.prompt(&ids, tokens);
         assert_eq!(words(&prompt).len(), counts[0], "{tokens}");
@@ -265,10 +266,10 @@ fn a_shorter_block_is_the_beginning_of_the_longer_one_of_its_name() {
 
 #[test]
 fn no_two_names_and_no_two_runs_share_a_block_of_16() {
-    let lengths = one_token_a_word();
+    let calibration = one_token_a_word();
     let mut seen = HashSet::new();
     for nonce in ["a", "b"] {
-        let texts = Texts::new(&Writer::new(1, nonce), &lengths);
+        let texts = Texts::new(&Writer::new(1, nonce), &calibration);
         for id in (0..2_000).chain(u64::MAX - 2_000..=u64::MAX) {
             let words = words(&texts.prompt(&[5, id], 528));
             assert!(seen.insert(words[512..].join(" ")), "{nonce} {id}");

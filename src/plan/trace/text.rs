@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use crate::plan::Prompt;
-use crate::plan::dataset::mixed;
-use crate::plan::prompt::{Lengths, SPELLED_WORDS, Writer};
+use crate::plan::calibration::Calibration;
+use crate::plan::prompt::{SPELLED_WORDS, Writer};
+use crate::plan::random::mixed;
 
-/// Of a block of Mooncake's traces; the last one of a prompt may be shorter.
+/// Tokens of a block of Mooncake's traces; the last block of a prompt may have fewer.
 pub(super) const BLOCK_TOKENS: u64 = 512;
 /// About 3 KB each.
 const FILLERS: u64 = 64;
@@ -18,23 +19,23 @@ const FILLERS: u64 = 64;
 #[derive(Debug)]
 pub struct Texts {
     writer: Writer,
-    lengths: Lengths,
+    calibration: Calibration,
     filler_words: u64,
     fillers: Vec<Arc<str>>,
 }
 
 impl Texts {
-    pub fn new(writer: &Writer, lengths: &Lengths) -> Texts {
+    pub fn new(writer: &Writer, calibration: &Calibration) -> Texts {
         let writer = writer.branch("trace");
         // A block has a word more or less than the next where words are no whole tokens.
-        let fewest = lengths.words_of_more(BLOCK_TOKENS).saturating_sub(1);
+        let fewest = calibration.words_of_more(BLOCK_TOKENS).saturating_sub(1);
         let filler_words = fewest.saturating_sub(SPELLED_WORDS);
         Texts {
             fillers: (0..FILLERS)
                 .map(|number| writer.filler(number, filler_words).into())
                 .collect(),
             filler_words,
-            lengths: lengths.clone(),
+            calibration: calibration.clone(),
             writer,
         }
     }
@@ -48,12 +49,20 @@ impl Texts {
         for (place, &id) in (0..).zip(hash_ids) {
             let start = self.words_before(BLOCK_TOKENS * place);
             let full_end = self.words_before(BLOCK_TOKENS * (place + 1));
-            let block = Block {
-                is_first: place == 0,
-                id,
-                full_words: full_end - start,
+            let words = end.min(full_end) - start;
+            let own = (full_end - start).saturating_sub(self.filler_words);
+            let own = own.max(1).min(words);
+            let mut text: String = match place == 0 && own > 0 {
+                true => self.writer.context(id, 1) + &self.writer.spelled(id, own - 1),
+                false => self.writer.spelled(id, own),
             };
-            self.push(&mut pieces, &block, end.min(full_end) - start);
+            let filler = &self.fillers[(mixed(id) % FILLERS) as usize];
+            if words - own < self.filler_words {
+                text.push_str(beginning(filler, words - own));
+                pieces.push(text.into());
+            } else {
+                pieces.extend([text.into(), filler.clone()]);
+            }
         }
         Prompt::Text(pieces)
     }
@@ -62,35 +71,9 @@ impl Texts {
     fn words_before(&self, tokens: u64) -> u64 {
         match tokens {
             0 => 0,
-            tokens => self.lengths.words_of(tokens),
+            tokens => self.calibration.words_of(tokens),
         }
     }
-
-    /// Pushes the first `words` words of a block.
-    fn push(&self, pieces: &mut Vec<Arc<str>>, block: &Block, words: u64) {
-        let own = block.full_words.saturating_sub(self.filler_words).max(1);
-        let filler_words = words.saturating_sub(own);
-        let own = own.min(words);
-        let mut text = match block.is_first && own > 0 {
-            true => self.writer.context(block.id, 1) + &self.writer.spelled(block.id, own - 1),
-            false => self.writer.spelled(block.id, own),
-        };
-        let filler = &self.fillers[(mixed(block.id) % FILLERS) as usize];
-        if filler_words < self.filler_words {
-            text.push_str(beginning(filler, filler_words));
-            pieces.push(text.into());
-        } else {
-            pieces.push(text.into());
-            pieces.push(filler.clone());
-        }
-    }
-}
-
-struct Block {
-    is_first: bool,
-    id: u64,
-    /// If it is not cut.
-    full_words: u64,
 }
 
 /// The first `words` words of a text in which a space stands before each.

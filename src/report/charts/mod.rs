@@ -1,14 +1,15 @@
-//! The charts of the HTML report: what is drawn, from the requests of each group.
+//! The charts of the HTML report: what is drawn of distributions and of requests.
 //!
 //! Points are thinned out to a number that does not grow with the run; captions say so.
 
 mod plot;
+mod series;
 
-use self::plot::{Axis, Plot};
-use super::html::escaped;
-use super::saved::{Figures, Group, Report};
-use crate::sample::{Phase, Sample};
-use crate::stats::{exact_quantile, latency_from_due_ns, lateness_ns};
+pub use self::plot::escaped;
+use self::plot::{Axis, CROSS, DOT, Plot};
+pub use self::series::{Charts, Requests, Series};
+use crate::stats::record::Record;
+use crate::stats::spread::exact_quantile;
 use crate::units::{fixed, seconds};
 
 /// Colours in page.html.
@@ -24,37 +25,21 @@ const COLUMNS: usize = 120;
 /// With the name, and how much lower than its line it stands: those of the upper two would touch.
 const MARKED: [(f64, &str, f64); 3] = [(0.5, "p50", 4.0), (0.95, "p95", 10.0), (0.99, "p99", 0.0)];
 
-/// A chart with its caption and its key, as HTML.
-pub(super) struct Chart {
-    pub title: &'static str,
-    pub svg: String,
-    /// Class and text.
-    pub key: Vec<(String, String)>,
-    pub note: String,
-}
-
-/// Every chart that the requests are enough for.
-pub(super) fn all(report: &Report) -> Vec<Chart> {
-    let groups = &report.groups;
-    let ttft = values(groups, Group::ttft_ms);
-    let gaps = values(groups, Group::gaps_ms);
-    let charts = [
-        shares("Time to first token (TTFT)", "TTFT, ms", &ttft),
-        shares("Gaps between token events", "gap, ms", &gaps),
-        latency(groups),
-        tokens(groups),
-        in_flight(groups),
-        side_by_side(side_by_side_title(report), &ttft),
-    ];
-    charts.into_iter().flatten().collect()
-}
-
-fn side_by_side_title(report: &Report) -> &'static str {
-    match report.figures {
-        Figures::Run(_) => "TTFT by workload",
-        Figures::Load(_) => "TTFT by point",
-        Figures::Benchmark { .. } | Figures::Replay(_) => "Cold against warm: TTFT",
-    }
+/// Draws every chart that there is enough for, each as HTML.
+pub fn draw(charts: &[Charts]) -> Vec<String> {
+    const TTFT: &str = "TTFT, ms";
+    let plots = charts.iter().flat_map(|of| {
+        [
+            Some(shares("Time to first token (TTFT)", TTFT, &of.ttft)),
+            Some(shares("Gaps between token events", "gap, ms", &of.gaps)),
+            latency(&of.requests),
+            tokens(&of.requests),
+            in_flight(&of.requests),
+            side_by_side(of.beside, TTFT, &of.ttft),
+        ]
+    });
+    let plots = plots.flatten().filter(|plot| !plot.key.is_empty());
+    plots.map(|plot| plot.figure()).collect()
 }
 
 /// A colour; `d` (dashed), then `e` (dotted) when all have been used.
@@ -63,38 +48,22 @@ fn class(group: usize) -> String {
     format!("c{}{style}", group % COLOURS)
 }
 
-/// A figure of the requests of a group, sorted.
-struct Values<'a> {
-    name: &'a str,
-    class: String,
-    sorted: Vec<f64>,
-}
-
-impl Values<'_> {
-    fn at(&self, q: f64) -> f64 {
-        exact_quantile(&self.sorted, q).unwrap_or(0.0)
-    }
-}
-
-/// Of the groups that have any.
-fn values(groups: &[Group], of: impl Fn(&Group) -> Vec<f64>) -> Vec<Values<'_>> {
-    let all = groups.iter().enumerate().map(|(at, group)| Values {
-        name: &group.name,
-        class: class(at),
-        sorted: of(group),
-    });
-    all.filter(|values| !values.sorted.is_empty()).collect()
+/// The groups that have values, each with its class.
+fn drawn(groups: &[Series]) -> Vec<(String, &Series)> {
+    let all = groups.iter().enumerate();
+    let drawn = all.filter(|(_, group)| group.n() > 0);
+    drawn.map(|(at, group)| (class(at), group)).collect()
 }
 
 fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
-/// For all groups. Logarithmic where the usual value of one would be a hair beside the axis.
-fn time_axis(label: &'static str, groups: &[Values<'_>], max: f64) -> Axis {
+/// An axis for all groups: logarithmic where the usual value of one would be a hair beside the axis.
+fn time_axis(label: &'static str, groups: &[Series], max: f64) -> Axis {
     const FAR: f64 = 20.0;
     let least = |q: f64| {
-        let times = groups.iter().map(|values| values.at(q));
+        let times = groups.iter().filter_map(|group| group.quantile(q));
         times.filter(|&time| time > 0.0).reduce(f64::min)
     };
     match (least(0.05), least(0.5)) {
@@ -104,169 +73,152 @@ fn time_axis(label: &'static str, groups: &[Values<'_>], max: f64) -> Axis {
 }
 
 /// The share of values below each time, p50, p95 and p99 marked.
-fn shares(title: &'static str, label: &'static str, groups: &[Values<'_>]) -> Option<Chart> {
-    let largest = largest(groups.iter().map(|values| values.at(0.99))) * 1.1;
+fn shares(title: &'static str, label: &'static str, groups: &[Series]) -> Plot {
+    let largest = largest(groups.iter().filter_map(|group| group.quantile(0.99))) * 1.1;
     let x = time_axis(label, groups, largest);
     let max = x.max;
-    let mut plot = Plot::new(x, Axis::new("share below, %", 100.0));
+    let mut plot = Plot::new(title, x, Axis::new("share below, %", 100.0));
     for (q, name, lower) in MARKED {
         plot.level(q * 100.0, name, lower);
     }
-    let mut key = Vec::new();
     let mut beyond = 0;
-    for values in groups {
-        let within = values.sorted.partition_point(|&value| value <= max);
-        plot.line(&values.class, curve(values, max));
-        for (q, _, _) in MARKED {
-            plot.mark(&values.class, values.at(q), q * 100.0);
-        }
-        let marked = MARKED.map(|(q, name, _)| format!("{name} {}", fixed(values.at(q), 2)));
-        let text = format!(
-            "{}: {} ms, n {}",
-            values.name,
-            marked.join(", "),
-            values.sorted.len()
-        );
-        key.push((values.class.clone(), text));
-        beyond += values.sorted.len() - within;
+    for (class, group) in drawn(groups) {
+        plot.line(&class, curve(group, max));
+        let marked = MARKED.map(|(q, name, _)| {
+            let time = group.quantile(q).unwrap_or(0.0);
+            plot.mark(&class, time, q * 100.0);
+            format!("{name} {}", fixed(time, 2))
+        });
+        let (name, n) = (&group.name, group.n());
+        let text = format!("{name}: {} ms, n {n}", marked.join(", "));
+        plot.key.push((class, text));
+        beyond += n - group.count_up_to(max);
     }
-    let note = match beyond {
+    plot.note = match beyond {
         0 => String::new(),
         1 => "1 value is beyond the right edge.".to_string(),
         n => format!("{n} values are beyond the right edge."),
     };
-    chart(title, &plot, key, note).filter(|_| !groups.is_empty())
+    plot
 }
 
 /// Time and share below it, up to `max`, by the interpolation of the quantiles. The marks lie on it.
-fn curve(values: &Values<'_>, max: f64) -> Vec<(f64, f64)> {
-    let points = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
-    let mut points: Vec<f64> = points.chain(MARKED.map(|(q, _, _)| q)).collect();
-    points.sort_unstable_by(f64::total_cmp);
-    let points = points.into_iter().map(|q| (values.at(q), q * 100.0));
+fn curve(group: &Series, max: f64) -> Vec<(f64, f64)> {
+    let shares = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
+    let mut shares: Vec<f64> = shares.chain(MARKED.map(|(q, _, _)| q)).collect();
+    shares.sort_unstable_by(f64::total_cmp);
+    let points = shares.into_iter();
+    let points = points.filter_map(|q| Some((group.quantile(q)?, q * 100.0)));
     let mut points: Vec<(f64, f64)> = points.take_while(|(time, _)| *time <= max).collect();
-    let sorted = &values.sorted;
-    let within = sorted.partition_point(|&value| value <= max);
-    if within > 0 && within < sorted.len() {
-        let (below, above) = (sorted[within - 1], sorted[within]);
-        let rank = (within - 1) as f64 + (max - below) / (above - below);
-        points.push((max, rank * 100.0 / (sorted.len() - 1) as f64));
+    if let Some(rank) = group.rank_of(max) {
+        points.push((max, rank * 100.0 / (group.n() - 1) as f64));
     }
     points
 }
 
-/// `None`: there is nothing to draw.
-fn chart(
-    title: &'static str,
-    plot: &Plot,
-    key: Vec<(String, String)>,
-    note: String,
-) -> Option<Chart> {
-    (!key.is_empty()).then(|| Chart {
-        title,
-        svg: plot.svg(&escaped(title)),
-        key,
-        note,
-    })
+/// Each group from p5 to p95 with its median: rounds, or rotations, beside each other.
+fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> Option<Plot> {
+    let widest = largest(groups.iter().filter_map(|group| group.quantile(0.95))) * 1.05;
+    let axis = time_axis(label, groups, widest);
+    let groups = drawn(groups);
+    let rows = groups.len();
+    let mut plot = Plot::of_rows(title, axis, rows);
+    for (at, (class, group)) in groups.into_iter().enumerate() {
+        let y = (rows - at) as f64 - 0.72;
+        let [low, median, high] = [0.05, 0.5, 0.95].map(|q| group.quantile(q).unwrap_or(0.0));
+        plot.row_name(y, &group.name);
+        plot.line(&class, [(low, y), (high, y)]);
+        plot.mark(&class, median, y);
+        let [low, median, high] = [low, median, high].map(|value| fixed(value, 2));
+        let text = format!("{}: median {median}, p5 {low}, p95 {high} ms", group.name);
+        plot.key.push((class, text));
+    }
+    plot.note = "A line goes from p5 to p95, the mark is the median.".to_string();
+    (rows > 1).then_some(plot)
 }
 
 /// When the first request was sent and how long the run took, in seconds; `None` without requests.
-fn span(groups: &[Group]) -> Option<(u64, f64)> {
-    let samples = || groups.iter().flat_map(|group| &group.samples);
-    let start_ns = samples().map(|sample| sample.t_send_ns).min()?;
-    let end_ns = samples().map(|sample| sample.t_end_ns).max()?;
+fn span(groups: &[Requests]) -> Option<(u64, f64)> {
+    let start_ns = all(groups).map(|record| record.t_send_ns).min()?;
+    let end_ns = all(groups).map(|record| record.t_end_ns).max()?;
     Some((start_ns, seconds(end_ns.saturating_sub(start_ns))))
+}
+
+fn all(groups: &[Requests]) -> impl Iterator<Item = &Record> {
+    groups.iter().flat_map(|group| &group.records)
 }
 
 const TIME: &str = "time since the first request, s";
 
-/// How long a request took, from its due time in an open loop; of a failure until it ended.
-fn taken_s(sample: &Sample) -> f64 {
-    let late_ns = lateness_ns(sample).unwrap_or(0);
-    match sample.is_success() {
-        true => seconds(latency_from_due_ns(sample)),
-        false => seconds(sample.t_end_ns.saturating_sub(sample.t_send_ns) + late_ns),
-    }
+/// How long a request took from the moment it was due: a success until its last token, a failure until it ended.
+fn taken_s(record: &Record) -> f64 {
+    seconds(match record.failure {
+        None => record.latency_ns(),
+        Some(_) => {
+            let in_flight_ns = record.t_end_ns.saturating_sub(record.t_send_ns);
+            in_flight_ns + record.lateness_ns().unwrap_or(0)
+        }
+    })
 }
 
-/// Latency of each request over the time of its send; failures as crosses.
-fn latency(groups: &[Group]) -> Option<Chart> {
+/// Latency of each request that was measured over the time of its send; failures as crosses.
+fn latency(groups: &[Requests]) -> Option<Plot> {
     /// Failures that took so many times longer are not drawn to scale: timeouts would press all else
     /// onto the axis.
     const FAR: f64 = 3.0;
     let (start_ns, run_s) = span(groups)?;
-    let measured = |sample: &&Sample| sample.phase == Phase::Measured;
-    let all = groups
-        .iter()
-        .flat_map(|group| group.samples.iter().filter(measured));
-    let point = |sample: &Sample| {
-        let at_s = seconds(sample.t_send_ns.saturating_sub(start_ns));
-        (at_s, taken_s(sample))
+    let measured = all(groups).filter(|record| record.is_measured());
+    let (good, failed): (Vec<&Record>, Vec<&Record>) = measured.partition(|of| of.is_good());
+    let [mut good_s, failed_s] =
+        [&good, &failed].map(|of| of.iter().map(|one| taken_s(one)).collect::<Vec<f64>>());
+    let [slowest, longest] = [&good_s, &failed_s].map(|of| largest(of.iter().copied()));
+    let highest = match !good.is_empty() && longest > slowest * FAR {
+        true => slowest * 1.05,
+        false => slowest.max(longest) * 1.05,
     };
-    let (good, failed): (Vec<&Sample>, Vec<&Sample>) = all.partition(|s| s.is_success());
-    let [slowest, longest] = [&good, &failed].map(|of| largest(of.iter().map(|s| taken_s(s))));
-    let is_far = !good.is_empty() && longest > slowest * FAR;
-    let highest = if is_far {
-        slowest
-    } else {
-        slowest.max(longest)
-    } * 1.05;
-    let mut plot = Plot::new(Axis::new(TIME, run_s), Axis::new("latency, s", highest));
-    let mut key = Vec::new();
-    let mut notes = Vec::new();
-    let every = good.len().div_ceil(DOTS).max(1);
-    // The slow ones are few and stay.
-    let mut latencies: Vec<f64> = good.iter().map(|sample| taken_s(sample)).collect();
-    latencies.sort_unstable_by(f64::total_cmp);
-    let slow = exact_quantile(&latencies, 0.995).unwrap_or(0.0);
+    let axes = (Axis::new(TIME, run_s), Axis::new("latency, s", highest));
+    let mut plot = Plot::new("Latency over time", axes.0, axes.1);
+    let point = |record: &Record| {
+        let at_s = seconds(record.t_send_ns.saturating_sub(start_ns));
+        (at_s, taken_s(record))
+    };
+    // The slowest 0.5 % are few and stay when others are thinned out.
+    good_s.sort_unstable_by(f64::total_cmp);
+    let slow_s = exact_quantile(&good_s, 0.995).unwrap_or(0.0);
+    let [every, every_failed] =
+        [(&good, DOTS), (&failed, CROSSES)].map(|(of, most)| of.len().div_ceil(most).max(1));
     let mut drawn = 0;
     for (at, group) in groups.iter().enumerate() {
-        let good = group
-            .samples
-            .iter()
-            .filter(|sample| measured(sample) && sample.is_success());
-        let thinned = good
-            .enumerate()
-            .filter(|(at, sample)| at % every == 0 || taken_s(sample) > slow)
-            .map(|(_, sample)| point(sample));
-        let thinned: Vec<(f64, f64)> = thinned.collect();
+        let good = group.records.iter().filter(|record| record.is_good());
+        let is_drawn = |(at, of): &(usize, &Record)| at % every == 0 || taken_s(of) > slow_s;
+        let thinned = good.enumerate().filter(is_drawn);
+        let thinned: Vec<(f64, f64)> = thinned.map(|(_, record)| point(record)).collect();
         drawn += thinned.len();
         if !thinned.is_empty() {
-            key.push((class(at), group.name.clone()));
+            plot.key.push((class(at), group.name.clone()));
         }
-        plot.dots(&class(at), thinned);
+        plot.shapes(DOT, &class(at), thinned);
     }
-    if every > 1 {
-        let n = good.len();
-        notes.push(format!(
-            "Thinned out: {drawn} of {n} successes are drawn, the slowest 0.5 % among them."
-        ));
-    }
-    let every_failed = failed.len().div_ceil(CROSSES).max(1);
-    let crosses = failed.iter().step_by(every_failed).map(|s| point(s));
-    plot.crosses("fail", crosses);
+    let crosses = failed.iter().step_by(every_failed).map(|one| point(one));
+    plot.shapes(CROSS, "fail", crosses);
     if !failed.is_empty() {
-        key.push(("fail".to_string(), format!("failed: {}", failed.len())));
+        let text = format!("failed: {}", failed.len());
+        plot.key.push(("fail".to_string(), text));
     }
-    notes.extend(failure_notes(&failed, highest, every_failed));
-    chart("Latency over time", &plot, key, notes.join(" "))
-}
-
-/// Said of failures above the highest latency of the axis, and of those not drawn.
-fn failure_notes(failed: &[&Sample], highest: f64, every: usize) -> Vec<String> {
-    let times = failed.iter().map(|sample| taken_s(sample));
-    let above: Vec<f64> = times.filter(|&time| time > highest).collect();
-    let mut notes = Vec::new();
-    if !above.is_empty() {
-        let (n, longest) = (above.len(), fixed(largest(above.into_iter()), 1));
-        notes.push(format!(
-            "At the top edge: {n} failed, after up to {longest} s."
-        ));
-    }
-    if every > 1 {
-        notes.push(format!("Of the failures one in {every} is drawn."));
-    }
-    notes
+    let n = good.len();
+    let above = failed_s.iter().filter(|&&time| time > highest).count();
+    let longest = fixed(longest, 1);
+    let notes = [
+        (every > 1).then(|| {
+            format!(
+                "Thinned out: {drawn} of {n} successes are drawn, the slowest 0.5 % among them."
+            )
+        }),
+        (above > 0).then(|| format!("At the top edge: {above} failed, after up to {longest} s.")),
+        (every_failed > 1).then(|| format!("Of the failures one in {every_failed} is drawn.")),
+    ];
+    plot.note = notes.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Some(plot)
 }
 
 /// What each span of time adds to the columns that it covers, by the share of it that lies in each.
@@ -286,97 +238,65 @@ fn columns(spans: impl Iterator<Item = (f64, f64, f64)>, run_s: f64) -> Vec<f64>
     columns.iter().map(|amount| amount / width).collect()
 }
 
-/// A chart of columns; `label` has the unit of the y axis.
+/// A chart of columns: the amounts per second that lie between two stamps; without an amount, how many spans last at
+/// once.
 fn over_time(
     title: &'static str,
     label: &'static str,
-    columns: &[f64],
-    run_s: f64,
-) -> Option<Chart> {
+    spans: impl Iterator<Item = (u64, u64, Option<u64>)>,
+    (start_ns, run_s): (u64, f64),
+) -> Plot {
+    let since = |ns: u64| seconds(ns.saturating_sub(start_ns));
+    let spans = spans.map(|(from_ns, to_ns, amount)| {
+        let (from_s, to_s) = (since(from_ns), since(to_ns));
+        (from_s, to_s, amount.map_or(to_s - from_s, |n| n as f64))
+    });
+    let columns = columns(spans, run_s);
     let highest = largest(columns.iter().copied());
-    let mut plot = Plot::new(Axis::new(TIME, run_s), Axis::new(label, highest * 1.05));
+    let axes = (Axis::new(TIME, run_s), Axis::new(label, highest * 1.05));
+    let mut plot = Plot::new(title, axes.0, axes.1);
     let width = run_s / COLUMNS as f64;
     let steps = columns.iter().enumerate().flat_map(|(at, &value)| {
         let at = at as f64;
         [(at * width, value), ((at + 1.0) * width, value)]
     });
     plot.line("c0", steps);
-    let key = format!(
-        "mean of each {} s; highest {}",
-        fixed(width, 2),
-        fixed(highest, 1)
-    );
-    chart(title, &plot, vec![("c0".to_string(), key)], String::new())
+    let (width, highest) = (fixed(width, 2), fixed(highest, 1));
+    let key = format!("mean of each {width} s; highest {highest}");
+    plot.key.push(("c0".to_string(), key));
+    plot
 }
 
 /// Output tokens of successes, spread evenly from the first to the last of each.
-fn tokens(groups: &[Group]) -> Option<Chart> {
-    let (start_ns, run_s) = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
-    let since = |ns: u64| seconds(ns.saturating_sub(start_ns));
-    let samples = groups.iter().flat_map(|group| &group.samples);
-    let spans = samples
-        .filter(|sample| sample.is_success())
-        .filter_map(|sample| {
-            let tokens = sample.completion_tokens?;
-            let first_ns = sample.t_first_ns.unwrap_or(sample.t_end_ns);
-            let last_ns = sample
-                .t_first_ns
-                .and(sample.t_last_ns)
-                .unwrap_or(sample.t_end_ns);
-            Some((since(first_ns), since(last_ns), tokens as f64))
-        });
-    let columns = columns(spans, run_s);
-    let chart = over_time("Output tokens per second", "tokens/s", &columns, run_s)?;
-    Some(Chart {
-        note: "The tokens of a reply are spread evenly from its first to its last.".to_string(),
-        ..chart
-    })
-    .filter(|_| columns.iter().any(|&rate| rate > 0.0))
-}
-
-fn in_flight(groups: &[Group]) -> Option<Chart> {
-    let (start_ns, run_s) = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
-    let samples = groups.iter().flat_map(|group| &group.samples);
-    let spans = samples.map(|sample| {
-        let from_s = seconds(sample.t_send_ns.saturating_sub(start_ns));
-        let to_s = seconds(sample.t_end_ns.saturating_sub(start_ns));
-        (from_s, to_s, to_s - from_s)
+fn tokens(groups: &[Requests]) -> Option<Plot> {
+    let run = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
+    let tokens = all(groups).filter(|record| record.is_good());
+    let tokens = tokens.filter_map(|record| {
+        let count = record.completion_tokens.get().filter(|&count| count > 0)?;
+        let last_ns = record.t_done_ns();
+        let first_ns = record.t_first_ns.get().unwrap_or(last_ns);
+        Some((first_ns, last_ns, Some(count)))
     });
-    let columns = columns(spans, run_s);
-    over_time("Requests in flight", "requests", &columns, run_s)
+    let mut tokens = tokens.peekable();
+    tokens.peek()?;
+    let mut plot = over_time("Output tokens per second", "tokens/s", tokens, run);
+    plot.note = "The tokens of a reply are spread evenly from its first to its last.".to_string();
+    Some(plot)
 }
 
-/// TTFT of each group from p5 to p95 with its median: rounds, or rotations, beside each other.
-fn side_by_side(title: &'static str, groups: &[Values<'_>]) -> Option<Chart> {
-    let widest = largest(groups.iter().map(|values| values.at(0.95))) * 1.05;
-    let mut plot = Plot::of_rows(time_axis("TTFT, ms", groups, widest), groups.len());
-    let mut key = Vec::new();
-    for (at, values) in groups.iter().enumerate() {
-        let y = (groups.len() - at) as f64 - 0.72;
-        let [low, median, high] = [0.05, 0.5, 0.95].map(|q| values.at(q));
-        plot.row_name(y, &escaped(values.name));
-        plot.line(&values.class, [(low, y), (high, y)]);
-        plot.mark(&values.class, median, y);
-        let [low, median, high] = [low, median, high].map(|value| fixed(value, 2));
-        let text = format!("{}: median {median}, p5 {low}, p95 {high} ms", values.name);
-        key.push((values.class.clone(), text));
-    }
-    let note = "A line goes from p5 to p95, the mark is the median.".to_string();
-    chart(title, &plot, key, note).filter(|_| groups.len() > 1)
+fn in_flight(groups: &[Requests]) -> Option<Plot> {
+    let run = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
+    let requests = all(groups).map(|record| (record.t_send_ns, record.t_end_ns, None));
+    Some(over_time("Requests in flight", "requests", requests, run))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{FailKind, Failure};
+    use crate::sample::FailKind;
 
-    fn of(sorted: Vec<f64>) -> Values<'static> {
-        let (name, class) = ("a", class(0));
-        Values {
-            name,
-            class,
-            sorted,
-        }
+    fn of(sorted: Vec<f64>) -> Series {
+        Series::new("a", sorted.into_iter().map(|value| (value, 1)))
     }
 
     #[test]
@@ -384,7 +304,7 @@ mod tests {
         // 0 to 98, and one of 1000: p99 is 0.01 of the way from 98 to 1000, the edge at 110 12 / 902 of it:
         // (98 + 0.0133) / 99.
         let values = of((0..99).map(f64::from).chain([1000.0]).collect());
-        let p99 = values.at(0.99);
+        let p99 = values.quantile(0.99).expect("values");
         assert!((p99 - 107.02).abs() < 1e-6, "{p99}");
         let points = curve(&values, 110.0);
         let ends: Vec<String> = points[points.len() - 2..]
@@ -399,13 +319,13 @@ mod tests {
     #[test]
     fn one_slow_group_does_not_press_the_others_onto_the_axis() {
         let far = [of(vec![10.0, 20.0, 30.0]), of(vec![900.0, 1000.0])];
-        let svg = Plot::new(time_axis("ms", &far, 1000.0), Axis::new("%", 1.0)).svg("t");
+        let svg = Plot::new("t", time_axis("ms", &far, 1000.0), Axis::new("%", 1.0)).svg();
         assert!(svg.contains("ms, logarithmic"), "{svg}");
         for near in [
             [of(vec![10.0, 60.0]), of(vec![100.0])],
             [of(vec![0.0]), of(vec![0.0])],
         ] {
-            let svg = Plot::new(time_axis("ms", &near, 100.0), Axis::new("%", 1.0)).svg("t");
+            let svg = Plot::new("t", time_axis("ms", &near, 100.0), Axis::new("%", 1.0)).svg();
             assert!(!svg.contains("logarithmic"), "{svg}");
         }
     }
@@ -413,28 +333,27 @@ mod tests {
     #[test]
     fn a_timeout_stands_at_the_top_edge_and_the_caption_says_so() {
         const SECOND_NS: u64 = 1_000_000_000;
-        let good = Sample {
-            t_last_ns: Some(2 * SECOND_NS),
+        let good = Record {
             t_end_ns: 2 * SECOND_NS,
-            ..Sample::default()
+            ..Record::default()
         };
-        let timeout = Sample {
-            failure: Some(Failure::new(FailKind::TimeoutTotal, "late")),
+        let timeout = Record {
             t_end_ns: 300 * SECOND_NS,
-            ..Sample::default()
+            failure: Some(FailKind::TimeoutTotal),
+            ..good
         };
-        let group = |samples| Group {
+        let group = |records| Requests {
             name: "a".to_string(),
-            samples,
+            records,
         };
-        let chart = latency(&[group(vec![good, timeout.clone()])]).expect("a chart");
+        let chart = latency(&[group(vec![good, timeout])]).expect("a chart");
         assert_eq!(
             chart.note,
             "At the top edge: 1 failed, after up to 300.0 s."
         );
         // 2 s of 2.1 s: 160 of 168 units above 200.
-        assert!(chart.svg.contains("M50.0 40.0h0"), "{}", chart.svg);
-        assert!(chart.svg.contains("M50.0 32.0m-3-3"), "{}", chart.svg);
+        assert!(chart.svg().contains("M50.0 40.0h0"), "{}", chart.svg());
+        assert!(chart.svg().contains("M50.0 32.0m-3-3"), "{}", chart.svg());
         // Of failures alone they are the scale, and the group has no dot to name.
         let chart = latency(&[group(vec![timeout])]).expect("a chart");
         assert_eq!((chart.note.as_str(), chart.key.len()), ("", 1));

@@ -1,6 +1,8 @@
-//! One chart as inline SVG: axes with ticks, lines and dots. Knows nothing of what it shows.
+//! One chart as HTML: inline SVG with axes, ticks, lines and dots, a caption, a key. Knows nothing of what it shows.
 
 use std::fmt::Write;
+
+use crate::report::steers;
 
 /// The drawing is this wide; at 400 px of screen one unit is a pixel.
 const WIDTH: f64 = 400.0;
@@ -10,6 +12,10 @@ const RIGHT: f64 = 374.0;
 const TOP: f64 = 32.0;
 /// Below the plot: numbers and the label of the axis.
 const FOOT: f64 = 40.0;
+
+/// Shapes: their class in page.html, and their path.
+pub const DOT: (&str, &str) = ("dots", "h0");
+pub const CROSS: (&str, &str) = ("cross", "m-3-3l6 6m0-6l-6 6");
 
 pub struct Axis {
     pub label: &'static str,
@@ -22,11 +28,8 @@ pub struct Axis {
 impl Axis {
     /// `max` is where the largest value goes; without one above 0 the axis ends at 1.
     pub fn new(label: &'static str, max: f64) -> Axis {
-        let max = if max > 0.0 && max.is_finite() {
-            max
-        } else {
-            1.0
-        };
+        let is_usable = max > 0.0 && max.is_finite();
+        let max = if is_usable { max } else { 1.0 };
         let min = None;
         Axis { label, max, min }
     }
@@ -60,10 +63,8 @@ impl Axis {
         let raw = self.max / 5.0;
         let power = raw.log10().floor();
         let unit = 10_f64.powi(power as i32);
-        let factors = [1.0, 2.0, 5.0, 10.0];
-        let factor = factors
-            .into_iter()
-            .find(|factor| factor * unit >= raw * 0.999);
+        let mut factors = [1.0, 2.0, 5.0].into_iter();
+        let factor = factors.find(|factor| factor * unit >= raw * 0.999);
         let factor = factor.unwrap_or(10.0);
         let step = factor * unit;
         let count = (self.max / step + 1e-9).floor() as usize;
@@ -97,6 +98,11 @@ impl Axis {
 
 /// What is drawn, in the units of its axes.
 pub struct Plot {
+    pub title: &'static str,
+    /// Class and text of each group; without any, nothing is drawn.
+    pub key: Vec<(String, String)>,
+    /// Said below the key.
+    pub note: String,
     x: Axis,
     y: Axis,
     bottom: f64,
@@ -105,8 +111,11 @@ pub struct Plot {
 }
 
 impl Plot {
-    pub fn new(x: Axis, y: Axis) -> Plot {
+    pub fn new(title: &'static str, x: Axis, y: Axis) -> Plot {
         Plot {
+            title,
+            key: Vec::new(),
+            note: String::new(),
             x,
             y,
             bottom: TOP + 168.0,
@@ -116,11 +125,11 @@ impl Plot {
     }
 
     /// With `rows` lines of their own in place of a y axis.
-    pub fn of_rows(x: Axis, rows: usize) -> Plot {
+    pub fn of_rows(title: &'static str, x: Axis, rows: usize) -> Plot {
         Plot {
             bottom: TOP + 34.0 * rows as f64,
             shows_y: false,
-            ..Plot::new(x, Axis::new("", rows as f64))
+            ..Plot::new(title, x, Axis::new("", rows as f64))
         }
     }
 
@@ -141,21 +150,11 @@ impl Plot {
         self.path("line", class, &path);
     }
 
-    /// A dot for each of the points.
-    pub fn dots(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
-        self.shapes("dots", class, "h0", points);
-    }
-
-    /// A cross for each of them.
-    pub fn crosses(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
-        self.shapes("cross", class, "m-3-3l6 6m0-6l-6 6", points);
-    }
-
-    fn shapes(
+    /// The shape at each of the points.
+    pub fn shapes(
         &mut self,
-        kind: &str,
+        (kind, shape): (&str, &str),
         class: &str,
-        shape: &str,
         points: impl IntoIterator<Item = (f64, f64)>,
     ) {
         let mut path = String::new();
@@ -191,16 +190,34 @@ impl Plot {
         );
     }
 
-    /// The name of a row, above its line. `name` is escaped.
+    /// The name of a row, above its line.
     pub fn row_name(&mut self, y: f64, name: &str) {
         let (x, y) = self.at(0.0, y);
-        let (x, y) = (x + 3.0, y - 8.0);
+        let (x, y, name) = (x + 3.0, y - 8.0, escaped(name));
         let _ = writeln!(self.body, r#"<text x="{x:.1}" y="{y:.1}">{name}</text>"#);
     }
 
-    /// The whole drawing; `title`, which is escaped, is for those who cannot see it.
-    pub fn svg(&self, title: &str) -> String {
+    /// The drawing with its caption, its key and its note.
+    pub fn figure(&self) -> String {
+        let (title, svg) = (escaped(self.title), self.svg());
+        let key = self.key.iter().map(|(class, text)| {
+            let text = escaped(text);
+            format!("<li><span class=\"dot {class}\"></span>{text}</li>\n")
+        });
+        let key: String = key.collect();
+        let note = match self.note.as_str() {
+            "" => String::new(),
+            note => format!("<p>{}</p>\n", escaped(note)),
+        };
+        format!(
+            "<figure>\n<figcaption>{title}</figcaption>\n{svg}<ul class=\"key\">\n{key}</ul>\n{note}</figure>\n"
+        )
+    }
+
+    /// The drawing; its title is for those who cannot see it.
+    pub fn svg(&self) -> String {
         let (bottom, height) = (self.bottom, self.bottom + FOOT);
+        let title = escaped(self.title);
         let mut out =
             format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title>\n");
         for (tick, text) in self.x.ticks() {
@@ -228,6 +245,24 @@ impl Plot {
         );
         out + &self.body + "</svg>\n"
     }
+}
+
+/// Text that is no markup, in an element or in an attribute.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // Of these HTML allows only those that turn text around.
+            c if steers(c) && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -267,18 +302,30 @@ mod tests {
     #[test]
     fn a_decade_of_a_logarithmic_axis_is_as_long_as_the_next() {
         // From 1 to 100, at 50 and 374: 10 is in the middle; 0 is not on it and stands at the edge.
-        let mut plot = Plot::new(Axis::logarithmic("ms", 1.0, 100.0), Axis::new("%", 4.0));
+        let mut plot = Plot::new(
+            "t",
+            Axis::logarithmic("ms", 1.0, 100.0),
+            Axis::new("%", 4.0),
+        );
         plot.line("c0", [(0.0, 0.0), (1.0, 0.0), (10.0, 2.0), (100.0, 4.0)]);
         let wanted = r#"<path class="line c0" d="M50.0 200.0L50.0 200.0L212.0 116.0L374.0 32.0"/>"#;
         assert_eq!(plot.body.trim_end(), wanted);
-        assert!(plot.svg("t").contains(">ms, logarithmic<"));
+        assert!(plot.svg().contains(">ms, logarithmic<"));
     }
 
     #[test]
     fn points_lie_between_the_axes_and_those_outside_on_their_edge() {
-        let mut plot = Plot::new(Axis::new("s", 10.0), Axis::new("ms", 4.0));
+        let mut plot = Plot::new("t", Axis::new("s", 10.0), Axis::new("ms", 4.0));
         plot.line("c0", [(0.0, 0.0), (5.0, 2.0), (20.0, 9.0)]);
         let wanted = r#"<path class="line c0" d="M50.0 200.0L212.0 116.0L374.0 32.0"/>"#;
         assert_eq!(plot.body.trim_end(), wanted);
+    }
+
+    #[test]
+    fn text_is_no_markup() {
+        let text = "<script>alert('a' & \"b\")</script>\u{0}\u{202e}\n";
+        let wanted =
+            "&lt;script&gt;alert(&#39;a&#39; &amp; &quot;b&quot;)&lt;/script&gt;\u{fffd}\u{fffd}\n";
+        assert_eq!(escaped(text), wanted);
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::cli::args::Args;
 use crate::cli::commands::convert::{figure, spread};
-use crate::cli::print;
+use crate::cli::terminal::print;
 use crate::error::{Error, Result};
 use crate::plan::dataset::{self, Draft, Problem};
-use crate::stats::exact_quantile;
+use crate::stats::spread::exact_quantile;
 
 /// Wrong records that are shown; the rest is counted.
 const SHOWN: u64 = 20;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::cli::args::Args;
-use crate::cli::print;
 use crate::cli::side::SideUrl;
+use crate::cli::terminal::print;
 use crate::client::endpoint::without_userinfo;
 use crate::error::{Error, Result};
 use crate::prom::change::{Observation, beside};

@@ -1,67 +1,290 @@
-//! `tmesh-cli load`: N requests, or as many as a time lets out, in a closed loop, at a rate or as a trace says.
+//! `tmesh-cli load`: N requests, or as many as a duration allows, in a closed loop, at a rate or as a trace says.
 
-mod limits;
 mod options;
 mod outputs;
 mod points;
-mod run;
-mod start;
+mod prompts;
 
 pub use self::options::Options;
-use self::run::Load;
+use self::options::Origin;
+use self::points::Point;
+use self::prompts::Plans;
 use crate::cli::args::Args;
-use crate::cli::conditions;
-use crate::cli::connect::Connection;
-use crate::cli::discover::refused;
+use crate::cli::checks;
+use crate::cli::connect::{Connection, Server};
+use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::output::{self, Samples};
+use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::terminal::{print, print_last, stdout_screen};
+use crate::cli::verdict::{Ending, verdict};
+use crate::client::api::Api;
+use crate::client::body::{BodyShape, Optional};
+use crate::client::count::count_texts;
+use crate::collect::Extent;
 use crate::error::{Error, Result};
-use crate::load::stop::Reason;
+use crate::load::open::Due;
+use crate::load::stop::Stop;
+use crate::plan::Session;
+use crate::plan::arrival::Arrivals;
+use crate::plan::requests::Batch;
+use crate::report::layout::{load as layout, notes};
+use crate::report::{json, text, vllm};
+use crate::samples_file::TokensLine;
+use crate::stats::facts::Facts;
+use crate::stats::pass::Pass;
+use crate::stats::records::Records;
+
+/// A run of `load`, ready to send.
+struct Load {
+    run: Run,
+    ready: Ready,
+    options: Options,
+    plans: Plans,
+}
 
 /// Runs the command; the exit code.
 pub fn run(mut args: Args) -> Result<u8> {
-    let connection = Connection::parse(&mut args)?;
+    let server = Server::parse(&mut args, None)?;
+    let connection = Connection::parse(&mut args, server)?;
     let options = Options::parse(&mut args)?;
-    let mut load = start::open(connection, options)?;
-    load.points()?;
-    end(load)
+    let mut load = Load::open(connection, options)?;
+    for at in 0..load.options.points.len() {
+        load.point(at)?;
+        if load.run.stop.is_set() {
+            break;
+        }
+    }
+    load.end()
 }
 
-/// Shows what there is and judges.
-fn end(mut load: Load) -> Result<u8> {
-    if let Some(Reason::Refused(status, failure)) = load.stop.reason() {
-        return Err(refused(&load.target, *status, failure));
+impl Load {
+    /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
+    fn open(connection: Connection, mut options: Options) -> Result<Load> {
+        let (flag, most) = options.most_in_flight();
+        checks::in_flight(flag, most, connection.is_mock())?;
+        let source = prompts::source(&options)?;
+        if let Some(most) = source.requests() {
+            options.requests = prompts::extent(&options, most);
+        }
+        options.outputs.check(&options.point_names())?;
+        let opened = connection.open()?;
+        announce(&opened)?;
+        let api = opened.endpoint.api.unwrap_or(Api::Completions);
+        prompts::check_records(&options, &source, api)?;
+        let named = connection.model.as_deref();
+        let model = match api {
+            Api::Generate => named.unwrap_or_default().to_string(),
+            Api::Completions | Api::Chat => model(named, &models(&connection, &opened)?)?.id,
+        };
+        // The answers to a dataset end where the model ends them.
+        let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
+        let body = BodyShape {
+            optional: Optional {
+                ignore_eos: !has_own_ends,
+                min_tokens: !has_own_ends,
+                ..Optional::ALL
+            },
+            ..BodyShape::new(api, model)
+        };
+        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+        let limits_ttft = options.limits_ttft();
+        if limits_ttft && ready.setup.streams == Some(false) {
+            let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
+            return Err(Error::input("--slo-file", why)
+                .next("Take ttft_ms out of it and limit latency_ms."));
+        }
+        let plans = Plans::new(source, &options, &ready);
+        print(&prompts::specification(&options, &plans, &ready))?;
+        let stop = Stop::new();
+        let samples = Samples::named(options.outputs.samples.as_ref(), true);
+        let run = Run::open(&ready, &stop, prompts::header(&options), &samples)?;
+        stop.on_signals()?;
+        Ok(Load {
+            run,
+            ready,
+            options,
+            plans,
+        })
     }
-    let is_cut = matches!(load.stop.reason(), Some(Reason::Signal));
-    if load.summaries.is_empty() && is_cut {
-        eprintln!("stopped before the first measured request; nothing was measured");
-        return Ok(130);
-    }
-    load.finish()?;
-    verdict(&load, is_cut)
-}
 
-/// The exit code, once all that was measured is shown and written.
-fn verdict(load: &Load, is_cut: bool) -> Result<u8> {
-    if let Some(Reason::Gone(failure)) = load.stop.reason() {
-        let why = format!("nothing has answered for a minute: {}", failure.reason);
-        return Err(Error::missed(&load.target.uri, why));
+    /// Sends a point, counts what is left to count, writes and shows its figures.
+    fn point(&mut self, at: usize) -> Result<()> {
+        let point = self.options.points[at];
+        let records = self.warm_up(at, point)?;
+        if self.run.stop.is_set() {
+            return Ok(());
+        }
+        let batch = Batch {
+            name: at.to_string(),
+            requests: self.options.requests,
+            gap: self.options.gap(point),
+            first_id: self.run.next_id,
+            labels: point.labels(),
+        };
+        let Sent {
+            mut records,
+            facts,
+            ended,
+        } = self.measure(point, &batch, records)?;
+        if ended == 0 {
+            return Ok(());
+        }
+        self.count(&mut records);
+        let perfect = self.plans.measured.perfect(&batch, ended);
+        let planned = batch.requests;
+        let facts = Facts {
+            concurrency: point.concurrency(),
+            rate_per_s: point.rate_per_s(),
+            planned,
+            not_sent: planned.map_or(0, |planned| planned.saturating_sub(ended)),
+            perfect_response_rate: perfect.response,
+            perfect_prefix_rate: perfect.prefix,
+            ..facts
+        };
+        let shown = layout::point(self.run.end_pass(facts, records));
+        self.export(at);
+        self.write_output();
+        match self.options.points.len() {
+            1 => Ok(()),
+            // In a sweep each point is shown as it ends.
+            _ => print(&text::section(&shown, stdout_screen())),
+        }
     }
-    if !load.lost.is_empty() {
-        return Err(Error::missed("output", load.lost.join("; ")));
+
+    /// Requests with prompts of their own, in no figure.
+    fn warm_up(&mut self, at: usize, point: Point) -> Result<Records> {
+        let requests = self.options.warmup;
+        let records = match self.options.outputs.vllm {
+            Some(_) => Records::kept().with_details(true),
+            None => Records::kept(),
+        };
+        if requests == 0 {
+            return Ok(records);
+        }
+        let batch = Batch {
+            name: format!("warmup/{at}"),
+            requests: Some(requests),
+            gap: 1,
+            first_id: self.run.next_id,
+            labels: point.labels(),
+        };
+        let label = format!("{}, warm-up", point.title());
+        let extent = Extent::Requests(requests);
+        let step = Step {
+            records,
+            warmup: None,
+            ..Step::new(label, extent, self.options.in_flight(point))
+        };
+        let sessions = self.plans.warmup.turns(&batch).map(Session::single);
+        let sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
+        Ok(sent.records)
     }
-    if is_cut {
-        return Ok(130);
+
+    fn measure(&mut self, point: Point, batch: &Batch, records: Records) -> Result<Sent> {
+        let extent = match self.options.duration {
+            Some(duration) => Extent::Duration(duration),
+            None => Extent::Requests(batch.requests.unwrap_or(0)),
+        };
+        let step = Step {
+            records,
+            ..Step::new(point.title(), extent, self.options.in_flight(point))
+        };
+        let plan = &self.plans.measured;
+        let sessions = plan.turns(batch).map(Session::single);
+        let due = |(due_ns, session)| Due { due_ns, session };
+        let options = &self.options;
+        let sending = match point {
+            Point::Concurrency(_) => Sending::Closed(Box::new(sessions)),
+            Point::Rate(rate) => {
+                let times = Arrivals::new(rate, options.burstiness, options.common.seed);
+                Sending::Open(Box::new(times.zip(sessions).map(due)))
+            }
+            Point::Trace => {
+                let times = (0..).map_while(|k| plan.source.due_ns(k, options.speed));
+                Sending::Open(Box::new(times.zip(sessions).map(due)))
+            }
+        };
+        self.run.pass(step, sending)
     }
-    // Of the measured ones: the warm-up may have gone well.
-    if load.summaries.iter().all(|one| one.round.successful == 0) {
-        let why = "see the failures above";
-        return Err(Error::missed("no measured request succeeded", why));
+
+    /// Counts the tokens of plain replies that did not say, and writes a line for each.
+    fn count(&mut self, records: &mut Records) {
+        let replies = std::mem::take(&mut records.uncounted);
+        if replies.is_empty() {
+            return;
+        }
+        let texts = replies.iter().map(|reply| &reply.text);
+        let tokenizer = self.ready.opened.tokenizer(&self.ready.target);
+        let counts = count_texts(&tokenizer, texts, &self.ready.setup.lengths);
+        for (reply, (tokens, source)) in replies.iter().zip(counts) {
+            records.count_at(reply.at, tokens, source);
+            let line = TokensLine::new(reply.id, tokens, source);
+            self.run
+                .log
+                .write(|file| file.write_series("tokens", &line));
+        }
     }
-    let options = &load.options;
-    let limits_ttft = options.slo.is_some_and(|slo| slo.ttft_ms.is_some());
-    if limits_ttft && load.summaries.iter().any(|one| one.is_not_streamed()) {
-        let why = "a limit on ttft_ms, but the server did not stream: no request has a TTFT";
-        return Err(Error::missed("--slo-file", why));
+
+    fn export(&mut self, at: usize) {
+        let exports = self.options.outputs.exports(&self.options.point_names());
+        if let (Some(path), Some(pass)) = (exports.get(at), self.run.report.passes.last()) {
+            let text = json::line(&vllm::result(&self.run.report.about, pass));
+            output::write(&mut self.run.log, "--export vllm", path.as_ref(), &text);
+        }
     }
-    let missed = options.limits.missed(&options.points, &load.summaries);
-    conditions::error(missed).map_or(Ok(0), Err)
+
+    /// Writes the figures so far: the run may be killed at its next point.
+    fn write_output(&mut self) {
+        if let Some(path) = &self.options.outputs.output {
+            let data = layout::file(&self.run.report);
+            let text = json::pretty(&data);
+            output::write(&mut self.run.log, "--output", path.as_ref(), &text);
+        }
+    }
+
+    /// Shows the rest of the report and judges.
+    fn end(mut self) -> Result<u8> {
+        if self.run.report.passes.is_empty() && self.run.is_signalled() {
+            eprintln!("stopped before the first measured request; nothing was measured");
+            return verdict(&self.run, Ending::default());
+        }
+        let report = &mut self.run.report;
+        report.notes = notes::cut(&report.about, &report.passes);
+        let document = match self.options.points.len() {
+            1 => layout::on_screen(report),
+            _ => layout::closing(report),
+        };
+        let mut shown = text::render(&document, stdout_screen());
+        let outputs = &self.options.outputs;
+        let named = [
+            ("Figures", "--output", &outputs.output),
+            ("Samples", "--samples", &outputs.samples),
+        ];
+        for (what, flag, path) in named {
+            if let Some(path) = path.as_ref().filter(|_| !self.run.log.has_lost(flag)) {
+                shown.push_str(&format!("\n{what} in {path}"));
+            }
+        }
+        print_last(&(shown.trim_end().to_string() + "\n"))?;
+        let ending = Ending {
+            missed: self.missed(),
+            ..Ending::default()
+        };
+        verdict(&self.run, ending)
+    }
+
+    /// The limits that were missed, each with what is wrong.
+    fn missed(&self) -> Vec<(String, String)> {
+        let mut missed = Vec::new();
+        let passes = &self.run.report.passes;
+        let is_plain = |pass: &Pass| pass.figures.is_not_streamed();
+        if self.options.limits_ttft() && passes.iter().any(is_plain) {
+            let why = "a limit on ttft_ms, but the server did not stream: no request has a TTFT";
+            missed.push(("--slo-file".to_string(), why.to_string()));
+        }
+        let names = self.options.point_names().into_iter().enumerate();
+        let places: Vec<_> = names.map(|(at, name)| (name, passes.get(at))).collect();
+        missed.extend(self.options.limits.missed(&places));
+        missed
+    }
 }

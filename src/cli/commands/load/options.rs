@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::limits::Limits;
 use super::outputs::Outputs;
 use super::points::Point;
 use crate::cli::args::{Args, above_zero, at_least_one, share};
-use crate::cli::slo;
+use crate::cli::common::Common;
+use crate::cli::condition::Limits;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::groups::Shared;
 use crate::plan::lengths::Length;
-use crate::stats::goodput::Slo;
+use crate::report::layout::load::KEYS;
 use crate::units::{parse_count, parse_number};
 
 const REQUESTS: u64 = 50;
@@ -21,7 +21,47 @@ const MAX_TOKENS: u64 = 100;
 const INPUT_TOKENS: u64 = 128;
 const REPEAT_RATIO: f64 = 0.3;
 const WARMUP: u64 = 5;
+/// Of a prompt of the warm-up, where the run makes none of its own.
+const WARMUP_TOKENS: u64 = 100;
 const MAX_INFLIGHT: u64 = 256;
+
+/// A trace says for each request how long its answer is.
+const EACH: &str = ", which says so for each request";
+
+/// Options that exclude each other, with what else is said of it.
+const APART: [(&str, &str, &str); 14] = [
+    ("--concurrency", "--rate", ""),
+    (
+        "--concurrency",
+        "--trace",
+        ", which says when requests are due; --max-inflight limits them",
+    ),
+    (
+        "--rate",
+        "--trace",
+        ", which says when requests are due; --speed changes it",
+    ),
+    (
+        "--duration",
+        "--trace",
+        ", which has an end; --requests takes its first ones",
+    ),
+    ("--duration", "--requests", ""),
+    ("--dataset", "--trace", ""),
+    ("--input-tokens", "--dataset", ""),
+    ("--input-tokens", "--trace", ""),
+    ("--shared-prefix-tokens", "--dataset", ""),
+    ("--shared-prefix-tokens", "--trace", ""),
+    ("--max-tokens", "--output-tokens", ""),
+    ("--max-tokens", "--trace", EACH),
+    ("--output-tokens", "--trace", EACH),
+    ("--repeat-ratio", "--trace", EACH),
+];
+const ONLY_WITH: [(&str, &str); 3] = [
+    ("--groups", "--shared-prefix-tokens"),
+    ("--burstiness", "--rate"),
+    ("--speed", "--trace"),
+];
 
 /// What is sent, when, and what is made of it.
 pub struct Options {
@@ -36,80 +76,72 @@ pub struct Options {
     pub speed: f64,
     /// Threads of an open loop.
     pub max_inflight: u64,
-    pub slo: Option<Slo>,
+    pub common: Common,
     pub limits: Limits,
     pub outputs: Outputs,
-    pub seed: u64,
-    pub nonce: String,
 }
 
-/// Where prompts and the lengths of answers come from.
+/// Prompts and the lengths of their answers.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Prompts {
-    Made {
-        input: Length,
-        output: Length,
-        shared: Option<Shared>,
-        repeat_ratio: f64,
-    },
-    Dataset {
-        path: PathBuf,
-        output: Length,
-        repeat_ratio: f64,
-    },
+pub struct Prompts {
+    pub origin: Origin,
+    /// Tokens of a prompt that is made: of the run's, or else of its warm-up's.
+    pub input: Length,
+    pub output: Length,
+    pub shared: Option<Shared>,
+    pub repeat_ratio: f64,
+}
+
+/// Where the prompts of a run come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    Made,
+    Dataset(PathBuf),
     Trace(PathBuf),
 }
 
 impl Options {
     pub fn parse(args: &mut Args) -> Result<Options> {
+        args.apart(&APART)?;
+        args.only_with(&ONLY_WITH)?;
         let prompts = prompts(args)?;
-        let points = points(args, &prompts)?;
-        let is_open = points.iter().any(Point::is_open);
-        let (requests, duration) = extent(args, &prompts)?;
-        let burstiness = only_for(
-            args.value("--burstiness", Burstiness::parse)?,
-            points.iter().any(|point| matches!(point, Point::Rate(_))),
-            "--burstiness",
-            "--rate",
-        )?;
-        let speed = only_for(
-            args.value("--speed", speed)?,
-            matches!(prompts, Prompts::Trace(_)),
-            "--speed",
-            "--trace",
-        )?;
-        let max_inflight = only_for(
-            args.value("--max-inflight", at_least_one)?,
-            is_open,
-            "--max-inflight",
-            "--rate or --trace; in a closed loop --concurrency says how many",
-        )?;
-        let slo = args.text("--slo-file")?;
-        let random = || format!("{:08x}", fastrand::u32(..));
+        let points = points(args, &prompts.origin)?;
+        let duration = args.value("--duration", above_zero)?;
+        let is_limited = prompts.origin != Origin::Made || duration.is_some();
+        let requests = args.value("--requests", at_least_one)?;
+        let max_inflight = args.value("--max-inflight", at_least_one)?;
+        if max_inflight.is_some() && !points.iter().any(Point::is_open) {
+            let why = "only with --rate or --trace; in a closed loop --concurrency says how many";
+            return Err(Error::input("--max-inflight", why));
+        }
+        let burstiness = args.value("--burstiness", Burstiness::parse)?;
+        let speed = args.value("--speed", |text| within(text, "times the trace's own"))?;
         Ok(Options {
-            limits: Limits::parse(args, &points)?,
+            limits: limits(args, &points)?,
             outputs: Outputs::parse(args)?,
             prompts,
             points,
-            requests,
+            requests: requests.or((!is_limited).then_some(REQUESTS)),
             duration,
             warmup: args.value("--warmup", parse_count)?.unwrap_or(WARMUP),
             burstiness: burstiness.unwrap_or(Burstiness::Shape(1.0)),
             speed: speed.unwrap_or(1.0),
             max_inflight: max_inflight.unwrap_or(MAX_INFLIGHT),
-            slo: slo.as_deref().map(slo::read).transpose()?,
-            seed: args.value("--seed", parse_count)?.unwrap_or(0),
-            nonce: args.text("--nonce")?.unwrap_or_else(random),
+            common: Common::parse(args)?,
         })
+    }
+
+    pub fn point_names(&self) -> Vec<String> {
+        self.points.iter().map(Point::name).collect()
+    }
+
+    pub fn limits_ttft(&self) -> bool {
+        self.common.slo.is_some_and(|slo| slo.ttft_ms.is_some())
     }
 
     /// The most requests at once, and the option that says so.
     pub fn most_in_flight(&self) -> (&'static str, u64) {
-        let closed = self.points.iter().filter_map(|point| match point {
-            Point::Concurrency(n) => Some(*n),
-            Point::Rate(_) | Point::Trace => None,
-        });
-        match closed.max() {
+        match self.points.iter().filter_map(Point::concurrency).max() {
             Some(most) => ("--concurrency", most),
             None => ("--max-inflight", self.max_inflight),
         }
@@ -127,158 +159,78 @@ impl Options {
 
     /// Requests at once of a point.
     pub fn in_flight(&self, point: Point) -> u64 {
-        match point {
-            Point::Concurrency(n) => n,
-            Point::Rate(_) | Point::Trace => self.max_inflight,
-        }
+        point.concurrency().unwrap_or(self.max_inflight)
     }
 }
 
-/// An option that means something only beside another one.
-fn only_for<T>(value: Option<T>, is_there: bool, flag: &str, other: &str) -> Result<Option<T>> {
-    if value.is_some() && !is_there {
-        return Err(Error::input(flag, format!("only with {other}")));
+/// `--fail-if` and `--max-error-rate`.
+fn limits(args: &mut Args, points: &[Point]) -> Result<Limits> {
+    let names: Vec<String> = points.iter().map(Point::name).collect();
+    let mut limits = Limits::parse(args, &KEYS, "point", &names)?;
+    if let Some(rate) = args.value("--max-error-rate", share)? {
+        limits.add(
+            format!("--max-error-rate {rate}"),
+            &format!("error_rate>{rate}"),
+        );
     }
-    Ok(value)
-}
-
-fn not_together(flag: &str, other: &str) -> Error {
-    Error::input(flag, format!("not together with {other}"))
+    Ok(limits)
 }
 
 fn prompts(args: &mut Args) -> Result<Prompts> {
-    let dataset = args.text("--dataset")?;
-    let trace = args.text("--trace")?;
+    let origin = match (args.text("--dataset")?, args.text("--trace")?) {
+        (Some(path), _) => Origin::Dataset(path.into()),
+        (None, Some(path)) => Origin::Trace(path.into()),
+        (None, None) => Origin::Made,
+    };
+    let (tokens, ratio) = match origin {
+        Origin::Made => (INPUT_TOKENS, REPEAT_RATIO),
+        // Its records are there to be sent once each.
+        Origin::Dataset(_) | Origin::Trace(_) => (WARMUP_TOKENS, 0.0),
+    };
     let input = args.value("--input-tokens", Length::parse)?;
-    let shared = shared(args, input.unwrap_or(Length::Fixed(INPUT_TOKENS)).least())?;
+    let input = input.unwrap_or(Length::Fixed(tokens));
     let max_tokens = args.value("--max-tokens", at_least_one)?;
     let output = args.value("--output-tokens", Length::parse)?;
-    let ratio = args.value("--repeat-ratio", share)?;
-    let brought = match (&dataset, &trace) {
-        (Some(_), Some(_)) => return Err(not_together("--dataset", "--trace")),
-        (Some(_), None) => Some("--dataset"),
-        (None, Some(_)) => Some("--trace"),
-        (None, None) => None,
-    };
-    if let Some(brought) = brought {
-        let made = [
-            (input.is_some(), "--input-tokens"),
-            (shared.is_some(), "--shared-prefix-tokens"),
-        ];
-        if let Some((_, flag)) = made.into_iter().find(|(is_given, _)| *is_given) {
-            return Err(not_together(flag, brought));
-        }
+    let groups = args.value("--groups", at_least_one)?.unwrap_or(1);
+    let shared = args.value("--shared-prefix-tokens", at_least_one)?;
+    let shared = shared.map(|tokens| Shared { tokens, groups });
+    if let Some(shared) = shared {
+        shared.check(input.least())?;
     }
-    if max_tokens.is_some() && output.is_some() {
-        return Err(not_together("--max-tokens", "--output-tokens"));
-    }
-    let fixed = max_tokens.unwrap_or(MAX_TOKENS);
-    if let Some(path) = trace {
-        let own = [
-            (max_tokens.is_some(), "--max-tokens"),
-            (output.is_some(), "--output-tokens"),
-            (ratio.is_some(), "--repeat-ratio"),
-        ];
-        if let Some((_, flag)) = own.into_iter().find(|(is_given, _)| *is_given) {
-            return Err(Error::input(
-                flag,
-                "not together with --trace, which says so for each request",
-            ));
-        }
-        return Ok(Prompts::Trace(path.into()));
-    }
-    let output = output.unwrap_or(Length::Fixed(fixed));
-    Ok(match dataset {
-        // Its records are there to be sent once each.
-        Some(path) => Prompts::Dataset {
-            path: path.into(),
-            output,
-            repeat_ratio: ratio.unwrap_or(0.0),
-        },
-        None => Prompts::Made {
-            input: input.unwrap_or(Length::Fixed(INPUT_TOKENS)),
-            output,
-            shared,
-            repeat_ratio: ratio.unwrap_or(REPEAT_RATIO),
-        },
+    Ok(Prompts {
+        origin,
+        input,
+        output: output.unwrap_or(Length::Fixed(max_tokens.unwrap_or(MAX_TOKENS))),
+        shared,
+        repeat_ratio: args.value("--repeat-ratio", share)?.unwrap_or(ratio),
     })
 }
 
-fn shared(args: &mut Args, shortest: u64) -> Result<Option<Shared>> {
-    let tokens = args.value("--shared-prefix-tokens", at_least_one)?;
-    let groups = args.value("--groups", at_least_one)?;
-    let groups = only_for(
-        groups,
-        tokens.is_some(),
-        "--groups",
-        "--shared-prefix-tokens",
-    )?;
-    let shared = tokens.map(|tokens| Shared {
-        tokens,
-        groups: groups.unwrap_or(1),
-    });
-    if let Some(shared) = shared {
-        shared.check(shortest)?;
+fn points(args: &Args, origin: &Origin) -> Result<Vec<Point>> {
+    let closed = args.list("--concurrency", at_least_one)?;
+    let open = args.list("--rate", |text| within(text, "requests a second"))?;
+    let closed = closed.into_iter().map(Point::Concurrency);
+    let mut points: Vec<Point> = closed.chain(open.into_iter().map(Point::Rate)).collect();
+    if points.is_empty() {
+        points.push(match origin {
+            Origin::Trace(_) => Point::Trace,
+            Origin::Made | Origin::Dataset(_) => Point::Concurrency(CONCURRENCY),
+        });
     }
-    Ok(shared)
-}
-
-fn points(args: &mut Args, prompts: &Prompts) -> Result<Vec<Point>> {
-    let concurrency = args.list("--concurrency", at_least_one)?;
-    let rates = args.list("--rate", rate)?;
-    let is_trace = matches!(prompts, Prompts::Trace(_));
-    let points: Vec<Point> = match (concurrency.is_empty(), rates.is_empty(), is_trace) {
-        (false, false, _) => return Err(not_together("--concurrency", "--rate")),
-        (false, _, true) => {
-            let why = "not together with --trace, which says when requests are due; --max-inflight limits them";
-            return Err(Error::input("--concurrency", why));
-        }
-        (_, false, true) => {
-            let why =
-                "not together with --trace, which says when requests are due; --speed changes it";
-            return Err(Error::input("--rate", why));
-        }
-        (true, true, true) => vec![Point::Trace],
-        (true, true, false) => vec![Point::Concurrency(CONCURRENCY)],
-        (false, true, false) => concurrency.into_iter().map(Point::Concurrency).collect(),
-        (true, false, false) => rates.into_iter().map(Point::Rate).collect(),
-    };
     for (at, point) in points.iter().enumerate() {
         if points[..at].contains(point) {
-            let (flag, value) = point.option();
+            let what = format!("--{}", point.name().replace('_', " "));
             let why = "the same point twice; its figures have the same name";
-            return Err(Error::input(format!("{flag} {value}"), why));
+            return Err(Error::input(what, why));
         }
     }
     Ok(points)
 }
 
-/// How much of a plan is sent: a number of requests, or what a duration lets out.
-fn extent(args: &mut Args, prompts: &Prompts) -> Result<(Option<u64>, Option<Duration>)> {
-    let requests = args.value("--requests", at_least_one)?;
-    let duration = args.value("--duration", above_zero)?;
-    if duration.is_some() && requests.is_some() {
-        return Err(not_together("--duration", "--requests"));
-    }
-    let is_made = matches!(prompts, Prompts::Made { .. });
-    if duration.is_some() && matches!(prompts, Prompts::Trace(_)) {
-        let why = "not together with --trace, which has an end; --requests takes its first ones";
-        return Err(Error::input("--duration", why));
-    }
-    let by_default = (is_made && duration.is_none()).then_some(REQUESTS);
-    Ok((requests.or(by_default), duration))
-}
-
-fn rate(text: &str) -> std::result::Result<f64, String> {
+/// A number that is neither so small nor so large that it must be a slip.
+fn within(text: &str, unit: &str) -> std::result::Result<f64, String> {
     match parse_number(text)? {
-        rate if (0.001..=100_000.0).contains(&rate) => Ok(rate),
-        _ => Err("want 0.001 to 100000 requests a second".to_string()),
-    }
-}
-
-fn speed(text: &str) -> std::result::Result<f64, String> {
-    match parse_number(text)? {
-        speed if (0.001..=100_000.0).contains(&speed) => Ok(speed),
-        _ => Err("want 0.001 to 100000 times the trace's own".to_string()),
+        number if (0.001..=100_000.0).contains(&number) => Ok(number),
+        _ => Err(format!("want 0.001 to 100000 {unit}")),
     }
 }

@@ -16,42 +16,26 @@ pub struct Outputs {
 
 impl Outputs {
     pub fn parse(args: &mut Args) -> Result<Outputs> {
-        let export = args.list("--export", |text| Ok::<_, String>(text.to_string()))?;
-        let vllm = match &export[..] {
-            [] => None,
-            [format, path] if format == "vllm" => Some(path.clone()),
-            [format, _] => {
-                let what = format!("--export {format}");
-                return Err(Error::input(what, "no such format; want vllm"));
-            }
-            _ => {
-                let what = format!("--export {}", export.join(" "));
-                return Err(Error::input(
-                    what,
-                    "want a format and a file: --export vllm FILE",
-                ));
-            }
-        };
+        // Two words or none: the option takes a pair.
+        let export = args.texts("--export")?;
+        if let Some(format) = export.first().filter(|format| *format != "vllm") {
+            let what = format!("--export {format}");
+            return Err(Error::input(what, "no such format; want vllm"));
+        }
         Ok(Outputs {
             output: args.text("--output")?,
             samples: args.text("--samples")?,
-            vllm,
+            vllm: export.into_iter().nth(1),
         })
     }
 
     /// Finds out before the first request whether the files can be written; `points` are the names of the points.
     pub fn check(&self, points: &[String]) -> Result<()> {
         let exports = self.exports(points);
-        let mut files = vec![
-            ("--samples", self.samples.as_deref()),
-            ("--output", self.output.as_deref()),
-        ];
-        files.extend(
-            exports
-                .iter()
-                .map(|path| ("--export vllm", Some(path.as_str()))),
-        );
-        output::check(&files)
+        let named = [("--samples", &self.samples), ("--output", &self.output)];
+        let named = named.map(|(flag, path)| (flag, path.as_deref()));
+        let exports = exports.iter().map(|path| ("--export vllm", Some(&**path)));
+        output::check(&named.into_iter().chain(exports).collect::<Vec<_>>())
     }
 
     /// A file for each point: the one that was named, in a sweep with the point's name in it.
@@ -65,10 +49,8 @@ impl Outputs {
         let folder = path.rfind('/').map_or(0, |at| at + 1);
         let stem = path[folder..].rfind('.').filter(|&at| at > 0);
         let (stem, ending) = path.split_at(stem.map_or(path.len(), |at| folder + at));
-        points
-            .iter()
-            .map(|point| format!("{stem}_{point}{ending}"))
-            .collect()
+        let of = |point: &String| format!("{stem}_{point}{ending}");
+        points.iter().map(of).collect()
     }
 }
 

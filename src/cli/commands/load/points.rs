@@ -1,5 +1,7 @@
 //! The points of a run: each a pass at one concurrency, at one rate, or of a trace.
 
+use crate::sample::Labels;
+
 /// How requests of a pass come about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Point {
@@ -16,12 +18,12 @@ impl Point {
         !matches!(self, Point::Concurrency(_))
     }
 
-    /// The option that asks for it, and its value.
-    pub fn option(&self) -> (&'static str, String) {
+    /// In the line of progress.
+    pub fn title(&self) -> String {
         match self {
-            Point::Concurrency(n) => ("--concurrency", n.to_string()),
-            Point::Rate(rate) => ("--rate", rate.to_string()),
-            Point::Trace => ("--trace", String::new()),
+            Point::Concurrency(n) => format!("Concurrency {n}"),
+            Point::Rate(rate) => format!("Rate {rate}/s"),
+            Point::Trace => "Trace".to_string(),
         }
     }
 
@@ -45,6 +47,15 @@ impl Point {
         match self {
             Point::Rate(rate) => Some(*rate),
             Point::Concurrency(_) | Point::Trace => None,
+        }
+    }
+
+    /// What all requests of it are marked with.
+    pub fn labels(&self) -> Labels {
+        Labels {
+            concurrency: self.concurrency(),
+            rate_per_s: self.rate_per_s(),
+            ..Labels::default()
         }
     }
 }

@@ -23,27 +23,11 @@ pub struct Cuts {
     pub bodies: u64,
 }
 
-/// Counts the tokens of a text, or estimates them where the server does not.
-pub struct Counter<'a> {
-    pub count: &'a dyn Fn(&str) -> Option<u64>,
-    pub tokens_per_byte: f64,
-}
-
-impl Counter<'_> {
-    /// The tokens, and whether they were counted.
-    fn tokens(&self, text: &str) -> (u64, bool) {
-        match (self.count)(text) {
-            Some(tokens) => (tokens, true),
-            None => (
-                (text.len() as f64 * self.tokens_per_byte).ceil() as u64,
-                false,
-            ),
-        }
-    }
-}
+/// The tokens of a text, and whether they were counted or else estimated.
+pub type Count<'a> = dyn Fn(&str) -> (u64, bool) + 'a;
 
 /// Cuts every question that has more than `limit` tokens, its end first.
-pub fn to_length(dataset: &mut Dataset, limit: u64, counter: &Counter<'_>) -> Cuts {
+pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
     let mut cuts = Cuts::default();
     dataset.change(|record| {
         let Content::Conversation { system, questions } = &record.content else {
@@ -52,7 +36,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, counter: &Counter<'_>) -> Cu
         };
         let fitted: Vec<Arc<str>> = questions
             .iter()
-            .map(|text| question(text, limit, counter, &mut cuts))
+            .map(|text| question(text, limit, count, &mut cuts))
             .collect();
         Some(Record {
             content: Content::Conversation {
@@ -66,7 +50,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, counter: &Counter<'_>) -> Cu
 }
 
 /// A question of at most `limit` tokens, escaped as before.
-fn question(escaped: &Arc<str>, limit: u64, counter: &Counter<'_>, cuts: &mut Cuts) -> Arc<str> {
+fn question(escaped: &Arc<str>, limit: u64, count: &Count<'_>, cuts: &mut Cuts) -> Arc<str> {
     cuts.questions += 1;
     // No token is shorter than a byte, and no escape shorter than what it stands for.
     if escaped.len() as u64 <= limit {
@@ -77,14 +61,14 @@ fn question(escaped: &Arc<str>, limit: u64, counter: &Counter<'_>, cuts: &mut Cu
         return Arc::clone(escaped);
     }
     let mut kept = text.as_str();
-    let (mut tokens, mut counted) = counter.tokens(kept);
+    let (mut tokens, mut counted) = count(kept);
     for _ in 0..RECOUNTS {
         if tokens <= limit {
             break;
         }
         let bytes = kept.len() as f64 * limit as f64 / tokens as f64;
         kept = head(kept, bytes as usize);
-        (tokens, counted) = counter.tokens(kept);
+        (tokens, counted) = count(kept);
     }
     cuts.estimated += u64::from(!counted);
     if kept.len() == text.len() {
@@ -112,12 +96,12 @@ mod tests {
     }
 
     fn cut(text: &str, limit: u64, count: &dyn Fn(&str) -> Option<u64>) -> (String, Cuts) {
-        let counter = Counter {
-            count,
-            tokens_per_byte: 0.5,
+        let count = |text: &str| match count(text) {
+            Some(tokens) => (tokens, true),
+            None => (text.len() as u64 / 2, false),
         };
         let mut cuts = Cuts::default();
-        let kept = question(&escape(text), limit, &counter, &mut cuts);
+        let kept = question(&escape(text), limit, &count, &mut cuts);
         (kept.to_string(), cuts)
     }
 

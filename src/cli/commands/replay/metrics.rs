@@ -1,29 +1,25 @@
 //! The server's metrics beside the requests of a round.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use serde_json::{Map, Value, json};
 
 use super::options::Prometheus;
 use crate::cli::connect::Opened;
-use crate::cli::scrape_lines::{lines, source};
+use crate::cli::scrapes::{Scrapes, source, span};
 use crate::error::{Error, Result};
 use crate::prom::change::beside;
-use crate::prom::scrape::{Recorder, Scraper, Seen, start};
+use crate::prom::scrape::Scraper;
 use crate::prom::series::{Found, Wanted};
-use crate::report::metrics::summaries;
-use crate::sample::Sample;
-use crate::stats::round::MetricSummary;
+use crate::sample::Phase;
+use crate::stats::facts::Metric;
+use crate::stats::record::Record;
+use crate::stats::spread::Spread;
 
 /// Scrapes while requests are sent: at one in flight between them, else on a schedule.
 pub struct Metrics {
-    recorder: Arc<Recorder>,
-    names: Vec<String>,
+    scrapes: Scrapes,
     interval: Duration,
-    /// Ends the scraping thread of the round.
-    end: Option<Sender<()>>,
 }
 
 impl Metrics {
@@ -52,66 +48,54 @@ impl Metrics {
             }
         }
         Ok(Metrics {
-            recorder: Recorder::new(scraper),
-            names,
+            scrapes: Scrapes::new(scraper, names),
             interval: wanted.interval,
-            end: None,
         })
     }
 
-    /// The edge of a round, before its first request. What to call after every request, if anything.
-    pub fn begin(&mut self, concurrency: u64) -> Result<Option<Arc<dyn Fn() + Send + Sync>>> {
-        *self.recorder.seen() = Seen::default();
-        self.recorder.scrape_now();
-        if concurrency == 1 {
-            let recorder = Arc::clone(&self.recorder);
-            return Ok(Some(Arc::new(move || recorder.scrape_now())));
-        }
-        self.end = Some(start(Arc::clone(&self.recorder), self.interval)?);
-        Ok(None)
+    /// What is scraped in a round at this concurrency, and how often.
+    pub fn beside(&self, concurrency: u64) -> (&Scrapes, Option<Duration>) {
+        (&self.scrapes, (concurrency > 1).then_some(self.interval))
     }
 
-    /// The edge of a round, behind its last request. When the user is waiting for the end of the run, a page
-    /// that hangs is not waited for.
-    pub fn end(&mut self, is_stopped: bool) {
-        self.end = None;
-        self.recorder.scrape_last(is_stopped);
-        let seen = self.recorder.seen();
+    /// Says that scrapes of the round failed, if some did.
+    pub fn warn(&self) {
+        let seen = self.scrapes.seen();
         if let Some(why) = &seen.first_error {
-            eprintln!(
-                "warning: --prometheus-url: {} scrapes of the round failed: {why}",
-                seen.errors
-            );
+            let errors = seen.errors;
+            eprintln!("warning: --prometheus-url: {errors} scrapes of the round failed: {why}");
         }
-    }
-
-    /// The readings that have come since the last call, as lines of a series.
-    pub fn lines(&self) -> impl FnMut() -> Vec<(&'static str, Value)> + Send + use<> {
-        lines(Arc::clone(&self.recorder), self.names.clone())
     }
 
     /// The metrics beside one request, by name; null where there is no figure.
-    pub fn of(&self, sample: &Sample) -> Map<String, Value> {
-        let seen = self.recorder.seen();
-        let names = self.names.iter().enumerate();
-        names
-            .map(|(metric, name)| {
-                let (from, to) = (sample.t_send_ns, sample.t_end_ns);
-                let value = beside(&seen.observations, metric, from, to);
-                (name.clone(), json!(value))
-            })
-            .collect()
+    pub fn of(&self, record: &Record) -> Map<String, Value> {
+        let seen = self.scrapes.seen();
+        let names = self.scrapes.names.iter().enumerate();
+        let value = |at| beside(&seen.observations, at, record.t_send_ns, record.t_end_ns);
+        let values = names.map(|(at, name)| (name.clone(), json!(value(at))));
+        values.collect()
     }
 
     /// Each metric over the requests and over the round as a whole.
-    pub fn summaries(&self, samples: &[Sample], concurrency: u64) -> Vec<MetricSummary> {
-        let seen = &self.recorder.seen().observations;
-        let last = |metric| match seen.last() {
-            Some(last) => source(&last.values[metric]),
-            None => "not found".to_string(),
+    pub fn over(&self, records: &[Record], concurrency: u64) -> Vec<Metric> {
+        let seen = &self.scrapes.seen().observations;
+        let metric = |(metric, name): (usize, &String)| {
+            let good = records.iter().filter(|record| record.failure.is_none());
+            let good = good.filter(|record| record.phase != Phase::Cut);
+            let values =
+                good.filter_map(|record| beside(seen, metric, record.t_send_ns, record.t_end_ns));
+            Metric {
+                name: name.clone(),
+                spread: Spread::of(values.collect()),
+                over_pass: span(records).and_then(|(from, to)| beside(seen, metric, from, to)),
+                source: match seen.last() {
+                    Some(last) => source(&last.values[metric]),
+                    None => "not found".to_string(),
+                },
+                shared: concurrency > 1,
+            }
         };
-        let names = self.names.iter().enumerate();
-        let named = names.map(|(metric, name)| (name.clone(), last(metric)));
-        summaries(seen, named.collect(), samples, concurrency)
+        let names = self.scrapes.names.iter().enumerate();
+        names.map(metric).collect()
     }
 }

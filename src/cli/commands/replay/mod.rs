@@ -1,69 +1,258 @@
 //! `tmesh-cli replay`: a dataset, sent in rounds at every level of concurrency.
 
 mod cut;
-mod files;
+mod dataset;
+mod debug_log;
 mod metrics;
 mod options;
-mod report;
-mod round;
-mod start;
+mod reset;
+mod round_file;
+mod sessions;
 
+use self::debug_log::DebugLog;
+use self::metrics::Metrics;
 pub use self::options::Options;
-use self::round::Replay;
+use self::sessions::Sessions;
 use crate::cli::args::Args;
-use crate::cli::connect::Connection;
-use crate::cli::discover::refused;
-use crate::error::{Error, Result};
-use crate::load::stop::Reason;
+use crate::cli::checks;
+use crate::cli::connect::{Connection, Server};
+use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::output::Folder;
+use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::terminal::{print, stdout_screen};
+use crate::cli::verdict::{Ending, verdict};
+use crate::client::api::Api;
+use crate::client::body::{BodyShape, Optional, Sampling};
+use crate::collect::Extent;
+use crate::error::Result;
+use crate::load::stop::Stop;
 use crate::mock;
+use crate::plan::dataset::{Dataset, load};
+use crate::report::layout::common::MOCK;
+use crate::report::layout::{notes, replay as layout};
+use crate::report::{csv, text};
+use crate::stats::facts::Facts;
+use crate::stats::records::Records;
+
+const SUMMARY: &str = "metrics_summary.csv";
+
+/// A replay, ready to send.
+struct Replay {
+    run: Run,
+    ready: Ready,
+    options: Options,
+    dataset: Dataset,
+    folder: Folder,
+    metrics: Option<Metrics>,
+}
 
 /// Runs the command; the exit code.
 pub fn run(mut args: Args) -> Result<u8> {
-    let server = mock_server(&mut args)?;
-    let connection = Connection::parse_with(&mut args, server)?;
+    let asked = mock_server(&mut args)?;
+    let server = Server::parse(&mut args, asked)?;
+    let connection = Connection::parse(&mut args, server)?;
     let options = Options::parse(&mut args)?;
-    let mut replay = start::open(connection, options)?;
+    let mut replay = Replay::open(connection, options)?;
     replay.levels()?;
-    end(&replay)
+    replay.end()
 }
 
 /// `--mock-server` and where it listens.
 fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>> {
-    let is_on = args.switch("--mock-server");
-    let mut options = mock::Options::default();
+    args.only_with(&[
+        ("--mock-host", "--mock-server"),
+        ("--mock-port", "--mock-server"),
+    ])?;
+    let mut options = mock::Options {
+        chat_tags: true,
+        ..mock::Options::default()
+    };
     for (flag, name) in [("--mock-host", "host"), ("--mock-port", "port")] {
-        let Some(value) = args.text(flag)? else {
-            continue;
-        };
-        if !is_on {
-            return Err(Error::input(flag, "only with --mock-server"));
-        }
-        let set = options.set(name, &value);
-        set.map_err(|why| Error::input(format!("{flag} {value}"), why))?;
+        args.value(flag, |value| options.set(name, value))?;
     }
-    options.chat_tags = true;
+    let is_on = args.switch("--mock-server");
     Ok(is_on.then_some(("--mock-server", options)))
 }
 
-/// The exit code, once all that was measured is shown and written.
-fn end(replay: &Replay) -> Result<u8> {
-    if let Some(Reason::Refused(status, failure)) = replay.stop.reason() {
-        return Err(refused(&replay.target, *status, failure));
+impl Replay {
+    /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
+    fn open(connection: Connection, options: Options) -> Result<Replay> {
+        let has_mock = connection.is_mock();
+        checks::in_flight("--concurrency", options.most_concurrency(), has_mock)?;
+        let mut dataset = load(
+            &options.dataset,
+            options.most_samples(),
+            options.common.seed,
+        )?;
+        let folder = Folder::open("--output-dir", &options.output_dir)?;
+        if let Some(dir) = &options.debug_dir {
+            Folder::open("--debug-log-dir", dir)?;
+        }
+        folder.note_earlier(SUMMARY);
+        let opened = connection.open()?;
+        announce(&opened)?;
+        let api = opened.endpoint.api.unwrap_or(Api::Chat);
+        dataset::check_api(&options, &dataset, api)?;
+        let listed = models(&connection, &opened)?;
+        let model = model(connection.model.as_deref(), &listed)?;
+        let body = BodyShape {
+            optional: Optional {
+                ignore_eos: false,
+                min_tokens: options.min_output_tokens.is_some(),
+                stream_options: true,
+            },
+            sampling: Sampling {
+                temperature: options.temperature,
+                top_p: options.top_p,
+                min_tokens: options.min_output_tokens,
+            },
+            sends_metadata: has_mock || options.sends_metadata,
+            ..BodyShape::new(api, model.id)
+        };
+        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+        let metrics = match &options.prometheus {
+            Some(wanted) => Some(Metrics::open(wanted, &ready.opened)?),
+            None => None,
+        };
+        print(&dataset::specification(&options, &dataset, &ready))?;
+        dataset::cut_to_length(&options, &mut dataset, &ready)?;
+        let stop = Stop::new();
+        stop.on_signals()?;
+        let samples = folder.samples(options.keep_gaps);
+        let header = dataset::header(&options, &dataset);
+        Ok(Replay {
+            run: Run::open(&ready, &stop, header, &samples)?,
+            ready,
+            options,
+            dataset,
+            folder,
+            metrics,
+        })
     }
-    if let Some(Reason::Gone(failure)) = replay.stop.reason() {
-        let why = format!("nothing has answered for a minute: {}", failure.reason);
-        return Err(Error::missed(&replay.target.uri, why)
-            .next("What was measured before that is above and in the files."));
+
+    /// Runs every level, and shows and writes each round as it ends.
+    fn levels(&mut self) -> Result<()> {
+        for level in self.options.levels.clone() {
+            self.reset_if(|reset| reset.between_levels)?;
+            let sessions = Sessions::new(level, &self.dataset, &self.options, &self.ready);
+            for round in 1..=self.options.rounds {
+                if round > 1 {
+                    self.reset_if(|reset| reset.between_rounds)?;
+                }
+                if self.run.stop.is_set() {
+                    return Ok(());
+                }
+                self.round(&sessions, round)?;
+            }
+        }
+        Ok(())
     }
-    if !replay.lost.is_empty() {
-        return Err(Error::missed("output", replay.lost.join("; ")));
+
+    fn reset_if(&self, is_due: fn(&options::Reset) -> bool) -> Result<()> {
+        match self.options.reset.as_ref().filter(|reset| is_due(reset)) {
+            Some(reset) if !self.run.stop.is_set() => {
+                let has_measured = !self.run.report.passes.is_empty();
+                reset::reset(&reset.url, &self.ready.opened, &self.run.stop, has_measured)
+            }
+            _ => Ok(()),
+        }
     }
-    let is_cut = matches!(replay.stop.reason(), Some(Reason::Signal));
-    if !replay.any_success() && !is_cut {
-        return Err(Error::missed(
-            "no measured request succeeded",
-            "see the failures above",
-        ));
+
+    /// Sends every session of the level once, then writes and shows the round.
+    fn round(&mut self, sessions: &Sessions, round: u64) -> Result<()> {
+        let Sent { records, facts, .. } = self.send(sessions, round)?;
+        let is_stopped = self.run.stop.is_set();
+        let concurrency = sessions.level.concurrency;
+        let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped);
+        let measured = records.list.iter().filter(|record| record.is_measured());
+        let is_complete = measured.count() as u64 + turns_not_sent == sessions.requests;
+        let over = |metrics: &Metrics| metrics.over(&records.list, concurrency);
+        let facts = Facts {
+            round: Some(round),
+            concurrency: Some(concurrency),
+            planned: Some(sessions.requests),
+            turns_not_sent,
+            is_complete: Some(is_complete),
+            shortened: sessions.shortened(),
+            metrics: self.metrics.as_ref().map_or(Vec::new(), over),
+            ..facts
+        };
+        self.run.end_pass(facts, records);
+        let name = format!("{}.json", file_name(concurrency, round));
+        let text = round_file::text(&self.run, &self.options, sessions, self.metrics.as_ref());
+        self.folder.write(&mut self.run.log, &name, &text);
+        // They were needed for the file alone.
+        if let Some(pass) = self.run.report.passes.last_mut() {
+            pass.records.details = None;
+        }
+        let passes = &self.run.report.passes;
+        let rows = csv::render(&layout::csv(passes));
+        self.folder.write(&mut self.run.log, SUMMARY, &rows);
+        let shown = layout::round(&self.run.report.about, passes, passes.len() - 1);
+        print(&text::section(&shown, stdout_screen()))
     }
-    Ok(if is_cut { 130 } else { 0 })
+
+    fn send(&mut self, sessions: &Sessions, round: u64) -> Result<Sent> {
+        let concurrency = sessions.level.concurrency;
+        let metrics = self.metrics.as_ref();
+        let mut debug = debug(&mut self.run, &self.options, sessions, round);
+        let label = format!("Concurrency {concurrency}, round {round}");
+        let in_flight = concurrency.min(sessions.dialogues.len() as u64);
+        let step = Step {
+            records: Records::kept().with_details(false),
+            scrapes: metrics.map(|metrics| metrics.beside(concurrency)),
+            on_sample: Box::new(move |sample| {
+                debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
+            }),
+            ..Step::new(label, Extent::Requests(sessions.requests), in_flight)
+        };
+        let first_id = self.run.next_id;
+        let seed = self.options.shuffles.then_some(self.options.common.seed);
+        let plan = sessions.plan(round, first_id, seed);
+        let sent = self.run.pass(step, Sending::Closed(Box::new(plan)))?;
+        self.run.next_id = first_id + sessions.requests;
+        if let Some(metrics) = metrics {
+            metrics.warn();
+        }
+        Ok(sent)
+    }
+
+    /// The end of the report, and the exit code.
+    fn end(&mut self) -> Result<u8> {
+        let passes = &self.run.report.passes;
+        let mut end = match self.metrics.is_some() && !passes.is_empty() {
+            true => text::section(&layout::closing(passes), stdout_screen()),
+            false => String::new(),
+        };
+        if !passes.is_empty() {
+            end += &format!("Results in {}\n", self.folder.dir().display());
+        }
+        if self.run.is_mock {
+            end += &format!("{MOCK}\n");
+        }
+        for note in notes::cut(&self.run.report.about, passes) {
+            end.push_str(&format!("\nNote: {note}\n"));
+        }
+        print(&end)?;
+        verdict(&self.run, Ending::default())
+    }
+}
+
+/// The debug log of a round, if it is asked for and can be written.
+fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
+    let name = file_name(sessions.level.concurrency, round);
+    let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
+    match DebugLog::create(&path, &run.target, sessions.dialogues.clone()) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            let why = format!("{}: {error}", path.display());
+            run.log.lose("debug log", why);
+            None
+        }
+    }
+}
+
+/// What files of a round are called.
+fn file_name(concurrency: u64, round: u64) -> String {
+    format!("concurrency_{concurrency}_round_{round}")
 }

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::args::{Args, above_zero, at_least_one, share};
+use crate::cli::common::Common;
 use crate::cli::side::SideUrl;
-use crate::cli::slo;
 use crate::client::endpoint::without_userinfo;
 use crate::error::{Error, Result};
 use crate::prom::selector::Selector;
-use crate::stats::goodput::Slo;
-use crate::units::{parse_count, parse_number};
+use crate::units::parse_number;
 
 /// What is sent, how often and where the results go.
 pub struct Options {
@@ -21,9 +20,8 @@ pub struct Options {
     pub rounds: u64,
     pub shuffles: bool,
     pub live_history: bool,
-    /// Of the run; each level adds its number. `None`: texts go out as they are.
-    pub nonce: Option<String>,
-    pub seed: u64,
+    /// Each level adds its number to the nonce.
+    pub common: Common,
     pub reset: Option<Reset>,
     pub max_context_tokens: Option<u64>,
     pub max_input_tokens: Option<u64>,
@@ -31,7 +29,6 @@ pub struct Options {
     pub min_output_tokens: Option<u64>,
     pub temperature: f64,
     pub top_p: Option<f64>,
-    pub slo: Option<Slo>,
     pub prometheus: Option<Prometheus>,
     /// The folder of the debug logs.
     pub debug_dir: Option<PathBuf>,
@@ -67,16 +64,15 @@ impl Options {
             Error::input("--dataset", "none given; want a file of prompts")
                 .next("Try: tmesh-cli replay --help")
         })?;
-        let levels = levels(args)?;
         let reset = reset(args)?;
+        let output_dir = args.text("--output-dir")?;
         let options = Options {
             dataset: dataset.into(),
-            levels,
+            levels: levels(args)?,
             rounds: args.value("--rounds", at_least_one)?.unwrap_or(2),
             shuffles: !args.switch("--no-shuffle-round2"),
             live_history: args.switch("--live-history"),
-            nonce: nonce(args, reset.as_ref())?,
-            seed: args.value("--seed", parse_count)?.unwrap_or(0),
+            common: common(args, reset.as_ref())?,
             reset,
             max_context_tokens: args.value("--max-context-tokens", at_least_one)?,
             max_input_tokens: args.value("--max-input-length", at_least_one)?,
@@ -84,28 +80,19 @@ impl Options {
             min_output_tokens: args.value("--min-output-tokens", at_least_one)?,
             temperature: args.value("--temperature", parse_number)?.unwrap_or(0.0),
             top_p: args.value("--top-p", share)?,
-            slo: match args.text("--slo-file")? {
-                Some(path) => Some(slo::read(&path)?),
-                None => None,
-            },
             prometheus: prometheus(args)?,
             debug_dir: debug_dir(args)?,
-            output_dir: args
-                .text("--output-dir")?
-                .unwrap_or_else(|| "benchmark_results".to_string())
-                .into(),
+            output_dir: output_dir.map_or("benchmark_results".into(), PathBuf::from),
             sends_metadata: args.switch("--send-metadata"),
             keep_gaps: !args.switch("--no-gaps"),
         };
-        let (least, most) = (options.min_output_tokens, options.max_output_tokens);
-        if let Some((least, most)) = least.zip(most).filter(|(least, most)| least > most) {
-            let what = format!("--min-output-tokens {least}");
-            return Err(Error::input(
-                what,
-                format!("more than --max-output-tokens {most}"),
-            ));
+        match (options.min_output_tokens, options.max_output_tokens) {
+            (Some(least), Some(most)) if least > most => {
+                let why = format!("more than --max-output-tokens {most}");
+                Err(Error::input(format!("--min-output-tokens {least}"), why))
+            }
+            _ => Ok(options),
         }
-        Ok(options)
     }
 
     /// The most records that any level wants; `None`: all.
@@ -140,38 +127,32 @@ fn levels(args: &Args) -> Result<Vec<Level>> {
             return Err(Error::input(format!("--concurrency {level}"), why));
         }
     }
-    if samples.len() > 1 && samples.len() != concurrency.len() {
+    let (levels, numbers) = (concurrency.len(), samples.len());
+    if numbers > 1 && numbers != levels {
         let why = format!(
-            "{} numbers for {} levels of --concurrency; want one, or one a level",
-            samples.len(),
-            concurrency.len()
+            "{numbers} numbers for {levels} levels of --concurrency; want one, or one a level"
         );
         return Err(Error::input("--num-samples", why));
     }
-    let of = |at: usize| samples.get(at).or(samples.first()).copied();
-    let levels = concurrency.iter().enumerate();
-    Ok(levels
-        .map(|(at, &concurrency)| Level {
-            concurrency,
-            samples: of(at),
-        })
-        .collect())
+    let samples = |at: usize| samples.get(at).or(samples.first()).copied();
+    let levels = concurrency.into_iter().enumerate();
+    let level = |(at, concurrency)| Level {
+        concurrency,
+        samples: samples(at),
+    };
+    Ok(levels.map(level).collect())
 }
 
 /// A cache that is emptied before every level needs no line that makes its texts new.
-fn nonce(args: &mut Args, reset: Option<&Reset>) -> Result<Option<String>> {
-    let given = args.text("--nonce")?;
-    let exact = args.switch("--no-nonce");
-    if exact && given.is_some() {
-        return Err(Error::input("--no-nonce", "not together with --nonce"));
-    }
+fn common(args: &mut Args, reset: Option<&Reset>) -> Result<Common> {
+    args.apart(&[("--no-nonce", "--nonce", "")])?;
     let is_reset = reset.is_some_and(|reset| reset.between_levels);
-    if exact || (is_reset && given.is_none()) {
-        return Ok(None);
+    let is_exact = args.has("--no-nonce") || is_reset && !args.has("--nonce");
+    let mut common = Common::parse(args)?;
+    if is_exact {
+        common.nonce = None;
     }
-    Ok(Some(
-        given.unwrap_or_else(|| format!("{:08x}", fastrand::u32(..))),
-    ))
+    Ok(common)
 }
 
 /// A URL beside the endpoint; without a path of its own it gets this one.
@@ -188,21 +169,21 @@ fn reset(args: &mut Args) -> Result<Option<Reset>> {
     let url = side_url(args, "--reset-cache-url", "/")?;
     let between_rounds = args.switch("--reset-cache-between-rounds");
     let between_levels = args.switch("--reset-cache-between-concurrency");
-    match (url, between_rounds || between_levels) {
-        (None, false) => Ok(None),
-        (Some(url), true) => Ok(Some(Reset {
+    match url {
+        Some(url) if between_rounds || between_levels => Ok(Some(Reset {
             url,
             between_rounds,
             between_levels,
         })),
-        (Some(url), false) => Err(Error::input(
+        Some(url) => Err(Error::input(
             format!("--reset-cache-url {}", url.text),
             "when? want --reset-cache-between-concurrency, --reset-cache-between-rounds, or both",
         )),
-        (None, true) => Err(Error::input(
+        None if between_rounds || between_levels => Err(Error::input(
             "--reset-cache-url",
             "none given; want such as http://localhost:8000/reset_prefix_cache",
         )),
+        None => Ok(None),
     }
 }
 
@@ -212,32 +193,33 @@ fn prometheus(args: &mut Args) -> Result<Option<Prometheus>> {
     let mut asked = HashSet::new();
     selectors.retain(|selector| asked.insert(selector.asked.clone()));
     let interval = args.value("--prometheus-interval", above_zero)?;
-    match url {
-        Some(url) if selectors.is_empty() => Err(Error::input(
-            format!("--prometheus-url {}", url.text),
-            "which metrics? want --prometheus-metrics NAME…",
-        )
-        .next(format!("Try: tmesh-cli check prometheus {}", url.text))),
-        Some(url) => Ok(Some(Prometheus {
-            url,
-            selectors,
-            interval: interval.unwrap_or(Duration::from_secs(1)),
-        })),
-        None if !selectors.is_empty() || interval.is_some() => Err(Error::input(
-            "--prometheus-url",
-            "none given; want such as http://localhost:8000/metrics",
-        )),
-        None => Ok(None),
+    let Some(url) = url else {
+        if selectors.is_empty() && interval.is_none() {
+            return Ok(None);
+        }
+        let why = "none given; want such as http://localhost:8000/metrics";
+        return Err(Error::input("--prometheus-url", why));
+    };
+    if selectors.is_empty() {
+        let what = format!("--prometheus-url {}", url.text);
+        let error = Error::input(what, "which metrics? want --prometheus-metrics NAME…");
+        return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.text)));
     }
+    Ok(Some(Prometheus {
+        url,
+        selectors,
+        interval: interval.unwrap_or(Duration::from_secs(1)),
+    }))
 }
 
 fn debug_dir(args: &mut Args) -> Result<Option<PathBuf>> {
-    let is_on = args.switch("--debug");
-    match args.text("--debug-log-dir")? {
-        Some(dir) if !is_on => Err(Error::input(
-            format!("--debug-log-dir {dir}"),
-            "only with --debug",
-        )),
-        dir => Ok(is_on.then(|| dir.unwrap_or_else(|| "debug_logs".to_string()).into())),
+    let dir = args.text("--debug-log-dir")?;
+    match (args.switch("--debug"), dir) {
+        (true, dir) => Ok(Some(dir.map_or("debug_logs".into(), PathBuf::from))),
+        (false, None) => Ok(None),
+        (false, Some(dir)) => {
+            let what = format!("--debug-log-dir {dir}");
+            Err(Error::input(what, "only with --debug"))
+        }
     }
 }

@@ -1,99 +1,96 @@
-//! Reports of broken results: no panic, no figure out of nowhere, nothing that moves a terminal.
-
-use std::path::Path;
+//! Files that are broken in any way: a clean error, or a report in every format.
 
 use fastrand::Rng;
 
-use super::input::{of_result, of_saved};
+use super::input::of_reader;
 use crate::fuzz;
-use crate::report::render::{Format, Screen, render};
-use crate::report::saved::Report;
-use crate::samples_file::{broken, read_from, some_lines};
+use crate::report::document::Document;
+use crate::report::text::Screen;
+use crate::report::{html, json, markdown, summary_file, text};
+use crate::samples_file::{Reader, broken, keep_countable, some_lines};
 
-const RESULTS: [&str; 4] = [
-    include_str!("../../../../tests/golden/benchmark_result.json"),
-    include_str!("../../../../tests/golden/replay_round.json"),
+const RESULTS: [&str; 2] = [
     include_str!("../../../../tests/golden/report_run.json"),
-    include_str!("../../../../tests/golden/report_load.json"),
+    "{\"schema\":\"tmesh-cli/workload/1\",\"avg_ttft_ms\":1.5}",
 ];
 const WORDS: &[&str] = &[
-    "<script>alert(1)</script>",
-    "|",
-    "\"schema\":",
-    "\"samples\":",
-    "null,",
-    "\"count\":0",
-    "\"concurrency\":",
-    "\"round\":",
-    "e300",
+    "null",
+    "[]",
+    "{}",
+    "72057594037927935",
+    "-1",
+    "1e308",
+    "\"workloads\":",
+    "\"metric_sources\":",
 ];
 
-/// In every format; what one of them says is not checked, but that it is fit for where it goes.
-fn rendered(rng: &mut Rng, report: &Report) {
+/// In every format, whatever the document holds.
+fn rendered(document: &Document) {
     let screen = Screen {
-        width: rng.bool().then(|| rng.usize(..300)),
-        is_utf8: rng.bool(),
+        width: Some(80),
+        is_utf8: false,
     };
-    for format in [Format::Table, Format::Json, Format::Markdown, Format::Html] {
-        let text = render(report, format, screen).expect("a String takes all");
-        match format {
-            Format::Json => drop(serde_json::from_str::<serde_json::Value>(&text).expect(&text)),
-            Format::Html => assert!(!text.contains("<script>"), "{text}"),
-            Format::Table | Format::Markdown => {
-                let is_plain = |c: char| !c.is_control() || c == '\n';
-                assert!(text.chars().all(is_plain), "{text:?}");
-            }
+    let table = text::render(document, screen);
+    assert!(!table.contains(|c: char| c.is_control() && c != '\n'));
+    for page in [
+        json::render(document),
+        markdown::render(document),
+        html::render(document),
+    ] {
+        assert!(!page.is_empty());
+    }
+}
+
+fn samples(file: &[u8]) -> Option<Document> {
+    let reader = Reader::new("f", file);
+    match reader.and_then(|reader| of_reader("f", reader, |_| true)) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            fuzz::assert_shown(&error.to_string());
+            None
         }
-        assert!(text.len() < 4 << 20, "{format:?}: {} bytes", text.len());
     }
 }
 
 #[test]
-fn any_samples_are_a_clean_error_or_a_report_in_every_format() {
-    let nowhere = Path::new("/nowhere/samples.jsonl");
-    let (mut shown, mut refused) = (0, 0);
-    fuzz::run("report", 300, |rng| {
-        let bytes = broken(rng);
-        let saved = read_from("f", &bytes[..]);
-        match saved.and_then(|saved| of_saved("f", nowhere, saved)) {
-            Ok(report) => {
-                shown += 1;
-                rendered(rng, &report);
-            }
-            Err(error) => {
-                refused += 1;
-                fuzz::assert_shown(&error.to_string());
-            }
+fn any_samples_are_a_clean_error_or_a_report() {
+    let (mut read, mut refused) = (0, 0);
+    fuzz::run("report (samples)", 500, |rng| match samples(&broken(rng)) {
+        Some(document) => {
+            read += 1;
+            rendered(&document);
         }
+        None => refused += 1,
     });
-    fuzz::assert_both(shown, refused);
+    fuzz::assert_both(read, refused);
 }
 
 #[test]
-fn lines_in_any_order_and_number_make_a_report() {
-    let nowhere = Path::new("/nowhere/samples.jsonl");
-    fuzz::run("report (lines)", 100, |rng| {
-        let bytes = some_lines(rng);
-        let saved = read_from("f", &bytes[..]).expect("whole lines");
-        let report = of_saved("f", nowhere, saved).expect("a known command");
-        rendered(rng, &report);
+fn any_lines_of_a_file_are_a_report() {
+    fuzz::run("report (lines)", 300, |rng| {
+        let document = samples(&some_lines(rng)).expect("whole lines");
+        rendered(&document);
     });
 }
 
 #[test]
-fn any_result_file_is_none_or_a_report_in_every_format() {
-    let nowhere = Path::new("/nowhere/result.json");
-    let (mut shown, mut refused) = (0, 0);
-    fuzz::run("report (results)", 300, |rng| {
-        let valid = |rng: &mut Rng| RESULTS[rng.usize(..RESULTS.len())].as_bytes().to_vec();
-        let text = fuzz::text(&fuzz::input(rng, WORDS, valid));
-        match of_result(nowhere, &text) {
-            Some(report) => {
-                shown += 1;
-                rendered(rng, &report);
+fn any_result_is_no_result_or_a_report() {
+    let (mut read, mut refused) = (0, 0);
+    fuzz::run("report (results)", 500, |rng| {
+        let input = fuzz::input(rng, WORDS, |rng: &mut Rng| {
+            RESULTS[rng.usize(..RESULTS.len())].into()
+        });
+        let file = serde_json::from_slice(&input).ok().map(|mut file| {
+            keep_countable(&mut file);
+            file
+        });
+        match file.and_then(|file| summary_file::document(&file)) {
+            Some(document) => {
+                read += 1;
+                rendered(&document);
             }
             None => refused += 1,
         }
     });
-    fuzz::assert_both(shown, refused);
+    fuzz::assert_both(read, refused);
 }

@@ -1,30 +1,46 @@
-//! `tmesh-cli report`: saved results as a table, JSON, Markdown or a page.
+//! `tmesh-cli report`: saved samples as a table, JSON, Markdown or a page.
 
 #[cfg(test)]
 mod fuzz;
 mod input;
 
 use std::fs;
+use std::path::Path;
 
 use crate::cli::args::Args;
-use crate::cli::{print, terminal_width};
-use crate::collect::replace;
+use crate::cli::terminal::{print, stdout_screen};
 use crate::error::{Error, Result};
-use crate::report::render::{Format, Screen, render};
+use crate::file::replace;
+use crate::report::document::Document;
+use crate::report::text::Screen;
+use crate::report::{html, json, markdown, text};
 
 const INPUT: &str = "./benchmark_results/benchmark_summary.json";
+
+/// Makes a report's text, for a screen of this width where it matters.
+type Render = fn(&Document, Screen) -> String;
+
+const FORMATS: [(&str, Render); 4] = [
+    ("table", text::render),
+    ("json", |document, _| json::render(document)),
+    ("markdown", |document, _| markdown::render(document)),
+    ("html", |document, _| html::render(document)),
+];
+
+fn format(name: &str) -> std::result::Result<Render, &'static str> {
+    let known = FORMATS.iter().find(|(known, _)| *known == name);
+    let known = known.map(|(_, render)| *render);
+    known.ok_or("want table, json, markdown or html")
+}
 
 /// Runs the command; the exit code.
 pub fn run(mut args: Args) -> Result<u8> {
     let input = args.text("--input")?.unwrap_or_else(|| INPUT.to_string());
-    let format = args.value("--format", Format::parse)?;
-    let format = format.unwrap_or(Format::Table);
+    let render = args.value("--format", format)?.unwrap_or(text::render);
     let output = args.text("--output")?;
     let loaded = input::load(&input)?;
-    if let Some(path) = &output
-        && let Ok(path) = fs::canonicalize(path)
-        && loaded.read.contains(&path)
-    {
+    let written = output.as_ref().and_then(|path| fs::canonicalize(path).ok());
+    if let Some(path) = written.filter(|path| loaded.read.as_ref() == Some(path)) {
         let what = format!("--output {}", path.display());
         return Err(Error::input(what, "the report is made from this file"));
     }
@@ -32,36 +48,16 @@ pub fn run(mut args: Args) -> Result<u8> {
         width: stdout_screen().width.filter(|_| output.is_none()),
         ..stdout_screen()
     };
-    let text = match (format, loaded.json) {
-        (Format::Json, Some(text)) => text,
-        _ => render(&loaded.report, format, screen)
-            .map_err(|_| Error::missed("report", "could not be made; this is a bug"))?,
-    };
+    let text = render(&loaded.document, screen);
     match output {
         None => print(&text)?,
         Some(path) => {
-            let written = replace(&path, text.as_bytes());
+            let written = replace(Path::new(&path), text.as_bytes());
             written.map_err(|error| Error::missed(format!("--output {path}"), error))?;
             eprintln!("{path}: {} bytes", text.len());
         }
     }
     Ok(0)
-}
-
-/// What a table on stdout goes to.
-pub fn stdout_screen() -> Screen {
-    Screen {
-        width: terminal_width(std::io::stdout()),
-        is_utf8: is_utf8(|name| std::env::var(name).ok()),
-    }
-}
-
-/// Whether the locale is one of UTF-8: the first variable that is set and not empty decides.
-fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
-    let mut set = names.filter_map(variable).filter(|value| !value.is_empty());
-    let locale = set.next().unwrap_or_default().to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 #[cfg(test)]
@@ -72,54 +68,50 @@ mod tests {
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     /// The fixed samples of a replay in a format, for a reader without a terminal.
-    fn rendered(format: Format) -> String {
+    fn rendered(format: &str) -> String {
         rendered_of("replay", format)
     }
 
-    fn rendered_of(command: &str, format: Format) -> String {
+    fn rendered_of(command: &str, name: &str) -> String {
         let path = format!(
             "{}/tests/data/report/{command}.jsonl",
             env!("CARGO_MANIFEST_DIR")
         );
-        let report = input::load(&path).expect("samples").report;
-        let screen = Screen {
-            width: None,
-            is_utf8: true,
-        };
-        render(&report, format, screen).expect("a String takes all")
+        let loaded = input::load(&path).expect("samples");
+        format(name).expect("a format")(&loaded.document, Screen::FILE)
     }
 
     #[test]
     fn golden_report_table() {
-        check("report_table.txt", &rendered(Format::Table));
+        check("report_table.txt", &rendered("table"));
     }
 
     #[test]
     fn golden_report_json() {
-        let text = rendered(Format::Json);
+        let text = rendered("json");
         let text = text.replacen(VERSION, "VERSION", 1);
         check("report.json", &text);
     }
 
     #[test]
     fn golden_report_markdown() {
-        let text = rendered(Format::Markdown);
+        let text = rendered("markdown");
         check("report.md", &text.replace(VERSION, "VERSION"));
     }
 
     #[test]
     fn golden_report_html() {
-        let text = rendered(Format::Html);
+        let text = rendered("html");
         check("report.html", &text.replace(VERSION, "VERSION"));
     }
 
     #[test]
     fn golden_report_run() {
         for (format, name) in [
-            (Format::Table, "report_run_table.txt"),
-            (Format::Json, "report_run.json"),
-            (Format::Markdown, "report_run.md"),
-            (Format::Html, "report_run.html"),
+            ("table", "report_run_table.txt"),
+            ("json", "report_run.json"),
+            ("markdown", "report_run.md"),
+            ("html", "report_run.html"),
         ] {
             let text = rendered_of("run", format);
             check(name, &text.replace(VERSION, "VERSION"));
@@ -129,10 +121,10 @@ mod tests {
     #[test]
     fn golden_report_load() {
         for (format, name) in [
-            (Format::Table, "report_load_table.txt"),
-            (Format::Json, "report_load.json"),
-            (Format::Markdown, "report_load.md"),
-            (Format::Html, "report_load.html"),
+            ("table", "report_load_table.txt"),
+            ("json", "report_load.json"),
+            ("markdown", "report_load.md"),
+            ("html", "report_load.html"),
         ] {
             let text = rendered_of("load", format);
             check(name, &text.replace(VERSION, "VERSION"));
@@ -142,8 +134,8 @@ mod tests {
     #[test]
     fn golden_report_load_sweep() {
         for (format, name) in [
-            (Format::Table, "report_load_sweep_table.txt"),
-            (Format::Markdown, "report_load_sweep.md"),
+            ("table", "report_load_sweep_table.txt"),
+            ("markdown", "report_load_sweep.md"),
         ] {
             let text = rendered_of("load_sweep", format);
             check(name, &text.replace(VERSION, "VERSION"));
@@ -151,39 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_result_of_load_gives_the_table_of_its_samples() {
-        for command in ["load", "load_sweep"] {
-            let name = format!("tmesh-load-{command}-{}.json", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::write(&path, rendered_of(command, Format::Json)).expect("a temporary file");
-            let loaded = input::load(&path.to_string_lossy());
-            fs::remove_file(&path).expect("it is there");
-            let screen = Screen {
-                width: None,
-                is_utf8: true,
-            };
-            let report = loaded.expect("a result").report;
-            let text = render(&report, Format::Table, screen).expect("a String takes all");
-            let (figures, notes) = text
-                .split_once("\nNote: ")
-                .expect("no samples, says a note");
-            assert!(notes.contains("The input has no samples"), "{notes}");
-            let of_samples = rendered_of(command, Format::Table);
-            assert!(
-                of_samples.starts_with(figures.trim_end()),
-                "{figures}\n---\n{of_samples}"
-            );
-        }
-    }
-
-    #[test]
     fn what_a_server_or_a_user_wrote_is_no_markup() {
-        let page = rendered(Format::Html);
+        let page = rendered("html");
         let reason = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | `y`";
         assert!(page.contains(reason), "{page}");
         let title = "<title>tmesh-cli replay: a&lt;b&gt;|{{body}}</title>";
         assert!(page.contains(title), "{page}");
-        let markdown = rendered(Format::Markdown);
+        let markdown = rendered("markdown");
         let reason = r#"&lt;script&gt;alert("x")&lt;/script&gt; &amp; \| \`y\`"#;
         assert!(markdown.contains(reason), "{markdown}");
         for text in [page, markdown] {
@@ -193,30 +159,11 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_else() {
-        let page = rendered(Format::Html);
+        let page = rendered("html");
         for part in [
             "src=", "href=", "url(", "@import", "<link", "<script", "<iframe",
         ] {
             assert!(!page.contains(part), "{part}");
-        }
-    }
-
-    #[test]
-    fn the_first_variable_that_is_set_decides_the_locale() {
-        for (set, wanted) in [
-            (&[("LANG", "en_US.UTF-8")][..], true),
-            (&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")], false),
-            (
-                &[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")],
-                true,
-            ),
-            (&[], false),
-        ] {
-            let variable = |name: &str| {
-                let found = set.iter().find(|(key, _)| *key == name);
-                found.map(|(_, value)| value.to_string())
-            };
-            assert_eq!(is_utf8(variable), wanted, "{set:?}");
         }
     }
 }

@@ -1,52 +1,51 @@
 //! What is read beside the requests of a workload: memory, and the server's page of metrics.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::backend::memory::{Memory, Of, Reading, during};
 use crate::cli::connect::Opened;
-use crate::cli::scrape_lines;
-use crate::collect::round::Series;
+use crate::cli::scrapes::Scrapes;
+use crate::client::http::Small;
+use crate::collect::Series;
 use crate::error::Result;
+use crate::lock::lock;
 use crate::prom::engine::Quantity;
 use crate::prom::kv::Watch;
 use crate::prom::parse::parse;
-use crate::prom::scrape::{Recorder, Scraper, Seen, fetch, start};
-use crate::stats::workload::{
-    ACCEPT_RATE, EVICT_MS, EVICTIONS, HIT_RATE, KV_BYTES, KV_TOKENS, MEAN_MEMORY, PEAK_MEMORY,
-    PREEMPTIONS, TOLD, Told, ToldFigures,
-};
+use crate::prom::scrape::{Scraper, fetch};
+use crate::stats::catalog::{HIT_RATE, told_figures};
+use crate::stats::facts::{Told, ToldFigures};
 use crate::units::Epoch;
 
 /// Between two looks at the page while requests are in flight.
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 const MIB: f64 = (1 << 20) as f64;
-
-/// KV cache bytes of one token, and who says so.
-pub struct TokenBytes {
-    pub bytes: u64,
-    pub source: String,
-}
+/// Keys of the figures that are worked out here.
+const PEAK_MEMORY: &str = "peak_mem_mb";
+const MEAN_MEMORY: &str = "avg_mem_mb";
+const KV_TOKENS: &str = "total_kv_used_tokens";
+const KV_BYTES: &str = "kv_used_bytes";
 
 pub struct Beside {
     /// Whose memory is read; `None`: the server is somebody else's.
     memory_of: Option<Of>,
-    page: std::result::Result<Page, String>,
-    token_bytes: Option<TokenBytes>,
+    /// The server's metrics, or why there are none.
+    pub page: std::result::Result<Page, String>,
+    /// KV cache bytes of one token, and who says so.
+    token_bytes: Option<(u64, String)>,
     epoch: Epoch,
     /// Of the workload under way.
     memory: Option<Arc<Memory>>,
     readings: Arc<Mutex<Vec<Reading>>>,
-    end_scrapes: Option<Sender<()>>,
 }
 
 /// A page of metrics.
-struct Page {
-    watch: Watch,
-    recorder: Arc<Recorder>,
+pub struct Page {
+    pub watch: Watch,
+    scrapes: Scrapes,
 }
 
 impl Beside {
@@ -55,7 +54,7 @@ impl Beside {
         opened: &Opened,
         names: Option<&str>,
         memory_of: Option<Of>,
-        token_bytes: Option<TokenBytes>,
+        token_bytes: Option<(u64, String)>,
     ) -> Beside {
         Beside {
             memory_of,
@@ -64,110 +63,67 @@ impl Beside {
             epoch: opened.link.epoch,
             memory: None,
             readings: Arc::default(),
-            end_scrapes: None,
         }
     }
 
-    pub fn watch(&self) -> Option<&Watch> {
-        self.page.as_ref().ok().map(|page| &page.watch)
-    }
-
-    /// Why there is no page; `None`: there is one.
-    pub fn no_page(&self) -> Option<&str> {
-        self.page.as_ref().err().map(String::as_str)
-    }
-
-    /// The edge of a workload, before its first request.
-    pub fn begin(&mut self) -> Result<()> {
+    /// Reads memory from now on. What has been read since the last call comes as lines of its series.
+    pub fn begin(&mut self) -> Result<Series> {
         lock(&self.readings).clear();
-        if let Some(of) = self.memory_of {
-            self.memory = Some(Arc::new(Memory::start(of, self.epoch)?));
-        }
-        if let Ok(page) = &self.page {
-            *page.recorder.seen() = Seen::default();
-            page.recorder.scrape_now();
-            self.end_scrapes = Some(start(Arc::clone(&page.recorder), SCRAPE_EVERY)?);
-        }
-        Ok(())
-    }
-
-    /// The edge of a workload, behind its last request.
-    pub fn end(&mut self, is_stopped: bool) {
-        self.end_scrapes = None;
-        if let Ok(page) = &self.page {
-            page.recorder.scrape_last(is_stopped);
-            if let Some(why) = &page.recorder.seen().first_error {
-                eprintln!("warning: the server's metrics could not be read: {why}");
-            }
-        }
-    }
-
-    /// What has been read since the last call, as lines of their series.
-    pub fn lines(&self) -> Series {
-        let memory = self.memory.clone();
+        let Some(of) = self.memory_of else {
+            return Ok(Box::new(Vec::new));
+        };
+        let memory = Arc::new(Memory::start(of, self.epoch)?);
+        self.memory = Some(Arc::clone(&memory));
         let readings = Arc::clone(&self.readings);
-        let mut scrapes = self
-            .page
-            .as_ref()
-            .ok()
-            .map(|page| scrape_lines::lines(Arc::clone(&page.recorder), page.watch.names()));
-        Box::new(move || {
-            let fresh = memory.as_ref().map(|memory| memory.take());
-            let fresh = fresh.unwrap_or_default();
+        Ok(Box::new(move || {
+            let fresh = memory.take();
             lock(&readings).extend_from_slice(&fresh);
-            let line = |seen: &Reading| -> (&'static str, Value) {
-                let line = json!({"t_ns": seen.t_ns, "rss_bytes": seen.bytes});
-                ("memory", line)
-            };
-            let mut lines: Vec<_> = fresh.iter().map(line).collect();
-            lines.extend(scrapes.iter_mut().flat_map(|scrapes| scrapes()));
-            lines
-        })
+            let line = |seen: &Reading| json!({"t_ns": seen.t_ns, "rss_bytes": seen.bytes});
+            fresh.iter().map(|seen| ("memory", line(seen))).collect()
+        }))
+    }
+
+    /// What is scraped beside the requests, and how often.
+    pub fn scrapes(&self) -> Option<(&Scrapes, Option<Duration>)> {
+        let page = self.page.as_ref().ok()?;
+        Some((&page.scrapes, Some(SCRAPE_EVERY)))
     }
 
     /// The figures of a workload whose requests lie between the two stamps.
-    pub fn told(&mut self, t_start_ns: u64, t_end_ns: u64) -> ToldFigures {
+    pub fn told(&mut self, (t_start_ns, t_end_ns): (u64, u64)) -> ToldFigures {
         self.memory = None;
-        let mut told = ToldFigures::new();
-        match &self.page {
-            Ok(page) => {
-                let seen = page.recorder.seen();
-                for (quantity, figure) in page.watch.told(&seen.observations, t_start_ns, t_end_ns)
-                {
-                    let (key, scale) = key(quantity);
-                    let value = figure.value.map(|value| value * scale);
-                    let source = figure.source;
-                    told.insert(key, Told { value, source });
-                }
-            }
-            Err(why) => {
-                told.extend(TOLD.map(|key| (key, Told::absent(why.clone()))));
-            }
+        let mut told: ToldFigures = match &self.page {
+            Ok(page) => page.told(t_start_ns, t_end_ns),
+            Err(why) => told_figures()
+                .map(|figure| (figure.key.to_string(), Told::absent(why.clone())))
+                .collect(),
+        };
+        if let Some(of) = self.memory_of {
+            let [peak, mean] = self.memory(of, t_start_ns, t_end_ns);
+            told.insert(PEAK_MEMORY.to_string(), peak);
+            told.insert(MEAN_MEMORY.to_string(), mean);
         }
-        if self.memory_of.is_some() {
-            self.memory(&mut told, t_start_ns, t_end_ns);
-        }
-        told.insert(KV_BYTES, self.kv_bytes(&told[KV_TOKENS]));
+        told.insert(KV_BYTES.to_string(), self.kv_bytes(&told[KV_TOKENS]));
         told
     }
 
-    fn memory(&self, told: &mut ToldFigures, t_start_ns: u64, t_end_ns: u64) {
+    /// The peak and the mean between the two stamps.
+    fn memory(&self, of: Of, t_start_ns: u64, t_end_ns: u64) -> [Told; 2] {
         let readings = lock(&self.readings);
         let told_of = during(&readings, t_start_ns, t_end_ns).iter();
         let mib: Vec<f64> = told_of.map(|seen| seen.bytes as f64 / MIB).collect();
         let Some(peak) = mib.iter().copied().reduce(f64::max) else {
-            let why = "no reading during the workload";
-            told.extend([PEAK_MEMORY, MEAN_MEMORY].map(|key| (key, Told::absent(why))));
-            return;
+            return [(); 2].map(|()| Told::absent("no reading during the workload"));
         };
-        let whose = match self.memory_of {
-            Some(Of::ThisProcess) => "this process, which the mock is in",
-            _ => "the backend's process group; shared pages count twice, GPU memory not at all",
+        let whose = match of {
+            Of::ThisProcess => "this process, which the mock is in",
+            Of::Group(_) => {
+                "the backend's process group; shared pages count twice, GPU memory not at all"
+            }
         };
         let source = format!("resident set from /proc every 100 ms, of {whose}");
         let mean = mib.iter().sum::<f64>() / mib.len() as f64;
-        told.insert(PEAK_MEMORY, Told::new(peak, source.clone()));
-        told.insert(MEAN_MEMORY, Told::new(mean, source));
+        [peak, mean].map(|value| Told::new(value, source.clone()))
     }
 
     fn kv_bytes(&self, tokens: &Told) -> Told {
@@ -176,7 +132,7 @@ impl Beside {
             (Some(_), None) => {
                 Told::absent("model_configs.json has no such model: give --bytes-per-token")
             }
-            (Some(tokens), Some(TokenBytes { bytes, source })) => Told::new(
+            (Some(tokens), Some((bytes, source))) => Told::new(
                 tokens * *bytes as f64,
                 format!("used tokens × {bytes} bytes a token ({source})"),
             ),
@@ -193,12 +149,27 @@ impl Page {
         let text = text.map_err(|why| format!("no page of metrics at {url}: {why}"))?;
         let page = parse(&text).map_err(|why| format!("{url} is no page of metrics: {why}"))?;
         let watch = Watch::choose(&page, names);
-        let small = crate::client::http::Small::new(opened.link.clone());
+        let small = Small::new(opened.link.clone());
         let scraper = Scraper::new(small, url, watch.wanted(), opened.link.epoch);
         Ok(Page {
+            scrapes: Scrapes::new(scraper, watch.names()),
             watch,
-            recorder: Recorder::new(scraper),
         })
+    }
+
+    fn told(&self, t_start_ns: u64, t_end_ns: u64) -> ToldFigures {
+        let seen = self.scrapes.seen();
+        if let Some(why) = &seen.first_error {
+            eprintln!("warning: the server's metrics could not be read: {why}");
+        }
+        let told = self.watch.told(&seen.observations, t_start_ns, t_end_ns);
+        let figures = told.into_iter().map(|(quantity, figure)| {
+            let (key, scale) = key(quantity);
+            let value = figure.value.map(|value| value * scale);
+            let source = figure.source;
+            (key.to_string(), Told { value, source })
+        });
+        figures.collect()
     }
 }
 
@@ -207,16 +178,11 @@ fn key(quantity: Quantity) -> (&'static str, f64) {
     match quantity {
         Quantity::KvUsedTokens => (KV_TOKENS, 1.0),
         Quantity::PrefixHitRate => (HIT_RATE, 1.0),
-        Quantity::Evictions => (EVICTIONS, 1.0),
-        Quantity::EvictMs => (EVICT_MS, 1.0),
-        Quantity::Preemptions => (PREEMPTIONS, 1.0),
-        Quantity::SpecAcceptRate => (ACCEPT_RATE, 1.0),
+        Quantity::Evictions => ("total_evict_count", 1.0),
+        Quantity::EvictMs => ("evict_ms", 1.0),
+        Quantity::Preemptions => ("total_preemption_count", 1.0),
+        Quantity::SpecAcceptRate => ("avg_spec_accept_rate", 1.0),
         Quantity::ResidentBytesPeak => (PEAK_MEMORY, 1.0 / MIB),
         Quantity::ResidentBytesMean => (MEAN_MEMORY, 1.0 / MIB),
     }
-}
-
-/// A thread that panicked has left whole readings behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

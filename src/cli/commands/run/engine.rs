@@ -1,5 +1,6 @@
 //! The server of a run: the mock, one that is there, or one that is started and stopped.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,11 +8,11 @@ use serde_json::Value;
 use crate::backend::orphan::orphan;
 use crate::backend::presets::{Preset, is_taken};
 use crate::backend::process::{Server, Start, Waited};
-use crate::cli::connect::{CONNECT_TIMEOUT, Opened};
-use crate::cli::folder::Folder;
-use crate::cli::terminal_width;
+use crate::cli::connect::{self, Opened};
+use crate::cli::output::Folder;
+use crate::cli::terminal::terminal_width;
 use crate::client::http::{Link, Small};
-use crate::client::transport::Timeouts;
+use crate::client::wire::Timeouts;
 use crate::collect::{clear_progress, show_progress};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
@@ -42,11 +43,18 @@ pub struct Launch {
     pub words: Vec<String>,
     pub port: u16,
     pub timeout: Duration,
-    /// What it is started with.
-    pub model: Option<String>,
 }
 
 impl Engine {
+    /// Where its answers come from.
+    pub fn server(&self) -> connect::Server {
+        match self {
+            Engine::Mock(mock) => connect::Server::Mock(mock.clone()),
+            Engine::Attached { url, .. } => connect::Server::Url(url.clone()),
+            Engine::Started(launch) => connect::Server::Url(launch.url()),
+        }
+    }
+
     /// Whose metric names to read; `None`: those on the page.
     pub fn names(&self) -> Option<&str> {
         match self {
@@ -54,6 +62,12 @@ impl Engine {
             Engine::Attached { names, .. } => names.as_deref(),
             Engine::Started(launch) => Some(launch.preset.name),
         }
+    }
+}
+
+impl Launch {
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 }
 
@@ -71,55 +85,46 @@ pub fn start(
     stop: &Stop,
     is_verbose: bool,
 ) -> Result<Option<Server>> {
-    let log = folder.path(LOG);
+    let (log, port) = (folder.path(LOG), launch.port);
     // Its answers would pass for those of the server that is started.
-    if is_taken(launch.port) {
-        let what = format!("--port {}", launch.port);
-        return Err(Error::input(what, "another server listens there")
-            .next("Stop that one, or leave --port out: a free port is found then."));
+    if is_taken(port) {
+        let error = Error::input(format!("--port {port}"), "another server listens there");
+        let next = "Stop that one, or leave --port out: a free port is found then.";
+        return Err(error.next(next));
     }
     if is_verbose {
         // Not its words: a key may be among them.
-        let (program, port) = (&launch.words[0], launch.port);
-        eprintln!(
-            "starting {program} on port {port}; what it says goes to {}",
-            log.display()
-        );
+        let (program, log) = (&launch.words[0], log.display());
+        eprintln!("starting {program} on port {port}; what it says goes to {log}");
     }
     let mut server = Server::start(&Start {
         words: launch.words.clone(),
-        port: launch.port,
+        port,
         log,
         pid_file: folder.path(PID_FILE),
         preset: launch.preset,
     })?;
-    let small = health_client(launch.port);
+    let addrs = vec![(Ipv4Addr::LOCALHOST, port).into()];
+    let link = Link::bare(addrs, Timeouts::all(HEALTH_TIMEOUT), Epoch::start());
+    let small = Small::within(link, HEALTH_TIMEOUT);
     let mut health = || is_healthy(&small, launch);
-    let mut progress = Waiting::new(launch);
+    let width = terminal_width(std::io::stderr());
     let waited = server.wait_healthy(
         launch.timeout,
         &mut health,
         stop.woken(),
-        &mut |waited, line| progress.show(waited, line),
+        &mut say_waiting(launch, width),
     );
-    progress.clear();
+    if width.is_some() {
+        clear_progress();
+    }
     Ok((waited? == Waited::Healthy).then_some(server))
-}
-
-fn health_client(port: u16) -> Small {
-    let timeouts = Timeouts {
-        connect: HEALTH_TIMEOUT.min(CONNECT_TIMEOUT),
-        ..Timeouts::all(HEALTH_TIMEOUT)
-    };
-    let addrs = vec![(std::net::Ipv4Addr::LOCALHOST, port).into()];
-    let link = Link::bare(addrs, timeouts, Epoch::start());
-    Small::within(link, HEALTH_TIMEOUT)
 }
 
 /// By its health route; where it has none, by its list of models. One that asks for a key is up.
 fn is_healthy(small: &Small, launch: &Launch) -> bool {
     let status = |path: &str| {
-        let page = small.get(&format!("http://127.0.0.1:{}{path}", launch.port));
+        let page = small.get(&(launch.url() + path));
         page.map_or(0, |page| page.status)
     };
     let health = match launch.preset.health {
@@ -138,46 +143,22 @@ fn is_up(health: &str, status: impl Fn(&str) -> u16) -> bool {
     }
 }
 
-/// The line that says how long the server has been waited for.
-struct Waiting {
-    label: String,
-    width: Option<usize>,
-    told: Duration,
-}
-
-impl Waiting {
-    fn new(launch: &Launch) -> Waiting {
-        Waiting {
-            label: format!(
-                "{} on port {}, up to {} s",
-                launch.preset.name,
-                launch.port,
-                launch.timeout.as_secs_f64()
-            ),
-            width: terminal_width(std::io::stderr()),
-            told: Duration::ZERO,
-        }
-    }
-
-    fn show(&mut self, waited: Duration, last_line: &str) {
+/// Says how long the server has been waited for, and what it wrote last; `width`: of the terminal, if there is one.
+fn say_waiting(launch: &Launch, width: Option<usize>) -> impl FnMut(Duration, &str) {
+    let (name, port) = (launch.preset.name, launch.port);
+    let most = launch.timeout.as_secs_f64();
+    let mut told = Duration::ZERO;
+    move |waited, last_line| {
         let seconds = waited.as_secs();
-        let mut line = format!("waiting {seconds} s for {}", self.label);
+        let mut line = format!("waiting {seconds} s for {name} on port {port}, up to {most} s");
         if !last_line.is_empty() {
-            line.push_str(&format!(": {last_line}"));
+            line += &format!(": {last_line}");
         }
-        match self.width {
-            Some(width) => show_progress(&line, width),
-            None if waited >= self.told + TOLD_EVERY => {
-                self.told = waited;
-                eprintln!("{line}");
-            }
-            None => {}
-        }
-    }
-
-    fn clear(&self) {
-        if self.width.is_some() {
-            clear_progress();
+        if let Some(width) = width {
+            show_progress(&line, width);
+        } else if waited >= told + TOLD_EVERY {
+            told = waited;
+            eprintln!("{line}");
         }
     }
 }

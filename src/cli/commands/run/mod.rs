@@ -2,53 +2,80 @@
 
 mod beside;
 mod engine;
-mod host;
-mod limits;
-mod measure;
 mod options;
-mod start;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use serde_json::json;
+
+use self::beside::Beside;
 use self::engine::Engine;
-use self::measure::Run;
 pub use self::options::Options;
 use crate::backend::kill_all;
-use crate::backend::process::Server;
+use crate::backend::memory::Of;
+use crate::backend::process;
 use crate::cli::args::Args;
-use crate::cli::conditions;
-use crate::cli::connect::Connection;
-use crate::cli::discover::refused;
-use crate::cli::folder::Folder;
+use crate::cli::checks;
+use crate::cli::connect::{Connection, Server};
+use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::output::Folder;
+use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::scrapes::span;
+use crate::cli::terminal::{print, print_last, stdout_screen};
+use crate::cli::verdict::{Ending, verdict};
+use crate::client::api::Api;
+use crate::client::body::BodyShape;
+use crate::client::discovery::Listed;
+use crate::collect::{Extent, OnSample};
 use crate::error::{Error, Result};
-use crate::load::stop::{Reason, Stop};
+use crate::load::stop::Stop;
+use crate::plan::fixed::Fixed;
+use crate::plan::models::Table;
+use crate::prom::kv::Watch;
+use crate::report::layout::{notes, run as layout};
+use crate::report::{html, json, markdown, text};
+use crate::sample::Workload;
+use crate::stats::facts::Facts;
+use crate::stats::record::Record;
+
+const SUMMARY: &str = "benchmark_summary.json";
+
+/// Fixed workloads, ready to be sent.
+struct Workloads {
+    run: Run,
+    ready: Ready,
+    options: Options,
+    folder: Folder,
+    beside: Beside,
+}
 
 /// Runs the command; the exit code.
 pub fn run(mut args: Args) -> Result<u8> {
     let options = Options::parse(&mut args)?;
-    let connection = connection(&mut args, &options)?;
+    let mut connection = Connection::parse(&mut args, options.engine.server())?;
+    if let (Server::Mock(mock), Some(model)) = (&mut connection.server, &connection.model) {
+        mock.model.clone_from(model);
+    }
     let folder = Folder::open("--output", &options.output)?;
-    folder.note_earlier(measure::SUMMARY);
+    folder.note_earlier(SUMMARY);
     engine::name_orphan(&folder);
     let stop = Stop::new();
     stop.before_leaving(kill_all);
     stop.on_signals()?;
     kill_on_panic();
-    let server = match &options.engine {
-        Engine::Started(launch) => {
-            match engine::start(launch, &folder, &stop, options.is_verbose)? {
-                Some(server) => Some(server),
-                None => return Ok(stopped_early()),
-            }
+    let mut backend = None;
+    if let Engine::Started(launch) = &options.engine {
+        backend = engine::start(launch, &folder, &stop, options.is_verbose)?;
+        if backend.is_none() {
+            return Ok(stopped_early());
         }
-        Engine::Mock(_) | Engine::Attached { .. } => None,
-    };
+    }
     let is_open = Arc::new(AtomicBool::new(false));
     leave_unless(&is_open, &stop);
-    let run = start::open(connection, options, folder, &stop, server.as_ref())?;
+    let workloads = Workloads::open(connection, options, folder, &stop, backend.as_ref())?;
     is_open.store(true, Relaxed);
-    end(run, server)
+    workloads.measure(backend)
 }
 
 /// The exit code of a run that a signal ended before it sent anything.
@@ -72,23 +99,6 @@ fn leave_unless(is_open: &Arc<AtomicBool>, stop: &Stop) {
     });
 }
 
-fn connection(args: &mut Args, options: &Options) -> Result<Connection> {
-    let mut connection = match &options.engine {
-        Engine::Mock(mock) => Connection::parse_to(args, None, Some((**mock).clone()))?,
-        Engine::Attached { url, .. } => Connection::parse_to(args, Some(url.clone()), None)?,
-        Engine::Started(launch) => {
-            let url = format!("http://127.0.0.1:{}", launch.port);
-            Connection::parse_to(args, Some(url), None)?
-        }
-    };
-    match &options.engine {
-        Engine::Started(launch) => connection.model = launch.model.clone(),
-        Engine::Mock(_) => connection.name_mock_model(),
-        Engine::Attached { .. } => {}
-    }
-    Ok(connection)
-}
-
 /// In a release a panic ends the process without dropping its servers.
 fn kill_on_panic() {
     let before = std::panic::take_hook();
@@ -98,51 +108,221 @@ fn kill_on_panic() {
     }));
 }
 
-/// Measures, writes and shows; then stops the server and judges.
-fn end(mut run: Run, mut server: Option<Server>) -> Result<u8> {
-    let died = run.workloads(server.as_mut())?;
-    if let Some(Reason::Refused(status, failure)) = run.stop.reason() {
-        return Err(refused(&run.target, *status, failure));
+impl Workloads {
+    /// Finds the model, asks the set-up questions, looks for metrics, and says what will be sent.
+    fn open(
+        connection: Connection,
+        options: Options,
+        folder: Folder,
+        stop: &Stop,
+        backend: Option<&process::Server>,
+    ) -> Result<Workloads> {
+        let most = options.workloads.iter().map(|fixed| fixed.in_flight).max();
+        let (flag, most) = ("--workload, requests at once:", most.unwrap_or(1));
+        checks::in_flight(flag, most, connection.is_mock())?;
+        let opened = connection.open()?;
+        announce(&opened)?;
+        let listed = models(&connection, &opened)?;
+        let named = asked_for(connection.model.as_deref(), &listed, &options.engine);
+        let model = model(named, &listed)?;
+        let chosen = opened.endpoint.api;
+        let body = BodyShape::new(chosen.unwrap_or(Api::Completions), model.id);
+        let fallback = chosen.is_none().then_some(Api::Chat);
+        let mut ready = Ready::ask(connection, opened, body, fallback, options.common.clone())?;
+        let memory_of = match (&options.engine, backend) {
+            (_, Some(backend)) => Some(Of::Group(backend.group())),
+            (Engine::Mock(_), None) => Some(Of::ThisProcess),
+            _ => None,
+        };
+        let token_bytes = token_bytes(&options, &ready.target.body.model);
+        let names = options.engine.names();
+        let beside = Beside::open(&ready.opened, names, memory_of, token_bytes);
+        if let Err(why) = &beside.page {
+            eprintln!("note: {why}; what only the server can tell is n/a");
+        }
+        name_engine(&mut ready, &options.engine, &beside);
+        print(&specification(&options, &ready))?;
+        let header = json!({
+            "workload": options.workload,
+            "bytes_per_token": options.bytes_per_token,
+        });
+        Ok(Workloads {
+            run: Run::open(&ready, stop, header, &folder.samples(true))?,
+            ready,
+            options,
+            folder,
+            beside,
+        })
     }
-    // A signal that comes later finds all measured.
-    let is_cut = matches!(run.stop.reason(), Some(Reason::Signal));
-    if is_cut && run.summaries.is_empty() {
-        return Ok(stopped_early());
+
+    /// Sends every workload, writes and shows; then stops the backend and judges.
+    fn measure(mut self, mut backend: Option<process::Server>) -> Result<u8> {
+        let mut died = None;
+        for fixed in self.options.workloads.clone() {
+            if self.run.stop.is_set() || died.is_some() {
+                break;
+            }
+            self.workload(fixed)?;
+            died = backend.as_mut().and_then(process::Server::has_died);
+        }
+        if self.run.is_signalled() && self.run.report.passes.is_empty() {
+            return Ok(stopped_early());
+        }
+        let log = self.folder.path(engine::LOG);
+        let died = died.map(|how| {
+            let why = format!("the server ended with {how} during the run");
+            Error::missed("backend", why).next(format!("Its log: {}", log.display()))
+        });
+        self.show()?;
+        if let Some(backend) = &mut backend {
+            backend.stop();
+        }
+        let places = self.options.workloads.iter().map(|fixed| {
+            let mut passes = self.run.report.passes.iter();
+            let pass = passes.find(|pass| pass.facts.workload == Some(fixed.workload));
+            (fixed.workload.name().to_string(), pass)
+        });
+        let missed = self.options.limits.missed(&places.collect::<Vec<_>>());
+        let ending = Ending {
+            died,
+            missed,
+            ..Ending::default()
+        };
+        verdict(&self.run, ending)
     }
-    run.finish()?;
-    if let Some(server) = &mut server {
-        server.stop();
+
+    /// Sends one workload, then writes its file and the summary: what comes next may be killed.
+    fn workload(&mut self, fixed: Fixed) -> Result<()> {
+        let name = fixed.workload.name();
+        let extent = Extent::Requests(fixed.requests);
+        let mut step = Step {
+            series: self.beside.begin()?,
+            scrapes: self.beside.scrapes(),
+            ..Step::new(name.to_string(), extent, fixed.in_flight)
+        };
+        if self.options.is_verbose {
+            step.label.clear();
+            step.on_sample = said();
+        }
+        let Ready { writer, setup, .. } = &self.ready;
+        let sessions = fixed.sessions(self.run.next_id, writer, &setup.lengths);
+        let Sent {
+            records,
+            facts,
+            ended,
+        } = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
+        let told = self.beside.told(span(&records.list).unwrap_or_default());
+        if ended == 0 {
+            return Ok(());
+        }
+        let facts = Facts {
+            workload: Some(fixed.workload),
+            concurrency: Some(fixed.in_flight),
+            planned: Some(fixed.requests),
+            told,
+            ..facts
+        };
+        self.run.end_pass(facts, records);
+        let report = &self.run.report;
+        let own = layout::workload_file(&report.about, &report.passes[report.passes.len() - 1]);
+        let all = layout::summary_file(report);
+        for (name, data) in [(&*format!("{name}_metrics.json"), own), (SUMMARY, all)] {
+            let text = json::pretty(&data);
+            self.folder.write(&mut self.run.log, name, &text);
+        }
+        Ok(())
     }
-    verdict(&run, died, is_cut)
+
+    /// Writes the reports and shows the table.
+    fn show(&mut self) -> Result<()> {
+        let report = &mut self.run.report;
+        report.notes = notes::cut(&report.about, &report.passes);
+        let document = layout::document(report);
+        let log = &mut self.run.log;
+        self.folder
+            .write(log, "REPORT.md", &markdown::render(&document));
+        self.folder
+            .write(log, "report.html", &html::render(&document));
+        let mut shown = text::render(&document, stdout_screen());
+        shown.push_str(&format!("\nResults in {}\n", self.folder.dir().display()));
+        print_last(&shown)
+    }
 }
 
-/// The exit code, once all that was measured is shown and written.
-fn verdict(run: &Run, died: Option<String>, is_cut: bool) -> Result<u8> {
-    if let Some(how) = died.filter(|_| !is_cut) {
-        let log = run.folder.path(engine::LOG);
-        return Err(Error::missed(
-            "backend",
-            format!("the server ended with {how} during the run"),
-        )
-        .next(format!("Its log: {}", log.display())));
+/// The name to ask for; `None`: the first of the list.
+///
+/// A backend may list what it was started with under a name of its own, such as a path's last part.
+fn asked_for<'a>(named: Option<&'a str>, listed: &[Listed], engine: &Engine) -> Option<&'a str> {
+    let renames = matches!(engine, Engine::Started(launch) if launch.preset.lists_models);
+    let is_listed = |name: &str| listed.iter().any(|model| model.id == name);
+    named.filter(|name| !renames || listed.is_empty() || is_listed(name))
+}
+
+/// KV cache bytes of one token, and who says so.
+fn token_bytes(options: &Options, model: &str) -> Option<(u64, String)> {
+    if let Some(bytes) = options.bytes_per_token {
+        return Some((bytes, "--bytes-per-token".to_string()));
     }
-    if let Some(Reason::Gone(failure)) = run.stop.reason() {
-        let why = format!("nothing has answered for a minute: {}", failure.reason);
-        return Err(Error::missed(&run.target.uri, why));
+    let table = Table::builtin();
+    let entry = table.find(model)?;
+    let source = format!("model_configs.json, {}", entry.model_name);
+    Some((entry.bytes_per_token, source))
+}
+
+/// Keeps what is known of the server: by its page of metrics, else by what it says itself.
+fn name_engine(ready: &mut Ready, engine: &Engine, beside: &Beside) {
+    if let Engine::Started(launch) = engine {
+        ready.backend = launch.preset.name;
     }
-    if !run.lost.is_empty() {
-        return Err(Error::missed("output", run.lost.join("; ")));
+    let watch = beside.page.as_ref().ok().map(|page| &page.watch);
+    let named = watch.and_then(Watch::engine).or(engine.names());
+    let version = watch.and_then(Watch::engine_version).map(str::to_string);
+    let (name, version) = match engine {
+        Engine::Mock(_) => (Some("mock"), Some(env!("CARGO_PKG_VERSION").to_string())),
+        Engine::Attached { .. } | Engine::Started(_) => {
+            let version = version.or_else(|| engine::version(&ready.opened));
+            (named, version)
+        }
+    };
+    ready.engine = name.map(str::to_string);
+    ready.engine_version = version;
+}
+
+fn specification(options: &Options, ready: &Ready) -> String {
+    let mut text = "\nWorkloads:\n".to_string();
+    for fixed in &options.workloads {
+        let tokens = fixed.workload.tokens();
+        let order = match fixed.in_flight {
+            1 => "one after the other".to_string(),
+            n => format!("{n} at once"),
+        };
+        text.push_str(&format!(
+            "  {}: {} requests, {order}, about {tokens} tokens in, {tokens} out\n",
+            fixed.workload.name(),
+            fixed.requests
+        ));
     }
-    if is_cut {
-        return Ok(130);
-    }
-    if !run.any_success() {
-        let why = "see the failures above";
-        return Err(Error::missed("no measured request succeeded", why));
-    }
-    let missed = run
-        .options
-        .limits
-        .missed(&run.options.workloads, &run.summaries);
-    conditions::error(missed).map_or(Ok(0), Err)
+    text + &ready.lines("")
+}
+
+/// Says on stderr how each request ended.
+fn said() -> OnSample<'static> {
+    Box::new(|sample| {
+        let name = sample.labels.workload.map_or("", Workload::name);
+        if let Some(failure) = &sample.failure {
+            eprintln!("{name} request {}: failed: {failure}", sample.id);
+            return Ok(());
+        }
+        let record = Record::from(sample);
+        let ms = |ns: Option<f64>| ns.map_or("n/a".to_string(), |ns| format!("{:.2} ms", ns / 1e6));
+        eprintln!(
+            "{name} request {}: TTFT {}, TBT {}, latency {}, {} tokens",
+            sample.id,
+            ms(record.ttft_ns().map(|ns| ns as f64)),
+            ms(record.itl_ns()),
+            ms(Some(record.latency_ns() as f64)),
+            sample.completion_tokens.unwrap_or(0)
+        );
+        Ok(())
+    })
 }

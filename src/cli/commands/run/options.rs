@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::engine::{Engine, Launch};
-use super::limits::Limits;
 use crate::backend::presets::{PRESETS, Preset, free_port};
 use crate::backend::words::split;
 use crate::cli::args::{Args, above_zero, at_least_one};
 use crate::cli::commands::mock;
+use crate::cli::common::Common;
+use crate::cli::condition::Limits;
 use crate::error::{Error, Result};
 use crate::plan::fixed::{Fixed, named};
-use crate::units::parse_count;
+use crate::report::layout::run::KEYS;
 
 /// What is sent, to whom, and what is made of it.
 pub struct Options {
@@ -21,8 +22,7 @@ pub struct Options {
     pub engine: Engine,
     pub output: PathBuf,
     pub is_verbose: bool,
-    pub seed: u64,
-    pub nonce: String,
+    pub common: Common,
     pub bytes_per_token: Option<u64>,
     pub limits: Limits,
 }
@@ -33,94 +33,98 @@ impl Options {
         let workload = workload.unwrap_or_else(|| "year1".to_string());
         let requests = args.value("--requests", at_least_one)?;
         let fixed = named(&workload).ok_or_else(|| {
-            Error::input(
-                format!("--workload {workload}"),
-                "no such workload; want year1, short, long or stress",
-            )
+            let what = format!("--workload {workload}");
+            Error::input(what, "no such workload; want year1, short, long or stress")
         })?;
-        let workloads: Vec<Fixed> = fixed
-            .iter()
-            .map(|fixed| Fixed {
-                requests: requests.unwrap_or(fixed.requests),
-                ..*fixed
-            })
-            .collect();
-        let random = || format!("{:08x}", fastrand::u32(..));
+        let mut workloads = fixed.to_vec();
+        for fixed in &mut workloads {
+            fixed.requests = requests.unwrap_or(fixed.requests);
+        }
+        let output = args.text("--output")?;
         Ok(Options {
             workload,
-            limits: Limits::parse(args, &workloads)?,
+            limits: limits(args, &workloads)?,
             workloads,
             engine: engine(args)?,
-            output: args
-                .text("--output")?
-                .unwrap_or_else(|| "./benchmark_results".to_string())
-                .into(),
+            output: output.map_or("./benchmark_results".into(), PathBuf::from),
             is_verbose: args.switch("--verbose"),
-            seed: args.value("--seed", parse_count)?.unwrap_or(0),
-            nonce: args.text("--nonce")?.unwrap_or_else(random),
+            common: Common::parse(args)?,
             bytes_per_token: args.value("--bytes-per-token", at_least_one)?,
         })
     }
 }
 
-/// The options of a server that is started.
-struct Starting {
-    template: Option<String>,
-    args: Option<String>,
-    port: Option<u16>,
-    timeout: Option<Duration>,
+/// The limits of each year's contract, on each workload's own figures.
+const CONTRACTS: [(&str, &str); 3] = [
+    (
+        "year1",
+        "avg_ttft_ms>100 avg_tbt_ms>20 avg_tpot_ms>20 avg_throughput_tps<50 error_rate>0.05 peak_mem_mb>32768",
+    ),
+    (
+        "year2",
+        "avg_ttft_ms>50 avg_tbt_ms>10 avg_tpot_ms>10 avg_throughput_tps<100 error_rate>0.02 peak_mem_mb>24576 \
+         avg_prefix_hit_rate<0.7",
+    ),
+    (
+        "year3",
+        "avg_ttft_ms>30 avg_tbt_ms>5 avg_tpot_ms>5 avg_throughput_tps<200 error_rate>0.01 peak_mem_mb>16384 \
+         avg_prefix_hit_rate<0.85 avg_spec_accept_rate<0.6",
+    ),
+];
+
+/// `--fail-if` and `--contract`.
+fn limits(args: &mut Args, workloads: &[Fixed]) -> Result<Limits> {
+    let names = workloads.iter().map(|fixed| fixed.workload.name());
+    let names: Vec<String> = names.map(str::to_string).collect();
+    let mut limits = Limits::parse(args, &KEYS, "workload", &names)?;
+    let contract = args.value("--contract", |name| {
+        let mut known = CONTRACTS.into_iter().filter(|(known, _)| *known == name);
+        known
+            .next()
+            .ok_or("no such contract; want year1, year2 or year3")
+    })?;
+    if let Some((name, conditions)) = contract {
+        for condition in conditions.split_whitespace() {
+            limits.add(format!("--contract {name}: {condition}"), condition);
+        }
+    }
+    Ok(limits)
 }
 
-impl Starting {
-    /// The first that was given, for errors.
-    fn given(&self) -> Option<&'static str> {
-        let given = [
-            (self.template.is_some(), "--backend-command"),
-            (self.args.is_some(), "--backend-args"),
-            (self.port.is_some(), "--port"),
-            (self.timeout.is_some(), "--start-timeout"),
-        ];
-        let given = given.into_iter().find(|(is_given, _)| *is_given);
-        given.map(|(_, flag)| flag)
-    }
-}
+/// The options of a server that is started.
+const STARTING: [&str; 4] = [
+    "--backend-command",
+    "--backend-args",
+    "--port",
+    "--start-timeout",
+];
 
 fn engine(args: &mut Args) -> Result<Engine> {
     let url = args.text("--endpoint")?;
     let name = args.text("--backend")?;
-    let mock_list = args.text("--mock")?;
-    let starting = Starting {
-        template: args.text("--backend-command")?,
-        args: args
-            .list("--backend-args", |text| Ok::<_, String>(text.to_string()))?
-            .pop(),
-        port: args.value("--port", port)?,
-        timeout: args.value("--start-timeout", above_zero)?,
-    };
-    let preset = name.as_deref().and_then(Preset::find);
-    let is_mock = name.as_deref() == Some("mock");
-    if let Some(name) = name.as_ref().filter(|_| preset.is_none() && !is_mock) {
-        let names = PRESETS.iter().map(|preset| preset.name);
-        let names: Vec<&str> = std::iter::once("mock").chain(names).collect();
-        let why = format!("no such backend; want one of {}", names.join(", "));
-        return Err(Error::input(format!("--backend {name}"), why));
+    let mut preset = name.as_deref().and_then(Preset::find);
+    match &name {
+        Some(name) if preset.is_none() && name != "mock" => {
+            let names = PRESETS.iter().map(|preset| preset.name);
+            let names: Vec<&str> = std::iter::once("mock").chain(names).collect();
+            let why = format!("no such backend; want one of {}", names.join(", "));
+            return Err(Error::input(format!("--backend {name}"), why));
+        }
+        None if url.is_none() && args.has("--backend-command") => preset = Preset::find("command"),
+        _ => {}
     }
-    let preset = match (&starting.template, preset) {
-        (Some(_), None) if name.is_none() && url.is_none() => Preset::find("command"),
-        (_, preset) => preset,
-    };
-    let starts = preset.filter(|_| url.is_none());
-    if let Some(flag) = starting.given().filter(|_| starts.is_none()) {
-        return Err(
-            Error::input(flag, "only where a backend is started").next("Try: tmesh-cli run --help")
-        );
+    let starting = STARTING.into_iter().find(|flag| args.has(flag));
+    if let Some(flag) = starting.filter(|_| preset.is_none() || url.is_some()) {
+        let error = Error::input(flag, "only where a backend is started");
+        return Err(error.next("Try: tmesh-cli run --help"));
     }
-    if mock_list.is_some() && (url.is_some() || preset.is_some()) {
+    let list = args.text("--mock")?;
+    if list.is_some() && (url.is_some() || preset.is_some()) {
         return Err(Error::input("--mock", "only with --backend mock"));
     }
-    match (url, starts) {
+    match (url, preset) {
         (Some(url), _) => Ok(Engine::Attached { url, names: name }),
-        (None, Some(preset)) => launch(preset, args, &starting).map(Engine::Started),
+        (None, Some(preset)) => launch(preset, args).map(Engine::Started),
         (None, None) => {
             let own = crate::mock::Options {
                 base: Duration::from_millis(10),
@@ -129,31 +133,34 @@ fn engine(args: &mut Args) -> Result<Engine> {
                 prefill_rate: 1_000_000_000,
                 ..crate::mock::Options::default()
             };
-            let mock = mock::options(own, mock_list.as_deref().unwrap_or(""))?;
+            let mock = mock::options(own, list.as_deref().unwrap_or(""))?;
             Ok(Engine::Mock(Box::new(mock)))
         }
     }
 }
 
-fn launch(preset: &'static Preset, args: &mut Args, starting: &Starting) -> Result<Launch> {
-    let template = starting.template.as_deref();
-    let extra = starting.args.as_deref().map(split).transpose();
-    let extra = extra.map_err(|why| Error::input("--backend-args", why))?;
-    if let Some(template) = template.filter(|_| starting.port.is_none())
+fn launch(preset: &'static Preset, args: &mut Args) -> Result<Launch> {
+    let template = args.text("--backend-command")?;
+    let extra = args.text("--backend-args")?.unwrap_or_default();
+    let extra = split(&extra).map_err(|why| Error::input("--backend-args", why))?;
+    let port = args.value("--port", port)?;
+    if let Some(template) = template.as_ref().filter(|_| port.is_none())
         && !template.contains("{port}")
     {
         let why = "has no {port}, and a free port is chosen";
         return Err(Error::input("--backend-command", why)
             .next("Put {port} where the command takes its port, or name the port with --port."));
     }
-    let port = starting.port.map_or_else(free_port, Ok)?;
-    let model = args.text("--model")?;
+    let port = port.map_or_else(free_port, Ok)?;
+    let timeout = args.value("--start-timeout", above_zero)?;
+    // It stays for the connection.
+    let model = args.list("--model", |text| Ok::<_, String>(text.to_string()))?;
+    let model = model.first().map(String::as_str);
     Ok(Launch {
         preset,
-        words: preset.words(model.as_deref(), port, template, &extra.unwrap_or_default())?,
+        words: preset.words(model, port, template.as_deref(), &extra)?,
         port,
-        timeout: starting.timeout.unwrap_or(Duration::from_secs(600)),
-        model,
+        timeout: timeout.unwrap_or(Duration::from_secs(600)),
     })
 }
 

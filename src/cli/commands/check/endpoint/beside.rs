@@ -9,6 +9,7 @@ use crate::cli::connect::Opened;
 use crate::client::api::{Api, error_words};
 use crate::client::{Client, Target};
 use crate::prom::catalog::HIT_RATE;
+use crate::prom::engine::Engine;
 use crate::prom::parse::{Exposition, parse};
 use crate::prom::scrape::fetch;
 use crate::prom::selector::Selector;
@@ -17,16 +18,6 @@ use crate::units::fixed;
 
 /// Each time is the least of so many.
 const TIMES: usize = 3;
-
-/// What the names of an engine's metrics begin with.
-const ENGINES: [(&str, &str); 6] = [
-    ("vllm:", "vLLM"),
-    ("sglang:", "SGLang"),
-    ("llamacpp:", "llama.cpp"),
-    ("trtllm_", "TensorRT-LLM"),
-    ("lmcache:", "LMCache"),
-    ("lmcache_mp_", "LMCache server"),
-];
 
 /// vLLM's and SGLang's.
 const RESETS: [&str; 2] = ["reset_prefix_cache", "flush_cache"];
@@ -98,13 +89,7 @@ pub fn metrics(opened: &Opened) -> Metrics {
 }
 
 fn on_page(page: &Exposition) -> Metrics {
-    let has = |prefix: &str| {
-        page.samples
-            .iter()
-            .any(|sample| sample.name.starts_with(prefix))
-    };
-    let engines = ENGINES.iter().filter(|(prefix, _)| has(prefix));
-    let engines: Vec<&str> = engines.map(|(_, engine)| *engine).collect();
+    let engines: Vec<&str> = Engine::all_on(page).map(|engine| engine.name).collect();
     let of = match engines.is_empty() {
         true => "no known engine".to_string(),
         false => engines.join(" and "),

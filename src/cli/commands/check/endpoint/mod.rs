@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use crate::cli::args::Args;
-use crate::cli::connect::{Connection, Opened};
+use crate::cli::connect::{Connection, Opened, Server};
 use crate::cli::discover::models;
-use crate::cli::print;
+use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
@@ -50,7 +50,7 @@ const OWN_FIELDS: [&str; 7] = [
 pub fn run(mut args: Args) -> Result<u8> {
     let url = args.operand()?;
     Endpoint::parse_behind(args.command(), &url)?;
-    let mut connection = Connection::parse_known(&mut args, url)?;
+    let connection = Connection::parse(&mut args, Server::Url(url))?;
     check_extra(&connection.extra_body)?;
     let tries_reset = args.switch("--try-reset");
     let opened = connection.open()?;

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::client::body::{BodyShape, Sampling};
     use crate::client::http::Link;
-    use crate::client::transport::Timeouts;
+    use crate::client::wire::Timeouts;
     use crate::units::Epoch;
     use std::time::Duration;
 

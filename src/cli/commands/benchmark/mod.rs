@@ -1,0 +1,245 @@
+//! `tmesh-cli benchmark`: long contexts in a cycle, until something ends it.
+
+mod workload;
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use self::workload::Workload;
+use crate::cli::args::{Args, above_zero, at_least_one};
+use crate::cli::checks;
+use crate::cli::common::Common;
+use crate::cli::connect::{Connection, Server};
+use crate::cli::discover::{Ready, announce};
+use crate::cli::output::{self, Samples};
+use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::terminal::print;
+use crate::cli::verdict::{Ending, verdict};
+use crate::client::api::Api;
+use crate::client::body::BodyShape;
+use crate::collect::{Blocks, Extent, Moment};
+use crate::error::{Error, Result};
+use crate::file::replace;
+use crate::load::stop::{Reason, Stop};
+use crate::plan::sizing::Sizing;
+use crate::plan::tiling::{Shape, Tiling};
+use crate::report::json;
+use crate::report::layout::benchmark as layout;
+use crate::report::text::{self, Screen};
+use crate::stats::client::ClientStats;
+use crate::stats::facts::Facts;
+use crate::stats::pass::Pass;
+use crate::stats::records::Records;
+use crate::units::parse_duration;
+
+/// When the run ends by itself, and what it leaves behind.
+struct Options {
+    duration: Option<Duration>,
+    requests: Option<u64>,
+    rotations: Option<u64>,
+    warmup: Duration,
+    interval: Duration,
+    samples: Option<String>,
+    output: Option<String>,
+    keep_gaps: bool,
+    common: Common,
+}
+
+impl Options {
+    fn parse(args: &mut Args) -> Result<Options> {
+        let interval = args.value("--interval", above_zero)?;
+        let warmup = args.value("--warmup-seconds", parse_duration)?;
+        let options = Options {
+            duration: args.value("--duration", above_zero)?,
+            requests: args.value("--requests", at_least_one)?,
+            rotations: args.value("--rotations", at_least_one)?,
+            warmup: warmup.unwrap_or_default(),
+            interval: interval.unwrap_or(Duration::from_secs(5)),
+            samples: args.text("--samples")?,
+            output: args.text("--output")?,
+            keep_gaps: !args.switch("--no-gaps"),
+            common: Common::parse(args)?,
+        };
+        match options.duration {
+            Some(duration) if options.warmup >= duration => {
+                let what = format!("--warmup-seconds {}", options.warmup.as_secs_f64());
+                Err(Error::input(
+                    what,
+                    "leaves nothing of --duration to measure",
+                ))
+            }
+            _ => Ok(options),
+        }
+    }
+
+    fn is_endless(&self) -> bool {
+        self.duration.is_none() && self.requests.is_none() && self.rotations.is_none()
+    }
+
+    /// What the tiling is made of.
+    fn shape(&self, sizing: &Sizing) -> Shape {
+        let of_rotations = self.rotations.map(|n| n.saturating_mul(sizing.contexts));
+        Shape {
+            contexts: sizing.contexts,
+            questions: sizing.questions,
+            input_tokens: sizing.input_length,
+            output_tokens: sizing.output_length,
+            requests: [self.requests, of_rotations].into_iter().flatten().min(),
+        }
+    }
+}
+
+/// Runs the command; the exit code.
+pub fn run(mut args: Args) -> Result<u8> {
+    let server = Server::parse(&mut args, None)?;
+    let connection = Connection::parse(&mut args, server)?;
+    let workload = Workload::parse(&mut args)?;
+    let options = Options::parse(&mut args)?;
+    output::check(&[
+        ("--samples", options.samples.as_deref()),
+        ("--output", options.output.as_deref()),
+    ])?;
+    let opened = connection.open()?;
+    announce(&opened)?;
+    let (model, sizing) = workload.size(&connection, &opened)?;
+    checks::length(&model, &sizing)?;
+    checks::in_flight("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
+    checks::memory(&sizing)?;
+    let api = opened.endpoint.api.unwrap_or(Api::Completions);
+    let body = BodyShape::new(api, model.id);
+    let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+    print(&specification(&ready, &sizing, &options))?;
+    let stop = Stop::new();
+    let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);
+    let mut run = Run::open(&ready, &stop, header(&options, &sizing), &samples)?;
+    stop.on_signals()?;
+    let shape = options.shape(&sizing);
+    let plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
+    let Sent { records, facts, .. } = send(&mut run, &options, &sizing, plan)?;
+    run.end_pass(facts, records);
+    end(run, &options)
+}
+
+/// The NOTE, the workload and what was found out for it.
+fn specification(ready: &Ready, sizing: &Sizing, options: &Options) -> String {
+    let note = match options.is_endless() {
+        true => "NOTE: tmesh-cli benchmark will run forever until you interrupt the process.\n\n",
+        false => "",
+    };
+    let text = format!(
+        "\n{note}Workload Specifications:\nModel: {}\nNumber of Contexts: {}\n\
+         Number of Questions per Context: {}\nMax Inflight Requests (Load-Balancing): {}\n\
+         Input Length: {}\nOutput Length: {}\n\n",
+        ready.target.body.model,
+        sizing.contexts,
+        sizing.questions,
+        sizing.max_inflight,
+        sizing.input_length,
+        sizing.output_length
+    );
+    let seconds = options.warmup.as_secs_f64();
+    let warmup = match seconds > 0.0 {
+        true => format!(
+            "Warm-up: requests sent in the first {seconds} s are left out of every figure\n"
+        ),
+        false => String::new(),
+    };
+    text + &ready.lines(&warmup)
+}
+
+/// The options of the run, for the header.
+fn header(options: &Options, sizing: &Sizing) -> Value {
+    json!({
+        "offload_size_gb": sizing.offload_size_gb,
+        "bytes_per_token": sizing.bytes_per_token,
+        "contexts": sizing.contexts,
+        "questions": sizing.questions,
+        "max_inflight": sizing.max_inflight,
+        "input_length_tokens": sizing.input_length,
+        "output_length_tokens": sizing.output_length,
+        "duration_s": options.duration.map(|d| d.as_secs_f64()),
+        "requests": options.requests,
+        "rotations": options.rotations,
+        "warmup_s": options.warmup.as_secs_f64(),
+        "interval_s": options.interval.as_secs_f64(),
+    })
+}
+
+/// Sends the plan, with a block of figures at every interval.
+fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Result<Sent> {
+    let stop = run.stop.clone();
+    let (is_mock, header) = (run.is_mock, run.report.about.clone());
+    let interval_s = options.interval.as_secs_f64();
+    let print = move |records: &mut Records, moment: &Moment| {
+        let figures = records.live_figures(&so_far(moment));
+        let interval = records.end_interval();
+        let block = layout::block(&figures, &interval, interval_s, moment.in_flight);
+        let shown = text::section(&block, Screen::FILE);
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
+        if written.is_err() {
+            stop.request(Reason::Closed);
+        }
+    };
+    let path = options.output.clone();
+    let save = move |records: &Records, client: &ClientStats, moment: &Moment| {
+        if let Some(path) = &path {
+            let facts = Facts {
+                client: client.summary(moment.t_start_ns, is_mock),
+                ..so_far(moment)
+            };
+            let pass = Pass {
+                figures: records.live_figures(&facts),
+                records: Records::default(),
+                facts,
+            };
+            let data = layout::result(&header, &pass, moment.in_flight);
+            let written = replace(path.as_ref(), json::pretty(&data).as_bytes());
+            written.unwrap_or_else(|error| eprintln!("warning: --output: {error}"));
+        }
+    };
+    let extent = match options.duration {
+        Some(duration) => Extent::Duration(duration),
+        None => Extent::Requests(u64::MAX),
+    };
+    let step = Step {
+        records: Records::live(options.is_endless()),
+        warmup: Some(options.warmup),
+        is_window: true,
+        is_patient: options.is_endless(),
+        blocks: Some(Blocks {
+            interval: options.interval,
+            print: Box::new(print),
+            save: Box::new(save),
+        }),
+        ..Step::new(String::new(), extent, sizing.max_inflight)
+    };
+    run.pass(step, Sending::Closed(Box::new(plan)))
+}
+
+/// The facts of a pass that goes on.
+fn so_far(moment: &Moment) -> Facts {
+    Facts {
+        t_start_ns: moment.t_start_ns,
+        window_ns: Some((moment.measured_ns, moment.now_ns)),
+        concurrency_peak: moment.peak,
+        ..Facts::default()
+    }
+}
+
+/// The final report and the exit code.
+fn end(mut run: Run, options: &Options) -> Result<u8> {
+    let document = layout::final_report(&run.report);
+    if let Some(path) = &options.output {
+        let text = json::pretty(&document.data);
+        output::write(&mut run.log, "--output", path.as_ref(), &text);
+    }
+    print(&text::render(&document, Screen::FILE))?;
+    let ending = Ending {
+        is_endless: options.is_endless(),
+        ..Ending::default()
+    };
+    verdict(&run, ending)
+}

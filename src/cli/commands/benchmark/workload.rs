@@ -1,0 +1,90 @@
+//! The size of the workload: what the user said of it, and what the table of models adds.
+
+use std::path::Path;
+
+use crate::cli::args::{Args, at_least_one};
+use crate::cli::connect::{Connection, Opened};
+use crate::cli::discover::{model, models, say_found};
+use crate::cli::terminal::print;
+use crate::client::discovery::Listed;
+use crate::error::Result;
+use crate::plan::hf_config::bytes_per_token_of_hf_config;
+use crate::plan::models::{Table, choose, not_found};
+use crate::plan::sizing::{Overrides, Sizing};
+use crate::units::parse_number;
+
+/// What the user said of the workload.
+pub struct Workload {
+    set: Overrides,
+    table: Table,
+    /// `--model-configs` was given: the entry used is shown.
+    shows_entry: bool,
+}
+
+impl Workload {
+    pub fn parse(args: &mut Args) -> Result<Workload> {
+        let mut table = Table::builtin();
+        let configs = args.text("--model-configs")?;
+        if let Some(path) = &configs {
+            table.extend_from(Path::new(path))?;
+        }
+        args.apart(&[("--hf-config", "--bytes-per-token", "")])?;
+        args.only_with(&[("--kv-dtype-bytes", "--hf-config")])?;
+        let mut bytes_per_token = args.value("--bytes-per-token", at_least_one)?;
+        let dtype = args.value("--kv-dtype-bytes", at_least_one)?.unwrap_or(2);
+        if let Some(path) = args.text("--hf-config")? {
+            let bytes = bytes_per_token_of_hf_config(Path::new(&path), dtype)?;
+            print(&format!(
+                "bytes per token: {bytes} ({dtype} bytes per KV element)\n"
+            ))?;
+            bytes_per_token = Some(bytes);
+        }
+        let set = Overrides {
+            offload_size_gb: args.value("--offload-size", parse_number)?,
+            bytes_per_token,
+            input_length: args.value("--input-length", at_least_one)?,
+            output_length: args.value("--output-length", at_least_one)?,
+            contexts: args.value("--contexts", at_least_one)?,
+            questions: args.value("--questions", at_least_one)?,
+            max_inflight: args.value("--max-inflight", at_least_one)?,
+        };
+        set.check()?;
+        Ok(Workload {
+            set,
+            table,
+            shows_entry: configs.is_some(),
+        })
+    }
+
+    /// The model, and the sizes that follow from its entry in the table; prints both.
+    ///
+    /// # Errors
+    /// When the server lists no model, the model needs an entry and has none, or its sizes leave nothing to send.
+    pub fn size(&self, connection: &Connection, opened: &Opened) -> Result<(Listed, Sizing)> {
+        let models = models(connection, opened)?;
+        let named = connection.model.as_deref();
+        let ids: Vec<String> = models.iter().map(|model| model.id.clone()).collect();
+        let model = match choose(&ids, &self.table).filter(|_| named.is_none()) {
+            Some(choice) => {
+                say_found(choice.id, &choice.others)?;
+                let mut models = models.into_iter();
+                let chosen = models.find(|model| model.id == choice.id);
+                chosen.expect("the id comes from this list")
+            }
+            None => model(named, &models)?,
+        };
+        let entry = self.table.find(&model.id);
+        let is_derived = self.set.contexts.is_none();
+        if entry.is_none() && is_derived && self.set.bytes_per_token.is_none() {
+            return Err(not_found(&model.id, &self.table));
+        }
+        let sizing = Sizing::new(entry, &self.set)?;
+        if let Some(entry) = entry.filter(|_| self.shows_entry) {
+            print(&format!("model entry: {entry}\n"))?;
+        }
+        if let Some(size) = sizing.offload_size_gb.filter(|_| is_derived) {
+            print(&format!("offload_size: {size}\n"))?;
+        }
+        Ok((model, sizing))
+    }
+}

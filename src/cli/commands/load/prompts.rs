@@ -1,0 +1,239 @@
+//! What `load` sends: prompts made, read or named by a trace, and what is said of them before the run.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::options::{Options, Origin, Prompts};
+use super::points::Point;
+use crate::cli::discover::Ready;
+use crate::client::api::Api;
+use crate::error::{Error, Result};
+use crate::plan::arrival::Burstiness;
+use crate::plan::dataset;
+use crate::plan::groups::Shared;
+use crate::plan::repeat::Repeats;
+use crate::plan::requests::{Batch, Plan, Records, Source};
+use crate::plan::trace::Trace;
+use crate::sample::Labels;
+
+/// The requests of a run, and those of its warm-up.
+pub struct Plans {
+    pub measured: Plan,
+    pub warmup: Plan,
+}
+
+impl Plans {
+    pub fn new(source: Source, options: &Options, ready: &Ready) -> Plans {
+        let plan = |source| Plan {
+            source,
+            seed: options.common.seed,
+            nonce: ready.common.nonce.clone().unwrap_or_default(),
+            lengths: ready.setup.lengths.clone(),
+            as_text: ready.target.body.api != Api::Chat,
+        };
+        Plans {
+            measured: plan(source),
+            warmup: plan(Source::Made {
+                input: options.prompts.input,
+                output: options.prompts.output,
+                shared: None,
+                repeat_ratio: 0.0,
+            }),
+        }
+    }
+}
+
+/// Reads the file of prompts, if there is one.
+pub fn source(options: &Options) -> Result<Source> {
+    let Prompts {
+        origin,
+        input,
+        output,
+        shared,
+        repeat_ratio,
+    } = options.prompts.clone();
+    Ok(match origin {
+        Origin::Made => Source::Made {
+            input,
+            output,
+            shared,
+            repeat_ratio,
+        },
+        Origin::Dataset(path) => Source::Records {
+            records: records(options, &path)?,
+            output,
+            repeat_ratio,
+        },
+        Origin::Trace(path) => {
+            let what = format!("--trace {}", path.display());
+            Source::Trace(Trace::load(&what, &path)?)
+        }
+    })
+}
+
+/// As many as there are first uses, drawn by the seed.
+fn records(options: &Options, path: &Path) -> Result<Records> {
+    let first_uses = options.requests.map(|requests| {
+        let repeats = Repeats::new(Some(requests), options.prompts.repeat_ratio, 1, 0);
+        requests - repeats.left().unwrap_or(0)
+    });
+    let dataset = dataset::load(path, first_uses, options.common.seed)?;
+    let wrong = |(line, why)| Error::input(in_line(path, line), why);
+    let records = Records::new(&dataset).map_err(wrong)?;
+    if let Some(wanted) = first_uses.filter(|&wanted| wanted > dataset.total()) {
+        eprintln!(
+            "note: --dataset {}: {} records for {wanted} first uses; they are gone through again, as repeats",
+            path.display(),
+            dataset.total()
+        );
+    }
+    Ok(records)
+}
+
+fn in_line(path: &Path, line: u64) -> String {
+    format!("--dataset {}, line {line}", path.display())
+}
+
+/// Whether every record can go out to this API.
+pub fn check_records(options: &Options, source: &Source, api: Api) -> Result<()> {
+    if let Origin::Dataset(path) = &options.prompts.origin
+        && let Source::Records { records, .. } = source
+        && let Some(line) = records.first_chat().filter(|_| api != Api::Chat)
+    {
+        let why = "a system message, which goes to the chat API only";
+        return Err(Error::input(in_line(path, line), why).next("Try: --api chat"));
+    }
+    Ok(())
+}
+
+/// How many requests go out of a source that has so many.
+pub fn extent(options: &Options, has: u64) -> Option<u64> {
+    match (&options.prompts.origin, options.requests, options.duration) {
+        (Origin::Trace(_), Some(wanted), _) => Some(wanted.min(has)),
+        (_, None, None) => Some(has),
+        (_, wanted, _) => wanted,
+    }
+}
+
+/// What will be sent.
+pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String {
+    let phrase = |point: &Point| match point {
+        Point::Trace => "as the trace says".to_string(),
+        _ => point.title().to_lowercase(),
+    };
+    let points: Vec<String> = options.points.iter().map(phrase).collect();
+    let (each, before) = match points.len() {
+        1 => ("", "before it"),
+        _ => (" each", "before each point"),
+    };
+    let warmup = match options.warmup {
+        0 => String::new(),
+        n => format!(
+            "Warm-up: {} {before}, in no figure\n",
+            counted(n, "request")
+        ),
+    };
+    format!(
+        "\nLoad: {}\nRequests: {}\n{warmup}Prompts: {}\n{}",
+        points.join(", "),
+        requests(options, &plans.measured, each),
+        prompts(options),
+        ready.lines("")
+    )
+}
+
+/// How many, and of them the repeats.
+fn requests(options: &Options, plan: &Plan, each: &str) -> String {
+    let Some(requests) = options.requests else {
+        let seconds = options.duration.unwrap_or_default().as_secs_f64();
+        let percent = options.prompts.repeat_ratio * 100.0;
+        return format!(
+            "as many as go out in {seconds} s{each}, {percent} % of them repeats in the long run"
+        );
+    };
+    let gap = options.points.iter().map(|point| options.gap(*point)).max();
+    let batch = Batch {
+        name: String::new(),
+        requests: Some(requests),
+        gap: gap.unwrap_or(1),
+        first_id: 0,
+        labels: Labels::default(),
+    };
+    match plan.repeats(&batch) {
+        Some(repeats) => {
+            let first_uses = requests - repeats;
+            format!("{requests}{each} = {first_uses} first uses + {repeats} repeats")
+        }
+        None => format!("{requests}{each}"),
+    }
+}
+
+fn prompts(options: &Options) -> String {
+    let Prompts { input, output, .. } = &options.prompts;
+    match &options.prompts.origin {
+        Origin::Made => {
+            let shared = options.prompts.shared.map(|Shared { tokens, groups }| {
+                let groups = counted(groups, "group");
+                format!(", the first {tokens} shared ({groups})")
+            });
+            let shared = shared.unwrap_or_default();
+            format!("{input} tokens in{shared}, {output} out")
+        }
+        Origin::Dataset(path) => format!("{}, at most {output} tokens out", path.display()),
+        Origin::Trace(path) => {
+            let speed = options.speed;
+            format!("{}, at {speed} times its speed", path.display())
+        }
+    }
+}
+
+/// Such as `1 request`, `2 requests`.
+fn counted(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The options of the run, for the header.
+pub fn header(options: &Options) -> Value {
+    let points = options.points.iter();
+    let concurrency: Vec<u64> = points.clone().filter_map(Point::concurrency).collect();
+    let rates: Vec<f64> = points.clone().filter_map(Point::rate_per_s).collect();
+    let is_open = options.points.iter().any(Point::is_open);
+    // A number, or `inf` as a text.
+    let burstiness = match options.burstiness {
+        Burstiness::Shape(shape) => json!(shape),
+        Burstiness::Even => json!("inf"),
+    };
+    let Prompts {
+        origin,
+        input,
+        output,
+        shared,
+        repeat_ratio,
+    } = &options.prompts;
+    let prompts = match origin {
+        Origin::Made => json!({
+            "input_tokens": input.to_string(),
+            "output_tokens": output.to_string(),
+            "shared_prefix_tokens": shared.map(|shared| shared.tokens),
+            "groups": shared.map(|shared| shared.groups),
+            "repeat_ratio": repeat_ratio,
+        }),
+        Origin::Dataset(path) => json!({
+            "dataset": path,
+            "output_tokens": output.to_string(),
+            "repeat_ratio": repeat_ratio,
+        }),
+        Origin::Trace(path) => json!({"trace": path, "speed": options.speed}),
+    };
+    json!({
+        "concurrency": concurrency,
+        "rate_per_s": rates,
+        "burstiness": (!rates.is_empty()).then_some(burstiness),
+        "max_inflight": is_open.then_some(options.max_inflight),
+        "requests": options.requests,
+        "duration_s": options.duration.map(|duration| duration.as_secs_f64()),
+        "warmup": options.warmup,
+        "prompts": prompts,
+    })
+}

@@ -1,0 +1,42 @@
+//! Emptying the server's cache between rounds or levels.
+
+use crossbeam_channel::{bounded, select};
+use serde_json::Value;
+
+use crate::cli::connect::Opened;
+use crate::cli::side::SideUrl;
+use crate::client::api::error_words;
+use crate::error::{Error, Result};
+use crate::load::stop::Stop;
+
+/// Empties the cache; when the run is stopped meanwhile, it is no longer waited for.
+///
+/// # Errors
+/// When the server does not say that it did. `has_measured`: there are results already.
+pub fn reset(url: &SideUrl, opened: &Opened, stop: &Stop, has_measured: bool) -> Result<()> {
+    let what = format!("--reset-cache-url {}", url.text);
+    let failed = |why: String| match has_measured {
+        true => Error::missed(&what, why),
+        false => Error::input(&what, why),
+    };
+    let small = url.open_beside(opened);
+    let (tell, told) = bounded(1);
+    let text = url.text.clone();
+    std::thread::spawn(move || tell.send(small.and_then(|small| small.post(&text, ""))));
+    let page = select! {
+        recv(told) -> page => page.map_err(|_| failed("it panicked; this is a bug".to_string()))?,
+        recv(stop.woken()) -> _ => return Ok(()),
+    };
+    let page = page.map_err(|failure| failed(failure.to_string()))?;
+    let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
+    let words = opened.link.redact(error_words(&page.text));
+    if !(200..300).contains(&page.status) {
+        let status = page.status;
+        return Err(failed(format!("the reset failed: HTTP {status}: {words}")));
+    }
+    if reply["success"] == false {
+        let why = format!("the server says that the reset failed: {words}");
+        return Err(failed(why));
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The options that several commands share beside the connection: `--seed`, `--nonce`, `--slo-file`.
+
+use super::args::Args;
+use super::slo;
+use crate::error::Result;
+use crate::stats::goodput::Slo;
+use crate::units::parse_count;
+
+#[derive(Debug, Clone, Default)]
+pub struct Common {
+    /// 0 where none is given.
+    pub seed: u64,
+    /// All texts begin with it: the one that was given, else one of its own for this run. `None`: texts go out as
+    /// they are.
+    pub nonce: Option<String>,
+    /// `None`: no file of limits is given, or the command takes none.
+    pub slo: Option<Slo>,
+}
+
+impl Common {
+    /// Takes the shared options out of `args`; those that the command's table lacks are as if not given.
+    ///
+    /// # Errors
+    /// When the seed is no count, or the file is no SLO.
+    pub fn parse(args: &mut Args) -> Result<Common> {
+        let fresh = || format!("{:08x}", fastrand::u32(..));
+        let slo = args.text("--slo-file")?;
+        Ok(Common {
+            seed: args.value("--seed", parse_count)?.unwrap_or(0),
+            nonce: Some(args.text("--nonce")?.unwrap_or_else(fresh)),
+            slo: slo.as_deref().map(slo::read).transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flags::{LOAD, REPORT};
+    use super::super::usage::Usage;
+    use super::*;
+
+    fn common(usage: &'static Usage, words: &[&str]) -> Result<Common> {
+        let words = words.iter().map(|word| word.to_string()).collect();
+        Common::parse(&mut Args::new(usage, words)?)
+    }
+
+    #[test]
+    fn the_shared_options_are_as_given_or_their_defaults() {
+        let given = common(&LOAD, &["--seed", "7", "--nonce=old"]).expect("valid");
+        assert_eq!((given.seed, given.nonce.as_deref()), (7, Some("old")));
+        for usage in [&LOAD, &REPORT] {
+            let none = common(usage, &[]).expect("valid");
+            assert_eq!(none.seed, 0);
+            assert!(none.slo.is_none());
+            let fresh = none.nonce.expect("a fresh one");
+            let is_hex = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
+            assert!(fresh.len() == 8 && fresh.chars().all(is_hex), "{fresh}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_slo_and_a_seed_that_is_no_count_are_errors() {
+        for (words, start) in [
+            (
+                ["--slo-file", "/nowhere/slo.yaml"],
+                "[ERROR] --slo-file /nowhere/slo.yaml: cannot read: ",
+            ),
+            (["--seed", "x"], "[ERROR] --seed x: "),
+        ] {
+            let error = common(&LOAD, &words).expect_err("an error").to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+}

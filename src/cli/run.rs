@@ -1,0 +1,296 @@
+//! A run: opened once, then one pass after the other, each over a plan that the command brings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use serde_json::Value;
+
+use super::discover::{Ready, refused};
+use super::output::Samples;
+use super::scrapes::Scrapes;
+use super::terminal::terminal_width;
+use crate::client::{Client, Target};
+use crate::collect::{
+    self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, View,
+};
+use crate::error::{Error, Result};
+use crate::load::open::Due;
+use crate::load::pool::Shared;
+use crate::load::stop::{Reason, Stop};
+use crate::load::{self, Limit};
+use crate::plan::Session;
+use crate::report::layout::report::Report;
+use crate::sample::{Gauge, Sample};
+use crate::stats::facts::Facts;
+use crate::stats::goodput::Slo;
+use crate::stats::pass::Pass;
+use crate::stats::records::Records;
+use crate::units::nanoseconds;
+use crate::watchdog;
+
+/// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
+const WAITING_SAMPLES: usize = 4096;
+/// How long nothing may answer before the run is ended.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What all passes of a run have in common, and what they have left so far.
+pub struct Run {
+    pub target: Arc<Target>,
+    pub stop: Stop,
+    pub slo: Option<Slo>,
+    /// The mock server runs in this process.
+    pub is_mock: bool,
+    pub log: Log,
+    /// The header of the samples, and the passes that have ended.
+    pub report: Report,
+    /// The id of the next request.
+    pub next_id: u64,
+    /// A request of the run has succeeded.
+    succeeded: Arc<AtomicBool>,
+}
+
+/// One pass as a command asks for it.
+pub struct Step<'a> {
+    /// How the line of progress begins; empty: there is no such line.
+    pub label: String,
+    pub extent: Extent,
+    /// Requests in flight at once.
+    pub in_flight: u64,
+    pub records: Records,
+    /// Requests that are sent so soon after the first are in no figure; `None`: none is in any.
+    pub warmup: Option<Duration>,
+    /// Rates count in the time of the pass, not from the first send to the last end, and requests that are in flight
+    /// when a duration is over are cut.
+    pub is_window: bool,
+    /// A server that does not answer is waited for as long as it takes.
+    pub is_patient: bool,
+    /// What is scraped beside the requests, and how often; without an interval after every request.
+    pub scrapes: Option<(&'a Scrapes, Option<Duration>)>,
+    pub on_sample: OnSample<'a>,
+    /// Lines of other series.
+    pub series: Series,
+    pub blocks: Option<Blocks<'a>>,
+}
+
+/// The plan of a pass.
+pub enum Sending<'a> {
+    Closed(Box<dyn Iterator<Item = Session> + 'a>),
+    Open(Box<dyn Iterator<Item = Due> + 'a>),
+}
+
+/// What a pass has left: its requests, and the facts that hold for every command.
+pub struct Sent {
+    pub records: Records,
+    pub facts: Facts,
+    /// Requests that ended, those that were cut included.
+    pub ended: u64,
+}
+
+impl<'a> Step<'a> {
+    pub fn new(label: String, extent: Extent, in_flight: u64) -> Step<'a> {
+        Step {
+            label,
+            extent,
+            in_flight,
+            records: Records::kept(),
+            warmup: Some(Duration::ZERO),
+            is_window: false,
+            is_patient: false,
+            scrapes: None,
+            on_sample: Box::new(|_| Ok(())),
+            series: Box::new(Vec::new),
+            blocks: None,
+        }
+    }
+}
+
+impl Run {
+    /// A run without a file of samples.
+    pub fn new(target: Arc<Target>, stop: Stop, is_mock: bool) -> Run {
+        Run {
+            target,
+            stop,
+            slo: None,
+            is_mock,
+            log: Log {
+                name: "--samples",
+                file: None,
+                lost: Vec::new(),
+            },
+            report: Report {
+                about: Value::Null,
+                passes: Vec::new(),
+                notes: Vec::new(),
+            },
+            next_id: 0,
+            succeeded: Arc::default(),
+        }
+    }
+
+    /// A run against a server that is ready, with its header written to the file of samples, if there is one.
+    /// `options` are those of the command.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn open(ready: &Ready, stop: &Stop, options: Value, samples: &Samples) -> Result<Run> {
+        let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), ready.is_mock());
+        run.slo = ready.common.slo;
+        run.report.about = ready.header(options);
+        run.log.name = samples.name;
+        run.log.file = samples.create(&run.report.about)?;
+        Ok(run)
+    }
+
+    /// Sends a plan, or what of it goes out until the extent is reached or the run is stopped.
+    ///
+    /// # Errors
+    /// When the system does not give the threads, or the server refuses every request.
+    pub fn pass(&mut self, step: Step<'_>, plan: Sending<'_>) -> Result<Sent> {
+        let (sender, samples) = bounded(WAITING_SAMPLES);
+        let gauge = Arc::new(Gauge::default());
+        let epoch = self.target.link.epoch;
+        let (after_each, scraping) = match step.scrapes {
+            Some((scrapes, interval)) => scrapes.begin(interval)?,
+            None => (None, None),
+        };
+        let shared = Shared {
+            any_success: Arc::clone(&self.succeeded),
+            beside: after_each,
+            warmup_ns: step.warmup.map_or(u64::MAX, nanoseconds),
+            heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
+            patience: (!step.is_patient).then_some(PATIENCE),
+            ..Shared::new(
+                sender,
+                self.stop.clone(),
+                Arc::clone(&gauge),
+                &self.target.body.model,
+            )
+        };
+        let (in_flight, limit) = match step.extent {
+            Extent::Requests(requests) => (step.in_flight.min(requests), Limit::None),
+            Extent::Duration(duration) if step.is_window => (step.in_flight, Limit::Cut(duration)),
+            Extent::Duration(duration) => (step.in_flight, Limit::Drain(duration)),
+        };
+        let clients = (0..in_flight).map(|_| Client::new(Arc::clone(&self.target)));
+        let clients: Vec<Client> = clients.collect();
+        let (is_window, scrapes) = (step.is_window, step.scrapes);
+        let collector = self.collector(step, samples, gauge)?;
+        let (exhausted, collected) = thread::scope(|scope| {
+            let collecting = scope.spawn(move || collect::run(collector));
+            let exhausted = match plan {
+                Sending::Closed(plan) => load::run(plan, clients, shared, limit).map(|()| None),
+                Sending::Open(plan) => {
+                    load::open::run(plan, clients, shared, limit.duration()).map(Some)
+                }
+            };
+            (exhausted, collecting.join())
+        });
+        let exhausted = exhausted?;
+        let panicked = |_| Error::missed("collector", "it panicked; this is a bug");
+        let mut collected = collected.map_err(panicked)?;
+        self.stop.forget();
+        self.next_id = self.next_id.max(collected.next_id);
+        if let Some(Reason::Refused(status, failure)) = self.stop.reason() {
+            return Err(refused(&self.target, *status, failure));
+        }
+        drop(scraping);
+        if let Some((scrapes, _)) = scrapes {
+            scrapes.end(self.stop.is_set());
+        }
+        for (name, line) in (collected.series)() {
+            self.log.write(|file| file.write_series(name, &line));
+        }
+        Ok(self.sent(collected, exhausted, is_window))
+    }
+
+    /// What takes the samples of a pass, with a watchdog beside it.
+    fn collector<'a>(
+        &'a mut self,
+        step: Step<'a>,
+        samples: Receiver<Sample>,
+        gauge: Arc<Gauge>,
+    ) -> Result<Collector<'a>> {
+        let epoch = self.target.link.epoch;
+        let watch = watchdog::start(epoch)?;
+        let view = match (step.blocks, terminal_width(std::io::stderr())) {
+            (Some(blocks), _) => View::Blocks(blocks),
+            (None, Some(width)) if !step.label.is_empty() => View::Progress(Progress {
+                label: step.label,
+                width,
+                extent: step.extent,
+            }),
+            (None, _) => View::Nothing,
+        };
+        let mut own = step.series;
+        let mut scraped = step.scrapes.map(|(scrapes, _)| scrapes.lines());
+        let series = move || {
+            let mut lines = own();
+            lines.extend(scraped.iter_mut().flat_map(|scraped| scraped()));
+            lines
+        };
+        Ok(Collector {
+            feed: Feed {
+                samples,
+                vitals: watch.vitals,
+                end_watch: watch.end,
+                stopped: self.stop.woken().clone(),
+                gauge,
+                epoch,
+            },
+            log: &mut self.log,
+            view,
+            series: Box::new(series),
+            records: step.records,
+            warmup: step.warmup.unwrap_or_default(),
+            on_sample: step.on_sample,
+        })
+    }
+
+    fn sent(&self, collected: Collected, exhausted: Option<u64>, is_window: bool) -> Sent {
+        let end = collected.end;
+        let last = self.report.passes.last().map(|pass| &pass.figures);
+        Sent {
+            records: collected.records,
+            ended: collected.ended,
+            facts: Facts {
+                t_start_ns: end.t_start_ns,
+                window_ns: is_window.then_some((end.measured_ns, end.now_ns)),
+                concurrency_peak: end.peak,
+                in_flight: end.in_flight,
+                exhausted,
+                ended: Some(self.why_ended()),
+                cached_reported: last.is_some_and(|figures| figures.cached_reported),
+                response_cached_reported: last
+                    .is_some_and(|figures| figures.response_cached_reported),
+                slo: self.slo,
+                client: collected.client.summary(end.t_start_ns, self.is_mock),
+                ..Facts::default()
+            },
+        }
+    }
+
+    fn why_ended(&self) -> String {
+        match self.stop.reason() {
+            Some(Reason::Signal) => "stopped by a signal".to_string(),
+            Some(Reason::Closed) => "stdout was closed".to_string(),
+            Some(Reason::Gone(failure)) => format!("nothing answers: {}", failure.reason),
+            Some(Reason::Duration) => "the duration is over".to_string(),
+            Some(Reason::Refused(..)) => "the server refuses every request".to_string(),
+            None => "all requests were sent".to_string(),
+        }
+    }
+
+    /// Writes the line of a pass and works out its figures.
+    pub fn end_pass(&mut self, facts: Facts, records: Records) -> &Pass {
+        self.log.write(|file| file.write_series("pass", &facts));
+        self.report.passes.push(Pass::new(facts, records));
+        &self.report.passes[self.report.passes.len() - 1]
+    }
+
+    pub fn is_signalled(&self) -> bool {
+        matches!(self.stop.reason(), Some(Reason::Signal))
+    }
+}

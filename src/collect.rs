@@ -1,0 +1,425 @@
+//! The one receiver of samples, and of what the watchdog saw: appends them to the file and hands them to the records
+//! of the pass. Only it writes to the terminal while requests are in flight.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, never, select};
+use serde_json::Value;
+
+use crate::sample::{Gauge, Phase, Sample};
+use crate::samples_file;
+use crate::stats::client::ClientStats;
+use crate::stats::records::Records;
+use crate::units::{Epoch, fixed, nanoseconds};
+use crate::vitals::Vitals;
+
+/// How long requests that were cut may take to come back.
+const CUT_WAIT: Duration = Duration::from_millis(700);
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// How often figures so far are saved.
+const SAVED_EVERY: Duration = Duration::from_secs(60);
+/// Until the first sample nobody knows when the run starts.
+const START_POLL: Duration = Duration::from_millis(50);
+
+/// What comes in while requests are in flight.
+pub struct Feed {
+    /// Disconnects when the last worker is gone.
+    pub samples: Receiver<Sample>,
+    pub vitals: Receiver<Vitals>,
+    /// Ends the watchdog, which then sends its last vitals and disconnects.
+    pub end_watch: Sender<()>,
+    /// Disconnects when the run is to end.
+    pub stopped: Receiver<()>,
+    pub gauge: Arc<Gauge>,
+    pub epoch: Epoch,
+}
+
+/// The samples file, and the outputs that could not be written.
+pub struct Log {
+    /// How the file is called in a warning.
+    pub name: &'static str,
+    /// `None`: nobody asked for it, or it could not be written.
+    pub file: Option<samples_file::Writer>,
+    /// Outputs that were given up, each with its reason.
+    pub lost: Vec<Lost>,
+}
+
+/// An output that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The option or file, such as `--output`.
+    pub name: String,
+    pub why: String,
+}
+
+impl Log {
+    /// Writes to the samples file, and goes on without it when that fails.
+    pub fn write(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = write(file)
+        {
+            self.file = None;
+            self.lose(self.name, format!("{}: {error}", self.name));
+        }
+    }
+
+    /// Says once that an output is given up.
+    pub fn lose(&mut self, name: &str, why: String) {
+        let name = name.to_string();
+        let lost = Lost { name, why };
+        if !self.lost.contains(&lost) {
+            eprintln!("warning: {}; the run goes on without it", lost.why);
+            self.lost.push(lost);
+        }
+    }
+
+    pub fn has_lost(&self, name: &str) -> bool {
+        self.lost.iter().any(|lost| lost.name == name)
+    }
+}
+
+/// Told of every sample; the error says which output could not be written.
+pub type OnSample<'a> = Box<dyn FnMut(&Sample) -> Result<(), String> + Send + 'a>;
+/// Lines of other series that have come up since the last call, each with the name of its series.
+pub type Series = Box<dyn FnMut() -> Vec<(&'static str, Value)> + Send>;
+
+/// A pass as it goes on.
+pub struct Collector<'a> {
+    pub feed: Feed,
+    pub log: &'a mut Log,
+    pub records: Records,
+    /// Figures count from so long after the first send.
+    pub warmup: Duration,
+    pub view: View<'a>,
+    pub on_sample: OnSample<'a>,
+    pub series: Series,
+}
+
+/// What the terminal shows.
+pub enum View<'a> {
+    Nothing,
+    Progress(Progress),
+    Blocks(Blocks<'a>),
+}
+
+/// A line that is written over itself.
+pub struct Progress {
+    pub label: String,
+    /// Columns of the terminal.
+    pub width: usize,
+    pub extent: Extent,
+}
+
+/// What a pass ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// So many requests are sent, if none fails; `u64::MAX`: no end.
+    Requests(u64),
+    /// Nothing is sent after so long.
+    Duration(Duration),
+}
+
+/// Figures so far, at every interval and once a minute.
+pub struct Blocks<'a> {
+    pub interval: Duration,
+    pub print: Print<'a>,
+    pub save: Save<'a>,
+}
+
+type Print<'a> = Box<dyn FnMut(&mut Records, &Moment) + Send + 'a>;
+type Save<'a> = Box<dyn FnMut(&Records, &ClientStats, &Moment) + Send + 'a>;
+
+/// Stamps and counts of a moment of the pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moment {
+    /// When the first request was sent; 0: none was.
+    pub t_start_ns: u64,
+    /// When figures began to count.
+    pub measured_ns: u64,
+    pub now_ns: u64,
+    pub in_flight: u64,
+    pub peak: u64,
+}
+
+/// A pass that has ended.
+pub struct Collected {
+    pub records: Records,
+    pub client: ClientStats,
+    /// As it was handed in: its last lines may come after the pass.
+    pub series: Series,
+    /// Above the ids of all samples.
+    pub next_id: u64,
+    /// Requests that ended, those of the warm-up and those that were cut included.
+    pub ended: u64,
+    /// When it ended: waiting for requests that were cut is no part of it.
+    pub end: Moment,
+}
+
+struct State<'a> {
+    collector: Collector<'a>,
+    client: ClientStats,
+    /// Samples that ended after the interval that is being printed.
+    early: Vec<Sample>,
+    begun: Instant,
+    /// When the view is due next; for blocks a stamp of the run's epoch.
+    boundary_ns: Option<u64>,
+    saved: Instant,
+    next_id: u64,
+    ended: u64,
+    failed: u64,
+}
+
+/// Collects until the last worker is gone, or a moment after the run was stopped.
+pub fn run(collector: Collector<'_>) -> Collected {
+    let mut state = State {
+        collector,
+        client: ClientStats::default(),
+        early: Vec::new(),
+        begun: Instant::now(),
+        boundary_ns: None,
+        saved: Instant::now(),
+        next_id: 0,
+        ended: 0,
+        failed: 0,
+    };
+    let ended_ns = state.until_the_end();
+    Collected {
+        end: state.moment(ended_ns),
+        records: state.collector.records,
+        client: state.client,
+        series: state.collector.series,
+        next_id: state.next_id,
+        ended: state.ended,
+    }
+}
+
+impl State<'_> {
+    fn until_the_end(&mut self) -> u64 {
+        let samples = self.collector.feed.samples.clone();
+        let mut vitals = self.collector.feed.vitals.clone();
+        let stopped = self.collector.feed.stopped.clone();
+        let mut wake = at(Instant::now());
+        loop {
+            select! {
+                recv(samples) -> sample => match sample {
+                    Ok(sample) => self.take(&sample),
+                    Err(_) => break,
+                },
+                recv(vitals) -> seen => match seen {
+                    Ok(seen) => self.watch(&seen),
+                    // The watchdog is gone; the pass does not need it.
+                    Err(_) => vitals = never(),
+                },
+                recv(stopped) -> _ => break,
+                recv(wake) -> _ => wake = at(self.tick()),
+            }
+        }
+        let ended_ns = self.collector.feed.epoch.now_ns();
+        // A block that was due at the very end is not left to chance.
+        self.boundary_ns = self.boundary_ns.or_else(|| self.first_boundary());
+        if let Some(boundary_ns) = self.boundary_ns.filter(|&due| due <= ended_ns) {
+            self.block(boundary_ns);
+        }
+        self.take_last_reports();
+        self.write_series();
+        if matches!(self.collector.view, View::Progress(_)) {
+            clear_progress();
+        }
+        ended_ns
+    }
+
+    /// Requests that were cut and the watchdog come back at once; one that hangs in connect(2) is not waited for.
+    fn take_last_reports(&mut self) {
+        let feed = &self.collector.feed;
+        // It has room for the one message; a watchdog that has gone needs none.
+        let _ = feed.end_watch.try_send(());
+        let deadline = Instant::now() + CUT_WAIT;
+        let (samples, vitals) = (feed.samples.clone(), feed.vitals.clone());
+        while let Ok(sample) = samples.recv_deadline(deadline) {
+            self.take(&sample);
+        }
+        while let Ok(seen) = vitals.recv_deadline(deadline) {
+            self.watch(&seen);
+        }
+    }
+
+    fn take(&mut self, sample: &Sample) {
+        let collector = &mut self.collector;
+        collector.log.write(|file| file.write(sample));
+        if let Err(why) = (collector.on_sample)(sample) {
+            collector.log.lose("debug log", why);
+        }
+        self.next_id = self.next_id.max(sample.id.saturating_add(1));
+        self.ended += 1;
+        self.failed += u64::from(sample.failure.is_some() && sample.phase == Phase::Measured);
+        collector.records.add(sample);
+    }
+
+    fn watch(&mut self, seen: &Vitals) {
+        self.collector.log.write(|file| file.write_vitals(seen));
+        let moment = self.moment(self.collector.feed.epoch.now_ns());
+        // Before the first send nothing is measured yet.
+        if moment.t_start_ns > 0 {
+            self.client.add(seen, moment.measured_ns);
+        }
+        if let View::Blocks(blocks) = &mut self.collector.view
+            && self.saved.elapsed() >= SAVED_EVERY
+        {
+            self.saved += SAVED_EVERY;
+            (blocks.save)(&self.collector.records, &self.client, &moment);
+        }
+    }
+
+    /// Shows what is due; when to come again.
+    fn tick(&mut self) -> Instant {
+        let interval = match &self.collector.view {
+            View::Blocks(blocks) => nanoseconds(blocks.interval),
+            View::Progress(_) | View::Nothing => {
+                self.write_series();
+                self.show_progress();
+                return Instant::now() + PROGRESS_EVERY;
+            }
+        };
+        self.boundary_ns = match self.boundary_ns {
+            Some(boundary_ns) => {
+                self.block(boundary_ns);
+                Some(boundary_ns + interval)
+            }
+            None => self.first_boundary(),
+        };
+        match self.boundary_ns {
+            Some(boundary_ns) => self.collector.feed.epoch.instant(boundary_ns),
+            None => Instant::now() + START_POLL,
+        }
+    }
+
+    /// The end of the first interval, once a request has been sent.
+    fn first_boundary(&self) -> Option<u64> {
+        let View::Blocks(blocks) = &self.collector.view else {
+            return None;
+        };
+        let moment = self.moment(0);
+        (moment.t_start_ns > 0).then(|| moment.measured_ns + nanoseconds(blocks.interval))
+    }
+
+    /// Prints the block of the interval that ended at the boundary; samples that ended later wait.
+    fn block(&mut self, boundary_ns: u64) {
+        let samples = self.collector.feed.samples.clone();
+        while let Ok(sample) = samples.try_recv() {
+            match sample.t_end_ns <= boundary_ns {
+                true => self.take(&sample),
+                false => self.early.push(sample),
+            }
+        }
+        let moment = self.moment(boundary_ns);
+        if let View::Blocks(blocks) = &mut self.collector.view {
+            (blocks.print)(&mut self.collector.records, &moment);
+        }
+        for sample in std::mem::take(&mut self.early) {
+            self.take(&sample);
+        }
+    }
+
+    fn moment(&self, now_ns: u64) -> Moment {
+        let gauge = &self.collector.feed.gauge;
+        let t_start_ns = gauge.started_ns();
+        Moment {
+            t_start_ns,
+            measured_ns: t_start_ns + nanoseconds(self.collector.warmup),
+            // Before the first send no time has passed.
+            now_ns: if t_start_ns == 0 { 0 } else { now_ns },
+            in_flight: gauge.in_flight(),
+            peak: gauge.peak(),
+        }
+    }
+
+    fn write_series(&mut self) {
+        for (name, line) in (self.collector.series)() {
+            self.collector
+                .log
+                .write(|file| file.write_series(name, &line));
+        }
+    }
+
+    fn show_progress(&self) {
+        if let View::Progress(progress) = &self.collector.view {
+            let elapsed_s = self.begun.elapsed().as_secs_f64();
+            let line = progress.line(self.ended, self.failed, elapsed_s);
+            show_progress(&line, progress.width);
+        }
+    }
+}
+
+impl Progress {
+    /// `Concurrency 5, round 1: 30/100 done, 0 failed, 12.0 req/s, 6 s left`
+    fn line(&self, done: u64, failed: u64, elapsed_s: f64) -> String {
+        let rate = done as f64 / elapsed_s;
+        let (of, left_s) = match self.extent {
+            Extent::Requests(of) => {
+                let left_s = of.saturating_sub(done) as f64 / rate;
+                (format!("/{of}"), (done > 0).then_some(left_s))
+            }
+            Extent::Duration(duration) => {
+                let left_s = (duration.as_secs_f64() - elapsed_s).max(0.0);
+                (String::new(), Some(left_s))
+            }
+        };
+        let left = left_s.map_or(String::new(), |left_s| match left_s {
+            left_s if left_s < 120.0 => format!(", {left_s:.0} s left"),
+            left_s if left_s < 7200.0 => format!(", {:.0} min left", left_s / 60.0),
+            left_s => format!(", {:.1} h left", left_s / 3600.0),
+        });
+        let (label, rate) = (&self.label, fixed(rate, 1));
+        format!("{label}: {done}{of} done, {failed} failed, {rate} req/s{left}")
+    }
+}
+
+/// Shows a line of progress on a terminal of so many columns, over the one before. It is cut, since a line that
+/// wraps would not be written over; one that cannot be written is no loss.
+pub fn show_progress(line: &str, width: usize) {
+    let line: String = line.chars().take(width.saturating_sub(1)).collect();
+    let _ = write!(io::stderr(), "\r{line}\x1b[K");
+}
+
+/// Takes the line of progress away.
+pub fn clear_progress() {
+    let _ = write!(io::stderr(), "\r\x1b[K");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(label: &str, done: u64, extent: Extent, failed: u64, elapsed_s: f64) -> String {
+        let progress = Progress {
+            label: label.to_string(),
+            width: 80,
+            extent,
+        };
+        progress.line(done, failed, elapsed_s)
+    }
+
+    #[test]
+    fn progress_tells_how_long_the_rest_will_take() {
+        // 30 in 2.5 s are 12 a second; 70 more take 5.83 s.
+        let shown = line("Concurrency 5, round 1", 30, Extent::Requests(100), 2, 2.5);
+        let wanted = "Concurrency 5, round 1: 30/100 done, 2 failed, 12.0 req/s, 6 s left";
+        assert_eq!(shown, wanted);
+        // 1 a second: 599 are 9.98 min, 35,999 are 10.0 h.
+        for (of, left) in [(600, "10 min left"), (36_000, "10.0 h left")] {
+            let shown = line("x", 1, Extent::Requests(of), 0, 1.0);
+            assert!(shown.ends_with(left), "{shown}");
+        }
+        assert_eq!(
+            line("x", 0, Extent::Requests(9), 0, 1.0),
+            "x: 0/9 done, 0 failed, 0.0 req/s"
+        );
+        let minute = Extent::Duration(Duration::from_secs(60));
+        assert_eq!(
+            line("x", 30, minute, 0, 15.0),
+            "x: 30 done, 0 failed, 2.00 req/s, 45 s left"
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! JSON that the user wrote: parses it, takes values out of it, and says which line or key is wrong.
+//!
+//! Knows no format: what the keys mean is for the callers. Values stay pieces of the file's text where they can.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
+use crate::file;
+use crate::units;
+
+/// Reads a whole file; `what` is the flag with the file, as typed.
+pub fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
+    file::read(path).map_err(|error| Error::input(what, format!("cannot read: {error}")))
+}
+
+/// Parses a whole file; an error names the line.
+pub fn parse<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if let Some(found) = not_text(text) {
+        return Err(Error::input(what, found));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        let kind = if error.is_data() { "" } else { "not JSON: " };
+        let why = format!("{kind}{}", cause(&error));
+        match error.line() {
+            0 => Error::input(what, why),
+            line => Error::input(format!("{what}, line {line}"), why),
+        }
+    })
+}
+
+/// Says what a file is that begins with `first` and holds no text in UTF-8.
+pub fn not_text(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Some("UTF-16 or binary; want JSON in UTF-8, such as iconv -f UTF-16 -t UTF-8 writes")
+        }
+        [0x1f, 0x8b, ..] => Some("compressed; unpack it with gunzip first"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("compressed; unpack it with unzstd first"),
+        [b'P', b'K', 3 | 5, ..] => Some("a zip archive; unpack it with unzip first"),
+        [b'P', b'A', b'R', b'1', ..] => Some("a Parquet file; want JSON lines or a JSON array"),
+        _ if first.contains(&0) => Some("binary; want JSON in UTF-8"),
+        _ => None,
+    }
+}
+
+/// The values of an object's `keys`, each as it stands in the text; `None` where the key is absent or null.
+///
+/// # Errors
+/// It is not JSON, it is no object, or one of the keys stands in it twice.
+pub fn values<'a, const N: usize>(
+    json: &'a str,
+    keys: [&'static str; N],
+) -> serde_json::Result<[Option<&'a RawValue>; N]> {
+    let mut object = serde_json::Deserializer::from_str(json);
+    let values = object.deserialize_map(Keys(keys))?;
+    object.end()?;
+    Ok(values.map(|value| value.filter(|value| value.get() != "null")))
+}
+
+struct Keys<const N: usize>([&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Keys<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        let mut values = [None; N];
+        while let Some(Key(key)) = map.next_key()? {
+            match self.0.iter().position(|known| *known == key) {
+                None => _ = map.next_value::<IgnoredAny>()?,
+                Some(at) if values[at].is_none() => values[at] = Some(map.next_value()?),
+                Some(at) => return Err(A::Error::duplicate_field(self.0[at])),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The elements of an array, each as it stands in the text.
+///
+/// # Errors
+/// Says what is wrong with it, to be put behind its name.
+pub fn elements(json: &str) -> std::result::Result<Vec<&RawValue>, String> {
+    serde_json::from_str(json).map_err(|error| without_place(&error))
+}
+
+/// A whole number above 0, also as text ("8"); `None` if absent or null.
+pub fn count(key: &str, value: Option<&Value>) -> std::result::Result<Option<u64>, String> {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    let number = match value {
+        Value::String(text) => units::parse_count(text).ok(),
+        other => other.as_u64(),
+    };
+    match number {
+        Some(number) if number > 0 => Ok(Some(number)),
+        _ => {
+            let have = shown(value);
+            Err(format!("{key}: want a whole number above 0, have {have}"))
+        }
+    }
+}
+
+/// A value as it stands in the file, on one line of bounded length.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "an array".to_string(),
+        Value::Object(_) => "an object".to_string(),
+        scalar => scalar.to_string().chars().take(60).collect(),
+    }
+}
+
+/// The word for a JSON value in an error; `json` begins with it.
+pub fn kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a text",
+        Some(b't' | b'f') => "true or false",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// Says what is wrong with a piece of a record, without the line and column in the piece, which would mislead.
+pub fn without_place(error: &serde_json::Error) -> String {
+    shortened(&cause(error))
+}
+
+fn cause(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rsplit_once(" at line ") {
+        Some((cause, _)) => cause.to_string(),
+        None => message,
+    }
+}
+
+/// Text from the file on one line of bounded length.
+pub fn shortened(text: &str) -> String {
+    const MOST: usize = 120;
+    let short: String = text.chars().take(MOST).collect();
+    let mut short = short.replace(char::is_control, " ");
+    if text.chars().nth(MOST).is_some() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,140 @@
+//! One request and what answers it: what a worker sends, whoever planned it.
+
+use std::sync::Arc;
+
+use crate::sample::Labels;
+
+/// The answer to a turn, as far as the next turn needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Escaped for the inside of a JSON string; without reasoning.
+    pub text: Arc<str>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+}
+
+/// One request: its prompt and what to call it.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Unique in the run; sent as the end of `x-request-id`.
+    pub id: u64,
+    pub labels: Labels,
+    pub prompt: Prompt,
+    /// `None`: the server's own limit.
+    pub max_tokens: Option<u64>,
+    /// The id of its session, escaped for a JSON string.
+    pub session: Option<Arc<str>>,
+    /// The next turn needs the text of the reply.
+    pub keeps_reply: bool,
+}
+
+impl Turn {
+    /// A request that belongs to no session, and whose reply nobody goes on from.
+    pub fn alone(id: u64, labels: Labels, prompt: Prompt, max_tokens: Option<u64>) -> Turn {
+        Turn {
+            id,
+            labels,
+            prompt,
+            max_tokens,
+            session: None,
+            keeps_reply: false,
+        }
+    }
+}
+
+/// The content of a request. Texts are escaped for the inside of a JSON string, so that a long one is escaped once
+/// and shared by every request that uses it.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// One text, in pieces.
+    Text(Vec<Arc<str>>),
+    /// A chat; the nonce begins the first message's text.
+    Messages {
+        nonce: Option<Arc<str>>,
+        messages: Vec<Message>,
+    },
+    /// A whole request body: JSON that goes out as it is.
+    Body(Arc<str>),
+}
+
+impl Prompt {
+    /// A chat behind its nonce, or its texts one after the other.
+    pub fn new(nonce: Option<Arc<str>>, messages: Vec<Message>, as_text: bool) -> Prompt {
+        if as_text {
+            let texts = messages.into_iter().map(|message| message.text);
+            Prompt::Text(nonce.into_iter().chain(texts).collect())
+        } else {
+            Prompt::Messages { nonce, messages }
+        }
+    }
+
+    /// Bytes of its texts as they are sent; of a body, all.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Prompt::Text(texts) => texts.iter().map(|text| text.len()).sum(),
+            Prompt::Messages { nonce, messages } => {
+                let texts = messages.iter().map(|message| &message.text);
+                texts.chain(nonce).map(|text| text.len()).sum()
+            }
+            Prompt::Body(body) => body.len(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    pub role: Role,
+    pub text: Arc<str>,
+}
+
+impl Message {
+    pub fn new(role: Role, text: &Arc<str>) -> Message {
+        let text = Arc::clone(text);
+        Message { role, text }
+    }
+}
+
+/// Who speaks, whatever a dataset calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+
+    /// `None` for a name that is none of the three, such as `tool`.
+    pub fn parse(name: &str) -> Option<Role> {
+        match name.to_ascii_lowercase().as_str() {
+            "system" | "developer" => Some(Role::System),
+            "user" | "human" => Some(Role::User),
+            "assistant" | "gpt" | "chatgpt" | "bing" | "bard" | "model" | "bot" | "ai"
+            | "claude" | "gemini" | "llama" => Some(Role::Assistant),
+            _ => None,
+        }
+    }
+}
+
+/// Escapes text for the inside of a JSON string, quotes not included.
+pub fn escape(text: &str) -> Arc<str> {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_text_is_the_inside_of_a_json_string() {
+        assert_eq!(&*escape("a \"b\"\n\\ é"), "a \\\"b\\\"\\n\\\\ é");
+    }
+}

@@ -1,0 +1,250 @@
+//! `benchmark`: the block of every interval with the guides' labels, the final report, and its result file.
+
+use serde_json::Value;
+
+use super::common::{self, COLD_HIT_RATE, hit_rate};
+use super::report::Report;
+use super::{groups, keys};
+use crate::report::document::{
+    Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
+};
+use crate::stats::figures::{Figures, Means, Side};
+use crate::stats::pass::Pass;
+use crate::stats::spread::Spread;
+use crate::stats::time::Time;
+
+/// Output this much shorter than what was asked for is mentioned.
+const SHORT_OUTPUT: f64 = 0.95;
+/// Gaps in one read are mentioned from this share on.
+const NOTABLE_GAPS: f64 = 0.001;
+
+/// The block of an interval: the guides' twelve labels, then what only sometimes has something to say.
+/// `interval_s` is the length of the interval as the user gave it.
+pub fn block(figures: &Figures, interval: &Means, interval_s: f64, in_flight: u64) -> Section {
+    let mut section = Section::new("");
+    global(&mut section, figures);
+    let name = format!("Requests Processed in Last {interval_s} second Interval");
+    section.pair(name, interval.requests);
+    averages(&mut section, "Interval", interval);
+    if figures.failed > 0 {
+        let kinds = figures.failures.iter();
+        let kinds = kinds.map(|(kind, failure)| format!("{kind} {}", failure.count));
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        section.pair("Failed Requests", format!("{} ({kinds})", figures.failed));
+    }
+    section.count("In Flight", in_flight);
+    if let Some(rate) = figures.all.prefix_cache_hit_rate {
+        section.pair("Prefix Cache Hit Rate", Cell::percent(rate));
+    }
+    section.line("");
+    section
+}
+
+fn global(section: &mut Section, figures: &Figures) {
+    section.pair("Elapsed Time", Cell::fixed(figures.duration_s, 2));
+    section.pair("Total Number of Requests Processed", figures.successful);
+    section.pair("QPS", Cell::fixed(figures.request_throughput, 2));
+    averages(section, "Global", &figures.means);
+}
+
+fn averages(section: &mut Section, scope: &str, means: &Means) {
+    for (name, _, value) in named(means) {
+        let decimals = if name == "ITL" { 3 } else { 2 };
+        let name = format!("{scope} Average {name}");
+        section.pair(name, Cell::fixed(value, decimals));
+    }
+}
+
+/// Averages with the guides' labels and the keys of the result file; times in seconds.
+fn named(means: &Means) -> [(&'static str, &'static str, Option<f64>); 4] {
+    let decode = means.decode_tokens_per_s.get();
+    let prefill = means.prefill_tokens_per_s.get();
+    [
+        ("TTFT", "ttft_s", seconds(means.ttft_ms.get())),
+        ("ITL", "itl_s", seconds(means.itl_ms.get())),
+        ("Prefill Throughput", "prefill_tokens_per_s", prefill),
+        ("Decode Throughput", "decode_tokens_per_s", decode),
+    ]
+}
+
+fn seconds(ms: Option<f64>) -> Option<f64> {
+    ms.map(|ms| ms / 1e3)
+}
+
+/// The report with its charts.
+pub fn document(report: &Report) -> Document {
+    Document {
+        charts: report.passes.iter().map(groups::rotations).collect(),
+        ..final_report(report)
+    }
+}
+
+/// What the command shows at its end: no charts, for which every request would be copied.
+pub fn final_report(report: &Report) -> Document {
+    const ABSENT: &str = "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean";
+    let passes = &report.passes;
+    let mut sections: Vec<Section> = passes.iter().map(figures).collect();
+    sections.push(common::failure_table(passes, |_| "whole run".to_string()));
+    let missing = common::absent(passes, ABSENT);
+    let data = passes.first().map(|pass| result(&report.about, pass, 0));
+    let data = data.unwrap_or_default();
+    common::document(report, sections, missing, Vec::new(), data)
+}
+
+fn figures(pass: &Pass) -> Section {
+    let figures = &pass.figures;
+    let why = pass.facts.ended.as_deref();
+    let why = why.unwrap_or("the samples end here");
+    let mut section = Section::new("Figures");
+    section.line(format!("Final Report ({why})"));
+    section.add(Medium::Page, Block::Pairs(vec![Pair::new("Ended", why)]));
+    global(&mut section, figures);
+    section.line("");
+    percentiles(&mut section, figures);
+    rotations(&mut section, figures);
+    tokens(&mut section, pass);
+    common::concurrency(&mut section, pass);
+    common::connections(&mut section, pass);
+    common::warmup(&mut section, pass);
+    if figures.failed == 0 {
+        section.pair("Failed Requests", 0);
+    }
+    common::failures(&mut section, pass);
+    section.pair("Requests Cut at the End", figures.cut);
+    common::client(&mut section, pass);
+    section
+}
+
+fn percentiles(section: &mut Section, figures: &Figures) {
+    let gap = match figures.gaps_are_tokens {
+        true => "token gap",
+        false => "chunk gap",
+    };
+    let line = |name: &str, spread: Option<Spread>| {
+        let Some(ms) = spread else {
+            return row(name, [Cell::NONE]);
+        };
+        let times = [ms.p50, ms.p90, ms.p99, ms.max];
+        let times = times.map(|ms| Cell::fixed(ms / 1e3, 3));
+        row(name, times.into_iter().chain([ms.n.into()]))
+    };
+    let columns = ["p50", "p90", "p99", "max", "n"].map(|head| (head, 13));
+    let rows = [
+        line("TTFT", figures.time(Time::Ttft)),
+        line("ITL", figures.time(Time::Itl)),
+        line(gap, figures.gap),
+    ];
+    let table = Table::new(Style::Plain, ("seconds", 10), columns, rows);
+    section.tables(table.clone(), table.named("Seconds"));
+    let share = figures.gaps_in_one_read_share;
+    if let Some(share) = share.filter(|&share| share >= NOTABLE_GAPS) {
+        let name = format!("{} of the gaps are 0", Cell::percent(share));
+        section.pair(name, "their events came in one read");
+    }
+    section.line("");
+}
+
+fn rotations(section: &mut Section, figures: &Figures) {
+    let [cold, warm] = [Time::TtftCold, Time::TtftWarm].map(|time| figures.time(time));
+    let said = |side: Side, ttft: Option<Spread>| {
+        let mean = Cell::fixed(seconds(ttft.map(|ms| ms.avg)), 3);
+        let median = Cell::fixed(seconds(ttft.map(|ms| ms.p50)), 3);
+        let (rate, n) = (hit_rate(side.prefix_cache_hit_rate), side.requests);
+        format!("TTFT mean {mean}, median {median}, hit rate {rate}, n {n}")
+    };
+    section.pair("First rotation (cold)", said(figures.cold, cold));
+    let later = match figures.warm.requests {
+        0 => "none finished; run longer to see the cache".to_string(),
+        _ => said(figures.warm, warm),
+    };
+    section.pair("Later rotations (warm)", later);
+    if let Some((cold, warm)) = cold.zip(warm) {
+        let ratio = Cell::fixed(cold.avg / warm.avg, 2);
+        section.pair("Cold TTFT / Warm TTFT", ratio);
+    }
+    let rate = figures.cold.prefix_cache_hit_rate;
+    if let Some(rate) = rate.filter(|&rate| rate > COLD_HIT_RATE) {
+        let said = format!("{} of its prompt tokens were cached", Cell::percent(rate));
+        section.pair("The first rotation was not cold", said);
+    }
+    section.line("");
+}
+
+fn tokens(section: &mut Section, pass: &Pass) {
+    let figures = &pass.figures;
+    common::tokens(section, pass);
+    let wanted = figures.wanted_output_tokens_mean;
+    if let Some((got, wanted)) = figures.output_tokens.mean.zip(wanted)
+        && got < SHORT_OUTPUT * wanted
+        // Where events were counted their mean says nothing of tokens; the next line says so.
+        && !figures.token_sources.contains_key("events")
+    {
+        let [got, wanted] = [got, wanted].map(|mean| Cell::fixed(mean, 1));
+        let said =
+            format!("{got} tokens a request, {wanted} asked for; latencies are of short answers");
+        section.pair("Output is short", said);
+    }
+    common::token_sources(section, pass);
+    let throughput = Cell::fixed(figures.token_throughput, 2);
+    section.pair("Output Throughput", format!("{throughput} tokens/s"));
+    let weighted = Cell::fixed(figures.decode_tokens_per_s_weighted, 2);
+    let weighted = format!("{weighted} tokens/s a stream");
+    section.pair("Decode Throughput, token-weighted", weighted);
+}
+
+/// The keys of the summary: with the catalogue's keys of their figures, or with names that `summary` knows.
+const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
+    output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft itl gap gaps_are_tokens
+    gaps_in_one_read_share first_rotation later_rotations prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
+    output_tokens_mean output_tokens_wanted_mean prompt_tokens_total output_tokens_total token_sources
+    concurrency_mean concurrency_peak in_flight failed=failed_requests failures requests_cut=cut_requests
+    requests_in_warmup=warmup_requests connect_share stale_connections requests_not_streamed client";
+
+/// The result file: the figures behind `about`. While the run goes on it has no reason for its end, and
+/// `in_flight` requests.
+pub fn result(about: &Value, pass: &Pass, in_flight: u64) -> Node {
+    let mut entries = keys::head("tmesh-cli/benchmark/1");
+    let header = about.as_object().into_iter().flatten();
+    entries.extend(header.map(|(key, value)| (key.clone().into(), value.clone().into())));
+    let summary = keys::parse(SUMMARY).into_iter();
+    let summary = summary.map(|(key, name)| (key, self::summary(pass, name, in_flight)));
+    entries.extend([
+        ("ended".into(), pass.facts.ended.clone().into()),
+        ("summary".into(), Node::object(summary)),
+    ]);
+    Node::Object(entries)
+}
+
+fn summary(pass: &Pass, name: &str, in_flight: u64) -> Node {
+    let figures = &pass.figures;
+    match name {
+        "averages" => {
+            let means = named(&figures.means).map(|(_, key, value)| (key, value.into()));
+            let requests = ("requests", figures.means.requests.into());
+            Node::object(std::iter::once(requests).chain(means))
+        }
+        "ttft" => keys::seconds(figures.time(Time::Ttft)),
+        "itl" => keys::seconds(figures.time(Time::Itl)),
+        "gap" => keys::seconds(figures.gap),
+        "gaps_are_tokens" => figures.gaps_are_tokens.into(),
+        "first_rotation" => rotation(figures.cold, figures.time(Time::TtftCold)),
+        "later_rotations" => rotation(figures.warm, figures.time(Time::TtftWarm)),
+        "output_tokens_wanted_mean" => figures.wanted_output_tokens_mean.into(),
+        "prompt_tokens_total" => figures.prompt_tokens.total.into(),
+        "output_tokens_total" => figures.output_tokens.total.into(),
+        "in_flight" => in_flight.into(),
+        key => keys::figure(pass, key),
+    }
+}
+
+fn rotation(side: Side, ttft: Option<Spread>) -> Node {
+    Node::object([
+        ("requests", side.requests.into()),
+        ("ttft_mean_s", seconds(ttft.map(|ms| ms.avg)).into()),
+        ("ttft", keys::seconds(ttft)),
+        ("prefix_cache_hit_rate", side.prefix_cache_hit_rate.into()),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! The formats of `benchmark` against golden files, from fixed samples.
+
+use serde_json::json;
+
+use super::*;
+use crate::report::golden::{MS, check, client};
+use crate::report::text::{self, Screen};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
+use crate::stats::facts::Facts;
+use crate::stats::records::Records;
+
+const SCREEN: Screen = Screen {
+    width: None,
+    is_utf8: true,
+};
+
+/// Request `k` of 2 contexts, sent at `k` · 100 ms: first token after `ttft_ms`, 5 tokens 20 ms apart.
+fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
+    let send = k * 100 * MS;
+    let first = send + ttft_ms * MS;
+    Sample {
+        id: k,
+        labels: Labels {
+            context: Some(k % 2),
+            rotation: Some(k / 2),
+            wanted_output_tokens: Some(5),
+            ..Labels::default()
+        },
+        t_send_ns: send,
+        t_first_ns: Some(first),
+        t_last_ns: Some(first + 80 * MS),
+        t_end_ns: first + 81 * MS,
+        prompt_tokens: Some(1000),
+        cached_tokens: Some(cached),
+        completion_tokens: Some(5),
+        token_source: Some(TokenSource::Usage),
+        token_events: 5,
+        gaps_us: vec![20_000; 4],
+        ..Sample::default()
+    }
+}
+
+/// Two cold requests, two warm ones, two failures, one cut, one resent; a client that uses up its core.
+fn fixed_run(ended: &str) -> (Facts, Records) {
+    let mut records = Records::live(true);
+    let failed = |k, kind, reason: &str, status| Sample {
+        failure: Some(Failure::new(kind, reason)),
+        status,
+        ..Sample {
+            token_events: 0,
+            ..success(k, 10, 0)
+        }
+    };
+    for sample in [
+        success(0, 500, 0),
+        success(1, 700, 30),
+        success(2, 100, 992),
+        Sample {
+            resent: true,
+            ..success(3, 120, 992)
+        },
+        failed(4, FailKind::Http, "{\"error\":\"overloaded\"}", Some(503)),
+        failed(
+            5,
+            FailKind::TimeoutIdle,
+            "no byte for --idle-timeout",
+            Some(200),
+        ),
+        Sample {
+            phase: Phase::Cut,
+            ..success(6, 10, 0)
+        },
+    ] {
+        records.add(&sample);
+    }
+    let facts = Facts {
+        window_ns: Some((0, 2000 * MS)),
+        concurrency_peak: 4,
+        ended: Some(ended.to_string()),
+        client: client(&[(120, 0), (950, 3)]),
+        ..Facts::default()
+    };
+    (facts, records)
+}
+
+fn fixed_pass(ended: &str) -> Pass {
+    let (facts, records) = fixed_run(ended);
+    Pass::new(facts, records)
+}
+
+#[test]
+fn golden_block() {
+    let (facts, mut records) = fixed_run("");
+    // The second interval has nothing in it.
+    let blocks = [1, 2].map(|_| {
+        let (figures, interval) = (records.live_figures(&facts), records.end_interval());
+        text::section(&block(&figures, &interval, 5.0, 3), SCREEN)
+    });
+    check("benchmark_block.txt", &blocks.concat());
+}
+
+#[test]
+fn golden_final_report() {
+    let shown = |pass| {
+        let report = Report {
+            about: json!({"command": "benchmark"}),
+            passes: vec![pass],
+            notes: Vec::new(),
+        };
+        let document = document(&report);
+        document
+            .sections
+            .iter()
+            .map(|section| text::section(section, SCREEN))
+            .collect::<String>()
+    };
+    let empty = Facts {
+        window_ns: Some((0, 0)),
+        ended: Some("stopped by a signal".to_string()),
+        ..Facts::default()
+    };
+    let both = [
+        shown(fixed_pass("stopped by a signal")),
+        shown(Pass::new(empty, Records::live(true))),
+    ];
+    check(
+        "benchmark_final.txt",
+        &both.join("\n--- nothing measured ---\n"),
+    );
+}
+
+#[test]
+fn golden_json() {
+    let about = json!({"command": "benchmark", "model": "m"});
+    let result = result(&about, &fixed_pass("the duration is over"), 3);
+    let text = serde_json::to_string_pretty(&result).expect("JSON");
+    let text = text.replacen(env!("CARGO_PKG_VERSION"), "VERSION", 1);
+    check("benchmark_result.json", &format!("{text}\n"));
+}

@@ -1,0 +1,255 @@
+//! Lines that several layouts have below their figures, and the sections that every page has around them.
+
+use serde_json::Value;
+
+use super::report::Report;
+use crate::report::charts::Charts;
+use crate::report::client;
+use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
+use crate::sample::TokenSource;
+use crate::stats::catalog::{self, Datum};
+use crate::stats::pass::Pass;
+
+/// Said of every result that the built-in server gave.
+pub const MOCK: &str = "Mock server: not a measurement of an engine";
+/// Above this hit rate the first rotation, or round, was not cold.
+pub const COLD_HIT_RATE: f64 = 0.02;
+/// Shares of connection set-up and of resent requests are shown above this.
+const NOTABLE_SHARE: f64 = 0.01;
+
+const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
+
+/// The figure of a key of the catalogue; a number has exactly so many decimals.
+pub fn figure(pass: &Pass, key: &str, decimals: usize) -> Cell {
+    match catalog::value(pass, key) {
+        Some(Datum::Count(n)) => n.into(),
+        value => Cell::exact(value.map(Datum::as_f64), decimals),
+    }
+}
+
+/// A hit rate; without one no reply reported it.
+pub fn hit_rate(rate: impl Into<Option<f64>>) -> Cell {
+    Cell::percent(rate).or("not reported")
+}
+
+pub fn tokens(section: &mut Section, pass: &Pass) {
+    let prompt = Cell::fixed(pass.figures.prompt_tokens.mean, 1);
+    let output = Cell::fixed(pass.figures.output_tokens.mean, 1);
+    section.pair("Tokens per Request", format!("{prompt} in, {output} out"));
+}
+
+pub fn concurrency(section: &mut Section, pass: &Pass) {
+    let mean = Cell::fixed(pass.figures.concurrency_mean, 1);
+    let peak = pass.facts.concurrency_peak;
+    section.pair("Achieved Concurrency", format!("mean {mean}, peak {peak}"));
+}
+
+/// Says who counted the output tokens, unless it was `usage` alone.
+pub fn token_sources(section: &mut Section, pass: &Pass) {
+    let sources = &pass.figures.token_sources;
+    let has = |source: TokenSource| sources.contains_key(source.name());
+    let [events, estimate] = [TokenSource::Events, TokenSource::Estimate].map(has);
+    if sources.len() < 2 && !events && !estimate && !has(TokenSource::Tokenize) {
+        return;
+    }
+    let named = |(source, n)| format!("{source} ({n} requests)");
+    let mut said = sources.iter().map(named).collect::<Vec<_>>().join(", ");
+    if events {
+        said += "; an event may hold several tokens";
+    }
+    if estimate {
+        said += "; an estimate is from the bytes of the text";
+    }
+    section.pair("Output tokens counted by", said);
+}
+
+/// Says what opening connections cost, where it is notable, and how many replies were no stream.
+pub fn connections(section: &mut Section, pass: &Pass) {
+    let figures = &pass.figures;
+    let share = figures.connect_share;
+    if let Some(share) = share.filter(|&share| share > NOTABLE_SHARE) {
+        let share = Cell::percent(share);
+        let name = format!("Connection set-up is {share} of TTFT");
+        section.pair(name, "the server does not keep connections");
+    }
+    let stale = figures.stale_connections;
+    if stale as f64 > NOTABLE_SHARE * figures.successful as f64 {
+        let said = format!("{stale} requests were sent again on a new one");
+        section.pair("Stale connections", said);
+    }
+    let replies = figures.not_streamed;
+    if replies > 0 {
+        let said = format!("{replies} replies, without TTFT and ITL");
+        section.pair("Not streamed", said);
+    }
+}
+
+pub fn warmup(section: &mut Section, pass: &Pass) {
+    let n = pass.figures.warmup;
+    if n > 0 {
+        section.pair("Warm-up", format!("{n} requests, left out of every figure"));
+    }
+}
+
+/// Says how many failed, if any; on a screen a line a kind with the first of it follows, for which pages have a
+/// table.
+pub fn failures(section: &mut Section, pass: &Pass) {
+    section.count("Failed Requests", pass.figures.failed);
+    for (kind, failure) in &pass.figures.failures {
+        let (count, why) = (failure.count, reason(failure.status, &failure.example));
+        section.line(format!("  {kind} {count}, the first: {why}"));
+    }
+}
+
+/// Says whether this client kept up.
+pub fn client(section: &mut Section, pass: &Pass) {
+    let pair = client::pair(&pass.facts.client);
+    section.add(Medium::Both, Block::Pairs(vec![pair]));
+}
+
+/// Why a request failed, its HTTP status first.
+fn reason(status: Option<u16>, reason: &str) -> String {
+    let status = status.map_or_else(String::new, |status| format!("HTTP {status}: "));
+    format!("{status}{reason}")
+}
+
+/// The document of a report: the sections of its figures behind those of every page. `missing` are the figures
+/// that are not reported.
+pub fn document(
+    report: &Report,
+    figures: Vec<Section>,
+    missing: Vec<String>,
+    charts: Vec<Charts>,
+    data: Node,
+) -> Document {
+    let about = &report.about;
+    let text = |key: &str, absent| about[key].as_str().unwrap_or(absent).to_string();
+    let command = text("command", "report");
+    let mut sections = vec![environment(about)];
+    sections.extend(figures);
+    sections.push(list("Not reported", missing));
+    Document {
+        title: format!("tmesh-cli {command}: {}", text("model", "unknown model")),
+        warning: (about["mock"] == true).then_some(MOCK),
+        remarks: report.notes.clone(),
+        sections,
+        charts,
+        data,
+    }
+}
+
+/// Who reports, then every value of the header under its path; null is left out.
+fn environment(about: &Value) -> Section {
+    let version = format!("tmesh-cli {}", env!("CARGO_PKG_VERSION"));
+    let mut rows = vec![row("report by", [version.into()])];
+    flatten(&mut rows, "", about);
+    page_table("Environment", ["Setting", "Value"], rows)
+}
+
+fn flatten(rows: &mut Vec<Vec<Cell>>, path: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (key, value) in map {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(rows, &format!("{path}{dot}{key}"), value);
+            }
+        }
+        Value::String(text) => rows.push(row(path, [text.as_str().into()])),
+        other => rows.push(row(path, [other.to_string().into()])),
+    }
+}
+
+/// The failures of every pass by kind, for pages; `place` names a pass.
+pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
+    const TITLE: &str = "Failures";
+    let mut rows = Vec::new();
+    for pass in passes {
+        for (kind, failure) in &pass.figures.failures {
+            let first = reason(failure.status, &failure.example);
+            let cells = [failure.count.into(), place(pass).into(), first.into()];
+            rows.push(row(*kind, cells));
+        }
+    }
+    if rows.is_empty() {
+        let none = "None: every request that was measured succeeded".to_string();
+        return list(TITLE, vec![none]);
+    }
+    page_table(TITLE, ["Kind", "Count", "Where", "The first"], rows)
+}
+
+/// A section of words in columns, for pages.
+fn page_table<const N: usize>(
+    title: &str,
+    heads: [&'static str; N],
+    rows: Vec<Vec<Cell>>,
+) -> Section {
+    let columns = heads[1..].iter().map(|&head| (head, 0));
+    let table = Table::new(Style::Words, (heads[0], 0), columns, rows);
+    let mut section = Section::new(title);
+    section.add(Medium::Page, Block::Table(table));
+    section
+}
+
+/// A list for pages; without items a page leaves the section out.
+fn list(title: &str, items: Vec<String>) -> Section {
+    let mut section = Section::new(title);
+    if !items.is_empty() {
+        section.add(Medium::Page, Block::List(items));
+    }
+    section
+}
+
+/// What is absent of the passes, each with the reason: figures of these keys of the catalogue, apart by blanks,
+/// whether the client kept up where nobody watched it, and the server's metrics.
+pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
+    let of = |pass: &Pass| {
+        let figures = keys.split(' ').filter_map(catalog::find);
+        let missing = figures.filter(|figure| figure.of(pass).is_none());
+        let reasons = missing.map(|figure| {
+            let definition = figure.definition;
+            format!("{}: {}", definition.label, definition.absent)
+        });
+        let is_watched = pass.facts.client.limited.is_some();
+        let unwatched = (!is_watched).then(|| UNWATCHED.to_string());
+        let metrics = pass.facts.metrics.iter();
+        let metrics = metrics.filter(|metric| metric.spread.is_none()).map(|of| {
+            let why = match of.source.as_str() {
+                "not found" => "not on the server's page of metrics",
+                _ => "no two readings around a request to tell it from",
+            };
+            format!("{}: {why}", of.name)
+        });
+        let reasons = reasons.chain(unwatched).chain(metrics);
+        (pass.name(), reasons.collect())
+    };
+    in_places(&passes.iter().map(of).collect::<Vec<_>>())
+}
+
+/// Each reason with the places that it holds for, rounds or workloads, in the order of first appearance; without
+/// them where it holds for all.
+pub fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
+    let mut reasons: Vec<&String> = Vec::new();
+    for why in absent.iter().flat_map(|(_, reasons)| reasons) {
+        if !reasons.contains(&why) {
+            reasons.push(why);
+        }
+    }
+    let told = reasons.into_iter().map(|why| {
+        let of = absent.iter().filter(|(_, reasons)| reasons.contains(why));
+        let names: Vec<&str> = of.map(|(name, _)| name.as_str()).collect();
+        match names.len() == absent.len() {
+            true => why.clone(),
+            false => format!("{}: {why}", names.join("; ")),
+        }
+    });
+    told.collect()
+}
+
+/// The name of a pass where it begins a line or a title.
+pub fn title(pass: &Pass) -> String {
+    let name = pass.name();
+    let mut chars = name.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}

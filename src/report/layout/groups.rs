@@ -1,0 +1,56 @@
+//! The charts of a report: its requests in groups, one a pass, or the rotations of one kind.
+
+use crate::report::charts::{Charts, Requests, Series};
+use crate::sample::Phase;
+use crate::stats::pass::Pass;
+use crate::stats::record::Record;
+use crate::stats::time::Time;
+
+/// Charts with a group a pass; `beside` is the title of the passes beside each other.
+pub fn passes(passes: &[Pass], beside: &'static str) -> Charts {
+    let of_pass = |pass| requests(Pass::name(pass), pass, |_| true);
+    Charts {
+        beside,
+        requests: passes.iter().map(of_pass).collect(),
+        ..distributions(passes)
+    }
+}
+
+/// Those of them that a screen has, for which no request is copied.
+pub fn distributions(passes: &[Pass]) -> Charts {
+    let ttft = |pass| Series::new(Pass::name(pass), pass.records.times_ms(Time::Ttft));
+    Charts {
+        ttft: passes.iter().map(ttft).collect(),
+        gaps: passes.iter().map(|pass| gaps(pass.name(), pass)).collect(),
+        ..Charts::default()
+    }
+}
+
+/// Charts of a pass in rotations, the first one cold and later ones warm.
+pub fn rotations(pass: &Pass) -> Charts {
+    let (cold, warm) = ("first rotation (cold)", "later rotations (warm)");
+    let ttft = |name, time| Series::new(name, pass.records.times_ms(time));
+    Charts {
+        beside: "Cold against warm: TTFT",
+        ttft: vec![ttft(cold, Time::TtftCold), ttft(warm, Time::TtftWarm)],
+        gaps: vec![gaps("all rotations".to_string(), pass)],
+        requests: vec![
+            requests(cold.to_string(), pass, Record::is_cold),
+            requests(warm.to_string(), pass, |record| !record.is_cold()),
+        ],
+    }
+}
+
+/// All requests of a group but those of the warm-up.
+fn requests(name: String, pass: &Pass, has: fn(&Record) -> bool) -> Requests {
+    let records = pass.records.list.iter();
+    let drawn = records.filter(|record| record.phase != Phase::Warmup && has(record));
+    Requests {
+        name,
+        records: drawn.copied().collect(),
+    }
+}
+
+fn gaps(name: String, pass: &Pass) -> Series {
+    Series::new(name, pass.records.gaps.values_ms())
+}

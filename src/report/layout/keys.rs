@@ -1,0 +1,129 @@
+//! Figures of the catalogue under the keys of a result file, where guides and earlier versions have names of their
+//! own.
+
+use std::borrow::Cow;
+
+use crate::report::document::Node;
+use crate::stats::catalog;
+use crate::stats::client::ClientSummary;
+use crate::stats::figures::Figures;
+use crate::stats::pass::Pass;
+use crate::stats::spread::Spread;
+
+/// A key of a file, and the key that its figure has in the catalogue.
+pub type Key = (&'static str, &'static str);
+
+pub type Entry = (Cow<'static, str>, Node);
+
+/// Reads keys in the order of a file, apart by blanks: `KEY=FIGURE`, or the one word that is both.
+pub fn parse(words: &'static str) -> Vec<Key> {
+    let words = words.split_whitespace();
+    let keys = words.map(|word| word.split_once('=').unwrap_or((word, word)));
+    keys.collect()
+}
+
+/// The figures of a pass as entries of its file, with null for those that are absent.
+pub fn entries(keys: &[Key], pass: &Pass) -> Vec<Entry> {
+    let entries = keys.iter();
+    let entries = entries.map(|&(key, figure)| (key.into(), self::figure(pass, figure)));
+    entries.collect()
+}
+
+/// The figure of a key of the catalogue, or what every file has beside the figures.
+pub fn figure(pass: &Pass, key: &str) -> Node {
+    match key {
+        "failures" => failures(&pass.figures),
+        "token_sources" => {
+            let sources = pass.figures.token_sources.iter();
+            Node::object(sources.map(|(name, &n)| (*name, n.into())))
+        }
+        "client" => client(&pass.facts.client),
+        key => catalog::value(pass, key).into(),
+    }
+}
+
+/// Where each figure is from, or why it is absent.
+pub fn sources(keys: &[Key], pass: &Pass) -> Vec<Entry> {
+    let sources = keys.iter().filter_map(|(key, figure)| {
+        let source = catalog::find(figure)?.source(pass);
+        Some(((*key).into(), source.into()))
+    });
+    sources.collect()
+}
+
+/// What begins every result file.
+pub fn head(schema: &str) -> Vec<Entry> {
+    let version = env!("CARGO_PKG_VERSION");
+    vec![
+        ("schema".into(), schema.into()),
+        ("tool_version".into(), version.into()),
+    ]
+}
+
+/// Failures by kind.
+fn failures(figures: &Figures) -> Node {
+    Node::object(figures.failures.iter().map(|(kind, failure)| {
+        let failure = Node::object([
+            ("count", failure.count.into()),
+            ("status", failure.status.into()),
+            ("example", failure.example.as_str().into()),
+        ]);
+        (*kind, failure)
+    }))
+}
+
+/// Percentiles of a spread of milliseconds under the keys that give them in seconds, to whole nanoseconds.
+pub fn seconds(ms: Option<Spread>) -> Node {
+    let seconds = |ms: f64| ((ms * 1e6).round() / 1e9).into();
+    ms.map_or(Node::default(), |ms| {
+        Node::object([
+            ("p50_s", seconds(ms.p50)),
+            ("p90_s", seconds(ms.p90)),
+            ("p99_s", seconds(ms.p99)),
+            ("max_s", seconds(ms.max)),
+            ("n", ms.n.into()),
+        ])
+    })
+}
+
+/// All that the watchdog saw.
+fn client(of: &ClientSummary) -> Node {
+    let reasons = of.reasons.iter().map(|limit| limit.name().into());
+    Node::object([
+        ("limited", of.limited.into()),
+        ("reasons", Node::List(reasons.collect())),
+        ("mock_in_process", of.mock_in_process.into()),
+        ("lag", seconds(of.lag)),
+        ("lag_max_at_s", of.lag_max_at_s.into()),
+        ("cores_allowed", of.cores_allowed.into()),
+        ("cpu_share_mean", of.cpu_share_mean.into()),
+        ("cpu_share_max", of.cpu_share_max.into()),
+        ("cpu_share_max_at_s", of.cpu_share_max_at_s.into()),
+        ("seconds_watched", of.seconds_watched.into()),
+        ("seconds_over_cpu_limit", of.seconds_over_cpu_limit.into()),
+        (
+            "first_over_cpu_limit_at_s",
+            of.first_over_cpu_limit_at_s.into(),
+        ),
+        ("periods", of.periods.into()),
+        ("throttled_periods", of.throttled_periods.into()),
+        ("first_throttled_at_s", of.first_throttled_at_s.into()),
+        ("steal_share_mean", of.steal_share_mean.into()),
+        ("steal_share_max", of.steal_share_max.into()),
+        ("open_files_max", of.open_files_max.into()),
+        ("open_files_limit", of.open_files_limit.into()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{load, run};
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_file_names_a_figure_of_the_catalogue() {
+        for (key, figure) in load::KEYS.iter().chain(run::KEYS.iter()) {
+            assert!(catalog::find(figure).is_some(), "{key}: {figure}");
+        }
+    }
+}

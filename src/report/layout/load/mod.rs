@@ -1,0 +1,235 @@
+//! The points of `load`: the guide's figures first, then times, then what is to be known of them.
+
+mod json;
+
+use self::json::splits;
+pub use self::json::{KEYS, file};
+use super::common::{self, figure, hit_rate};
+use super::groups;
+use super::report::Report;
+use crate::report::charts::Charts;
+use crate::report::document::{Block, Cell, Document, Medium, Section, Style, Table, row};
+use crate::stats::figures::Figures;
+use crate::stats::goodput::Goodput;
+use crate::stats::pass::Pass;
+use crate::stats::spread::Spread;
+use crate::stats::time::Time;
+use crate::units::fixed;
+
+/// The whole report: every point, then the points of a sweep as one table.
+pub fn document(report: &Report) -> Document {
+    with_charts(report, groups::passes(&report.passes, "TTFT by point"))
+}
+
+/// The report without the charts that only a page has.
+pub fn on_screen(report: &Report) -> Document {
+    with_charts(report, groups::distributions(&report.passes))
+}
+
+fn with_charts(report: &Report, charts: Charts) -> Document {
+    const ABSENT: &str = "ttft_avg_ms itl_avg_ms response_cache_hit_rate prefix_cache_hit_rate output_tokens_mean goodput_requests";
+    let passes = &report.passes;
+    let mut sections: Vec<Section> = passes.iter().map(point).collect();
+    sections.extend(sweep(passes));
+    sections.push(common::failure_table(passes, Pass::name));
+    let missing = common::absent(passes, ABSENT);
+    common::document(report, sections, missing, vec![charts], file(report))
+}
+
+/// The rest of the report, where each point has been shown as it ended.
+pub fn closing(report: &Report) -> Document {
+    Document {
+        sections: sweep(&report.passes).into_iter().collect(),
+        ..on_screen(report)
+    }
+}
+
+/// A point as the whole report has it, also before the others are known.
+pub fn point(pass: &Pass) -> Section {
+    let name = common::title(pass);
+    let mut section = Section::new(name.clone());
+    section.line(name);
+    section.add(Medium::Screen, Block::Rule('='));
+    section.table(headline(pass));
+    section.line("");
+    section.table(times(&pass.figures));
+    section.line("");
+    counts(&mut section, pass);
+    open_loop(&mut section, pass);
+    goodput(&mut section, &pass.figures);
+    common::tokens(&mut section, pass);
+    common::concurrency(&mut section, pass);
+    common::token_sources(&mut section, pass);
+    common::connections(&mut section, pass);
+    common::failures(&mut section, pass);
+    common::client(&mut section, pass);
+    section.line("");
+    section
+}
+
+/// The guide's figures in its order, each with what it is of.
+fn headline(pass: &Pass) -> Table {
+    let (figures, facts) = (&pass.figures, &pass.facts);
+    let ms = |key: &str| figure(pass, key, 2).unit("ms");
+    let streamed = |key: &str| match figures.is_not_streamed() {
+        true => Cell::Absent("not streamed"),
+        false => ms(key),
+    };
+    let n = |spread: Spread| format!("n {}", spread.n);
+    let waited = |spread: Spread| match figures.is_open {
+        true => format!("n {}, from the due time", spread.n),
+        false => n(spread),
+    };
+    let [ttft, itl, latency] = [Time::Ttft, Time::Itl, Time::Latency].map(|of| figures.time(of));
+    let [ttft, latency] = [ttft, latency].map(|spread| spread.map(waited).unwrap_or_default());
+    let cached = |of: &str, perfect: Option<f64>| match perfect {
+        Some(_) => format!("{of}; a perfect cache: {}", Cell::percent(perfect)),
+        None => of.to_string(),
+    };
+    let responses = cached("whole replies", facts.perfect_response_rate);
+    let prefixes = cached("prompt tokens", facts.perfect_prefix_rate);
+    let response_rate = hit_rate(figures.response_cache_hit_rate);
+    let prefix_rate = hit_rate(figures.all.prefix_cache_hit_rate);
+    let throughput = figure(pass, "throughput_tokens_per_s", 2).unit("tokens/s");
+    let rows = [
+        ("TTFT P50", streamed("ttft_p50_ms"), ttft),
+        ("TTFT P95", streamed("ttft_p95_ms"), String::new()),
+        ("TTFT P99", streamed("ttft_p99_ms"), String::new()),
+        ("TPOT", streamed("tpot_ms"), itl.map(n).unwrap_or_default()),
+        ("Throughput", throughput, String::new()),
+        ("Cache Hit Rate", response_rate, responses),
+        ("Prefix Cache Hit Rate", prefix_rate, prefixes),
+        ("Avg Latency", ms("latency_avg_ms"), latency),
+    ];
+    let rows = rows.map(|(name, value, of)| row(name, [value, of.into()]));
+    let columns = [("Value", 14), ("Of", 0)];
+    Table::new(Style::Headless, ("Figure", 24), columns, rows)
+}
+
+/// A row a time.
+fn times(figures: &Figures) -> Table {
+    let mut times = vec![
+        ("TTFT".to_string(), Time::Ttft),
+        ("ITL".to_string(), Time::Itl),
+        ("Latency".to_string(), Time::Latency),
+    ];
+    for (_, name, [ttft, latency]) in splits(figures) {
+        times.push((format!("TTFT, {name}"), ttft));
+        times.push((format!("Latency, {name}"), latency));
+    }
+    if figures.is_open {
+        times.push(("TTFT from the send".to_string(), Time::TtftFromSent));
+        times.push(("Latency from the send".to_string(), Time::LatencyFromSent));
+    }
+    if figures.is_not_streamed() {
+        times.retain(|(name, _)| name.starts_with("Latency"));
+    }
+    let rows = times.into_iter().map(|(name, time)| {
+        let spread = figures.time(time);
+        let of = spread.map(|of| [of.avg, of.p50, of.p95, of.p99, of.max]);
+        let cells = (0..5).map(|k| Cell::exact(of.map(|of| of[k]), 2));
+        let n = spread.map_or(0, |of| of.n);
+        row(name, cells.chain([n.into()]))
+    });
+    let columns = ["Avg", "P50", "P95", "P99", "Max", "n"].map(|name| (name, 9));
+    Table::new(Style::Plain, ("Milliseconds", 26), columns, rows)
+}
+
+fn counts(section: &mut Section, pass: &Pass) {
+    let (figures, facts) = (&pass.figures, &pass.facts);
+    let (successful, failed) = (figures.successful, figures.failed);
+    let sent = figures.requests + figures.cut;
+    let cut = match figures.cut {
+        0 => String::new(),
+        cut => format!(" + {cut} cut at the end"),
+    };
+    let sum = format!("{sent} sent = {successful} succeeded + {failed} failed{cut}");
+    section.pair("Requests", sum);
+    if facts.not_sent > 0 {
+        let planned = facts.planned.map_or(String::new(), |n| format!(" of {n}"));
+        section.pair("Not Sent", format!("{}{planned}", facts.not_sent));
+    }
+    if let Some(rate) = figures.error_rate() {
+        section.pair("Error Rate", Cell::percent(rate));
+    }
+    common::warmup(section, pass);
+    let rate = Cell::fixed(figures.request_throughput, 2);
+    let duration = fixed(figures.duration_s, 2);
+    let throughput = format!("{rate} requests/s over {duration} s");
+    section.pair("Request Throughput", throughput);
+}
+
+fn open_loop(section: &mut Section, pass: &Pass) {
+    let (figures, facts) = (&pass.figures, &pass.facts);
+    if !figures.is_open {
+        return;
+    }
+    let asked = facts.rate_per_s;
+    let asked = asked.map_or(String::new(), |rate| format!(" (asked for: {rate})"));
+    let offered = Cell::fixed(figures.scheduled_per_s, 2);
+    let achieved = Cell::fixed(figures.achieved_per_s, 2);
+    let rates = format!("offered {offered}/s{asked}, achieved {achieved}/s");
+    section.pair("Rate", rates);
+    let lateness = figures.time(Time::Lateness).map(|late| {
+        let [mean, p99, max] = [late.avg, late.p99, late.max].map(|ms| fixed(ms, 2));
+        Cell::Text(format!("mean {mean} ms, p99 {p99} ms, max {max} ms"))
+    });
+    section.pair("Lateness", lateness.unwrap_or(Cell::NONE));
+    if let Some(n) = facts.exhausted.filter(|&n| n > 0) {
+        let said = format!("{n} requests found no idle worker; raise --max-inflight");
+        section.pair("Pool Exhausted", said);
+    }
+}
+
+fn goodput(section: &mut Section, figures: &Figures) {
+    let Some(goodput) = &figures.goodput else {
+        return;
+    };
+    let share = Cell::percent(goodput.requests_share());
+    let requests = Cell::fixed(goodput.requests_per_s, 2);
+    let tokens = Cell::fixed(goodput.tokens_per_s, 2);
+    let said = format!(
+        "{} of {} requests met the SLO ({share}), {requests} requests/s, {tokens} tokens/s",
+        goodput.requests, goodput.of_requests
+    );
+    section.pair("Goodput", said);
+}
+
+/// The points of a sweep as one table; `None` for a single point. A screen has goodput only where there is an SLO.
+fn sweep(passes: &[Pass]) -> Option<Section> {
+    const COLUMNS: [(&str, usize); 7] = [
+        ("tokens/s", 10),
+        ("req/s", 9),
+        ("TTFT p50", 10),
+        ("TTFT p99", 10),
+        ("ITL p99", 9),
+        ("goodput", 9),
+        ("errors", 7),
+    ];
+    let rows = passes.iter().map(|pass| {
+        let goodput = pass.figures.goodput.as_ref();
+        let cells = [
+            figure(pass, "throughput_tokens_per_s", 1),
+            figure(pass, "request_throughput_rps", 2),
+            figure(pass, "ttft_p50_ms", 1),
+            figure(pass, "ttft_p99_ms", 1),
+            figure(pass, "itl_p99_ms", 1),
+            Cell::percent(goodput.and_then(Goodput::requests_share)),
+            pass.figures.failed.into(),
+        ];
+        row(pass.name(), cells)
+    });
+    let page = Table::new(Style::Plain, ("Times in ms", 16), COLUMNS, rows);
+    let has_goodput = passes.iter().any(|pass| pass.figures.goodput.is_some());
+    let screen = match has_goodput {
+        true => page.clone(),
+        false => page.clone().without("goodput"),
+    };
+    let mut section = Section::new("Sweep");
+    section.tables(screen, page);
+    section.line("");
+    (passes.len() > 1).then_some(section)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Layouts: from the passes of a command to the document of its report. Nothing here knows a format.
+
+pub mod benchmark;
+pub mod common;
+mod groups;
+pub mod keys;
+pub mod load;
+pub mod notes;
+pub mod replay;
+pub mod report;
+pub mod run;
+
+use self::report::Report;
+use super::document::Document;
+
+/// The report of a run; `None`: its command has none.
+pub fn document(report: &Report) -> Option<Document> {
+    Some(match report.about["command"].as_str()? {
+        "benchmark" => benchmark::document(report),
+        "replay" => replay::document(report),
+        "run" => run::document(report),
+        "load" => load::document(report),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::markdown;
+    use crate::stats::facts::Facts;
+    use crate::stats::pass::Pass;
+    use crate::stats::records::Records;
+
+    fn report(command: &str, passes: Vec<Pass>) -> Report {
+        Report {
+            about: json!({"command": command, "model": "m", "options": {"rounds": 2, "api": null}}),
+            passes,
+            notes: vec!["A note".to_string()],
+        }
+    }
+
+    #[test]
+    fn a_report_of_no_pass_has_what_every_page_has() {
+        for command in ["benchmark", "replay", "run", "load"] {
+            let document = document(&report(command, Vec::new())).expect(command);
+            let page = markdown::render(&document);
+            let head = format!("# tmesh-cli {command}: m\n\n> A note\n\n## Environment\n");
+            assert!(page.starts_with(&head), "{page}");
+            let settings =
+                format!("| command | {command} |\n| model | m |\n| options.rounds | 2 |\n");
+            assert!(page.contains(&settings), "{page}");
+            let failures = "## Failures\n\n- None: every request that was measured succeeded\n";
+            assert!(page.contains(failures), "{page}");
+        }
+        assert!(document(&report("check", Vec::new())).is_none());
+    }
+
+    #[test]
+    fn what_is_absent_is_listed_with_the_passes_that_it_holds_for() {
+        let pass = |round, is_watched: bool| {
+            let mut facts = Facts {
+                concurrency: Some(4),
+                round: Some(round),
+                ..Facts::default()
+            };
+            facts.client.limited = is_watched.then_some(false);
+            Pass::new(facts, Records::kept())
+        };
+        let passes = vec![pass(1, true), pass(2, false)];
+        let page = markdown::render(&document(&report("replay", passes)).expect("a command"));
+        let wanted = "## Not reported\n\n\
+            - TTFT: no request succeeded with a streamed reply\n\
+            - ITL: no reply had two tokens that were read apart\n\
+            - Prefix cache hit rate: no reply reported cached tokens\n\
+            - Output tokens, mean: no reply has a count of output tokens\n\
+            - Goodput: no SLO was given\n\
+            - concurrency 4, round 2: Whether the client kept up: the run was too short to watch it\n";
+        assert!(page.ends_with(wanted), "{page}");
+    }
+}

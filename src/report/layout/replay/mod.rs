@@ -1,0 +1,215 @@
+//! `replay`: the guide's table of each round, and below it what the guide's tool does not say.
+
+mod columns;
+mod json;
+mod spread;
+
+use serde_json::Value;
+
+pub use self::columns::{closing, csv};
+pub use self::json::{RequestLine, RoundFile, summary};
+use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
+use super::common::{self, COLD_HIT_RATE, figure, hit_rate, title};
+use super::groups;
+use super::report::Report;
+use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
+use crate::stats::bootstrap::{Comparison, compare};
+use crate::stats::pass::Pass;
+
+/// The report of a run.
+pub fn document(report: &Report) -> Document {
+    const ABSENT: &str =
+        "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean goodput_requests";
+    let (about, passes) = (&report.about, &report.passes);
+    let comparisons = (0..passes.len()).map(|at| comparison(about, passes, at));
+    let comparisons: Vec<Option<Comparison>> = comparisons.collect();
+    let rounds = passes.iter().zip(&comparisons);
+    let mut sections: Vec<Section> = rounds
+        .map(|(pass, of)| section(pass, of.as_ref()))
+        .collect();
+    sections.push(closing(passes));
+    sections.push(common::failure_table(passes, title));
+    let missing = common::absent(passes, ABSENT);
+    let charts = vec![groups::passes(passes, "Cold against warm: TTFT")];
+    let data = json::report(report, &comparisons);
+    common::document(report, sections, missing, charts, data)
+}
+
+/// The report of the round at this place, so that it can be shown when it ends.
+pub fn round(about: &Value, passes: &[Pass], index: usize) -> Section {
+    section(&passes[index], comparison(about, passes, index).as_ref())
+}
+
+/// The round at this place against the first one of its level, of which `None` has none. The seed decides the
+/// interval.
+fn comparison(about: &Value, passes: &[Pass], index: usize) -> Option<Comparison> {
+    let pass = &passes[index];
+    let seed = about["seed"].as_u64().unwrap_or(0);
+    let (level, number) = (pass.facts.concurrency, pass.facts.round.unwrap_or(1));
+    let is_first = |one: &&Pass| one.facts.concurrency == level && one.facts.round == Some(1);
+    let first = passes.iter().find(is_first).filter(|_| number > 1)?;
+    compare(&first.records.list, &pass.records.list, number, seed)
+}
+
+/// The figures of a round, then what is said when it has ended.
+fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
+    let mut section = figures(pass);
+    if let Some(pairs) = comparison {
+        compared(&mut section, pairs);
+    }
+    let facts = &pass.facts;
+    if let Some((requests, most)) = facts.shortened.filter(|&(requests, _)| requests > 0) {
+        let said = format!(
+            "{requests} requests went out without their earliest pairs of question and answer, {most} at most"
+        );
+        section.pair("Context limit", said);
+    }
+    if facts.is_complete == Some(false) {
+        section.line("The round was cut short");
+    }
+    section.line("");
+    section
+}
+
+/// The figures of a round.
+fn figures(pass: &Pass) -> Section {
+    let mut section = Section::new(title(pass));
+    head(&mut section, pass);
+    let table = table(pass);
+    section.tables(table.clone().without("n"), table);
+    rates(&mut section, pass);
+    goodput(&mut section, pass);
+    section.line("");
+    beyond(&mut section, pass);
+    metrics(&mut section, pass);
+    common::token_sources(&mut section, pass);
+    common::connections(&mut section, pass);
+    common::client(&mut section, pass);
+    section
+}
+
+fn head(section: &mut Section, pass: &Pass) {
+    let (concurrency, round) = columns::labels(pass);
+    let title = format!("Concurrency: {concurrency} | Round {round} Performance Metrics");
+    section.add(Medium::Screen, Block::Rule('='));
+    section.line(title);
+    section.add(Medium::Screen, Block::Rule('='));
+    let pair = |name, key, decimals, unit| Pair::new(name, figure(pass, key, decimals).unit(unit));
+    let requests = vec![
+        pair("Total Requests", "total_requests", 0, ""),
+        pair("Success", "successful_requests", 0, ""),
+        pair("Failed", "failed_requests", 0, ""),
+        pair("Test Duration", "duration_s", DECIMALS, "seconds"),
+    ];
+    let tokens = vec![
+        pair("Average Input Tokens", "input_tokens_mean", 1, ""),
+        pair("Average Output Tokens", "output_tokens_mean", 1, ""),
+    ];
+    section.add(Medium::Both, Block::Pairs(requests));
+    section.add(Medium::Both, Block::Pairs(tokens));
+    section.add(Medium::Screen, Block::Rule('-'));
+}
+
+/// The guide's table, and behind it how many requests have the figure.
+fn table(pass: &Pass) -> Table {
+    const COLUMNS: [&str; 8] = ["Avg", "P50", "P90", "P99", "Min", "Max", "Stddev", "n"];
+    let rows = Distribution::all(pass).map(|of| {
+        let cells = of.cells().into_iter();
+        row(of.marked(), cells.chain([of.n().into()]))
+    });
+    let columns = COLUMNS.map(|name| (name, 12));
+    Table::new(Style::Boxed, ("Metric", 28), columns, rows)
+}
+
+fn rates(section: &mut Section, pass: &Pass) {
+    section.line("");
+    section.line("Throughput:");
+    let tokens = figure(pass, "throughput_tokens_per_s", DECIMALS);
+    section.pair("  Token Throughput", format!("{tokens} tokens/sec"));
+    let requests = figure(pass, "request_throughput_rps", DECIMALS);
+    section.pair("  Request Throughput", format!("{requests} requests/sec"));
+}
+
+fn goodput(section: &mut Section, pass: &Pass) {
+    if pass.figures.goodput.is_none() {
+        return;
+    }
+    section.line("");
+    section.line("Goodput (SLO):");
+    for (name, of) in [("Requests", "requests"), ("Tokens", "tokens")] {
+        let figure = |key: String, decimals| figure(pass, &key, decimals);
+        let met = figure(format!("goodput_{of}"), 0);
+        let all = figure(format!("goodput_of_{of}"), 0);
+        let percent = figure(format!("goodput_{of}_percent"), DECIMALS);
+        let sign = if percent == Cell::NONE { "" } else { "%" };
+        let value = format!("{met} / {all} ({percent}{sign})");
+        section.pair(format!("  {name} Meeting SLO"), value);
+    }
+    let rate = figure(pass, "goodput_tokens_per_s", DECIMALS);
+    section.pair("  Goodput Token Throughput", format!("{rate} tokens/sec"));
+}
+
+fn beyond(section: &mut Section, pass: &Pass) {
+    let figures = &pass.figures;
+    let fewer = Distribution::all(pass).filter(|of| of.n() != figures.successful);
+    let fewer = fewer.map(|of| format!("{} {}", of.marked(), of.n()));
+    let fewer = fewer.collect::<Vec<_>>().join(", ");
+    if !fewer.is_empty() {
+        let said = format!("{fewer} (successes: {})", figures.successful);
+        section.pair("Requests with the Figure", said);
+    }
+    let rate = figures.all.prefix_cache_hit_rate;
+    section.pair("Prefix Cache Hit Rate (usage)", hit_rate(rate));
+    if pass.facts.round == Some(1) && rate.is_some_and(|rate| rate > COLD_HIT_RATE) {
+        let first = figures.first_turn_hit_rate;
+        let first = first.map(|rate| format!("; of first turns alone: {}", hit_rate(rate)));
+        let (rate, first) = (hit_rate(rate), first.unwrap_or_default());
+        let said = format!("{rate}{first} (shared prefixes count)");
+        section.pair("round 1 was not cold", said);
+    }
+    common::failures(section, pass);
+    section.count("Turns not Sent", pass.facts.turns_not_sent);
+    section.count("Requests Cut at the End", figures.cut);
+    common::concurrency(section, pass);
+}
+
+/// Each of the server's metrics over the whole round.
+fn metrics(section: &mut Section, pass: &Pass) {
+    const WHOLE_ROUND: &str = "Prometheus over the Whole Round";
+    let metrics = &pass.facts.metrics;
+    if metrics.is_empty() {
+        return;
+    }
+    let (name, said) = match metrics.iter().any(|metric| metric.shared) {
+        true => ("* shared", "with all requests of the same time"),
+        false => (
+            "Metrics were read between the requests",
+            "throughput has that time in it",
+        ),
+    };
+    section.pair(name, said);
+    section.line(format!("{WHOLE_ROUND}:"));
+    for metric in metrics {
+        let value = Cell::exact(metric.over_pass, METRIC_DECIMALS);
+        let shared = if metric.shared { "; shared" } else { "" };
+        let value = format!("{value} ({}{shared})", metric.source);
+        // On a page the name stands in the table of the requests, too.
+        let name = format!("{WHOLE_ROUND}: {}", metric.name);
+        let page = Block::Pairs(vec![Pair::new(name, value.as_str())]);
+        section.line(format!("  {}: {value}", metric.name));
+        section.add(Medium::Page, page);
+    }
+}
+
+/// Says what a later round's TTFT is of the first's.
+fn compared(section: &mut Section, pairs: &Comparison) {
+    let [ratio, low, high] =
+        [pairs.ratio, pairs.low, pairs.high].map(|value| Cell::fixed(value, 2));
+    let (round, n) = (pairs.round, pairs.n);
+    let of = if n == 1 { "pair" } else { "pairs" };
+    let said = format!("TTFT x {ratio} (95 % interval {low} to {high}, {n} {of})");
+    section.pair(format!("Round {round} against round 1"), said);
+}
+
+#[cfg(test)]
+mod tests;

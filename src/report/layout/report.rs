@@ -1,0 +1,14 @@
+//! What a report is made of.
+
+use serde_json::Value;
+
+use crate::stats::pass::Pass;
+
+/// A run, ready to be shown.
+pub struct Report {
+    /// The header of the samples file without `schema` and `tool_version`: an object with command, model, options.
+    pub about: Value,
+    pub passes: Vec<Pass>,
+    /// What a reader must know of the input.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,125 @@
+//! `benchmark_summary.json` and the files of workloads, read back: a guide names the summary as an input of `report`.
+//!
+//! It reads the parsed JSON alone, whatever it holds; samples, where there are any, tell more.
+
+use serde_json::Value;
+
+use super::document::{Document, Section};
+use super::layout::common;
+use super::layout::keys::{self, Key};
+use super::layout::report::Report;
+use super::layout::run::{self, KEYS, SUMMARY_SCHEMA, WORKLOAD_SCHEMA};
+use crate::sample::Workload;
+use crate::stats::catalog::Datum;
+
+const NO_SAMPLES: &str =
+    "The input has no samples: no charts, no reasons of failures and no sources of figures";
+
+/// Figures of the table that only the `detail` of a workload has: their keys there and in the table.
+const DETAIL: &str =
+    "concurrency_peak avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
+    n_ttft=ttft_n p99_itl=itl_p99_ms n_itl=itl_n p99_latency=latency_p99_ms";
+
+/// The report of a summary or of the file of one workload; `None`: it is neither.
+pub fn document(file: &Value) -> Option<Document> {
+    let about = file.get("environment")?;
+    let workloads: Vec<(&str, &Value)> = match file["schema"].as_str()? {
+        SUMMARY_SCHEMA => {
+            let names = Workload::NAMES.into_iter().map(|(_, name)| name);
+            let found = names.map(|name| Some((name, file["workloads"].get(name)?)));
+            found.flatten().collect()
+        }
+        WORKLOAD_SCHEMA => vec![(about["workload"].as_str()?, file)],
+        _ => return None,
+    };
+    let names = workloads.iter().map(|(name, _)| name.to_string());
+    let mut section = Section::new("Figures");
+    run::table(&mut section, names, |at, key| figure(workloads[at].1, key));
+    let report = Report {
+        about: about.clone(),
+        passes: Vec::new(),
+        notes: vec![NO_SAMPLES.to_string()],
+    };
+    let (sections, data) = (vec![section], file.clone().into());
+    let document = common::document(&report, sections, Vec::new(), Vec::new(), data);
+    Some(document)
+}
+
+/// The figure with a key of the table in the file of a workload.
+fn figure(workload: &Value, key: &str) -> Option<Datum> {
+    let alias = |keys: &[Key]| keys.iter().find(|(_, known)| *known == key).map(|of| of.0);
+    let value = match alias(&KEYS) {
+        Some(alias) => &workload[alias],
+        None => &workload["detail"][alias(&keys::parse(DETAIL))?],
+    };
+    let count = value.as_u64().map(Datum::Count);
+    count.or_else(|| value.as_f64().map(Datum::Number))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::text::{self, Screen};
+
+    const SUMMARY: &str = include_str!("../../tests/golden/report_run.json");
+    const TABLE: &str = include_str!("../../tests/golden/report_run_table.txt");
+
+    fn printed(file: &Value) -> String {
+        let document = document(file).expect("a summary or a workload");
+        let screen = Screen {
+            width: None,
+            is_utf8: true,
+        };
+        text::render(&document, screen)
+    }
+
+    #[test]
+    fn a_summary_gives_the_table_of_its_samples() {
+        let summary = serde_json::from_str(SUMMARY).expect("JSON");
+        let (table, _) = TABLE.split_once("\n\n").expect("lines behind the table");
+        assert_eq!(
+            printed(&summary),
+            format!("{table}\n\nNote: {NO_SAMPLES}\n")
+        );
+    }
+
+    #[test]
+    fn the_file_of_a_workload_gives_its_column() {
+        let summary: Value = serde_json::from_str(SUMMARY).expect("JSON");
+        let text = printed(&summary["workloads"]["stress_test"]);
+        for line in [
+            "Workload                            stress_test",
+            "Error rate                               25.0 %",
+            "KV cache used, peak (MiB)                   n/a",
+            "  the same by usage                       6.2 %",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_broken_is_absent_and_what_is_something_else_gives_nothing() {
+        let workloads = json!({"long_input": 7, "short_input": {"avg_ttft_ms": "a", "error_rate": [1],
+            "total_requests": null, "kv_used_bytes": 1e300}});
+        let broken = json!({"schema": SUMMARY_SCHEMA, "environment": [], "workloads": workloads});
+        let text = printed(&broken);
+        for line in [
+            "Workload                            short_input     long_input",
+            "Requests                                    n/a            n/a",
+            "TTFT avg (ms)                               n/a            n/a",
+            "Error rate                                  n/a            n/a",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
+        for other in [
+            json!(null),
+            json!({"schema": SUMMARY_SCHEMA}),
+            json!({"schema": WORKLOAD_SCHEMA, "environment": {}}),
+            json!({"schema": "tmesh-cli/load/1", "environment": {}}),
+        ] {
+            assert!(document(&other).is_none(), "{other}");
+        }
+    }
+}

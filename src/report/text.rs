@@ -1,0 +1,84 @@
+//! A document on a screen: its sections, bars of its distributions, its remarks.
+
+use super::document::{Block, Document, Medium, Section, Style, Table};
+use super::grid::{self, NARROW, wrap};
+use super::{bars, steers};
+
+/// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.
+const WIDE: usize = 120;
+
+/// What a text goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    /// Of a terminal; `None`: it goes elsewhere.
+    pub width: Option<usize>,
+    pub is_utf8: bool,
+}
+
+impl Screen {
+    /// A file, or a pipe whose reader wants what a file has.
+    pub const FILE: Screen = Screen {
+        width: None,
+        is_utf8: true,
+    };
+}
+
+/// Writes the whole document. It begins with no blank line of an ending, so that it can follow sections shown before.
+pub fn render(document: &Document, screen: Screen) -> String {
+    let sections = document.sections.iter();
+    let mut out: String = sections.map(|one| section(one, screen)).collect();
+    out.extend(document.warning);
+    let ending = ending(document, screen);
+    match out.trim_end() {
+        "" => ending.trim_start().to_string(),
+        sections => format!("{sections}\n{ending}"),
+    }
+}
+
+/// Writes one section as the whole document has it, so that it can be shown before the rest is known.
+pub fn section(section: &Section, screen: Screen) -> String {
+    let blocks = section.blocks.iter();
+    let blocks = blocks.filter(|(on, _)| *on != Medium::Page);
+    let is_drawn = |block: &Block| matches!(block, Block::Table(table) if is_boxed(table, screen));
+    let width = match blocks.clone().any(|(_, block)| is_drawn(block)) {
+        true => WIDE,
+        false => NARROW,
+    };
+    let mut out = String::new();
+    for (_, block) in blocks {
+        match block {
+            Block::Pairs(pairs) => {
+                let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
+                wrap(&mut out, &pairs, " | ", width);
+            }
+            Block::Table(table) if is_boxed(table, screen) => grid::boxed(&mut out, table),
+            Block::Table(table) if table.style == Style::Boxed => grid::narrow(&mut out, table),
+            Block::Table(table) => grid::plain(&mut out, table),
+            Block::List(items) => out.extend(items.iter().map(|item| format!("  {item}\n"))),
+            Block::Line(text) => out.extend([text, "\n"]),
+            Block::Rule(of) => out.extend([of.to_string().repeat(width).as_str(), "\n"]),
+        }
+    }
+    harmless(&out)
+}
+
+/// Writes what follows the sections. Each part of it begins with a blank line.
+pub fn ending(document: &Document, screen: Screen) -> String {
+    let mut out = bars::render(&document.charts, screen.is_utf8);
+    if !document.remarks.is_empty() {
+        out.push('\n');
+    }
+    let remarks = document.remarks.iter();
+    out.extend(remarks.map(|remark| format!("Note: {remark}\n")));
+    harmless(&out)
+}
+
+fn is_boxed(table: &Table, screen: Screen) -> bool {
+    let fits = |width| width >= grid::boxed_width(table);
+    table.style == Style::Boxed && screen.width.is_none_or(fits)
+}
+
+/// Replaces what would steer a terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.replace(|c: char| steers(c) && c != '\n', "\u{fffd}")
+}

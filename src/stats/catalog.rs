@@ -1,0 +1,532 @@
+//! Every figure once: key, label, unit, source, why it may be absent, definition, formula in stamps.
+//!
+//! JSON keys, table labels, `--fail-if`, `explain` and the lists of figures that are not reported read it. Where a
+//! guide has a key or a label of its own, the layout of that report has an alias.
+
+use std::sync::LazyLock;
+
+use super::facts::Told;
+use super::figures::Figures;
+use super::pass::Pass;
+use super::spread::Spread;
+use super::time::Time;
+
+/// A figure of a pass.
+pub struct Definition {
+    /// In JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
+    pub key: &'static str,
+    pub label: &'static str,
+    pub unit: &'static str,
+    /// Where the figure comes from, and why it is absent when it is.
+    pub source: &'static str,
+    pub absent: &'static str,
+    /// One sentence or more, over several lines.
+    pub definition: String,
+    pub formula: &'static str,
+}
+
+/// For each figure a line of its key, label, unit, source and why it may be absent; its definition; its formula.
+const TEXT: &str = "\
+ttft | TTFT | ms | requests | no request succeeded with a streamed reply
+  Time to first token, reasoning included; in an open loop it counts from the scheduled time.
+  = t_first - t_send, or t_first - t_due in an open loop
+itl | ITL | ms | requests | no reply had two tokens that were read apart
+  Inter-token latency of a request, also called TBT: the mean time from one output token to the next.
+  = (t_last - t_first) / (n_out - 1)
+latency | Latency | ms | requests | no request told it
+  Time to the last token, or to the end of a reply that was not streamed; in an open loop it counts from the
+  scheduled time.
+  = t_last - t_send, or t_last - t_due in an open loop
+gap | Gap | ms | requests | no reply had two token events, or the samples were written without gaps
+  Time between adjacent token events. Events that share a read have gap 0. Percentiles come from a histogram, at
+  most 0.1 % too high.
+  = t_event[k + 1] - t_event[k]
+lateness | Lateness | ms | requests | a closed loop has none
+  How late this client sent a request.
+  = t_send - t_due
+ttft_from_sent | TTFT from the send | ms | requests | a closed loop has none
+  TTFT in an open loop, counted from the send.
+  = t_first - t_send
+latency_from_sent | Latency from the send | ms | requests | a closed loop has none
+  Latency in an open loop, counted from the send.
+  = t_last - t_send
+tpot_ms | TPOT | ms | requests | no reply had two tokens that were read apart
+  Time per output token: the mean ITL over requests.
+  = mean of ITL
+tpot_with_first_ms | TPOT with first token avg (ms) | ms | requests | no reply has a count of output tokens
+  Time per output token with the first token in it, as the format of run has it.
+  = mean of (t_last - t_send) / n_out
+request_tokens_per_s | A request's tokens/s, avg | tokens/s | requests | no reply has a count of output tokens
+  Output tokens per second of a request, over requests.
+  = mean of n_out / (t_last - t_send)
+prefill_tokens_per_s | Prefill throughput | tokens/s | requests | no streamed reply has a count of prompt tokens
+  Prompt tokens per second of TTFT, over requests. TTFT includes queueing.
+  = mean of prompt_tokens / TTFT
+decode_tokens_per_s | Decode throughput | tokens/s | requests | no reply had two tokens that were read apart
+  Output tokens per second after the first token, over requests.
+  = mean of (n_out - 1) / (t_last - t_first)
+decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | requests | no reply had two tokens that were read apart
+  Output tokens per second after the first token, weighted by tokens.
+  = sum of (n_out - 1) / sum of (t_last - t_first)
+throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a count of output tokens
+  Output tokens of successes over the duration.
+  = sum of n_out / duration
+request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
+  Successes over the duration.
+  = successes / duration
+duration_s | Duration | s | requests | no request told it
+  From the first send to the last end of the measured requests; in benchmark the measured window.
+  = last t_end - first t_send
+prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | no reply reported cached tokens
+  Prompt tokens that the server reported as cached, over all prompt tokens of successes.
+  = sum of cached_tokens / sum of prompt_tokens
+first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of the replies | no session has a second turn, or no reply reported cached tokens
+  The prefix cache hit rate over first turns alone.
+  = as prefix_cache_hit_rate
+response_cache_hit_rate | Response cache hit rate | share | cached of the replies | no reply said whether it was cached as a whole
+  Replies that the server took as a whole from a cache, over successes.
+  = replies with cached: true / successes
+perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan | no request told it
+  The prefix cache hit rate that a cache of unlimited size would have had.
+  = from the prompts that were sent
+perfect_response_cache_hit_rate | Perfect response cache hit rate | share | the plan | no request told it
+  The response cache hit rate that a cache of unlimited size would have had.
+  = repeats / requests
+error_rate | Error rate | share | requests | no request was measured
+  Failures over successes and failures.
+  = failed / (succeeded + failed)
+input_tokens_mean | Prompt tokens, mean | tokens | requests | no reply has a count of prompt tokens
+  Mean prompt tokens of the successes that have a count.
+  = mean of prompt_tokens
+output_tokens_mean | Output tokens, mean | tokens | requests | no reply has a count of output tokens
+  Mean output tokens of the successes that have a count.
+  = mean of n_out
+concurrency_mean | Concurrency, mean | requests | requests | no request was measured
+  Requests in flight, averaged over the measured span.
+  = sum of time in flight / span
+connect_share | Connection set-up | share | requests | no request succeeded with a streamed reply
+  Connection set-up as a share of all TTFT.
+  = sum of connect / sum of TTFT
+gaps_in_one_read_share | Gaps in one read | share | requests | no reply had two token events, or the samples were written without gaps
+  Gaps of events that came in one read, over all gaps.
+  = gaps of 0 / gaps
+offered_rate_per_s | Rate asked for | requests/s | the plan | a closed loop or a trace has none
+  The rate that the open loop was asked for.
+  = --rate
+scheduled_rate_per_s | Rate offered | requests/s | requests | a closed loop has none
+  The rate of the scheduled times.
+  = (n - 1) / (last t_due - first t_due)
+achieved_rate_per_s | Rate achieved | requests/s | requests | fewer than two requests were sent
+  The rate of the sends.
+  = (n - 1) / (last t_send - first t_send)
+total_requests | Requests | requests | requests | no request told it
+  Requests that were measured: successes and failures.
+  = succeeded + failed
+successful_requests | Succeeded | requests | requests | no request told it
+  Measured requests that succeeded.
+  = status 2xx, no error, an end
+failed_requests | Failed | requests | requests | no request told it
+  Measured requests that failed; they are in no time.
+  = see the kinds of failure
+cut_requests | Cut at the end | requests | requests | no request told it
+  Requests that were in flight when the run was ended: neither successes nor failures.
+  = phase = cut
+sent_requests | Sent | requests | requests | no request told it
+  Successes, failures and requests that were cut.
+  = succeeded + failed + cut
+planned_requests | Planned | requests | the plan | the duration decided
+  Requests that were to be sent.
+  = --requests
+not_sent_requests | Not sent | requests | requests | no request told it
+  Planned requests that were not sent, since the run was cut short.
+  = planned - sent
+turns_not_sent | Turns not sent | requests | requests | no request told it
+  Turns that were not sent, since their session had failed before them.
+  = turns of the session - turns sent
+warmup_requests | Warm-up | requests | requests | no request told it
+  Requests of the warm-up, which are in no other figure.
+  = phase = warmup
+requests_not_streamed | Not streamed | requests | requests | no request told it
+  Successes whose reply was no stream: they have no TTFT and no ITL.
+  = replies without t_first
+stale_connections | Stale connections | requests | requests | no request told it
+  Requests that were sent again, since their reused connection turned out closed.
+  = resent = true
+concurrency_peak | At once, at most | requests | requests | no request told it
+  The most requests in flight at once.
+  = highest count of requests between send and end
+exhausted_requests | Pool exhausted | requests | requests | a closed loop has none
+  Requests of an open loop that found no idle worker when they were due.
+  = requests sent late for want of a worker
+goodput_requests | Goodput | requests | requests | no SLO was given
+  Requests that met every limit of the SLO.
+  = requests strictly below each limit
+goodput_of_requests | Goodput of requests | requests | requests | no SLO was given
+  Requests that the goodput is a share of.
+  = succeeded + failed + turns not sent
+goodput_requests_percent | Goodput requests (%) | % | requests | no SLO was given
+  Requests that met the SLO, per cent.
+  = goodput_requests / goodput_of_requests
+goodput_rps | Goodput requests/s | requests/s | requests | no SLO was given
+  Requests that met the SLO, per second.
+  = goodput_requests / duration
+goodput_tokens | Goodput tokens | tokens | requests | no SLO was given
+  Output tokens of requests that met the SLO.
+  = sum of n_out
+goodput_of_tokens | Goodput of tokens | tokens | requests | no SLO was given
+  Output tokens that the goodput is a share of.
+  = sum of n_out of successes and failures
+goodput_tokens_percent | Goodput tokens (%) | % | requests | no SLO was given
+  Output tokens of requests that met the SLO, per cent.
+  = goodput_tokens / goodput_of_tokens
+goodput_tokens_per_s | Goodput tokens/s | tokens/s | requests | no SLO was given
+  Output tokens of requests that met the SLO, per second.
+  = goodput_tokens / duration
+peak_mem_mb | Memory peak (MiB) | MiB | the server or the system | the server or the system tells none
+  The largest resident set of the server during the pass.
+  = as the server or the system tells it
+avg_mem_mb | Memory avg (MiB) | MiB | the server or the system | the server or the system tells none
+  The mean resident set of the server during the pass.
+  = as the server or the system tells it
+total_kv_used_tokens | KV cache used, peak (tokens) | tokens | the server or the system | the server or the system tells none
+  The most tokens that the KV cache held during the pass.
+  = as the server or the system tells it
+kv_used_bytes | KV cache used, peak (MiB) | bytes | the server or the system | the server or the system tells none
+  The most bytes that the KV cache held during the pass.
+  = as the server or the system tells it
+avg_prefix_hit_rate | Prefix cache hit rate | share | the server or the system | the server or the system tells none
+  The prefix cache hit rate by the server's own counters, else by usage.
+  = as the server or the system tells it
+total_evict_count | Evictions | blocks | the server or the system | the server or the system tells none
+  Blocks that the KV cache evicted during the pass.
+  = as the server or the system tells it
+evict_ms | Eviction time (ms) | ms | the server or the system | the server or the system tells none
+  Time that evictions took during the pass.
+  = as the server or the system tells it
+avg_spec_accept_rate | Speculative accept rate | share | the server or the system | the server or the system tells none
+  Draft tokens of speculative decoding that were accepted.
+  = as the server or the system tells it
+total_preemption_count | Preemptions | requests | the server or the system | the server or the system tells none
+  Requests that the server preempted during the pass.
+  = as the server or the system tells it
+";
+
+/// The source of what no request tells.
+const SERVER: &str = "the server or the system";
+
+pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
+    let mut figures: Vec<Definition> = Vec::new();
+    for line in TEXT.lines() {
+        match (
+            line.strip_prefix("  = "),
+            line.strip_prefix("  "),
+            figures.last_mut(),
+        ) {
+            (Some(formula), _, Some(figure)) => figure.formula = formula,
+            (None, Some(more), Some(figure)) if figure.definition.is_empty() => {
+                figure.definition = more.to_string();
+            }
+            (None, Some(more), Some(figure)) => {
+                figure.definition.push(' ');
+                figure.definition.push_str(more);
+            }
+            _ => {
+                let mut parts = line.split(" | ");
+                let mut part = || parts.next().unwrap_or_default();
+                figures.push(Definition {
+                    key: part(),
+                    label: part(),
+                    unit: part(),
+                    source: part(),
+                    absent: part(),
+                    definition: String::new(),
+                    formula: "",
+                });
+            }
+        }
+    }
+    figures
+});
+
+/// The value of a figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Datum {
+    Count(u64),
+    Number(f64),
+}
+
+impl Datum {
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Datum::Count(n) => n as f64,
+            Datum::Number(value) => value,
+        }
+    }
+}
+
+impl From<Datum> for serde_json::Value {
+    fn from(datum: Datum) -> serde_json::Value {
+        match datum {
+            Datum::Count(n) => n.into(),
+            Datum::Number(value) => value.into(),
+        }
+    }
+}
+
+/// How a figure is read.
+enum Reading {
+    Spread(Option<Spread>),
+    Number(Option<f64>),
+    Count(Option<u64>),
+    /// The server or the system tells it.
+    Told,
+}
+
+fn read(pass: &Pass, key: &str) -> Reading {
+    match spread(&pass.figures, key) {
+        Some(spread) => Reading::Spread(spread),
+        None => match number(pass, key) {
+            Some(number) => Reading::Number(number),
+            None => count(pass, key).map_or(Reading::Told, Reading::Count),
+        },
+    }
+}
+
+/// The outer `None`: the figure is no spread.
+fn spread(of: &Figures, key: &str) -> Option<Option<Spread>> {
+    Some(match key {
+        "ttft" => of.time(Time::Ttft),
+        "itl" => of.time(Time::Itl),
+        "latency" => of.time(Time::Latency),
+        "gap" => of.gap,
+        "lateness" => of.time(Time::Lateness),
+        "ttft_from_sent" => open(of, Time::TtftFromSent),
+        "latency_from_sent" => open(of, Time::LatencyFromSent),
+        _ => return None,
+    })
+}
+
+/// The outer `None`: the figure is no such number.
+fn number(pass: &Pass, key: &str) -> Option<Option<f64>> {
+    let Pass {
+        figures: of, facts, ..
+    } = pass;
+    let goodput = of.goodput.as_ref();
+    Some(match key {
+        "tpot_ms" => of.time(Time::Itl).map(|itl| itl.avg),
+        "tpot_with_first_ms" => of.tpot_with_first_ms,
+        "request_tokens_per_s" => of.request_tokens_per_s,
+        "prefill_tokens_per_s" => of.means.prefill_tokens_per_s.get(),
+        "decode_tokens_per_s" => of.means.decode_tokens_per_s.get(),
+        "decode_tokens_per_s_weighted" => of.decode_tokens_per_s_weighted,
+        "throughput_tokens_per_s" => of.token_throughput,
+        "request_throughput_rps" => of.request_throughput,
+        "duration_s" => Some(of.duration_s),
+        "prefix_cache_hit_rate" => of.all.prefix_cache_hit_rate,
+        "first_turn_hit_rate" => of.first_turn_hit_rate,
+        "response_cache_hit_rate" => of.response_cache_hit_rate,
+        "perfect_prefix_cache_hit_rate" => facts.perfect_prefix_rate,
+        "perfect_response_cache_hit_rate" => facts.perfect_response_rate,
+        "error_rate" => of.error_rate(),
+        "input_tokens_mean" => of.prompt_tokens.mean,
+        "output_tokens_mean" => of.output_tokens.mean,
+        "concurrency_mean" => of.concurrency_mean,
+        "connect_share" => of.connect_share,
+        "gaps_in_one_read_share" => of.gaps_in_one_read_share,
+        "offered_rate_per_s" => facts.rate_per_s,
+        "scheduled_rate_per_s" => of.scheduled_per_s,
+        "achieved_rate_per_s" => of.achieved_per_s,
+        "goodput_requests_percent" => percent(goodput.and_then(|of| of.requests_share())),
+        "goodput_rps" => goodput.and_then(|of| of.requests_per_s),
+        "goodput_tokens_percent" => percent(goodput.and_then(|of| of.tokens_share())),
+        "goodput_tokens_per_s" => goodput.and_then(|of| of.tokens_per_s),
+        _ => return None,
+    })
+}
+
+/// The outer `None`: the figure is no count.
+fn count(pass: &Pass, key: &str) -> Option<Option<u64>> {
+    let Pass {
+        figures: of, facts, ..
+    } = pass;
+    let goodput = of.goodput.as_ref();
+    Some(match key {
+        "total_requests" => Some(of.requests),
+        "successful_requests" => Some(of.successful),
+        "failed_requests" => Some(of.failed),
+        "cut_requests" => Some(of.cut),
+        "sent_requests" => Some(of.requests + of.cut),
+        "planned_requests" => facts.planned,
+        "not_sent_requests" => Some(facts.not_sent),
+        "turns_not_sent" => Some(facts.turns_not_sent),
+        "warmup_requests" => Some(of.warmup),
+        "requests_not_streamed" => Some(of.not_streamed),
+        "stale_connections" => Some(of.stale_connections),
+        "concurrency_peak" => Some(facts.concurrency_peak),
+        "exhausted_requests" => facts.exhausted,
+        "goodput_requests" => goodput.map(|of| of.requests),
+        "goodput_of_requests" => goodput.map(|of| of.of_requests),
+        "goodput_tokens" => goodput.and_then(|of| of.tokens),
+        "goodput_of_tokens" => goodput.and_then(|of| of.of_tokens),
+        _ => return None,
+    })
+}
+
+fn open(of: &Figures, time: Time) -> Option<Spread> {
+    of.time(time).filter(|_| of.is_open)
+}
+
+fn percent(share: Option<f64>) -> Option<f64> {
+    share.map(|share| share * 100.0)
+}
+
+/// A key of the catalogue: the figure, and which number of it.
+pub struct Figure {
+    pub definition: &'static Definition,
+    statistic: Option<Statistic>,
+}
+
+type Statistic = fn(&Spread) -> f64;
+
+/// Statistics of a spread under the names that keys have.
+const STATISTICS: [(&str, Statistic); 7] = [
+    ("avg", |spread| spread.avg),
+    ("p50", |spread| spread.p50),
+    ("p90", |spread| spread.p90),
+    ("p95", |spread| spread.p95),
+    ("p99", |spread| spread.p99),
+    ("min", |spread| spread.min),
+    ("max", |spread| spread.max),
+];
+
+fn definition(key: &str) -> Option<&'static Definition> {
+    FIGURES.iter().find(|figure| figure.key == key)
+}
+
+/// The figure of a key such as `error_rate`, `ttft` or `ttft_p50_ms`; `None`: there is none of this name.
+pub fn find(key: &str) -> Option<Figure> {
+    if let Some(definition) = definition(key) {
+        let statistic = None;
+        return Some(Figure {
+            definition,
+            statistic,
+        });
+    }
+    let (stem, name) = key.strip_suffix("_ms")?.rsplit_once('_')?;
+    let (_, statistic) = STATISTICS.iter().find(|(known, _)| *known == name)?;
+    Some(Figure {
+        definition: definition(stem)?,
+        statistic: Some(*statistic),
+    })
+}
+
+impl Figure {
+    /// `None`: the figure is absent.
+    pub fn of(&self, pass: &Pass) -> Option<Datum> {
+        let Definition { key, unit, .. } = self.definition;
+        match read(pass, key) {
+            Reading::Spread(spread) => Some(Datum::Number((self.statistic?)(&spread?))),
+            Reading::Number(number) => number.map(Datum::Number),
+            Reading::Count(count) => count.map(Datum::Count),
+            Reading::Told => {
+                let value = told(pass, key).value?;
+                let is_whole = matches!(*unit, "tokens" | "bytes" | "blocks" | "requests");
+                Some(match is_whole && value >= 0.0 {
+                    true => Datum::Count(value.round() as u64),
+                    false => Datum::Number(value),
+                })
+            }
+        }
+    }
+
+    /// Where the figure is from, or why it is absent.
+    pub fn source(&self, pass: &Pass) -> String {
+        let Definition {
+            key,
+            source,
+            absent,
+            ..
+        } = self.definition;
+        let is_absent = self.of(pass).is_none();
+        let said = match read(pass, key) {
+            Reading::Told => told(pass, key).source,
+            _ if is_absent => absent.to_string(),
+            _ => source.to_string(),
+        };
+        match is_absent {
+            true => format!("not reported: {said}"),
+            false => said,
+        }
+    }
+}
+
+/// The value of a key that the catalogue has.
+pub fn value(pass: &Pass, key: &str) -> Option<Datum> {
+    find(key)?.of(pass)
+}
+
+/// The figures that the server or the system tells, in their order.
+pub fn told_figures() -> impl Iterator<Item = &'static Definition> {
+    FIGURES.iter().filter(|figure| figure.source == SERVER)
+}
+
+/// The server's prefix cache hit rate, for which `usage` stands in.
+pub const HIT_RATE: &str = "avg_prefix_hit_rate";
+
+/// A figure that the server or the system tells.
+pub fn told(pass: &Pass, key: &str) -> Told {
+    let told = pass.facts.told.get(key).cloned();
+    let told = told.unwrap_or_else(|| Told::absent(NOT_IN_INPUT));
+    match pass.figures.all.prefix_cache_hit_rate {
+        Some(usage) if told.value.is_none() && key == HIT_RATE => {
+            Told::new(usage, "usage of the replies")
+        }
+        _ => told,
+    }
+}
+
+/// The source of a figure of which the input says nothing.
+pub const NOT_IN_INPUT: &str = "not in the input";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::facts::Facts;
+    use crate::stats::records::Records;
+
+    #[test]
+    fn keys_are_unique_and_say_all_that_a_reader_needs() {
+        for (at, figure) in FIGURES.iter().enumerate() {
+            let is_twice = FIGURES[..at].iter().any(|other| other.key == figure.key);
+            assert!(!is_twice, "{} stands there twice", figure.key);
+            for text in [
+                figure.label,
+                figure.unit,
+                &figure.definition,
+                figure.formula,
+            ] {
+                assert!(!text.is_empty(), "{}", figure.key);
+            }
+            assert!(figure.definition.ends_with('.'), "{}", figure.key);
+            let pass = Pass::new(Facts::default(), Records::kept());
+            let is_told = matches!(read(&pass, figure.key), Reading::Told);
+            assert_eq!(is_told, figure.source == SERVER, "{}", figure.key);
+        }
+    }
+
+    #[test]
+    fn a_key_names_a_figure_or_a_statistic_of_a_spread() {
+        for key in [
+            "error_rate",
+            "tpot_ms",
+            "ttft_p50_ms",
+            "latency_from_sent_p99_ms",
+            "evict_ms",
+        ] {
+            assert!(find(key).is_some(), "{key}");
+        }
+        for key in ["ttft_p50", "ttft_p51_ms", "tpot_avg_ms", ""] {
+            assert!(find(key).is_none(), "{key}");
+        }
+    }
+}

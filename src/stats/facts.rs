@@ -1,0 +1,185 @@
+//! What a pass knows beside its requests: the series `pass` of the samples file.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::client::ClientSummary;
+use super::goodput::Slo;
+use super::spread::Spread;
+use crate::sample::Workload;
+
+/// The names of the fields are the keys of the series, the same for every command; what does not apply is null.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Facts {
+    /// Its labels: a fixed workload, which time the dataset is sent (from 1), requests that were to be in flight at
+    /// once, requests per second that were asked for.
+    #[serde(serialize_with = "name_of")]
+    pub workload: Option<Workload>,
+    pub round: Option<u64>,
+    pub concurrency: Option<u64>,
+    pub rate_per_s: Option<f64>,
+    /// When the first request was sent.
+    pub t_start_ns: u64,
+    /// From when to when rates count; `None`: from the first send to the last end of the requests.
+    pub window_ns: Option<(u64, u64)>,
+    /// Requests that were to be sent; `None`: as many as a duration allows.
+    pub planned: Option<u64>,
+    /// Requests of the plan that were not sent, since the run was cut short.
+    pub not_sent: u64,
+    /// Turns that were not sent, since their session had failed before them.
+    pub turns_not_sent: u64,
+    /// The most requests in flight at once.
+    pub concurrency_peak: u64,
+    /// Requests that were in flight at the end and have no sample.
+    pub in_flight: u64,
+    /// Of an open loop: requests that found no idle worker when they were due.
+    pub exhausted: Option<u64>,
+    /// Hit rates that a cache of unlimited size would have had.
+    pub perfect_response_rate: Option<f64>,
+    pub perfect_prefix_rate: Option<f64>,
+    /// What ended the pass, in words.
+    pub ended: Option<String>,
+    /// Whether all was sent that was to be.
+    pub is_complete: Option<bool>,
+    /// Requests that went out without their earliest pairs of question and answer, and the most pairs of one.
+    pub shortened: Option<(u64, u64)>,
+    /// The server's metrics beside the requests, in the order that they were asked for.
+    pub metrics: Vec<Metric>,
+    pub told: ToldFigures,
+    /// An earlier pass of this run had a reply that reported cached tokens, or said whether it was cached as a
+    /// whole: in this one, absence is 0, or a miss.
+    #[serde(skip)]
+    pub cached_reported: bool,
+    #[serde(skip)]
+    pub response_cached_reported: bool,
+    #[serde(skip)]
+    pub slo: Option<Slo>,
+    /// From the series `client`.
+    #[serde(skip)]
+    pub client: ClientSummary,
+}
+
+// serde passes the field by reference.
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
+fn name_of<S: serde::Serializer>(of: &Option<Workload>, serializer: S) -> Result<S::Ok, S::Error> {
+    of.map(Workload::name).serialize(serializer)
+}
+
+/// One of the server's metrics beside the pass.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metric {
+    pub name: String,
+    /// Over requests.
+    pub spread: Option<Spread>,
+    /// Over the whole pass; the headline.
+    pub over_pass: Option<f64>,
+    /// Such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
+    pub source: String,
+    /// Read beside several requests at once.
+    pub shared: bool,
+}
+
+/// A figure that the server or the system tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Told {
+    pub value: Option<f64>,
+    /// Where the value is from; without one, why there is none.
+    pub source: String,
+}
+
+impl Told {
+    pub fn new(value: f64, source: impl Into<String>) -> Told {
+        Told {
+            value: Some(value),
+            source: source.into(),
+        }
+    }
+
+    pub fn absent(why: impl Into<String>) -> Told {
+        Told {
+            value: None,
+            source: why.into(),
+        }
+    }
+}
+
+/// What was told of a pass, by the keys of `catalog::TOLD`.
+pub type ToldFigures = BTreeMap<String, Told>;
+
+impl Facts {
+    /// From a line of the series; what is missing, or is nothing of the kind, stays absent.
+    pub fn read(line: &Value) -> Facts {
+        let count = |key: &str| line[key].as_u64();
+        let number = |key: &str| line[key].as_f64();
+        let two = |key: &str| Some((line[key][0].as_u64()?, line[key][1].as_u64()?));
+        let name = line["workload"].as_str();
+        let mut workloads = Workload::NAMES.into_iter();
+        let workload = workloads.find(|(_, known)| Some(*known) == name);
+        let told = line["told"].as_object().into_iter().flatten();
+        Facts {
+            workload: workload.map(|(workload, _)| workload),
+            round: count("round"),
+            concurrency: count("concurrency"),
+            rate_per_s: number("rate_per_s"),
+            t_start_ns: count("t_start_ns").unwrap_or(0),
+            window_ns: two("window_ns"),
+            planned: count("planned"),
+            not_sent: count("not_sent").unwrap_or(0),
+            turns_not_sent: count("turns_not_sent").unwrap_or(0),
+            concurrency_peak: count("concurrency_peak").unwrap_or(0),
+            in_flight: count("in_flight").unwrap_or(0),
+            exhausted: count("exhausted"),
+            perfect_response_rate: number("perfect_response_rate"),
+            perfect_prefix_rate: number("perfect_prefix_rate"),
+            ended: line["ended"].as_str().map(str::to_string),
+            is_complete: line["is_complete"].as_bool(),
+            shortened: two("shortened"),
+            metrics: line["metrics"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Metric::read)
+                .collect(),
+            told: told
+                .map(|(key, told)| {
+                    let source = told["source"].as_str().unwrap_or_default().to_string();
+                    let value = told["value"].as_f64();
+                    (key.clone(), Told { value, source })
+                })
+                .collect(),
+            ..Facts::default()
+        }
+    }
+}
+
+impl Metric {
+    fn read(of: &Value) -> Option<Metric> {
+        Some(Metric {
+            name: of["name"].as_str()?.to_string(),
+            spread: Spread::read(&of["spread"]),
+            over_pass: of["over_pass"].as_f64(),
+            source: of["source"].as_str()?.to_string(),
+            shared: of["shared"] == true,
+        })
+    }
+}
+
+impl Spread {
+    /// From an object of its keys; `None`: it is none.
+    fn read(of: &Value) -> Option<Spread> {
+        let number = |key: &str| of[key].as_f64();
+        Some(Spread {
+            avg: number("avg")?,
+            p50: number("p50")?,
+            p90: number("p90")?,
+            p95: number("p95")?,
+            p99: number("p99")?,
+            min: number("min")?,
+            max: number("max")?,
+            stddev: number("stddev"),
+            n: of["n"].as_u64()?,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! One pass of a run: its requests, what it knows beside them, and its figures.
+
+use serde_json::Value;
+
+use super::client::ClientStats;
+use super::facts::Facts;
+use super::figures::Figures;
+use super::goodput::Slo;
+use super::records::Records;
+use crate::sample::{Phase, Sample, TokenSource};
+use crate::vitals::Vitals;
+
+#[derive(Debug)]
+pub struct Pass {
+    pub facts: Facts,
+    pub records: Records,
+    pub figures: Figures,
+}
+
+impl Pass {
+    /// Works out the figures. Cost: a sort for each time, where records are kept.
+    pub fn new(facts: Facts, records: Records) -> Pass {
+        Pass {
+            figures: records.figures(&facts),
+            facts,
+            records,
+        }
+    }
+
+    /// How reports call the pass, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    pub fn name(&self) -> String {
+        self.facts.name()
+    }
+}
+
+impl Facts {
+    pub fn name(&self) -> String {
+        match (self.workload, self.rate_per_s, self.concurrency, self.round) {
+            (Some(workload), ..) => workload.name().to_string(),
+            (_, Some(rate), ..) => format!("rate {rate}/s"),
+            (_, _, Some(concurrency), Some(round)) => {
+                format!("concurrency {concurrency}, round {round}")
+            }
+            (_, _, Some(concurrency), None) => format!("concurrency {concurrency}"),
+            (_, _, None, _) => "trace".to_string(),
+        }
+    }
+}
+
+/// Makes the passes of a run from the lines of its samples file, in their order.
+#[derive(Debug)]
+pub struct Passes {
+    /// Of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
+    /// the length of the warm-up where the run has a window, output tokens asked for.
+    slo: Option<Slo>,
+    is_mock: bool,
+    is_endless: bool,
+    warmup_ns: Option<u64>,
+    wanted_output_tokens: Option<u64>,
+    ended: Vec<Pass>,
+    /// Lines since the last pass ended: the first measured request, and when each was sent and ended.
+    records: Records,
+    first: Option<Sample>,
+    spans_ns: Vec<(u64, u64)>,
+    vitals: Vec<Vitals>,
+    cached_reported: bool,
+    response_cached_reported: bool,
+}
+
+impl Passes {
+    /// `header` is the first line of the file, an object.
+    pub fn new(header: &Value) -> Passes {
+        let options = &header["options"];
+        let is_windowed = header["command"] == "benchmark";
+        let limits = ["duration_s", "requests", "rotations"];
+        let warmup_s = options["warmup_s"].as_f64().unwrap_or(0.0);
+        let mut passes = Passes {
+            slo: Slo::read(&header["slo"]),
+            is_mock: header["mock"] == true,
+            is_endless: is_windowed && limits.iter().all(|key| options[key].is_null()),
+            warmup_ns: is_windowed.then_some((warmup_s * 1e9) as u64),
+            wanted_output_tokens: options["output_length_tokens"].as_u64(),
+            ended: Vec::new(),
+            records: Records::default(),
+            first: None,
+            spans_ns: Vec::new(),
+            vitals: Vec::new(),
+            cached_reported: false,
+            response_cached_reported: false,
+        };
+        passes.records = passes.empty();
+        passes
+    }
+
+    fn empty(&self) -> Records {
+        match self.is_endless {
+            true => Records::live(true),
+            false => Records::kept(),
+        }
+    }
+
+    pub fn sample(&mut self, mut sample: Sample) {
+        sample.labels.wanted_output_tokens = self.wanted_output_tokens;
+        self.records.add(&sample);
+        self.spans_ns.push((sample.t_send_ns, sample.t_end_ns));
+        if sample.phase != Phase::Warmup && self.first.is_none() {
+            sample.gaps_us = Vec::new();
+            self.first = Some(sample);
+        }
+    }
+
+    pub fn vitals(&mut self, seen: Vitals) {
+        self.vitals.push(seen);
+    }
+
+    /// Output tokens of the request with this id, which were counted after it.
+    pub fn tokens(&mut self, id: u64, tokens: u64, source: TokenSource) {
+        self.records.count(id, tokens, source);
+    }
+
+    /// Ends a pass at its line.
+    pub fn pass(&mut self, line: &Value) {
+        self.end(Facts::read(line));
+    }
+
+    /// All passes; one whose line is missing has the facts that its requests tell, and no word of its end.
+    pub fn finish(mut self) -> Vec<Pass> {
+        // The one pass of a run with a window has begun, whatever the file has of it.
+        let has_begun = self.first.is_some() || self.warmup_ns.is_some() && self.ended.is_empty();
+        if has_begun {
+            let first = self.first.take().unwrap_or_default();
+            let labels = &first.labels;
+            let sent = self.spans_ns.iter().map(|(sent_ns, _)| *sent_ns);
+            let ended = self.spans_ns.iter().map(|(_, ended_ns)| *ended_ns);
+            let (t_start_ns, last_ns) = (sent.min().unwrap_or(0), ended.max().unwrap_or(0));
+            let window = |warmup_ns| (t_start_ns.saturating_add(warmup_ns), last_ns);
+            self.end(Facts {
+                workload: labels.workload,
+                round: labels.round,
+                concurrency: labels.concurrency,
+                rate_per_s: labels.rate_per_s,
+                t_start_ns: if self.warmup_ns.is_some() {
+                    t_start_ns
+                } else {
+                    first.t_send_ns
+                },
+                window_ns: self.warmup_ns.map(window),
+                concurrency_peak: peak_of(self.spans_ns.iter().copied()),
+                ..Facts::default()
+            });
+        }
+        self.ended
+    }
+
+    fn end(&mut self, facts: Facts) {
+        let empty = self.empty();
+        let records = std::mem::replace(&mut self.records, empty);
+        self.first = None;
+        self.spans_ns.clear();
+        let measured_ns = facts
+            .window_ns
+            .map_or(facts.t_start_ns, |(from_ns, _)| from_ns);
+        let mut client = ClientStats::default();
+        for seen in self.vitals.drain(..) {
+            if seen.t_end_ns > facts.t_start_ns {
+                client.add(&seen, measured_ns);
+            }
+        }
+        let facts = Facts {
+            cached_reported: self.cached_reported,
+            response_cached_reported: self.response_cached_reported,
+            slo: self.slo,
+            client: client.summary(facts.t_start_ns, self.is_mock),
+            ..facts
+        };
+        let pass = Pass::new(facts, records);
+        self.cached_reported |= pass.figures.cached_reported;
+        self.response_cached_reported |= pass.figures.response_cached_reported;
+        self.ended.push(pass);
+    }
+}
+
+impl Slo {
+    /// From the header of a file; `None`: it has no limits.
+    fn read(of: &Value) -> Option<Slo> {
+        let limits = of.as_object()?;
+        let limit = |key: &str| limits.get(key).and_then(Value::as_f64);
+        Some(Slo {
+            ttft_ms: limit("ttft_ms"),
+            itl_ms: limit("itl_ms"),
+            latency_ms: limit("latency_ms"),
+        })
+    }
+}
+
+/// The most of the spans that overlap, each from its first stamp to its second; one that ends as another begins does
+/// not.
+pub fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
+    let (mut sent, mut ended): (Vec<u64>, Vec<u64>) = spans.unzip();
+    sent.sort_unstable();
+    ended.sort_unstable();
+    let mut gone = 0;
+    let in_flight = sent.iter().enumerate().map(|(before, sent_ns)| {
+        let ends = ended[gone..].iter();
+        gone += ends.take_while(|&end_ns| end_ns <= sent_ns).count();
+        (before + 1).saturating_sub(gone) as u64
+    });
+    in_flight.max().unwrap_or(0)
+}

@@ -1,0 +1,255 @@
+//! A request as the figures need it: 88 bytes, so that a finite run can keep a record of every request.
+
+use crate::sample::{FailKind, Phase, Sample, TokenSource};
+use crate::units::seconds;
+
+/// A count in 4 bytes, absent included. Counts from `u32::MAX` on are kept as `u32::MAX - 1`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count(u32);
+
+impl Count {
+    pub fn get(self) -> Option<u64> {
+        self.0.checked_sub(1).map(u64::from)
+    }
+}
+
+impl From<Option<u64>> for Count {
+    fn from(count: Option<u64>) -> Count {
+        Count(count.map_or(0, |n| n.min(u64::from(u32::MAX) - 1) as u32 + 1))
+    }
+}
+
+/// Nanoseconds in 8 bytes, absent included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    pub fn get(self) -> Option<u64> {
+        self.0.checked_sub(1)
+    }
+}
+
+impl From<Option<u64>> for Stamp {
+    fn from(ns: Option<u64>) -> Stamp {
+        Stamp(ns.map_or(0, |ns| ns.saturating_add(1)))
+    }
+}
+
+/// One request of a pass. Stamps are nanoseconds from the run's epoch; `Sample` says what each of them means.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Record {
+    pub t_send_ns: u64,
+    pub t_end_ns: u64,
+    pub t_due_ns: Stamp,
+    pub t_first_ns: Stamp,
+    pub t_last_ns: Stamp,
+    pub connect_ns: Stamp,
+    pub prompt_tokens: Count,
+    pub cached_tokens: Count,
+    pub completion_tokens: Count,
+    pub wanted_output_tokens: Count,
+    pub token_events: u32,
+    pub session: Count,
+    pub turn: Count,
+    pub rotation: Count,
+    pub phase: Phase,
+    pub failure: Option<FailKind>,
+    pub token_source: Option<TokenSource>,
+    pub response_cached: Option<bool>,
+    pub repeat: Option<bool>,
+    pub resent: bool,
+}
+
+impl From<&Sample> for Record {
+    fn from(sample: &Sample) -> Record {
+        let labels = &sample.labels;
+        Record {
+            t_send_ns: sample.t_send_ns,
+            t_end_ns: sample.t_end_ns,
+            t_due_ns: sample.t_due_ns.into(),
+            t_first_ns: sample.t_first_ns.into(),
+            t_last_ns: sample.t_last_ns.into(),
+            connect_ns: sample.connect_ns.into(),
+            prompt_tokens: sample.prompt_tokens.into(),
+            cached_tokens: sample.cached_tokens.into(),
+            completion_tokens: sample.completion_tokens.into(),
+            wanted_output_tokens: labels.wanted_output_tokens.into(),
+            token_events: u32::try_from(sample.token_events).unwrap_or(u32::MAX),
+            session: labels.session.into(),
+            turn: labels.turn.into(),
+            rotation: labels.rotation.into(),
+            phase: sample.phase,
+            failure: sample.failure.as_ref().map(|failure| failure.kind),
+            token_source: sample.token_source,
+            response_cached: sample.response_cached,
+            repeat: labels.repeat,
+            resent: sample.resent,
+        }
+    }
+}
+
+impl Record {
+    pub fn is_measured(&self) -> bool {
+        self.phase == Phase::Measured
+    }
+
+    /// Whether the request was measured and succeeded.
+    pub fn is_good(&self) -> bool {
+        self.is_measured() && self.failure.is_none()
+    }
+
+    pub fn is_streamed(&self) -> bool {
+        self.t_first_ns.get().is_some()
+    }
+
+    /// Whether the request belongs to the first rotation.
+    pub fn is_cold(&self) -> bool {
+        self.rotation.get() == Some(0)
+    }
+
+    /// Time to first token in nanoseconds: `t_first − t_send`; `None` on a reply that was not streamed.
+    pub fn ttft_from_sent_ns(&self) -> Option<u64> {
+        Some(self.t_first_ns.get()?.saturating_sub(self.t_send_ns))
+    }
+
+    /// Time to first token in nanoseconds from the scheduled time in an open loop, else from the send.
+    pub fn ttft_ns(&self) -> Option<u64> {
+        Some(self.ttft_from_sent_ns()? + self.lateness_ns().unwrap_or(0))
+    }
+
+    /// Time that the tokens after the first took, in nanoseconds, and their number; `None` with fewer than two
+    /// tokens, or when the whole text came in one read.
+    pub fn decode_ns(&self) -> Option<(u64, u64)> {
+        let tokens = self.completion_tokens.get()?.checked_sub(1)?;
+        let ns = self.t_last_ns.get()?.saturating_sub(self.t_first_ns.get()?);
+        (ns > 0 && tokens > 0).then_some((ns, tokens))
+    }
+
+    /// Inter-token latency in nanoseconds: `(t_last − t_first) / (n_out − 1)`.
+    pub fn itl_ns(&self) -> Option<f64> {
+        self.decode_ns()
+            .map(|(ns, tokens)| ns as f64 / tokens as f64)
+    }
+
+    /// The stamp of the last token, or of the end of a reply that was not streamed.
+    pub fn t_done_ns(&self) -> u64 {
+        let last_ns = self.t_last_ns.get().filter(|_| self.is_streamed());
+        last_ns.unwrap_or(self.t_end_ns)
+    }
+
+    /// Latency in nanoseconds: `t_last − t_send`, or `t_end − t_send` on a reply that was not streamed.
+    pub fn latency_from_sent_ns(&self) -> u64 {
+        self.t_done_ns().saturating_sub(self.t_send_ns)
+    }
+
+    /// Latency in nanoseconds from the scheduled time in an open loop, else from the send.
+    pub fn latency_ns(&self) -> u64 {
+        self.latency_from_sent_ns() + self.lateness_ns().unwrap_or(0)
+    }
+
+    /// `t_send − t_due` in nanoseconds; `None` in a closed loop.
+    pub fn lateness_ns(&self) -> Option<u64> {
+        Some(self.t_send_ns.saturating_sub(self.t_due_ns.get()?))
+    }
+
+    /// `prompt_tokens / TTFT` in tokens per second, TTFT from the send; queueing is inside TTFT.
+    pub fn prefill_tokens_per_s(&self) -> Option<f64> {
+        let ttft_ns = self.ttft_from_sent_ns().filter(|&ns| ns > 0)?;
+        Some(self.prompt_tokens.get()? as f64 / seconds(ttft_ns))
+    }
+
+    /// `(n_out − 1) / (t_last − t_first)` in tokens per second.
+    pub fn decode_tokens_per_s(&self) -> Option<f64> {
+        self.decode_ns()
+            .map(|(ns, tokens)| tokens as f64 / seconds(ns))
+    }
+
+    /// Output tokens and latency from the send, where both are above 0.
+    pub fn tokens_in_latency(&self) -> Option<(u64, u64)> {
+        let tokens = self.completion_tokens.get().filter(|&tokens| tokens > 0)?;
+        Some((tokens, self.latency_from_sent_ns())).filter(|&(_, ns)| ns > 0)
+    }
+
+    /// How long the request was in flight between the two stamps, in nanoseconds.
+    pub fn overlap_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
+        let end_ns = self.t_end_ns.min(to_ns);
+        end_ns.saturating_sub(self.t_send_ns.max(from_ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_88_bytes() {
+        assert_eq!(size_of::<Record>(), 88);
+    }
+
+    #[test]
+    fn absent_counts_and_stamps_stay_absent_and_0_stays_0() {
+        for count in [None, Some(0), Some(7), Some(u64::from(u32::MAX) - 2)] {
+            assert_eq!(Count::from(count).get(), count);
+        }
+        for ns in [None, Some(0), Some(1 << 56)] {
+            assert_eq!(Stamp::from(ns).get(), ns);
+        }
+        assert_eq!(
+            Count::from(Some(u64::MAX)).get(),
+            Some(u64::from(u32::MAX) - 1)
+        );
+    }
+
+    /// Due at 1 s, sent at 1.5 s, first token at 2 s, last of 11 at 3 s, ended at 3.5 s; 100 prompt tokens.
+    fn record() -> Record {
+        Record::from(&Sample {
+            t_due_ns: Some(1_000_000_000),
+            t_send_ns: 1_500_000_000,
+            t_first_ns: Some(2_000_000_000),
+            t_last_ns: Some(3_000_000_000),
+            t_end_ns: 3_500_000_000,
+            prompt_tokens: Some(100),
+            completion_tokens: Some(11),
+            ..Sample::default()
+        })
+    }
+
+    #[test]
+    fn times_count_from_the_due_time_and_from_the_send() {
+        let one = record();
+        assert_eq!(one.lateness_ns(), Some(500_000_000));
+        assert_eq!(one.ttft_from_sent_ns(), Some(500_000_000));
+        assert_eq!(one.ttft_ns(), Some(1_000_000_000));
+        assert_eq!(one.latency_from_sent_ns(), 1_500_000_000);
+        assert_eq!(one.latency_ns(), 2_000_000_000);
+        // 1 s for ten tokens; 100 prompt tokens in 0.5 s.
+        assert_eq!(one.itl_ns(), Some(1e8));
+        assert_eq!(one.decode_tokens_per_s(), Some(10.0));
+        assert_eq!(one.prefill_tokens_per_s(), Some(200.0));
+        // In flight from 1.5 to 3.5 s, of which 2 to 3 s lie in the span.
+        assert_eq!(one.overlap_ns(2_000_000_000, 3_000_000_000), 1_000_000_000);
+    }
+
+    #[test]
+    fn a_reply_that_was_not_streamed_has_a_latency_up_to_its_end_only() {
+        let one = Record {
+            t_first_ns: None.into(),
+            ..record()
+        };
+        assert_eq!((one.ttft_ns(), one.itl_ns()), (None, None));
+        assert_eq!(one.latency_from_sent_ns(), 2_000_000_000);
+    }
+
+    #[test]
+    fn one_token_or_one_read_has_no_itl() {
+        let one = Record {
+            completion_tokens: Some(1).into(),
+            ..record()
+        };
+        let burst = Record {
+            t_last_ns: Some(2_000_000_000).into(),
+            ..record()
+        };
+        assert_eq!((one.itl_ns(), burst.itl_ns()), (None, None));
+    }
+}

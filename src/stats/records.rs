@@ -1,0 +1,267 @@
+//! The requests of a pass as they end: a record of each, or histograms where the pass has no end of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::figures::{FailureCount, Figures, Means};
+use super::goodput::Goodput;
+use super::record::Record;
+use super::spread::{Histogram, Spread};
+use super::tally::Tally;
+use super::time::Time;
+use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource};
+
+/// What figures are made of.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// In the order of their ends; empty where the pass is endless.
+    pub list: Vec<Record>,
+    pub failures: BTreeMap<FailKind, FailureCount>,
+    /// Between token events of successes.
+    pub gaps: Histogram,
+    /// Gaps of events that shared a read.
+    pub gaps_in_one_read: u64,
+    /// Plain replies whose tokens are still to be counted.
+    pub uncounted: Vec<Uncounted>,
+    /// What a file about single requests needs, where it was asked for: a detail a record.
+    pub details: Option<Vec<Detail>>,
+    /// Places of the successes without a count of output tokens, by their ids.
+    places: HashMap<u64, usize>,
+    live: Option<Box<Live>>,
+    keeps: bool,
+    keeps_gaps: bool,
+}
+
+/// A plain reply whose tokens are still to be counted.
+#[derive(Debug, Clone)]
+pub struct Uncounted {
+    /// Place of its record.
+    pub at: usize,
+    pub id: u64,
+    pub text: Arc<str>,
+}
+
+/// What is in no figure, but in files about single requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detail {
+    pub id: u64,
+    pub status: Option<u16>,
+    pub failure: Option<Failure>,
+    pub gaps_us: Vec<u32>,
+}
+
+/// Figures that can be asked for at any time, in constant memory.
+#[derive(Debug, Default)]
+struct Live {
+    tally: Tally,
+    times: [Histogram; Time::ALL.len()],
+    interval: Means,
+}
+
+impl Records {
+    /// Keeps a record of every request.
+    pub fn kept() -> Records {
+        Records {
+            keeps: true,
+            ..Records::default()
+        }
+    }
+
+    /// Can be asked for figures at any time; keeps no record where the pass is `endless`.
+    pub fn live(endless: bool) -> Records {
+        Records {
+            live: Some(Box::default()),
+            keeps: !endless,
+            ..Records::default()
+        }
+    }
+
+    /// Keeps details too, with the gaps between token events where they are wanted.
+    pub fn with_details(self, keeps_gaps: bool) -> Records {
+        Records {
+            details: Some(Vec::new()),
+            keeps_gaps,
+            ..self
+        }
+    }
+
+    pub fn add(&mut self, sample: &Sample) {
+        let record = Record::from(sample);
+        if record.is_good() {
+            for &us in &sample.gaps_us {
+                self.gaps.add_ns(f64::from(us) * 1e3);
+                self.gaps_in_one_read += u64::from(us == 0);
+            }
+        } else if record.is_measured() {
+            self.count_failure(sample);
+        }
+        if let Some(live) = &mut self.live {
+            live.add(&record);
+        }
+        if !self.keeps {
+            return;
+        }
+        if record.is_good() && record.completion_tokens.get().is_none() {
+            let (at, id) = (self.list.len(), sample.id);
+            self.places.insert(id, at);
+            let text = sample.text.clone();
+            self.uncounted
+                .extend(text.map(|text| Uncounted { at, id, text }));
+        }
+        if let Some(details) = &mut self.details {
+            details.push(Detail::of(sample, self.keeps_gaps));
+        }
+        self.list.push(record);
+    }
+
+    /// Counts a failed sample under its kind; the first of a kind is the example.
+    fn count_failure(&mut self, sample: &Sample) {
+        if let Some(failure) = &sample.failure {
+            let entry = self.failures.entry(failure.kind);
+            let first = || FailureCount {
+                count: 0,
+                status: sample.status,
+                example: failure.reason.clone(),
+            };
+            entry.or_insert_with(first).count += 1;
+        }
+    }
+
+    /// Output tokens of the request with this id, which were counted after it.
+    pub fn count(&mut self, id: u64, tokens: u64, source: TokenSource) {
+        if let Some(&at) = self.places.get(&id) {
+            self.count_at(at, tokens, source);
+        }
+    }
+
+    /// Output tokens of the request at this place.
+    pub fn count_at(&mut self, at: usize, tokens: u64, source: TokenSource) {
+        let record = &mut self.list[at];
+        record.completion_tokens = Some(tokens).into();
+        record.token_source = Some(source);
+    }
+
+    /// The figures of all that has come so far: exact where records are kept.
+    pub fn figures(&self, facts: &Facts) -> Figures {
+        match &self.live {
+            Some(live) if !self.keeps => live.figures(facts).with_beside(self),
+            _ => Figures::of(self, facts),
+        }
+    }
+
+    /// The figures so far at a cost that does not grow with the run: percentiles are those of histograms.
+    pub fn live_figures(&self, facts: &Facts) -> Figures {
+        match &self.live {
+            Some(live) => live.figures(facts).with_beside(self),
+            None => Figures::of(self, facts),
+        }
+    }
+
+    /// A time of the requests in milliseconds, ascending, each value with its number of occurrences; from a
+    /// histogram where no records are kept. Cost: a sort.
+    pub fn times_ms(&self, time: Time) -> Vec<(f64, u64)> {
+        if let Some(live) = self.live.as_ref().filter(|_| !self.keeps) {
+            return live.times[time as usize].values_ms().collect();
+        }
+        let times = self.list.iter().filter_map(|record| time.of(record, None));
+        let mut times: Vec<f64> = times.collect();
+        times.sort_unstable_by(f64::total_cmp);
+        times.into_iter().map(|ns| (ns / 1e6, 1)).collect()
+    }
+
+    /// Means over the successes since the last call.
+    pub fn end_interval(&mut self) -> Means {
+        let live = self.live.as_mut();
+        live.map_or(Means::default(), |live| std::mem::take(&mut live.interval))
+    }
+}
+
+impl Live {
+    fn add(&mut self, record: &Record) {
+        self.tally.add(record);
+        if record.is_good() {
+            self.interval.add(record);
+        }
+        for (time, histogram) in Time::ALL.into_iter().zip(&mut self.times) {
+            let ns = time.of(record, None);
+            ns.into_iter().for_each(|ns| histogram.add_ns(ns));
+        }
+    }
+
+    fn figures(&self, facts: &Facts) -> Figures {
+        Figures {
+            times: self.times.each_ref().map(Histogram::spread),
+            ..self.tally.figures(facts, None)
+        }
+    }
+}
+
+impl Detail {
+    fn of(sample: &Sample, keeps_gaps: bool) -> Detail {
+        Detail {
+            id: sample.id,
+            status: sample.status,
+            failure: sample.failure.clone(),
+            gaps_us: match keeps_gaps {
+                true => sample.gaps_us.clone(),
+                false => Vec::new(),
+            },
+        }
+    }
+
+    /// Kind, status and reason of a failure.
+    pub fn error(&self) -> Option<String> {
+        let Failure { kind, reason, .. } = self.failure.as_ref()?;
+        let status = self.status;
+        let status = status.map_or_else(String::new, |status| format!("HTTP {status}: "));
+        Some(format!("{}: {status}{reason}", kind.name()))
+    }
+}
+
+impl Figures {
+    /// The figures of a pass that kept its records; percentiles are exact, but for gaps. Cost: a sort for each time.
+    pub fn of(records: &Records, facts: &Facts) -> Figures {
+        let mut tally = Tally::default();
+        records.list.iter().for_each(|record| tally.add(record));
+        let (from_ns, to_ns) = tally.span_ns();
+        let counts = |record: &&Record| record.phase != Phase::Warmup;
+        let in_span = records.list.iter().filter(counts);
+        let busy_ns = in_span
+            .map(|record| record.overlap_ns(from_ns, to_ns))
+            .sum();
+        let hit_by = tally.hit_by(facts);
+        let times = Time::ALL.map(|time| {
+            let values = records
+                .list
+                .iter()
+                .filter_map(|record| time.of(record, hit_by));
+            Spread::of(values.map(|ns| ns / 1e6).collect())
+        });
+        let figures = tally.figures(facts, facts.window_ns.is_none().then_some(busy_ns));
+        let goodput = facts
+            .slo
+            .as_ref()
+            .map(|slo| Goodput::of(slo, &records.list, facts.turns_not_sent, figures.duration_s));
+        Figures {
+            times,
+            goodput,
+            ..figures
+        }
+        .with_beside(records)
+    }
+
+    /// Adds what records do not tell one by one: failures and gaps.
+    fn with_beside(self, records: &Records) -> Figures {
+        let gap = records.gaps.spread();
+        let failures = records.failures.iter();
+        Figures {
+            gap,
+            gaps_in_one_read_share: gap.map(|gap| records.gaps_in_one_read as f64 / gap.n as f64),
+            failures: failures
+                .map(|(kind, failure)| (kind.name(), failure.clone()))
+                .collect(),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Counts and sums over the requests of a pass, in constant memory.
+
+use super::facts::Facts;
+use super::figures::{Figures, Means, Side, Tokens};
+use super::record::Record;
+use super::spread::Mean;
+use super::time::HitBy;
+use crate::sample::{Phase, TokenSource};
+use crate::units::seconds;
+
+/// Tokens of the requests that count them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    n: u64,
+    total: u64,
+}
+
+impl Sum {
+    fn add(&mut self, tokens: Option<u64>) {
+        if let Some(tokens) = tokens {
+            self.n += 1;
+            self.total += tokens;
+        }
+    }
+
+    fn tokens(self) -> Tokens {
+        Tokens {
+            total: (self.n > 0).then_some(self.total),
+            mean: (self.n > 0).then(|| self.total as f64 / self.n as f64),
+        }
+    }
+}
+
+/// Prompt tokens and those of them that the server reported as cached, of some of the requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hits {
+    requests: u64,
+    prompt: u64,
+    cached: u64,
+}
+
+impl Hits {
+    fn add(&mut self, record: &Record) {
+        self.requests += 1;
+        self.prompt += record.prompt_tokens.get().unwrap_or(0);
+        self.cached += record.cached_tokens.get().unwrap_or(0);
+    }
+
+    fn side(self, is_reported: bool) -> Side {
+        let rate = || self.cached as f64 / self.prompt as f64;
+        Side {
+            requests: self.requests,
+            prefix_cache_hit_rate: (is_reported && self.prompt > 0).then(rate),
+        }
+    }
+}
+
+/// The first and the last of some stamps, and their number.
+#[derive(Debug, Clone, Copy, Default)]
+struct Range {
+    n: u64,
+    first_ns: u64,
+    last_ns: u64,
+}
+
+impl Range {
+    fn add(&mut self, ns: u64) {
+        self.first_ns = if self.n == 0 {
+            ns
+        } else {
+            self.first_ns.min(ns)
+        };
+        self.last_ns = self.last_ns.max(ns);
+        self.n += 1;
+    }
+
+    /// Events per second from the first to the last; `None` for fewer than two.
+    fn rate(self) -> Option<f64> {
+        let ns = self.last_ns - self.first_ns;
+        (ns > 0).then(|| (self.n - 1) as f64 / seconds(ns))
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    means: Means,
+    failed: u64,
+    cut: u64,
+    warmup: u64,
+    not_streamed: u64,
+    resent: u64,
+    prompt: Sum,
+    output: Sum,
+    wanted: Sum,
+    all: Hits,
+    first_turns: Hits,
+    cold: Hits,
+    warm: Hits,
+    has_later_turns: bool,
+    cached_reported: bool,
+    response_reported: bool,
+    response_hits: u64,
+    /// Tokens and events of the requests whose output tokens the server counted.
+    counted_tokens: u64,
+    counted_events: u64,
+    decode_ns: u64,
+    decode_tokens: u64,
+    ttft_ns: u64,
+    connect_ns: u64,
+    tpot_with_first_ms: Mean,
+    request_tokens_per_s: Mean,
+    sources: [u64; TokenSource::NAMES.len()],
+    due: Range,
+    sent: Range,
+    /// Sends and ends of the requests that were measured.
+    measured: Range,
+    measured_end_ns: u64,
+    last_end_ns: u64,
+    /// Time in flight of all requests, whatever their phase.
+    busy_ns: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, record: &Record) {
+        self.cached_reported |= record.cached_tokens.get().is_some();
+        self.response_reported |= record.response_cached.is_some();
+        let busy_ns = record.t_end_ns.saturating_sub(record.t_send_ns);
+        self.busy_ns = self.busy_ns.saturating_add(busy_ns);
+        self.last_end_ns = self.last_end_ns.max(record.t_end_ns);
+        if record.phase == Phase::Warmup {
+            self.warmup += 1;
+            return;
+        }
+        self.sent.add(record.t_send_ns);
+        record
+            .t_due_ns
+            .get()
+            .into_iter()
+            .for_each(|ns| self.due.add(ns));
+        if record.phase == Phase::Cut {
+            self.cut += 1;
+            return;
+        }
+        self.measured.add(record.t_send_ns);
+        self.measured_end_ns = self.measured_end_ns.max(record.t_end_ns);
+        self.resent += u64::from(record.resent);
+        match record.failure {
+            Some(_) => self.failed += 1,
+            None => self.add_good(record),
+        }
+    }
+
+    fn add_good(&mut self, record: &Record) {
+        self.means.add(record);
+        self.not_streamed += u64::from(!record.is_streamed());
+        if let Some(ns) = record.ttft_from_sent_ns() {
+            self.ttft_ns = self.ttft_ns.saturating_add(ns);
+            let connect_ns = record.connect_ns.get().unwrap_or(0);
+            self.connect_ns = self.connect_ns.saturating_add(connect_ns);
+        }
+        if let Some((ns, tokens)) = record.decode_ns() {
+            self.decode_ns = self.decode_ns.saturating_add(ns);
+            self.decode_tokens += tokens;
+        }
+        if let Some((tokens, ns)) = record.tokens_in_latency() {
+            self.tpot_with_first_ms.add(ns as f64 / 1e6 / tokens as f64);
+            self.request_tokens_per_s.add(tokens as f64 / seconds(ns));
+        }
+        self.response_hits += u64::from(record.response_cached == Some(true));
+        self.all.add(record);
+        match record.rotation.get() {
+            Some(0) => self.cold.add(record),
+            _ => self.warm.add(record),
+        }
+        match record.turn.get() {
+            Some(0) => self.first_turns.add(record),
+            turn => self.has_later_turns |= turn.is_some(),
+        }
+        self.add_tokens(record);
+    }
+
+    fn add_tokens(&mut self, record: &Record) {
+        let output = record.completion_tokens.get();
+        self.prompt.add(record.prompt_tokens.get());
+        self.output.add(output);
+        self.wanted
+            .add(output.map(|output| record.wanted_output_tokens.get().unwrap_or(output)));
+        if let Some(source) = record.token_source {
+            self.sources[source as usize] += 1;
+            if source != TokenSource::Events {
+                self.counted_tokens += output.unwrap_or(0);
+                self.counted_events += u64::from(record.token_events);
+            }
+        }
+    }
+
+    /// Where the measured requests lie, from the first send to the last end.
+    pub fn span_ns(&self) -> (u64, u64) {
+        (self.measured.first_ns, self.measured_end_ns)
+    }
+
+    pub fn hit_by(&self, facts: &Facts) -> Option<HitBy> {
+        let prefix = facts.cached_reported || self.cached_reported;
+        match facts.response_cached_reported || self.response_reported {
+            true => Some(HitBy::Response),
+            false => prefix.then_some(HitBy::Prefix),
+        }
+    }
+
+    /// The figures, but for those that need a distribution. `busy_ns`: time in flight of the requests within the
+    /// span that `span_ns` gives; `None`: the pass has a window, and all requests count.
+    pub fn figures(&self, facts: &Facts, busy_ns: Option<u64>) -> Figures {
+        let (from_ns, to_ns) = facts.window_ns.unwrap_or(self.span_ns());
+        let duration_s = seconds(to_ns.saturating_sub(from_ns));
+        let per_second = |n: u64| (duration_s > 0.0).then(|| n as f64 / duration_s);
+        let good = self.means.requests;
+        let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+        let run_end_ns = to_ns.max(self.last_end_ns);
+        let (busy_s, of_s) = match busy_ns {
+            Some(busy_ns) => (seconds(busy_ns), duration_s),
+            None => (
+                seconds(self.busy_ns),
+                seconds(run_end_ns.saturating_sub(facts.t_start_ns)),
+            ),
+        };
+        let is_reported = facts.cached_reported || self.cached_reported;
+        let is_response_reported = facts.response_cached_reported || self.response_reported;
+        let output = self.output.tokens();
+        let sources = TokenSource::NAMES.into_iter().zip(self.sources);
+        Figures {
+            requests: good + self.failed,
+            successful: good,
+            failed: self.failed,
+            cut: self.cut + facts.in_flight,
+            warmup: self.warmup,
+            not_streamed: self.not_streamed,
+            stale_connections: self.resent,
+            duration_s,
+            means: self.means,
+            prompt_tokens: self.prompt.tokens(),
+            output_tokens: output,
+            wanted_output_tokens_mean: self.wanted.tokens().mean,
+            token_throughput: output.total.and_then(per_second),
+            request_throughput: per_second(good),
+            decode_tokens_per_s_weighted: (self.decode_ns > 0)
+                .then(|| self.decode_tokens as f64 / seconds(self.decode_ns)),
+            tpot_with_first_ms: self.tpot_with_first_ms.get(),
+            request_tokens_per_s: self.request_tokens_per_s.get(),
+            gaps_are_tokens: self.counted_tokens > 0
+                && self.counted_events * 10 >= self.counted_tokens * 9,
+            all: self.all.side(is_reported),
+            cold: self.cold.side(is_reported),
+            warm: self.warm.side(is_reported),
+            first_turn_hit_rate: self
+                .first_turns
+                .side(is_reported && self.has_later_turns)
+                .prefix_cache_hit_rate,
+            hit_by: self.hit_by(facts),
+            response_cache_hit_rate: share(self.response_hits, good)
+                .filter(|_| is_response_reported),
+            concurrency_mean: (of_s > 0.0).then(|| busy_s / of_s),
+            connect_share: share(self.connect_ns, self.ttft_ns),
+            is_open: facts.exhausted.is_some() || self.due.n > 0,
+            cached_reported: is_reported,
+            response_cached_reported: is_response_reported,
+            scheduled_per_s: self.due.rate(),
+            achieved_per_s: self.sent.rate(),
+            token_sources: sources
+                .filter(|(_, n)| *n > 0)
+                .map(|((_, name), n)| (name, n))
+                .collect(),
+            ..Figures::default()
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a finite run keeps of its requests: a record of each, and no more than a record's room beside it.
+//!
+//! A million of each command: `TMESH_REQUESTS=1000000 cargo test --locked --test main memory:: -- --nocapture`.
+
+use std::time::Duration;
+
+use crate::util::{Cmd, Dir};
+
+/// Requests of the long run, where it says so.
+const REQUESTS: &str = "TMESH_REQUESTS";
+/// A record has 88 bytes, and its TTFT stands in a list beside it; a million requests stay within 128 MiB.
+const BYTES_A_REQUEST: f64 = 128.0;
+
+/// The peak of a run of so many requests, in MiB.
+fn peak_mib(url: &str, words: &str, requests: u64) -> f64 {
+    let dir = Dir::new();
+    let running = Cmd::new(&dir)
+        .args(words.split(' '))
+        .args(["--requests", &requests.to_string(), "--endpoint", url])
+        .deadline(Duration::from_secs(600))
+        .start();
+    let peak = running.peak_mib();
+    let output = running.wait();
+    assert!(output.status.success(), "{output}");
+    peak
+}
+
+/// Compares with a short run, which has all that does not depend on the number of requests. The mock is a process of
+/// its own and takes no time.
+fn check(words: &str) {
+    let requests = std::env::var(REQUESTS).map_or(50_000, |n| n.parse().expect(REQUESTS));
+    let dir = Dir::new();
+    let mut mock = Cmd::new(&dir)
+        .args(["mock", "--port", "0", "--base", "0s", "--itl", "0s"])
+        .args(["--prefill-rate", "1000M"])
+        .deadline(Duration::from_secs(900))
+        .start();
+    let line = mock.wait_for_line(|line| line.contains("http://127.0.0.1:"));
+    let url = line.split(' ').find(|word| word.starts_with("http://"));
+    let url = url.expect("its address");
+    let base = peak_mib(url, words, 1_000);
+    let peak = peak_mib(url, words, requests);
+    let most = base + BYTES_A_REQUEST * requests as f64 / f64::from(1 << 20);
+    let figures = format!("{base:.1} MiB for 1,000 requests, {peak:.1} for {requests}: {words}");
+    println!("{figures}");
+    assert!(peak <= most, "{figures}, at the most {most:.1}");
+}
+
+#[test]
+fn a_load_of_many_requests_stays_small() {
+    check(
+        "load --api completions --concurrency 8 --warmup 0 --input-tokens 20 --output-tokens 1:2",
+    );
+}
+
+#[test]
+fn a_benchmark_of_many_requests_stays_small() {
+    check(
+        "benchmark --contexts 50 --max-inflight 8 --input-length 20 --output-length 2 --interval 60s",
+    );
+}

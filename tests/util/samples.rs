@@ -1,0 +1,59 @@
+//! What a run wrote and what the mock saw of it, joined by request.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::Dir;
+
+/// A samples file, of which every line is JSON.
+pub struct Samples {
+    pub header: Value,
+    /// The lines behind the header.
+    pub lines: Vec<Value>,
+}
+
+impl Samples {
+    pub fn read(dir: &Dir, name: &str) -> Samples {
+        let text = dir.read(name);
+        let lines = text.lines().map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"))
+        });
+        let mut lines: Vec<Value> = lines.collect();
+        let header = lines.remove(0);
+        assert_eq!(header["schema"], "tmesh-cli/samples/2", "{name}");
+        Samples { header, lines }
+    }
+
+    /// The requests, without what was seen beside them.
+    pub fn requests(&self) -> impl Iterator<Item = &Value> {
+        self.lines.iter().filter(|line| line["series"].is_null())
+    }
+
+    /// The lines of a series.
+    pub fn series(&self, name: &str) -> impl Iterator<Item = &Value> {
+        self.lines.iter().filter(move |line| line["series"] == name)
+    }
+
+    /// The `x-request-id` that a request was sent with.
+    pub fn request_id(&self, request: &Value) -> String {
+        let run_id = self.header["run_id"].as_str().expect("a run id");
+        format!("{run_id}-{}", request["id"])
+    }
+
+    /// Each request with its line in the mock's log of these lines.
+    pub fn with_truth(&self, truth: Vec<Value>) -> Vec<(Value, Value)> {
+        let id = |line: &Value| line["id"].as_str().map(str::to_string);
+        let truth = truth
+            .into_iter()
+            .filter_map(|line| Some((id(&line)?, line)));
+        let truth: HashMap<String, Value> = truth.collect();
+        let pair = |sample: &Value| {
+            let id = self.request_id(sample);
+            let told = truth.get(&id);
+            let told = told.unwrap_or_else(|| panic!("the mock has not seen {id}"));
+            (sample.clone(), told.clone())
+        };
+        self.requests().map(pair).collect()
+    }
+}
