@@ -86,13 +86,23 @@ impl Records {
         }
     }
 
+    /// Gaps of 0, most of those of a fast server, are counted first and then added at once.
+    fn add_gaps(&mut self, gaps_us: &[u32]) {
+        let mut in_one_read = 0;
+        for &us in gaps_us {
+            match us {
+                0 => in_one_read += 1,
+                _ => self.gaps.add_ns(f64::from(us) * 1e3),
+            }
+        }
+        self.gaps.add_zeros(in_one_read);
+        self.gaps_in_one_read += in_one_read;
+    }
+
     pub fn add(&mut self, sample: &Sample) {
         let record = Record::from(sample);
         if record.is_good() {
-            for &us in &sample.gaps_us {
-                self.gaps.add_ns(f64::from(us) * 1e3);
-                self.gaps_in_one_read += u64::from(us == 0);
-            }
+            self.add_gaps(&sample.gaps_us);
         } else if record.is_measured() {
             self.count_failure(sample);
         }

@@ -104,6 +104,15 @@ impl Histogram {
         self.max_ns = self.max_ns.max(whole_ns);
     }
 
+    /// Adds 0 ns `count` times.
+    pub fn add_zeros(&mut self, count: u64) {
+        if count > 0 {
+            self.counts.saturating_record_n(0, count);
+            self.mean_ms.n += count;
+            self.min_ns = 0;
+        }
+    }
+
     /// In milliseconds; `None` without values.
     pub fn spread(&self) -> Option<Spread> {
         let ms = |ns: u64| ns as f64 / 1e6;
@@ -218,6 +227,18 @@ mod tests {
         );
         let counted: u64 = histogram.values_ms().map(|(_, n)| n).sum();
         assert_eq!(counted, 5000);
+    }
+
+    #[test]
+    fn zeros_are_added_at_once() {
+        let mut histogram = Histogram::default();
+        histogram.add_zeros(0);
+        assert_eq!(histogram.spread(), None);
+        histogram.add_ns(5e6);
+        histogram.add_zeros(3);
+        let got = histogram.spread().expect("values");
+        assert_eq!((got.n, got.min, got.avg, got.max), (4, 0.0, 1.25, 5.0));
+        assert_eq!(got.p50, 0.0);
     }
 
     #[test]
