@@ -163,3 +163,36 @@ pub fn shortened(text: &str) -> String {
     }
     short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_however_their_key_is_written() {
+        let json = r#"{"x": [1, 2], "\u0061": "t", "b": null, "c" : {"a": 3}, "x": 4}"#;
+        let found = values(json, ["a", "b", "c", "d"]).expect("an object");
+        let found = found.map(|value| value.map(RawValue::get));
+        assert_eq!(found, [Some("\"t\""), None, Some("{\"a\": 3}"), None]);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_an_error_and_so_is_no_object() {
+        for (json, why) in [
+            (r#"{"a": null, "a": 1}"#, "duplicate field `a`"),
+            ("[1]", "invalid type: sequence, expected an object"),
+            ("{} {}", "trailing characters"),
+            (r#"{"a": 1"#, "EOF while parsing an object"),
+        ] {
+            let error = values(json, ["a"]).expect_err(json);
+            assert_eq!(without_place(&error), why);
+        }
+    }
+
+    #[test]
+    fn text_from_a_file_is_shown_on_one_short_line() {
+        assert_eq!(shortened("a\n\u{1b}b"), "a  b");
+        assert_eq!(shortened(&"é".repeat(120)), "é".repeat(120));
+        assert_eq!(shortened(&"é".repeat(121)), "é".repeat(120) + "…");
+    }
+}
