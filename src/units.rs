@@ -63,6 +63,11 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     format!("{value:.*}", decimals.max(wanted))
 }
 
+/// Such as `1 request`, `2 requests`.
+pub fn counted(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// The instant that every stamp of a run counts from.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch(Instant);

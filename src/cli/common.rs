@@ -23,14 +23,18 @@ impl Common {
     /// # Errors
     /// When the seed is no count, or the file is no SLO.
     pub fn parse(args: &mut Args) -> Result<Common> {
-        let fresh = || format!("{:08x}", fastrand::u32(..));
         let slo = args.text("--slo-file")?;
         Ok(Common {
             seed: args.value("--seed", parse_count)?.unwrap_or(0),
-            nonce: Some(args.text("--nonce")?.unwrap_or_else(fresh)),
+            nonce: Some(args.text("--nonce")?.unwrap_or_else(fresh_nonce)),
             slo: slo.as_deref().map(slo::read).transpose()?,
         })
     }
+}
+
+/// A nonce that no other run is likely to have.
+pub fn fresh_nonce() -> String {
+    format!("{:08x}", fastrand::u32(..))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::common::Common;
+use super::common::{Common, fresh_nonce};
 use super::connect::{Connection, Opened, unreachable};
 use super::host;
 use super::terminal::print;
@@ -21,7 +21,7 @@ use crate::load::pool::is_refusal;
 use crate::plan::prompt::Writer;
 use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
-use crate::units::format_utc;
+use crate::units::{counted, format_utc};
 
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
@@ -115,8 +115,7 @@ impl Ready {
         common: Common,
     ) -> Result<Ready> {
         body.extra = connection.extra_body;
-        let fresh = || format!("{:08x}", fastrand::u32(..));
-        let nonce = common.nonce.clone().unwrap_or_else(fresh);
+        let nonce = common.nonce.clone().unwrap_or_else(fresh_nonce);
         let writer = Writer::new(common.seed, &nonce);
         let ask = |body| -> Result<(Target, Setup)> {
             let mut target = Target::new(opened.link.clone(), &opened.endpoint, body)?;
@@ -157,7 +156,6 @@ impl Ready {
     /// lines, then a word on a mock server.
     pub fn lines(&self, own: &str) -> String {
         let setup = &self.setup;
-        let plural = if setup.requests == 1 { "" } else { "s" };
         let seed = self.common.seed;
         let nonce = match &self.common.nonce {
             Some(nonce) => format!("nonce: {nonce}"),
@@ -168,9 +166,12 @@ impl Ready {
             false => String::new(),
         };
         format!(
-            "Set-up: {} request{plural} ({} prompt tokens, {} output tokens), lengths by {}\n\
+            "Set-up: {} ({} prompt tokens, {} output tokens), lengths by {}\n\
              Seed: {seed}, {nonce}\n{own}{mock}\n",
-            setup.requests, setup.prompt_tokens, setup.output_tokens, setup.counted_by
+            counted(setup.requests, "request"),
+            setup.prompt_tokens,
+            setup.output_tokens,
+            setup.counted_by
         )
     }
 

@@ -99,6 +99,9 @@ fn is_redirected_stdout(path: &str) -> bool {
 /// What the samples are called in a folder.
 pub const SAMPLES: &str = "samples.jsonl";
 
+/// What `run` calls its figures of all workloads, which `report` reads.
+pub const SUMMARY: &str = "benchmark_summary.json";
+
 /// A folder of results, found to be writable.
 pub struct Folder {
     /// The option that named it.

@@ -26,7 +26,7 @@ use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
-use crate::stats::pass::Pass;
+use crate::stats::pass::{Pass, reported};
 use crate::stats::records::Records;
 use crate::units::nanoseconds;
 use crate::watchdog;
@@ -251,7 +251,6 @@ impl Run {
 
     fn sent(&self, collected: Collected, exhausted: Option<u64>, is_window: bool) -> Sent {
         let end = collected.end;
-        let last = self.report.passes.last().map(|pass| &pass.figures);
         Sent {
             records: collected.records,
             ended: collected.ended,
@@ -262,9 +261,7 @@ impl Run {
                 in_flight: end.in_flight,
                 exhausted,
                 ended: Some(self.why_ended()),
-                cached_reported: last.is_some_and(|figures| figures.cached_reported),
-                response_cached_reported: last
-                    .is_some_and(|figures| figures.response_cached_reported),
+                reported: reported(&self.report.passes),
                 slo: self.slo,
                 client: collected.client.summary(end.t_start_ns, self.is_mock),
                 ..Facts::default()

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::client::ClientSummary;
 use super::goodput::Slo;
 use super::spread::Spread;
+use super::time::Reported;
 use crate::sample::Workload;
 
 /// The names of the fields are the keys of the series, the same for every command; what does not apply is null.
@@ -48,12 +49,9 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
-    /// An earlier pass of this run had a reply that reported cached tokens, or said whether it was cached as a
-    /// whole: in this one, absence is 0, or a miss.
+    /// What the replies of earlier passes of this run have said of caches.
     #[serde(skip)]
-    pub cached_reported: bool,
-    #[serde(skip)]
-    pub response_cached_reported: bool,
+    pub reported: Reported,
     #[serde(skip)]
     pub slo: Option<Slo>,
     /// From the series `client`.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::goodput::Goodput;
 use super::record::Record;
 use super::spread::{Mean, Spread};
-use super::time::{HitBy, Time};
+use super::time::{Reported, Time};
 
 /// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
 /// pass kept its records.
@@ -55,8 +55,8 @@ pub struct Figures {
     pub warm: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
-    /// `None`: no cache reports.
-    pub hit_by: Option<HitBy>,
+    /// What the replies of this pass and of those before it have said of caches.
+    pub reported: Reported,
     /// Successes that were cached as a whole, over successes; `None`: no reply says whether it was.
     pub response_cache_hit_rate: Option<f64>,
     /// `None` without an SLO.
@@ -65,9 +65,6 @@ pub struct Figures {
     /// Connection set-up as a share of all TTFT.
     pub connect_share: Option<f64>,
     pub is_open: bool,
-    /// A reply has reported cached tokens, or said whether it was cached as a whole.
-    pub cached_reported: bool,
-    pub response_cached_reported: bool,
     /// (n − 1) / (last due − first due) of the requests that were sent; `None` for fewer than two.
     pub scheduled_per_s: Option<f64>,
     /// (n − 1) / (last send − first send); `None` for fewer than two.

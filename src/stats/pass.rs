@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::figures::Figures;
 use super::goodput::Slo;
 use super::records::Records;
+use super::time::Reported;
 use crate::sample::{Phase, Sample, TokenSource};
 use crate::vitals::Vitals;
 
@@ -31,6 +32,12 @@ impl Pass {
     pub fn name(&self) -> String {
         self.facts.name()
     }
+}
+
+/// What these passes of a run have said of caches; each has what was said before it.
+pub fn reported(passes: &[Pass]) -> Reported {
+    let last = passes.last();
+    last.map_or(Reported::default(), |pass| pass.figures.reported)
 }
 
 impl Facts {
@@ -63,8 +70,6 @@ pub struct Passes {
     first: Option<Sample>,
     spans_ns: Vec<(u64, u64)>,
     vitals: Vec<Vitals>,
-    cached_reported: bool,
-    response_cached_reported: bool,
 }
 
 impl Passes {
@@ -85,8 +90,6 @@ impl Passes {
             first: None,
             spans_ns: Vec::new(),
             vitals: Vec::new(),
-            cached_reported: false,
-            response_cached_reported: false,
         };
         passes.records = passes.empty();
         passes
@@ -167,16 +170,12 @@ impl Passes {
             }
         }
         let facts = Facts {
-            cached_reported: self.cached_reported,
-            response_cached_reported: self.response_cached_reported,
+            reported: reported(&self.ended),
             slo: self.slo,
             client: client.summary(facts.t_start_ns, self.is_mock),
             ..facts
         };
-        let pass = Pass::new(facts, records);
-        self.cached_reported |= pass.figures.cached_reported;
-        self.response_cached_reported |= pass.figures.response_cached_reported;
-        self.ended.push(pass);
+        self.ended.push(Pass::new(facts, records));
     }
 }
 

@@ -235,12 +235,13 @@ impl Figures {
         let mut tally = Tally::default();
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
-        let counts = |record: &&Record| record.phase != Phase::Warmup;
-        let in_span = records.list.iter().filter(counts);
-        let busy_ns = in_span
-            .map(|record| record.overlap_ns(from_ns, to_ns))
-            .sum();
-        let hit_by = tally.hit_by(facts);
+        let busy_ns = || {
+            let counts = |record: &&Record| record.phase != Phase::Warmup;
+            let in_span = records.list.iter().filter(counts);
+            let overlaps = in_span.map(|record| record.overlap_ns(from_ns, to_ns));
+            overlaps.sum()
+        };
+        let hit_by = tally.reported(facts).hit_by();
         let times = Time::ALL.map(|time| {
             let values = records
                 .list
@@ -248,7 +249,7 @@ impl Figures {
                 .filter_map(|record| time.of(record, hit_by));
             Spread::of(values.map(|ns| ns / 1e6).collect())
         });
-        let figures = tally.figures(facts, facts.window_ns.is_none().then_some(busy_ns));
+        let figures = tally.figures(facts, facts.window_ns.is_none().then(busy_ns));
         let goodput = facts
             .slo
             .as_ref()

@@ -4,7 +4,7 @@ use super::facts::Facts;
 use super::figures::{Figures, Means, Side, Tokens};
 use super::record::Record;
 use super::spread::Mean;
-use super::time::HitBy;
+use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
 use crate::units::seconds;
 
@@ -97,8 +97,7 @@ pub struct Tally {
     cold: Hits,
     warm: Hits,
     has_later_turns: bool,
-    cached_reported: bool,
-    response_reported: bool,
+    reported: Reported,
     response_hits: u64,
     /// Tokens and events of the requests whose output tokens the server counted.
     counted_tokens: u64,
@@ -122,8 +121,10 @@ pub struct Tally {
 
 impl Tally {
     pub fn add(&mut self, record: &Record) {
-        self.cached_reported |= record.cached_tokens.get().is_some();
-        self.response_reported |= record.response_cached.is_some();
+        self.reported = self.reported.or(Reported {
+            prefix: record.cached_tokens.get().is_some(),
+            response: record.response_cached.is_some(),
+        });
         let busy_ns = record.t_end_ns.saturating_sub(record.t_send_ns);
         self.busy_ns = self.busy_ns.saturating_add(busy_ns);
         self.last_end_ns = self.last_end_ns.max(record.t_end_ns);
@@ -199,12 +200,9 @@ impl Tally {
         (self.measured.first_ns, self.measured_end_ns)
     }
 
-    pub fn hit_by(&self, facts: &Facts) -> Option<HitBy> {
-        let prefix = facts.cached_reported || self.cached_reported;
-        match facts.response_cached_reported || self.response_reported {
-            true => Some(HitBy::Response),
-            false => prefix.then_some(HitBy::Prefix),
-        }
+    /// What this pass and those before it have said of caches.
+    pub fn reported(&self, facts: &Facts) -> Reported {
+        facts.reported.or(self.reported)
     }
 
     /// The figures, but for those that need a distribution. `busy_ns`: time in flight of the requests within the
@@ -223,8 +221,7 @@ impl Tally {
                 seconds(run_end_ns.saturating_sub(facts.t_start_ns)),
             ),
         };
-        let is_reported = facts.cached_reported || self.cached_reported;
-        let is_response_reported = facts.response_cached_reported || self.response_reported;
+        let reported = self.reported(facts);
         let output = self.output.tokens();
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
         Figures {
@@ -248,21 +245,18 @@ impl Tally {
             request_tokens_per_s: self.request_tokens_per_s.get(),
             gaps_are_tokens: self.counted_tokens > 0
                 && self.counted_events * 10 >= self.counted_tokens * 9,
-            all: self.all.side(is_reported),
-            cold: self.cold.side(is_reported),
-            warm: self.warm.side(is_reported),
+            all: self.all.side(reported.prefix),
+            cold: self.cold.side(reported.prefix),
+            warm: self.warm.side(reported.prefix),
             first_turn_hit_rate: self
                 .first_turns
-                .side(is_reported && self.has_later_turns)
+                .side(reported.prefix && self.has_later_turns)
                 .prefix_cache_hit_rate,
-            hit_by: self.hit_by(facts),
-            response_cache_hit_rate: share(self.response_hits, good)
-                .filter(|_| is_response_reported),
+            reported,
+            response_cache_hit_rate: share(self.response_hits, good).filter(|_| reported.response),
             concurrency_mean: (of_s > 0.0).then(|| busy_s / of_s),
             connect_share: share(self.connect_ns, self.ttft_ns),
             is_open: facts.exhausted.is_some() || self.due.n > 0,
-            cached_reported: is_reported,
-            response_cached_reported: is_response_reported,
             scheduled_per_s: self.due.rate(),
             achieved_per_s: self.sent.rate(),
             token_sources: sources

@@ -9,7 +9,7 @@ use super::goodput::Slo;
 use super::pass::Pass;
 use super::records::Records;
 use super::spread::Spread;
-use super::time::{HitBy, Time};
+use super::time::{HitBy, Reported, Time};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
 
 const MS: u64 = 1_000_000;
@@ -155,7 +155,10 @@ fn a_hit_rate_is_of_the_round_and_of_its_first_turns() {
 #[test]
 fn absence_is_0_once_an_earlier_round_reported_cached_tokens() {
     let facts = Facts {
-        cached_reported: true,
+        reported: Reported {
+            prefix: true,
+            ..Reported::default()
+        },
         ..Facts::default()
     };
     let got = figures(&[success(0, 100)], facts);
@@ -366,7 +369,7 @@ fn hits_are_those_of_successes_once_any_reply_says_so() {
     ];
     let got = figures(&samples, Facts::default());
     assert!(near(got.response_cache_hit_rate, 1.0 / 3.0));
-    assert_eq!(got.hit_by, Some(HitBy::Response));
+    assert_eq!(got.reported.hit_by(), Some(HitBy::Response));
     let parts = [
         (Time::LatencyFirstUse, (150.0, 2)),
         (Time::LatencyRepeat, (10.0, 1)),
@@ -401,7 +404,7 @@ fn a_reply_of_the_warm_up_tells_that_a_cache_reports() {
     let got = figures(&samples, Facts::default());
     assert_eq!(got.all.prefix_cache_hit_rate, Some(0.0));
     assert_eq!(got.response_cache_hit_rate, None);
-    assert_eq!(got.hit_by, Some(HitBy::Prefix));
+    assert_eq!(got.reported.hit_by(), Some(HitBy::Prefix));
     let samples = [warmup(plain(0, 1, Some(false))), plain(10, 1, None)];
     let got = figures(&samples, Facts::default());
     assert_eq!(got.response_cache_hit_rate, Some(0.0));
@@ -433,7 +436,10 @@ fn nothing_sent_has_no_figures() {
             (got.response_cache_hit_rate, got.achieved_per_s),
             (None, None)
         );
-        assert_eq!((got.hit_by, got.is_not_streamed()), (None, false));
+        assert_eq!(
+            (got.reported.hit_by(), got.is_not_streamed()),
+            (None, false)
+        );
         assert_eq!((got.is_open, got.scheduled_per_s), (is_open, None));
     }
     // One request, or several at the same time, are no rate.

@@ -27,6 +27,32 @@ impl HitBy {
     }
 }
 
+/// What the replies of a run have said of caches so far: once one has, the absence of it is 0, or a miss.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// How many tokens were cached.
+    pub prefix: bool,
+    /// Whether the reply was cached as a whole.
+    pub response: bool,
+}
+
+impl Reported {
+    pub fn or(self, other: Reported) -> Reported {
+        Reported {
+            prefix: self.prefix || other.prefix,
+            response: self.response || other.response,
+        }
+    }
+
+    /// `None`: no cache reports.
+    pub fn hit_by(self) -> Option<HitBy> {
+        match self.response {
+            true => Some(HitBy::Response),
+            false => self.prefix.then_some(HitBy::Prefix),
+        }
+    }
+}
+
 /// A time that requests have, of all successes or of a part of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {

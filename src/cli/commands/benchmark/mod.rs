@@ -78,7 +78,7 @@ impl Options {
         self.duration.is_none() && self.requests.is_none() && self.rotations.is_none()
     }
 
-    /// What the tiling is made of.
+    /// The shape of the tiling: its contexts and questions, and where it ends.
     fn shape(&self, sizing: &Sizing) -> Shape {
         let of_rotations = self.rotations.map(|n| n.saturating_mul(sizing.contexts));
         Shape {

@@ -13,7 +13,7 @@ use crate::plan::models::{Table, choose, not_found};
 use crate::plan::sizing::{Overrides, Sizing};
 use crate::units::parse_number;
 
-/// What the user said of the workload.
+/// The workload as the user described it.
 pub struct Workload {
     set: Overrides,
     table: Table,

@@ -45,7 +45,7 @@ const SATURATING_TOKENS: u64 = 100;
 const SATURATING_TIME: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is asked of a mock in one part of the check.
+/// One part of the check: the streams that a mock is asked for.
 struct Part {
     streams: u64,
     tokens: u64,
@@ -55,7 +55,7 @@ struct Part {
     extent: Extent,
 }
 
-/// What a part of the check has left.
+/// A part of the check that has run: what both sides saw of it.
 struct Ran {
     records: Records,
     watched: ClientSummary,
@@ -192,7 +192,7 @@ fn target(url: &str, epoch: Epoch) -> Result<Target> {
     })
 }
 
-/// What the client added to each request: its own figure less that of the truth log, sorted.
+/// The time that the client added to each request: its own figure less that of the truth log, sorted.
 #[derive(Debug)]
 struct Added {
     ttft_ms: Vec<f64>,

@@ -21,7 +21,7 @@ const MAX_TOKENS: u64 = 100;
 const INPUT_TOKENS: u64 = 128;
 const REPEAT_RATIO: f64 = 0.3;
 const WARMUP: u64 = 5;
-/// Of a prompt of the warm-up, where the run makes none of its own.
+/// The length of a prompt of the warm-up where the run makes none of its own.
 const WARMUP_TOKENS: u64 = 100;
 const MAX_INFLIGHT: u64 = 256;
 
@@ -63,16 +63,16 @@ const ONLY_WITH: [(&str, &str); 3] = [
     ("--speed", "--trace"),
 ];
 
-/// What is sent, when, and what is made of it.
+/// The options of a run of `load`: its requests, when they go out, and where figures go.
 pub struct Options {
     pub points: Vec<Point>,
     pub prompts: Prompts,
-    /// Of each point; `None`: the duration decides.
+    /// Requests of each point; `None`: the duration decides.
     pub requests: Option<u64>,
     pub duration: Option<Duration>,
     pub warmup: u64,
     pub burstiness: Burstiness,
-    /// Of a trace, as a multiple of its own.
+    /// The speed at which a trace is sent, as a multiple of its own.
     pub speed: f64,
     /// Threads of an open loop.
     pub max_inflight: u64,

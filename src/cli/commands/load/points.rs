@@ -50,7 +50,7 @@ impl Point {
         }
     }
 
-    /// What all requests of it are marked with.
+    /// The labels that all requests of the point carry.
     pub fn labels(&self) -> Labels {
         Labels {
             concurrency: self.concurrency(),

@@ -1,4 +1,4 @@
-//! What `load` sends: prompts made, read or named by a trace, and what is said of them before the run.
+//! The prompts of `load`, made, read or named by a trace, and the words on them before the run.
 
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use crate::plan::repeat::Repeats;
 use crate::plan::requests::{Batch, Plan, Records, Source};
 use crate::plan::trace::Trace;
 use crate::sample::Labels;
+use crate::units::counted;
 
 /// The requests of a run, and those of its warm-up.
 pub struct Plans {
@@ -116,7 +117,7 @@ pub fn extent(options: &Options, has: u64) -> Option<u64> {
     }
 }
 
-/// What will be sent.
+/// The text that says what will be sent.
 pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String {
     let phrase = |point: &Point| match point {
         Point::Trace => "as the trace says".to_string(),
@@ -186,11 +187,6 @@ fn prompts(options: &Options) -> String {
             format!("{}, at {speed} times its speed", path.display())
         }
     }
-}
-
-/// Such as `1 request`, `2 requests`.
-fn counted(n: u64, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The options of the run, for the header.

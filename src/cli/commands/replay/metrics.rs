@@ -79,6 +79,7 @@ impl Metrics {
     /// Each metric over the requests and over the round as a whole.
     pub fn over(&self, records: &[Record], concurrency: u64) -> Vec<Metric> {
         let seen = &self.scrapes.seen().observations;
+        let whole = span(records);
         let metric = |(metric, name): (usize, &String)| {
             let good = records.iter().filter(|record| record.failure.is_none());
             let good = good.filter(|record| record.phase != Phase::Cut);
@@ -87,7 +88,7 @@ impl Metrics {
             Metric {
                 name: name.clone(),
                 spread: Spread::of(values.collect()),
-                over_pass: span(records).and_then(|(from, to)| beside(seen, metric, from, to)),
+                over_pass: whole.and_then(|(from, to)| beside(seen, metric, from, to)),
                 source: match seen.last() {
                     Some(last) => source(&last.values[metric]),
                     None => "not found".to_string(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::output::SAMPLES;
+use crate::cli::output::{SAMPLES, SUMMARY};
 use crate::error::{Error, Result};
 use crate::report::document::Document;
 use crate::report::layout::report::Report;
@@ -19,7 +19,6 @@ use crate::stats::pass::{Pass, Passes};
 const HEADER_BYTES: u64 = 1 << 20;
 /// Files of a folder that are looked at for the samples of a result.
 const NEIGHBOURS: usize = 100;
-const SUMMARY: &str = "benchmark_summary.json";
 const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark or load wrote with --samples";
 const TORN: &str =
     "The last line of the samples is torn and left out: the run was killed, or is still writing";
@@ -127,6 +126,9 @@ impl ResultFile {
 
 /// The file of samples in the same folder that is of this run.
 fn samples_beside(path: &Path, run_id: &Value) -> Option<PathBuf> {
+    if run_id.is_null() {
+        return None;
+    }
     // A bare name has no parent.
     let path = std::path::absolute(path).ok()?;
     let folder = fs::read_dir(path.parent()?).ok()?;
@@ -134,7 +136,7 @@ fn samples_beside(path: &Path, run_id: &Value) -> Option<PathBuf> {
     let is_jsonl = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "jsonl");
     files.filter(is_jsonl).take(NEIGHBOURS).find(|file| {
         let reader = Reader::open("", file);
-        !run_id.is_null() && reader.is_ok_and(|reader| reader.header["run_id"] == *run_id)
+        reader.is_ok_and(|reader| reader.header["run_id"] == *run_id)
     })
 }
 

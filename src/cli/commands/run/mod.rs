@@ -19,7 +19,7 @@ use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model, models};
-use crate::cli::output::Folder;
+use crate::cli::output::{Folder, SUMMARY};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::scrapes::span;
 use crate::cli::terminal::{print, print_last, stdout_screen};
@@ -38,8 +38,6 @@ use crate::report::{html, json, markdown, text};
 use crate::sample::Workload;
 use crate::stats::facts::Facts;
 use crate::stats::record::Record;
-
-const SUMMARY: &str = "benchmark_summary.json";
 
 /// Fixed workloads, ready to be sent.
 struct Workloads {

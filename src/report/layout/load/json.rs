@@ -42,7 +42,7 @@ pub fn splits(figures: &Figures) -> Vec<Split> {
         splits.push(("first_use", "first use", first_use));
         splits.push(("repeat", "repeat", repeat));
     }
-    if let Some(by) = figures.hit_by {
+    if let Some(by) = figures.reported.hit_by() {
         let (hit, miss) = match by {
             HitBy::Response => ("cache hit", "cache miss"),
             HitBy::Prefix => ("prefix hit", "prefix miss"),
@@ -95,7 +95,7 @@ fn point(pass: &Pass) -> Vec<Entry> {
         ("latency_from", from.into()),
         ("concurrency", pass.facts.concurrency.into()),
         ("splits", Node::object(splits)),
-        ("hit_by", figures.hit_by.map(HitBy::name).into()),
+        ("hit_by", figures.reported.hit_by().map(HitBy::name).into()),
         ("distributions", Node::object(distributions)),
         ("metric_sources", Node::object(sources)),
         ("failures", keys::figure(pass, "failures")),
