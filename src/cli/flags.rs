@@ -402,22 +402,13 @@ pub static MOCK: Usage = Usage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commands::COMMANDS;
     use super::super::usage::Flag;
     use super::*;
 
-    /// The tables of all commands that have one here.
-    const USAGES: [&Usage; 10] = [
-        &BENCHMARK,
-        &LOAD,
-        &REPLAY,
-        &RUN_FIXED,
-        &REPORT,
-        &CHECK_CLIENT,
-        &CHECK_ENDPOINT,
-        &CHECK_PROMETHEUS,
-        &CONVERT_LONGBENCH,
-        &CONVERT_SHAREGPT,
-    ];
+    fn usages() -> impl Iterator<Item = &'static Usage> {
+        COMMANDS.iter().map(|command| command.usage)
+    }
 
     fn lines(usage: &Usage) -> impl Iterator<Item = &'static str> {
         let lines = usage.options.iter().flat_map(|part| part.lines());
@@ -466,7 +457,7 @@ mod tests {
 
     #[test]
     fn every_line_is_an_option_or_a_heading() {
-        for line in USAGES.into_iter().flat_map(lines) {
+        for line in usages().flat_map(lines) {
             assert_eq!(problem(line), None, "{line}");
             for mark in marks(line).into_iter().flat_map(|marks| marks.split(", ")) {
                 let known = ["repeats", "list", "secret", "pair", "words"];
@@ -499,7 +490,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_in_a_command() {
-        for usage in USAGES {
+        for usage in usages() {
             let mut seen = std::collections::HashSet::new();
             for flag in usage.flags() {
                 assert!(seen.insert(flag.name), "{} {}", usage.name, flag.name);

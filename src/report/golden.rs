@@ -1,5 +1,6 @@
 //! Golden files, and what the tests of several formats are made from.
 
+use crate::sample::{Sample, TokenSource};
 use crate::stats::client::{ClientStats, ClientSummary};
 use crate::vitals::Vitals;
 
@@ -13,6 +14,24 @@ pub fn check(name: &str, text: &str) {
     }
     let golden = std::fs::read_to_string(&path).expect(&path);
     assert_eq!(text, golden, "{path}; make golden rewrites it");
+}
+
+/// A success of 1000 prompt tokens: the first token `ttft_ms` after the send, 5 tokens 20 ms apart.
+pub fn five_tokens(id: u64, send_ms: u64, ttft_ms: u64, cached: u64) -> Sample {
+    let first_ms = send_ms + ttft_ms;
+    Sample {
+        id,
+        t_send_ns: send_ms * MS,
+        t_first_ns: Some(first_ms * MS),
+        t_last_ns: Some((first_ms + 80) * MS),
+        t_end_ns: (first_ms + 81) * MS,
+        prompt_tokens: Some(1000),
+        cached_tokens: Some(cached),
+        completion_tokens: Some(5),
+        token_source: Some(TokenSource::Usage),
+        token_events: 5,
+        ..Sample::default()
+    }
 }
 
 /// A client that was watched for these seconds: CPU time in milliseconds and throttled periods of each.

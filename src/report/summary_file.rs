@@ -68,11 +68,7 @@ mod tests {
 
     fn printed(file: &Value) -> String {
         let document = document(file).expect("a summary or a workload");
-        let screen = Screen {
-            width: None,
-            is_utf8: true,
-        };
-        text::render(&document, screen)
+        text::render(&document, Screen::FILE)
     }
 
     #[test]

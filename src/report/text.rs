@@ -82,3 +82,15 @@ fn is_boxed(table: &Table, screen: Screen) -> bool {
 pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| steers(c) && c != '\n', "\u{fffd}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_table_steers_the_terminal() {
+        let text = "a\u{1b}[31m\r\u{7}\u{9b}2J é ▇ \u{202e}x\n";
+        let wanted = "a\u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}2J é ▇ \u{fffd}x\n";
+        assert_eq!(harmless(text), wanted);
+    }
+}

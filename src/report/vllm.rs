@@ -248,11 +248,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::golden::MS;
     use crate::sample::{FailKind, Failure, Phase, Sample};
     use crate::stats::facts::Facts;
     use crate::stats::records::Records;
-
-    const MS: u64 = 1_000_000;
 
     /// A result of `vllm bench serve --save-detailed --percentile-metrics ttft,tpot,itl,e2el`.
     #[derive(Debug, Deserialize)]
@@ -345,9 +344,8 @@ mod tests {
     }
 
     fn mirrored(about: &Value, facts: Facts, samples: &[Sample]) -> Mirror {
-        let mut records = Records::kept().with_details(true);
-        samples.iter().for_each(|sample| records.add(sample));
-        let pass = Pass::new(facts, records);
+        let records = Records::kept().with_details(true);
+        let pass = Pass::new(facts, records.with(samples));
         let text = serde_json::to_string(&result(about, &pass)).expect("JSON");
         serde_json::from_str(&text).expect(&text)
     }

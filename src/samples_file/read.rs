@@ -336,64 +336,8 @@ mod tests {
     use serde_json::json;
 
     use super::super::{Series, TokensLine, Writer};
-    use super::fuzz::{Saved, collected};
+    use super::fuzz::{Saved, collected, sample};
     use super::*;
-
-    /// A sample whose every key is one of several by chance, absent ones among them.
-    fn random(id: u64, rng: &mut fastrand::Rng) -> Sample {
-        fn maybe(rng: &mut fastrand::Rng) -> Option<u64> {
-            rng.bool().then(|| rng.u64(..COUNT_LIMIT))
-        }
-        fn tokens(rng: &mut fastrand::Rng) -> Option<u64> {
-            rng.bool().then(|| rng.u64(..TOKENS_LIMIT))
-        }
-        let phase = Phase::NAMES[rng.usize(..3)].0;
-        let kind = FailKind::NAMES[rng.usize(..13)].0;
-        let fails = rng.bool();
-        Sample {
-            id,
-            labels: Labels {
-                session: maybe(rng),
-                turn: maybe(rng),
-                round: maybe(rng),
-                concurrency: maybe(rng),
-                context: maybe(rng),
-                question: maybe(rng),
-                rotation: maybe(rng),
-                workload: rng.bool().then(|| Workload::NAMES[rng.usize(..3)].0),
-                // Eighths survive a decimal text.
-                rate_per_s: rng.bool().then(|| f64::from(rng.u32(..)) / 8.0),
-                repeat: rng.bool().then(|| rng.bool()),
-                ..Labels::default()
-            },
-            phase,
-            failure: fails.then(|| Failure::new(kind, "a \"b\"\n\u{1}ü")),
-            status: rng.bool().then(|| rng.u16(..)),
-            t_due_ns: maybe(rng),
-            t_send_ns: rng.u64(..COUNT_LIMIT),
-            t_headers_ns: maybe(rng),
-            t_event_ns: maybe(rng),
-            t_first_ns: maybe(rng),
-            t_answer_ns: maybe(rng),
-            t_last_ns: maybe(rng),
-            t_end_ns: rng.u64(..COUNT_LIMIT),
-            connect_ns: maybe(rng),
-            reused: rng.bool(),
-            resent: rng.bool(),
-            prompt_tokens: tokens(rng),
-            cached_tokens: tokens(rng),
-            completion_tokens: tokens(rng),
-            reasoning_tokens: tokens(rng),
-            token_source: rng.bool().then(|| TokenSource::NAMES[rng.usize(..5)].0),
-            token_events: rng.u64(..TOKENS_LIMIT),
-            gaps_us: (0..rng.usize(..5)).map(|_| rng.u32(..)).collect(),
-            finish_reason: rng.bool().then(|| "stop".to_string()),
-            prompt_bytes: rng.u64(..COUNT_LIMIT),
-            response_cached: rng.bool().then(|| rng.bool()),
-            text_bytes: rng.u64(..COUNT_LIMIT),
-            text: None,
-        }
-    }
 
     /// A file of its own, removed when dropped.
     struct Temp(PathBuf);
@@ -427,7 +371,12 @@ mod tests {
         let about = json!({"command": "benchmark", "seed": 7, "slo": null});
         let mut writer = Writer::create(&temp.0, &about, true).expect("a file");
         let mut rng = fastrand::Rng::with_seed(11);
-        let samples: Vec<Sample> = (0..200).map(|id| random(id, &mut rng)).collect();
+        let samples: Vec<Sample> = (0..200)
+            .map(|id| Sample {
+                id,
+                ..sample(&mut rng)
+            })
+            .collect();
         let seen = Vitals {
             t_start_ns: 5,
             t_end_ns: 1_000_000_005,

@@ -237,6 +237,7 @@ mod tests {
             ..record()
         };
         assert_eq!((one.ttft_ns(), one.itl_ns()), (None, None));
+        assert_eq!(one.prefill_tokens_per_s(), None);
         assert_eq!(one.latency_from_sent_ns(), 2_000_000_000);
     }
 
@@ -250,6 +251,11 @@ mod tests {
             t_last_ns: Some(2_000_000_000).into(),
             ..record()
         };
+        let uncounted = Record {
+            completion_tokens: None.into(),
+            ..record()
+        };
         assert_eq!((one.itl_ns(), burst.itl_ns()), (None, None));
+        assert_eq!(uncounted.itl_ns(), None);
     }
 }

@@ -276,3 +276,12 @@ impl Figures {
         }
     }
 }
+
+#[cfg(test)]
+impl Records {
+    /// With these requests in it.
+    pub fn with(mut self, samples: &[Sample]) -> Records {
+        samples.iter().for_each(|sample| self.add(sample));
+        self
+    }
+}

@@ -7,15 +7,6 @@ use crate::fuzz;
 use crate::plan::calibration::Calibration;
 use crate::plan::prompt::Writer;
 
-const KEYS: &[&str] = &[
-    "timestamp",
-    "input_length",
-    "output_length",
-    "hash_ids",
-    "delay",
-    "text_input",
-    "messages",
-];
 const WORDS: &[&str] = &[
     "\"timestamp\":",
     "\"hash_ids\":[",
@@ -81,7 +72,7 @@ fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
     let (mut read, mut refused) = (0, 0);
     fuzz::run("trace", 3000, |rng| {
         let bytes = fuzz::input(rng, WORDS, |rng| match rng.u8(..4) {
-            0 => fuzz::json(rng, 3, KEYS).into_bytes(),
+            0 => fuzz::json(rng, 3, &KEYS).into_bytes(),
             _ => valid(rng).0.into_bytes(),
         });
         match Trace::read("f", &bytes[..]) {

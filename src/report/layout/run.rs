@@ -279,12 +279,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::golden::MS;
     use crate::report::text::{self, Screen};
     use crate::sample::{FailKind, Failure, Phase, Sample};
     use crate::stats::facts::{Facts, Told};
     use crate::stats::records::Records;
-
-    const MS: u64 = 1_000_000;
 
     /// As many tokens as the workload wants, in and out, one every `gap` ms, all stamps in ms.
     fn sample(workload: Workload, send: u64, first: u64, gap: u64, cached: u64) -> Sample {
@@ -303,15 +302,13 @@ mod tests {
     }
 
     fn pass(workload: Workload, told: &[(&str, Told)], samples: &[Sample]) -> Pass {
-        let mut records = Records::kept();
-        samples.iter().for_each(|sample| records.add(sample));
         let told = told.iter().cloned();
         let facts = Facts {
             workload: Some(workload),
             told: told.map(|(key, told)| (key.to_string(), told)).collect(),
             ..Facts::default()
         };
-        Pass::new(facts, records)
+        Pass::new(facts, Records::kept().with(samples))
     }
 
     /// Two requests of which the server told all but memory, evictions and drafts.
@@ -363,11 +360,7 @@ mod tests {
             passes,
             notes: Vec::new(),
         };
-        let screen = Screen {
-            width: None,
-            is_utf8: true,
-        };
-        text::render(&document(&report), screen)
+        text::render(&document(&report), Screen::FILE)
     }
 
     #[test]

@@ -100,7 +100,8 @@ fn labels(rng: &mut Rng) -> Labels {
     }
 }
 
-fn sample(rng: &mut Rng) -> Sample {
+/// A sample whose every key is one of several by chance, absent ones among them.
+pub fn sample(rng: &mut Rng) -> Sample {
     Sample {
         id: count(rng),
         labels: labels(rng),

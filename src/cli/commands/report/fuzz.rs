@@ -1,19 +1,27 @@
-//! Files that are broken in any way: a clean error, or a report in every format.
+//! Files that are broken in any way: a clean error, or a report that is fit for every format.
 
 use fastrand::Rng;
 
-use super::input::of_reader;
+use super::input::{ResultFile, of_reader};
 use crate::fuzz;
 use crate::report::document::Document;
+use crate::report::summary_file;
 use crate::report::text::Screen;
-use crate::report::{html, json, markdown, summary_file, text};
 use crate::samples_file::{Reader, broken, keep_countable, some_lines};
+use crate::stats::facts::Facts;
+use crate::stats::pass::Pass;
+use crate::stats::records::Records;
 
-const RESULTS: [&str; 2] = [
+const RESULTS: [&str; 5] = [
+    include_str!("../../../../tests/golden/benchmark_result.json"),
+    include_str!("../../../../tests/golden/replay_round.json"),
     include_str!("../../../../tests/golden/report_run.json"),
+    include_str!("../../../../tests/golden/report_load.json"),
     "{\"schema\":\"tmesh-cli/workload/1\",\"avg_ttft_ms\":1.5}",
 ];
 const WORDS: &[&str] = &[
+    "<script>alert(1)</script>",
+    "|",
     "null",
     "[]",
     "{}",
@@ -24,20 +32,23 @@ const WORDS: &[&str] = &[
     "\"metric_sources\":",
 ];
 
-/// In every format, whatever the document holds.
-fn rendered(document: &Document) {
+/// Renders in every format; what one of them says is not checked, but that it is fit for where it goes.
+fn rendered(rng: &mut Rng, document: &Document) {
     let screen = Screen {
-        width: Some(80),
-        is_utf8: false,
+        width: rng.bool().then(|| rng.usize(..300)),
+        is_utf8: rng.bool(),
     };
-    let table = text::render(document, screen);
-    assert!(!table.contains(|c: char| c.is_control() && c != '\n'));
-    for page in [
-        json::render(document),
-        markdown::render(document),
-        html::render(document),
-    ] {
-        assert!(!page.is_empty());
+    for (name, render) in super::FORMATS {
+        let text = render(document, screen);
+        match name {
+            "json" => drop(serde_json::from_str::<serde_json::Value>(&text).expect(&text)),
+            "html" => assert!(!text.contains("<script>"), "{text}"),
+            _ => {
+                let is_plain = |c: char| !c.is_control() || c == '\n';
+                assert!(text.chars().all(is_plain), "{text:?}");
+            }
+        }
+        assert!(text.len() < 4 << 20, "{name}: {} bytes", text.len());
     }
 }
 
@@ -58,7 +69,7 @@ fn any_samples_are_a_clean_error_or_a_report() {
     fuzz::run("report (samples)", 500, |rng| match samples(&broken(rng)) {
         Some(document) => {
             read += 1;
-            rendered(&document);
+            rendered(rng, &document);
         }
         None => refused += 1,
     });
@@ -69,7 +80,7 @@ fn any_samples_are_a_clean_error_or_a_report() {
 fn any_lines_of_a_file_are_a_report() {
     fuzz::run("report (lines)", 300, |rng| {
         let document = samples(&some_lines(rng)).expect("whole lines");
-        rendered(&document);
+        rendered(rng, &document);
     });
 }
 
@@ -84,10 +95,13 @@ fn any_result_is_no_result_or_a_report() {
             keep_countable(&mut file);
             file
         });
+        if let Some(result) = file.as_ref().and_then(ResultFile::of) {
+            result.is_about(&Pass::new(Facts::default(), Records::kept()));
+        }
         match file.and_then(|file| summary_file::document(&file)) {
             Some(document) => {
                 read += 1;
-                rendered(&document);
+                rendered(rng, &document);
             }
             None => refused += 1,
         }

@@ -89,7 +89,7 @@ fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Which passes of which run a result file is about.
-struct ResultFile {
+pub(super) struct ResultFile {
     run_id: Value,
     concurrency: Option<u64>,
     round: Option<u64>,
@@ -98,7 +98,7 @@ struct ResultFile {
 
 impl ResultFile {
     /// `None`: no command wrote the file.
-    fn of(file: &Value) -> Option<ResultFile> {
+    pub(super) fn of(file: &Value) -> Option<ResultFile> {
         let schema = file["schema"].as_str()?;
         let about = match schema {
             "tmesh-cli/benchmark/1" => file,
@@ -116,7 +116,7 @@ impl ResultFile {
         })
     }
 
-    fn is_about(&self, pass: &Pass) -> bool {
+    pub(super) fn is_about(&self, pass: &Pass) -> bool {
         let facts = &pass.facts;
         let workload = facts.workload.map(|workload| workload.name().to_string());
         (self.round.is_none() || (self.concurrency, self.round) == (facts.concurrency, facts.round))

@@ -324,3 +324,48 @@ fn said() -> OnSample<'static> {
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::presets::Preset;
+    use crate::cli::commands::run::engine::Launch;
+
+    #[test]
+    fn a_backend_is_asked_for_the_model_it_was_started_with_by_the_name_on_its_list() {
+        let listed = |ids: &[&str]| -> Vec<Listed> {
+            let models = ids.iter().map(|id| Listed {
+                id: id.to_string(),
+                max_model_len: None,
+            });
+            models.collect()
+        };
+        let started = |name| {
+            Engine::Started(Launch {
+                preset: Preset::find(name).expect("it is in the table"),
+                words: Vec::new(),
+                port: 1,
+                timeout: Duration::ZERO,
+            })
+        };
+        for (backend, named, ids, wanted) in [
+            ("command", Some("b"), &["a", "b"][..], Some("b")),
+            ("command", Some("/m/b"), &["b"], None),
+            ("command", Some("b"), &[], Some("b")),
+            ("command", None, &["a"], None),
+            // Its list has all that was ever downloaded.
+            ("cpu", Some("/m/b"), &["a"], Some("/m/b")),
+        ] {
+            let got = asked_for(named, &listed(ids), &started(backend));
+            assert_eq!(got, wanted, "{backend} {named:?} {ids:?}");
+        }
+        let attached = Engine::Attached {
+            url: String::new(),
+            names: None,
+        };
+        let got = asked_for(Some("c"), &listed(&["a"]), &attached);
+        assert_eq!(got, Some("c"));
+    }
+}

@@ -168,3 +168,44 @@ fn port(text: &str) -> std::result::Result<u16, &'static str> {
     let port = text.parse().ok().filter(|&port| port > 0);
     port.ok_or("not a port; want 1 to 65535")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::flags::RUN_FIXED;
+
+    /// The options that a year's contract stands for: of a workload that was not run all are missed.
+    fn contract(year: &str) -> Result<Vec<String>> {
+        let words = ["--contract", year].map(str::to_string).to_vec();
+        let workloads = named("short").expect("a workload");
+        let limits = limits(&mut Args::new(&RUN_FIXED, words)?, workloads)?;
+        let missed = limits.missed(&[("short_input".to_string(), None)]);
+        Ok(missed.into_iter().map(|(option, _)| option).collect())
+    }
+
+    #[test]
+    fn each_years_contract_has_the_limits_of_the_format() {
+        let wanted = |year: &str, limits: &[&str]| -> Vec<String> {
+            let limits = limits.iter();
+            limits
+                .map(|limit| format!("--contract {year}: {limit}"))
+                .collect()
+        };
+        let year1 = [
+            "avg_ttft_ms>100",
+            "avg_tbt_ms>20",
+            "avg_tpot_ms>20",
+            "avg_throughput_tps<50",
+            "error_rate>0.05",
+            "peak_mem_mb>32768",
+        ];
+        assert_eq!(contract("year1").expect("year1"), wanted("year1", &year1));
+        let year2 = contract("year2").expect("year2");
+        assert_eq!(year2[6..], wanted("year2", &["avg_prefix_hit_rate<0.7"]));
+        let year3 = contract("year3").expect("year3");
+        assert_eq!(year3[..1], wanted("year3", &["avg_ttft_ms>30"]));
+        let last = ["avg_prefix_hit_rate<0.85", "avg_spec_accept_rate<0.6"];
+        assert_eq!(year3[6..], wanted("year3", &last));
+        assert!(contract("year4").is_err());
+    }
+}

@@ -3,46 +3,28 @@
 use serde_json::json;
 
 use super::*;
-use crate::report::golden::{MS, check, client};
+use crate::report::golden::{MS, check, client, five_tokens};
 use crate::report::text::{self, Screen};
-use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::records::Records;
 
-const SCREEN: Screen = Screen {
-    width: None,
-    is_utf8: true,
-};
-
-/// Request `k` of 2 contexts, sent at `k` · 100 ms: first token after `ttft_ms`, 5 tokens 20 ms apart.
+/// Request `k` of 2 contexts, sent at `k` · 100 ms.
 fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
-    let send = k * 100 * MS;
-    let first = send + ttft_ms * MS;
     Sample {
-        id: k,
         labels: Labels {
             context: Some(k % 2),
             rotation: Some(k / 2),
             wanted_output_tokens: Some(5),
             ..Labels::default()
         },
-        t_send_ns: send,
-        t_first_ns: Some(first),
-        t_last_ns: Some(first + 80 * MS),
-        t_end_ns: first + 81 * MS,
-        prompt_tokens: Some(1000),
-        cached_tokens: Some(cached),
-        completion_tokens: Some(5),
-        token_source: Some(TokenSource::Usage),
-        token_events: 5,
         gaps_us: vec![20_000; 4],
-        ..Sample::default()
+        ..five_tokens(k, k * 100, ttft_ms, cached)
     }
 }
 
 /// Two cold requests, two warm ones, two failures, one cut, one resent; a client that uses up its core.
 fn fixed_run(ended: &str) -> (Facts, Records) {
-    let mut records = Records::live(true);
     let failed = |k, kind, reason: &str, status| Sample {
         failure: Some(Failure::new(kind, reason)),
         status,
@@ -51,7 +33,7 @@ fn fixed_run(ended: &str) -> (Facts, Records) {
             ..success(k, 10, 0)
         }
     };
-    for sample in [
+    let records = Records::live(true).with(&[
         success(0, 500, 0),
         success(1, 700, 30),
         success(2, 100, 992),
@@ -70,9 +52,7 @@ fn fixed_run(ended: &str) -> (Facts, Records) {
             phase: Phase::Cut,
             ..success(6, 10, 0)
         },
-    ] {
-        records.add(&sample);
-    }
+    ]);
     let facts = Facts {
         window_ns: Some((0, 2000 * MS)),
         concurrency_peak: 4,
@@ -94,7 +74,7 @@ fn golden_block() {
     // The second interval has nothing in it.
     let blocks = [1, 2].map(|_| {
         let (figures, interval) = (records.live_figures(&facts), records.end_interval());
-        text::section(&block(&figures, &interval, 5.0, 3), SCREEN)
+        text::section(&block(&figures, &interval, 5.0, 3), Screen::FILE)
     });
     check("benchmark_block.txt", &blocks.concat());
 }
@@ -111,7 +91,7 @@ fn golden_final_report() {
         document
             .sections
             .iter()
-            .map(|section| text::section(section, SCREEN))
+            .map(|section| text::section(section, Screen::FILE))
             .collect::<String>()
     };
     let empty = Facts {
@@ -136,4 +116,30 @@ fn golden_json() {
     let text = serde_json::to_string_pretty(&result).expect("JSON");
     let text = text.replacen(env!("CARGO_PKG_VERSION"), "VERSION", 1);
     check("benchmark_result.json", &format!("{text}\n"));
+}
+
+#[test]
+fn what_nobody_reports_is_null_in_the_file_and_not_0() {
+    let pass = Pass::new(Facts::default(), Records::live(true));
+    let file = serde_json::to_value(result(&json!({}), &pass, 0)).expect("JSON");
+    let summary = &file["summary"];
+    for key in [
+        "prompt_tokens_mean",
+        "prompt_tokens_total",
+        "output_tokens_mean",
+        "output_tokens_wanted_mean",
+        "output_tokens_total",
+        "output_tokens_per_s",
+    ] {
+        assert_eq!(summary.get(key), Some(&Value::Null), "{key}");
+    }
+    for key in [
+        "cores_allowed",
+        "cpu_share_max",
+        "periods",
+        "steal_share_max",
+        "open_files_max",
+    ] {
+        assert_eq!(summary["client"].get(key), Some(&Value::Null), "{key}");
+    }
 }

@@ -1,18 +1,13 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::report::golden::MS;
 use crate::report::json::render;
 use crate::report::text::{self, Screen};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
 use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
 use crate::stats::records::Records;
-
-const MS: u64 = 1_000_000;
-const SCREEN: Screen = Screen {
-    width: None,
-    is_utf8: true,
-};
 
 /// 11 tokens of 100: the first at `first`, then one every 20 ms.
 fn streamed(send: u64, first: u64) -> Sample {
@@ -39,9 +34,7 @@ fn plain(send: u64, end: u64) -> Sample {
 }
 
 fn pass(facts: Facts, samples: &[Sample]) -> Pass {
-    let mut records = Records::kept();
-    samples.iter().for_each(|sample| records.add(sample));
-    Pass::new(facts, records)
+    Pass::new(facts, Records::kept().with(samples))
 }
 
 fn report(passes: Vec<Pass>) -> Report {
@@ -271,7 +264,7 @@ fn a_reply_that_is_no_stream_has_no_ttft_and_the_lines_say_so() {
         perfect_response_rate: Some(0.3),
         ..Facts::default()
     };
-    let text = text::section(&point(&pass(facts, &[cached])), SCREEN);
+    let text = text::section(&point(&pass(facts, &[cached])), Screen::FILE);
     for name in ["TTFT P50", "TTFT P95", "TTFT P99", "TPOT"] {
         let line = format!("{name:<24}  not streamed\n");
         assert!(text.contains(&line), "{text}");
@@ -290,7 +283,7 @@ fn a_sweep_ends_with_a_row_a_point_and_goodput_only_with_an_slo() {
         ..streamed(0, 40)
     }];
     let passes = [closed(1, &samples), closed(16, &samples)];
-    let text = text::section(&sweep(&passes).expect("two points"), SCREEN);
+    let text = text::section(&sweep(&passes).expect("two points"), Screen::FILE);
     // 11 tokens and a request in 0.25 s.
     let wanted = "\
 Times in ms       tokens/s    req/s  TTFT p50  TTFT p99  ITL p99 errors
@@ -309,10 +302,13 @@ fn points_and_what_closes_them_are_the_whole_report() {
     let points = report
         .passes
         .iter()
-        .map(|pass| text::section(&point(pass), SCREEN));
+        .map(|pass| text::section(&point(pass), Screen::FILE));
     let shown: String = points.collect();
-    let closing = text::render(&closing(&report), SCREEN);
-    assert_eq!(shown + &closing, text::render(&document(&report), SCREEN));
+    let closing = text::render(&closing(&report), Screen::FILE);
+    assert_eq!(
+        shown + &closing,
+        text::render(&document(&report), Screen::FILE)
+    );
 }
 
 #[test]
@@ -329,7 +325,7 @@ fn no_line_of_a_block_or_a_sweep_is_wider_than_80_columns() {
         ..streamed(3, 40)
     };
     let late = || pass(facts.clone(), std::slice::from_ref(&late));
-    let text = text::render(&document(&report(vec![late(), late()])), SCREEN);
+    let text = text::render(&document(&report(vec![late(), late()])), Screen::FILE);
     let (text, _) = text.split_once("\nTTFT: ").expect("bars");
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{line}");

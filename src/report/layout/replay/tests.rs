@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::report::golden::{MS, check, client};
+use crate::report::golden::{MS, check, client, five_tokens};
 use crate::report::text::{self, Screen};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
 use crate::stats::client::ClientSummary;
@@ -18,12 +18,9 @@ use crate::stats::time::Time;
 /// A label selects its series; the name is wider than the guide's column.
 const LONG: &str = "vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"m\"}";
 
-/// Turn `k % 2` of session `k / 2`, sent at `k` · 100 ms: first token after `ttft` ms, 5 tokens 20 ms apart.
+/// Turn `k % 2` of session `k / 2`, sent at 40 + `k` · 100 ms.
 fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
-    let send = 40 * MS + k * 100 * MS;
-    let first = send + ttft * MS;
     Sample {
-        id: k,
         labels: Labels {
             session: Some(k / 2),
             turn: Some(k % 2),
@@ -31,16 +28,7 @@ fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
             concurrency: Some(2),
             ..Labels::default()
         },
-        t_send_ns: send,
-        t_first_ns: Some(first),
-        t_last_ns: Some(first + 80 * MS),
-        t_end_ns: first + 81 * MS,
-        prompt_tokens: Some(1000),
-        cached_tokens: Some(cached),
-        completion_tokens: Some(5),
-        token_source: Some(TokenSource::Usage),
-        token_events: 5,
-        ..Sample::default()
+        ..five_tokens(k, 40 + k * 100, ttft, cached)
     }
 }
 
@@ -117,9 +105,7 @@ fn metric(name: &str, values: &[f64], over_pass: Option<f64>, source: &str) -> M
 }
 
 fn pass(facts: Facts, samples: &[Sample]) -> Pass {
-    let mut records = Records::kept().with_details(true);
-    samples.iter().for_each(|sample| records.add(sample));
-    Pass::new(facts, records)
+    Pass::new(facts, Records::kept().with_details(true).with(samples))
 }
 
 fn rounds() -> [Pass; 2] {

@@ -1,0 +1,234 @@
+//! Figures of closed and open loops, of replies that are no stream, of repeats and hits.
+
+use super::*;
+
+fn plain(send: u64, took: u64, cached: Option<bool>) -> Sample {
+    Sample {
+        t_send_ns: send * MS,
+        t_end_ns: (send + took) * MS,
+        response_cached: cached,
+        ..Sample::default()
+    }
+}
+
+fn repeated(sample: Sample, repeat: bool) -> Sample {
+    let labels = Labels {
+        repeat: Some(repeat),
+        ..Labels::default()
+    };
+    Sample { labels, ..sample }
+}
+
+fn due(sample: Sample, due: u64) -> Sample {
+    Sample {
+        t_due_ns: Some(due * MS),
+        ..sample
+    }
+}
+
+fn open() -> Facts {
+    Facts {
+        rate_per_s: Some(10.0),
+        exhausted: Some(0),
+        ..Facts::default()
+    }
+}
+
+/// The mean and the number of a time.
+fn mean(figures: &Figures, time: Time) -> Option<(f64, u64)> {
+    figures
+        .time(time)
+        .map(|spread: Spread| (spread.avg, spread.n))
+}
+
+#[test]
+fn a_closed_loop_counts_from_the_send() {
+    let cut = Sample {
+        phase: Phase::Cut,
+        ..success(500, 10)
+    };
+    let warmup = Sample {
+        phase: Phase::Warmup,
+        ..success(0, 9000)
+    };
+    let samples = [
+        warmup,
+        success(1000, 100),
+        success(1100, 300),
+        failed(success(1200, 5)),
+        cut,
+    ];
+    let got = figures(&samples, Facts::default());
+    let ttft = got.time(Time::Ttft).expect("two");
+    // 100 and 300 ms: rank 0.95 of 1, 0.99 of 1.
+    assert_eq!((ttft.avg, ttft.p50, ttft.max), (200.0, 200.0, 300.0));
+    assert!(near(Some(ttft.p95), 290.0) && near(Some(ttft.p99), 298.0));
+    let latency = got.time(Time::Latency).expect("two");
+    assert_eq!((latency.avg, latency.n), (400.0, 2));
+    // 200 ms over ten gaps.
+    assert_eq!(mean(&got, Time::Itl), Some((20.0, 2)));
+    assert!(near(got.error_rate(), 1.0 / 3.0));
+    assert_eq!((got.requests + got.cut, got.warmup, got.cut), (4, 1, 1));
+    // Sends at 500, 1000, 1100 and 1200 ms.
+    assert!(near(got.achieved_per_s, 3.0 / 0.7));
+    assert!(!got.is_open);
+    assert!(!got.is_not_streamed());
+    // 22 tokens from 1000 to 1610 ms.
+    assert!(near(got.token_throughput, 22.0 / 0.61));
+}
+
+#[test]
+fn an_open_loop_counts_from_the_due_time() {
+    let samples = [
+        due(success(1000, 100), 1000),
+        due(success(1150, 100), 1100),
+        due(failed(success(1300, 5)), 1200),
+    ];
+    let slo = Slo {
+        ttft_ms: Some(140.0),
+        ..Slo::default()
+    };
+    let facts = Facts {
+        slo: Some(slo),
+        not_sent: 5,
+        exhausted: Some(1),
+        ..open()
+    };
+    let got = figures(&samples, facts);
+    let ttft = got.time(Time::Ttft).expect("two");
+    // 100, and 100 after 50 of waiting.
+    assert_eq!((ttft.avg, ttft.max), (125.0, 150.0));
+    assert_eq!(got.time(Time::Latency).expect("two").max, 350.0);
+    assert!(got.is_open);
+    let sent = [Time::TtftFromSent, Time::LatencyFromSent];
+    let sent = sent.map(|time| got.time(time).expect("two").max);
+    assert_eq!(sent, [100.0, 300.0]);
+    // 0, 50 and 100 ms, the failure too: rank 0.99 of 2 is 1.98.
+    let lateness = got.time(Time::Lateness).expect("three");
+    assert_eq!((lateness.avg, lateness.max, lateness.n), (50.0, 100.0, 3));
+    assert!(near(Some(lateness.p99), 99.0));
+    assert!(near(got.scheduled_per_s, 10.0));
+    assert!(near(got.achieved_per_s, 2.0 / 0.3));
+    // The second one waited 150 ms; what was not sent is no failure of the server.
+    let goodput = got.goodput.expect("an SLO");
+    assert_eq!((goodput.requests, goodput.of_requests), (1, 3));
+    // 11 tokens from the first send at 1000 ms to the failure's end at 1515.
+    assert!(near(goodput.tokens_per_s, 11.0 / 0.515));
+}
+
+/// 100 requests due every 20 ms of a server with one place that takes 10 ms, and stands still for 2 s from 1 s
+/// on. The client sends one at a time: what is due meanwhile goes out late, and is answered at once.
+#[test]
+fn a_frozen_server_is_seen_from_the_due_times_and_not_from_the_sends() {
+    let mut free = 0;
+    let mut samples = Vec::new();
+    for k in 0..100 {
+        let due_ms = k * 20;
+        let send = due_ms.max(free);
+        let end = if send == 1000 { 3000 } else { send + 10 };
+        free = end;
+        samples.push(due(plain(send, end - send, None), due_ms));
+    }
+    let got = figures(&samples, open());
+    let times = [Time::Latency, Time::LatencyFromSent];
+    let [due, sent] = times.map(|time| got.time(time).expect("100"));
+    // Request 50 takes 2000 ms; the one k behind it is due at 20k, sent at 2000 + 10 (k − 1), so takes 2000 − 10k.
+    // The largest two of 100 are 2000 and 1990: rank 0.99 of 99 is 98.01.
+    assert!(near(Some(due.p99), 1990.1), "{due:?}");
+    // 50 requests take 10 ms; the median is of 10 and 1510.
+    assert!(near(Some(due.p50), 760.0), "{due:?}");
+    // One request in a hundred took long: p99 is 0.01 of the way to it.
+    assert!(near(Some(sent.p99), 10.0 + 0.01 * 1990.0), "{sent:?}");
+    assert_eq!((sent.p95, sent.max), (10.0, 2000.0));
+}
+
+#[test]
+fn hits_are_those_of_successes_once_any_reply_says_so() {
+    let samples = [
+        repeated(plain(0, 100, Some(false)), false),
+        repeated(plain(100, 200, None), false),
+        repeated(plain(300, 10, Some(true)), true),
+        failed(repeated(plain(400, 5, Some(true)), true)),
+    ];
+    let got = figures(&samples, Facts::default());
+    assert!(near(got.response_cache_hit_rate, 1.0 / 3.0));
+    assert_eq!(got.reported.hit_by(), Some(HitBy::Response));
+    let parts = [
+        (Time::LatencyFirstUse, (150.0, 2)),
+        (Time::LatencyRepeat, (10.0, 1)),
+        (Time::LatencyHit, (10.0, 1)),
+        (Time::LatencyMiss, (150.0, 2)),
+    ];
+    for (time, wanted) in parts {
+        assert_eq!(mean(&got, time), Some(wanted), "{time:?}");
+    }
+    for time in [
+        Time::TtftFirstUse,
+        Time::TtftRepeat,
+        Time::TtftHit,
+        Time::TtftMiss,
+    ] {
+        assert_eq!(got.time(time), None, "{time:?}");
+    }
+    assert!(got.is_not_streamed());
+}
+
+#[test]
+fn a_reply_of_the_warm_up_tells_that_a_cache_reports() {
+    let warmup = |sample| Sample {
+        phase: Phase::Warmup,
+        ..sample
+    };
+    let prefix = Sample {
+        cached_tokens: Some(0),
+        ..success(0, 1)
+    };
+    let samples = [warmup(prefix), success(1000, 1)];
+    let got = figures(&samples, Facts::default());
+    assert_eq!(got.all.prefix_cache_hit_rate, Some(0.0));
+    assert_eq!(got.response_cache_hit_rate, None);
+    assert_eq!(got.reported.hit_by(), Some(HitBy::Prefix));
+    let samples = [warmup(plain(0, 1, Some(false))), plain(10, 1, None)];
+    let got = figures(&samples, Facts::default());
+    assert_eq!(got.response_cache_hit_rate, Some(0.0));
+    assert_eq!(got.all.prefix_cache_hit_rate, None);
+}
+
+#[test]
+fn prefix_hits_split_where_no_whole_reply_is_cached() {
+    let cached = |sample, tokens| Sample {
+        cached_tokens: Some(tokens),
+        ..sample
+    };
+    let samples = [cached(success(0, 300), 0), cached(success(0, 100), 60)];
+    let got = figures(&samples, Facts::default());
+    // 60 of 2 x 1000 prompt tokens.
+    assert_eq!(got.all.prefix_cache_hit_rate, Some(0.03));
+    assert_eq!(mean(&got, Time::TtftHit), Some((100.0, 1)));
+    assert_eq!(mean(&got, Time::TtftMiss), Some((300.0, 1)));
+    // Nobody says which prompts repeat, so there is no other split.
+    let split = (got.time(Time::TtftFirstUse), got.time(Time::TtftRepeat));
+    assert_eq!(split, (None, None));
+}
+
+#[test]
+fn nothing_sent_has_no_figures() {
+    for facts in [Facts::default(), open()] {
+        let is_open = facts.exhausted.is_some();
+        let got = figures(&[], facts);
+        assert!(Time::ALL.iter().all(|&time| got.time(time).is_none()));
+        assert_eq!(got.error_rate(), None);
+        assert_eq!(
+            (got.response_cache_hit_rate, got.achieved_per_s),
+            (None, None)
+        );
+        assert_eq!(
+            (got.reported.hit_by(), got.is_not_streamed()),
+            (None, false)
+        );
+        assert_eq!((got.is_open, got.scheduled_per_s), (is_open, None));
+    }
+    // One request, or several at the same time, are no rate.
+    let got = figures(&[due(success(5, 1), 5)], open());
+    assert_eq!(got.scheduled_per_s, None);
+}
