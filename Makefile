@@ -82,7 +82,8 @@ bench: static ## what the client adds, beside a bare reader: README's table, in 
 	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
 test: static ## all tests, those of the static binary included
-	TMESH_STATIC_BIN=$(STATIC_BIN) cargo test --locked
+	# Most of them wait for a server: two threads a processor.
+	RUST_TEST_THREADS=$$(( 2 * $$(nproc) )) TMESH_STATIC_BIN=$(STATIC_BIN) cargo test --locked
 
 fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases each, in about three hours
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \

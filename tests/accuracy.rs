@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Samples, Server, mean, median, ns};
+use crate::alone;
+use crate::util::{Cmd, Dir, Samples, Server, errors_ms, mean, median};
 
 /// One run of `benchmark` against a mock in a process of its own: samples and truth by request.
 struct Joined {
@@ -24,22 +25,21 @@ fn run(mock: &[&str], options: &[&str]) -> Joined {
     }
 }
 
-/// (client's − mock's) TTFT and ITL of a request, in milliseconds.
-pub fn errors_ms(sample: &Value, truth: &Value) -> (f64, f64) {
-    let written = truth["t_written_ns"].as_array().expect("a stamp a token");
-    let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));
-    let gaps = (written.len() - 1) as f64;
-    let client_ttft = ns(&sample["t_first_ns"]) - ns(&sample["t_send_ns"]);
-    let ttft = (client_ttft - (first - ns(&truth["t_read_ns"]))) as f64 / 1e6;
-    let client_itl = (ns(&sample["t_last_ns"]) - ns(&sample["t_first_ns"])) as f64 / gaps;
-    let itl = (client_itl - (last - first) as f64 / gaps) / 1e6;
-    (ttft, itl)
-}
-
 #[test]
 fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
+    let _machine = alone();
     let joined = run(
-        &["--base", "50ms", "--prefill-rate", "100M", "--itl", "20ms"],
+        // Jitter, so that the streams do not end and begin all at once: that would measure how two cores are shared.
+        &[
+            "--base",
+            "50ms",
+            "--prefill-rate",
+            "100M",
+            "--itl",
+            "20ms",
+            "--jitter",
+            "200ms",
+        ],
         &[
             "--contexts",
             "64",
@@ -145,6 +145,7 @@ fn hits_of_rotation(joined: &Joined, wanted: impl Fn(u64) -> bool) -> Vec<u64> {
 
 #[test]
 fn a_cache_smaller_than_contexts_minus_in_flight_gives_no_hit_in_any_rotation() {
+    let _machine = alone();
     // Exact LRU over a cycle: a context is evicted before its turn comes again.
     let joined = cycle(2 * INPUT, (CONTEXTS - IN_FLIGHT - 3) * INPUT);
     let hits = hits_of_rotation(&joined, |_| true);
@@ -158,6 +159,7 @@ fn a_cache_smaller_than_contexts_minus_in_flight_gives_no_hit_in_any_rotation() 
 
 #[test]
 fn a_cache_that_holds_contexts_questions_and_outputs_gives_every_block_of_every_context() {
+    let _machine = alone();
     // A question and its answer take at most 3 blocks of 16 beside the context.
     let one_rotation = CONTEXTS * (INPUT + 3 * BLOCK);
     let joined = cycle(2 * INPUT, one_rotation);

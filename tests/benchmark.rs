@@ -130,8 +130,8 @@ fn a_second_run_with_the_same_nonce_is_told_that_it_was_not_cold() {
 
 #[test]
 fn a_signal_cuts_requests_in_a_long_prefill_and_reports_within_a_second() {
-    // 20 s until the first token.
-    let server = Server::start(&["--base", "20s"]);
+    // 4 s until the first token.
+    let server = Server::start(&["--base", "4s"]);
     let dir = Dir::new();
     let mut running = benchmark(&dir, &server.url())
         .args([

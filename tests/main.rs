@@ -1,6 +1,6 @@
-//! Tests that drive the finished binary from outside. One crate, so that it links once.
+//! Tests that drive the finished binary from outside. One crate, so that it links once; those of times
+//! are in timing.rs.
 
-mod accuracy;
 mod bad_files;
 mod benchmark;
 mod check;
@@ -15,7 +15,7 @@ mod hostile;
 mod kills;
 mod load;
 mod load_guide;
-mod load_open;
+mod load_trace;
 mod lost;
 mod memory;
 mod packaging;
@@ -33,4 +33,3 @@ mod run_signals;
 mod secrets;
 mod tls;
 mod util;
-mod watchdog;

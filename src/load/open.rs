@@ -49,6 +49,8 @@ pub fn run(
     let base_ns = epoch.now_ns() + LEAD_NS;
     let last_ns = duration.map_or(u64::MAX, nanoseconds);
     let mut exhausted = 0;
+    // Until then no worker was idle, whoever has become so since.
+    let mut busy_until_ns = 0;
     for Due { due_ns, session } in plan.take_while(|due| due.due_ns <= last_ns) {
         let due_ns = base_ns.saturating_add(due_ns);
         // Nothing is ever sent on it: it times out, or the run is stopped.
@@ -60,18 +62,17 @@ pub fn run(
             return Ok(exhausted);
         }
         pool.idle.extend(pool.became_idle.try_iter());
-        let worker = match pool.idle.pop() {
-            Some(worker) => worker,
-            None => {
-                exhausted += 1;
-                select! {
-                    recv(pool.became_idle) -> worker => match worker {
-                        Ok(worker) => worker,
-                        Err(_) => return Ok(exhausted),
-                    },
-                    recv(stop.woken()) -> _ => return Ok(exhausted),
-                }
+        let is_busy = pool.idle.is_empty();
+        exhausted += u64::from(is_busy || due_ns < busy_until_ns);
+        if is_busy {
+            select! {
+                recv(pool.became_idle) -> worker => pool.idle.extend(worker),
+                recv(stop.woken()) -> _ => return Ok(exhausted),
             }
+            busy_until_ns = epoch.now_ns();
+        }
+        let Some(worker) = pool.idle.pop() else {
+            return Ok(exhausted); // The workers are gone.
         };
         // An idle worker waits for its job.
         let _ = pool.jobs[worker].send((due_ns, session));
@@ -235,6 +236,19 @@ mod tests {
                 sample.id
             );
         }
+    }
+
+    #[test]
+    fn a_request_was_without_an_idle_worker_though_two_become_idle_before_its_turn() {
+        // Both workers are busy from 0 to 60 ms, and again to 120 ms.
+        let Ran { exhausted, .. } = ran(
+            "60ms",
+            2,
+            sessions([0, 0, 10, 20, 30, 40]),
+            None,
+            &Stop::new(),
+        );
+        assert_eq!(exhausted, 4);
     }
 
     #[test]

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::cases::{Case, content_cases, refusal_cases, transport_cases};
 use super::server::Mix;
-use crate::accuracy::errors_ms;
-use crate::util::{Cmd, Dir, Samples, Server, json_file, median};
+use crate::util::{Cmd, Dir, Samples, Server, errors_ms, json_file, median};
 
 /// All that neither stalls nor takes megabytes without end.
 fn cases() -> Vec<Case> {

@@ -9,7 +9,7 @@ mod server;
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;
 pub use engine::{engine, left, left_soon, pid_in, serving, until, with_engines};
-pub use samples::Samples;
+pub use samples::{Samples, errors_ms};
 pub use server::{RawServer, Request, Server, read_request, serve};
 
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::Dir;
+use super::{Dir, ns};
 
 /// A samples file, of which every line is JSON.
 pub struct Samples {
@@ -56,4 +56,16 @@ impl Samples {
         };
         self.requests().map(pair).collect()
     }
+}
+
+/// (client's − mock's) TTFT and ITL of a request, in milliseconds.
+pub fn errors_ms(sample: &Value, truth: &Value) -> (f64, f64) {
+    let written = truth["t_written_ns"].as_array().expect("a stamp a token");
+    let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));
+    let gaps = (written.len() - 1) as f64;
+    let client_ttft = ns(&sample["t_first_ns"]) - ns(&sample["t_send_ns"]);
+    let ttft = (client_ttft - (first - ns(&truth["t_read_ns"]))) as f64 / 1e6;
+    let client_itl = (ns(&sample["t_last_ns"]) - ns(&sample["t_first_ns"])) as f64 / gaps;
+    let itl = (client_itl - (last - first) as f64 / gaps) / 1e6;
+    (ttft, itl)
 }
