@@ -74,8 +74,8 @@ static: toolchain ## build target/static/tmesh-cli: one static file of at most 5
 	  { echo "make static: $(STATIC_BIN) has $$bytes bytes: want at most $(STATIC_MAX_BYTES)" >&2; exit 1; }
 	echo "$(STATIC_BIN): $$bytes bytes, static, libc $${target##*-}"
 
-demo: build ## the main job for 20 seconds against the embedded mock server
-	$(TARGET_DIR)/release/tmesh-cli benchmark --backend mock --duration 20s
+demo: static ## the main job for 20 seconds against the embedded mock server
+	$(STATIC_BIN) benchmark --backend mock --duration 20s
 
 bench: static ## what the client adds, beside a bare reader: README's table, in about six minutes
 	cargo build --release --locked --example bench
