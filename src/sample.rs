@@ -145,6 +145,10 @@ pub enum TokenSource {
     ContinuousUsage,
     /// The number of token events: no `usage` came.
     Events,
+    /// The number of token events: the `usage` reports fewer tokens.
+    EventsOverUsage,
+    /// The `total_tokens` of the `usage` less its prompt tokens: it reports fewer output tokens than came.
+    Total,
     /// The server's own count of the text of a plain reply, asked for after the run.
     Tokenize,
     /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
@@ -153,10 +157,12 @@ pub enum TokenSource {
 
 impl TokenSource {
     /// Each with its name in files.
-    pub const NAMES: [(TokenSource, &str); 5] = [
+    pub const NAMES: [(TokenSource, &str); 7] = [
         (TokenSource::Usage, "usage"),
         (TokenSource::ContinuousUsage, "continuous_usage"),
         (TokenSource::Events, "events"),
+        (TokenSource::EventsOverUsage, "events_over_usage"),
+        (TokenSource::Total, "total_tokens"),
         (TokenSource::Tokenize, "tokenize"),
         (TokenSource::Estimate, "estimate"),
     ];
@@ -226,8 +232,14 @@ pub struct Sample {
     pub completion_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
     pub token_source: Option<TokenSource>,
+    /// Output tokens whose events came, where the server kept some of them to itself; `None`: all of them.
+    pub streamed_tokens: Option<u64>,
     /// Events with generated text.
     pub token_events: u64,
+    /// Those of them that were the first of a read.
+    pub token_reads: u64,
+    /// The number of events that could not be read, and the first of them.
+    pub unread: Option<(u64, String)>,
     /// Time between adjacent token events, whole microseconds; 0 when they shared a read.
     pub gaps_us: Vec<u32>,
     pub finish_reason: Option<String>,
@@ -248,6 +260,18 @@ impl Sample {
     /// Whether the request ended as it should; a request that was cut did not.
     pub fn is_success(&self) -> bool {
         self.failure.is_none() && self.phase != Phase::Cut
+    }
+
+    /// Whether the tokens came in a burst: fewer than a fifth of their events began a new read, and all came within
+    /// 2 % of the latency. Something on the way held them back, so their times are not those of the server.
+    pub fn is_burst(&self) -> bool {
+        let (Some(first_ns), Some(last_ns)) = (self.t_first_ns, self.t_last_ns) else {
+            return false;
+        };
+        let latency_ns = last_ns.saturating_sub(self.t_send_ns);
+        self.token_events > 1
+            && self.token_reads * 5 < self.token_events
+            && last_ns.saturating_sub(first_ns) * 50 < latency_ns
     }
 }
 

@@ -13,6 +13,7 @@ use super::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
+use crate::client::body::LIMIT;
 use crate::client::discovery::{Listed, Listing, list};
 use crate::client::proxy;
 use crate::client::setup::{self, Setup};
@@ -234,6 +235,10 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
             "note: the server does not take {}; sent without",
             setup.dropped.join(", ")
         );
+    }
+    if target.body.limit_name != LIMIT {
+        let name = target.body.limit_name;
+        eprintln!("note: the server does not take {LIMIT}; {name} is sent in its place");
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
-//! The APIs: OpenAI's completions and chat completions, and a bare `/generate`. Their requests are in `body`, their replies
-//! in `chunk`.
+//! The APIs: OpenAI's completions and chat completions, and a bare `/generate`. Their requests are in `body`, their
+//! replies in `dialect`.
 
 use serde_json::Value;
+
+use super::json::is_empty;
 
 /// Which of the APIs a request speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,29 +44,38 @@ impl Api {
     }
 }
 
-/// The human part of an error reply: `error.message`, `error`, `detail` or `message` where JSON has
-/// one, else the text itself.
+/// The human part of an error reply: the first text of those that servers put it in, else what is in their place,
+/// else the text itself.
 pub fn error_words(body: &str) -> String {
+    const PLACES: [&str; 12] = [
+        "/error/message",
+        "/error/msg",
+        "/error",
+        "/errors/0/message",
+        "/errors/0",
+        "/detail",
+        "/message",
+        "/msg",
+        "/error_msg",
+        "/error_message",
+        "/errorMessage",
+        "/base_resp/status_msg",
+    ];
     let Ok(value) = serde_json::from_str::<Value>(body) else {
         return body.to_string();
     };
-    let inside = [
-        &value["error"]["message"],
-        &value["error"],
-        &value["detail"],
-        &value["message"],
-        &value,
-    ];
+    let found = || PLACES.iter().filter_map(|place| value.pointer(place));
+    let is_text = |v: &&Value| v.as_str().is_some_and(|text| !text.trim().is_empty());
+    let words = found()
+        .find(is_text)
+        .or_else(|| found().find(|v| !is_empty(v)));
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-    inside
-        .into_iter()
-        .find(|v| !v.is_null())
-        .map_or_else(|| body.to_string(), text)
+    text(words.unwrap_or(&value))
 }
 
-/// The `[DONE]` that ends most streams.
+/// Whether this is the `[DONE]` that ends most streams, which some servers write as a JSON string.
 pub fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
+    matches!(data.trim_ascii(), b"[DONE]" | b"\"[DONE]\"")
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 use super::api::Api;
 use crate::plan::{Message, Prompt, Turn};
 
-/// Fields that not every server takes; each is dropped when the server's 400 or 422 names it.
+/// Fields that not every server takes; each is left out when the server refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Optional {
     pub ignore_eos: bool,
     pub min_tokens: bool,
     pub stream_options: bool,
+    pub temperature: bool,
 }
 
 impl Optional {
@@ -22,18 +23,30 @@ impl Optional {
         ignore_eos: true,
         min_tokens: true,
         stream_options: true,
+        temperature: true,
     };
 
-    /// Takes out the fields that an error text names; the names taken out.
-    pub fn drop_named(&mut self, text: &str) -> Vec<&'static str> {
-        let fields = [
+    pub const NONE: Optional = Optional {
+        ignore_eos: false,
+        min_tokens: false,
+        stream_options: false,
+        temperature: false,
+    };
+
+    /// The fields by name.
+    pub fn fields(&mut self) -> [(&'static str, &mut bool); 4] {
+        [
             ("ignore_eos", &mut self.ignore_eos),
             ("min_tokens", &mut self.min_tokens),
             ("stream_options", &mut self.stream_options),
-        ];
-        let named = fields
-            .into_iter()
-            .filter(|(name, on)| **on && text.contains(name));
+            ("temperature", &mut self.temperature),
+        ]
+    }
+
+    /// Takes out the fields that an error text names; the names taken out.
+    pub fn drop_named(&mut self, text: &str) -> Vec<&'static str> {
+        let fields = self.fields().into_iter();
+        let named = fields.filter(|(name, on)| **on && text.contains(name));
         named
             .map(|(name, on)| {
                 *on = false;
@@ -52,12 +65,17 @@ pub struct Sampling {
     pub min_tokens: Option<u64>,
 }
 
+/// The usual name of the most tokens that an answer may have.
+pub const LIMIT: &str = "max_tokens";
+
 /// What every request body of a run has in common.
 #[derive(Debug, Clone)]
 pub struct BodyShape {
     pub api: Api,
     pub model: String,
     pub optional: Optional,
+    /// `LIMIT`, or the name that the server takes in its place.
+    pub limit_name: &'static str,
     pub sampling: Sampling,
     /// Each request carries `metadata` with the ids of its session and of itself.
     pub sends_metadata: bool,
@@ -72,6 +90,7 @@ impl BodyShape {
             api,
             model: model.into(),
             optional: Optional::ALL,
+            limit_name: LIMIT,
             sampling: Sampling::default(),
             sends_metadata: false,
             extra: Map::new(),
@@ -85,9 +104,11 @@ impl BodyShape {
             fields.insert("model".into(), json!(self.model));
         }
         if let Some(max_tokens) = max_tokens {
-            fields.insert("max_tokens".into(), json!(max_tokens));
+            fields.insert(self.limit_name.into(), json!(max_tokens));
         }
-        fields.insert("temperature".into(), number(self.sampling.temperature));
+        if self.optional.temperature {
+            fields.insert("temperature".into(), number(self.sampling.temperature));
+        }
         if let Some(top_p) = self.sampling.top_p {
             fields.insert("top_p".into(), number(top_p));
         }
@@ -232,9 +253,8 @@ mod tests {
         );
         shape.api = Api::Chat;
         shape.optional = Optional {
-            ignore_eos: false,
-            min_tokens: false,
-            stream_options: false,
+            temperature: true,
+            ..Optional::NONE
         };
         shape.extra = json!({"temperature": 1, "top_k": 4})
             .as_object()
@@ -325,7 +345,7 @@ mod tests {
             Optional {
                 ignore_eos: false,
                 min_tokens: false,
-                stream_options: true
+                ..Optional::ALL
             }
         );
         assert!(optional.drop_named(text).is_empty());

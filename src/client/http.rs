@@ -23,7 +23,7 @@ use crate::units::Epoch;
 /// How long a request beside the measured ones may take: it generates nothing.
 pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of a reply that is not a stream that are read at the most.
-const MAX_BODY_BYTES: u64 = 16 << 20;
+pub const MAX_BODY_BYTES: u64 = 16 << 20;
 /// Bytes of a failed reply that are read at the most: 200 characters of them are shown.
 const MAX_REASON_BYTES: usize = 64 << 10;
 
@@ -314,6 +314,7 @@ pub fn classify(error: &Error, wire: &Wire) -> Failure {
         (true, _) if seen.tcp_done => FailKind::Tls,
         (true, _) => FailKind::Connect,
         (false, Some(Expired::FirstToken)) => FailKind::TimeoutFirstToken,
+        (false, Some(Expired::End)) => FailKind::Truncated,
         (false, Some(Expired::Idle)) => FailKind::TimeoutIdle,
         (false, Some(Expired::Total)) => FailKind::TimeoutTotal,
         (false, None) => match error {

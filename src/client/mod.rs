@@ -7,9 +7,11 @@ pub mod api;
 pub mod body;
 mod chunk;
 pub mod count;
+mod dialect;
 pub mod discovery;
 pub mod endpoint;
 pub mod http;
+mod json;
 pub mod proxy;
 mod reply;
 pub mod secret;
@@ -83,6 +85,8 @@ pub struct Client {
     sse: sse::Parser,
     reply: Reply,
     buffer: Vec<u8>,
+    /// The body of the last reply whose status was no success; a sample has the beginning of it.
+    refusal: String,
     /// The end of the last request's body and the `max_tokens` in it; most others are alike.
     rest: Option<(Option<u64>, String)>,
 }
@@ -99,6 +103,7 @@ impl Client {
             sse: sse::Parser::default(),
             reply,
             buffer: vec![0; 4 << 10],
+            refusal: String::new(),
             rest: None,
         }
     }
@@ -169,6 +174,11 @@ impl Client {
         self.reply.events()
     }
 
+    /// What the server said with the last status that was no success, as it came.
+    pub fn refusal(&self) -> &str {
+        &self.refusal
+    }
+
     /// Whether the last reply reported its usage before it ended.
     pub fn has_running_usage(&self) -> bool {
         self.reply.has_running_usage()
@@ -235,6 +245,7 @@ impl Client {
         // The server's own words.
         let shown = |reason: String| self.target.link.redact(reason);
         sample.finish_reason = sample.finish_reason.map(shown);
+        sample.unread = sample.unread.map(|(count, first)| (count, shown(first)));
         sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
         sample
     }
@@ -249,13 +260,14 @@ impl Client {
         sample.status = Some(response.status().as_u16());
         if !response.status().is_success() {
             let retry_after = retry_after(response.headers());
-            let mut text = http::start(response.body_mut());
-            if text.trim().is_empty() {
-                text = response.status().to_string();
-            }
+            self.refusal = http::start(response.body_mut());
+            let reason = match self.refusal.trim() {
+                "" => response.status().to_string(),
+                _ => self.refusal.clone(),
+            };
             return Err(Failure {
                 kind: FailKind::Http,
-                reason: text,
+                reason,
                 retry_after,
             });
         }
@@ -266,48 +278,103 @@ impl Client {
                 format!("the reply is encoded ({encoding}), which nobody asked for"),
             ));
         }
-        let is_stream = content_type
+        let is_labelled = content_type
             .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
             .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
-        if is_stream {
-            self.stream(response.body_mut())?;
-        } else {
-            let body = http::bytes(response.body_mut());
-            self.reply
-                .plain(&body.map_err(|e| classify(&e, &self.wire))?);
-        }
+        let is_stream = self.body(response.body_mut(), is_labelled)?;
         match self.reply.judge(is_stream) {
             Some((kind, why)) => Err(Failure::new(kind, why)),
             None => Ok(()),
         }
     }
 
-    /// The hot path. Order: read (the transport stamps it), then parse.
-    fn stream(&mut self, body: &mut Body) -> Result<(), Failure> {
+    /// Reads the body; returns whether it was a stream, which its bytes decide. `is_labelled` as an event stream, it
+    /// is no text.
+    fn body(&mut self, body: &mut Body, is_labelled: bool) -> Result<bool, Failure> {
         let mut reader = body.as_reader();
+        let n = self.first_read(&mut reader)?;
+        if is_stream(&self.buffer[..n], is_labelled) {
+            self.stream(&mut reader, n)?;
+            return Ok(true);
+        }
+        let whole = self.whole(&mut reader, n)?;
+        if self.reply.plain(&whole.bytes) {
+            return Ok(false);
+        }
+        // Several JSON values, a line each: a stream all the same.
+        let mut from = 0;
+        for (to, stamp_ns) in whole.reads {
+            feed(
+                &mut self.sse,
+                &mut self.reply,
+                &whole.bytes[from..to],
+                stamp_ns,
+            );
+            from = to;
+        }
+        let (sse, reply) = (&mut self.sse, &mut self.reply);
+        sse.end(|event| take(reply, &event, self.wire.last_ns()));
+        Ok(true)
+    }
+
+    /// Reads until something but white space has come; returns how many bytes of it are in the buffer.
+    fn first_read(&mut self, reader: &mut impl Read) -> Result<usize, Failure> {
+        loop {
+            let n = reader.read(&mut self.buffer);
+            let n = n.map_err(|error| classify(&error.into(), &self.wire))?;
+            if n == 0 || !self.buffer[..n].trim_ascii().is_empty() {
+                return Ok(n);
+            }
+        }
+    }
+
+    /// Reads a body that is no event stream to its end, behind the `n` bytes of it that are in the buffer.
+    fn whole(&mut self, reader: &mut impl Read, mut n: usize) -> Result<Whole, Failure> {
+        let mut whole = Whole::default();
+        while n > 0 {
+            // Between JSON values some servers write a zero byte in place of the end of a line.
+            let bytes = self.buffer[..n].iter();
+            whole
+                .bytes
+                .extend(bytes.map(|&b| if b == 0 { b'\n' } else { b }));
+            whole.reads.push((whole.bytes.len(), self.wire.last_ns()));
+            if whole.bytes.len() as u64 > http::MAX_BODY_BYTES {
+                return Err(oversized("a body", http::MAX_BODY_BYTES as usize));
+            }
+            let read = reader.read(&mut self.buffer);
+            n = read.map_err(|error| classify(&error.into(), &self.wire))?;
+        }
+        Ok(whole)
+    }
+
+    /// The hot path, behind the first `n` bytes in the buffer. Order: read (the transport stamps it), then parse.
+    fn stream(&mut self, reader: &mut impl Read, mut n: usize) -> Result<(), Failure> {
         let mut stream_bytes = 0;
         loop {
-            match reader.read(&mut self.buffer) {
-                Ok(0) => return Ok(()),
-                Ok(n) => {
-                    let stamp_ns = self.wire.last_ns();
-                    let reply = &mut self.reply;
-                    self.sse.feed(&self.buffer[..n], |event| {
-                        if let sse::Event::Data(data) = event {
-                            reply.event(data, stamp_ns);
-                        }
-                    });
-                    if reply.has_token() {
-                        self.wire.token_seen();
-                    }
-                    stream_bytes += n;
-                    if self.sse.held_bytes() > MAX_EVENT_BYTES {
-                        return Err(oversized("an event", MAX_EVENT_BYTES));
-                    }
-                    if stream_bytes > MAX_STREAM_BYTES {
-                        return Err(oversized("a stream", MAX_STREAM_BYTES));
-                    }
-                }
+            let stamp_ns = self.wire.last_ns();
+            feed(&mut self.sse, &mut self.reply, &self.buffer[..n], stamp_ns);
+            if n == 0 {
+                let reply = &mut self.reply;
+                self.sse.end(|event| take(reply, &event, stamp_ns));
+                return Ok(());
+            }
+            if self.reply.has_token() {
+                self.wire.token_seen();
+            }
+            if self.reply.is_complete() {
+                self.wire.reply_complete();
+            }
+            stream_bytes += n;
+            if self.sse.held_bytes() > MAX_EVENT_BYTES {
+                return Err(oversized("an event", MAX_EVENT_BYTES));
+            }
+            if stream_bytes > MAX_STREAM_BYTES {
+                return Err(oversized("a stream", MAX_STREAM_BYTES));
+            }
+            n = match reader.read(&mut self.buffer) {
+                Ok(n) => n,
+                // Whatever happens behind a complete reply; the connection is not used again.
+                Err(_) if self.reply.is_complete() => return Ok(()),
                 Err(error) => {
                     // An error event outranks the broken end that follows it.
                     return match self.reply.judge(true) {
@@ -317,8 +384,44 @@ impl Client {
                         _ => Err(classify(&error.into(), &self.wire)),
                     };
                 }
-            }
+            };
         }
+    }
+}
+
+/// A body that is no event stream, and when each part of it had come: its end in the bytes, and the stamp.
+#[derive(Default)]
+struct Whole {
+    bytes: Vec<u8>,
+    reads: Vec<(usize, u64)>,
+}
+
+/// Whether a body that begins so is an event stream. `is_labelled` as one, it is one unless it begins as JSON does.
+fn is_stream(start: &[u8], is_labelled: bool) -> bool {
+    const FIELDS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"error"];
+    let start = start
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(start)
+        .trim_ascii_start();
+    let is_json =
+        start.starts_with(b"{") || start.starts_with(b"[") && !start.starts_with(b"[DONE]");
+    let is_field = |field: &&[u8]| {
+        let rest = start.strip_prefix(*field);
+        rest.is_some_and(|rest| field.ends_with(b":") || rest.starts_with(b":"))
+    };
+    !is_json && (is_labelled || FIELDS.iter().any(is_field))
+}
+
+/// Hands the events that end with these bytes to the reply.
+fn feed(sse: &mut sse::Parser, reply: &mut Reply, bytes: &[u8], stamp_ns: u64) {
+    sse.feed(bytes, |event| take(reply, &event, stamp_ns));
+}
+
+fn take(reply: &mut Reply, event: &sse::Event<'_>, stamp_ns: u64) {
+    match event {
+        sse::Event::Data(data) => reply.event(data, stamp_ns),
+        sse::Event::Error(data) => reply.error(data),
+        sse::Event::Comment => {}
     }
 }
 
@@ -327,11 +430,18 @@ fn oversized(what: &str, limit: usize) -> Failure {
     Failure::new(FailKind::Oversized, why)
 }
 
-/// What the body is encoded with, which no request allows.
+/// The encoding of the body, which no request allows.
 fn encoding_unasked(headers: &HeaderMap) -> Option<String> {
-    let encoding = headers.get(header::CONTENT_ENCODING)?;
-    let encoding = String::from_utf8_lossy(encoding.as_bytes());
-    (!encoding.eq_ignore_ascii_case("identity")).then(|| encoding.into_owned())
+    let of = |name, known: &[&str]| {
+        let value = String::from_utf8_lossy(headers.get(name)?.as_bytes());
+        let mut words = value
+            .split(',')
+            .map(|word| word.trim().to_ascii_lowercase());
+        let is_known = words.all(|word| known.contains(&word.as_str()));
+        (!is_known).then(|| value.into_owned())
+    };
+    of(header::CONTENT_ENCODING, &["identity"])
+        .or_else(|| of(header::TRANSFER_ENCODING, &["chunked", "identity"]))
 }
 
 fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {

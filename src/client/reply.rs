@@ -7,6 +7,8 @@ use crate::sample::{FailKind, Sample, TokenSource};
 
 use super::api::{Api, error_words, is_done};
 use super::chunk::Chunk;
+use super::dialect::{self, GENERATE_NAMES};
+use super::json::{keys, without_nan};
 use super::secret::beginning;
 use super::template::Template;
 use super::usage::Usage;
@@ -29,6 +31,10 @@ pub struct Reply {
     /// Events with data, `[DONE]` left out.
     events: u64,
     token_events: u64,
+    /// Those of them that have reasoning and no answer.
+    reasoning_events: u64,
+    /// Those of them that are the first of a read.
+    token_reads: u64,
     text_bytes: u64,
     finish_reason: Option<String>,
     has_finish_field: bool,
@@ -44,6 +50,10 @@ pub struct Reply {
     text: Option<Arc<str>>,
     stream_error: Option<String>,
     malformed: Option<String>,
+    /// The number of events that are no JSON, and the first of them with the reason.
+    unread: Option<(u64, String)>,
+    /// The keys of the first JSON that has no text.
+    keys_without_text: Option<String>,
     /// The answer so far as it stands in the JSON strings of the events, if it is to be kept.
     answer: Option<Vec<u8>>,
     /// Kept from reply to reply.
@@ -99,19 +109,45 @@ impl Reply {
             self.chunk(&chunk, stamp_ns);
             return;
         }
-        match Chunk::parse(self.api, data) {
+        match dialect::parse(self.api, data) {
             Ok(chunk) => {
                 self.template.learn(data, &chunk);
+                self.note_keys(data, &chunk);
                 self.chunk(&chunk, stamp_ns);
             }
-            Err(error) => {
-                self.malformed.get_or_insert_with(|| {
-                    format!(
-                        "event is not the JSON expected ({error}): {}",
-                        excerpt(data)
-                    )
-                });
-            }
+            Err(error) => self.odd_event(data, stamp_ns, &error),
+        }
+    }
+
+    /// Takes an event that is no JSON: perhaps it is but for its numbers.
+    fn odd_event(&mut self, data: &[u8], stamp_ns: u64, error: &serde_json::Error) {
+        let repaired = std::str::from_utf8(data).ok().and_then(without_nan);
+        let repaired = repaired.as_ref().map(String::as_bytes);
+        if let Some(Ok(chunk)) = repaired.map(|json| dialect::parse(self.api, json)) {
+            self.chunk(&chunk, stamp_ns);
+            return;
+        }
+        let (count, _) = self.unread.get_or_insert_with(|| {
+            let shown = excerpt(data);
+            (
+                0,
+                format!("event is not the JSON expected ({error}): {shown}"),
+            )
+        });
+        *count += 1;
+    }
+
+    /// Takes the words of an event that says it is an error.
+    pub fn error(&mut self, data: &[u8]) {
+        self.events += 1;
+        let words = error_words(&excerpt(data));
+        self.stream_error.get_or_insert(words);
+    }
+
+    fn note_keys(&mut self, data: &[u8], chunk: &Chunk<'_>) {
+        let is_wanted = self.api == Api::Generate && self.keys_without_text.is_none();
+        if is_wanted && chunk.texts == 0 {
+            self.keys_without_text = keys(data);
         }
     }
 
@@ -124,6 +160,8 @@ impl Reply {
 
     fn token(&mut self, chunk: &Chunk<'_>, stamp_ns: u64) {
         self.token_events += 1;
+        self.reasoning_events += u64::from(chunk.answer_bytes == 0);
+        self.token_reads += u64::from(self.t_last_ns != Some(stamp_ns));
         self.text_bytes += (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
         if let Some(last) = self.t_last_ns {
             let gap_us = (stamp_ns.saturating_sub(last) + 500) / 1000;
@@ -149,106 +187,206 @@ impl Reply {
             answer.extend_from_slice(chunk.answer);
         }
         self.cached = chunk.cached.or(self.cached);
-        if let Some(error) = chunk.error {
-            self.stream_error
-                .get_or_insert_with(|| error_words(error.get()));
+        if let Some(error) = &chunk.error {
+            self.stream_error.get_or_insert_with(|| error.clone());
         }
         self.has_finish_field |= chunk.has_finish_field;
         if let Some((reason, _)) = chunk.finish {
             let reason = reason.get().trim_matches('"');
             self.finish_reason = Some(excerpt(reason.as_bytes()).into_owned());
         }
-        let Some(usage) = chunk.usage.filter(|usage| !usage.is_all_zero()) else {
+        let Some(usage) = chunk.usage else {
             return;
         };
+        let updated = |before: Option<Usage>| before.map_or(usage, |before| before.updated(usage));
         match chunk.finish {
             // llama.cpp reports each choice apart, on the event that finishes it.
             Some((_, index)) => {
                 let bit = 1 << index.min(63);
-                let before = self.final_usage.filter(|_| self.finished & bit == 0);
+                let others = self.final_usage.filter(|_| self.finished & !bit != 0);
+                let is_new = self.finished & bit == 0;
                 self.finished |= bit;
-                self.final_usage = Some(before.map_or(usage, |before| before.plus(usage)));
+                self.final_usage = Some(match others.filter(|_| is_new) {
+                    Some(others) => others.plus(usage),
+                    None => updated(self.final_usage),
+                });
             }
             None if !chunk.has_choice || self.finish_reason.is_some() => {
-                self.final_usage = Some(usage);
+                self.final_usage = Some(updated(self.final_usage));
             }
-            None => self.running_usage = Some(usage),
+            None => self.running_usage = Some(updated(self.running_usage)),
         }
     }
 
-    /// Takes a whole plain (not streamed) body.
-    pub fn plain(&mut self, body: &[u8]) {
+    /// Takes a whole body that is no event stream; false where it is several JSON values, a line each.
+    pub fn plain(&mut self, body: &[u8]) -> bool {
         // That is no broken JSON: nothing came.
         if body.trim_ascii().is_empty() {
-            return;
+            return true;
         }
-        match Chunk::parse(self.api, body) {
+        let error = match dialect::parse(self.api, body) {
             Ok(chunk) => {
-                self.text_bytes = (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
-                self.facts(&chunk);
-                let tokens = self.final_usage.and_then(|usage| usage.completion_tokens);
-                if tokens.is_none() && body.len() <= MAX_COUNTED_BYTES {
-                    self.text = chunk.answer_text().map(Arc::from);
-                }
+                self.note_keys(body, &chunk);
+                self.plain_chunk(&chunk, body.len());
+                return true;
             }
-            Err(error) => {
-                let text = excerpt(body);
-                let why =
-                    format!("neither an event stream nor the JSON expected ({error}): {text}");
-                self.malformed = Some(why);
-            }
+            Err(error) => error,
+        };
+        if has_lines(body) {
+            return false;
         }
+        let text = excerpt(body);
+        let why = format!("neither an event stream nor the JSON expected ({error}): {text}");
+        self.malformed = Some(why);
+        true
+    }
+
+    fn plain_chunk(&mut self, chunk: &Chunk<'_>, bytes: usize) {
+        self.text_bytes = (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
+        self.facts(chunk);
+        if self.output_tokens(&self.usage()).is_none() && bytes <= MAX_COUNTED_BYTES {
+            self.text = chunk.answer_text().map(Arc::from);
+        }
+    }
+
+    /// Whether the stream has said that it is over.
+    pub fn is_complete(&self) -> bool {
+        self.t_done_ns.is_some()
     }
 
     /// Judges a reply whose body ended as its framing said: why it is a failure, if it is one.
     ///
     /// A finish reason ends a stream; `[DONE]` alone does only where no finish_reason field was sent. `/generate` has
-    /// neither by any rule: there the end of the body ends it.
+    /// neither by any rule: there the end of the body ends it. Events that are no JSON are no failure of a reply that
+    /// has text and an end.
     pub fn judge(&self, streamed: bool) -> Option<(FailKind, String)> {
         if let Some(words) = &self.stream_error {
             return Some((FailKind::StreamError, words.clone()));
         }
-        if let Some(why) = &self.malformed {
-            return Some((FailKind::Malformed, why.clone()));
-        }
-        if self.text_bytes == 0 {
-            return Some((FailKind::Empty, "the reply has no generated text".into()));
-        }
         let is_done = self.t_done_ns.is_some() || self.api == Api::Generate;
         let done_alone = is_done && !self.has_finish_field;
-        if streamed && self.finish_reason.is_none() && !done_alone {
-            return Some((
-                FailKind::Truncated,
-                "the stream ended without a finish reason".into(),
-            ));
+        let has_end = !streamed || self.finish_reason.is_some() || done_alone;
+        let unread = self.unread.as_ref().map(|(_, first)| first);
+        let malformed = self.malformed.as_ref().or(unread);
+        match malformed {
+            Some(why) if self.text_bytes == 0 || !has_end => {
+                Some((FailKind::Malformed, why.clone()))
+            }
+            _ if self.text_bytes == 0 => Some((FailKind::Empty, self.why_empty())),
+            _ if !has_end => {
+                let why = "the stream ended without a finish reason";
+                Some((FailKind::Truncated, why.into()))
+            }
+            _ => None,
         }
-        None
+    }
+
+    fn why_empty(&self) -> String {
+        let keys = self.keys_without_text.as_ref().map(|keys| {
+            let read = GENERATE_NAMES.join(", ");
+            format!("; it has the keys {keys}; text is read from {read}")
+        });
+        format!(
+            "the reply has no generated text{}",
+            keys.unwrap_or_default()
+        )
+    }
+
+    /// The counts that the reply carries, the final ones before those that came on the way.
+    fn usage(&self) -> Usage {
+        let running = self.running_usage.unwrap_or_default();
+        running.updated(self.final_usage.unwrap_or_default())
+    }
+
+    /// The output tokens and where their number comes from. A count below the events with text, or of 0 beside text, is
+    /// refuted by them. The total may still tell then, as it does where reasoning was left out of a count.
+    fn output_tokens(&self, usage: &Usage) -> Option<(u64, TokenSource)> {
+        let events = self.token_events;
+        let least = events.max(u64::from(self.text_bytes > 0));
+        let counted = usage.completion_tokens.filter(|&n| n >= least);
+        let reasoning = usage.reasoning_tokens.filter(|&n| n > 0);
+        let with_reasoning = counted.zip(reasoning).map(|(n, reasoning)| n + reasoning);
+        let of_total = usage.output_of_total().filter(|&n| n >= least.max(1));
+        let of_total = of_total.filter(|&n| counted.is_none() || with_reasoning == Some(n));
+        let is_final = self
+            .final_usage
+            .is_some_and(|usage| usage.completion_tokens.is_some());
+        if let Some(total) = of_total {
+            Some((total, TokenSource::Total))
+        } else if let Some(n) = counted {
+            let source = match is_final {
+                true => TokenSource::Usage,
+                false => TokenSource::ContinuousUsage,
+            };
+            Some((n, source))
+        } else {
+            let source = match usage.completion_tokens {
+                Some(_) => TokenSource::EventsOverUsage,
+                None => TokenSource::Events,
+            };
+            (events > 0).then_some((events, source))
+        }
+    }
+
+    /// The tokens whose events came, out of all; `None`: all of them, as far as one can see.
+    ///
+    /// Reasoning that the server keeps to itself has no events, or fewer than its tokens by much more than the
+    /// answer, whose events may hold several tokens too.
+    fn streamed_tokens(&self, all: u64, reasoning: u64) -> Option<u64> {
+        let (events, of_reasoning) = (self.token_events, self.reasoning_events);
+        if events == 0 || reasoning == 0 {
+            return None;
+        }
+        let of_answer = events - of_reasoning;
+        let a_event = match of_answer {
+            0 => 4.0,
+            events => 1.5 * (all.saturating_sub(reasoning) as f64 / events as f64).max(1.0),
+        };
+        let streamed = match of_reasoning {
+            0 => all.saturating_sub(reasoning).max(events),
+            shown if reasoning as f64 > shown as f64 * a_event => events,
+            _ => all,
+        };
+        (streamed < all).then_some(streamed)
     }
 
     /// Moves what was seen into the sample; `t_end_ns` there is the end of the body.
     pub fn fill(&mut self, sample: &mut Sample) {
-        let usage = self.final_usage.or(self.running_usage).unwrap_or_default();
+        let usage = self.usage();
         sample.t_event_ns = self.t_event_ns;
         sample.t_first_ns = self.t_first_ns;
         sample.t_answer_ns = self.t_answer_ns;
         sample.t_last_ns = self.t_last_ns;
         sample.t_end_ns = self.t_done_ns.unwrap_or(sample.t_end_ns);
         sample.token_events = self.token_events;
+        sample.token_reads = self.token_reads;
         sample.text_bytes = self.text_bytes;
         sample.finish_reason = self.finish_reason.take();
         sample.gaps_us = std::mem::take(&mut self.gaps_us);
         sample.response_cached = self.cached;
         sample.text = self.text.take();
+        sample.unread = self.unread.take();
+        let output = self.output_tokens(&usage);
+        (sample.completion_tokens, sample.token_source) = output.unzip();
+        let usage = Usage {
+            completion_tokens: sample.completion_tokens,
+            ..usage
+        };
+        let usage = usage.possible();
         sample.prompt_tokens = usage.prompt_tokens;
         sample.cached_tokens = usage.cached_tokens;
         sample.reasoning_tokens = usage.reasoning_tokens;
-        (sample.completion_tokens, sample.token_source) = match usage.completion_tokens {
-            Some(n) if self.final_usage.is_some() => (Some(n), Some(TokenSource::Usage)),
-            Some(n) => (Some(n), Some(TokenSource::ContinuousUsage)),
-            None if self.token_events > 0 => (Some(self.token_events), Some(TokenSource::Events)),
-            None => (None, None),
-        };
+        let reasoning = usage.reasoning_tokens.unwrap_or(0);
+        let all = sample.completion_tokens;
+        sample.streamed_tokens = all.and_then(|all| self.streamed_tokens(all, reasoning));
     }
+}
+
+/// Whether the first of several lines is a JSON object.
+fn has_lines(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    let first = memchr::memchr(b'\n', body).map(|end| &body[..end]);
+    first.is_some_and(|line| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok())
 }
 
 fn excerpt(bytes: &[u8]) -> Cow<'_, str> {
@@ -373,7 +511,7 @@ mod tests {
         assert_eq!(sample.prompt_tokens, None);
         assert_eq!(
             (sample.completion_tokens, sample.token_source),
-            (Some(1), Some(TokenSource::Events))
+            (Some(1), Some(TokenSource::EventsOverUsage))
         );
     }
 
@@ -420,6 +558,142 @@ mod tests {
         assert_eq!(
             (sample.completion_tokens, sample.token_source),
             (Some(6), Some(TokenSource::ContinuousUsage))
+        );
+    }
+
+    fn text(field: &str) -> String {
+        format!(r#"{{"choices":[{{"delta":{{"{field}":"ab"}},"finish_reason":null}}]}}"#)
+    }
+
+    const STOP: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+
+    /// The sample of a reply of so many events of reasoning and of answer, with these counts before or behind them.
+    fn counted(reasoning: usize, answer: usize, before: &str, behind: &str) -> Sample {
+        let mut events = vec![format!(r#"{{"choices":[],"usage":{before}}}"#)];
+        events.extend(std::iter::repeat_n(text("reasoning_content"), reasoning));
+        events.extend(std::iter::repeat_n(text("content"), answer));
+        events.push(STOP.to_string());
+        events.push(format!(r#"{{"choices":[],"usage":{behind}}}"#));
+        let stamped = events.iter().map(String::as_str).zip(1..);
+        let mut sample = Sample::default();
+        reply(&stamped.collect::<Vec<_>>()).fill(&mut sample);
+        sample
+    }
+
+    #[test]
+    fn a_count_that_the_stream_refutes_gives_way() {
+        use TokenSource::{EventsOverUsage, Total, Usage};
+        let late = r#"{"prompt_tokens":20,"completion_tokens":10,"total_tokens":30}"#;
+        let zero = r#"{"prompt_tokens":20,"completion_tokens":0,"total_tokens":20}"#;
+        for (reasoning, answer, before, behind, tokens, source) in [
+            (0, 10, "null", late, 10, Usage),
+            // Several tokens in an event.
+            (0, 4, "null", late, 10, Usage),
+            (0, 10, "null", zero, 10, EventsOverUsage),
+            (0, 10, zero, "null", 10, EventsOverUsage),
+            (0, 10, zero, late, 10, Usage),
+            (0, 10, late, zero, 10, Usage),
+            (
+                0,
+                10,
+                late,
+                r#"{"prompt_tokens":0,"completion_tokens":0}"#,
+                10,
+                Usage,
+            ),
+            (0, 11, "null", late, 11, EventsOverUsage),
+            // Reasoning is left out of the count, and the total tells.
+            (
+                20,
+                5,
+                "null",
+                r#"{"prompt_tokens":20,"completion_tokens":5,"total_tokens":45}"#,
+                25,
+                Total,
+            ),
+            (
+                0,
+                5,
+                "null",
+                r#"{"prompt_tokens":20,"completion_tokens":5,"total_tokens":525,"completion_tokens_details":{"reasoning_tokens":500}}"#,
+                505,
+                Total,
+            ),
+            (
+                0,
+                10,
+                "null",
+                r#"{"prompt_tokens":20,"total_tokens":30}"#,
+                10,
+                Total,
+            ),
+        ] {
+            let sample = counted(reasoning, answer, before, behind);
+            let found = (sample.completion_tokens, sample.token_source);
+            assert_eq!(found, (Some(tokens), Some(source)), "{before} {behind}");
+            assert_eq!(sample.prompt_tokens, Some(20), "{before} {behind}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_the_server_keeps_to_itself_are_none_of_the_streamed_ones() {
+        let usage = |all: u64, reasoning: u64| {
+            format!(r#"{{"completion_tokens":{all},"reasoning_tokens":{reasoning}}}"#)
+        };
+        for (reasoning, answer, all, of_reasoning, streamed) in [
+            (0, 10, 10, 0, None),
+            // 500 of 510 never came.
+            (0, 10, 510, 500, Some(10)),
+            // The 10 others came three to an event.
+            (0, 4, 510, 500, Some(10)),
+            // All came, one to an event, or three to an event.
+            (500, 10, 510, 500, None),
+            (20, 10, 90, 60, None),
+            // A summary of 10 events for 500 tokens.
+            (10, 10, 510, 500, Some(20)),
+            (10, 10, 30, 20, Some(20)),
+            // Cut before its answer: nothing to compare with.
+            (20, 0, 60, 60, None),
+            (20, 0, 500, 500, Some(20)),
+        ] {
+            let sample = counted(reasoning, answer, "null", &usage(all, of_reasoning));
+            assert_eq!(
+                sample.streamed_tokens, streamed,
+                "{reasoning} {answer} {all} {of_reasoning}"
+            );
+            assert_eq!(sample.completion_tokens, Some(all));
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_no_json_is_counted_and_fails_only_a_reply_without_an_end() {
+        let token = text("content");
+        let odd = ["ping", "{\"choices\":[", "7"];
+        let mut events: Vec<(&str, u64)> = odd.map(|odd| (odd, 1)).to_vec();
+        events.push((&token, 2));
+        let cut = reply(&events);
+        assert_eq!(cut.judge(true).map(|f| f.0), Some(FailKind::Malformed));
+        events.push((STOP, 3));
+        let mut whole = reply(&events);
+        assert_eq!(whole.judge(true), None);
+        let mut sample = Sample::default();
+        whole.fill(&mut sample);
+        let (count, first) = sample.unread.expect("events");
+        assert_eq!(count, 3);
+        assert!(first.ends_with(": ping"), "{first}");
+        let none = reply(&[("ping", 1), (STOP, 2)]);
+        assert_eq!(none.judge(true).map(|f| f.0), Some(FailKind::Malformed));
+    }
+
+    #[test]
+    fn a_generate_without_a_known_name_tells_its_keys() {
+        let mut reply = Reply::new(Api::Generate);
+        reply.plain(br#"{"model":"m","answer":"abc"}"#);
+        let (kind, why) = reply.judge(false).expect("a failure");
+        assert_eq!(kind, FailKind::Empty);
+        assert!(
+            why.contains("it has the keys answer, model; text is read from text, response, "),
+            "{why}"
         );
     }
 }

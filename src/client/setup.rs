@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::body::{LIMIT, Optional};
 use super::endpoint::Endpoint;
 use super::http::Small;
 use super::{Client, Target};
@@ -17,6 +18,12 @@ use crate::sample::{FailKind, Failure, Labels, Sample, is_overload};
 /// Words of the two texts that are counted; whole blocks, so that every word weighs the same.
 const SHORT_WORDS: u64 = 1 + BLOCK_WORDS;
 const LONG_WORDS: u64 = 1 + 4 * BLOCK_WORDS;
+/// The name that a server may take in the place of `LIMIT`.
+const OTHER_LIMIT: &str = "max_completion_tokens";
+/// One token of output is asked for, 16 times as many where that is refused, and no more than these.
+const MOST_TOKENS: u64 = 256;
+/// Requests that teach something: of four fields, of one name, and of two numbers under each of the names.
+const MOST_LESSONS: usize = 9;
 
 /// What the set-up found out.
 #[derive(Debug, Clone)]
@@ -26,6 +33,8 @@ pub struct Setup {
     pub counted_by: &'static str,
     /// Optional fields that the server refused.
     pub dropped: Vec<&'static str>,
+    /// The fewest tokens of output that a request may ask for, as far as is known.
+    tokens: u64,
     /// Completion requests sent, and the tokens the server reported for them.
     pub requests: u64,
     pub prompt_tokens: u64,
@@ -44,6 +53,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         lengths: Calibration::estimate(),
         counted_by: "an estimate: no usable token counts",
         dropped: Vec::new(),
+        tokens: 1,
         requests: 0,
         prompt_tokens: 0,
         output_tokens: 0,
@@ -84,44 +94,121 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
 }
 
 impl Setup {
-    /// Sends a text of so many words for one token of output, fields that the server refuses left
-    /// out one after the other; the prompt tokens it reports.
+    /// Sends a text of so many words for the fewest tokens of output; what the server refuses is learnt request by
+    /// request. Returns the prompt tokens that it reports.
     fn probe(&mut self, target: &mut Target, writer: &Writer, words: u64) -> Option<u64> {
-        loop {
-            let sample = one_token(target, writer, self.requests, words);
-            self.requests += 1;
-            self.prompt_tokens += sample.prompt_tokens.unwrap_or(0);
-            self.output_tokens += sample.completion_tokens.unwrap_or(0);
-            if let (Some(400 | 422), Some(failure)) = (sample.status, &sample.failure) {
-                let dropped = target.body.optional.drop_named(&failure.reason);
-                if !dropped.is_empty() {
-                    self.dropped.extend(dropped);
-                    continue;
-                }
+        let mut asked = self.ask(target, writer, words);
+        for _ in 0..MOST_LESSONS {
+            if !self.learn(target, &asked) {
+                break;
             }
-            if sample.is_success() {
-                self.streams = Some(sample.t_first_ns.is_some());
-            }
-            // One token may well be no text yet: half a character, or a role.
-            self.failure = sample
-                .failure
-                .filter(|failure| failure.kind != FailKind::Empty);
-            self.status = sample.status;
-            return sample.prompt_tokens;
+            asked = self.ask(target, writer, words);
         }
+        if asked.is_refused() {
+            asked = self.without_fields(target, writer, words).unwrap_or(asked);
+        }
+        let sample = asked.sample;
+        if sample.is_success() {
+            self.streams = Some(sample.t_first_ns.is_some());
+        }
+        // One token may well be no text yet: half a character, or a role.
+        self.failure = sample
+            .failure
+            .filter(|failure| failure.kind != FailKind::Empty);
+        self.status = sample.status;
+        sample.prompt_tokens
+    }
+
+    fn ask(&mut self, target: &Target, writer: &Writer, words: u64) -> Asked {
+        let asked = few_tokens(target, writer, self.requests, words, self.tokens);
+        self.requests += 1;
+        self.prompt_tokens += asked.sample.prompt_tokens.unwrap_or(0);
+        self.output_tokens += asked.sample.completion_tokens.unwrap_or(0);
+        asked
+    }
+
+    /// Whether the server's words name something that can be sent otherwise, which it is from now on.
+    fn learn(&mut self, target: &mut Target, asked: &Asked) -> bool {
+        let body = &mut target.body;
+        let text = &asked.refusal;
+        // Some gateways answer 500 for a field that they do not know.
+        if matches!(asked.sample.status, Some(400 | 422 | 500..=599)) {
+            let named = body.optional.drop_named(text);
+            self.dropped.extend(&named);
+            if !named.is_empty() {
+                return true;
+            }
+        }
+        let is_of_tokens = asked.is_refused() && text.contains("token");
+        let is_spent = self.tokens >= MOST_TOKENS;
+        let is_of_name = text.contains(OTHER_LIMIT) || is_spent && text.contains(LIMIT);
+        if is_of_tokens && is_of_name && body.limit_name == LIMIT {
+            body.limit_name = OTHER_LIMIT;
+            self.tokens = 1;
+            return true;
+        }
+        if is_of_tokens && !is_spent {
+            self.tokens *= 16;
+            return true;
+        }
+        false
+    }
+
+    /// Finds out which optional fields are refused where the server does not name them: all are left out, then each is
+    /// tried by itself. `None`: it is something else that is refused.
+    fn without_fields(
+        &mut self,
+        target: &mut Target,
+        writer: &Writer,
+        words: u64,
+    ) -> Option<Asked> {
+        let mut wanted = std::mem::replace(&mut target.body.optional, Optional::NONE);
+        let bare = self.ask(target, writer, words);
+        if bare.sample.failure.is_some() {
+            target.body.optional = wanted;
+            return None;
+        }
+        for (at, (name, is_wanted)) in wanted.fields().into_iter().enumerate() {
+            if !*is_wanted {
+                continue;
+            }
+            let kept = target.body.optional;
+            *target.body.optional.fields()[at].1 = true;
+            if self.ask(target, writer, words).sample.failure.is_some() {
+                target.body.optional = kept;
+                self.dropped.push(name);
+            }
+        }
+        Some(bare)
     }
 }
 
-fn one_token(target: &Target, writer: &Writer, number: u64, words: u64) -> Sample {
+/// A request of the set-up as it ended, with all that the server said when it refused it.
+struct Asked {
+    sample: Sample,
+    refusal: String,
+}
+
+impl Asked {
+    fn is_refused(&self) -> bool {
+        matches!(self.sample.status, Some(400 | 422))
+    }
+}
+
+fn few_tokens(target: &Target, writer: &Writer, number: u64, words: u64, tokens: u64) -> Asked {
     // A number that no context of the run has.
     let context = writer.context(u64::MAX - number, words);
     let prompt = Prompt::Text(vec![escape(&context)]);
-    let turn = Turn::alone(number, Labels::default(), prompt, Some(1));
+    let turn = Turn::alone(number, Labels::default(), prompt, Some(tokens));
     let target = Target {
         run_id: format!("{}-setup", target.run_id),
         ..target.clone()
     };
-    Client::new(Arc::new(target)).send(&turn)
+    let mut client = Client::new(Arc::new(target));
+    Asked {
+        sample: client.send(&turn),
+        refusal: client.refusal().to_string(),
+    }
 }
 
 /// The server's own count of texts: vLLM and SGLang answer `count`, llama.cpp `tokens`.

@@ -1,8 +1,12 @@
-//! Server-sent events from bytes, by the WHATWG standard; no I/O and no clock.
+//! Server-sent events from bytes, by the WHATWG standard where servers keep to it; no I/O and no clock.
 //!
 //! Bytes go in as they were read, events come out as soon as their blank line is there. An event
 //! that lies whole in one read is handed out in place; one that is split, or has several data
 //! lines, is put together in buffers that keep their capacity. So nothing is allocated once warm.
+
+use serde::de::IgnoredAny;
+
+use super::api::is_done;
 
 #[cfg(test)]
 mod fuzz;
@@ -10,8 +14,10 @@ mod fuzz;
 /// What the stream said.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The data of one event, its lines joined by LF.
+    /// The data of one event, its lines joined by LF; also a line that is JSON without `data:`.
     Data(&'a [u8]),
+    /// The data of an event that is named `error`, or the value of a field of that name.
+    Error(&'a [u8]),
     /// A line that starts with a colon: a sign of life, never a token.
     Comment,
 }
@@ -27,6 +33,8 @@ pub struct Parser {
     line: Vec<u8>,
     /// Data lines of the event under way, each ended by LF.
     data: Vec<u8>,
+    /// The event under way is named `error`.
+    is_error: bool,
     /// The last byte was a CR that ended a line: an LF right after it belongs to it.
     after_cr: bool,
     /// Past the first line, where a byte order mark is only text.
@@ -34,10 +42,11 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Forgets a stream that ended; an event without its blank line is dropped, as the standard says.
+    /// Forgets a stream that ended.
     pub fn reset(&mut self) {
         self.line.clear();
         self.data.clear();
+        self.is_error = false;
         // Of a huge event nothing stays.
         self.line.shrink_to(KEPT_BYTES);
         self.data.shrink_to(KEPT_BYTES);
@@ -48,6 +57,18 @@ impl Parser {
     /// Bytes held of an event that has not ended.
     pub fn held_bytes(&self) -> usize {
         self.line.len() + self.data.len()
+    }
+
+    /// Ends the stream, and with it an event whose blank line, or even whose last line end, never came. The standard
+    /// drops such an event; but servers leave them out, and what is cut in the middle is no JSON.
+    pub fn end(&mut self, mut on_event: impl FnMut(Event<'_>)) {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line, &mut on_event);
+        }
+        self.end_line(b"", &mut on_event);
+        self.line = line;
+        self.reset();
     }
 
     /// Takes the bytes of one read and calls `on_event` for every event they complete.
@@ -87,11 +108,11 @@ impl Parser {
         rest: &mut &[u8],
         on_event: &mut impl FnMut(Event<'_>),
     ) -> bool {
-        if self.after_cr || rest.first() != Some(&b'\n') {
+        if self.after_cr || self.is_error || rest.first() != Some(&b'\n') {
             return false;
         }
         let line = self.without_bom(line);
-        let Some(value) = data_of(line).filter(|value| !value.is_empty()) else {
+        let Some(value) = field(line, b"data").filter(|value| !value.is_empty()) else {
             return false;
         };
         self.started = true;
@@ -104,17 +125,36 @@ impl Parser {
         let line = self.without_bom(line);
         self.started = true;
         if line.is_empty() {
-            if let Some((_lf, data)) = self.data.split_last() {
-                on_event(Event::Data(data));
-            }
-            self.data.clear();
+            self.end_event(on_event);
         } else if line[0] == b':' {
             on_event(Event::Comment);
-        } else if let Some(value) = data_of(line) {
+        } else if let Some(value) = field(line, b"data") {
+            // Some servers end an event with its line.
+            let is_whole = self.data.is_empty() && is_whole(value);
             self.data.extend_from_slice(value);
             self.data.push(b'\n');
+            if is_whole {
+                self.end_event(on_event);
+            }
+        } else if let Some(name) = field(line, b"event") {
+            self.is_error = name.trim_ascii() == b"error";
+        } else if let Some(value) = field(line, b"error") {
+            on_event(Event::Error(value));
+        } else if line[0] == b'{' || is_done(line) {
+            on_event(Event::Data(line));
         }
-        // event, id, retry and unknown fields say nothing about tokens.
+        // id, retry and unknown fields say nothing about tokens.
+    }
+
+    fn end_event(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+        if let Some((_lf, data)) = self.data.split_last() {
+            on_event(match self.is_error {
+                true => Event::Error(data),
+                false => Event::Data(data),
+            });
+            self.is_error = false;
+        }
+        self.data.clear();
     }
 
     fn without_bom<'a>(&self, line: &'a [u8]) -> &'a [u8] {
@@ -126,13 +166,20 @@ impl Parser {
     }
 }
 
-/// The value of a `data` field: one space after the colon is not part of it; `data` alone is empty.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
-    match line.strip_prefix(b"data")? {
+/// The value of the field of this name: one space after the colon is not part of it; the name alone is empty.
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(name)? {
         [] => Some(&[]),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
     }
+}
+
+/// Whether a line of data is all that its event can hold: a whole JSON object, or `[DONE]`.
+fn is_whole(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let is_object = value.starts_with(b"{") && value.ends_with(b"}");
+    is_done(value) || is_object && serde_json::from_slice::<IgnoredAny>(value).is_ok()
 }
 
 #[cfg(test)]
@@ -147,6 +194,7 @@ mod tests {
             parser.feed(piece, |event| {
                 seen.push(match event {
                     Event::Data(data) => String::from_utf8_lossy(data).into_owned(),
+                    Event::Error(data) => format!("!{}", String::from_utf8_lossy(data)),
                     Event::Comment => ":".to_string(),
                 });
             });
@@ -286,6 +334,52 @@ mod tests {
                 rest = after;
             }
             assert_eq!(parse(pieces), whole, "seed {seed}");
+        }
+    }
+
+    /// Streams that keep to the standard only nearly.
+    const NEARLY: &[(&str, &[&str])] = &[
+        (
+            "data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n",
+            &["{\"a\":1}", "{\"b\":2}", "[DONE]"],
+        ),
+        ("data: {\"a\":\ndata: 1}\n\n", &["{\"a\":\n1}"]),
+        ("data: {\ndata: \"a\":{}\ndata: }\n\n", &["{\n\"a\":{}\n}"]),
+        ("data: {\"a\":{}\ndata: }\n\n", &["{\"a\":{}\n}"]),
+        (
+            "error: {\"message\":\"x\"}\n\ndata: a\n\n",
+            &["!{\"message\":\"x\"}", "a"],
+        ),
+        ("event: error\ndata: x\n\ndata: a\n\n", &["!x", "a"]),
+        ("event: error\nevent: ping\ndata: x\n\n", &["x"]),
+        (
+            "{\"a\":1}\ndata: b\n\n[DONE]\n",
+            &["{\"a\":1}", "b", "[DONE]"],
+        ),
+        ("errors: x\nevents: error\ndata: a\n\n", &["a"]),
+    ];
+
+    #[test]
+    fn streams_that_are_nearly_right_are_read_too() {
+        for (text, wanted) in NEARLY {
+            assert_eq!(parse([text.as_bytes()]), *wanted, "{text}");
+            assert_eq!(parse(text.as_bytes().chunks(1)), *wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_ends_its_last_event() {
+        for text in ["data: {\"a\":\ndata: 1}\n", "data: {\"a\":\ndata: 1}"] {
+            let mut parser = Parser::default();
+            parser.feed(text.as_bytes(), |_| panic!("no event is complete"));
+            let mut seen = Vec::new();
+            parser.end(|event| {
+                if let Event::Data(data) = event {
+                    seen.extend_from_slice(data);
+                }
+            });
+            assert_eq!(seen, b"{\"a\":\n1}", "{text}");
+            parser.end(|_| panic!("it has ended"));
         }
     }
 

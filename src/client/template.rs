@@ -9,7 +9,8 @@
 
 use serde_json::value::RawValue;
 
-use super::chunk::{Chunk, text_bytes};
+use super::chunk::Chunk;
+use super::json::text_bytes;
 
 #[cfg(test)]
 mod fuzz;
@@ -93,10 +94,11 @@ fn is_plain(byte: &u8) -> bool {
 mod tests {
     use super::*;
     use crate::client::api::Api;
+    use crate::client::dialect::parse;
 
     fn learned(event: &str) -> Template {
         let mut template = Template::default();
-        let chunk = Chunk::parse(Api::Chat, event.as_bytes()).expect(event);
+        let chunk = parse(Api::Chat, event.as_bytes()).expect(event);
         template.learn(event.as_bytes(), &chunk);
         template
     }
@@ -117,7 +119,7 @@ mod tests {
                 r#""\ud83d\ude00""#,
             ] {
                 let next = event.replace(r#"" a""#, text);
-                let parsed = Chunk::parse(Api::Chat, next.as_bytes()).expect(&next);
+                let parsed = parse(Api::Chat, next.as_bytes()).expect(&next);
                 let read = template.read(next.as_bytes()).expect(&next);
                 assert_eq!(
                     (
@@ -146,7 +148,7 @@ mod tests {
             (r#"{"text":" a"}"#, None),
         ] {
             let mut template = Template::default();
-            let chunk = Chunk::parse(Api::Generate, event.as_bytes()).expect(event);
+            let chunk = parse(Api::Generate, event.as_bytes()).expect(event);
             template.learn(event.as_bytes(), &chunk);
             let next = event.replace(" a", " b");
             let read = template.read(next.as_bytes()).expect(&next);

@@ -36,6 +36,9 @@
 //! | 29, 30 names and units of counters | does not apply: `benchmark` reads no counters; the mock's: `metrics::an_answered_request_is_counted_under_vllms_names` |
 //! | 31 a slow first request | the set-up requests come first and are not measured: `a_finite_run_ends_with_its_report_samples_and_result` counts 12 of 12 |
 
+mod replies;
+mod setup;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -403,14 +406,18 @@ fn each_kind_of_broken_reply_has_its_name() {
             stream(&[TOKEN, "data: [DONE]\n\n"]),
             Some(FailKind::Truncated),
         ),
+        (stream(&[TOKEN, FINISH]).replace("0\r\n\r\n", ""), None),
         (
-            stream(&[TOKEN, FINISH]).replace("0\r\n\r\n", ""),
+            stream(&[TOKEN, FINISH])
+                .replace("data: [DONE]\n\n", &" ".repeat(14))
+                .replace("0\r\n\r\n", ""),
             Some(FailKind::Truncated),
         ),
         (stream(&[]), Some(FailKind::Empty)),
         (stream(&["data: [DONE]\n\n"]), Some(FailKind::Empty)),
+        (stream(&[TOKEN, "data: {\"choices\"\n\n", FINISH]), None),
         (
-            stream(&[TOKEN, "data: {\"choices\"\n\n", FINISH]),
+            stream(&[TOKEN, "data: {\"choices\"\n\n"]),
             Some(FailKind::Malformed),
         ),
         (
@@ -441,6 +448,67 @@ fn each_kind_of_broken_reply_has_its_name() {
         ),
     ] {
         assert_eq!(kind_of(answering(bytes.clone())), kind, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_body_that_stays_open_behind_its_reply_costs_a_moment_and_its_connection() {
+    for behind in ["", "0\r\n", "2\r\n: \r\n"] {
+        let bytes = stream(&[TOKEN, FINISH]).replace("0\r\n\r\n", behind);
+        // Each connection is held until its client hangs up.
+        let addr = server(move |mut stream| {
+            if read_request(&stream).is_some() {
+                let _ = stream.write_all(bytes.as_bytes());
+                let _ = stream.read(&mut [0]);
+            }
+        });
+        let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+        let begun = std::time::Instant::now();
+        for _ in 0..2 {
+            let sample = client.send(&turn());
+            assert!(
+                sample.is_success() && !sample.reused,
+                "{behind:?} {sample:?}"
+            );
+            // The reply ended with [DONE], not with the wait behind it.
+            let waited_ns = sample.t_end_ns - sample.t_last_ns.expect("tokens");
+            assert!(waited_ns < 90_000_000, "{behind:?} {waited_ns}");
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn the_bytes_of_a_body_tell_what_it_is() {
+    let events = stream(&[TOKEN, FINISH]);
+    let plain = r#"{"choices":[{"text":"ab","finish_reason":"stop"}]}"#;
+    let plain = format!("{STREAM_HEAD}{:x}\r\n{plain}\r\n0\r\n\r\n", plain.len());
+    let comment = stream(&[": hi\n\n", TOKEN, FINISH]);
+    for (bytes, is_stream) in [
+        (events.clone(), true),
+        (
+            events.replace("text/event-stream", "application/json"),
+            true,
+        ),
+        (
+            events.replace("content-type: text/event-stream\r\n", ""),
+            true,
+        ),
+        (comment.replace("text/event-stream", "text/plain"), true),
+        (plain.clone(), false),
+        (
+            plain.replace("text/event-stream", "application/json"),
+            false,
+        ),
+    ] {
+        let sample = sample_from(answering(bytes.clone()), NO_HURRY);
+        assert!(sample.is_success(), "{bytes} {:?}", sample.failure);
+        assert_eq!(sample.t_first_ns.is_some(), is_stream, "{bytes}");
+        assert_eq!(sample.text_bytes, 2, "{bytes}");
     }
 }
 

@@ -12,6 +12,9 @@ use crate::units::{Epoch, nanoseconds};
 /// system calls: should it be closed all the same, the request is sent again on a new one.
 const FRESH_NS: u64 = 10_000_000;
 
+/// How long the end of a body may take behind the end of its reply: some servers leave it open.
+const END_NS: u64 = 100_000_000;
+
 /// The limits of a request. All run from the send, but `idle`, which every read restarts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -41,6 +44,8 @@ pub enum Expired {
     FirstToken,
     Idle,
     Total,
+    /// The reply was complete, and its body did not end.
+    End,
 }
 
 /// The state of one worker's connection. One thread uses it; the atomics are there
@@ -62,6 +67,7 @@ pub struct Wire {
     /// The last read of any request.
     heard_ns: AtomicU64,
     has_token: AtomicBool,
+    is_complete: AtomicBool,
     reads: AtomicU64,
     connecting: AtomicBool,
     tcp_done: AtomicBool,
@@ -98,6 +104,7 @@ impl Wire {
             last_ns: AtomicU64::new(0),
             heard_ns: AtomicU64::new(0),
             has_token: AtomicBool::new(false),
+            is_complete: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             connecting: AtomicBool::new(false),
             tcp_done: AtomicBool::new(false),
@@ -119,6 +126,7 @@ impl Wire {
         let now = self.epoch.now_ns();
         self.last_ns.store(now, Relaxed);
         self.has_token.store(false, Relaxed);
+        self.is_complete.store(false, Relaxed);
         self.reads.store(0, Relaxed);
         self.connecting.store(false, Relaxed);
         self.tcp_done.store(false, Relaxed);
@@ -132,6 +140,11 @@ impl Wire {
     /// From the first token on, the idle timeout holds instead of the first-token timeout.
     pub fn token_seen(&self) {
         self.has_token.store(true, Relaxed);
+    }
+
+    /// From the end of the reply on, its body may take no longer than a moment to end.
+    pub fn reply_complete(&self) {
+        self.is_complete.store(true, Relaxed);
     }
 
     /// Stamps a read that ended at `now_ns`; `has_bytes`: it was not the end of the connection.
@@ -160,6 +173,7 @@ impl Wire {
                 1 => Some(Expired::FirstToken),
                 2 => Some(Expired::Idle),
                 3 => Some(Expired::Total),
+                4 => Some(Expired::End),
                 _ => None,
             },
         }
@@ -171,7 +185,9 @@ impl Wire {
     pub fn limit(&self, from_ns: u64) -> (u64, Expired) {
         let elapsed = from_ns.saturating_sub(self.sent_ns.load(Relaxed));
         let total = self.total_ns.load(Relaxed).saturating_sub(elapsed);
-        let (phase, kind) = if self.has_token.load(Relaxed) {
+        let (phase, kind) = if self.is_complete.load(Relaxed) {
+            (END_NS, Expired::End)
+        } else if self.has_token.load(Relaxed) {
             (nanoseconds(self.timeouts.idle), Expired::Idle)
         } else {
             let first_token = nanoseconds(self.timeouts.first_token);

@@ -151,7 +151,14 @@ struct Line<'a> {
     completion_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
     token_source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streamed_tokens: Option<u64>,
     token_events: u64,
+    token_reads: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread_events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unread_event: Option<&'a str>,
     gaps_us: &'a [u32],
     finish_reason: Option<&'a str>,
     prompt_bytes: u64,
@@ -199,7 +206,11 @@ impl<'a> Line<'a> {
             completion_tokens: sample.completion_tokens,
             reasoning_tokens: sample.reasoning_tokens,
             token_source: sample.token_source.map(|source| source.name()),
+            streamed_tokens: sample.streamed_tokens,
             token_events: sample.token_events,
+            token_reads: sample.token_reads,
+            unread_events: sample.unread.as_ref().map(|(count, _)| *count),
+            unread_event: sample.unread.as_ref().map(|(_, first)| first.as_str()),
             gaps_us: if with_gaps { &sample.gaps_us } else { &[] },
             finish_reason: sample.finish_reason.as_deref(),
             prompt_bytes: sample.prompt_bytes,

@@ -254,6 +254,8 @@ impl Keys<'_> {
         let reason = self.text("error").unwrap_or_default();
         let phase = self.named("phase", &Phase::NAMES)?;
         let status = self.count("status")?;
+        let token_events = self.tokens("token_events")?.unwrap_or(0);
+        let unread = self.count("unread_events")?;
         Ok(Sample {
             id: self.must("id")?,
             labels: self.labels()?,
@@ -276,7 +278,11 @@ impl Keys<'_> {
             completion_tokens: self.tokens("completion_tokens")?,
             reasoning_tokens: self.tokens("reasoning_tokens")?,
             token_source: self.named("token_source", &TokenSource::NAMES)?,
-            token_events: self.tokens("token_events")?.unwrap_or(0),
+            streamed_tokens: self.tokens("streamed_tokens")?,
+            token_events,
+            // Without the key every event had a read of its own, as far as anyone knows.
+            token_reads: self.tokens("token_reads")?.unwrap_or(token_events),
+            unread: unread.map(|count| (count, self.text("unread_event").unwrap_or_default())),
             gaps_us: self.counts("gaps_us"),
             finish_reason: self.text("finish_reason"),
             prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),

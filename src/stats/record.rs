@@ -47,17 +47,21 @@ pub struct Record {
     pub prompt_tokens: Count,
     pub cached_tokens: Count,
     pub completion_tokens: Count,
+    pub streamed_tokens: Count,
     pub wanted_output_tokens: Count,
     pub token_events: u32,
     pub session: Count,
     pub turn: Count,
-    pub rotation: Count,
     pub phase: Phase,
     pub failure: Option<FailKind>,
     pub token_source: Option<TokenSource>,
     pub response_cached: Option<bool>,
     pub repeat: Option<bool>,
     pub resent: bool,
+    /// Whether the request belongs to the first rotation.
+    pub is_cold: bool,
+    /// Whether the tokens came in a few reads, a moment apart: such a reply has no time between tokens.
+    pub is_burst: bool,
 }
 
 impl From<&Sample> for Record {
@@ -73,17 +77,19 @@ impl From<&Sample> for Record {
             prompt_tokens: sample.prompt_tokens.into(),
             cached_tokens: sample.cached_tokens.into(),
             completion_tokens: sample.completion_tokens.into(),
+            streamed_tokens: sample.streamed_tokens.into(),
             wanted_output_tokens: labels.wanted_output_tokens.into(),
             token_events: u32::try_from(sample.token_events).unwrap_or(u32::MAX),
             session: labels.session.into(),
             turn: labels.turn.into(),
-            rotation: labels.rotation.into(),
             phase: sample.phase,
             failure: sample.failure.as_ref().map(|failure| failure.kind),
             token_source: sample.token_source,
             response_cached: sample.response_cached,
             repeat: labels.repeat,
             resent: sample.resent,
+            is_cold: labels.rotation == Some(0),
+            is_burst: sample.is_burst(),
         }
     }
 }
@@ -102,11 +108,6 @@ impl Record {
         self.t_first_ns.get().is_some()
     }
 
-    /// Whether the request belongs to the first rotation.
-    pub fn is_cold(&self) -> bool {
-        self.rotation.get() == Some(0)
-    }
-
     /// Time to first token in nanoseconds: `t_first − t_send`; `None` on a reply that was not streamed.
     pub fn ttft_from_sent_ns(&self) -> Option<u64> {
         Some(self.t_first_ns.get()?.saturating_sub(self.t_send_ns))
@@ -117,15 +118,19 @@ impl Record {
         Some(self.ttft_from_sent_ns()? + self.lateness_ns().unwrap_or(0))
     }
 
-    /// Time that the tokens after the first took, in nanoseconds, and their number; `None` with fewer than two
-    /// tokens, or when the whole text came in one read.
+    /// Time that the streamed tokens after the first took, in nanoseconds, and their number; `None` with fewer than two
+    /// tokens, when the whole text came in one read, and for a burst.
     pub fn decode_ns(&self) -> Option<(u64, u64)> {
-        let tokens = self.completion_tokens.get()?.checked_sub(1)?;
+        if self.is_burst {
+            return None;
+        }
+        let streamed = self.streamed_tokens.get().or(self.completion_tokens.get());
+        let tokens = streamed?.checked_sub(1)?;
         let ns = self.t_last_ns.get()?.saturating_sub(self.t_first_ns.get()?);
         (ns > 0 && tokens > 0).then_some((ns, tokens))
     }
 
-    /// Inter-token latency in nanoseconds: `(t_last − t_first) / (n_out − 1)`.
+    /// Inter-token latency in nanoseconds: `(t_last − t_first) / (n − 1)`, n the output tokens that were streamed.
     pub fn itl_ns(&self) -> Option<f64> {
         self.decode_ns()
             .map(|(ns, tokens)| ns as f64 / tokens as f64)
@@ -158,7 +163,7 @@ impl Record {
         Some(self.prompt_tokens.get()? as f64 / seconds(ttft_ns))
     }
 
-    /// `(n_out − 1) / (t_last − t_first)` in tokens per second.
+    /// `(n − 1) / (t_last − t_first)` in tokens per second, n the output tokens that were streamed.
     pub fn decode_tokens_per_s(&self) -> Option<f64> {
         self.decode_ns()
             .map(|(ns, tokens)| tokens as f64 / seconds(ns))

@@ -102,7 +102,9 @@ impl Records {
     pub fn add(&mut self, sample: &Sample) {
         let record = Record::from(sample);
         if record.is_good() {
-            self.add_gaps(&sample.gaps_us);
+            if !record.is_burst {
+                self.add_gaps(&sample.gaps_us);
+            }
         } else if record.is_measured() {
             self.count_failure(sample);
         }

@@ -169,9 +169,9 @@ impl Tally {
         }
         self.response_hits += u64::from(record.response_cached == Some(true));
         self.all.add(record);
-        match record.rotation.get() {
-            Some(0) => self.cold.add(record),
-            _ => self.warm.add(record),
+        match record.is_cold {
+            true => self.cold.add(record),
+            false => self.warm.add(record),
         }
         match record.turn.get() {
             Some(0) => self.first_turns.add(record),
@@ -188,7 +188,7 @@ impl Tally {
             .add(output.map(|output| record.wanted_output_tokens.get().unwrap_or(output)));
         if let Some(source) = record.token_source {
             self.sources[source as usize] += 1;
-            if source != TokenSource::Events {
+            if !matches!(source, TokenSource::Events | TokenSource::EventsOverUsage) {
                 self.counted_tokens += output.unwrap_or(0);
                 self.counted_events += u64::from(record.token_events);
             }

@@ -6,18 +6,34 @@ use super::{Event, Parser};
 use crate::fuzz;
 
 const WORDS: &[&str] = &[
-    "data", "data:", "data: ", "data : ", "event: x", "id: 1", "retry: 5", ": c", ":", "\n\n",
-    "\r\r", "\r\n\r\n", "\u{feff}", "[DONE]",
+    "data",
+    "data:",
+    "data: ",
+    "data : ",
+    "event: x",
+    "event: error",
+    "error: x",
+    "{\"a\":1}",
+    "data: {}",
+    "id: 1",
+    "retry: 5",
+    ": c",
+    ":",
+    "\n\n",
+    "\r\r",
+    "\r\n\r\n",
+    "\u{feff}",
+    "[DONE]",
 ];
 
-/// An event's data, or `None` for a comment.
-type Said = Vec<Option<Vec<u8>>>;
+/// The kind of each event, and its data: `d`ata, `e`rror, `:` a comment.
+type Said = Vec<(char, Vec<u8>)>;
 
-/// The standard word for word: the whole stream cut into lines first, then each line read.
+/// The rules word for word: the whole stream cut into lines first, then each line read.
 fn slow_twin(stream: &[u8]) -> Said {
     let stream = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
-    let (mut said, mut data, mut line) = (Said::new(), None::<Vec<u8>>, Vec::new());
-    let mut bytes = stream.iter().copied().peekable();
+    let (mut said, mut data, mut name, mut line) = (Said::new(), None::<Vec<u8>>, 'd', Vec::new());
+    let mut bytes = stream.iter().copied().chain(*b"\n\n").peekable();
     while let Some(byte) = bytes.next() {
         if byte != b'\n' && byte != b'\r' {
             line.push(byte);
@@ -31,11 +47,11 @@ fn slow_twin(stream: &[u8]) -> Said {
             None => (&line[..], &b""[..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        if line.is_empty() {
-            said.extend(data.take().map(Some));
-        } else if field.is_empty() {
-            said.push(None);
+        let mut is_end = line.is_empty();
+        if !line.is_empty() && field.is_empty() {
+            said.push((':', Vec::new()));
         } else if field == b"data" {
+            is_end = data.is_none() && is_whole(value);
             match &mut data {
                 Some(before) => {
                     before.push(b'\n');
@@ -43,25 +59,52 @@ fn slow_twin(stream: &[u8]) -> Said {
                 }
                 None => data = Some(value.to_vec()),
             }
+        } else if field == b"event" {
+            name = if value.trim_ascii() == b"error" {
+                'e'
+            } else {
+                'd'
+            };
+        } else if field == b"error" {
+            said.push(('e', value.to_vec()));
+        } else if line.starts_with(b"{")
+            || line.trim_ascii() == b"[DONE]"
+            || line.trim_ascii() == b"\"[DONE]\""
+        {
+            said.push(('d', line.clone()));
+        }
+        if let Some(data) = data.take_if(|_| is_end) {
+            said.push((name, data));
+            name = 'd';
         }
         line.clear();
     }
     said
 }
 
+/// A JSON object by a tree of its values, or the end.
+fn is_whole(value: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(value.trim_ascii()).into_owned();
+    ["[DONE]", "\"[DONE]\""].contains(&text.as_str())
+        || serde_json::from_slice::<serde_json::Value>(value).is_ok_and(|value| value.is_object())
+}
+
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Said {
     let (mut parser, mut said, mut fed) = (Parser::default(), Said::new(), 0);
+    let mut say = |event: Event<'_>| {
+        said.push(match event {
+            Event::Data(data) => ('d', data.to_vec()),
+            Event::Error(data) => ('e', data.to_vec()),
+            Event::Comment => (':', Vec::new()),
+        });
+    };
     for piece in pieces {
         fed += piece.len();
-        parser.feed(piece, |event| {
-            said.push(match event {
-                Event::Data(data) => Some(data.to_vec()),
-                Event::Comment => None,
-            });
-        });
+        parser.feed(piece, &mut say);
         // Each data line has an LF more in place of `data`.
         assert!(parser.held_bytes() <= fed, "holds more than it was fed");
     }
+    parser.end(&mut say);
     said
 }
 
@@ -95,10 +138,11 @@ fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
                 1 => end(rng, &mut stream, b"datas: x"),
                 2 => {
                     end(rng, &mut stream, b": c");
-                    said.push(None);
+                    said.push((':', Vec::new()));
                 }
                 _ => {
-                    let value = fuzz::string(rng).0.replace(['\n', '\r'], "");
+                    // Neither an object nor the end, which would be an event of their own.
+                    let value = fuzz::string(rng).0.replace(['\n', '\r', '}', ']'], "");
                     end(rng, &mut stream, format!("data: {value}").as_bytes());
                     lines.push(value);
                 }
@@ -106,7 +150,7 @@ fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
         }
         end(rng, &mut stream, b"");
         if !lines.is_empty() {
-            said.push(Some(lines.join("\n").into_bytes()));
+            said.push(('d', lines.join("\n").into_bytes()));
         }
     }
     (stream, said)

@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::Template;
 use crate::client::api::{Api, error_words};
 use crate::client::chunk::Chunk;
+use crate::client::dialect::parse;
+use crate::client::json::is_empty;
 use crate::client::usage::Usage;
 use crate::fuzz;
 
@@ -112,35 +114,57 @@ impl Seen {
         }
     }
 
-    /// From a tree of values; `None` where an object is given as a list, which serde takes for its fields in order.
+    /// From a tree of values; `None` where text stands in lists and objects, which tests by hand have.
     fn slowly(api: Api, chunk: &Value) -> Option<Seen> {
+        let chunk = match (api, chunk) {
+            (Api::Generate, Value::Array(list)) => list.first()?,
+            _ => chunk,
+        };
         let mut seen = Seen {
             answer_bytes: 0,
             reasoning_bytes: 0,
             has_finish_field: false,
             finish: None,
-            usage: usage(chunk)?,
-            has_error: !chunk["error"].is_null(),
+            usage: usage(chunk),
+            has_error: !is_empty(&chunk["error"]),
             cached: None,
         };
-        for choice in chunk["choices"].as_array().into_iter().flatten() {
-            seen.answer_bytes += bytes(&choice["text"]);
-            for delta in [&object(choice)?["delta"], &choice["message"]] {
-                seen.answer_bytes += bytes(&object(delta)?["content"]);
-                seen.answer_bytes += tool_bytes(&delta["tool_calls"])?;
-                let reasoning = bytes(&delta["reasoning"]);
-                seen.reasoning_bytes += reasoning.max(bytes(&delta["reasoning_content"]));
+        let choices = match &chunk["choices"] {
+            Value::Array(list) => list.iter().collect(),
+            object @ Value::Object(_) => vec![object],
+            _ => Vec::new(),
+        };
+        for choice in choices {
+            if choice["usage"].is_object() {
+                return None;
+            }
+            seen.answer_bytes += bytes(&choice["text"])?;
+            for delta in [&choice["delta"], &choice["message"]] {
+                seen.answer_bytes += bytes(&delta["content"])? + tool_bytes(&delta["tool_calls"])?;
+                let reasoning = bytes(&delta["reasoning"])?;
+                seen.reasoning_bytes += reasoning.max(bytes(&delta["reasoning_content"])?);
             }
             if let Some(reason) = choice.get("finish_reason") {
                 seen.has_finish_field = true;
-                if !matches!(reason, Value::Null | Value::Bool(false)) && reason != "" {
-                    seen.finish = Some(choice["index"].as_u64().unwrap_or(0));
+                let is_none =
+                    [Value::Null, false.into(), "".into(), "null".into()].contains(reason);
+                if !is_none {
+                    seen.finish = Some(count(&choice["index"]).unwrap_or(0));
                 }
             }
         }
         if api == Api::Generate {
-            seen.answer_bytes += bytes(&chunk["text"]);
+            let texts = ["text", "content"].map(|name| match &chunk[name] {
+                Value::Array(list) => list.first().unwrap_or(&Value::Null),
+                object @ Value::Object(_) => &object["text"],
+                text => text,
+            });
+            let texts = texts.map(|text| text.as_str().map_or(0, str::len));
+            seen.answer_bytes += texts.into_iter().find(|&bytes| bytes > 0).unwrap_or(0);
             seen.cached = chunk["cached"].as_bool();
+            if chunk.get("finish_reason").is_some() {
+                return None;
+            }
         }
         Some(seen)
     }
@@ -155,46 +179,55 @@ fn has_all_keys(json: &str, value: &Value) -> bool {
     })
 }
 
-fn object(value: &Value) -> Option<&Value> {
-    (!value.is_array()).then_some(value)
+/// `None`: not a text, but something that may hold one.
+fn bytes(value: &Value) -> Option<usize> {
+    let is_more = value.is_array() || value.is_object();
+    (!is_more).then(|| value.as_str().map_or(0, str::len))
 }
 
-fn bytes(value: &Value) -> usize {
-    value.as_str().map_or(0, str::len)
-}
-
-/// Calls of which one is no call are none.
+/// `None`: not a list of calls with a name and arguments.
 fn tool_bytes(calls: &Value) -> Option<usize> {
-    let mut all = 0;
-    for call in calls.as_array().into_iter().flatten() {
-        let function = &object(call)?["function"];
-        object(function)?;
-        let fits = |value: &Value| value.is_object() || value.is_null();
-        if !call.is_object() || !fits(function) {
-            return Some(0);
-        }
-        all += bytes(&function["name"]) + bytes(&function["arguments"]);
-    }
-    Some(all)
+    let Value::Array(calls) = calls else {
+        return bytes(calls);
+    };
+    let of_call = |call: &Value| {
+        let call = call.as_object().filter(|call| call.len() == 1)?;
+        let function = call
+            .get("function")?
+            .as_object()
+            .filter(|function| function.len() == 2)?;
+        Some(bytes(function.get("name")?)? + bytes(function.get("arguments")?)?)
+    };
+    calls.iter().map(of_call).sum()
 }
 
-fn usage(chunk: &Value) -> Option<Option<Usage>> {
-    let usage = object(&chunk["usage"])?;
-    let prompt = object(&usage["prompt_tokens_details"])?;
-    let completion = object(&usage["completion_tokens_details"])?;
-    let timings = object(&chunk["timings"])?;
-    let sane = |value: &Value| value.as_u64().filter(|&n| n < 1 << 32);
-    Some(usage.is_object().then(|| {
-        let cached = prompt["cached_tokens"].as_u64();
-        let cached = cached.or(usage["prompt_cache_hit_tokens"].as_u64());
-        let cached = cached.filter(|&n| n < 1 << 32);
-        Usage {
-            prompt_tokens: sane(&usage["prompt_tokens"]),
-            completion_tokens: sane(&usage["completion_tokens"]),
-            cached_tokens: cached.or(sane(&timings["cache_n"])),
-            reasoning_tokens: sane(&completion["reasoning_tokens"]),
-        }
-    }))
+fn count(value: &Value) -> Option<u64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.parse().ok()?,
+        _ => return None,
+    };
+    (number.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&number)).then_some(number as u64)
+}
+
+fn usage(chunk: &Value) -> Option<Usage> {
+    let usage = &chunk["usage"];
+    let cached = count(&usage["prompt_tokens_details"]["cached_tokens"]);
+    let reasoning = count(&usage["completion_tokens_details"]["reasoning_tokens"]);
+    let mut found = Usage {
+        prompt_tokens: count(&usage["prompt_tokens"]),
+        completion_tokens: count(&usage["completion_tokens"]),
+        cached_tokens: cached
+            .or(count(&usage["cached_tokens"]))
+            .or(count(&usage["prompt_cache_hit_tokens"])),
+        reasoning_tokens: reasoning.or(count(&usage["reasoning_tokens"])),
+        total_tokens: None,
+    };
+    if found == Usage::default() {
+        return None;
+    }
+    found.cached_tokens = found.cached_tokens.or(count(&chunk["timings"]["cache_n"]));
+    Some(found)
 }
 
 #[test]
@@ -205,7 +238,7 @@ fn a_chunk_is_what_a_tree_of_its_values_says() {
         let shown = fuzz::text(&json);
         let _ = error_words(&shown);
         for api in APIS {
-            let Ok(chunk) = Chunk::parse(api, &json) else {
+            let Ok(chunk) = parse(api, &json) else {
                 refused += 1;
                 continue;
             };
@@ -230,7 +263,7 @@ fn an_event_that_the_template_reads_is_what_the_parser_reads() {
         let api = APIS[rng.usize(..APIS.len())];
         let first = token(rng);
         let mut template = Template::default();
-        if let Ok(chunk) = Chunk::parse(api, first.as_bytes()) {
+        if let Ok(chunk) = parse(api, first.as_bytes()) {
             template.learn(first.as_bytes(), &chunk);
         }
         for _ in 0..4 {
@@ -244,7 +277,7 @@ fn an_event_that_the_template_reads_is_what_the_parser_reads() {
             };
             read += 1;
             let shown = fuzz::text(&next);
-            let parsed = Chunk::parse(api, &next).expect(&shown);
+            let parsed = parse(api, &next).expect(&shown);
             assert_eq!(
                 Seen::of(&seen),
                 Seen::of(&parsed),
@@ -274,6 +307,7 @@ fn a_chunk_as_deep_as_it_gets_overflows_no_stack() {
         "text",
         "delta",
         "tool_calls",
+        "content",
         "usage",
         "error",
         "x",
@@ -285,7 +319,7 @@ fn a_chunk_as_deep_as_it_gets_overflows_no_stack() {
                 &format!("{{\"choices\":[{{\"{key}\":{deep}}}]}}"),
             ] {
                 for api in APIS {
-                    let _ = Chunk::parse(api, json.as_bytes()).map(|chunk| chunk.answer_text());
+                    let _ = parse(api, json.as_bytes()).map(|chunk| chunk.answer_text());
                 }
                 let _ = error_words(json);
             }
@@ -316,7 +350,7 @@ fn time_is_linear_in_the_chunk() {
                 .into_bytes()
         };
         fuzz::assert_linear(piece, make, |json| {
-            let _ = Chunk::parse(Api::Chat, json).map(|chunk| chunk.answer_text());
+            let _ = parse(Api::Chat, json).map(|chunk| chunk.answer_text());
         });
     }
 }

@@ -128,8 +128,13 @@ pub fn sample(rng: &mut Rng) -> Sample {
         cached_tokens: maybe(rng, tokens),
         completion_tokens: maybe(rng, tokens),
         reasoning_tokens: maybe(rng, tokens),
-        token_source: maybe(rng, |rng| TokenSource::NAMES[rng.usize(..5)].0),
+        token_source: maybe(rng, |rng| {
+            TokenSource::NAMES[rng.usize(..TokenSource::NAMES.len())].0
+        }),
+        streamed_tokens: maybe(rng, tokens),
         token_events: tokens(rng),
+        token_reads: tokens(rng),
+        unread: maybe(rng, |rng| (tokens(rng), fuzz::string(rng).0)),
         gaps_us: (0..rng.usize(..4)).map(|_| rng.u32(..)).collect(),
         finish_reason: maybe(rng, |rng| fuzz::string(rng).0),
         prompt_bytes: count(rng),

@@ -99,7 +99,7 @@ impl Replay {
             optional: Optional {
                 ignore_eos: false,
                 min_tokens: options.min_output_tokens.is_some(),
-                stream_options: true,
+                ..Optional::ALL
             },
             sampling: Sampling {
                 temperature: options.temperature,

@@ -138,6 +138,7 @@ mod tests {
                 api: Api::Completions,
                 model: "m".into(),
                 optional: Optional::ALL,
+                limit_name: crate::client::body::LIMIT,
                 sampling: Sampling::default(),
                 sends_metadata: false,
                 extra: serde_json::Map::new(),

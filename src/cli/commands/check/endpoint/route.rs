@@ -21,9 +21,8 @@ pub struct Route {
 }
 
 const NO_FIELDS: Optional = Optional {
-    ignore_eos: false,
-    min_tokens: false,
-    stream_options: false,
+    temperature: true,
+    ..Optional::NONE
 };
 
 impl Route {
