@@ -1,6 +1,7 @@
 //! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
 
 use super::spread::{Histogram, Mean, Spread};
+use crate::sample::named;
 use crate::units::seconds;
 use crate::vitals::Vitals;
 
@@ -13,21 +14,12 @@ const TOLERATED_IN_100: u64 = 1;
 /// Shares are taken of seconds at least this long: CPU time comes in steps of 10 ms.
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
-/// Why a client is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    Lag,
-    Cpu,
-    Throttled,
-}
-
-impl Limit {
-    pub fn name(self) -> &'static str {
-        match self {
-            Limit::Lag => "lag",
-            Limit::Cpu => "cpu",
-            Limit::Throttled => "throttled",
-        }
+named! {
+    /// Why a client is limited.
+    pub enum Limit {
+        Lag = "lag",
+        Cpu = "cpu",
+        Throttled = "throttled",
     }
 }
 

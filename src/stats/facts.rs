@@ -16,7 +16,6 @@ use crate::sample::Workload;
 pub struct Facts {
     /// Its labels: a fixed workload, which time the dataset is sent (from 1), requests that were to be in flight at
     /// once, requests per second that were asked for.
-    #[serde(serialize_with = "name_of")]
     pub workload: Option<Workload>,
     pub round: Option<u64>,
     pub concurrency: Option<u64>,
@@ -57,12 +56,6 @@ pub struct Facts {
     /// From the series `client`.
     #[serde(skip)]
     pub client: ClientSummary,
-}
-
-// serde passes the field by reference.
-#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
-fn name_of<S: serde::Serializer>(of: &Option<Workload>, serializer: S) -> Result<S::Ok, S::Error> {
-    of.map(Workload::name).serialize(serializer)
 }
 
 /// One of the server's metrics beside the pass.

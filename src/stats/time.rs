@@ -1,24 +1,19 @@
 //! The times that a request has, of all successes or of a part of them.
 
 use super::record::Record;
+use crate::sample::named;
 
-/// What tells a hit from a miss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HitBy {
-    /// Whole replies: `cached` of the reply.
-    Response,
-    /// At least one prompt token: `cached_tokens` of `usage`.
-    Prefix,
+named! {
+    /// The key of a reply that tells a hit from a miss.
+    pub enum HitBy {
+        /// Whole replies: `cached` of the reply.
+        Response = "response_cached",
+        /// At least one prompt token: `cached_tokens` of `usage`.
+        Prefix = "cached_tokens",
+    }
 }
 
 impl HitBy {
-    pub fn name(self) -> &'static str {
-        match self {
-            HitBy::Response => "response_cached",
-            HitBy::Prefix => "cached_tokens",
-        }
-    }
-
     fn is_hit(self, record: &Record) -> bool {
         match self {
             HitBy::Response => record.response_cached == Some(true),
