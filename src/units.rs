@@ -93,6 +93,16 @@ pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// A part as a share of its whole; `None` of nothing.
+pub fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// A count per second of a time; `None` where no time has passed.
+pub fn per_second(count: u64, time_s: f64) -> Option<f64> {
+    (time_s > 0.0).then(|| count as f64 / time_s)
+}
+
 /// Nanoseconds of a duration; durations beyond 584 years saturate.
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

@@ -10,6 +10,7 @@ use super::goodput::Goodput;
 use super::record::Record;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
+use crate::units::share;
 
 /// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
 /// pass kept its records.
@@ -134,7 +135,7 @@ impl Figures {
 
     /// Failures over successes and failures; `None`: there was neither.
     pub fn error_rate(&self) -> Option<f64> {
-        (self.requests > 0).then(|| self.failed as f64 / self.requests as f64)
+        share(self.failed, self.requests)
     }
 
     /// Whether there were replies, and not one of them came as a stream.
