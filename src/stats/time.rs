@@ -93,34 +93,28 @@ impl Time {
 
     /// In nanoseconds; `None` where the request does not have it.
     pub fn of(self, record: &Record, hit_by: Option<HitBy>) -> Option<f64> {
-        let ttft = || record.ttft_ns().map(|ns| ns as f64);
-        let latency = || Some(record.latency_ns() as f64);
-        let is_repeat = |wanted| record.repeat == Some(wanted);
-        let is_hit = |wanted| hit_by.is_some_and(|by| by.is_hit(record) == wanted);
-        if self == Time::Lateness {
-            let late = record.lateness_ns().filter(|_| record.is_measured());
-            return late.map(|ns| ns as f64);
-        }
-        if !record.is_good() {
-            return None;
-        }
-        match self {
-            Time::Ttft => ttft(),
-            Time::Itl => record.itl_ns(),
-            Time::Latency => latency(),
-            Time::Lateness => None,
-            Time::TtftFromSent => record.ttft_from_sent_ns().map(|ns| ns as f64),
-            Time::LatencyFromSent => Some(record.latency_from_sent_ns() as f64),
-            Time::TtftCold => ttft().filter(|_| record.is_cold()),
-            Time::TtftWarm => ttft().filter(|_| !record.is_cold()),
-            Time::TtftFirstUse => ttft().filter(|_| is_repeat(false)),
-            Time::TtftRepeat => ttft().filter(|_| is_repeat(true)),
-            Time::TtftHit => ttft().filter(|_| is_hit(true)),
-            Time::TtftMiss => ttft().filter(|_| is_hit(false)),
-            Time::LatencyFirstUse => latency().filter(|_| is_repeat(false)),
-            Time::LatencyRepeat => latency().filter(|_| is_repeat(true)),
-            Time::LatencyHit => latency().filter(|_| is_hit(true)),
-            Time::LatencyMiss => latency().filter(|_| is_hit(false)),
-        }
+        let good = Some(record).filter(|record| record.is_good());
+        let is_hit = hit_by.map(|by| by.is_hit(record));
+        let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();
+        let latency = |is_in: bool| good.filter(|_| is_in).map(Record::latency_ns);
+        let ns = match self {
+            Time::Itl => return good?.itl_ns(),
+            Time::Ttft => ttft(true),
+            Time::Latency => latency(true),
+            Time::Lateness => record.lateness_ns().filter(|_| record.is_measured()),
+            Time::TtftFromSent => good?.ttft_from_sent_ns(),
+            Time::LatencyFromSent => Some(good?.latency_from_sent_ns()),
+            Time::TtftCold => ttft(record.is_cold()),
+            Time::TtftWarm => ttft(!record.is_cold()),
+            Time::TtftFirstUse => ttft(record.repeat == Some(false)),
+            Time::TtftRepeat => ttft(record.repeat == Some(true)),
+            Time::TtftHit => ttft(is_hit == Some(true)),
+            Time::TtftMiss => ttft(is_hit == Some(false)),
+            Time::LatencyFirstUse => latency(record.repeat == Some(false)),
+            Time::LatencyRepeat => latency(record.repeat == Some(true)),
+            Time::LatencyHit => latency(is_hit == Some(true)),
+            Time::LatencyMiss => latency(is_hit == Some(false)),
+        };
+        ns.map(|ns| ns as f64)
     }
 }
