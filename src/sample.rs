@@ -122,6 +122,14 @@ impl Failure {
     }
 }
 
+/// Says why a request failed, its HTTP status first.
+pub fn why(status: Option<u16>, reason: &str) -> String {
+    match status {
+        Some(status) => format!("HTTP {status}: {reason}"),
+        None => reason.to_string(),
+    }
+}
+
 named! {
     /// Where `completion_tokens` comes from.
     pub enum TokenSource {

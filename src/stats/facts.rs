@@ -96,10 +96,23 @@ impl Told {
     }
 }
 
-/// What was told of a pass, by the keys of `catalog::TOLD`.
+/// What was told of a pass, by the keys of `catalog::told_figures`.
 pub type ToldFigures = BTreeMap<String, Told>;
 
 impl Facts {
+    /// How reports call the pass, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    pub fn name(&self) -> String {
+        match (self.workload, self.rate_per_s, self.concurrency, self.round) {
+            (Some(workload), ..) => workload.name().to_string(),
+            (_, Some(rate), ..) => format!("rate {rate}/s"),
+            (_, _, Some(concurrency), Some(round)) => {
+                format!("concurrency {concurrency}, round {round}")
+            }
+            (_, _, Some(concurrency), None) => format!("concurrency {concurrency}"),
+            (_, _, None, _) => "trace".to_string(),
+        }
+    }
+
     /// From a line of the series; what is missing, or is nothing of the kind, stays absent.
     pub fn read(line: &Value) -> Facts {
         let count = |key: &str| line[key].as_u64();

@@ -113,6 +113,11 @@ impl Histogram {
         }
     }
 
+    /// How many values are 0.
+    pub fn zeros(&self) -> u64 {
+        self.counts.count_at(0)
+    }
+
     /// In milliseconds; `None` without values.
     pub fn spread(&self) -> Option<Spread> {
         let ms = |ns: u64| ns as f64 / 1e6;

@@ -6,7 +6,7 @@ use super::report::Report;
 use crate::report::charts::Charts;
 use crate::report::client;
 use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
-use crate::sample::TokenSource;
+use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, Datum};
 use crate::stats::pass::Pass;
 
@@ -96,7 +96,7 @@ pub fn warmup(section: &mut Section, pass: &Pass) {
 pub fn failures(section: &mut Section, pass: &Pass) {
     section.count("Failed Requests", pass.figures.failed);
     for (kind, failure) in &pass.figures.failures {
-        let (count, why) = (failure.count, reason(failure.status, &failure.example));
+        let (count, why) = (failure.count, why(failure.status, &failure.example));
         section.line(format!("  {kind} {count}, the first: {why}"));
     }
 }
@@ -105,12 +105,6 @@ pub fn failures(section: &mut Section, pass: &Pass) {
 pub fn client(section: &mut Section, pass: &Pass) {
     let pair = client::pair(&pass.facts.client);
     section.add(Medium::Both, Block::Pairs(vec![pair]));
-}
-
-/// Why a request failed, its HTTP status first.
-fn reason(status: Option<u16>, reason: &str) -> String {
-    let status = status.map_or_else(String::new, |status| format!("HTTP {status}: "));
-    format!("{status}{reason}")
 }
 
 /// The document of a report: the sections of its figures behind those of every page. `missing` are the figures
@@ -166,7 +160,7 @@ pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
     let mut rows = Vec::new();
     for pass in passes {
         for (kind, failure) in &pass.figures.failures {
-            let first = reason(failure.status, &failure.example);
+            let first = why(failure.status, &failure.example);
             let cells = [failure.count.into(), place(pass).into(), first.into()];
             rows.push(row(*kind, cells));
         }
