@@ -1,7 +1,7 @@
 //! Counts and sums over the requests of a pass, in constant memory.
 
 use super::facts::Facts;
-use super::figures::{Figures, Means, Side, Tokens};
+use super::figures::{Figures, Side, Tokens};
 use super::record::Record;
 use super::spread::Mean;
 use super::time::Reported;
@@ -81,12 +81,8 @@ impl Range {
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    means: Means,
-    failed: u64,
-    cut: u64,
-    warmup: u64,
-    not_streamed: u64,
-    resent: u64,
+    /// The means, and the counts that stand in the figures as they are.
+    seen: Figures,
     prompt: Sum,
     output: Sum,
     wanted: Sum,
@@ -127,7 +123,7 @@ impl Tally {
         self.busy_ns = self.busy_ns.saturating_add(busy_ns);
         self.last_end_ns = self.last_end_ns.max(record.t_end_ns);
         if record.phase == Phase::Warmup {
-            self.warmup += 1;
+            self.seen.warmup += 1;
             return;
         }
         self.sent.add(record.t_send_ns);
@@ -135,21 +131,21 @@ impl Tally {
             self.due.add(due_ns);
         }
         if record.phase == Phase::Cut {
-            self.cut += 1;
+            self.seen.cut += 1;
             return;
         }
         self.measured.add(record.t_send_ns);
         self.measured_end_ns = self.measured_end_ns.max(record.t_end_ns);
-        self.resent += u64::from(record.resent);
+        self.seen.stale_connections += u64::from(record.resent);
         match record.failure {
-            Some(_) => self.failed += 1,
+            Some(_) => self.seen.failed += 1,
             None => self.add_good(record),
         }
     }
 
     fn add_good(&mut self, record: &Record) {
-        self.means.add(record);
-        self.not_streamed += u64::from(!record.is_streamed());
+        self.seen.means.add(record);
+        self.seen.not_streamed += u64::from(!record.is_streamed());
         if let Some(ns) = record.ttft_from_sent_ns() {
             self.ttft_ns = self.ttft_ns.saturating_add(ns);
             let connect_ns = record.connect_ns.get().unwrap_or(0);
@@ -206,7 +202,7 @@ impl Tally {
     pub fn figures(&self, facts: &Facts, busy_ns: Option<u64>) -> Figures {
         let (from_ns, to_ns) = facts.window_ns.unwrap_or(self.span_ns());
         let duration_s = seconds(to_ns.saturating_sub(from_ns));
-        let good = self.means.requests;
+        let good = self.seen.means.requests;
         let (busy_ns, busy_of_s) = match busy_ns {
             Some(busy_ns) => (busy_ns, duration_s),
             None => {
@@ -221,15 +217,10 @@ impl Tally {
         let first_turns = self.first_turns.side(has_turns);
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
         Figures {
-            requests: good + self.failed,
+            requests: good + self.seen.failed,
             successful: good,
-            failed: self.failed,
-            cut: self.cut + facts.in_flight,
-            warmup: self.warmup,
-            not_streamed: self.not_streamed,
-            stale_connections: self.resent,
+            cut: self.seen.cut + facts.in_flight,
             duration_s,
-            means: self.means,
             prompt_tokens: self.prompt.tokens(),
             output_tokens: output,
             wanted_output_tokens_mean: self.wanted.tokens().mean,
@@ -255,7 +246,7 @@ impl Tally {
                 .filter(|(_, n)| *n > 0)
                 .map(|((_, name), n)| (name, n))
                 .collect(),
-            ..Figures::default()
+            ..self.seen.clone()
         }
     }
 }
