@@ -44,7 +44,7 @@ pub struct Figures {
     /// Mean of `n_out / (t_last − t_send)`.
     pub request_tokens_per_s: Option<f64>,
     /// By `Time as usize`, in milliseconds.
-    pub times: [Option<Spread>; Time::ALL.len()],
+    pub times: [Option<Spread>; Time::NAMES.len()],
     /// Between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
     /// Events are at least nine tenths of the tokens, so a gap is one of tokens, not of chunks.

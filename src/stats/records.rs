@@ -53,7 +53,7 @@ pub struct Detail {
 struct Live {
     tally: Tally,
     /// By `Time as usize`; `None`: no request has had the time.
-    times: [Option<Histogram>; Time::ALL.len()],
+    times: [Option<Histogram>; Time::NAMES.len()],
     interval: Means,
 }
 
@@ -183,7 +183,7 @@ impl Live {
         if record.is_good() {
             self.interval.add(record);
         }
-        for (time, histogram) in Time::ALL.into_iter().zip(&mut self.times) {
+        for ((time, _), histogram) in Time::NAMES.into_iter().zip(&mut self.times) {
             if let Some(ns) = time.of(record, None) {
                 histogram.get_or_insert_default().add_ns(ns);
             }
@@ -228,7 +228,7 @@ impl Figures {
             overlaps.sum()
         };
         let hit_by = tally.reported(facts).hit_by();
-        let times = Time::ALL.map(|time| {
+        let times = Time::NAMES.map(|(time, _)| {
             let all = records.list.iter();
             let values = all.filter_map(|record| time.of(record, hit_by));
             Spread::of(values.map(|ns| ns / 1e6).collect())

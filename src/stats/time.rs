@@ -48,49 +48,31 @@ impl Reported {
     }
 }
 
-/// A time that requests have, of all successes or of a part of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Time {
-    Ttft,
-    Itl,
-    Latency,
-    /// `t_send − t_due` of successes and failures.
-    Lateness,
-    TtftFromSent,
-    LatencyFromSent,
-    /// TTFT in the first rotation, and in later ones.
-    TtftCold,
-    TtftWarm,
-    TtftFirstUse,
-    TtftRepeat,
-    TtftHit,
-    TtftMiss,
-    LatencyFirstUse,
-    LatencyRepeat,
-    LatencyHit,
-    LatencyMiss,
+named! {
+    /// A time that requests have, of all successes or of a part of them.
+    pub enum Time {
+        Ttft = "ttft",
+        Itl = "itl",
+        Latency = "latency",
+        /// `t_send − t_due` of successes and failures.
+        Lateness = "lateness",
+        TtftFromSent = "ttft_from_sent",
+        LatencyFromSent = "latency_from_sent",
+        /// TTFT in the first rotation, and in later ones.
+        TtftCold = "ttft_cold",
+        TtftWarm = "ttft_warm",
+        TtftFirstUse = "ttft_first_use",
+        TtftRepeat = "ttft_repeat",
+        TtftHit = "ttft_hit",
+        TtftMiss = "ttft_miss",
+        LatencyFirstUse = "latency_first_use",
+        LatencyRepeat = "latency_repeat",
+        LatencyHit = "latency_hit",
+        LatencyMiss = "latency_miss",
+    }
 }
 
 impl Time {
-    pub const ALL: [Time; 16] = [
-        Time::Ttft,
-        Time::Itl,
-        Time::Latency,
-        Time::Lateness,
-        Time::TtftFromSent,
-        Time::LatencyFromSent,
-        Time::TtftCold,
-        Time::TtftWarm,
-        Time::TtftFirstUse,
-        Time::TtftRepeat,
-        Time::TtftHit,
-        Time::TtftMiss,
-        Time::LatencyFirstUse,
-        Time::LatencyRepeat,
-        Time::LatencyHit,
-        Time::LatencyMiss,
-    ];
-
     /// In nanoseconds; `None` where the request does not have it.
     pub fn of(self, record: &Record, hit_by: Option<HitBy>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
