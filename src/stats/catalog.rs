@@ -217,36 +217,35 @@ const SERVER: &str = "the server or the system";
 pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let mut figures: Vec<Definition> = Vec::new();
     for line in TEXT.lines() {
-        match (
-            line.strip_prefix("  = "),
-            line.strip_prefix("  "),
-            figures.last_mut(),
-        ) {
-            (Some(formula), _, Some(figure)) => figure.formula = formula,
-            (None, Some(more), Some(figure)) if figure.definition.is_empty() => {
-                figure.definition = more.to_string();
-            }
-            (None, Some(more), Some(figure)) => {
-                figure.definition.push(' ');
-                figure.definition.push_str(more);
-            }
-            _ => {
-                let mut parts = line.split(" | ");
-                let mut part = || parts.next().unwrap_or_default();
-                figures.push(Definition {
-                    key: part(),
-                    label: part(),
-                    unit: part(),
-                    source: part(),
-                    absent: part(),
-                    definition: String::new(),
-                    formula: "",
-                });
-            }
+        let (Some(text), Some(figure)) = (line.strip_prefix("  "), figures.last_mut()) else {
+            figures.push(Definition::headed(line));
+            continue;
+        };
+        match text.strip_prefix("= ") {
+            Some(formula) => figure.formula = formula,
+            None if figure.definition.is_empty() => figure.definition = text.to_string(),
+            None => figure.definition.extend([" ", text]),
         }
     }
     figures
 });
+
+impl Definition {
+    /// A figure without its definition and its formula, which follow its line.
+    fn headed(line: &'static str) -> Definition {
+        let mut parts = line.split(" | ");
+        let mut part = || parts.next().unwrap_or_default();
+        Definition {
+            key: part(),
+            label: part(),
+            unit: part(),
+            source: part(),
+            absent: part(),
+            definition: String::new(),
+            formula: "",
+        }
+    }
+}
 
 /// The value of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
