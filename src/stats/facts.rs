@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::client::ClientSummary;
@@ -162,28 +162,10 @@ impl Metric {
     fn read(of: &Value) -> Option<Metric> {
         Some(Metric {
             name: of["name"].as_str()?.to_string(),
-            spread: Spread::read(&of["spread"]),
+            spread: Spread::deserialize(&of["spread"]).ok(),
             over_pass: of["over_pass"].as_f64(),
             source: of["source"].as_str()?.to_string(),
             shared: of["shared"] == true,
-        })
-    }
-}
-
-impl Spread {
-    /// From an object of its keys; `None`: it is none.
-    fn read(of: &Value) -> Option<Spread> {
-        let number = |key: &str| of[key].as_f64();
-        Some(Spread {
-            avg: number("avg")?,
-            p50: number("p50")?,
-            p90: number("p90")?,
-            p95: number("p95")?,
-            p99: number("p99")?,
-            min: number("min")?,
-            max: number("max")?,
-            stddev: number("stddev"),
-            n: of["n"].as_u64()?,
         })
     }
 }

@@ -1,12 +1,12 @@
 //! Goodput: what was served within the limits that the user set.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 use crate::units::{per_second, share};
 
 /// Limits of a request, in milliseconds; `None`: no limit. The names of the fields are the keys in headers of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slo {
     pub ttft_ms: Option<f64>,
     pub itl_ms: Option<f64>,

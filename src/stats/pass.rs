@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::ClientStats;
@@ -72,7 +73,7 @@ impl Passes {
         let warmup_s = options["warmup_s"].as_f64().unwrap_or(0.0);
         let is_endless = is_windowed && limits.iter().all(|key| options[key].is_null());
         Passes {
-            slo: Slo::read(&header["slo"]),
+            slo: Slo::deserialize(&header["slo"]).ok(),
             is_mock: header["mock"] == true,
             is_endless,
             warmup_ns: is_windowed.then_some((warmup_s * 1e9) as u64),
@@ -169,19 +170,6 @@ fn empty(is_endless: bool) -> Records {
     match is_endless {
         true => Records::live(true),
         false => Records::kept(),
-    }
-}
-
-impl Slo {
-    /// From the header of a file; `None`: it has no limits.
-    fn read(of: &Value) -> Option<Slo> {
-        let limits = of.as_object()?;
-        let limit = |key: &str| limits.get(key).and_then(Value::as_f64);
-        Some(Slo {
-            ttft_ms: limit("ttft_ms"),
-            itl_ms: limit("itl_ms"),
-            latency_ms: limit("latency_ms"),
-        })
     }
 }
 
