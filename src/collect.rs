@@ -160,8 +160,6 @@ pub struct Collected {
 struct State<'a> {
     collector: Collector<'a>,
     client: ClientStats,
-    /// Samples that ended after the interval that is being printed.
-    early: Vec<Sample>,
     begun: Instant,
     /// When the view is due next; for blocks a stamp of the run's epoch.
     boundary_ns: Option<u64>,
@@ -176,7 +174,6 @@ pub fn run(collector: Collector<'_>) -> Collected {
     let mut state = State {
         collector,
         client: ClientStats::default(),
-        early: Vec::new(),
         begun: Instant::now(),
         boundary_ns: None,
         saved: Instant::now(),
@@ -307,19 +304,18 @@ impl State<'_> {
     /// Prints the block of the interval that ended at the boundary; samples that ended later wait.
     fn block(&mut self, boundary_ns: u64) {
         let samples = self.collector.feed.samples.clone();
+        let mut early = Vec::new();
         while let Ok(sample) = samples.try_recv() {
             match sample.t_end_ns <= boundary_ns {
                 true => self.take(&sample),
-                false => self.early.push(sample),
+                false => early.push(sample),
             }
         }
         let moment = self.moment(boundary_ns);
         if let View::Blocks(blocks) = &mut self.collector.view {
             (blocks.print)(&mut self.collector.records, &moment);
         }
-        for sample in std::mem::take(&mut self.early) {
-            self.take(&sample);
-        }
+        early.iter().for_each(|sample| self.take(sample));
     }
 
     fn moment(&self, now_ns: u64) -> Moment {
