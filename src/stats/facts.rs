@@ -22,7 +22,7 @@ pub struct Facts {
     pub rate_per_s: Option<f64>,
     /// When the first request was sent.
     pub t_start_ns: u64,
-    /// From when to when rates count; `None`: from the first send to the last end of the requests.
+    /// The stamps between which rates count; `None`: from the first send to the last end of the requests.
     pub window_ns: Option<(u64, u64)>,
     /// Requests that were to be sent; `None`: as many as a duration allows.
     pub planned: Option<u64>,
@@ -34,12 +34,12 @@ pub struct Facts {
     pub concurrency_peak: u64,
     /// Requests that were in flight at the end and have no sample.
     pub in_flight: u64,
-    /// Of an open loop: requests that found no idle worker when they were due.
+    /// Requests of an open loop that found no idle worker when they were due.
     pub exhausted: Option<u64>,
     /// Hit rates that a cache of unlimited size would have had.
     pub perfect_response_rate: Option<f64>,
     pub perfect_prefix_rate: Option<f64>,
-    /// What ended the pass, in words.
+    /// Why the pass ended, in words.
     pub ended: Option<String>,
     /// Whether all was sent that was to be.
     pub is_complete: Option<bool>,
@@ -48,7 +48,7 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
-    /// What the replies of earlier passes of this run have said of caches.
+    /// Whether the replies of earlier passes of this run have told of caches.
     #[serde(skip)]
     pub reported: Reported,
     #[serde(skip)]
@@ -96,11 +96,20 @@ impl Told {
     }
 }
 
-/// What was told of a pass, by the keys of `catalog::told_figures`.
+/// The figures that were told of a pass, by the keys of `catalog::told_figures`.
 pub type ToldFigures = BTreeMap<String, Told>;
 
 impl Facts {
-    /// How reports call the pass, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    /// The name of the pass where it begins a line or a title.
+    pub fn title(&self) -> String {
+        let mut name = self.name();
+        if let Some(first) = name.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        name
+    }
+
+    /// The name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
     pub fn name(&self) -> String {
         match (self.workload, self.rate_per_s, self.concurrency, self.round) {
             (Some(workload), ..) => workload.name().to_string(),
@@ -113,7 +122,7 @@ impl Facts {
         }
     }
 
-    /// From a line of the series; what is missing, or is nothing of the kind, stays absent.
+    /// Reads a line of the series; what is missing, or is nothing of the kind, stays absent.
     pub fn read(line: &Value) -> Facts {
         let count = |key: &str| line[key].as_u64();
         let number = |key: &str| line[key].as_f64();
@@ -159,6 +168,9 @@ impl Facts {
 }
 
 impl Metric {
+    /// The source of a metric that is not on the server's page.
+    pub const NOT_FOUND: &str = "not found";
+
     fn read(of: &Value) -> Option<Metric> {
         Some(Metric {
             name: of["name"].as_str()?.to_string(),

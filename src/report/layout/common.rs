@@ -8,9 +8,10 @@ use crate::report::client;
 use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
 use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, Datum};
+use crate::stats::facts::Metric;
 use crate::stats::pass::Pass;
 
-/// Said of every result that the built-in server gave.
+/// The warning of every result that the built-in server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
 /// Above this hit rate the first rotation, or round, was not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
@@ -194,7 +195,7 @@ fn list(title: &str, items: Vec<String>) -> Section {
     section
 }
 
-/// What is absent of the passes, each with the reason: figures of these keys of the catalogue, apart by blanks,
+/// The absent figures of the passes, each with the reason: those with these keys of the catalogue, apart by blanks,
 /// whether the client kept up where nobody watched it, and the server's metrics.
 pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
     let of = |pass: &Pass| {
@@ -209,7 +210,7 @@ pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
         let metrics = pass.facts.metrics.iter();
         let metrics = metrics.filter(|metric| metric.spread.is_none()).map(|of| {
             let why = match of.source.as_str() {
-                "not found" => "not on the server's page of metrics",
+                Metric::NOT_FOUND => "not on the server's page of metrics",
                 _ => "no two readings around a request to tell it from",
             };
             format!("{}: {why}", of.name)
@@ -238,12 +239,4 @@ pub fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
         }
     });
     told.collect()
-}
-
-/// The name of a pass where it begins a line or a title.
-pub fn title(pass: &Pass) -> String {
-    let name = pass.name();
-    let mut chars = name.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect()
 }
