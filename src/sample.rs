@@ -99,7 +99,7 @@ named! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailKind,
-    /// In a sample: one line of at most 200 characters, the API key removed.
+    /// The reason; in a sample one line of at most 200 characters, the API key removed.
     pub reason: String,
     /// The server's `Retry-After`, when it sent one in seconds.
     pub retry_after: Option<Duration>,
@@ -179,7 +179,7 @@ pub struct Sample {
     pub phase: Phase,
     pub failure: Option<Failure>,
     pub status: Option<u16>,
-    /// When it was to be sent; `None` in a closed loop, where the reply before it decides.
+    /// The time at which it was to be sent; `None` in a closed loop, where the reply before it decides.
     pub t_due_ns: Option<u64>,
     /// Dispatch, connection set-up included.
     pub t_send_ns: u64,
@@ -211,7 +211,7 @@ pub struct Sample {
     /// Time between adjacent token events, whole microseconds; 0 when they shared a read.
     pub gaps_us: Vec<u32>,
     pub finish_reason: Option<String>,
-    /// What the reply says of a cache of whole replies; `None`: nothing.
+    /// Whether the reply says that it came whole from a cache; `None`: it does not say.
     pub response_cached: Option<bool>,
     pub prompt_bytes: u64,
     pub text_bytes: u64,
@@ -263,7 +263,7 @@ impl Gauge {
         self.peak.load(Relaxed)
     }
 
-    /// When the first request was sent; 0 when none was.
+    /// The stamp of the first send; 0 where nothing was sent.
     pub fn started_ns(&self) -> u64 {
         self.started_ns.load(Relaxed)
     }

@@ -63,7 +63,7 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     format!("{value:.*}", decimals.max(wanted))
 }
 
-/// Such as `1 request`, `2 requests`.
+/// A count with its thing, such as `1 request`, `2 requests`.
 pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }

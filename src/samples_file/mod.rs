@@ -105,7 +105,7 @@ struct Header<'a> {
     about: &'a Value,
 }
 
-/// What a sampler saw, under its name.
+/// A line of a series: its name, then the keys of what was seen.
 #[derive(Serialize)]
 struct Series<'a, T: Serialize> {
     series: &'static str,

@@ -30,13 +30,13 @@ type Parsed<T> = std::result::Result<T, String>;
 #[derive(Debug)]
 pub enum Entry {
     Sample(Box<Sample>),
-    /// Of the series `client`.
+    /// A line of the series `client`.
     Vitals(Vitals),
-    /// Of the series `tokens`: the id of a sample, and its output tokens, which were counted later.
+    /// A line of the series `tokens`: the id of a sample, and its output tokens, which were counted later.
     Tokens(u64, u64, TokenSource),
-    /// Of the series `pass`, as it is.
+    /// A line of the series `pass`, as it is.
     Pass(Value),
-    /// Of a series that figures do not need.
+    /// A line of a series that figures do not need.
     Other,
 }
 
@@ -92,7 +92,7 @@ pub struct Reader<R> {
     file: R,
     line: Vec<u8>,
     number: u64,
-    /// Without schema and version.
+    /// The header without schema and version.
     pub header: Value,
     /// The last line was not whole and is left out.
     pub is_torn: bool,

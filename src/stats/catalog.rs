@@ -13,7 +13,7 @@ use super::time::Time;
 
 /// A figure of a pass.
 pub struct Definition {
-    /// In JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
+    /// The key in JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
     pub key: &'static str,
     pub label: &'static str,
     pub unit: &'static str,

@@ -5,7 +5,7 @@ use crate::sample::named;
 use crate::units::seconds;
 use crate::vitals::Vitals;
 
-/// Above this p99 of the wake-up lag, the client's own delays are in the figures.
+/// The p99 of the wake-up lag above which the client's own delays are in the figures.
 pub const LAG_LIMIT_MS: f64 = 5.0;
 /// A second above this share of the CPU allowed counts as over.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
@@ -23,7 +23,7 @@ named! {
     }
 }
 
-/// What the watchdog saw in the measured time, and whether the figures can be trusted. Shares are
+/// The watchdog's findings in the measured time, and whether the figures can be trusted. Shares are
 /// 0..=1; times of events are seconds since the first request was sent.
 #[derive(Debug, Clone, Default)]
 pub struct ClientSummary {
@@ -35,7 +35,7 @@ pub struct ClientSummary {
     /// How late probes woke; n is their number.
     pub lag: Option<Spread>,
     pub lag_max_at_s: Option<f64>,
-    /// As read last.
+    /// The cores by the last reading.
     pub cores_allowed: Option<f64>,
     /// CPU time over what was allowed, of whole seconds.
     pub cpu_share_mean: Option<f64>,
@@ -49,7 +49,7 @@ pub struct ClientSummary {
     pub periods: Option<u64>,
     pub throttled_periods: Option<u64>,
     pub first_throttled_at_s: Option<f64>,
-    /// Of the time of the CPUs allowed, what the hypervisor gave to others; of whole seconds.
+    /// The share of the time of the CPUs allowed that the hypervisor gave to others; of whole seconds.
     pub steal_share_mean: Option<f64>,
     pub steal_share_max: Option<f64>,
     pub open_files_max: Option<u64>,

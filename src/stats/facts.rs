@@ -1,4 +1,4 @@
-//! What a pass knows beside its requests: the series `pass` of the samples file.
+//! The facts of a pass that its requests do not tell: the series `pass` of the samples file.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Facts {
     pub round: Option<u64>,
     pub concurrency: Option<u64>,
     pub rate_per_s: Option<f64>,
-    /// When the first request was sent.
+    /// The stamp of the first send.
     pub t_start_ns: u64,
     /// The stamps between which rates count; `None`: from the first send to the last end of the requests.
     pub window_ns: Option<(u64, u64)>,
@@ -53,7 +53,7 @@ pub struct Facts {
     pub reported: Reported,
     #[serde(skip)]
     pub slo: Option<Slo>,
-    /// From the series `client`.
+    /// The summary of the series `client`.
     #[serde(skip)]
     pub client: ClientSummary,
 }
@@ -66,7 +66,7 @@ pub struct Metric {
     pub spread: Option<Spread>,
     /// Over the whole pass; the headline.
     pub over_pass: Option<f64>,
-    /// Such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
+    /// The kind of the metric, such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
     pub source: String,
     /// Read beside several requests at once.
     pub shared: bool,

@@ -20,7 +20,7 @@ pub struct Figures {
     pub requests: u64,
     pub successful: u64,
     pub failed: u64,
-    /// In flight at the end, those without a sample included.
+    /// Requests in flight at the end, those without a sample included.
     pub cut: u64,
     /// Requests of the warm-up, which are in no other figure.
     pub warmup: u64,
@@ -43,7 +43,7 @@ pub struct Figures {
     pub tpot_with_first_ms: Option<f64>,
     /// Mean of `n_out / (t_last − t_send)`.
     pub request_tokens_per_s: Option<f64>,
-    /// By `Time as usize`, in milliseconds.
+    /// Every time, in milliseconds, at its place `Time as usize`.
     pub times: [Option<Spread>; Time::NAMES.len()],
     /// Between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
@@ -56,7 +56,7 @@ pub struct Figures {
     pub warm: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
-    /// What the replies of this pass and of those before it have said of caches.
+    /// Whether the replies of this pass and of those before it have told of caches.
     pub reported: Reported,
     /// Successes that were cached as a whole, over successes; `None`: no reply says whether it was.
     pub response_cache_hit_rate: Option<f64>,

@@ -38,7 +38,7 @@ impl Pass {
     }
 }
 
-/// What these passes of a run have said of caches; each has what was said before it.
+/// Whether these passes of a run have told of caches; each knows what those before it told.
 pub fn reported(passes: &[Pass]) -> Reported {
     let last = passes.last();
     last.map_or(Reported::default(), |pass| pass.figures.reported)
@@ -47,7 +47,7 @@ pub fn reported(passes: &[Pass]) -> Reported {
 /// Makes the passes of a run from the lines of its samples file, in their order.
 #[derive(Debug)]
 pub struct Passes {
-    /// Of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
+    /// Settings of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
     /// the length of the warm-up where the run has a window, output tokens asked for.
     slo: Option<Slo>,
     is_mock: bool,

@@ -13,17 +13,17 @@ use super::time::Time;
 use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
 use crate::units::share;
 
-/// What figures are made of.
+/// The requests of a pass, and what single records do not tell of them.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// In the order of their ends; empty where the pass is endless.
+    /// Records in the order of their ends; empty where the pass is endless.
     pub list: Vec<Record>,
     pub failures: BTreeMap<FailKind, FailureCount>,
     /// Between token events of successes.
     pub gaps: Histogram,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
-    /// What a file about single requests needs, where it was asked for: a detail a record.
+    /// A detail a record, where a file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
     live: Option<Box<Live>>,
     keeps: bool,
@@ -39,7 +39,7 @@ pub struct Uncounted {
     pub text: Arc<str>,
 }
 
-/// What is in no figure, but in files about single requests.
+/// A request's part of the files about single requests that is in no figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detail {
     pub id: u64,
@@ -52,7 +52,7 @@ pub struct Detail {
 #[derive(Debug, Default)]
 struct Live {
     tally: Tally,
-    /// By `Time as usize`; `None`: no request has had the time.
+    /// Every time at its place `Time as usize`; `None`: no request has had the time.
     times: [Option<Histogram>; Time::NAMES.len()],
     interval: Means,
 }

@@ -118,7 +118,7 @@ impl Histogram {
         self.counts.count_at(0)
     }
 
-    /// In milliseconds; `None` without values.
+    /// The spread in milliseconds; `None` without values.
     pub fn spread(&self) -> Option<Spread> {
         let ms = |ns: u64| ns as f64 / 1e6;
         let at = |q| ms(self.counts.value_at_quantile(q).min(self.max_ns));

@@ -192,7 +192,7 @@ impl Tally {
         (self.measured.first_ns, self.measured_end_ns)
     }
 
-    /// What this pass and those before it have said of caches.
+    /// Whether this pass or one before it has told of caches.
     pub fn reported(&self, facts: &Facts) -> Reported {
         facts.reported.or(self.reported)
     }

@@ -22,7 +22,7 @@ impl HitBy {
     }
 }
 
-/// What the replies of a run have said of caches so far: once one has, the absence of it is 0, or a miss.
+/// Whether the replies of a run have told of caches so far: once one has, the absence of it is 0, or a miss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
     /// How many tokens were cached.
@@ -73,7 +73,7 @@ named! {
 }
 
 impl Time {
-    /// In nanoseconds; `None` where the request does not have it.
+    /// The time of a request in nanoseconds; `None` where it does not have it.
     pub fn of(self, record: &Record, hit_by: Option<HitBy>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
         let is_hit = hit_by.map(|by| by.is_hit(record));

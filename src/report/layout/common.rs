@@ -13,7 +13,7 @@ use crate::stats::pass::Pass;
 
 /// The warning of every result that the built-in server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
-/// Above this hit rate the first rotation, or round, was not cold.
+/// The hit rate above which the first rotation, or round, was not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// Shares of connection set-up and of resent requests are shown above this.
 const NOTABLE_SHARE: f64 = 0.01;

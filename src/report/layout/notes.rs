@@ -1,4 +1,4 @@
-//! What a reader must know of the input of a report.
+//! Notes on the input of a report.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// So many passes without samples are named.
+/// The most passes without samples that are named.
 const MISSING: usize = 8;
 
 const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
