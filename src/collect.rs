@@ -20,10 +20,10 @@ const CUT_WAIT: Duration = Duration::from_millis(700);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// How often figures so far are saved.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
-/// Until the first sample nobody knows when the run starts.
+/// How often the collector looks for the first send, from which intervals count.
 const START_POLL: Duration = Duration::from_millis(50);
 
-/// What comes in while requests are in flight.
+/// The channels that are read while requests are in flight.
 pub struct Feed {
     /// Disconnects when the last worker is gone.
     pub samples: Receiver<Sample>,
@@ -97,7 +97,7 @@ pub struct Collector<'a> {
     pub series: Series,
 }
 
-/// What the terminal shows.
+/// The view on the terminal.
 pub enum View<'a> {
     Nothing,
     Progress(Progress),
@@ -112,10 +112,10 @@ pub struct Progress {
     pub extent: Extent,
 }
 
-/// What a pass ends with.
+/// The end of a pass that progress counts towards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// So many requests are sent, if none fails; `u64::MAX`: no end.
+    /// The number of requests that are sent, if none fails; `u64::MAX`: no end.
     Requests(u64),
     /// Nothing is sent after so long.
     Duration(Duration),
@@ -134,9 +134,9 @@ type Save<'a> = Box<dyn FnMut(&Records, &ClientStats, &Moment) + Send + 'a>;
 /// Stamps and counts of a moment of the pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Moment {
-    /// When the first request was sent; 0: none was.
+    /// The stamp of the first send; 0: nothing was sent.
     pub t_start_ns: u64,
-    /// When figures began to count.
+    /// The stamp from which figures count.
     pub measured_ns: u64,
     pub now_ns: u64,
     pub in_flight: u64,
@@ -147,23 +147,21 @@ pub struct Moment {
 pub struct Collected {
     pub records: Records,
     pub client: ClientStats,
-    /// As it was handed in: its last lines may come after the pass.
+    /// The series that was handed in: its last lines may come after the pass.
     pub series: Series,
-    /// Above the ids of all samples.
+    /// An id above those of all samples.
     pub next_id: u64,
     /// Requests that ended, those of the warm-up and those that were cut included.
     pub ended: u64,
-    /// When it ended: waiting for requests that were cut is no part of it.
+    /// The moment of its end: waiting for requests that were cut is no part of it.
     pub end: Moment,
 }
 
 struct State<'a> {
     collector: Collector<'a>,
     client: ClientStats,
-    /// Samples that ended after the interval that is being printed.
-    early: Vec<Sample>,
     begun: Instant,
-    /// When the view is due next; for blocks a stamp of the run's epoch.
+    /// The stamp at which the next block is due.
     boundary_ns: Option<u64>,
     saved: Instant,
     next_id: u64,
@@ -176,7 +174,6 @@ pub fn run(collector: Collector<'_>) -> Collected {
     let mut state = State {
         collector,
         client: ClientStats::default(),
-        early: Vec::new(),
         begun: Instant::now(),
         boundary_ns: None,
         saved: Instant::now(),
@@ -307,19 +304,18 @@ impl State<'_> {
     /// Prints the block of the interval that ended at the boundary; samples that ended later wait.
     fn block(&mut self, boundary_ns: u64) {
         let samples = self.collector.feed.samples.clone();
+        let mut early = Vec::new();
         while let Ok(sample) = samples.try_recv() {
             match sample.t_end_ns <= boundary_ns {
                 true => self.take(&sample),
-                false => self.early.push(sample),
+                false => early.push(sample),
             }
         }
         let moment = self.moment(boundary_ns);
         if let View::Blocks(blocks) = &mut self.collector.view {
             (blocks.print)(&mut self.collector.records, &moment);
         }
-        for sample in std::mem::take(&mut self.early) {
-            self.take(&sample);
-        }
+        early.iter().for_each(|sample| self.take(sample));
     }
 
     fn moment(&self, now_ns: u64) -> Moment {

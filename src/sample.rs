@@ -7,50 +7,58 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Which part of the run a request belongs to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// Sent before the measurement began to count.
-    Warmup,
-    #[default]
-    Measured,
-    /// Still in flight when the run ended: neither a success nor a failure.
-    Cut,
+/// Declares an enum whose values have names in files: beside each value its name, by which it is also serialized.
+macro_rules! named {
+    ($(#[$about:meta])* pub enum $Kind:ident {
+        $($(#[$doc:meta])* $Value:ident = $name:literal,)+
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $Kind {
+            $($(#[$doc])* $Value,)+
+        }
+
+        impl $Kind {
+            /// Every value in the order of the declaration, with its name in files.
+            pub const NAMES: [($Kind, &str); [$($name),+].len()] = [$(($Kind::$Value, $name)),+];
+
+            pub fn name(self) -> &'static str {
+                Self::NAMES[self as usize].1
+            }
+        }
+
+        impl serde::Serialize for $Kind {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
 }
+pub(crate) use named;
 
-impl Phase {
-    /// Each with its name in files.
-    pub const NAMES: [(Phase, &str); 3] = [
-        (Phase::Warmup, "warmup"),
-        (Phase::Measured, "measured"),
-        (Phase::Cut, "cut"),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
+named! {
+    /// Which part of the run a request belongs to.
+    #[derive(Default)]
+    pub enum Phase {
+        /// Sent before the measurement began to count.
+        Warmup = "warmup",
+        #[default]
+        Measured = "measured",
+        /// Still in flight when the run ended: neither a success nor a failure.
+        Cut = "cut",
     }
 }
 
-/// One of the fixed workloads of `run`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Workload {
-    Short,
-    Long,
-    Stress,
+named! {
+    /// One of the fixed workloads of `run`, in the order in which they are run.
+    pub enum Workload {
+        Short = "short_input",
+        Long = "long_input",
+        Stress = "stress_test",
+    }
 }
 
 impl Workload {
-    /// Each with its name in files, in the order in which they are run.
-    pub const NAMES: [(Workload, &str); 3] = [
-        (Workload::Short, "short_input"),
-        (Workload::Long, "long_input"),
-        (Workload::Stress, "stress_test"),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
-    }
-
     /// Tokens that are wanted of a prompt, and of the answer to it.
     pub fn tokens(self) -> u64 {
         match self {
@@ -61,59 +69,37 @@ impl Workload {
     }
 }
 
-/// How a request failed. Failures are counted and shown; they never enter latency figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FailKind {
-    Dns,
-    Connect,
-    Tls,
-    TimeoutConnect,
-    /// No token event within `--first-token-timeout` of the send.
-    TimeoutFirstToken,
-    /// Nothing arrived for `--idle-timeout` after the first token.
-    TimeoutIdle,
-    TimeoutTotal,
-    /// A status outside 2xx, redirects included.
-    Http,
-    /// The server reported an error inside a 2xx reply.
-    StreamError,
-    /// The reply ended before its framing or its finish reason said so.
-    Truncated,
-    /// A whole reply without any generated text.
-    Empty,
-    /// Bytes that are not the protocol: broken HTTP, SSE data that is not JSON, another content type.
-    Malformed,
-    /// An event, a body or a stream of more bytes than the client takes.
-    Oversized,
-}
-
-impl FailKind {
-    /// Each with its name in files.
-    pub const NAMES: [(FailKind, &str); 13] = [
-        (FailKind::Dns, "dns"),
-        (FailKind::Connect, "connect"),
-        (FailKind::Tls, "tls"),
-        (FailKind::TimeoutConnect, "timeout_connect"),
-        (FailKind::TimeoutFirstToken, "timeout_first_token"),
-        (FailKind::TimeoutIdle, "timeout_idle"),
-        (FailKind::TimeoutTotal, "timeout_total"),
-        (FailKind::Http, "http"),
-        (FailKind::StreamError, "stream_error"),
-        (FailKind::Truncated, "truncated"),
-        (FailKind::Empty, "empty"),
-        (FailKind::Malformed, "malformed"),
-        (FailKind::Oversized, "oversized"),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
+named! {
+    /// How a request failed. Failures are counted and shown; they never enter latency figures.
+    pub enum FailKind {
+        Dns = "dns",
+        Connect = "connect",
+        Tls = "tls",
+        TimeoutConnect = "timeout_connect",
+        /// No token event within `--first-token-timeout` of the send.
+        TimeoutFirstToken = "timeout_first_token",
+        /// Nothing arrived for `--idle-timeout` after the first token.
+        TimeoutIdle = "timeout_idle",
+        TimeoutTotal = "timeout_total",
+        /// A status outside 2xx, redirects included.
+        Http = "http",
+        /// The server reported an error inside a 2xx reply.
+        StreamError = "stream_error",
+        /// The reply ended before its framing or its finish reason said so.
+        Truncated = "truncated",
+        /// A whole reply without any generated text.
+        Empty = "empty",
+        /// Bytes that are not the protocol: broken HTTP, SSE data that is not JSON, another content type.
+        Malformed = "malformed",
+        /// An event, a body or a stream of more bytes than the client takes.
+        Oversized = "oversized",
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailKind,
-    /// In a sample: one line of at most 200 characters, the API key removed.
+    /// The reason; in a sample one line of at most 200 characters, the API key removed.
     pub reason: String,
     /// The server's `Retry-After`, when it sent one in seconds.
     pub retry_after: Option<Duration>,
@@ -136,39 +122,31 @@ impl Failure {
     }
 }
 
-/// Where `completion_tokens` comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TokenSource {
-    /// The final `usage` of the reply.
-    Usage,
-    /// The last `usage` of a stream that repeats it on its events and has no final one.
-    ContinuousUsage,
-    /// The number of token events: no `usage` came.
-    Events,
-    /// The number of token events: the `usage` reports fewer tokens.
-    EventsOverUsage,
-    /// The `total_tokens` of the `usage` less its prompt tokens: it reports fewer output tokens than came.
-    Total,
-    /// The server's own count of the text of a plain reply, asked for after the run.
-    Tokenize,
-    /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
-    Estimate,
+/// Says why a request failed, its HTTP status first.
+pub fn why(status: Option<u16>, reason: &str) -> String {
+    match status {
+        Some(status) => format!("HTTP {status}: {reason}"),
+        None => reason.to_string(),
+    }
 }
 
-impl TokenSource {
-    /// Each with its name in files.
-    pub const NAMES: [(TokenSource, &str); 7] = [
-        (TokenSource::Usage, "usage"),
-        (TokenSource::ContinuousUsage, "continuous_usage"),
-        (TokenSource::Events, "events"),
-        (TokenSource::EventsOverUsage, "events_over_usage"),
-        (TokenSource::Total, "total_tokens"),
-        (TokenSource::Tokenize, "tokenize"),
-        (TokenSource::Estimate, "estimate"),
-    ];
-
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
+named! {
+    /// Where `completion_tokens` comes from.
+    pub enum TokenSource {
+        /// The final `usage` of the reply.
+        Usage = "usage",
+        /// The last `usage` of a stream that repeats it on its events and has no final one.
+        ContinuousUsage = "continuous_usage",
+        /// The number of token events: no `usage` came.
+        Events = "events",
+        /// The number of token events: the `usage` reports fewer tokens.
+        EventsOverUsage = "events_over_usage",
+        /// The `total_tokens` of the `usage` less its prompt tokens: it reports fewer output tokens than came.
+        Total = "total_tokens",
+        /// The server's own count of the text of a plain reply, asked for after the run.
+        Tokenize = "tokenize",
+        /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
+        Estimate = "estimate",
     }
 }
 
@@ -205,7 +183,7 @@ pub struct Sample {
     pub phase: Phase,
     pub failure: Option<Failure>,
     pub status: Option<u16>,
-    /// When it was to be sent; `None` in a closed loop, where the reply before it decides.
+    /// The time at which it was to be sent; `None` in a closed loop, where the reply before it decides.
     pub t_due_ns: Option<u64>,
     /// Dispatch, connection set-up included.
     pub t_send_ns: u64,
@@ -243,7 +221,7 @@ pub struct Sample {
     /// Time between adjacent token events, whole microseconds; 0 when they shared a read.
     pub gaps_us: Vec<u32>,
     pub finish_reason: Option<String>,
-    /// What the reply says of a cache of whole replies; `None`: nothing.
+    /// Whether the reply says that it came whole from a cache; `None`: it does not say.
     pub response_cached: Option<bool>,
     pub prompt_bytes: u64,
     pub text_bytes: u64,
@@ -307,7 +285,7 @@ impl Gauge {
         self.peak.load(Relaxed)
     }
 
-    /// When the first request was sent; 0 when none was.
+    /// The stamp of the first send; 0 where nothing was sent.
     pub fn started_ns(&self) -> u64 {
         self.started_ns.load(Relaxed)
     }

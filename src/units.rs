@@ -63,7 +63,7 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     format!("{value:.*}", decimals.max(wanted))
 }
 
-/// Such as `1 request`, `2 requests`.
+/// A count with its thing, such as `1 request`, `2 requests`.
 pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
@@ -91,6 +91,16 @@ impl Epoch {
 /// Seconds of a nanosecond count.
 pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
+}
+
+/// A part as a share of its whole; `None` of nothing.
+pub fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// A count per second of a time; `None` where no time has passed.
+pub fn per_second(count: u64, time_s: f64) -> Option<f64> {
+    (time_s > 0.0).then(|| count as f64 / time_s)
 }
 
 /// Nanoseconds of a duration; durations beyond 584 years saturate.

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::prom::change::Observation;
 use crate::prom::scrape::{Recorder, Scraper, Seen, start};
 use crate::prom::series::Reading;
+use crate::stats::facts::Metric;
 use crate::stats::record::Record;
 
 /// Scrapes of one page.
@@ -97,13 +98,13 @@ fn line(names: &[String], seen: &Observation) -> Value {
 /// What a reading comes from, for the user.
 pub fn source(reading: &Reading) -> String {
     match reading {
-        Reading::Absent => "not found".to_string(),
+        Reading::Absent => Metric::NOT_FOUND.to_string(),
         Reading::Counter(_) => "counter".to_string(),
         Reading::Gauge(_) => "gauge".to_string(),
         Reading::Ratio(pairs) => {
             let whole = pairs.iter().find(|pair| pair.is_whole());
             let Some(pair) = whole.or(pairs.first()) else {
-                return "not found".to_string();
+                return Metric::NOT_FOUND.to_string();
             };
             let sum = |names: &[&str]| match names {
                 [name] => format!("Δ {name}"),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::random::mixed;
+use crate::units::share;
 
 /// Where every prompt starts.
 const ROOT: u64 = 0;
@@ -78,7 +79,7 @@ impl Perfect {
 
     /// The share of all prompt tokens seen that were held; `None` before the first.
     pub fn hit_share(&self) -> Option<f64> {
-        (self.prompt_tokens > 0).then(|| self.hit_tokens as f64 / self.prompt_tokens as f64)
+        share(self.hit_tokens, self.prompt_tokens)
     }
 }
 

@@ -19,6 +19,7 @@ use super::repeat::{Repeats, Slot};
 use super::trace::{Texts, Trace};
 use super::{Message, Prompt, Role, Turn, escape};
 use crate::sample::Labels;
+use crate::units::share;
 
 /// Tokens of a block of the perfect prefix cache: most engines have 16.
 const BLOCK_TOKENS: u64 = 16;
@@ -233,7 +234,7 @@ impl Plan {
             }
         }
         PerfectRates {
-            response: (planned > 0).then(|| repeats as f64 / planned as f64),
+            response: share(repeats, planned),
             prefix: perfect.hit_share(),
         }
     }

@@ -68,7 +68,7 @@ fn throttled(client: &ClientSummary) -> Option<String> {
     (throttled > 0).then(|| format!("{throttled} of {periods} periods throttled{first}"))
 }
 
-/// When it was, behind what it was; empty where that is not known.
+/// Returns `what` and when it was; nothing where the time is not known.
 fn at(what: &str, time_s: Option<f64>) -> String {
     time_s.map_or_else(String::new, |s| format!("{what} at {} s", fixed(s, 1)))
 }

@@ -17,10 +17,10 @@ use crate::units::fixed;
 #[derive(Debug, Default)]
 pub struct Document {
     pub title: String,
-    /// What holds for every figure, such as that a mock server gave them: the first remark of a page, the last line
-    /// below the sections of a screen.
+    /// A warning that holds for every figure, such as that a mock server gave them: the first remark of a page, the
+    /// last line below the sections of a screen.
     pub warning: Option<&'static str>,
-    /// What the input does not tell: above the sections of a page, `Note: …` at the end of a screen.
+    /// Remarks on what the input does not tell: above the sections of a page, `Note: …` at the end of a screen.
     pub remarks: Vec<String>,
     pub sections: Vec<Section>,
     /// Curves and dots in HTML, bars on a screen.
@@ -135,7 +135,7 @@ pub enum Style {
     Boxed,
     /// Figures at the right, below the names of their columns.
     Plain,
-    /// As `Plain`, on a screen with a rule below the names of the columns.
+    /// Columns as in `Plain`, on a screen with a rule below the names of the columns.
     Ruled,
     /// Words at the left, below the names of their columns.
     Words,
@@ -287,7 +287,7 @@ impl From<String> for Cell {
     }
 }
 
-/// What JSON prints. Keys keep their order, which `Value` would sort.
+/// The value that JSON prints. Keys keep their order, which `Value` would sort.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node {
     Object(Vec<(Cow<'static, str>, Node)>),

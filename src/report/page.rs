@@ -1,4 +1,4 @@
-//! What the pages (Markdown, HTML, CSV) have in common: which parts of a document they show, and in which order.
+//! The common part of the pages (Markdown, HTML, CSV): which parts of a document they show, and in which order.
 
 use std::borrow::Cow;
 

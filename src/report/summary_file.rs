@@ -2,6 +2,8 @@
 //!
 //! It reads the parsed JSON alone, whatever it holds; samples, where there are any, tell more.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::document::{Document, Section};
@@ -16,9 +18,12 @@ const NO_SAMPLES: &str =
     "The input has no samples: no charts, no reasons of failures and no sources of figures";
 
 /// Figures of the table that only the `detail` of a workload has: their keys there and in the table.
-const DETAIL: &str =
-    "concurrency_peak avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
-    n_ttft=ttft_n p99_itl=itl_p99_ms n_itl=itl_n p99_latency=latency_p99_ms";
+static DETAIL: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    keys::parse(
+        "concurrency_peak avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
+        n_ttft=ttft_n p99_itl=itl_p99_ms n_itl=itl_n p99_latency=latency_p99_ms",
+    )
+});
 
 /// The report of a summary or of the file of one workload; `None`: it is neither.
 pub fn document(file: &Value) -> Option<Document> {
@@ -50,7 +55,7 @@ fn figure(workload: &Value, key: &str) -> Option<Datum> {
     let alias = |keys: &[Key]| keys.iter().find(|(_, known)| *known == key).map(|of| of.0);
     let value = match alias(&KEYS) {
         Some(alias) => &workload[alias],
-        None => &workload["detail"][alias(&keys::parse(DETAIL))?],
+        None => &workload["detail"][alias(&DETAIL)?],
     };
     let count = value.as_u64().map(Datum::Count);
     count.or_else(|| value.as_f64().map(Datum::Number))

@@ -7,10 +7,10 @@ use super::{bars, steers};
 /// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.
 const WIDE: usize = 120;
 
-/// What a text goes to.
+/// The place that a text goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
-    /// Of a terminal; `None`: it goes elsewhere.
+    /// The width of a terminal; `None`: the text goes elsewhere.
     pub width: Option<usize>,
     pub is_utf8: bool,
 }

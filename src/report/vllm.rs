@@ -18,7 +18,7 @@ use crate::stats::pass::{Pass, peak_of};
 use crate::stats::record::{Count, Record};
 use crate::stats::records::Detail;
 use crate::stats::spread::exact_quantile;
-use crate::units::seconds;
+use crate::units::{per_second, seconds};
 
 /// The result of one point. The gaps, most of it, are written from where the records have them.
 #[derive(Serialize)]
@@ -157,7 +157,7 @@ fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node)
 
 fn totals(pass: &Pass, good: &[Request<'_>]) -> [(&'static str, Node); 9] {
     let figures = &pass.figures;
-    let per_s = |n: u64| (figures.duration_s > 0.0).then(|| n as f64 / figures.duration_s);
+    let per_s = |n| per_second(n, figures.duration_s);
     let goodput = pass.facts.slo.and_then(|slo| {
         let within = good.iter().filter(|of| of.is_within(&slo));
         per_s(within.count() as u64)

@@ -10,10 +10,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
-use crate::sample::{Phase, Sample, TokenSource, Workload};
+use crate::sample::{Sample, TokenSource};
 use crate::vitals::Vitals;
 
 use self::read::SCHEMA;
@@ -27,15 +28,15 @@ pub use self::read::{broken, some_lines};
 pub struct TokensLine {
     id: u64,
     completion_tokens: u64,
-    token_source: &'static str,
+    token_source: TokenSource,
 }
 
 impl TokensLine {
-    pub fn new(id: u64, completion_tokens: u64, source: TokenSource) -> TokensLine {
+    pub fn new(id: u64, completion_tokens: u64, token_source: TokenSource) -> TokensLine {
         TokensLine {
             id,
             completion_tokens,
-            token_source: source.name(),
+            token_source,
         }
     }
 }
@@ -65,7 +66,8 @@ impl Writer {
     }
 
     pub fn write(&mut self, sample: &Sample) -> io::Result<()> {
-        self.line(&Line::of(sample, self.with_gaps))
+        let with_gaps = self.with_gaps;
+        self.line(&Line { sample, with_gaps })
     }
 
     /// A line of the series `client`; one comes every second, and tells of a file that was taken away, which writing
@@ -103,7 +105,7 @@ struct Header<'a> {
     about: &'a Value,
 }
 
-/// What a sampler saw, under its name.
+/// A line of a series: its name, then the keys of what was seen.
 #[derive(Serialize)]
 struct Series<'a, T: Serialize> {
     series: &'static str,
@@ -112,121 +114,75 @@ struct Series<'a, T: Serialize> {
 }
 
 /// A sample as it stands in the file.
-#[derive(Serialize)]
 struct Line<'a> {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    turn: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    question: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotation: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workload: Option<&'static str>,
-    #[serde(serialize_with = "phase_name")]
-    phase: Phase,
-    ok: bool,
-    error_kind: Option<&'static str>,
-    status: Option<u16>,
-    error: Option<&'a str>,
-    t_due_ns: Option<u64>,
-    t_send_ns: u64,
-    t_headers_ns: Option<u64>,
-    t_event_ns: Option<u64>,
-    t_first_ns: Option<u64>,
-    t_answer_ns: Option<u64>,
-    t_last_ns: Option<u64>,
-    t_end_ns: u64,
-    connect_ns: Option<u64>,
-    reused: bool,
-    resent: bool,
-    prompt_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-    token_source: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    streamed_tokens: Option<u64>,
-    token_events: u64,
-    token_reads: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unread_events: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unread_event: Option<&'a str>,
-    gaps_us: &'a [u32],
-    finish_reason: Option<&'a str>,
-    prompt_bytes: u64,
-    text_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    concurrency: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rate_per_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repeat: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_cached: Option<bool>,
+    sample: &'a Sample,
+    with_gaps: bool,
 }
 
-impl<'a> Line<'a> {
-    fn of(sample: &'a Sample, with_gaps: bool) -> Line<'a> {
-        let failure = sample.failure.as_ref();
-        Line {
-            id: sample.id,
-            session: sample.labels.session,
-            turn: sample.labels.turn,
-            round: sample.labels.round,
-            context: sample.labels.context,
-            question: sample.labels.question,
-            rotation: sample.labels.rotation,
-            workload: sample.labels.workload.map(Workload::name),
-            phase: sample.phase,
-            ok: sample.is_success(),
-            error_kind: failure.map(|failure| failure.kind.name()),
-            status: sample.status,
-            error: failure.map(|failure| failure.reason.as_str()),
-            t_due_ns: sample.t_due_ns,
-            t_send_ns: sample.t_send_ns,
-            t_headers_ns: sample.t_headers_ns,
-            t_event_ns: sample.t_event_ns,
-            t_first_ns: sample.t_first_ns,
-            t_answer_ns: sample.t_answer_ns,
-            t_last_ns: sample.t_last_ns,
-            t_end_ns: sample.t_end_ns,
-            connect_ns: sample.connect_ns,
-            reused: sample.reused,
-            resent: sample.resent,
-            prompt_tokens: sample.prompt_tokens,
-            cached_tokens: sample.cached_tokens,
-            completion_tokens: sample.completion_tokens,
-            reasoning_tokens: sample.reasoning_tokens,
-            token_source: sample.token_source.map(|source| source.name()),
-            streamed_tokens: sample.streamed_tokens,
-            token_events: sample.token_events,
-            token_reads: sample.token_reads,
-            unread_events: sample.unread.as_ref().map(|(count, _)| *count),
-            unread_event: sample.unread.as_ref().map(|(_, first)| first.as_str()),
-            gaps_us: if with_gaps { &sample.gaps_us } else { &[] },
-            finish_reason: sample.finish_reason.as_deref(),
-            prompt_bytes: sample.prompt_bytes,
-            text_bytes: sample.text_bytes,
-            concurrency: sample.labels.concurrency,
-            rate_per_s: sample.labels.rate_per_s,
-            repeat: sample.labels.repeat,
-            response_cached: sample.response_cached,
-        }
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (of, labels) = (self.sample, &self.sample.labels);
+        let failure = of.failure.as_ref();
+        let gaps_us: &[u32] = if self.with_gaps { &of.gaps_us } else { &[] };
+        let mut keys = Keys(serializer.serialize_map(None)?);
+        keys.put("id", of.id)?;
+        keys.put_some("session", labels.session)?;
+        keys.put_some("turn", labels.turn)?;
+        keys.put_some("round", labels.round)?;
+        keys.put_some("context", labels.context)?;
+        keys.put_some("question", labels.question)?;
+        keys.put_some("rotation", labels.rotation)?;
+        keys.put_some("workload", labels.workload)?;
+        keys.put("phase", of.phase)?;
+        keys.put("ok", of.is_success())?;
+        keys.put("error_kind", failure.map(|failure| failure.kind))?;
+        keys.put("status", of.status)?;
+        keys.put("error", failure.map(|failure| &failure.reason))?;
+        keys.put("t_due_ns", of.t_due_ns)?;
+        keys.put("t_send_ns", of.t_send_ns)?;
+        keys.put("t_headers_ns", of.t_headers_ns)?;
+        keys.put("t_event_ns", of.t_event_ns)?;
+        keys.put("t_first_ns", of.t_first_ns)?;
+        keys.put("t_answer_ns", of.t_answer_ns)?;
+        keys.put("t_last_ns", of.t_last_ns)?;
+        keys.put("t_end_ns", of.t_end_ns)?;
+        keys.put("connect_ns", of.connect_ns)?;
+        keys.put("reused", of.reused)?;
+        keys.put("resent", of.resent)?;
+        keys.put("prompt_tokens", of.prompt_tokens)?;
+        keys.put("cached_tokens", of.cached_tokens)?;
+        keys.put("completion_tokens", of.completion_tokens)?;
+        keys.put("reasoning_tokens", of.reasoning_tokens)?;
+        keys.put("token_source", of.token_source)?;
+        keys.put_some("streamed_tokens", of.streamed_tokens)?;
+        keys.put("token_events", of.token_events)?;
+        keys.put("token_reads", of.token_reads)?;
+        keys.put_some("unread_events", of.unread.as_ref().map(|(count, _)| count))?;
+        keys.put_some("unread_event", of.unread.as_ref().map(|(_, first)| first))?;
+        keys.put("gaps_us", gaps_us)?;
+        keys.put("finish_reason", &of.finish_reason)?;
+        keys.put("prompt_bytes", of.prompt_bytes)?;
+        keys.put("text_bytes", of.text_bytes)?;
+        keys.put_some("concurrency", labels.concurrency)?;
+        keys.put_some("rate_per_s", labels.rate_per_s)?;
+        keys.put_some("repeat", labels.repeat)?;
+        keys.put_some("response_cached", of.response_cached)?;
+        keys.0.end()
     }
 }
 
-// serde passes the field by reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn phase_name<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(phase.name())
+/// The keys of a line in their order.
+struct Keys<M>(M);
+
+impl<M: SerializeMap> Keys<M> {
+    fn put(&mut self, key: &str, value: impl Serialize) -> Result<(), M::Error> {
+        self.0.serialize_entry(key, &value)
+    }
+
+    /// Leaves the key out where it does not apply.
+    fn put_some(&mut self, key: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+        value.map_or(Ok(()), |value| self.put(key, value))
+    }
 }
 
 #[cfg(test)]
@@ -234,13 +190,18 @@ mod tests {
     use super::*;
     use crate::sample::{FailKind, Failure, Labels};
 
+    fn whole(sample: &Sample) -> Line<'_> {
+        let with_gaps = true;
+        Line { sample, with_gaps }
+    }
+
     #[test]
     fn a_failure_says_its_kind_and_absent_values_are_null() {
         let sample = Sample {
             failure: Some(Failure::new(FailKind::TimeoutIdle, "no byte")),
             ..Sample::default()
         };
-        let value = serde_json::to_value(Line::of(&sample, true)).expect("a JSON object");
+        let value = serde_json::to_value(whole(&sample)).expect("a JSON object");
         assert_eq!(value["ok"], false);
         assert_eq!(value["error_kind"], "timeout_idle");
         assert_eq!(value["phase"], "measured");
@@ -264,7 +225,7 @@ mod tests {
             },
             ..Sample::default()
         };
-        let line = serde_json::to_string(&Line::of(&sample, true)).expect("JSON");
+        let line = serde_json::to_string(&whole(&sample)).expect("JSON");
         let start = r#"{"id":7,"session":3,"turn":0,"round":2,"phase":"measured","#;
         assert!(line.starts_with(start), "{line}");
         assert!(

@@ -16,24 +16,27 @@ mod fuzz;
 #[cfg(test)]
 pub use self::fuzz::{broken, some_lines};
 
-/// What the first line says that it is.
+/// The schema that the first line names.
 pub(super) const SCHEMA: &str = "tmesh-cli/samples/2";
-/// Whole numbers are below it, since they are added up: as nanoseconds two years.
+/// Whole numbers are below this limit, since they are added up: as nanoseconds it is two years.
 const COUNT_LIMIT: u64 = 1 << 56;
-/// The same of tokens of one request, as for what a server reports.
+/// The limit of the tokens of one request, as for those that a server reports.
 const TOKENS_LIMIT: u64 = 1 << 32;
+
+/// A part of a line, or why it is none.
+type Parsed<T> = std::result::Result<T, String>;
 
 /// A line behind the header.
 #[derive(Debug)]
 pub enum Entry {
     Sample(Box<Sample>),
-    /// Of the series `client`.
+    /// A line of the series `client`.
     Vitals(Vitals),
-    /// Of the series `tokens`: the id of a sample, and its output tokens, which were counted later.
+    /// A line of the series `tokens`: the id of a sample, and its output tokens, which were counted later.
     Tokens(u64, u64, TokenSource),
-    /// Of the series `pass`, as it is.
+    /// A line of the series `pass`, as it is.
     Pass(Value),
-    /// Of a series that figures do not need.
+    /// A line of a series that figures do not need.
     Other,
 }
 
@@ -66,7 +69,7 @@ fn schema(header: &Value) -> Option<&str> {
 }
 
 /// The header without schema and version.
-fn header(line: &[u8]) -> std::result::Result<Value, String> {
+fn header(line: &[u8]) -> Parsed<Value> {
     let not_one = || format!("not the header of {SCHEMA}");
     let mut header: Value = serde_json::from_slice(line).map_err(|_| not_one())?;
     let version = schema(&header).ok_or_else(not_one)?;
@@ -89,7 +92,7 @@ pub struct Reader<R> {
     file: R,
     line: Vec<u8>,
     number: u64,
-    /// Without schema and version.
+    /// The header without schema and version.
     pub header: Value,
     /// The last line was not whole and is left out.
     pub is_torn: bool,
@@ -156,17 +159,14 @@ fn cannot_read(what: &str, error: &io::Error) -> Error {
     Error::input(what, format!("cannot read: {error}"))
 }
 
-fn entry(line: &[u8]) -> std::result::Result<Entry, String> {
+fn entry(line: &[u8]) -> Parsed<Entry> {
     let value: Map<String, Value> =
         serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
     let keys = Keys(&value);
-    Ok(match keys.text("series").as_deref() {
+    Ok(match keys.text("series") {
         None => Entry::Sample(Box::new(keys.sample()?)),
         Some("client") => Entry::Vitals(keys.vitals()?),
-        Some("tokens") => {
-            let (id, (tokens, source)) = keys.counted()?;
-            Entry::Tokens(id, tokens, source)
-        }
+        Some("tokens") => keys.counted()?,
         Some("pass") => Entry::Pass(countable(value)),
         Some(_) => Entry::Other,
     })
@@ -186,8 +186,8 @@ impl Keys<'_> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    fn text(&self, key: &str) -> Option<String> {
-        Some(self.value(key)?.as_str()?.to_string())
+    fn text(&self, key: &str) -> Option<&str> {
+        self.value(key)?.as_str()
     }
 
     fn claim(&self, key: &str) -> Option<bool> {
@@ -204,11 +204,11 @@ impl Keys<'_> {
 
     // Thirty callers: each would have a copy.
     #[inline(never)]
-    fn count(&self, key: &str) -> std::result::Result<Option<u64>, String> {
+    fn count(&self, key: &str) -> Parsed<Option<u64>> {
         self.below(key, COUNT_LIMIT)
     }
 
-    fn below(&self, key: &str, limit: u64) -> std::result::Result<Option<u64>, String> {
+    fn below(&self, key: &str, limit: u64) -> Parsed<Option<u64>> {
         let count = self.value(key).map(|value| {
             let count = value.as_u64().filter(|&count| count < limit);
             count.ok_or_else(|| format!("{key}: want a whole number below {limit}, have {value}"))
@@ -217,12 +217,12 @@ impl Keys<'_> {
     }
 
     #[inline(never)]
-    fn tokens(&self, key: &str) -> std::result::Result<Option<u64>, String> {
+    fn tokens(&self, key: &str) -> Parsed<Option<u64>> {
         self.below(key, TOKENS_LIMIT)
     }
 
     #[inline(never)]
-    fn must(&self, key: &str) -> std::result::Result<u64, String> {
+    fn must(&self, key: &str) -> Parsed<u64> {
         self.count(key)?.ok_or_else(|| format!("{key} is missing"))
     }
 
@@ -235,27 +235,24 @@ impl Keys<'_> {
     }
 
     /// The value that goes by the name that the key has.
-    fn named<T: Copy>(
-        &self,
-        key: &str,
-        names: &[(T, &str)],
-    ) -> std::result::Result<Option<T>, String> {
+    fn named<T: Copy>(&self, key: &str, names: &[(T, &str)]) -> Parsed<Option<T>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
-        let found = names.iter().find(|(_, name)| *name == text);
-        found
-            .map(|(value, _)| Some(*value))
-            .ok_or_else(|| format!("{key}: {text} is not known"))
+        match names.iter().find(|(_, name)| *name == text) {
+            Some((value, _)) => Ok(Some(*value)),
+            None => Err(format!("{key}: {text} is not known")),
+        }
     }
 
-    fn sample(&self) -> std::result::Result<Sample, String> {
+    fn sample(&self) -> Parsed<Sample> {
         let kind = self.named("error_kind", &FailKind::NAMES)?;
         let reason = self.text("error").unwrap_or_default();
         let phase = self.named("phase", &Phase::NAMES)?;
         let status = self.count("status")?;
         let token_events = self.tokens("token_events")?.unwrap_or(0);
         let unread = self.count("unread_events")?;
+        let first_unread = self.text("unread_event").unwrap_or_default();
         Ok(Sample {
             id: self.must("id")?,
             labels: self.labels()?,
@@ -282,9 +279,9 @@ impl Keys<'_> {
             token_events,
             // Without the key every event had a read of its own, as far as anyone knows.
             token_reads: self.tokens("token_reads")?.unwrap_or(token_events),
-            unread: unread.map(|count| (count, self.text("unread_event").unwrap_or_default())),
+            unread: unread.map(|count| (count, first_unread.to_string())),
             gaps_us: self.counts("gaps_us"),
-            finish_reason: self.text("finish_reason"),
+            finish_reason: self.text("finish_reason").map(str::to_string),
             prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
             response_cached: self.claim("response_cached"),
             text_bytes: self.count("text_bytes")?.unwrap_or(0),
@@ -292,7 +289,7 @@ impl Keys<'_> {
         })
     }
 
-    fn labels(&self) -> std::result::Result<Labels, String> {
+    fn labels(&self) -> Parsed<Labels> {
         Ok(Labels {
             session: self.count("session")?,
             turn: self.count("turn")?,
@@ -308,7 +305,7 @@ impl Keys<'_> {
         })
     }
 
-    fn vitals(&self) -> std::result::Result<Vitals, String> {
+    fn vitals(&self) -> Parsed<Vitals> {
         Ok(Vitals {
             t_start_ns: self.must("t_start_ns")?,
             t_end_ns: self.must("t_end_ns")?,
@@ -324,13 +321,12 @@ impl Keys<'_> {
         })
     }
 
-    /// The id of a sample, and what was counted of it.
-    fn counted(&self) -> std::result::Result<(u64, (u64, TokenSource)), String> {
+    fn counted(&self) -> Parsed<Entry> {
         let tokens = self.tokens("completion_tokens")?;
         let source = self.named("token_source", &TokenSource::NAMES)?;
         let counted = tokens.zip(source);
-        let counted = counted.ok_or("completion_tokens or token_source is missing")?;
-        Ok((self.must("id")?, counted))
+        let (tokens, source) = counted.ok_or("completion_tokens or token_source is missing")?;
+        Ok(Entry::Tokens(self.must("id")?, tokens, source))
     }
 }
 

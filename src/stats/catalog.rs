@@ -6,14 +6,14 @@
 use std::sync::LazyLock;
 
 use super::facts::Told;
-use super::figures::Figures;
+use super::goodput::Goodput;
 use super::pass::Pass;
 use super::spread::Spread;
 use super::time::Time;
 
 /// A figure of a pass.
 pub struct Definition {
-    /// In JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
+    /// The key in JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
     pub key: &'static str,
     pub label: &'static str,
     pub unit: &'static str,
@@ -217,36 +217,35 @@ const SERVER: &str = "the server or the system";
 pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let mut figures: Vec<Definition> = Vec::new();
     for line in TEXT.lines() {
-        match (
-            line.strip_prefix("  = "),
-            line.strip_prefix("  "),
-            figures.last_mut(),
-        ) {
-            (Some(formula), _, Some(figure)) => figure.formula = formula,
-            (None, Some(more), Some(figure)) if figure.definition.is_empty() => {
-                figure.definition = more.to_string();
-            }
-            (None, Some(more), Some(figure)) => {
-                figure.definition.push(' ');
-                figure.definition.push_str(more);
-            }
-            _ => {
-                let mut parts = line.split(" | ");
-                let mut part = || parts.next().unwrap_or_default();
-                figures.push(Definition {
-                    key: part(),
-                    label: part(),
-                    unit: part(),
-                    source: part(),
-                    absent: part(),
-                    definition: String::new(),
-                    formula: "",
-                });
-            }
+        let (Some(text), Some(figure)) = (line.strip_prefix("  "), figures.last_mut()) else {
+            figures.push(Definition::headed(line));
+            continue;
+        };
+        match text.strip_prefix("= ") {
+            Some(formula) => figure.formula = formula,
+            None if figure.definition.is_empty() => figure.definition = text.to_string(),
+            None => figure.definition.extend([" ", text]),
         }
     }
     figures
 });
+
+impl Definition {
+    /// A figure without its definition and its formula, which follow its line.
+    fn headed(line: &'static str) -> Definition {
+        let mut parts = line.split(" | ");
+        let mut part = || parts.next().unwrap_or_default();
+        Definition {
+            key: part(),
+            label: part(),
+            unit: part(),
+            source: part(),
+            absent: part(),
+            definition: String::new(),
+            formula: "",
+        }
+    }
+}
 
 /// The value of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -275,7 +274,7 @@ impl From<Datum> for serde_json::Value {
 
 /// How a figure is read.
 enum Reading {
-    Spread(Option<Spread>),
+    Times(Option<Spread>),
     Number(Option<f64>),
     Count(Option<u64>),
     /// The server or the system tells it.
@@ -283,97 +282,64 @@ enum Reading {
 }
 
 fn read(pass: &Pass, key: &str) -> Reading {
-    match spread(&pass.figures, key) {
-        Some(spread) => Reading::Spread(spread),
-        None => match number(pass, key) {
-            Some(number) => Reading::Number(number),
-            None => count(pass, key).map_or(Reading::Told, Reading::Count),
-        },
+    use Reading::{Count, Number, Times, Told};
+    let (of, facts) = (&pass.figures, &pass.facts);
+    let goodput = of.goodput.as_ref();
+    let open = |time| of.time(time).filter(|_| of.is_open);
+    match key {
+        "ttft" => Times(of.time(Time::Ttft)),
+        "itl" => Times(of.time(Time::Itl)),
+        "latency" => Times(of.time(Time::Latency)),
+        "gap" => Times(of.gap),
+        "lateness" => Times(of.time(Time::Lateness)),
+        "ttft_from_sent" => Times(open(Time::TtftFromSent)),
+        "latency_from_sent" => Times(open(Time::LatencyFromSent)),
+        "tpot_ms" => Number(of.time(Time::Itl).map(|itl| itl.avg)),
+        "tpot_with_first_ms" => Number(of.tpot_with_first_ms),
+        "request_tokens_per_s" => Number(of.request_tokens_per_s),
+        "prefill_tokens_per_s" => Number(of.means.prefill_tokens_per_s.get()),
+        "decode_tokens_per_s" => Number(of.means.decode_tokens_per_s.get()),
+        "decode_tokens_per_s_weighted" => Number(of.decode_tokens_per_s_weighted),
+        "throughput_tokens_per_s" => Number(of.token_throughput),
+        "request_throughput_rps" => Number(of.request_throughput),
+        "duration_s" => Number(Some(of.duration_s)),
+        "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
+        "first_turn_hit_rate" => Number(of.first_turn_hit_rate),
+        "response_cache_hit_rate" => Number(of.response_cache_hit_rate),
+        "perfect_prefix_cache_hit_rate" => Number(facts.perfect_prefix_rate),
+        "perfect_response_cache_hit_rate" => Number(facts.perfect_response_rate),
+        "error_rate" => Number(of.error_rate()),
+        "input_tokens_mean" => Number(of.prompt_tokens.mean),
+        "output_tokens_mean" => Number(of.output_tokens.mean),
+        "concurrency_mean" => Number(of.concurrency_mean),
+        "connect_share" => Number(of.connect_share),
+        "gaps_in_one_read_share" => Number(of.gaps_in_one_read_share),
+        "offered_rate_per_s" => Number(facts.rate_per_s),
+        "scheduled_rate_per_s" => Number(of.scheduled_per_s),
+        "achieved_rate_per_s" => Number(of.achieved_per_s),
+        "total_requests" => Count(Some(of.requests)),
+        "successful_requests" => Count(Some(of.successful)),
+        "failed_requests" => Count(Some(of.failed)),
+        "cut_requests" => Count(Some(of.cut)),
+        "sent_requests" => Count(Some(of.requests + of.cut)),
+        "planned_requests" => Count(facts.planned),
+        "not_sent_requests" => Count(Some(facts.not_sent)),
+        "turns_not_sent" => Count(Some(facts.turns_not_sent)),
+        "warmup_requests" => Count(Some(of.warmup)),
+        "requests_not_streamed" => Count(Some(of.not_streamed)),
+        "stale_connections" => Count(Some(of.stale_connections)),
+        "concurrency_peak" => Count(Some(facts.concurrency_peak)),
+        "exhausted_requests" => Count(facts.exhausted),
+        "goodput_requests" => Count(goodput.map(|of| of.requests)),
+        "goodput_of_requests" => Count(goodput.map(|of| of.of_requests)),
+        "goodput_requests_percent" => Number(percent(goodput.and_then(Goodput::requests_share))),
+        "goodput_rps" => Number(goodput.and_then(|of| of.requests_per_s)),
+        "goodput_tokens" => Count(goodput.and_then(|of| of.tokens)),
+        "goodput_of_tokens" => Count(goodput.and_then(|of| of.of_tokens)),
+        "goodput_tokens_percent" => Number(percent(goodput.and_then(Goodput::tokens_share))),
+        "goodput_tokens_per_s" => Number(goodput.and_then(|of| of.tokens_per_s)),
+        _ => Told,
     }
-}
-
-/// The outer `None`: the figure is no spread.
-fn spread(of: &Figures, key: &str) -> Option<Option<Spread>> {
-    Some(match key {
-        "ttft" => of.time(Time::Ttft),
-        "itl" => of.time(Time::Itl),
-        "latency" => of.time(Time::Latency),
-        "gap" => of.gap,
-        "lateness" => of.time(Time::Lateness),
-        "ttft_from_sent" => open(of, Time::TtftFromSent),
-        "latency_from_sent" => open(of, Time::LatencyFromSent),
-        _ => return None,
-    })
-}
-
-/// The outer `None`: the figure is no such number.
-fn number(pass: &Pass, key: &str) -> Option<Option<f64>> {
-    let Pass {
-        figures: of, facts, ..
-    } = pass;
-    let goodput = of.goodput.as_ref();
-    Some(match key {
-        "tpot_ms" => of.time(Time::Itl).map(|itl| itl.avg),
-        "tpot_with_first_ms" => of.tpot_with_first_ms,
-        "request_tokens_per_s" => of.request_tokens_per_s,
-        "prefill_tokens_per_s" => of.means.prefill_tokens_per_s.get(),
-        "decode_tokens_per_s" => of.means.decode_tokens_per_s.get(),
-        "decode_tokens_per_s_weighted" => of.decode_tokens_per_s_weighted,
-        "throughput_tokens_per_s" => of.token_throughput,
-        "request_throughput_rps" => of.request_throughput,
-        "duration_s" => Some(of.duration_s),
-        "prefix_cache_hit_rate" => of.all.prefix_cache_hit_rate,
-        "first_turn_hit_rate" => of.first_turn_hit_rate,
-        "response_cache_hit_rate" => of.response_cache_hit_rate,
-        "perfect_prefix_cache_hit_rate" => facts.perfect_prefix_rate,
-        "perfect_response_cache_hit_rate" => facts.perfect_response_rate,
-        "error_rate" => of.error_rate(),
-        "input_tokens_mean" => of.prompt_tokens.mean,
-        "output_tokens_mean" => of.output_tokens.mean,
-        "concurrency_mean" => of.concurrency_mean,
-        "connect_share" => of.connect_share,
-        "gaps_in_one_read_share" => of.gaps_in_one_read_share,
-        "offered_rate_per_s" => facts.rate_per_s,
-        "scheduled_rate_per_s" => of.scheduled_per_s,
-        "achieved_rate_per_s" => of.achieved_per_s,
-        "goodput_requests_percent" => percent(goodput.and_then(|of| of.requests_share())),
-        "goodput_rps" => goodput.and_then(|of| of.requests_per_s),
-        "goodput_tokens_percent" => percent(goodput.and_then(|of| of.tokens_share())),
-        "goodput_tokens_per_s" => goodput.and_then(|of| of.tokens_per_s),
-        _ => return None,
-    })
-}
-
-/// The outer `None`: the figure is no count.
-fn count(pass: &Pass, key: &str) -> Option<Option<u64>> {
-    let Pass {
-        figures: of, facts, ..
-    } = pass;
-    let goodput = of.goodput.as_ref();
-    Some(match key {
-        "total_requests" => Some(of.requests),
-        "successful_requests" => Some(of.successful),
-        "failed_requests" => Some(of.failed),
-        "cut_requests" => Some(of.cut),
-        "sent_requests" => Some(of.requests + of.cut),
-        "planned_requests" => facts.planned,
-        "not_sent_requests" => Some(facts.not_sent),
-        "turns_not_sent" => Some(facts.turns_not_sent),
-        "warmup_requests" => Some(of.warmup),
-        "requests_not_streamed" => Some(of.not_streamed),
-        "stale_connections" => Some(of.stale_connections),
-        "concurrency_peak" => Some(facts.concurrency_peak),
-        "exhausted_requests" => facts.exhausted,
-        "goodput_requests" => goodput.map(|of| of.requests),
-        "goodput_of_requests" => goodput.map(|of| of.of_requests),
-        "goodput_tokens" => goodput.and_then(|of| of.tokens),
-        "goodput_of_tokens" => goodput.and_then(|of| of.of_tokens),
-        _ => return None,
-    })
-}
-
-fn open(of: &Figures, time: Time) -> Option<Spread> {
-    of.time(time).filter(|_| of.is_open)
 }
 
 fn percent(share: Option<f64>) -> Option<f64> {
@@ -425,7 +391,7 @@ impl Figure {
     pub fn of(&self, pass: &Pass) -> Option<Datum> {
         let Definition { key, unit, .. } = self.definition;
         match read(pass, key) {
-            Reading::Spread(spread) => Some(Datum::Number((self.statistic?)(&spread?))),
+            Reading::Times(spread) => Some(Datum::Number((self.statistic?)(&spread?))),
             Reading::Number(number) => number.map(Datum::Number),
             Reading::Count(count) => count.map(Datum::Count),
             Reading::Told => {

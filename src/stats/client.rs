@@ -1,10 +1,11 @@
 //! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
 
 use super::spread::{Histogram, Mean, Spread};
+use crate::sample::named;
 use crate::units::seconds;
 use crate::vitals::Vitals;
 
-/// Above this p99 of the wake-up lag, the client's own delays are in the figures.
+/// The p99 of the wake-up lag above which the client's own delays are in the figures.
 pub const LAG_LIMIT_MS: f64 = 5.0;
 /// A second above this share of the CPU allowed counts as over.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
@@ -13,25 +14,16 @@ const TOLERATED_IN_100: u64 = 1;
 /// Shares are taken of seconds at least this long: CPU time comes in steps of 10 ms.
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
-/// Why a client is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    Lag,
-    Cpu,
-    Throttled,
-}
-
-impl Limit {
-    pub fn name(self) -> &'static str {
-        match self {
-            Limit::Lag => "lag",
-            Limit::Cpu => "cpu",
-            Limit::Throttled => "throttled",
-        }
+named! {
+    /// Why a client is limited.
+    pub enum Limit {
+        Lag = "lag",
+        Cpu = "cpu",
+        Throttled = "throttled",
     }
 }
 
-/// What the watchdog saw in the measured time, and whether the figures can be trusted. Shares are
+/// The watchdog's findings in the measured time, and whether the figures can be trusted. Shares are
 /// 0..=1; times of events are seconds since the first request was sent.
 #[derive(Debug, Clone, Default)]
 pub struct ClientSummary {
@@ -43,7 +35,7 @@ pub struct ClientSummary {
     /// How late probes woke; n is their number.
     pub lag: Option<Spread>,
     pub lag_max_at_s: Option<f64>,
-    /// As read last.
+    /// The cores by the last reading.
     pub cores_allowed: Option<f64>,
     /// CPU time over what was allowed, of whole seconds.
     pub cpu_share_mean: Option<f64>,
@@ -57,7 +49,7 @@ pub struct ClientSummary {
     pub periods: Option<u64>,
     pub throttled_periods: Option<u64>,
     pub first_throttled_at_s: Option<f64>,
-    /// Of the time of the CPUs allowed, what the hypervisor gave to others; of whole seconds.
+    /// The share of the time of the CPUs allowed that the hypervisor gave to others; of whole seconds.
     pub steal_share_mean: Option<f64>,
     pub steal_share_max: Option<f64>,
     pub open_files_max: Option<u64>,
@@ -69,23 +61,18 @@ pub struct ClientSummary {
 /// Adds up seconds in constant memory.
 #[derive(Debug, Default)]
 pub struct ClientStats {
+    /// The counts, and the readings that stand in the summary as they are.
+    seen: ClientSummary,
     cpu_ms: u64,
     cpu_unknown: bool,
     lag: Histogram,
     lag_max: Peak,
-    cores_allowed: Option<f64>,
     cpu_share: Mean,
     cpu_share_max: Peak,
-    seconds_watched: u64,
-    seconds_over: u64,
     first_over_ns: Option<u64>,
-    periods: Option<u64>,
-    throttled_periods: Option<u64>,
     first_throttled_ns: Option<u64>,
     steal_share: Mean,
     steal_share_max: Peak,
-    open_files_max: Option<u64>,
-    open_files_limit: Option<u64>,
 }
 
 /// The largest value so far and the stamp of the first time that it was seen.
@@ -118,20 +105,21 @@ impl ClientStats {
         }
         self.cpu_ms += vitals.cpu_ms.unwrap_or(0);
         self.cpu_unknown |= vitals.cpu_ms.is_none();
-        self.cores_allowed = vitals.cores_allowed.or(self.cores_allowed);
-        self.open_files_max = self.open_files_max.max(vitals.open_files);
-        self.open_files_limit = vitals.open_files_limit.or(self.open_files_limit);
+        let seen = &mut self.seen;
+        seen.cores_allowed = vitals.cores_allowed.or(seen.cores_allowed);
+        seen.open_files_max = seen.open_files_max.max(vitals.open_files);
+        seen.open_files_limit = vitals.open_files_limit.or(seen.open_files_limit);
         if vitals.t_start_ns >= measured_ns {
             self.add_counters(vitals);
         }
     }
 
     fn add_counters(&mut self, vitals: &Vitals) {
-        let start_ns = vitals.t_start_ns;
+        let (seen, start_ns) = (&mut self.seen, vitals.t_start_ns);
         let both = vitals.periods.zip(vitals.throttled_periods);
         if let Some((periods, throttled)) = both {
-            *self.periods.get_or_insert(0) += periods;
-            *self.throttled_periods.get_or_insert(0) += throttled;
+            *seen.periods.get_or_insert(0) += periods;
+            *seen.throttled_periods.get_or_insert(0) += throttled;
             if throttled > 0 {
                 self.first_throttled_ns.get_or_insert(start_ns);
             }
@@ -142,11 +130,11 @@ impl ClientStats {
         }
         if let Some((cpu_ms, cores)) = vitals.cpu_ms.zip(vitals.cores_allowed) {
             let share = cpu_ms as f64 / 1e3 / (seconds(length_ns) * cores);
-            self.seconds_watched += 1;
+            seen.seconds_watched += 1;
             self.cpu_share.add(share);
             self.cpu_share_max.add(share, start_ns);
             if share > CPU_LIMIT_SHARE {
-                self.seconds_over += 1;
+                seen.seconds_over_cpu_limit += 1;
                 self.first_over_ns.get_or_insert(start_ns);
             }
         }
@@ -168,36 +156,29 @@ impl ClientStats {
             mock_in_process,
             lag,
             lag_max_at_s: since_start(self.lag_max.stamp_ns()),
-            cores_allowed: self.cores_allowed,
             cpu_share_mean: self.cpu_share.get(),
             cpu_share_max: self.cpu_share_max.value(),
             cpu_share_max_at_s: since_start(self.cpu_share_max.stamp_ns()),
-            seconds_watched: self.seconds_watched,
-            seconds_over_cpu_limit: self.seconds_over,
             first_over_cpu_limit_at_s: since_start(self.first_over_ns),
-            periods: self.periods,
-            throttled_periods: self.throttled_periods,
             first_throttled_at_s: since_start(self.first_throttled_ns),
             steal_share_mean: self.steal_share.get(),
             steal_share_max: self.steal_share_max.value(),
-            open_files_max: self.open_files_max,
-            open_files_limit: self.open_files_limit,
             cpu_ms: (!self.cpu_unknown).then_some(self.cpu_ms),
+            ..self.seen.clone()
         }
     }
 
     fn reasons(&self, lag: Option<Spread>) -> Vec<Limit> {
         let too_many = |part: u64, all: u64| part * 100 > all * TOLERATED_IN_100;
-        let (throttled, periods) = (self.throttled_periods, self.periods);
+        let seen = &self.seen;
+        let busy = too_many(seen.seconds_over_cpu_limit, seen.seconds_watched);
+        let counts = seen.throttled_periods.zip(seen.periods);
         let rules = [
             (Limit::Lag, lag.is_some_and(|lag| lag.p99 > LAG_LIMIT_MS)),
-            (
-                Limit::Cpu,
-                too_many(self.seconds_over, self.seconds_watched),
-            ),
+            (Limit::Cpu, busy),
             (
                 Limit::Throttled,
-                too_many(throttled.unwrap_or(0), periods.unwrap_or(0)),
+                counts.is_some_and(|(part, all)| too_many(part, all)),
             ),
         ];
         let broken = rules.into_iter().filter(|&(_, broken)| broken);

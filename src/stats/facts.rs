@@ -1,8 +1,8 @@
-//! What a pass knows beside its requests: the series `pass` of the samples file.
+//! The facts of a pass that its requests do not tell: the series `pass` of the samples file.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::client::ClientSummary;
@@ -16,14 +16,13 @@ use crate::sample::Workload;
 pub struct Facts {
     /// Its labels: a fixed workload, which time the dataset is sent (from 1), requests that were to be in flight at
     /// once, requests per second that were asked for.
-    #[serde(serialize_with = "name_of")]
     pub workload: Option<Workload>,
     pub round: Option<u64>,
     pub concurrency: Option<u64>,
     pub rate_per_s: Option<f64>,
-    /// When the first request was sent.
+    /// The stamp of the first send.
     pub t_start_ns: u64,
-    /// From when to when rates count; `None`: from the first send to the last end of the requests.
+    /// The stamps between which rates count; `None`: from the first send to the last end of the requests.
     pub window_ns: Option<(u64, u64)>,
     /// Requests that were to be sent; `None`: as many as a duration allows.
     pub planned: Option<u64>,
@@ -35,12 +34,12 @@ pub struct Facts {
     pub concurrency_peak: u64,
     /// Requests that were in flight at the end and have no sample.
     pub in_flight: u64,
-    /// Of an open loop: requests that found no idle worker when they were due.
+    /// Requests of an open loop that found no idle worker when they were due.
     pub exhausted: Option<u64>,
     /// Hit rates that a cache of unlimited size would have had.
     pub perfect_response_rate: Option<f64>,
     pub perfect_prefix_rate: Option<f64>,
-    /// What ended the pass, in words.
+    /// Why the pass ended, in words.
     pub ended: Option<String>,
     /// Whether all was sent that was to be.
     pub is_complete: Option<bool>,
@@ -49,20 +48,14 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
-    /// What the replies of earlier passes of this run have said of caches.
+    /// Whether the replies of earlier passes of this run have told of caches.
     #[serde(skip)]
     pub reported: Reported,
     #[serde(skip)]
     pub slo: Option<Slo>,
-    /// From the series `client`.
+    /// The summary of the series `client`.
     #[serde(skip)]
     pub client: ClientSummary,
-}
-
-// serde passes the field by reference.
-#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
-fn name_of<S: serde::Serializer>(of: &Option<Workload>, serializer: S) -> Result<S::Ok, S::Error> {
-    of.map(Workload::name).serialize(serializer)
 }
 
 /// One of the server's metrics beside the pass.
@@ -73,7 +66,7 @@ pub struct Metric {
     pub spread: Option<Spread>,
     /// Over the whole pass; the headline.
     pub over_pass: Option<f64>,
-    /// Such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
+    /// The kind of the metric, such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
     pub source: String,
     /// Read beside several requests at once.
     pub shared: bool,
@@ -103,11 +96,33 @@ impl Told {
     }
 }
 
-/// What was told of a pass, by the keys of `catalog::TOLD`.
+/// The figures that were told of a pass, by the keys of `catalog::told_figures`.
 pub type ToldFigures = BTreeMap<String, Told>;
 
 impl Facts {
-    /// From a line of the series; what is missing, or is nothing of the kind, stays absent.
+    /// The name of the pass where it begins a line or a title.
+    pub fn title(&self) -> String {
+        let mut name = self.name();
+        if let Some(first) = name.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        name
+    }
+
+    /// The name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    pub fn name(&self) -> String {
+        match (self.workload, self.rate_per_s, self.concurrency, self.round) {
+            (Some(workload), ..) => workload.name().to_string(),
+            (_, Some(rate), ..) => format!("rate {rate}/s"),
+            (_, _, Some(concurrency), Some(round)) => {
+                format!("concurrency {concurrency}, round {round}")
+            }
+            (_, _, Some(concurrency), None) => format!("concurrency {concurrency}"),
+            (_, _, None, _) => "trace".to_string(),
+        }
+    }
+
+    /// Reads a line of the series; what is missing, or is nothing of the kind, stays absent.
     pub fn read(line: &Value) -> Facts {
         let count = |key: &str| line[key].as_u64();
         let number = |key: &str| line[key].as_f64();
@@ -153,31 +168,16 @@ impl Facts {
 }
 
 impl Metric {
+    /// The source of a metric that is not on the server's page.
+    pub const NOT_FOUND: &str = "not found";
+
     fn read(of: &Value) -> Option<Metric> {
         Some(Metric {
             name: of["name"].as_str()?.to_string(),
-            spread: Spread::read(&of["spread"]),
+            spread: Spread::deserialize(&of["spread"]).ok(),
             over_pass: of["over_pass"].as_f64(),
             source: of["source"].as_str()?.to_string(),
             shared: of["shared"] == true,
-        })
-    }
-}
-
-impl Spread {
-    /// From an object of its keys; `None`: it is none.
-    fn read(of: &Value) -> Option<Spread> {
-        let number = |key: &str| of[key].as_f64();
-        Some(Spread {
-            avg: number("avg")?,
-            p50: number("p50")?,
-            p90: number("p90")?,
-            p95: number("p95")?,
-            p99: number("p99")?,
-            min: number("min")?,
-            max: number("max")?,
-            stddev: number("stddev"),
-            n: of["n"].as_u64()?,
         })
     }
 }

@@ -10,6 +10,7 @@ use super::goodput::Goodput;
 use super::record::Record;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
+use crate::units::share;
 
 /// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
 /// pass kept its records.
@@ -19,7 +20,7 @@ pub struct Figures {
     pub requests: u64,
     pub successful: u64,
     pub failed: u64,
-    /// In flight at the end, those without a sample included.
+    /// Requests in flight at the end, those without a sample included.
     pub cut: u64,
     /// Requests of the warm-up, which are in no other figure.
     pub warmup: u64,
@@ -42,8 +43,8 @@ pub struct Figures {
     pub tpot_with_first_ms: Option<f64>,
     /// Mean of `n_out / (t_last − t_send)`.
     pub request_tokens_per_s: Option<f64>,
-    /// By `Time as usize`, in milliseconds.
-    pub times: [Option<Spread>; Time::ALL.len()],
+    /// Every time, in milliseconds, at its place `Time as usize`.
+    pub times: [Option<Spread>; Time::NAMES.len()],
     /// Between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
     /// Events are at least nine tenths of the tokens, so a gap is one of tokens, not of chunks.
@@ -55,7 +56,7 @@ pub struct Figures {
     pub warm: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
-    /// What the replies of this pass and of those before it have said of caches.
+    /// Whether the replies of this pass and of those before it have told of caches.
     pub reported: Reported,
     /// Successes that were cached as a whole, over successes; `None`: no reply says whether it was.
     pub response_cache_hit_rate: Option<f64>,
@@ -134,7 +135,7 @@ impl Figures {
 
     /// Failures over successes and failures; `None`: there was neither.
     pub fn error_rate(&self) -> Option<f64> {
-        (self.requests > 0).then(|| self.failed as f64 / self.requests as f64)
+        share(self.failed, self.requests)
     }
 
     /// Whether there were replies, and not one of them came as a stream.

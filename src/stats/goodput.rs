@@ -1,11 +1,12 @@
 //! Goodput: what was served within the limits that the user set.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::Record;
+use crate::units::{per_second, share};
 
 /// Limits of a request, in milliseconds; `None`: no limit. The names of the fields are the keys in headers of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slo {
     pub ttft_ms: Option<f64>,
     pub itl_ms: Option<f64>,
@@ -46,7 +47,7 @@ pub struct Goodput {
 impl Goodput {
     /// Goodput of the measured ones of the records; `duration_s` is that of the throughputs.
     pub fn of(slo: &Slo, records: &[Record], not_sent: u64, duration_s: f64) -> Goodput {
-        let per_second = |n: u64| (duration_s > 0.0).then(|| n as f64 / duration_s);
+        let per_second = |n| per_second(n, duration_s);
         let measured = records.iter().filter(|record| record.is_measured());
         let met = measured
             .clone()
@@ -70,13 +71,12 @@ impl Goodput {
 
     /// Share of the requests, 0..=1; `None` without any.
     pub fn requests_share(&self) -> Option<f64> {
-        (self.of_requests > 0).then(|| self.requests as f64 / self.of_requests as f64)
+        share(self.requests, self.of_requests)
     }
 
     /// Share of the tokens, 0..=1; `None` without any.
     pub fn tokens_share(&self) -> Option<f64> {
-        let of = self.of_tokens.filter(|&n| n > 0)?;
-        Some(self.tokens? as f64 / of as f64)
+        share(self.tokens?, self.of_tokens?)
     }
 }
 

@@ -1,14 +1,18 @@
 //! One pass of a run: its requests, what it knows beside them, and its figures.
 
+use std::collections::HashMap;
+
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::ClientStats;
 use super::facts::Facts;
 use super::figures::Figures;
 use super::goodput::Slo;
+use super::record::Record;
 use super::records::Records;
 use super::time::Reported;
-use crate::sample::{Phase, Sample, TokenSource};
+use crate::sample::{Labels, Phase, Sample, TokenSource};
 use crate::vitals::Vitals;
 
 #[derive(Debug)]
@@ -34,30 +38,16 @@ impl Pass {
     }
 }
 
-/// What these passes of a run have said of caches; each has what was said before it.
+/// Whether these passes of a run have told of caches; each knows what those before it told.
 pub fn reported(passes: &[Pass]) -> Reported {
     let last = passes.last();
     last.map_or(Reported::default(), |pass| pass.figures.reported)
 }
 
-impl Facts {
-    pub fn name(&self) -> String {
-        match (self.workload, self.rate_per_s, self.concurrency, self.round) {
-            (Some(workload), ..) => workload.name().to_string(),
-            (_, Some(rate), ..) => format!("rate {rate}/s"),
-            (_, _, Some(concurrency), Some(round)) => {
-                format!("concurrency {concurrency}, round {round}")
-            }
-            (_, _, Some(concurrency), None) => format!("concurrency {concurrency}"),
-            (_, _, None, _) => "trace".to_string(),
-        }
-    }
-}
-
 /// Makes the passes of a run from the lines of its samples file, in their order.
 #[derive(Debug)]
 pub struct Passes {
-    /// Of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
+    /// Settings of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
     /// the length of the warm-up where the run has a window, output tokens asked for.
     slo: Option<Slo>,
     is_mock: bool,
@@ -65,10 +55,12 @@ pub struct Passes {
     warmup_ns: Option<u64>,
     wanted_output_tokens: Option<u64>,
     ended: Vec<Pass>,
-    /// Lines since the last pass ended: the first measured request, and when each was sent and ended.
+    /// From the lines since the last pass ended: the requests, the labels of the first measured one and when it was
+    /// sent, when each was sent and ended, and where in `records` those are whose tokens nobody has counted, by id.
     records: Records,
-    first: Option<Sample>,
+    first: Option<(Labels, u64)>,
     spans_ns: Vec<(u64, u64)>,
+    uncounted: HashMap<u64, usize>,
     vitals: Vec<Vitals>,
 }
 
@@ -79,36 +71,32 @@ impl Passes {
         let is_windowed = header["command"] == "benchmark";
         let limits = ["duration_s", "requests", "rotations"];
         let warmup_s = options["warmup_s"].as_f64().unwrap_or(0.0);
-        let mut passes = Passes {
-            slo: Slo::read(&header["slo"]),
+        let is_endless = is_windowed && limits.iter().all(|key| options[key].is_null());
+        Passes {
+            slo: Slo::deserialize(&header["slo"]).ok(),
             is_mock: header["mock"] == true,
-            is_endless: is_windowed && limits.iter().all(|key| options[key].is_null()),
+            is_endless,
             warmup_ns: is_windowed.then_some((warmup_s * 1e9) as u64),
             wanted_output_tokens: options["output_length_tokens"].as_u64(),
             ended: Vec::new(),
-            records: Records::default(),
+            records: empty(is_endless),
             first: None,
             spans_ns: Vec::new(),
+            uncounted: HashMap::new(),
             vitals: Vec::new(),
-        };
-        passes.records = passes.empty();
-        passes
-    }
-
-    fn empty(&self) -> Records {
-        match self.is_endless {
-            true => Records::live(true),
-            false => Records::kept(),
         }
     }
 
     pub fn sample(&mut self, mut sample: Sample) {
         sample.labels.wanted_output_tokens = self.wanted_output_tokens;
+        let at = self.records.list.len();
         self.records.add(&sample);
+        if self.records.list.get(at).is_some_and(Record::is_uncounted) {
+            self.uncounted.insert(sample.id, at);
+        }
         self.spans_ns.push((sample.t_send_ns, sample.t_end_ns));
         if sample.phase != Phase::Warmup && self.first.is_none() {
-            sample.gaps_us = Vec::new();
-            self.first = Some(sample);
+            self.first = Some((sample.labels, sample.t_send_ns));
         }
     }
 
@@ -118,7 +106,9 @@ impl Passes {
 
     /// Output tokens of the request with this id, which were counted after it.
     pub fn tokens(&mut self, id: u64, tokens: u64, source: TokenSource) {
-        self.records.count(id, tokens, source);
+        if let Some(&at) = self.uncounted.get(&id) {
+            self.records.count(at, tokens, source);
+        }
     }
 
     /// Ends a pass at its line.
@@ -131,8 +121,7 @@ impl Passes {
         // The one pass of a run with a window has begun, whatever the file has of it.
         let has_begun = self.first.is_some() || self.warmup_ns.is_some() && self.ended.is_empty();
         if has_begun {
-            let first = self.first.take().unwrap_or_default();
-            let labels = &first.labels;
+            let (labels, first_ns) = self.first.take().unwrap_or_default();
             let sent = self.spans_ns.iter().map(|(sent_ns, _)| *sent_ns);
             let ended = self.spans_ns.iter().map(|(_, ended_ns)| *ended_ns);
             let (t_start_ns, last_ns) = (sent.min().unwrap_or(0), ended.max().unwrap_or(0));
@@ -142,10 +131,9 @@ impl Passes {
                 round: labels.round,
                 concurrency: labels.concurrency,
                 rate_per_s: labels.rate_per_s,
-                t_start_ns: if self.warmup_ns.is_some() {
-                    t_start_ns
-                } else {
-                    first.t_send_ns
+                t_start_ns: match self.warmup_ns {
+                    Some(_) => t_start_ns,
+                    None => first_ns,
                 },
                 window_ns: self.warmup_ns.map(window),
                 concurrency_peak: peak_of(self.spans_ns.iter().copied()),
@@ -156,13 +144,11 @@ impl Passes {
     }
 
     fn end(&mut self, facts: Facts) {
-        let empty = self.empty();
-        let records = std::mem::replace(&mut self.records, empty);
+        let records = std::mem::replace(&mut self.records, empty(self.is_endless));
         self.first = None;
         self.spans_ns.clear();
-        let measured_ns = facts
-            .window_ns
-            .map_or(facts.t_start_ns, |(from_ns, _)| from_ns);
+        self.uncounted.clear();
+        let (measured_ns, _) = facts.window_ns.unwrap_or((facts.t_start_ns, 0));
         let mut client = ClientStats::default();
         for seen in self.vitals.drain(..) {
             if seen.t_end_ns > facts.t_start_ns {
@@ -179,16 +165,11 @@ impl Passes {
     }
 }
 
-impl Slo {
-    /// From the header of a file; `None`: it has no limits.
-    fn read(of: &Value) -> Option<Slo> {
-        let limits = of.as_object()?;
-        let limit = |key: &str| limits.get(key).and_then(Value::as_f64);
-        Some(Slo {
-            ttft_ms: limit("ttft_ms"),
-            itl_ms: limit("itl_ms"),
-            latency_ms: limit("latency_ms"),
-        })
+/// The records of a pass that has no request yet.
+fn empty(is_endless: bool) -> Records {
+    match is_endless {
+        true => Records::live(true),
+        false => Records::kept(),
     }
 }
 

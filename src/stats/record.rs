@@ -104,6 +104,11 @@ impl Record {
         self.is_measured() && self.failure.is_none()
     }
 
+    /// Whether the request succeeded without a count of its output tokens.
+    pub fn is_uncounted(&self) -> bool {
+        self.is_good() && self.completion_tokens.get().is_none()
+    }
+
     pub fn is_streamed(&self) -> bool {
         self.t_first_ns.get().is_some()
     }

@@ -1,6 +1,6 @@
 //! The requests of a pass as they end: a record of each, or histograms where the pass has no end of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::facts::Facts;
@@ -10,24 +10,21 @@ use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
 use super::time::Time;
-use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource};
+use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
+use crate::units::share;
 
-/// What figures are made of.
+/// The requests of a pass, and what single records do not tell of them.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// In the order of their ends; empty where the pass is endless.
+    /// Records in the order of their ends; empty where the pass is endless.
     pub list: Vec<Record>,
     pub failures: BTreeMap<FailKind, FailureCount>,
     /// Between token events of successes.
     pub gaps: Histogram,
-    /// Gaps of events that shared a read.
-    pub gaps_in_one_read: u64,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
-    /// What a file about single requests needs, where it was asked for: a detail a record.
+    /// A detail a record, where a file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
-    /// Places of the successes without a count of output tokens, by their ids.
-    places: HashMap<u64, usize>,
     live: Option<Box<Live>>,
     keeps: bool,
     keeps_gaps: bool,
@@ -42,7 +39,7 @@ pub struct Uncounted {
     pub text: Arc<str>,
 }
 
-/// What is in no figure, but in files about single requests.
+/// A request's part of the files about single requests that is in no figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detail {
     pub id: u64,
@@ -55,7 +52,8 @@ pub struct Detail {
 #[derive(Debug, Default)]
 struct Live {
     tally: Tally,
-    times: [Histogram; Time::ALL.len()],
+    /// Every time at its place `Time as usize`; `None`: no request has had the time.
+    times: [Option<Histogram>; Time::NAMES.len()],
     interval: Means,
 }
 
@@ -96,7 +94,6 @@ impl Records {
             }
         }
         self.gaps.add_zeros(in_one_read);
-        self.gaps_in_one_read += in_one_read;
     }
 
     pub fn add(&mut self, sample: &Sample) {
@@ -114,9 +111,8 @@ impl Records {
         if !self.keeps {
             return;
         }
-        if record.is_good() && record.completion_tokens.get().is_none() {
+        if record.is_uncounted() {
             let (at, id) = (self.list.len(), sample.id);
-            self.places.insert(id, at);
             let text = sample.text.clone();
             self.uncounted
                 .extend(text.map(|text| Uncounted { at, id, text }));
@@ -140,15 +136,8 @@ impl Records {
         }
     }
 
-    /// Output tokens of the request with this id, which were counted after it.
-    pub fn count(&mut self, id: u64, tokens: u64, source: TokenSource) {
-        if let Some(&at) = self.places.get(&id) {
-            self.count_at(at, tokens, source);
-        }
-    }
-
-    /// Output tokens of the request at this place.
-    pub fn count_at(&mut self, at: usize, tokens: u64, source: TokenSource) {
+    /// Takes in the output tokens of the request at this place, which were counted after it.
+    pub fn count(&mut self, at: usize, tokens: u64, source: TokenSource) {
         let record = &mut self.list[at];
         record.completion_tokens = Some(tokens).into();
         record.token_source = Some(source);
@@ -156,9 +145,9 @@ impl Records {
 
     /// The figures of all that has come so far: exact where records are kept.
     pub fn figures(&self, facts: &Facts) -> Figures {
-        match &self.live {
-            Some(live) if !self.keeps => live.figures(facts).with_beside(self),
-            _ => Figures::of(self, facts),
+        match self.keeps {
+            true => Figures::of(self, facts),
+            false => self.live_figures(facts),
         }
     }
 
@@ -174,7 +163,8 @@ impl Records {
     /// histogram where no records are kept. Cost: a sort.
     pub fn times_ms(&self, time: Time) -> Vec<(f64, u64)> {
         if let Some(live) = self.live.as_ref().filter(|_| !self.keeps) {
-            return live.times[time as usize].values_ms().collect();
+            let histogram = live.times[time as usize].iter();
+            return histogram.flat_map(Histogram::values_ms).collect();
         }
         let times = self.list.iter().filter_map(|record| time.of(record, None));
         let mut times: Vec<f64> = times.collect();
@@ -195,15 +185,16 @@ impl Live {
         if record.is_good() {
             self.interval.add(record);
         }
-        for (time, histogram) in Time::ALL.into_iter().zip(&mut self.times) {
-            let ns = time.of(record, None);
-            ns.into_iter().for_each(|ns| histogram.add_ns(ns));
+        for ((time, _), histogram) in Time::NAMES.into_iter().zip(&mut self.times) {
+            if let Some(ns) = time.of(record, None) {
+                histogram.get_or_insert_default().add_ns(ns);
+            }
         }
     }
 
     fn figures(&self, facts: &Facts) -> Figures {
         Figures {
-            times: self.times.each_ref().map(Histogram::spread),
+            times: self.times.each_ref().map(|of| of.as_ref()?.spread()),
             ..self.tally.figures(facts, None)
         }
     }
@@ -215,25 +206,20 @@ impl Detail {
             id: sample.id,
             status: sample.status,
             failure: sample.failure.clone(),
-            gaps_us: match keeps_gaps {
-                true => sample.gaps_us.clone(),
-                false => Vec::new(),
-            },
+            gaps_us: Vec::from(if keeps_gaps { &sample.gaps_us[..] } else { &[] }),
         }
     }
 
     /// Kind, status and reason of a failure.
     pub fn error(&self) -> Option<String> {
         let Failure { kind, reason, .. } = self.failure.as_ref()?;
-        let status = self.status;
-        let status = status.map_or_else(String::new, |status| format!("HTTP {status}: "));
-        Some(format!("{}: {status}{reason}", kind.name()))
+        Some(format!("{}: {}", kind.name(), why(self.status, reason)))
     }
 }
 
 impl Figures {
     /// The figures of a pass that kept its records; percentiles are exact, but for gaps. Cost: a sort for each time.
-    pub fn of(records: &Records, facts: &Facts) -> Figures {
+    fn of(records: &Records, facts: &Facts) -> Figures {
         let mut tally = Tally::default();
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
@@ -244,18 +230,15 @@ impl Figures {
             overlaps.sum()
         };
         let hit_by = tally.reported(facts).hit_by();
-        let times = Time::ALL.map(|time| {
-            let values = records
-                .list
-                .iter()
-                .filter_map(|record| time.of(record, hit_by));
+        let times = Time::NAMES.map(|(time, _)| {
+            let all = records.list.iter();
+            let values = all.filter_map(|record| time.of(record, hit_by));
             Spread::of(values.map(|ns| ns / 1e6).collect())
         });
         let figures = tally.figures(facts, facts.window_ns.is_none().then(busy_ns));
-        let goodput = facts
-            .slo
-            .as_ref()
-            .map(|slo| Goodput::of(slo, &records.list, facts.turns_not_sent, figures.duration_s));
+        let (list, not_sent) = (&records.list, facts.turns_not_sent);
+        let goodput = facts.slo.as_ref();
+        let goodput = goodput.map(|slo| Goodput::of(slo, list, not_sent, figures.duration_s));
         Figures {
             times,
             goodput,
@@ -268,12 +251,11 @@ impl Figures {
     fn with_beside(self, records: &Records) -> Figures {
         let gap = records.gaps.spread();
         let failures = records.failures.iter();
+        let failures = failures.map(|(kind, failure)| (kind.name(), failure.clone()));
         Figures {
             gap,
-            gaps_in_one_read_share: gap.map(|gap| records.gaps_in_one_read as f64 / gap.n as f64),
-            failures: failures
-                .map(|(kind, failure)| (kind.name(), failure.clone()))
-                .collect(),
+            gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
+            failures: failures.collect(),
             ..self
         }
     }

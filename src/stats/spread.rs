@@ -1,11 +1,11 @@
 //! How a figure is spread over requests: mean, percentiles, deviation; exact, or from a histogram.
 
 use hdrhistogram::Histogram as Hdr;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// In the unit of its values; for times that is milliseconds. The names of the fields are the keys of the series
 /// `pass`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub avg: f64,
     /// Percentiles are of type 7, as `exact_quantile` has them, or at most 0.1 % above the nearest rank where they
@@ -113,7 +113,12 @@ impl Histogram {
         }
     }
 
-    /// In milliseconds; `None` without values.
+    /// How many values are 0.
+    pub fn zeros(&self) -> u64 {
+        self.counts.count_at(0)
+    }
+
+    /// The spread in milliseconds; `None` without values.
     pub fn spread(&self) -> Option<Spread> {
         let ms = |ns: u64| ns as f64 / 1e6;
         let at = |q| ms(self.counts.value_at_quantile(q).min(self.max_ns));

@@ -1,12 +1,12 @@
 //! Counts and sums over the requests of a pass, in constant memory.
 
 use super::facts::Facts;
-use super::figures::{Figures, Means, Side, Tokens};
+use super::figures::{Figures, Side, Tokens};
 use super::record::Record;
 use super::spread::Mean;
 use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
-use crate::units::seconds;
+use crate::units::{per_second, seconds, share};
 
 /// Tokens of the requests that count them.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +26,7 @@ impl Sum {
     fn tokens(self) -> Tokens {
         Tokens {
             total: (self.n > 0).then_some(self.total),
-            mean: (self.n > 0).then(|| self.total as f64 / self.n as f64),
+            mean: share(self.total, self.n),
         }
     }
 }
@@ -47,10 +47,9 @@ impl Hits {
     }
 
     fn side(self, is_reported: bool) -> Side {
-        let rate = || self.cached as f64 / self.prompt as f64;
         Side {
             requests: self.requests,
-            prefix_cache_hit_rate: (is_reported && self.prompt > 0).then(rate),
+            prefix_cache_hit_rate: share(self.cached, self.prompt).filter(|_| is_reported),
         }
     }
 }
@@ -65,10 +64,9 @@ struct Range {
 
 impl Range {
     fn add(&mut self, ns: u64) {
-        self.first_ns = if self.n == 0 {
-            ns
-        } else {
-            self.first_ns.min(ns)
+        self.first_ns = match self.n {
+            0 => ns,
+            _ => self.first_ns.min(ns),
         };
         self.last_ns = self.last_ns.max(ns);
         self.n += 1;
@@ -76,19 +74,15 @@ impl Range {
 
     /// Events per second from the first to the last; `None` for fewer than two.
     fn rate(self) -> Option<f64> {
-        let ns = self.last_ns - self.first_ns;
-        (ns > 0).then(|| (self.n - 1) as f64 / seconds(ns))
+        let time_s = seconds(self.last_ns - self.first_ns);
+        per_second(self.n.saturating_sub(1), time_s)
     }
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    means: Means,
-    failed: u64,
-    cut: u64,
-    warmup: u64,
-    not_streamed: u64,
-    resent: u64,
+    /// The means, and the counts that stand in the figures as they are.
+    seen: Figures,
     prompt: Sum,
     output: Sum,
     wanted: Sum,
@@ -129,31 +123,29 @@ impl Tally {
         self.busy_ns = self.busy_ns.saturating_add(busy_ns);
         self.last_end_ns = self.last_end_ns.max(record.t_end_ns);
         if record.phase == Phase::Warmup {
-            self.warmup += 1;
+            self.seen.warmup += 1;
             return;
         }
         self.sent.add(record.t_send_ns);
-        record
-            .t_due_ns
-            .get()
-            .into_iter()
-            .for_each(|ns| self.due.add(ns));
+        if let Some(due_ns) = record.t_due_ns.get() {
+            self.due.add(due_ns);
+        }
         if record.phase == Phase::Cut {
-            self.cut += 1;
+            self.seen.cut += 1;
             return;
         }
         self.measured.add(record.t_send_ns);
         self.measured_end_ns = self.measured_end_ns.max(record.t_end_ns);
-        self.resent += u64::from(record.resent);
+        self.seen.stale_connections += u64::from(record.resent);
         match record.failure {
-            Some(_) => self.failed += 1,
+            Some(_) => self.seen.failed += 1,
             None => self.add_good(record),
         }
     }
 
     fn add_good(&mut self, record: &Record) {
-        self.means.add(record);
-        self.not_streamed += u64::from(!record.is_streamed());
+        self.seen.means.add(record);
+        self.seen.not_streamed += u64::from(!record.is_streamed());
         if let Some(ns) = record.ttft_from_sent_ns() {
             self.ttft_ns = self.ttft_ns.saturating_add(ns);
             let connect_ns = record.connect_ns.get().unwrap_or(0);
@@ -200,7 +192,7 @@ impl Tally {
         (self.measured.first_ns, self.measured_end_ns)
     }
 
-    /// What this pass and those before it have said of caches.
+    /// Whether this pass or one before it has told of caches.
     pub fn reported(&self, facts: &Facts) -> Reported {
         facts.reported.or(self.reported)
     }
@@ -210,37 +202,31 @@ impl Tally {
     pub fn figures(&self, facts: &Facts, busy_ns: Option<u64>) -> Figures {
         let (from_ns, to_ns) = facts.window_ns.unwrap_or(self.span_ns());
         let duration_s = seconds(to_ns.saturating_sub(from_ns));
-        let per_second = |n: u64| (duration_s > 0.0).then(|| n as f64 / duration_s);
-        let good = self.means.requests;
-        let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
-        let run_end_ns = to_ns.max(self.last_end_ns);
-        let (busy_s, of_s) = match busy_ns {
-            Some(busy_ns) => (seconds(busy_ns), duration_s),
-            None => (
-                seconds(self.busy_ns),
-                seconds(run_end_ns.saturating_sub(facts.t_start_ns)),
-            ),
+        let good = self.seen.means.requests;
+        let (busy_ns, busy_of_s) = match busy_ns {
+            Some(busy_ns) => (busy_ns, duration_s),
+            None => {
+                let run_end_ns = to_ns.max(self.last_end_ns);
+                let run_ns = run_end_ns.saturating_sub(facts.t_start_ns);
+                (self.busy_ns, seconds(run_ns))
+            }
         };
         let reported = self.reported(facts);
         let output = self.output.tokens();
+        let has_turns = reported.prefix && self.has_later_turns;
+        let first_turns = self.first_turns.side(has_turns);
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
         Figures {
-            requests: good + self.failed,
+            requests: good + self.seen.failed,
             successful: good,
-            failed: self.failed,
-            cut: self.cut + facts.in_flight,
-            warmup: self.warmup,
-            not_streamed: self.not_streamed,
-            stale_connections: self.resent,
+            cut: self.seen.cut + facts.in_flight,
             duration_s,
-            means: self.means,
             prompt_tokens: self.prompt.tokens(),
             output_tokens: output,
             wanted_output_tokens_mean: self.wanted.tokens().mean,
-            token_throughput: output.total.and_then(per_second),
-            request_throughput: per_second(good),
-            decode_tokens_per_s_weighted: (self.decode_ns > 0)
-                .then(|| self.decode_tokens as f64 / seconds(self.decode_ns)),
+            token_throughput: output.total.and_then(|n| per_second(n, duration_s)),
+            request_throughput: per_second(good, duration_s),
+            decode_tokens_per_s_weighted: per_second(self.decode_tokens, seconds(self.decode_ns)),
             tpot_with_first_ms: self.tpot_with_first_ms.get(),
             request_tokens_per_s: self.request_tokens_per_s.get(),
             gaps_are_tokens: self.counted_tokens > 0
@@ -248,13 +234,10 @@ impl Tally {
             all: self.all.side(reported.prefix),
             cold: self.cold.side(reported.prefix),
             warm: self.warm.side(reported.prefix),
-            first_turn_hit_rate: self
-                .first_turns
-                .side(reported.prefix && self.has_later_turns)
-                .prefix_cache_hit_rate,
+            first_turn_hit_rate: first_turns.prefix_cache_hit_rate,
             reported,
             response_cache_hit_rate: share(self.response_hits, good).filter(|_| reported.response),
-            concurrency_mean: (of_s > 0.0).then(|| busy_s / of_s),
+            concurrency_mean: (busy_of_s > 0.0).then(|| seconds(busy_ns) / busy_of_s),
             connect_share: share(self.connect_ns, self.ttft_ns),
             is_open: facts.exhausted.is_some() || self.due.n > 0,
             scheduled_per_s: self.due.rate(),
@@ -263,7 +246,7 @@ impl Tally {
                 .filter(|(_, n)| *n > 0)
                 .map(|((_, name), n)| (name, n))
                 .collect(),
-            ..Figures::default()
+            ..self.seen.clone()
         }
     }
 }

@@ -1,24 +1,19 @@
 //! The times that a request has, of all successes or of a part of them.
 
 use super::record::Record;
+use crate::sample::named;
 
-/// What tells a hit from a miss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HitBy {
-    /// Whole replies: `cached` of the reply.
-    Response,
-    /// At least one prompt token: `cached_tokens` of `usage`.
-    Prefix,
+named! {
+    /// The key of a reply that tells a hit from a miss.
+    pub enum HitBy {
+        /// Whole replies: `cached` of the reply.
+        Response = "response_cached",
+        /// At least one prompt token: `cached_tokens` of `usage`.
+        Prefix = "cached_tokens",
+    }
 }
 
 impl HitBy {
-    pub fn name(self) -> &'static str {
-        match self {
-            HitBy::Response => "response_cached",
-            HitBy::Prefix => "cached_tokens",
-        }
-    }
-
     fn is_hit(self, record: &Record) -> bool {
         match self {
             HitBy::Response => record.response_cached == Some(true),
@@ -27,7 +22,7 @@ impl HitBy {
     }
 }
 
-/// What the replies of a run have said of caches so far: once one has, the absence of it is 0, or a miss.
+/// Whether the replies of a run have told of caches so far: once one has, the absence of it is 0, or a miss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
     /// How many tokens were cached.
@@ -53,79 +48,55 @@ impl Reported {
     }
 }
 
-/// A time that requests have, of all successes or of a part of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Time {
-    Ttft,
-    Itl,
-    Latency,
-    /// `t_send − t_due` of successes and failures.
-    Lateness,
-    TtftFromSent,
-    LatencyFromSent,
-    /// TTFT in the first rotation, and in later ones.
-    TtftCold,
-    TtftWarm,
-    TtftFirstUse,
-    TtftRepeat,
-    TtftHit,
-    TtftMiss,
-    LatencyFirstUse,
-    LatencyRepeat,
-    LatencyHit,
-    LatencyMiss,
+named! {
+    /// A time that requests have, of all successes or of a part of them.
+    pub enum Time {
+        Ttft = "ttft",
+        Itl = "itl",
+        Latency = "latency",
+        /// `t_send − t_due` of successes and failures.
+        Lateness = "lateness",
+        TtftFromSent = "ttft_from_sent",
+        LatencyFromSent = "latency_from_sent",
+        /// TTFT in the first rotation, and in later ones.
+        TtftCold = "ttft_cold",
+        TtftWarm = "ttft_warm",
+        TtftFirstUse = "ttft_first_use",
+        TtftRepeat = "ttft_repeat",
+        TtftHit = "ttft_hit",
+        TtftMiss = "ttft_miss",
+        LatencyFirstUse = "latency_first_use",
+        LatencyRepeat = "latency_repeat",
+        LatencyHit = "latency_hit",
+        LatencyMiss = "latency_miss",
+    }
 }
 
 impl Time {
-    pub const ALL: [Time; 16] = [
-        Time::Ttft,
-        Time::Itl,
-        Time::Latency,
-        Time::Lateness,
-        Time::TtftFromSent,
-        Time::LatencyFromSent,
-        Time::TtftCold,
-        Time::TtftWarm,
-        Time::TtftFirstUse,
-        Time::TtftRepeat,
-        Time::TtftHit,
-        Time::TtftMiss,
-        Time::LatencyFirstUse,
-        Time::LatencyRepeat,
-        Time::LatencyHit,
-        Time::LatencyMiss,
-    ];
-
-    /// In nanoseconds; `None` where the request does not have it.
+    /// The time of a request in nanoseconds; `None` where it does not have it.
     pub fn of(self, record: &Record, hit_by: Option<HitBy>) -> Option<f64> {
-        let ttft = || record.ttft_ns().map(|ns| ns as f64);
-        let latency = || Some(record.latency_ns() as f64);
-        let is_repeat = |wanted| record.repeat == Some(wanted);
-        let is_hit = |wanted| hit_by.is_some_and(|by| by.is_hit(record) == wanted);
-        if self == Time::Lateness {
-            let late = record.lateness_ns().filter(|_| record.is_measured());
-            return late.map(|ns| ns as f64);
-        }
-        if !record.is_good() {
-            return None;
-        }
-        match self {
-            Time::Ttft => ttft(),
-            Time::Itl => record.itl_ns(),
-            Time::Latency => latency(),
-            Time::Lateness => None,
-            Time::TtftFromSent => record.ttft_from_sent_ns().map(|ns| ns as f64),
-            Time::LatencyFromSent => Some(record.latency_from_sent_ns() as f64),
-            Time::TtftCold => ttft().filter(|_| record.is_cold),
-            Time::TtftWarm => ttft().filter(|_| !record.is_cold),
-            Time::TtftFirstUse => ttft().filter(|_| is_repeat(false)),
-            Time::TtftRepeat => ttft().filter(|_| is_repeat(true)),
-            Time::TtftHit => ttft().filter(|_| is_hit(true)),
-            Time::TtftMiss => ttft().filter(|_| is_hit(false)),
-            Time::LatencyFirstUse => latency().filter(|_| is_repeat(false)),
-            Time::LatencyRepeat => latency().filter(|_| is_repeat(true)),
-            Time::LatencyHit => latency().filter(|_| is_hit(true)),
-            Time::LatencyMiss => latency().filter(|_| is_hit(false)),
-        }
+        let good = Some(record).filter(|record| record.is_good());
+        let is_hit = hit_by.map(|by| by.is_hit(record));
+        let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();
+        let latency = |is_in: bool| good.filter(|_| is_in).map(Record::latency_ns);
+        let ns = match self {
+            Time::Itl => return good?.itl_ns(),
+            Time::Ttft => ttft(true),
+            Time::Latency => latency(true),
+            Time::Lateness => record.lateness_ns().filter(|_| record.is_measured()),
+            Time::TtftFromSent => good?.ttft_from_sent_ns(),
+            Time::LatencyFromSent => Some(good?.latency_from_sent_ns()),
+            Time::TtftCold => ttft(record.is_cold),
+            Time::TtftWarm => ttft(!record.is_cold),
+            Time::TtftFirstUse => ttft(record.repeat == Some(false)),
+            Time::TtftRepeat => ttft(record.repeat == Some(true)),
+            Time::TtftHit => ttft(is_hit == Some(true)),
+            Time::TtftMiss => ttft(is_hit == Some(false)),
+            Time::LatencyFirstUse => latency(record.repeat == Some(false)),
+            Time::LatencyRepeat => latency(record.repeat == Some(true)),
+            Time::LatencyHit => latency(is_hit == Some(true)),
+            Time::LatencyMiss => latency(is_hit == Some(false)),
+        };
+        ns.map(|ns| ns as f64)
     }
 }

@@ -22,7 +22,8 @@ const CROSSES: usize = 500;
 /// Columns of what is drawn over time.
 const COLUMNS: usize = 120;
 
-/// With the name, and how much lower than its line it stands: those of the upper two would touch.
+/// Quantiles that are marked, each with its name and how much lower than its line the name stands: those of the
+/// upper two would touch.
 const MARKED: [(f64, &str, f64); 3] = [(0.5, "p50", 4.0), (0.95, "p95", 10.0), (0.99, "p99", 0.0)];
 
 /// Draws every chart that there is enough for, each as HTML.
@@ -137,7 +138,7 @@ fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> 
     (rows > 1).then_some(plot)
 }
 
-/// When the first request was sent and how long the run took, in seconds; `None` without requests.
+/// The stamp of the first send, and the seconds that the run took; `None` without requests.
 fn span(groups: &[Requests]) -> Option<(u64, f64)> {
     let start_ns = all(groups).map(|record| record.t_send_ns).min()?;
     let end_ns = all(groups).map(|record| record.t_end_ns).max()?;
@@ -221,7 +222,7 @@ fn latency(groups: &[Requests]) -> Option<Plot> {
     Some(plot)
 }
 
-/// What each span of time adds to the columns that it covers, by the share of it that lies in each.
+/// The amount that each span of time adds to the columns that it covers, by the share of it that lies in each.
 fn columns(spans: impl Iterator<Item = (f64, f64, f64)>, run_s: f64) -> Vec<f64> {
     let width = run_s / COLUMNS as f64;
     let mut columns = vec![0.0; COLUMNS];

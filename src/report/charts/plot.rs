@@ -7,10 +7,10 @@ use crate::report::steers;
 /// The drawing is this wide; at 400 px of screen one unit is a pixel.
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 50.0;
-/// Beside it stand names of levels.
+/// The right end of the plot; names of levels stand beside it.
 const RIGHT: f64 = 374.0;
 const TOP: f64 = 32.0;
-/// Below the plot: numbers and the label of the axis.
+/// The room below the plot for numbers and the label of the axis.
 const FOOT: f64 = 40.0;
 
 /// Shapes: their class in page.html, and their path.
@@ -19,7 +19,7 @@ pub const CROSS: (&str, &str) = ("cross", "m-3-3l6 6m0-6l-6 6");
 
 pub struct Axis {
     pub label: &'static str,
-    /// Above 0.
+    /// The end of the axis, above 0.
     pub max: f64,
     /// Where a logarithmic axis begins; the other kind begins at 0.
     min: Option<f64>,
@@ -58,7 +58,7 @@ impl Axis {
         }
     }
 
-    /// From 0, about five.
+    /// About five ticks from 0 on.
     fn even_ticks(&self) -> Vec<(f64, String)> {
         let raw = self.max / 5.0;
         let power = raw.log10().floor();
@@ -96,7 +96,7 @@ impl Axis {
     }
 }
 
-/// What is drawn, in the units of its axes.
+/// A chart under way, in the units of its axes.
 pub struct Plot {
     pub title: &'static str,
     /// Class and text of each group; without any, nothing is drawn.
@@ -124,7 +124,7 @@ impl Plot {
         }
     }
 
-    /// With `rows` lines of their own in place of a y axis.
+    /// A plot with `rows` lines of their own in place of a y axis.
     pub fn of_rows(title: &'static str, x: Axis, rows: usize) -> Plot {
         Plot {
             bottom: TOP + 34.0 * rows as f64,

@@ -1,4 +1,4 @@
-//! What charts are drawn from: distributions, and the requests themselves.
+//! The data of charts: distributions, and the requests themselves.
 
 use crate::stats::record::Record;
 

@@ -79,7 +79,7 @@ pub fn document(report: &Report) -> Document {
     }
 }
 
-/// What the command shows at its end: no charts, for which every request would be copied.
+/// The report that the command shows at its end: no charts, for which every request would be copied.
 pub fn final_report(report: &Report) -> Document {
     const ABSENT: &str = "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean";
     let passes = &report.passes;

@@ -6,13 +6,14 @@ use super::report::Report;
 use crate::report::charts::Charts;
 use crate::report::client;
 use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
-use crate::sample::TokenSource;
+use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, Datum};
+use crate::stats::facts::Metric;
 use crate::stats::pass::Pass;
 
-/// Said of every result that the built-in server gave.
+/// The warning of every result that the built-in server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
-/// Above this hit rate the first rotation, or round, was not cold.
+/// The hit rate above which the first rotation, or round, was not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// Shares of connection set-up and of resent requests are shown above this.
 const NOTABLE_SHARE: f64 = 0.01;
@@ -96,7 +97,7 @@ pub fn warmup(section: &mut Section, pass: &Pass) {
 pub fn failures(section: &mut Section, pass: &Pass) {
     section.count("Failed Requests", pass.figures.failed);
     for (kind, failure) in &pass.figures.failures {
-        let (count, why) = (failure.count, reason(failure.status, &failure.example));
+        let (count, why) = (failure.count, why(failure.status, &failure.example));
         section.line(format!("  {kind} {count}, the first: {why}"));
     }
 }
@@ -105,12 +106,6 @@ pub fn failures(section: &mut Section, pass: &Pass) {
 pub fn client(section: &mut Section, pass: &Pass) {
     let pair = client::pair(&pass.facts.client);
     section.add(Medium::Both, Block::Pairs(vec![pair]));
-}
-
-/// Why a request failed, its HTTP status first.
-fn reason(status: Option<u16>, reason: &str) -> String {
-    let status = status.map_or_else(String::new, |status| format!("HTTP {status}: "));
-    format!("{status}{reason}")
 }
 
 /// The document of a report: the sections of its figures behind those of every page. `missing` are the figures
@@ -166,7 +161,7 @@ pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
     let mut rows = Vec::new();
     for pass in passes {
         for (kind, failure) in &pass.figures.failures {
-            let first = reason(failure.status, &failure.example);
+            let first = why(failure.status, &failure.example);
             let cells = [failure.count.into(), place(pass).into(), first.into()];
             rows.push(row(*kind, cells));
         }
@@ -200,7 +195,7 @@ fn list(title: &str, items: Vec<String>) -> Section {
     section
 }
 
-/// What is absent of the passes, each with the reason: figures of these keys of the catalogue, apart by blanks,
+/// The absent figures of the passes, each with the reason: those with these keys of the catalogue, apart by blanks,
 /// whether the client kept up where nobody watched it, and the server's metrics.
 pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
     let of = |pass: &Pass| {
@@ -215,7 +210,7 @@ pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
         let metrics = pass.facts.metrics.iter();
         let metrics = metrics.filter(|metric| metric.spread.is_none()).map(|of| {
             let why = match of.source.as_str() {
-                "not found" => "not on the server's page of metrics",
+                Metric::NOT_FOUND => "not on the server's page of metrics",
                 _ => "no two readings around a request to tell it from",
             };
             format!("{}: {why}", of.name)
@@ -244,12 +239,4 @@ pub fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
         }
     });
     told.collect()
-}
-
-/// The name of a pass where it begins a line or a title.
-pub fn title(pass: &Pass) -> String {
-    let name = pass.name();
-    let mut chars = name.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect()
 }

@@ -51,7 +51,7 @@ pub fn sources(keys: &[Key], pass: &Pass) -> Vec<Entry> {
     sources.collect()
 }
 
-/// What begins every result file.
+/// The keys that begin every result file.
 pub fn head(schema: &str) -> Vec<Entry> {
     let version = env!("CARGO_PKG_VERSION");
     vec![

@@ -1,4 +1,6 @@
-//! What a reader must know of the input of a report.
+//! Notes on the input of a report.
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// So many passes without samples are named.
+/// The most passes without samples that are named.
 const MISSING: usize = 8;
 
 const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
@@ -49,11 +51,14 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
 
 /// Names the first passes that were asked for and have no samples.
 fn missing(about: &Value, passes: &[Pass]) -> Option<String> {
-    let mut planned = planned(about);
-    let is_missing = |name: &String| passes.iter().all(|pass| pass.name() != *name);
-    let missing: Vec<String> = planned.by_ref().filter(is_missing).take(MISSING).collect();
-    let has_more = planned.any(|name| is_missing(&name));
-    let more = if has_more { " and more" } else { "" };
+    let there: HashSet<String> = passes.iter().map(Pass::name).collect();
+    let mut planned = planned(about).filter(|name| !there.contains(name));
+    let missing: Vec<String> = planned.by_ref().take(MISSING).collect();
+    let more = if planned.next().is_some() {
+        " and more"
+    } else {
+        ""
+    };
     let names = missing.join("; ");
     (!missing.is_empty()).then(|| format!("The samples end before the first of {names}{more}"))
 }

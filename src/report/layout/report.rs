@@ -1,4 +1,4 @@
-//! What a report is made of.
+//! The input of a layout: a run with its passes and notes.
 
 use serde_json::Value;
 
@@ -9,6 +9,6 @@ pub struct Report {
     /// The header of the samples file without `schema` and `tool_version`: an object with command, model, options.
     pub about: Value,
     pub passes: Vec<Pass>,
-    /// What a reader must know of the input.
+    /// Notes on the input.
     pub notes: Vec<String>,
 }

@@ -62,7 +62,7 @@ pub const TBT_N: &str = "itl_n";
 /// The achieved lengths are mentioned when they are further off than this.
 const PROMPT_OFF: f64 = 0.01;
 const OUTPUT_SHORT: f64 = 0.05;
-/// Above this difference of two hit rates one of them is not of these requests alone, or wrong.
+/// The difference of two hit rates above which one of them is not of these requests alone, or wrong.
 const HIT_RATES_APART: f64 = 0.05;
 
 /// The whole report.

@@ -155,11 +155,10 @@ fn what_was_written_of_samples_is_read_again() {
             .collect();
         let mut lines = vec![format!("{{\"schema\":\"{SCHEMA}\",\"a\":1}}")];
         let json = |line: serde_json::Result<String>| line.expect("a line");
-        lines.extend(
-            samples
-                .iter()
-                .map(|sample| json(serde_json::to_string(&Line::of(sample, true)))),
-        );
+        lines.extend(samples.iter().map(|sample| {
+            let with_gaps = true;
+            json(serde_json::to_string(&Line { sample, with_gaps }))
+        }));
         let counted = (0, tokens(rng), TokenSource::Tokenize);
         let series = Series {
             series: "tokens",

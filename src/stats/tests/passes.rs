@@ -131,17 +131,21 @@ fn only_successes_that_nobody_counted_are_counted_after_their_requests() {
         token_source: None,
         ..success(0, 1)
     };
-    let mut records = Records::kept().with(&[
+    let mut passes = Passes::new(&json!({}));
+    for sample in [
         plain(1, uncounted()),
         plain(2, failed(uncounted())),
         plain(3, success(0, 1)),
         plain(4, uncounted()),
-    ]);
+    ] {
+        passes.sample(sample);
+    }
+    for id in 1..=3 {
+        passes.tokens(id, 70, TokenSource::Tokenize);
+    }
+    let records = passes.finish().remove(0).records;
     let ids: Vec<u64> = records.uncounted.iter().map(|reply| reply.id).collect();
     assert_eq!(ids, [1, 4]);
-    for id in 1..=3 {
-        records.count(id, 70, TokenSource::Tokenize);
-    }
     let told = records
         .list
         .iter()

@@ -217,7 +217,7 @@ impl Load {
         let tokenizer = self.ready.opened.tokenizer(&self.ready.target);
         let counts = count_texts(&tokenizer, texts, &self.ready.setup.lengths);
         for (reply, (tokens, source)) in replies.iter().zip(counts) {
-            records.count_at(reply.at, tokens, source);
+            records.count(reply.at, tokens, source);
             let line = TokensLine::new(reply.id, tokens, source);
             self.run
                 .log

@@ -91,7 +91,7 @@ impl Metrics {
                 over_pass: whole.and_then(|(from, to)| beside(seen, metric, from, to)),
                 source: match seen.last() {
                     Some(last) => source(&last.values[metric]),
-                    None => "not found".to_string(),
+                    None => Metric::NOT_FOUND.to_string(),
                 },
                 shared: concurrency > 1,
             }

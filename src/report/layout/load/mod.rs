@@ -46,7 +46,7 @@ pub fn closing(report: &Report) -> Document {
 
 /// A point as the whole report has it, also before the others are known.
 pub fn point(pass: &Pass) -> Section {
-    let name = common::title(pass);
+    let name = pass.facts.title();
     let mut section = Section::new(name.clone());
     section.line(name);
     section.add(Medium::Screen, Block::Rule('='));

@@ -98,13 +98,14 @@ fn spreads(rounds: &[Vec<Distribution<'_>>], statistics: [&'static str; 7]) -> V
     }
     let mut rows = Vec::new();
     for name in names {
+        let columns = rounds.iter().map(|figures| {
+            let figure = figures.iter().find(|figure| figure.name == name);
+            figure.map_or([Cell::NONE; 7], Distribution::cells)
+        });
+        let columns: Vec<[Cell; 7]> = columns.collect();
         rows.push(row(name, []));
         for (at, statistic) in statistics.into_iter().enumerate() {
-            let cells = rounds.iter().map(|figures| {
-                let figure = figures.iter().find(|figure| figure.name == name);
-                figure.map_or(Cell::NONE, |figure| figure.cells()[at].clone())
-            });
-            rows.push(row(statistic, cells));
+            rows.push(row(statistic, columns.iter().map(|of| of[at].clone())));
         }
     }
     rows

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub use self::columns::{closing, csv};
 pub use self::json::{RequestLine, RoundFile, summary};
 use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
-use super::common::{self, COLD_HIT_RATE, figure, hit_rate, title};
+use super::common::{self, COLD_HIT_RATE, figure, hit_rate};
 use super::groups;
 use super::report::Report;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
@@ -28,7 +28,7 @@ pub fn document(report: &Report) -> Document {
         .map(|(pass, of)| section(pass, of.as_ref()))
         .collect();
     sections.push(closing(passes));
-    sections.push(common::failure_table(passes, title));
+    sections.push(common::failure_table(passes, |pass| pass.facts.title()));
     let missing = common::absent(passes, ABSENT);
     let charts = vec![groups::passes(passes, "Cold against warm: TTFT")];
     let data = json::report(report, &comparisons);
@@ -73,7 +73,7 @@ fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
 
 /// The figures of a round.
 fn figures(pass: &Pass) -> Section {
-    let mut section = Section::new(title(pass));
+    let mut section = Section::new(pass.facts.title());
     head(&mut section, pass);
     let table = table(pass);
     section.tables(table.clone().without("n"), table);
