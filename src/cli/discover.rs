@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::common::{Common, fresh_nonce};
-use super::connect::{Connection, Opened, unreachable};
+use super::connect::{Opened, unreachable};
 use super::host;
 use super::terminal::print;
 use crate::client::Target;
@@ -26,7 +26,7 @@ use crate::units::{counted, format_utc};
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
     let endpoint = &opened.endpoint;
-    let key = opened.key.as_ref();
+    let key = opened.connection.key.as_ref();
     let key = key.map_or("none".to_string(), ToString::to_string);
     let way = match &opened.link.proxy {
         Some(proxy) => format!("proxy: {}, in every figure\n", proxy::shown(proxy)),
@@ -41,12 +41,12 @@ pub fn announce(opened: &Opened) -> Result<()> {
 }
 
 /// The models that the server lists; none where it lists none and the user named one.
-pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
+pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     let endpoint = &opened.endpoint;
     let listing = list(&opened.small, endpoint);
     let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
         Listing::Models(models) => return Ok(models),
-        Listing::Unusable(_) if connection.model.is_some() => return Ok(Vec::new()),
+        Listing::Unusable(_) if opened.connection.model.is_some() => return Ok(Vec::new()),
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
         Listing::Denied(why) => (
             why,
@@ -93,7 +93,6 @@ pub struct Ready {
     pub setup: Setup,
     pub common: Common,
     pub writer: Writer,
-    command: &'static str,
     /// How the server came to be there: `mock`, `attached` or the preset that started it.
     pub backend: &'static str,
     /// What is known of the engine that answers.
@@ -108,13 +107,12 @@ impl Ready {
     /// # Errors
     /// When the server refuses what the run will send.
     pub fn ask(
-        connection: Connection,
         opened: Opened,
         mut body: BodyShape,
         fallback: Option<Api>,
         common: Common,
     ) -> Result<Ready> {
-        body.extra = connection.extra_body;
+        body.extra.clone_from(&opened.connection.extra_body);
         let nonce = common.nonce.clone().unwrap_or_else(fresh_nonce);
         let writer = Writer::new(common.seed, &nonce);
         let ask = |body| -> Result<(Target, Setup)> {
@@ -142,7 +140,6 @@ impl Ready {
             },
             opened,
             common,
-            command: connection.command,
             engine: None,
             engine_version: None,
         })
@@ -181,7 +178,7 @@ impl Ready {
         let (target, setup) = (&self.target, &self.setup);
         options["api"] = target.body.api.name().into();
         json!({
-            "command": self.command,
+            "command": self.opened.connection.command,
             "endpoint": self.opened.endpoint.base(),
             "model": target.body.model,
             "mock": self.is_mock(),

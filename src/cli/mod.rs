@@ -84,7 +84,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = words.collect();
     match command.run {
-        Run::Options(run) => run(Args::new(command.usage, words)?),
+        Run::Options(run) => run(&Args::new(command.usage, words)?),
         Run::Mock(run) => run(&words),
     }
 }

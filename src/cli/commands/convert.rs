@@ -25,11 +25,11 @@ struct Input {
     path: PathBuf,
 }
 
-pub fn longbench(mut args: Args) -> Result<u8> {
-    let wanted = datasets(&args)?;
+pub fn longbench(args: &Args) -> Result<u8> {
+    let wanted = datasets(args)?;
     let most = args.value("--num-samples", at_least_one)?;
-    let output = required(&mut args, "--output", "FILE")?;
-    let inputs = match (args.text("--input-file")?, args.text("--input-dir")?) {
+    let output = required(args, "--output", "FILE")?;
+    let inputs = match (args.text("--input-file"), args.text("--input-dir")) {
         (Some(_), Some(_)) => return Err(Error::input("--input-dir", "not with --input-file")),
         (Some(file), None) => vec![Input {
             what: format!("--input-file {file}"),
@@ -83,9 +83,9 @@ pub fn longbench(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-pub fn sharegpt(mut args: Args) -> Result<u8> {
-    let input = required(&mut args, "--input-file", "FILE")?;
-    let output = required(&mut args, "--output", "FILE")?;
+pub fn sharegpt(args: &Args) -> Result<u8> {
+    let input = required(args, "--input-file", "FILE")?;
+    let output = required(args, "--output", "FILE")?;
     let min_turns = args.value("--min-turns", at_least_one)?.unwrap_or(1);
     let max_turns = args.value("--max-turns", at_least_one)?;
     if let Some(most) = max_turns.filter(|&most| most < min_turns) {
@@ -122,8 +122,8 @@ pub fn sharegpt(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-fn required(args: &mut Args, name: &'static str, value: &str) -> Result<String> {
-    args.text(name)?
+fn required(args: &Args, name: &'static str, value: &str) -> Result<String> {
+    args.text(name)
         .ok_or_else(|| Error::input(name, format!("none given; want {name} {value}")))
 }
 
@@ -143,7 +143,7 @@ fn refuse_same(input: &Path, output: &str) -> Result<()> {
 fn datasets(args: &Args) -> Result<Vec<String>> {
     let known: Vec<String> = tasks::names().collect();
     let mut wanted: Vec<String> = Vec::new();
-    for name in args.list("--dataset", |text| Ok::<_, String>(text.to_string()))? {
+    for name in args.texts("--dataset").map(str::to_string) {
         if !known.contains(&name) {
             let why = "LongBench has no dataset of that name";
             let near = did_you_mean(&name, known.iter().map(String::as_str));

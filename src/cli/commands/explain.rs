@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::stats::catalog::{Definition, FIGURES, find};
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let name = args.operand()?;
-    let figure = find(&name).ok_or_else(|| unknown(&name))?;
+    let figure = find(name).ok_or_else(|| unknown(name))?;
     print(&explained(figure.definition))?;
     Ok(0)
 }

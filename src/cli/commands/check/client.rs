@@ -85,7 +85,7 @@ impl Ran {
 ///
 /// # Errors
 /// When the mock does not start, or the check fails: the client was limited, or a request was not answered.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let streams = args.value("--streams", at_least_one)?.unwrap_or(256);
     let rate = args.value("--rate", rate)?.unwrap_or(100.0);
     checks::in_flight("--streams", streams, false)?;

@@ -14,14 +14,14 @@ use crate::stats::spread::exact_quantile;
 /// Wrong records that are shown; the rest is counted.
 const SHOWN: u64 = 20;
 
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let file = args.operand()?;
     let mut found = Found::default();
-    dataset::scan(Path::new(&file), |record| match record {
+    dataset::scan(Path::new(file), |record| match record {
         Ok(draft) => found.add(&draft),
         Err(problem) => found.add_problem(&problem),
     })?;
-    print(&found.report(&file))?;
+    print(&found.report(file))?;
     match found.wrong {
         0 => Ok(0),
         wrong => {

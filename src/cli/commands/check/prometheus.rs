@@ -26,10 +26,10 @@ struct Row {
 ///
 /// # Errors
 /// When the page is out of reach, is no page of metrics, or lacks a name that was asked for.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let typed = args.operand()?;
-    let url = SideUrl::parse(&typed, "/metrics")
-        .map_err(|why| Error::input(without_userinfo(&typed), why))?;
+    let url = SideUrl::parse(typed, "/metrics")
+        .map_err(|why| Error::input(without_userinfo(typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {

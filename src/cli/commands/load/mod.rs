@@ -43,10 +43,10 @@ struct Load {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let server = Server::parse(&mut args, None)?;
-    let connection = Connection::parse(&mut args, server)?;
-    let options = Options::parse(&mut args)?;
+pub fn run(args: &Args) -> Result<u8> {
+    let server = Server::parse(args, None)?;
+    let connection = Connection::parse(args, server)?;
+    let options = Options::parse(args)?;
     let mut load = Load::open(connection, options)?;
     for at in 0..load.options.points.len() {
         load.point(at)?;
@@ -71,10 +71,10 @@ impl Load {
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
         prompts::check_records(&options, &source, api)?;
-        let named = connection.model.as_deref();
+        let named = opened.connection.model.as_deref();
         let model = match api {
             Api::Generate => named.unwrap_or_default().to_string(),
-            Api::Completions | Api::Chat => model(named, &models(&connection, &opened)?)?.id,
+            Api::Completions | Api::Chat => model(named, &models(&opened)?)?.id,
         };
         // The answers to a dataset end where the model ends them.
         let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
@@ -86,7 +86,7 @@ impl Load {
             },
             ..BodyShape::new(api, model)
         };
-        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+        let ready = Ready::ask(opened, body, None, options.common.clone())?;
         let limits_ttft = options.limits_ttft();
         if limits_ttft && ready.setup.streams == Some(false) {
             let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";

@@ -101,7 +101,7 @@ pub enum Origin {
 }
 
 impl Options {
-    pub fn parse(args: &mut Args) -> Result<Options> {
+    pub fn parse(args: &Args) -> Result<Options> {
         args.apart(&APART)?;
         args.only_with(&ONLY_WITH)?;
         let prompts = prompts(args)?;
@@ -164,7 +164,7 @@ impl Options {
 }
 
 /// `--fail-if` and `--max-error-rate`.
-fn limits(args: &mut Args, points: &[Point]) -> Result<Limits> {
+fn limits(args: &Args, points: &[Point]) -> Result<Limits> {
     let names: Vec<String> = points.iter().map(Point::name).collect();
     let mut limits = Limits::parse(args, &KEYS, "point", &names)?;
     if let Some(rate) = args.value("--max-error-rate", share)? {
@@ -176,8 +176,8 @@ fn limits(args: &mut Args, points: &[Point]) -> Result<Limits> {
     Ok(limits)
 }
 
-fn prompts(args: &mut Args) -> Result<Prompts> {
-    let origin = match (args.text("--dataset")?, args.text("--trace")?) {
+fn prompts(args: &Args) -> Result<Prompts> {
+    let origin = match (args.text("--dataset"), args.text("--trace")) {
         (Some(path), _) => Origin::Dataset(path.into()),
         (None, Some(path)) => Origin::Trace(path.into()),
         (None, None) => Origin::Made,

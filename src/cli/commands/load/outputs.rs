@@ -15,17 +15,17 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    pub fn parse(args: &mut Args) -> Result<Outputs> {
+    pub fn parse(args: &Args) -> Result<Outputs> {
         // Two words or none: the option takes a pair.
-        let export = args.texts("--export")?;
-        if let Some(format) = export.first().filter(|format| *format != "vllm") {
+        let mut export = args.texts("--export");
+        if let Some(format) = export.next().filter(|format| *format != "vllm") {
             let what = format!("--export {format}");
             return Err(Error::input(what, "no such format; want vllm"));
         }
         Ok(Outputs {
-            output: args.text("--output")?,
-            samples: args.text("--samples")?,
-            vllm: export.into_iter().nth(1),
+            output: args.text("--output"),
+            samples: args.text("--samples"),
+            vllm: export.next().map(str::to_string),
         })
     }
 

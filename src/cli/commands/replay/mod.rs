@@ -47,18 +47,18 @@ struct Replay {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let asked = mock_server(&mut args)?;
-    let server = Server::parse(&mut args, asked)?;
-    let connection = Connection::parse(&mut args, server)?;
-    let options = Options::parse(&mut args)?;
+pub fn run(args: &Args) -> Result<u8> {
+    let asked = mock_server(args)?;
+    let server = Server::parse(args, asked)?;
+    let connection = Connection::parse(args, server)?;
+    let options = Options::parse(args)?;
     let mut replay = Replay::open(connection, options)?;
     replay.levels()?;
     replay.end()
 }
 
 /// `--mock-server` and where it listens.
-fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>> {
+fn mock_server(args: &Args) -> Result<Option<(&'static str, mock::Options)>> {
     args.only_with(&[
         ("--mock-host", "--mock-server"),
         ("--mock-port", "--mock-server"),
@@ -70,7 +70,7 @@ fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>>
     for (flag, name) in [("--mock-host", "host"), ("--mock-port", "port")] {
         args.value(flag, |value| options.set(name, value))?;
     }
-    let is_on = args.switch("--mock-server");
+    let is_on = args.has("--mock-server");
     Ok(is_on.then_some(("--mock-server", options)))
 }
 
@@ -93,8 +93,8 @@ impl Replay {
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;
-        let listed = models(&connection, &opened)?;
-        let model = model(connection.model.as_deref(), &listed)?;
+        let listed = models(&opened)?;
+        let model = model(opened.connection.model.as_deref(), &listed)?;
         let body = BodyShape {
             optional: Optional {
                 ignore_eos: false,
@@ -109,7 +109,7 @@ impl Replay {
             sends_metadata: has_mock || options.sends_metadata,
             ..BodyShape::new(api, model.id)
         };
-        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+        let ready = Ready::ask(opened, body, None, options.common.clone())?;
         let metrics = match &options.prometheus {
             Some(wanted) => Some(Metrics::open(wanted, &ready.opened)?),
             None => None,

@@ -49,9 +49,9 @@ struct Workloads {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let options = Options::parse(&mut args)?;
-    let mut connection = Connection::parse(&mut args, options.engine.server())?;
+pub fn run(args: &Args) -> Result<u8> {
+    let options = Options::parse(args)?;
+    let mut connection = Connection::parse(args, options.engine.server())?;
     if let (Server::Mock(mock), Some(model)) = (&mut connection.server, &connection.model) {
         mock.model.clone_from(model);
     }
@@ -120,13 +120,13 @@ impl Workloads {
         checks::in_flight(flag, most, connection.is_mock())?;
         let opened = connection.open()?;
         announce(&opened)?;
-        let listed = models(&connection, &opened)?;
-        let named = asked_for(connection.model.as_deref(), &listed, &options.engine);
+        let listed = models(&opened)?;
+        let named = asked_for(opened.connection.model.as_deref(), &listed, &options.engine);
         let model = model(named, &listed)?;
         let chosen = opened.endpoint.api;
         let body = BodyShape::new(chosen.unwrap_or(Api::Completions), model.id);
         let fallback = chosen.is_none().then_some(Api::Chat);
-        let mut ready = Ready::ask(connection, opened, body, fallback, options.common.clone())?;
+        let mut ready = Ready::ask(opened, body, fallback, options.common.clone())?;
         let memory_of = match (&options.engine, backend) {
             (_, Some(backend)) => Some(Of::Group(backend.group())),
             (Engine::Mock(_), None) => Some(Of::ThisProcess),
