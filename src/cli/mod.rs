@@ -11,7 +11,6 @@ mod discover;
 mod flags;
 mod help;
 mod host;
-mod lines_file;
 mod mock_process;
 mod output;
 mod run;
