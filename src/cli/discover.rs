@@ -57,8 +57,13 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
-/// The model to ask for: the one that is `named`, else the first that the server lists.
-pub fn model(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
+/// The model to ask for: the one that the user named, else the first that the server lists.
+pub fn model(opened: &Opened) -> Result<Listed> {
+    pick(opened.connection.model.as_deref(), &models(opened)?)
+}
+
+/// The model that is `named`, else the first of the list.
+pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let Some(name) = named else {
         say_found(ids[0], &ids[1..])?;

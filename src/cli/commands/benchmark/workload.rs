@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::connect::Opened;
-use crate::cli::discover::{model, models, say_found};
+use crate::cli::discover::{models, pick, say_found};
 use crate::cli::terminal::print;
 use crate::client::discovery::Listed;
 use crate::error::Result;
@@ -71,7 +71,7 @@ impl Workload {
                 let chosen = models.find(|model| model.id == choice.id);
                 chosen.expect("the id comes from this list")
             }
-            None => model(named, &models)?,
+            None => pick(named, &models)?,
         };
         let entry = self.table.find(&model.id);
         let is_derived = self.set.contexts.is_none();

@@ -12,7 +12,7 @@ use self::prompts::Plans;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, print_last, stdout_screen};
@@ -71,10 +71,9 @@ impl Load {
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
         prompts::check_records(&options, &source, api)?;
-        let named = opened.connection.model.as_deref();
         let model = match api {
-            Api::Generate => named.unwrap_or_default().to_string(),
-            Api::Completions | Api::Chat => model(named, &models(&opened)?)?.id,
+            Api::Generate => opened.connection.model.clone().unwrap_or_default(),
+            Api::Completions | Api::Chat => model(&opened)?.id,
         };
         // The answers to a dataset end where the model ends them.
         let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
@@ -121,27 +120,23 @@ impl Load {
             first_id: self.run.next_id,
             labels: point.labels(),
         };
-        let Sent {
-            mut records,
-            facts,
-            ended,
-        } = self.measure(point, &batch, records)?;
-        if ended == 0 {
+        let mut sent = self.measure(point, &batch, records)?;
+        if sent.ended == 0 {
             return Ok(());
         }
-        self.count(&mut records);
-        let perfect = self.plans.measured.perfect(&batch, ended);
+        self.count(&mut sent.records);
+        let perfect = self.plans.measured.perfect(&batch, sent.ended);
         let planned = batch.requests;
         let facts = Facts {
             concurrency: point.concurrency(),
             rate_per_s: point.rate_per_s(),
             planned,
-            not_sent: planned.map_or(0, |planned| planned.saturating_sub(ended)),
+            not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent.ended)),
             perfect_response_rate: perfect.response,
             perfect_prefix_rate: perfect.prefix,
-            ..facts
+            ..sent.facts
         };
-        let shown = layout::point(self.run.end_pass(facts, records));
+        let shown = layout::point(self.run.end_pass(facts, sent.records));
         self.export(at);
         self.write_output();
         match self.options.points.len() {
@@ -154,10 +149,10 @@ impl Load {
     /// Requests with prompts of their own, in no figure.
     fn warm_up(&mut self, at: usize, point: Point) -> Result<Records> {
         let requests = self.options.warmup;
-        let records = match self.options.outputs.vllm {
-            Some(_) => Records::kept().with_details(true),
-            None => Records::kept(),
-        };
+        let mut records = Records::kept();
+        if self.options.outputs.vllm.is_some() {
+            records = records.with_details(true);
+        }
         if requests == 0 {
             return Ok(records);
         }
@@ -219,9 +214,8 @@ impl Load {
         for (reply, (tokens, source)) in replies.iter().zip(counts) {
             records.count_at(reply.at, tokens, source);
             let line = TokensLine::new(reply.id, tokens, source);
-            self.run
-                .log
-                .write(|file| file.write_series("tokens", &line));
+            let log = &mut self.run.log;
+            log.write(|file| file.write_series("tokens", &line));
         }
     }
 

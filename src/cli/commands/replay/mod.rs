@@ -16,7 +16,7 @@ use self::sessions::Sessions;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::Folder;
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, stdout_screen};
@@ -93,8 +93,7 @@ impl Replay {
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;
-        let listed = models(&opened)?;
-        let model = model(opened.connection.model.as_deref(), &listed)?;
+        let model = model(&opened)?;
         let body = BodyShape {
             optional: Optional {
                 ignore_eos: false,
@@ -110,10 +109,9 @@ impl Replay {
             ..BodyShape::new(api, model.id)
         };
         let ready = Ready::ask(opened, body, None, options.common.clone())?;
-        let metrics = match &options.prometheus {
-            Some(wanted) => Some(Metrics::open(wanted, &ready.opened)?),
-            None => None,
-        };
+        let metrics = options.prometheus.as_ref();
+        let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
+        let metrics = metrics.transpose()?;
         print(&dataset::specification(&options, &dataset, &ready))?;
         dataset::cut_to_length(&options, &mut dataset, &ready)?;
         let stop = Stop::new();

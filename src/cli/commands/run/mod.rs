@@ -18,9 +18,9 @@ use crate::backend::process;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, models, pick};
 use crate::cli::output::{Folder, SUMMARY};
-use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::run::{Run, Sending, Step};
 use crate::cli::scrapes::span;
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
@@ -122,7 +122,7 @@ impl Workloads {
         announce(&opened)?;
         let listed = models(&opened)?;
         let named = asked_for(opened.connection.model.as_deref(), &listed, &options.engine);
-        let model = model(named, &listed)?;
+        let model = pick(named, &listed)?;
         let chosen = opened.endpoint.api;
         let body = BodyShape::new(chosen.unwrap_or(Api::Completions), model.id);
         let fallback = chosen.is_none().then_some(Api::Chat);
@@ -204,13 +204,10 @@ impl Workloads {
         }
         let Ready { writer, setup, .. } = &self.ready;
         let sessions = fixed.sessions(self.run.next_id, writer, &setup.lengths);
-        let Sent {
-            records,
-            facts,
-            ended,
-        } = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
-        let told = self.beside.told(span(&records.list).unwrap_or_default());
-        if ended == 0 {
+        let sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
+        let span = span(&sent.records.list).unwrap_or_default();
+        let told = self.beside.told(span);
+        if sent.ended == 0 {
             return Ok(());
         }
         let facts = Facts {
@@ -218,9 +215,9 @@ impl Workloads {
             concurrency: Some(fixed.in_flight),
             planned: Some(fixed.requests),
             told,
-            ..facts
+            ..sent.facts
         };
-        self.run.end_pass(facts, records);
+        self.run.end_pass(facts, sent.records);
         let report = &self.run.report;
         let own = layout::workload_file(&report.about, &report.passes[report.passes.len() - 1]);
         let all = layout::summary_file(report);

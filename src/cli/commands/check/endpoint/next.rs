@@ -8,12 +8,7 @@ use crate::prom::catalog::HIT_RATE;
 /// A `replay` through an API that streams, an option a line so that it can be copied; the key never stands in it.
 /// `reset_url` is a route that empties the cache.
 pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&str>) -> String {
-    let Opened {
-        connection,
-        endpoint,
-        link,
-        ..
-    } = opened;
+    let (connection, endpoint, link) = (&opened.connection, &opened.endpoint, &opened.link);
     let base = endpoint.base();
     let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
     if let Some(model) = &connection.model {
