@@ -9,6 +9,8 @@ mod reset;
 mod round_file;
 mod sessions;
 
+use std::sync::Arc;
+
 use self::debug_log::DebugLog;
 use self::metrics::Metrics;
 pub use self::options::Options;
@@ -113,7 +115,10 @@ impl Replay {
         let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
         let metrics = metrics.transpose()?;
         print(&dataset::specification(&options, &dataset, &ready))?;
-        dataset::cut_to_length(&options, &mut dataset, &ready)?;
+        if let Some(limit) = options.max_input_tokens {
+            let said = cut::to_length(&mut dataset, limit, &ready);
+            print(&format!("{said}\n\n"))?;
+        }
         let stop = Stop::new();
         stop.on_signals()?;
         let samples = folder.samples(options.keep_gaps);
@@ -240,7 +245,7 @@ impl Replay {
 fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
     let name = file_name(sessions.level.concurrency, round);
     let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
-    match DebugLog::create(&path, &run.target, sessions.dialogues.clone()) {
+    match DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone()) {
         Ok(log) => Some(log),
         Err(error) => {
             let why = format!("{}: {error}", path.display());
