@@ -31,6 +31,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
 
 /// The server that a command asks.
+#[derive(Clone)]
 pub enum Server {
     /// As typed, or as `load` has it by default.
     Url(String),

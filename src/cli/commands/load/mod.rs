@@ -66,7 +66,7 @@ impl Load {
         if let Some(most) = source.requests() {
             options.requests = prompts::extent(&options, most);
         }
-        options.outputs.check(&options.point_names())?;
+        options.outputs.check()?;
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
@@ -150,7 +150,7 @@ impl Load {
     fn warm_up(&mut self, at: usize, point: Point) -> Result<Records> {
         let requests = self.options.warmup;
         let mut records = Records::kept();
-        if self.options.outputs.vllm.is_some() {
+        if !self.options.outputs.vllm.is_empty() {
             records = records.with_details(true);
         }
         if requests == 0 {
@@ -220,8 +220,8 @@ impl Load {
     }
 
     fn export(&mut self, at: usize) {
-        let exports = self.options.outputs.exports(&self.options.point_names());
-        if let (Some(path), Some(pass)) = (exports.get(at), self.run.report.passes.last()) {
+        let path = self.options.outputs.vllm.get(at);
+        if let Some((path, pass)) = path.zip(self.run.report.passes.last()) {
             let text = json::line(&vllm::result(&self.run.report.about, pass));
             output::write(&mut self.run.log, "--export vllm", path.as_ref(), &text);
         }
@@ -276,8 +276,9 @@ impl Load {
             let why = "a limit on ttft_ms, but the server did not stream: no request has a TTFT";
             missed.push(("--slo-file".to_string(), why.to_string()));
         }
-        let names = self.options.point_names().into_iter().enumerate();
-        let places: Vec<_> = names.map(|(at, name)| (name, passes.get(at))).collect();
+        let points = self.options.points.iter().enumerate();
+        let places = points.map(|(at, point)| (point.name(), passes.get(at)));
+        let places: Vec<_> = places.collect();
         missed.extend(self.options.limits.missed(&places));
         missed
     }

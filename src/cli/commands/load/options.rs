@@ -116,9 +116,10 @@ impl Options {
         }
         let burstiness = args.value("--burstiness", Burstiness::parse)?;
         let speed = args.value("--speed", |text| within(text, "times the trace's own"))?;
+        let names: Vec<String> = points.iter().map(Point::name).collect();
         Ok(Options {
-            limits: limits(args, &points)?,
-            outputs: Outputs::parse(args)?,
+            limits: limits(args, &names)?,
+            outputs: Outputs::parse(args, &names)?,
             prompts,
             points,
             requests: requests.or((!is_limited).then_some(REQUESTS)),
@@ -129,10 +130,6 @@ impl Options {
             max_inflight: max_inflight.unwrap_or(MAX_INFLIGHT),
             common: Common::parse(args)?,
         })
-    }
-
-    pub fn point_names(&self) -> Vec<String> {
-        self.points.iter().map(Point::name).collect()
     }
 
     pub fn limits_ttft(&self) -> bool {
@@ -164,14 +161,11 @@ impl Options {
 }
 
 /// `--fail-if` and `--max-error-rate`.
-fn limits(args: &Args, points: &[Point]) -> Result<Limits> {
-    let names: Vec<String> = points.iter().map(Point::name).collect();
-    let mut limits = Limits::parse(args, &KEYS, "point", &names)?;
+fn limits(args: &Args, points: &[String]) -> Result<Limits> {
+    let mut limits = Limits::parse(args, &KEYS, "point", points)?;
     if let Some(rate) = args.value("--max-error-rate", share)? {
-        limits.add(
-            format!("--max-error-rate {rate}"),
-            &format!("error_rate>{rate}"),
-        );
+        let option = format!("--max-error-rate {rate}");
+        limits.add(option, &format!("error_rate>{rate}"));
     }
     Ok(limits)
 }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::engine::{Engine, Launch};
+use super::engine::Launch;
 use crate::backend::presets::{PRESETS, Preset, free_port};
 use crate::backend::words::split;
 use crate::cli::args::{Args, above_zero, at_least_one};
 use crate::cli::commands::mock;
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
+use crate::cli::connect::Server;
 use crate::error::{Error, Result};
 use crate::plan::fixed::{Fixed, named};
 use crate::report::layout::run::KEYS;
@@ -19,7 +20,11 @@ pub struct Options {
     /// As typed.
     pub workload: String,
     pub workloads: Vec<Fixed>,
-    pub engine: Engine,
+    pub server: Server,
+    /// The server is started for the run.
+    pub launch: Option<Launch>,
+    /// Whose metric names to read; `None`: those on the page.
+    pub names: Option<String>,
     pub output: PathBuf,
     pub is_verbose: bool,
     pub common: Common,
@@ -41,11 +46,20 @@ impl Options {
             fixed.requests = requests.unwrap_or(fixed.requests);
         }
         let output = args.text("--output");
+        let limits = limits(args, &workloads)?;
+        let (server, launch) = server(args)?;
+        let names = match (&server, &launch) {
+            (Server::Mock(_), _) => Some("mock".to_string()),
+            (_, Some(launch)) => Some(launch.preset.name.to_string()),
+            (_, None) => args.text("--backend"),
+        };
         Ok(Options {
             workload,
-            limits: limits(args, &workloads)?,
+            limits,
             workloads,
-            engine: engine(args)?,
+            server,
+            launch,
+            names,
             output: output.map_or("./benchmark_results".into(), PathBuf::from),
             is_verbose: args.has("--verbose"),
             common: Common::parse(args)?,
@@ -99,7 +113,8 @@ const STARTING: [&str; 4] = [
     "--start-timeout",
 ];
 
-fn engine(args: &Args) -> Result<Engine> {
+/// The server to ask, and how it is started if it is not there yet.
+fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
     let url = args.text("--endpoint");
     let name = args.text("--backend");
     let mut preset = name.as_deref().and_then(Preset::find);
@@ -123,8 +138,11 @@ fn engine(args: &Args) -> Result<Engine> {
         return Err(Error::input("--mock", "only with --backend mock"));
     }
     match (url, preset) {
-        (Some(url), _) => Ok(Engine::Attached { url, names: name }),
-        (None, Some(preset)) => launch(preset, args).map(Engine::Started),
+        (Some(url), _) => Ok((Server::Url(url), None)),
+        (None, Some(preset)) => {
+            let launch = launch(preset, args)?;
+            Ok((Server::Url(launch.url()), Some(launch)))
+        }
         (None, None) => {
             let own = crate::mock::Options {
                 base: Duration::from_millis(10),
@@ -134,7 +152,7 @@ fn engine(args: &Args) -> Result<Engine> {
                 ..crate::mock::Options::default()
             };
             let mock = mock::options(own, list.as_deref().unwrap_or(""))?;
-            Ok(Engine::Mock(Box::new(mock)))
+            Ok((Server::Mock(Box::new(mock)), None))
         }
     }
 }
