@@ -219,8 +219,7 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
         let (kind, counted_by) = (failure.kind.name(), setup.counted_by);
         let status = setup.status.unwrap_or(0);
         if is_refusal(status, &failure.reason, &target.body.model) {
-            let error = Error::input(format!("HTTP {status} from {}", target.uri), words);
-            return Err(error.next(
+            return Err(refused(target, status, failure).next(
                 "Check --model and the key, or try the other API: --api chat, --api completions",
             ));
         }
@@ -240,9 +239,8 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Why a run was ended: the server refuses every request, with this status and these words.
+/// The server refuses what is sent, with this status and these words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
-    let words = error_words(&failure.reason);
-    Error::input(format!("HTTP {status} from {}", target.uri), words)
-        .next("No request has succeeded, so the run was ended.")
+    let what = format!("HTTP {status} from {}", target.uri);
+    Error::input(what, error_words(&failure.reason))
 }
