@@ -96,6 +96,7 @@ pub struct Connection {
     /// By `--api`, else by the endpoint's path.
     api: Option<Api>,
     timeouts: Timeouts,
+    /// Those of the user, and the key.
     headers: HeaderMap,
     pub extra_body: Map<String, Value>,
     trust: Trust,
@@ -151,14 +152,19 @@ impl Connection {
             _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
         })?;
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
+        let key = key(args, server.url(), proxy.is_none())?;
+        let mut headers = headers(args.texts("--header"))?;
+        if let Some(key) = &key {
+            headers.insert(header::AUTHORIZATION, key.authorization());
+        }
         Ok(Connection {
             command: args.command(),
-            key: key(args, server.url(), proxy.is_none())?,
+            key,
             server,
             model: args.text("--model"),
             api,
             timeouts,
-            headers: headers(args.texts("--header"))?,
+            headers,
             extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
             plain_http: args.has("--plain-http"),
@@ -185,12 +191,14 @@ impl Connection {
         if self.plain_http && endpoint.is_https {
             endpoint = endpoint.into_plain();
         }
-        let mut headers = self.headers.clone();
-        if let Some(key) = &self.key {
-            headers.insert(header::AUTHORIZATION, key.authorization());
-        }
-        let proxy = self.proxy(&endpoint)?;
-        let mut secrets = Secrets::of(&headers);
+        let proxy = match self.proxy {
+            true => {
+                let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
+                proxy::from_environment(&uri).map_err(|why| Error::input("--proxy env", why))?
+            }
+            false => None,
+        };
+        let mut secrets = Secrets::of(&self.headers);
         let stays_here = proxy.is_none() && endpoint.is_loopback();
         if !(secrets.is_empty() || endpoint.is_https || stays_here) {
             eprintln!(
@@ -213,7 +221,7 @@ impl Connection {
             trust: self.trust.clone(),
             proxy,
             secrets,
-            headers,
+            headers: self.headers.clone(),
             epoch: Epoch::start(),
         };
         Ok(Opened {
@@ -224,14 +232,6 @@ impl Connection {
             mock,
             connection: self,
         })
-    }
-
-    fn proxy(&self, endpoint: &Endpoint) -> Result<Option<Proxy>> {
-        if !self.proxy {
-            return Ok(None);
-        }
-        let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
-        proxy::from_environment(&uri).map_err(|why| Error::input("--proxy env", why))
     }
 }
 

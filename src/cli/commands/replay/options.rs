@@ -213,13 +213,12 @@ fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
 }
 
 fn debug_dir(args: &Args) -> Result<Option<PathBuf>> {
-    let dir = args.text("--debug-log-dir");
-    match (args.has("--debug"), dir) {
-        (true, dir) => Ok(Some(dir.map_or("debug_logs".into(), PathBuf::from))),
-        (false, None) => Ok(None),
-        (false, Some(dir)) => {
+    let is_on = args.has("--debug");
+    match args.text("--debug-log-dir") {
+        Some(dir) if !is_on => {
             let what = format!("--debug-log-dir {dir}");
             Err(Error::input(what, "only with --debug"))
         }
+        dir => Ok(is_on.then(|| dir.unwrap_or("debug_logs".to_string()).into())),
     }
 }

@@ -236,11 +236,10 @@ impl Workloads {
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
         let document = layout::document(report);
-        let log = &mut self.run.log;
-        self.folder
-            .write(log, "REPORT.md", &markdown::render(&document));
-        self.folder
-            .write(log, "report.html", &html::render(&document));
+        let (page, markdown) = (html::render(&document), markdown::render(&document));
+        for (name, text) in [("REPORT.md", markdown), ("report.html", page)] {
+            self.folder.write(&mut self.run.log, name, &text);
+        }
         let mut shown = text::render(&document, stdout_screen());
         shown.push_str(&format!("\nResults in {}\n", self.folder.dir().display()));
         print_last(&shown)

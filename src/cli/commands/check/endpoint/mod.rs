@@ -138,16 +138,14 @@ fn target(opened: &Opened, listed: &[Listed]) -> Result<Target> {
 
 /// A line a model, and which of them is asked.
 fn say_models(opened: &Opened, listed: &[Listed]) -> Result<()> {
-    for (at, model) in listed.iter().take(SHOWN_MODELS).enumerate() {
+    let names = std::iter::once("models").chain(std::iter::repeat(""));
+    for (name, model) in names.zip(listed.iter().take(SHOWN_MODELS)) {
         let id = opened.link.redact(&model.id);
         let limit = match model.max_model_len {
             Some(tokens) => format!("max_model_len {tokens}"),
             None => "no max_model_len".to_string(),
         };
-        say(
-            if at == 0 { "models" } else { "" },
-            &format!("{id}, {limit}"),
-        )?;
+        say(name, &format!("{id}, {limit}"))?;
     }
     match listed.len() {
         0 => say("models", "no usable list")?,
