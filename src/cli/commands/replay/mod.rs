@@ -245,14 +245,12 @@ impl Replay {
 fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
     let name = file_name(sessions.level.concurrency, round);
     let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
-    match DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone()) {
-        Ok(log) => Some(log),
-        Err(error) => {
-            let why = format!("{}: {error}", path.display());
-            run.log.lose("debug log", why);
-            None
-        }
+    let log = DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone());
+    if let Err(error) = &log {
+        let why = format!("{}: {error}", path.display());
+        run.log.lose("debug log", why);
     }
+    log.ok()
 }
 
 /// What files of a round are called.

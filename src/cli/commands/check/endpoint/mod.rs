@@ -123,12 +123,8 @@ fn where_it_is(opened: &Opened) -> String {
 fn target(opened: &Opened, listed: &[Listed]) -> Result<Target> {
     let first = listed.first().map(|model| model.id.clone());
     // Without a list there is a name: else `models` has failed.
-    let model = opened
-        .connection
-        .model
-        .clone()
-        .or(first)
-        .unwrap_or_default();
+    let named = opened.connection.model.clone();
+    let model = named.or(first).unwrap_or_default();
     let body = BodyShape {
         extra: opened.connection.extra_body.clone(),
         ..BodyShape::new(Api::Chat, model)
