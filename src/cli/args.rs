@@ -15,7 +15,7 @@ use crate::units::{parse_count, parse_duration, parse_number};
 #[cfg(test)]
 mod fuzz;
 
-/// The options of one command, to be taken out one by one.
+/// The options of one command.
 pub struct Args {
     usage: &'static Usage,
     operand: Option<String>,
@@ -60,25 +60,12 @@ impl Args {
     ///
     /// # Errors
     /// When it is missing.
-    pub fn operand(&mut self) -> Result<String> {
+    pub fn operand(&self) -> Result<&str> {
         let Usage { name, operand, .. } = self.usage;
-        self.operand.take().ok_or_else(|| {
+        self.operand.as_deref().ok_or_else(|| {
             Error::input(name, format!("none given; want tmesh-cli {name} {operand}"))
                 .next(format!("Try: tmesh-cli {name} --help"))
         })
-    }
-
-    /// All values of an option that takes several, in their order; `parse` says why one is wrong. For one that
-    /// takes words, its one value.
-    pub fn list<T, E: Display>(
-        &self,
-        name: &'static str,
-        parse: impl Fn(&str) -> std::result::Result<T, E>,
-    ) -> Result<Vec<T>> {
-        let values = self.given.iter().filter(|(flag, _)| *flag == name);
-        values
-            .map(|(_, text)| parse(text).map_err(|why| Error::input(format!("{name} {text}"), why)))
-            .collect()
     }
 
     /// The command's name.
@@ -86,7 +73,7 @@ impl Args {
         self.usage.name
     }
 
-    /// Whether an option is given and not taken out yet.
+    /// Whether an option is given.
     pub fn has(&self, name: &str) -> bool {
         self.given.iter().any(|(flag, _)| *flag == name)
     }
@@ -114,38 +101,37 @@ impl Args {
         })
     }
 
-    pub fn switch(&mut self, name: &'static str) -> bool {
-        self.take(name).next().is_some()
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.texts(name).next().map(str::to_string)
     }
 
-    pub fn text(&mut self, name: &'static str) -> Result<Option<String>> {
-        Ok(self.take(name).next())
-    }
-
-    /// Every value of an option that may be repeated.
-    pub fn texts(&mut self, name: &'static str) -> Result<Vec<String>> {
-        Ok(self.take(name).collect())
+    /// Every value of an option that may be repeated, or takes several.
+    pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.given.iter().filter(move |(flag, _)| *flag == name);
+        given.map(|(_, value)| value.as_str())
     }
 
     /// The parsed value; `parse` says why it cannot.
     pub fn value<T, E: Display>(
-        &mut self,
-        name: &'static str,
-        parse: impl FnOnce(&str) -> std::result::Result<T, E>,
+        &self,
+        name: &str,
+        parse: impl FnMut(&str) -> std::result::Result<T, E>,
     ) -> Result<Option<T>> {
-        let Some(text) = self.take(name).next() else {
-            return Ok(None);
-        };
-        let is_secret = option(self.usage, name).is_some_and(|flag| flag.secret);
-        let shown = if is_secret { "****" } else { &text };
-        parse(&text)
-            .map(Some)
-            .map_err(|why| Error::input(format!("{name} {shown}"), why))
+        Ok(self.list(name, parse)?.pop())
     }
 
-    fn take(&mut self, name: &str) -> impl Iterator<Item = String> {
-        let taken = self.given.extract_if(.., move |(flag, _)| *flag == name);
-        taken.map(|(_, value)| value)
+    /// All values of an option that takes several, in their order; `parse` says why one is wrong.
+    pub fn list<T, E: Display>(
+        &self,
+        name: &str,
+        mut parse: impl FnMut(&str) -> std::result::Result<T, E>,
+    ) -> Result<Vec<T>> {
+        let is_secret = option(self.usage, name).is_some_and(|flag| flag.secret);
+        let parsed = self.texts(name).map(|text| {
+            let shown = if is_secret { "****" } else { text };
+            parse(text).map_err(|why| Error::input(format!("{name} {shown}"), why))
+        });
+        parsed.collect()
     }
 }
 
@@ -252,11 +238,11 @@ mod tests {
 
     #[test]
     fn values_come_after_a_space_or_an_equals_sign() {
-        let mut args = args(&["--contexts=7", "--seed", "9", "--insecure"]).expect("valid");
+        let args = args(&["--contexts=7", "--seed", "9", "--insecure"]).expect("valid");
         assert_eq!(args.value("--contexts", parse_count), Ok(Some(7)));
         assert_eq!(args.value("--seed", parse_count), Ok(Some(9)));
         assert_eq!(args.value("--questions", parse_count), Ok(None));
-        assert!(args.switch("--insecure") && !args.switch("--plain-http"));
+        assert!(args.has("--insecure") && !args.has("--plain-http"));
     }
 
     #[test]
@@ -271,10 +257,9 @@ mod tests {
         for value in ["--port 1 --x", "--port", "-o", "a, b", ""] {
             for words in [&["--hand-on", value][..], &[&format!("--hand-on={value}")]] {
                 let words = words.iter().map(|word| word.to_string()).collect();
-                let mut args = Args::new(&STARTING, words).expect(value);
-                let text = |text: &str| Ok::<_, String>(text.to_string());
-                assert_eq!(args.list("--hand-on", text).expect(value), [value]);
-                assert_eq!(args.text("--port"), Ok(None), "{value}");
+                let args = Args::new(&STARTING, words).expect(value);
+                assert_eq!(args.texts("--hand-on").collect::<Vec<_>>(), [value]);
+                assert_eq!(args.text("--port"), None, "{value}");
             }
         }
     }
@@ -330,8 +315,8 @@ mod tests {
             Args::new(&LISTING, words)
         };
         for line in ["-o r.json", "--output r.json", "--sizes 5 -o r.json"] {
-            let output = args(line).expect(line).text("--output");
-            assert_eq!(output, Ok(Some("r.json".to_string())), "{line}");
+            let args = args(line).expect(line);
+            assert_eq!(args.text("--output").as_deref(), Some("r.json"), "{line}");
         }
         for (line, wanted) in [
             ("-o", "[ERROR] -o: no value; want -o FILE"),
@@ -351,9 +336,10 @@ mod tests {
     #[test]
     fn the_operand_is_the_word_without_dashes_and_there_is_one() {
         let words = |line: &str| line.split(' ').map(str::to_string).collect();
-        let mut args = Args::new(&LISTING, words("--on a.jsonl")).expect("valid");
-        assert_eq!(args.operand(), Ok("a.jsonl".to_string()));
-        let text = args.operand().expect_err("taken").to_string();
+        let args = Args::new(&LISTING, words("--on a.jsonl")).expect("valid");
+        assert_eq!(args.operand(), Ok("a.jsonl"));
+        let none = Args::new(&LISTING, words("--on")).expect("valid");
+        let text = none.operand().expect_err("none").to_string();
         assert!(text.starts_with("[ERROR] listing: none given; want tmesh-cli listing FILE"));
         let two = Args::new(&LISTING, words("a b")).err().expect("two");
         assert!(two.to_string().starts_with("[ERROR] b: not an option"));
@@ -362,7 +348,7 @@ mod tests {
     #[test]
     fn an_error_repeats_the_value_but_never_a_secret() {
         let bad = |_: &str| Err::<(), _>("bad");
-        let mut args = args(&["--seed", "x", "--api-key", "s3cret"]).expect("valid");
+        let args = args(&["--seed", "x", "--api-key", "s3cret"]).expect("valid");
         assert_eq!(
             args.value("--seed", bad).expect_err("bad").to_string(),
             "[ERROR] --seed x: bad"

@@ -22,12 +22,15 @@ impl Common {
     ///
     /// # Errors
     /// When the seed is no count, or the file is no SLO.
-    pub fn parse(args: &mut Args) -> Result<Common> {
-        let slo = args.text("--slo-file")?;
+    pub fn parse(args: &Args) -> Result<Common> {
         Ok(Common {
             seed: args.value("--seed", parse_count)?.unwrap_or(0),
-            nonce: Some(args.text("--nonce")?.unwrap_or_else(fresh_nonce)),
-            slo: slo.as_deref().map(slo::read).transpose()?,
+            nonce: Some(args.text("--nonce").unwrap_or_else(fresh_nonce)),
+            slo: args
+                .text("--slo-file")
+                .as_deref()
+                .map(slo::read)
+                .transpose()?,
         })
     }
 }
@@ -45,7 +48,7 @@ mod tests {
 
     fn common(usage: &'static Usage, words: &[&str]) -> Result<Common> {
         let words = words.iter().map(|word| word.to_string()).collect();
-        Common::parse(&mut Args::new(usage, words)?)
+        Common::parse(&Args::new(usage, words)?)
     }
 
     #[test]

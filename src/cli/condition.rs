@@ -21,14 +21,14 @@ impl Limits {
     ///
     /// # Errors
     /// When one is no condition, or is about a figure or a place that the run does not have.
-    pub fn parse(args: &mut Args, keys: Keys, kind: &str, places: &[String]) -> Result<Limits> {
+    pub fn parse(args: &Args, keys: Keys, kind: &str, places: &[String]) -> Result<Limits> {
         let mut limits = Limits {
             keys,
             limits: Vec::new(),
         };
-        for text in args.texts("--fail-if")? {
+        for text in args.texts("--fail-if") {
             let wrong = |why: String| Error::input(format!("--fail-if '{text}'"), why);
-            let condition = Condition::parse(&text).map_err(wrong)?;
+            let condition = Condition::parse(text).map_err(wrong)?;
             limits.check(&condition, kind, places).map_err(wrong)?;
             let option = format!("--fail-if {}", condition.text);
             limits.limits.push((option, condition));

@@ -31,6 +31,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
 
 /// The server that a command asks.
+#[derive(Clone)]
 pub enum Server {
     /// As typed, or as `load` has it by default.
     Url(String),
@@ -41,13 +42,13 @@ pub enum Server {
 impl Server {
     /// Takes `--endpoint`, `--backend mock` and `--mock`; `asked` is another option that asks for a mock, with what
     /// that one says of it.
-    pub fn parse(args: &mut Args, asked: Option<(&'static str, mock::Options)>) -> Result<Server> {
+    pub fn parse(args: &Args, asked: Option<(&'static str, mock::Options)>) -> Result<Server> {
         let command = args.command();
         let backend = args.value("--backend", |text| match text {
             "mock" => Ok(()),
             _ => Err("no such backend; want mock"),
         })?;
-        let list = args.text("--mock")?;
+        let list = args.text("--mock");
         let asked = match (asked, backend) {
             (Some((name, _)), Some(())) => {
                 return Err(Error::input(name, "not together with --backend mock"));
@@ -55,7 +56,7 @@ impl Server {
             (None, Some(())) => Some(("--backend mock", mock::Options::default())),
             (asked, None) => asked,
         };
-        match (asked, args.text("--endpoint")?) {
+        match (asked, args.text("--endpoint")) {
             (Some((name, _)), Some(_)) => Err(Error::input(name, "not together with --endpoint")),
             (Some((_, base)), None) => {
                 let options = options(base, list.as_deref().unwrap_or(""))?;
@@ -90,11 +91,12 @@ pub struct Connection {
     /// The command's name.
     pub command: &'static str,
     pub server: Server,
-    key: Option<ApiKey>,
+    pub key: Option<ApiKey>,
     pub model: Option<String>,
     /// By `--api`, else by the endpoint's path.
     api: Option<Api>,
     timeouts: Timeouts,
+    /// Those of the user, and the key.
     headers: HeaderMap,
     pub extra_body: Map<String, Value>,
     trust: Trust,
@@ -105,11 +107,11 @@ pub struct Connection {
 
 /// A server whose address answers.
 pub struct Opened {
+    /// The options that led to it.
+    pub connection: Connection,
     /// As the user typed it.
     pub typed: String,
     pub endpoint: Endpoint,
-    /// As it can be shown.
-    pub key: Option<ApiKey>,
     pub link: Link,
     pub small: Small,
     /// Runs as long as this lives.
@@ -129,8 +131,8 @@ impl Opened {
 
 impl Connection {
     /// Takes the options of the way to a server out of `args`; those that the command lacks are as if not given.
-    pub fn parse(args: &mut Args, server: Server) -> Result<Connection> {
-        let mut duration = |name| args.value(name, above_zero);
+    pub fn parse(args: &Args, server: Server) -> Result<Connection> {
+        let duration = |name| args.value(name, above_zero);
         let total = duration("--timeout")?.unwrap_or(Duration::from_secs(300));
         let idle = duration("--idle-timeout")?.unwrap_or(Duration::from_secs(120));
         let timeouts = Timeouts {
@@ -150,17 +152,22 @@ impl Connection {
             _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
         })?;
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
+        let key = key(args, server.url(), proxy.is_none())?;
+        let mut headers = headers(args.texts("--header"))?;
+        if let Some(key) = &key {
+            headers.insert(header::AUTHORIZATION, key.authorization());
+        }
         Ok(Connection {
             command: args.command(),
-            key: key(args, server.url(), proxy.is_none())?,
+            key,
             server,
-            model: args.text("--model")?,
+            model: args.text("--model"),
             api,
             timeouts,
-            headers: headers(&args.texts("--header")?)?,
+            headers,
             extra_body: extra_body.unwrap_or_default(),
             trust: trust(args)?,
-            plain_http: args.switch("--plain-http"),
+            plain_http: args.has("--plain-http"),
             proxy: proxy.is_some(),
         })
     }
@@ -171,7 +178,7 @@ impl Connection {
     }
 
     /// Starts the mock if asked to, resolves the host and finds the address that answers.
-    pub fn open(&self) -> Result<Opened> {
+    pub fn open(self) -> Result<Opened> {
         let (typed, mock) = match &self.server {
             Server::Url(url) => (url.clone(), None),
             Server::Mock(options) => {
@@ -184,12 +191,14 @@ impl Connection {
         if self.plain_http && endpoint.is_https {
             endpoint = endpoint.into_plain();
         }
-        let mut headers = self.headers.clone();
-        if let Some(key) = &self.key {
-            headers.insert(header::AUTHORIZATION, key.authorization());
-        }
-        let proxy = self.proxy(&endpoint)?;
-        let mut secrets = Secrets::of(&headers);
+        let proxy = match self.proxy {
+            true => {
+                let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
+                proxy::from_environment(&uri).map_err(|why| Error::input("--proxy env", why))?
+            }
+            false => None,
+        };
+        let mut secrets = Secrets::of(&self.headers);
         let stays_here = proxy.is_none() && endpoint.is_loopback();
         if !(secrets.is_empty() || endpoint.is_https || stays_here) {
             eprintln!(
@@ -212,30 +221,22 @@ impl Connection {
             trust: self.trust.clone(),
             proxy,
             secrets,
-            headers,
+            headers: self.headers.clone(),
             epoch: Epoch::start(),
         };
         Ok(Opened {
             typed,
             endpoint,
-            key: self.key.clone(),
             small: Small::new(link.clone()),
             link,
             mock,
+            connection: self,
         })
-    }
-
-    fn proxy(&self, endpoint: &Endpoint) -> Result<Option<Proxy>> {
-        if !self.proxy {
-            return Ok(None);
-        }
-        let uri = endpoint.route(self.api.unwrap_or(Api::Completions))?;
-        proxy::from_environment(&uri).map_err(|why| Error::input("--proxy env", why))
     }
 }
 
 /// The API that the option names, else the path; only `load` speaks all.
-fn api(args: &mut Args, typed: Option<&str>) -> Result<Option<Api>> {
+fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
     let is_load = args.command() == LOAD.name;
     let named = args.value("--api", |name| match Api::parse(name) {
         Some(Api::Generate) if !is_load => Err("only load speaks it"),

@@ -13,7 +13,7 @@ use crate::file;
 
 /// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
 /// leak to a stranger in plain text, which a proxy is.
-pub fn key(args: &mut Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
+pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
     args.apart(&[("--api-key-file", "--api-key", "")])?;
     let given = args.value("--api-key", ApiKey::new)?;
     let from_file = args.value("--api-key-file", |path| {
@@ -45,7 +45,7 @@ pub fn key(args: &mut Args, typed: Option<&str>, is_direct: bool) -> Result<Opti
 }
 
 /// Those of `--header`, each a line `NAME: VALUE`.
-pub fn headers(lines: &[String]) -> Result<HeaderMap> {
+pub fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines {
         // The value may be a secret: an error shows the name only.
@@ -74,11 +74,11 @@ pub fn headers(lines: &[String]) -> Result<HeaderMap> {
 }
 
 /// Whom an https server must be known to.
-pub fn trust(args: &mut Args) -> Result<Trust> {
+pub fn trust(args: &Args) -> Result<Trust> {
     args.apart(&[("--insecure", "--cacert", "")])?;
-    match args.text("--cacert")? {
+    match args.text("--cacert") {
         Some(path) => Trust::from_file(&path),
-        None if args.switch("--insecure") => Ok(Trust::Anyone),
+        None if args.has("--insecure") => Ok(Trust::Anyone),
         None => Ok(Trust::Bundled),
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::common::{Common, fresh_nonce};
-use super::connect::{Connection, Opened, unreachable};
+use super::connect::{Opened, unreachable};
 use super::host;
 use super::terminal::print;
 use crate::client::Target;
@@ -27,7 +27,7 @@ use crate::units::{counted, format_utc};
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
     let endpoint = &opened.endpoint;
-    let key = opened.key.as_ref();
+    let key = opened.connection.key.as_ref();
     let key = key.map_or("none".to_string(), ToString::to_string);
     let way = match &opened.link.proxy {
         Some(proxy) => format!("proxy: {}, in every figure\n", proxy::shown(proxy)),
@@ -42,12 +42,12 @@ pub fn announce(opened: &Opened) -> Result<()> {
 }
 
 /// The models that the server lists; none where it lists none and the user named one.
-pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
+pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     let endpoint = &opened.endpoint;
     let listing = list(&opened.small, endpoint);
     let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
         Listing::Models(models) => return Ok(models),
-        Listing::Unusable(_) if connection.model.is_some() => return Ok(Vec::new()),
+        Listing::Unusable(_) if opened.connection.model.is_some() => return Ok(Vec::new()),
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
         Listing::Denied(why) => (
             why,
@@ -58,8 +58,13 @@ pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
     Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
-/// The model to ask for: the one that is `named`, else the first that the server lists.
-pub fn model(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
+/// The model to ask for: the one that the user named, else the first that the server lists.
+pub fn model(opened: &Opened) -> Result<Listed> {
+    pick(opened.connection.model.as_deref(), &models(opened)?)
+}
+
+/// The model that is `named`, else the first of the list.
+pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let Some(name) = named else {
         say_found(ids[0], &ids[1..])?;
@@ -94,7 +99,6 @@ pub struct Ready {
     pub setup: Setup,
     pub common: Common,
     pub writer: Writer,
-    command: &'static str,
     /// How the server came to be there: `mock`, `attached` or the preset that started it.
     pub backend: &'static str,
     /// What is known of the engine that answers.
@@ -109,13 +113,12 @@ impl Ready {
     /// # Errors
     /// When the server refuses what the run will send.
     pub fn ask(
-        connection: Connection,
         opened: Opened,
         mut body: BodyShape,
         fallback: Option<Api>,
         common: Common,
     ) -> Result<Ready> {
-        body.extra = connection.extra_body;
+        body.extra.clone_from(&opened.connection.extra_body);
         let nonce = common.nonce.clone().unwrap_or_else(fresh_nonce);
         let writer = Writer::new(common.seed, &nonce);
         let ask = |body| -> Result<(Target, Setup)> {
@@ -143,7 +146,6 @@ impl Ready {
             },
             opened,
             common,
-            command: connection.command,
             engine: None,
             engine_version: None,
         })
@@ -182,7 +184,7 @@ impl Ready {
         let (target, setup) = (&self.target, &self.setup);
         options["api"] = target.body.api.name().into();
         json!({
-            "command": self.command,
+            "command": self.opened.connection.command,
             "endpoint": self.opened.endpoint.base(),
             "model": target.body.model,
             "mock": self.is_mock(),
@@ -218,8 +220,7 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
         let (kind, counted_by) = (failure.kind.name(), setup.counted_by);
         let status = setup.status.unwrap_or(0);
         if is_refusal(status, &failure.reason, &target.body.model) {
-            let error = Error::input(format!("HTTP {status} from {}", target.uri), words);
-            return Err(error.next(
+            return Err(refused(target, status, failure).next(
                 "Check --model and the key, or try the other API: --api chat, --api completions",
             ));
         }
@@ -243,9 +244,8 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Why a run was ended: the server refuses every request, with this status and these words.
+/// The server refuses what is sent, with this status and these words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
-    let words = error_words(&failure.reason);
-    Error::input(format!("HTTP {status} from {}", target.uri), words)
-        .next("No request has succeeded, so the run was ended.")
+    let what = format!("HTTP {status} from {}", target.uri);
+    Error::input(what, error_words(&failure.reason))
 }

@@ -64,7 +64,17 @@ const LOAD_API: &str = "\
                                     [by path]
 ";
 
-const BENCHMARK_OPTIONS: &str = "\
+pub static BENCHMARK: Usage = Usage {
+    name: "benchmark",
+    operand: "",
+    about: "Cycles through long contexts and shows what the KV cache does",
+    options: &[
+        ENDPOINT,
+        KEY_AND_MODEL,
+        API,
+        TRANSPORT,
+        MOCK_SERVER,
+        "\
     Workload
     --offload-size GB               size of the KV offload buffer that the contexts fill [by model]
     --input-length TOKENS           tokens of a context [32000]
@@ -88,19 +98,7 @@ const BENCHMARK_OPTIONS: &str = "\
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself
     --no-gaps                       leaves the gaps between tokens out of the samples file
     --output FILE                   the figures as JSON, also rewritten every minute
-";
-
-pub static BENCHMARK: Usage = Usage {
-    name: "benchmark",
-    operand: "",
-    about: "Cycles through long contexts and shows what the KV cache does",
-    options: &[
-        ENDPOINT,
-        KEY_AND_MODEL,
-        API,
-        TRANSPORT,
-        MOCK_SERVER,
-        BENCHMARK_OPTIONS,
+",
     ],
     examples: &[
         "tmesh-cli benchmark --endpoint http://localhost:8000 --api-key sk-123",
@@ -109,7 +107,17 @@ pub static BENCHMARK: Usage = Usage {
     ],
 };
 
-const LOAD_OPTIONS: &str = "\
+pub static LOAD: Usage = Usage {
+    name: "load",
+    operand: "",
+    about: "Sends N requests, in a closed loop or at a rate, with repeated prompts",
+    options: &[
+        LOAD_ENDPOINT,
+        KEY_AND_MODEL,
+        LOAD_API,
+        TRANSPORT,
+        MOCK_SERVER,
+        "\
     Load
     --requests N                    requests of each point [50]
     --concurrency N…                (list) closed loop: requests in flight at once; several are a sweep: 1 2 4 8 [5]
@@ -140,19 +148,7 @@ const LOAD_OPTIONS: &str = "\
     --output FILE                   the figures as JSON
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself
     --export vllm FILE              (pair) the figures as a result of vllm bench serve; of a sweep a file a point
-";
-
-pub static LOAD: Usage = Usage {
-    name: "load",
-    operand: "",
-    about: "Sends N requests, in a closed loop or at a rate, with repeated prompts",
-    options: &[
-        LOAD_ENDPOINT,
-        KEY_AND_MODEL,
-        LOAD_API,
-        TRANSPORT,
-        MOCK_SERVER,
-        LOAD_OPTIONS,
+",
     ],
     examples: &[
         "tmesh-cli load --endpoint http://localhost:8000/generate",
@@ -161,7 +157,17 @@ pub static LOAD: Usage = Usage {
     ],
 };
 
-const REPLAY_OPTIONS: &str = "\
+pub static REPLAY: Usage = Usage {
+    name: "replay",
+    operand: "",
+    about: "Sends a dataset twice at each concurrency level, cold and warm",
+    options: &[
+        ENDPOINT,
+        KEY_AND_MODEL,
+        API,
+        TRANSPORT,
+        MOCK_SERVER,
+        "\
     Dataset and rounds
     --dataset FILE                  JSONL, a JSON array or an object with data: text, prompt, user_messages, \
                                     conversations, messages or body
@@ -203,19 +209,7 @@ const REPLAY_OPTIONS: &str = "\
                                     and hash
     --mock-host ADDRESS             where it listens [127.0.0.1]
     --mock-port PORT                where it listens [a free one]
-";
-
-pub static REPLAY: Usage = Usage {
-    name: "replay",
-    operand: "",
-    about: "Sends a dataset twice at each concurrency level, cold and warm",
-    options: &[
-        ENDPOINT,
-        KEY_AND_MODEL,
-        API,
-        TRANSPORT,
-        MOCK_SERVER,
-        REPLAY_OPTIONS,
+",
     ],
     examples: &[
         "tmesh-cli replay --dataset d.jsonl --endpoint host:8000 --concurrency 5 10",
@@ -223,7 +217,11 @@ pub static REPLAY: Usage = Usage {
     ],
 };
 
-const WORKLOAD: &str = "\
+pub static RUN_FIXED: Usage = Usage {
+    name: "run",
+    operand: "",
+    about: "Runs fixed workloads on a backend that it starts, or on a server",
+    options: &["\
     Workload and backend
     --workload NAME                 short, long, stress, or year1: all three in this order [year1]
     --requests N                    requests of each workload [5, 3, 10]
@@ -237,9 +235,7 @@ const WORKLOAD: &str = "\
     --mock 'NAME=VALUE,…'           options of the mock: see tmesh-cli mock --help
     --seed N                        decides the texts [0]
     --nonce TEXT                    makes the texts new [random]
-";
-
-const LIMITS: &str = "\
+", ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, "\
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]
@@ -248,13 +244,7 @@ const LIMITS: &str = "\
     --fail-if 'EXPR'                (repeats) exit code 1 when it holds, or the figure is not reported: \
                                     'avg_ttft_ms>100', 'stress_test.error_rate>=0.05'; may be repeated
     --contract NAME                 year1, year2 or year3: exit code 1 when a workload misses one of its limits
-";
-
-pub static RUN_FIXED: Usage = Usage {
-    name: "run",
-    operand: "",
-    about: "Runs fixed workloads on a backend that it starts, or on a server",
-    options: &[WORKLOAD, ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, LIMITS],
+"],
     examples: &[
         "tmesh-cli run --workload year1 --backend mock",
         "tmesh-cli run --backend llamacpp --model m.gguf --fail-if 'avg_ttft_ms>99'",
@@ -262,19 +252,17 @@ pub static RUN_FIXED: Usage = Usage {
     ],
 };
 
-const REPORT_OPTIONS: &str = "\
+pub static REPORT: Usage = Usage {
+    name: "report",
+    operand: "",
+    about: "Shows saved results as a table, JSON, Markdown or a page with charts",
+    options: &["\
     Input and output
     -i, --input PATH                folder of run or replay, or one of the files in it; what benchmark or load \
                                     wrote with --samples [./benchmark_results/benchmark_summary.json]
     --format NAME                   table, json, markdown, or html: one page with charts [table]
     -o, --output FILE               where the report goes [stdout]
-";
-
-pub static REPORT: Usage = Usage {
-    name: "report",
-    operand: "",
-    about: "Shows saved results as a table, JSON, Markdown or a page with charts",
-    options: &[REPORT_OPTIONS],
+"],
     examples: &[
         "tmesh-cli report -i benchmark_results --format html -o report.html",
         "tmesh-cli report -i samples.jsonl --format markdown > REPORT.md",
@@ -289,17 +277,15 @@ pub static EXPLAIN: Usage = Usage {
     examples: &["tmesh-cli explain ttft", "tmesh-cli explain goodput_rps"],
 };
 
-const CLIENT_OPTIONS: &str = "\
-    Load
-    --streams N                     requests in flight at once [256]
-    --rate TOKENS_PER_S             tokens a second of each stream [100]
-";
-
 pub static CHECK_CLIENT: Usage = Usage {
     name: "check client",
     operand: "",
     about: "Measures what this client itself adds, on this host",
-    options: &[CLIENT_OPTIONS],
+    options: &["\
+    Load
+    --streams N                     requests in flight at once [256]
+    --rate TOKENS_PER_S             tokens a second of each stream [100]
+"],
     examples: &[
         "tmesh-cli check client",
         "tmesh-cli check client --streams 1000 --rate 10",
@@ -314,11 +300,6 @@ pub static CHECK_DATASET: Usage = Usage {
     examples: &["tmesh-cli check dataset data/long_context.jsonl"],
 };
 
-const ENDPOINT_OPTIONS: &str = "\
-    Check
-    --try-reset                     also calls the routes that empty the server's cache, to see which it has
-";
-
 pub static CHECK_ENDPOINT: Usage = Usage {
     name: "check endpoint",
     operand: "URL",
@@ -328,7 +309,10 @@ pub static CHECK_ENDPOINT: Usage = Usage {
         KEY_AND_MODEL,
         API,
         TRANSPORT,
-        ENDPOINT_OPTIONS,
+        "\
+    Check
+    --try-reset                     also calls the routes that empty the server's cache, to see which it has
+",
     ],
     examples: &[
         "tmesh-cli check endpoint localhost:8000",
@@ -336,55 +320,49 @@ pub static CHECK_ENDPOINT: Usage = Usage {
     ],
 };
 
-const PROMETHEUS_OPTIONS: &str = "\
-    Metrics
-    --metrics NAME…                 (list) the names to look up: NAME or 'NAME{label=\"value\"}' [all]
-";
-
 pub static CHECK_PROMETHEUS: Usage = Usage {
     name: "check prometheus",
     operand: "URL",
     about: "Reads a metrics page: names, types and values",
-    options: &[PROMETHEUS_OPTIONS],
+    options: &["\
+    Metrics
+    --metrics NAME…                 (list) the names to look up: NAME or 'NAME{label=\"value\"}' [all]
+"],
     examples: &[
         "tmesh-cli check prometheus localhost:8000",
         "tmesh-cli check prometheus localhost:8000 --metrics lmcache_hit_rate",
     ],
 };
 
-const LONGBENCH_OPTIONS: &str = "\
+pub static CONVERT_LONGBENCH: Usage = Usage {
+    name: "convert longbench",
+    operand: "",
+    about: "Turns LongBench's records into prompts for replay",
+    options: &["\
     Input and output
     --input-file FILE               one file of LongBench
     --input-dir FOLDER              the folder that LongBench's data.zip was unpacked to
     --dataset NAME…                 (list) such as narrativeqa, of LongBench-E qasper_e, or longbench-v2 [all found]
     --num-samples N                 takes the first N records of each dataset [all]
     --output FILE                   JSON lines for replay
-";
-
-pub static CONVERT_LONGBENCH: Usage = Usage {
-    name: "convert longbench",
-    operand: "",
-    about: "Turns LongBench's records into prompts for replay",
-    options: &[LONGBENCH_OPTIONS],
+"],
     examples: &[
         "tmesh-cli convert longbench --input-dir LongBench --output long.jsonl",
         "tmesh-cli convert longbench --input-file data.json --output v2.jsonl",
     ],
 };
 
-const SHAREGPT_OPTIONS: &str = "\
+pub static CONVERT_SHAREGPT: Usage = Usage {
+    name: "convert sharegpt",
+    operand: "",
+    about: "Turns ShareGPT's conversations into sessions for replay",
+    options: &["\
     Input and output
     --input-file FILE               a JSON array or JSON lines
     --output FILE                   JSON lines for replay
     --min-turns N                   drops conversations with fewer messages of the user [1]
     --max-turns N                   keeps the first N messages of the user and the answers to them [all]
-";
-
-pub static CONVERT_SHAREGPT: Usage = Usage {
-    name: "convert sharegpt",
-    operand: "",
-    about: "Turns ShareGPT's conversations into sessions for replay",
-    options: &[SHAREGPT_OPTIONS],
+"],
     examples: &["tmesh-cli convert sharegpt --input-file sg.json --output s.jsonl"],
 };
 

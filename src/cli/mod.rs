@@ -11,7 +11,6 @@ mod discover;
 mod flags;
 mod help;
 mod host;
-mod lines_file;
 mod mock_process;
 mod output;
 mod run;
@@ -84,7 +83,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = words.collect();
     match command.run {
-        Run::Options(run) => run(Args::new(command.usage, words)?),
+        Run::Options(run) => run(&Args::new(command.usage, words)?),
         Run::Mock(run) => run(&words),
     }
 }

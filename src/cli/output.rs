@@ -16,10 +16,10 @@ use crate::samples_file::Writer;
 /// # Errors
 /// Two options name one file, one names the file that stdout goes to, or one cannot be written.
 pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
-    let files = files.iter();
-    let files: Vec<_> = files
-        .filter_map(|(flag, path)| Some((*flag, (*path)?)))
-        .collect();
+    let named = files
+        .iter()
+        .filter_map(|(flag, path)| Some((*flag, (*path)?)));
+    let files: Vec<_> = named.collect();
     for (at, (flag, path)) in files.iter().enumerate() {
         let what = format!("{flag} {path}");
         if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
@@ -70,9 +70,9 @@ impl Samples {
         let Some(path) = &self.path else {
             return Ok(None);
         };
-        let what = || format!("{} {}", self.option, path.display());
+        let what = format!("{} {}", self.option, path.display());
         let created = Writer::create(path, header, self.keep_gaps);
-        created.map(Some).map_err(|e| Error::input(what(), e))
+        created.map(Some).map_err(|e| Error::input(what, e))
     }
 }
 

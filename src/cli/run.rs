@@ -194,7 +194,8 @@ impl Run {
         self.stop.forget();
         self.next_id = self.next_id.max(collected.next_id);
         if let Some(Reason::Refused(status, failure)) = self.stop.reason() {
-            return Err(refused(&self.target, *status, failure));
+            let error = refused(&self.target, *status, failure);
+            return Err(error.next("No request has succeeded, so the run was ended."));
         }
         drop(scraping);
         if let Some((scrapes, _)) = scrapes {

@@ -120,19 +120,18 @@ fn value(reading: &Reading) -> Value {
     match reading {
         Reading::Absent => Value::Null,
         Reading::Counter(value) | Reading::Gauge(value) => json!(value),
-        Reading::Ratio(pairs) => {
-            let sum = |readings: &[Reading]| -> Option<f64> {
-                let counters = readings.iter().map(|reading| match reading {
-                    Reading::Counter(value) => *value,
-                    _ => None,
-                });
-                counters.sum()
-            };
-            let whole = pairs.iter().find(|pair| pair.is_whole());
-            whole.map_or(
-                Value::Null,
-                |pair| json!({"hits": sum(&pair.hits), "of": sum(&pair.of)}),
-            )
-        }
+        Reading::Ratio(pairs) => match pairs.iter().find(|pair| pair.is_whole()) {
+            Some(pair) => json!({"hits": sum(&pair.hits), "of": sum(&pair.of)}),
+            None => Value::Null,
+        },
     }
+}
+
+/// The sum of counters; `None` where one has no value.
+fn sum(readings: &[Reading]) -> Option<f64> {
+    let counters = readings.iter().map(|reading| match reading {
+        Reading::Counter(value) => *value,
+        _ => None,
+    });
+    counters.sum()
 }

@@ -1,11 +1,13 @@
 //! URLs beside the endpoint, such as a page of metrics or a route that resets a cache: as users type them, and
 //! the way to a host that answers.
 
+use serde_json::Value;
 use ureq::http::{HeaderMap, Uri};
 
 use super::connect::{CONNECT_TIMEOUT, Opened};
+use crate::client::api::error_words;
 use crate::client::endpoint::Endpoint;
-use crate::client::http::{Link, SMALL_TIMEOUT, Small, resolve};
+use crate::client::http::{Link, Page, SMALL_TIMEOUT, Small, resolve};
 use crate::client::wire::Timeouts;
 use crate::sample::Failure;
 use crate::units::Epoch;
@@ -97,6 +99,25 @@ impl SideUrl {
         let is_https = self.text.starts_with("https:");
         (endpoint.is_https, endpoint.port) == (is_https, self.port)
             && endpoint.host.eq_ignore_ascii_case(&self.host)
+    }
+}
+
+/// What a route that empties a cache has answered.
+pub enum ResetAnswer {
+    Done,
+    /// The reply says that it failed, in these words.
+    Failed(String),
+    /// A status that is none of success, with the server's words.
+    Refused(u16, String),
+}
+
+/// Reads the reply to a POST that was to empty a cache.
+pub fn reset_answer(page: &Page) -> ResetAnswer {
+    let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
+    match page.status {
+        200..300 if reply["success"] != false => ResetAnswer::Done,
+        200..300 => ResetAnswer::Failed(error_words(&page.text)),
+        status => ResetAnswer::Refused(status, error_words(&page.text)),
     }
 }
 

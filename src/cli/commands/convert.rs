@@ -1,15 +1,17 @@
 //! `tmesh-cli convert longbench` and `convert sharegpt`: datasets of others as the JSON lines that `replay` reads.
 
+use std::fs;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::flags::did_you_mean;
-use crate::cli::lines_file::LinesFile;
 use crate::error::{Error, Result};
-use crate::plan::convert;
+use crate::file::Replacement;
 use crate::plan::convert::longbench::Longbench;
 use crate::plan::convert::sharegpt::Sharegpt;
 use crate::plan::convert::tasks::{self, V2};
+use crate::plan::convert::{self, Problem, Raw};
 use crate::stats::spread::exact_quantile;
 use crate::units::fixed;
 
@@ -25,16 +27,22 @@ struct Input {
     path: PathBuf,
 }
 
-pub fn longbench(mut args: Args) -> Result<u8> {
-    let wanted = datasets(&args)?;
-    let most = args.value("--num-samples", at_least_one)?;
-    let output = required(&mut args, "--output", "FILE")?;
-    let inputs = match (args.text("--input-file")?, args.text("--input-dir")?) {
-        (Some(_), Some(_)) => return Err(Error::input("--input-dir", "not with --input-file")),
-        (Some(file), None) => vec![Input {
+impl Input {
+    fn named(file: &str) -> Input {
+        Input {
             what: format!("--input-file {file}"),
             path: file.into(),
-        }],
+        }
+    }
+}
+
+pub fn longbench(args: &Args) -> Result<u8> {
+    let wanted = datasets(args)?;
+    let most = args.value("--num-samples", at_least_one)?;
+    let output = required(args, "--output", "FILE")?;
+    let inputs = match (args.text("--input-file"), args.text("--input-dir")) {
+        (Some(_), Some(_)) => return Err(Error::input("--input-dir", "not with --input-file")),
+        (Some(file), None) => vec![Input::named(&file)],
         (None, Some(dir)) => found(&dir, &wanted)?,
         (None, None) => {
             let error = Error::input(
@@ -44,21 +52,11 @@ pub fn longbench(mut args: Args) -> Result<u8> {
             return Err(with_source(error, &wanted));
         }
     };
-    for input in &inputs {
-        refuse_same(&input.path, &output)?;
-    }
-    let mut lines = LinesFile::create("--output", &output)?;
     let mut longbench = Longbench::new(wanted.clone(), most);
-    for input in &inputs {
-        let stem = input.path.file_stem().unwrap_or_default();
-        let stem = stem.to_string_lossy();
-        convert::read(&input.what, &input.path, |raw| {
-            if let Some(line) = longbench.line(raw, &stem)? {
-                lines.add(&line);
-            }
-            Ok(())
-        })?;
-    }
+    let lines = convert(&inputs, &output, |raw, path| {
+        let stem = path.file_stem().unwrap_or_default();
+        longbench.line(raw, &stem.to_string_lossy())
+    })?;
     let tallies = longbench.tallies();
     let missing = wanted
         .iter()
@@ -83,25 +81,19 @@ pub fn longbench(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-pub fn sharegpt(mut args: Args) -> Result<u8> {
-    let input = required(&mut args, "--input-file", "FILE")?;
-    let output = required(&mut args, "--output", "FILE")?;
+pub fn sharegpt(args: &Args) -> Result<u8> {
+    let input = required(args, "--input-file", "FILE")?;
+    let output = required(args, "--output", "FILE")?;
     let min_turns = args.value("--min-turns", at_least_one)?.unwrap_or(1);
     let max_turns = args.value("--max-turns", at_least_one)?;
     if let Some(most) = max_turns.filter(|&most| most < min_turns) {
         let why = format!("below --min-turns {min_turns}");
         return Err(Error::input(format!("--max-turns {most}"), why));
     }
-    let what = format!("--input-file {input}");
-    refuse_same(Path::new(&input), &output)?;
-    let mut lines = LinesFile::create("--output", &output)?;
+    let input = Input::named(&input);
     let mut sharegpt = Sharegpt::new(min_turns, max_turns);
-    convert::read(&what, Path::new(&input), |raw| {
-        if let Some(line) = sharegpt.line(raw)? {
-            lines.add(&line);
-        }
-        Ok(())
-    })?;
+    let inputs = std::slice::from_ref(&input);
+    let lines = convert(inputs, &output, |raw, _| sharegpt.line(raw))?;
     let counts = &sharegpt.counts;
     let dropped = format!(
         "{} without user text, {} with fewer than {min_turns} user turns",
@@ -109,7 +101,7 @@ pub fn sharegpt(mut args: Args) -> Result<u8> {
     );
     if counts.turns.is_empty() {
         let why = format!("no conversation is left; dropped: {dropped}");
-        return Err(Error::input(what, why));
+        return Err(Error::input(input.what, why));
     }
     lines.finish()?;
     eprintln!("dropped: {dropped}");
@@ -122,28 +114,87 @@ pub fn sharegpt(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-fn required(args: &mut Args, name: &'static str, value: &str) -> Result<String> {
-    args.text(name)?
+fn required(args: &Args, name: &'static str, value: &str) -> Result<String> {
+    args.text(name)
         .ok_or_else(|| Error::input(name, format!("none given; want {name} {value}")))
 }
 
-fn refuse_same(input: &Path, output: &str) -> Result<()> {
-    // What cannot be resolved is not there yet, or gets its own error.
-    let same = input.canonicalize().ok() == Path::new(output).canonicalize().ok();
-    if same && input.exists() {
-        return Err(Error::input(
-            format!("--output {output}"),
-            "it is an input file",
-        ));
+/// Writes the lines that `line` makes of the records of all inputs, for the caller to finish.
+fn convert(
+    inputs: &[Input],
+    output: &str,
+    mut line: impl FnMut(Raw<'_>, &Path) -> std::result::Result<Option<String>, Problem>,
+) -> Result<Lines> {
+    let what = format!("--output {output}");
+    let output = Path::new(output);
+    for input in inputs {
+        // What cannot be resolved is not there yet, or gets its own error.
+        let is_same = input.path.canonicalize().ok() == output.canonicalize().ok();
+        if is_same && input.path.exists() {
+            return Err(Error::input(what, "it is an input file"));
+        }
     }
-    Ok(())
+    let mut lines = Lines::create(what, output)?;
+    for input in inputs {
+        convert::read(&input.what, &input.path, |raw| {
+            if let Some(line) = line(raw, &input.path)? {
+                lines.add(&line);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(lines)
+}
+
+/// A file of lines that appears whole or not at all: what is dropped before its end leaves nothing.
+struct Lines {
+    /// The option with its value, as typed.
+    what: String,
+    file: BufWriter<Replacement>,
+    /// Nothing is written after the first failure.
+    written: io::Result<()>,
+}
+
+impl Lines {
+    /// Creates the folders on the way, and the file.
+    fn create(what: String, path: &Path) -> Result<Lines> {
+        if path.is_dir() {
+            return Err(Error::input(what, "a folder; want a file"));
+        }
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        match folder.and_then(|()| Replacement::create(path)) {
+            Ok(file) => Ok(Lines {
+                what,
+                file: BufWriter::new(file),
+                written: Ok(()),
+            }),
+            Err(error) => Err(Error::input(what, format!("cannot write: {error}"))),
+        }
+    }
+
+    /// Adds a line; a failure comes out at the end.
+    fn add(&mut self, line: &str) {
+        if self.written.is_ok() {
+            self.written = writeln!(self.file, "{line}");
+        }
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// When not all could be written.
+    fn finish(self) -> Result<()> {
+        let file = self.written.and_then(|()| Ok(self.file.into_inner()?));
+        let finished = file.and_then(Replacement::finish);
+        finished.map_err(|error| Error::missed(self.what, format!("cannot write: {error}")))
+    }
 }
 
 /// The values of `--dataset`, each once.
 fn datasets(args: &Args) -> Result<Vec<String>> {
     let known: Vec<String> = tasks::names().collect();
     let mut wanted: Vec<String> = Vec::new();
-    for name in args.list("--dataset", |text| Ok::<_, String>(text.to_string()))? {
+    for name in args.texts("--dataset").map(str::to_string) {
         if !known.contains(&name) {
             let why = "LongBench has no dataset of that name";
             let near = did_you_mean(&name, known.iter().map(String::as_str));

@@ -1,28 +1,24 @@
 //! `tmesh-cli explain`: what a figure is, from the catalogue of all figures.
 
 use crate::cli::args::Args;
-use crate::cli::flags::nearest;
+use crate::cli::flags::did_you_mean;
 use crate::cli::terminal::print;
 use crate::error::{Error, Result};
 use crate::stats::catalog::{Definition, FIGURES, find};
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let name = args.operand()?;
-    let figure = find(&name).ok_or_else(|| unknown(&name))?;
+    let figure = find(name).ok_or_else(|| unknown(name))?;
     print(&explained(figure.definition))?;
     Ok(0)
 }
 
 fn unknown(name: &str) -> Error {
-    let error = Error::input(name, "no such figure");
-    match nearest(name, FIGURES.iter().map(|figure| figure.key)) {
-        Some(near) => error.next(format!("Did you mean {near}?")),
-        None => {
-            let keys: Vec<&str> = FIGURES.iter().map(|figure| figure.key).collect();
-            error.next(format!("There are: {}", keys.join(", ")))
-        }
-    }
+    let keys: Vec<&str> = FIGURES.iter().map(|figure| figure.key).collect();
+    let near = did_you_mean(name, keys.iter().copied());
+    let next = near.unwrap_or_else(|| format!("There are: {}", keys.join(", ")));
+    Error::input(name, "no such figure").next(next)
 }
 
 fn explained(figure: &Definition) -> String {

@@ -24,13 +24,13 @@ pub struct Command {
 #[derive(Clone, Copy)]
 pub enum Run {
     /// Takes the options of its usage.
-    Options(fn(Args) -> Result<u8>),
+    Options(fn(&Args) -> Result<u8>),
     /// Takes its words as they stand: the mock's options are a table of its own, which `--mock` reads too.
     Mock(fn(&[String]) -> Result<u8>),
 }
 
 impl Command {
-    const fn new(usage: &'static Usage, run: fn(Args) -> Result<u8>) -> Command {
+    const fn new(usage: &'static Usage, run: fn(&Args) -> Result<u8>) -> Command {
         Command {
             usage,
             run: Run::Options(run),

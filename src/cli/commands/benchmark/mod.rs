@@ -48,7 +48,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(args: &mut Args) -> Result<Options> {
+    fn parse(args: &Args) -> Result<Options> {
         let interval = args.value("--interval", above_zero)?;
         let warmup = args.value("--warmup-seconds", parse_duration)?;
         let options = Options {
@@ -57,9 +57,9 @@ impl Options {
             rotations: args.value("--rotations", at_least_one)?,
             warmup: warmup.unwrap_or_default(),
             interval: interval.unwrap_or(Duration::from_secs(5)),
-            samples: args.text("--samples")?,
-            output: args.text("--output")?,
-            keep_gaps: !args.switch("--no-gaps"),
+            samples: args.text("--samples"),
+            output: args.text("--output"),
+            keep_gaps: !args.has("--no-gaps"),
             common: Common::parse(args)?,
         };
         match options.duration {
@@ -92,24 +92,24 @@ impl Options {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let server = Server::parse(&mut args, None)?;
-    let connection = Connection::parse(&mut args, server)?;
-    let workload = Workload::parse(&mut args)?;
-    let options = Options::parse(&mut args)?;
+pub fn run(args: &Args) -> Result<u8> {
+    let server = Server::parse(args, None)?;
+    let connection = Connection::parse(args, server)?;
+    let workload = Workload::parse(args)?;
+    let options = Options::parse(args)?;
     output::check(&[
         ("--samples", options.samples.as_deref()),
         ("--output", options.output.as_deref()),
     ])?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let (model, sizing) = workload.size(&connection, &opened)?;
+    let (model, sizing) = workload.size(&opened)?;
     checks::length(&model, &sizing)?;
     checks::in_flight("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
     checks::memory(&sizing)?;
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape::new(api, model.id);
-    let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+    let ready = Ready::ask(opened, body, None, options.common.clone())?;
     print(&specification(&ready, &sizing, &options))?;
     let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cli::args::{Args, at_least_one};
-use crate::cli::connect::{Connection, Opened};
-use crate::cli::discover::{model, models, say_found};
+use crate::cli::connect::Opened;
+use crate::cli::discover::{models, pick, say_found};
 use crate::cli::terminal::print;
 use crate::client::discovery::Listed;
 use crate::error::Result;
@@ -22,9 +22,9 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn parse(args: &mut Args) -> Result<Workload> {
+    pub fn parse(args: &Args) -> Result<Workload> {
         let mut table = Table::builtin();
-        let configs = args.text("--model-configs")?;
+        let configs = args.text("--model-configs");
         if let Some(path) = &configs {
             table.extend_from(Path::new(path))?;
         }
@@ -32,7 +32,7 @@ impl Workload {
         args.only_with(&[("--kv-dtype-bytes", "--hf-config")])?;
         let mut bytes_per_token = args.value("--bytes-per-token", at_least_one)?;
         let dtype = args.value("--kv-dtype-bytes", at_least_one)?.unwrap_or(2);
-        if let Some(path) = args.text("--hf-config")? {
+        if let Some(path) = args.text("--hf-config") {
             let bytes = bytes_per_token_of_hf_config(Path::new(&path), dtype)?;
             print(&format!(
                 "bytes per token: {bytes} ({dtype} bytes per KV element)\n"
@@ -60,9 +60,9 @@ impl Workload {
     ///
     /// # Errors
     /// When the server lists no model, the model needs an entry and has none, or its sizes leave nothing to send.
-    pub fn size(&self, connection: &Connection, opened: &Opened) -> Result<(Listed, Sizing)> {
-        let models = models(connection, opened)?;
-        let named = connection.model.as_deref();
+    pub fn size(&self, opened: &Opened) -> Result<(Listed, Sizing)> {
+        let models = models(opened)?;
+        let named = opened.connection.model.as_deref();
         let ids: Vec<String> = models.iter().map(|model| model.id.clone()).collect();
         let model = match choose(&ids, &self.table).filter(|_| named.is_none()) {
             Some(choice) => {
@@ -71,7 +71,7 @@ impl Workload {
                 let chosen = models.find(|model| model.id == choice.id);
                 chosen.expect("the id comes from this list")
             }
-            None => model(named, &models)?,
+            None => pick(named, &models)?,
         };
         let entry = self.table.find(&model.id);
         let is_derived = self.set.contexts.is_none();

@@ -85,7 +85,7 @@ impl Ran {
 ///
 /// # Errors
 /// When the mock does not start, or the check fails: the client was limited, or a request was not answered.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let streams = args.value("--streams", at_least_one)?.unwrap_or(256);
     let rate = args.value("--rate", rate)?.unwrap_or(100.0);
     checks::in_flight("--streams", streams, false)?;
@@ -202,19 +202,17 @@ struct Added {
 
 impl Added {
     fn of(records: &Records, truth: &[Truth]) -> Result<Added> {
-        let by_id: HashMap<&str, &Truth> = truth
+        let named = truth
             .iter()
-            .filter_map(|truth| Some((truth.id.as_deref()?, truth)))
-            .collect();
+            .filter_map(|truth| Some((truth.id.as_deref()?, truth)));
+        let by_id: HashMap<&str, &Truth> = named.collect();
         let details = records.details.iter().flatten();
         let joined = records.list.iter().zip(details).map(|(record, detail)| {
             let id = format!("{RUN_ID}-{}", detail.id);
             let truth = by_id.get(id.as_str());
-            truth
-                .and_then(|truth| differences(record, truth))
-                .ok_or_else(|| {
-                    Error::missed("check client", format!("the mock has no truth of {id}"))
-                })
+            let differences = truth.and_then(|truth| differences(record, truth));
+            let missing = || format!("the mock has no truth of {id}");
+            differences.ok_or_else(|| Error::missed("check client", missing()))
         });
         let (mut ttft_ms, mut itl_us): (Vec<f64>, Vec<f64>) = joined.collect::<Result<_>>()?;
         ttft_ms.sort_by(f64::total_cmp);
@@ -245,12 +243,8 @@ fn paced_report(ran: &Ran, added: &Added) -> String {
         ("ITL of a request", "µs", &added.itl_us),
     ] {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let shown = [
-            exact_quantile(values, 0.5),
-            exact_quantile(values, 0.99),
-            Some(mean),
-        ];
-        let [p50, p99, mean] = shown.map(|value| quantity(value, 2, unit));
+        let [p50, p99] = [0.5, 0.99].map(|q| quantity(exact_quantile(values, q), 2, unit));
+        let mean = quantity(Some(mean), 2, unit);
         let n = values.len();
         let _ = writeln!(text, "{name:<22}{p50:>12}{p99:>12}{mean:>12}{n:>12}");
     }

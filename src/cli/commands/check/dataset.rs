@@ -1,7 +1,6 @@
 //! `tmesh-cli check dataset`: reads a whole dataset as `replay` would, and says what is in it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write;
 use std::path::Path;
 
 use crate::cli::args::Args;
@@ -14,14 +13,14 @@ use crate::stats::spread::exact_quantile;
 /// Wrong records that are shown; the rest is counted.
 const SHOWN: u64 = 20;
 
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let file = args.operand()?;
     let mut found = Found::default();
-    dataset::scan(Path::new(&file), |record| match record {
+    dataset::scan(Path::new(file), |record| match record {
         Ok(draft) => found.add(&draft),
         Err(problem) => found.add_problem(&problem),
     })?;
-    print(&found.report(&file))?;
+    print(&found.report(file))?;
     match found.wrong {
         0 => Ok(0),
         wrong => {
@@ -63,8 +62,7 @@ impl Found {
     fn add_problem(&mut self, problem: &Problem) {
         self.wrong += 1;
         if self.wrong <= SHOWN {
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.problems, "line {}: {}", problem.line, problem.why);
+            self.problems += &format!("line {}: {}\n", problem.line, problem.why);
         }
     }
 
@@ -73,36 +71,24 @@ impl Found {
     }
 
     fn report(&mut self, file: &str) -> String {
+        let (wrong, right) = (self.wrong, self.right());
         let mut text = std::mem::take(&mut self.problems);
-        if self.wrong > SHOWN {
-            let _ = writeln!(text, "and {} more", self.wrong - SHOWN);
+        if wrong > SHOWN {
+            text += &format!("and {} more\n", wrong - SHOWN);
         }
-        let _ = writeln!(
-            text,
-            "{file}: {} records, {} wrong",
-            self.right() + self.wrong,
-            self.wrong
-        );
-        if self.turns.is_empty() {
+        text += &format!("{file}: {} records, {wrong} wrong\n", right + wrong);
+        if right == 0 {
             return text;
         }
         let kinds = self.kinds.iter().map(|(kind, n)| format!("{kind} {n}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         let (with, different) = (self.with_session_id, self.session_ids.len());
-        let _ = writeln!(text, "kinds: {kinds}");
-        let _ = writeln!(
-            text,
-            "sessions: {with} records with a session_id, {different} different"
-        );
-        let sum: u64 = self.turns.iter().sum();
-        let _ = writeln!(
-            text,
-            "turns: {sum} in all; of a record: {}",
-            spread(&self.turns)
-        );
-        let _ = writeln!(
-            text,
-            "{:<24}{:>12}{:>12}{:>12}{:>12}",
+        let (sum, turns) = (self.turns.iter().sum::<u64>(), spread(&self.turns));
+        text += &format!(
+            "kinds: {kinds}\n\
+             sessions: {with} records with a session_id, {different} different\n\
+             turns: {sum} in all; of a record: {turns}\n\
+             {:<24}{:>12}{:>12}{:>12}{:>12}\n",
             "user message", "p50", "p90", "p99", "max"
         );
         for (name, values) in [
@@ -110,10 +96,10 @@ impl Found {
             ("bytes", &mut self.bytes),
         ] {
             values.sort_by(f64::total_cmp);
-            let _ = write!(text, "{name:<24}");
+            text += &format!("{name:<24}");
             for q in [0.5, 0.9, 0.99, 1.0] {
                 let value = exact_quantile(values, q).map_or_else(|| "n/a".to_string(), figure);
-                let _ = write!(text, "{value:>12}");
+                text += &format!("{value:>12}");
             }
             text.push('\n');
         }

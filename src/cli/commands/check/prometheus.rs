@@ -11,7 +11,7 @@ use crate::prom::change::{Observation, beside};
 use crate::prom::parse::{Exposition, parse};
 use crate::prom::scrape::fetch;
 use crate::prom::selector::Selector;
-use crate::prom::series::{Found, Kind, Metric, Reading, Wanted, lines};
+use crate::prom::series::{Found, Kind, Reading, Wanted, lines};
 use crate::units::{Epoch, fixed, seconds};
 
 /// One line of the table.
@@ -26,10 +26,10 @@ struct Row {
 ///
 /// # Errors
 /// When the page is out of reach, is no page of metrics, or lacks a name that was asked for.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let typed = args.operand()?;
-    let url = SideUrl::parse(&typed, "/metrics")
-        .map_err(|why| Error::input(without_userinfo(&typed), why))?;
+    let url = SideUrl::parse(typed, "/metrics")
+        .map_err(|why| Error::input(without_userinfo(typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {
@@ -71,48 +71,42 @@ fn asked(page: &Exposition, selectors: Vec<Selector>) -> Result<u8> {
     let values = since_start(wanted.read(page));
     let (mut rows, mut notes, mut missing) = (Vec::new(), String::new(), Vec::new());
     for (found, value) in wanted.find(page).into_iter().zip(values) {
-        match found {
-            Found::Metric(metric) => {
-                note(&mut notes, &metric);
-                rows.push(Row {
-                    kind: match metric.kind {
-                        Kind::Counter => "counter",
-                        Kind::Gauge => "gauge",
-                        Kind::Ratio { .. } => "ratio",
-                    },
-                    name: metric.name,
-                    value,
-                    series: metric.series,
-                });
+        let metric = match found {
+            Found::Metric(metric) => metric,
+            Found::Missing { name, nearest } => {
+                missing.push((name, nearest.join(", ")));
+                continue;
             }
-            Found::Missing { name, nearest } => missing.push((name, nearest)),
-        }
+        };
+        let name = metric.name;
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Ratio { engine, hits, of } => {
+                notes += &format!("\n{name}: of {engine}, since its start: {hits} over {of}\n");
+                "ratio"
+            }
+        };
+        let series = metric.series;
+        rows.push(Row {
+            name,
+            kind,
+            value,
+            series,
+        });
     }
     if !rows.is_empty() {
         print(&format!("{}{notes}", table(&rows)))?;
     }
-    let Some(((name, nearest), more)) = missing.split_first() else {
+    let mut missing = missing.into_iter();
+    let Some((name, nearest)) = missing.next() else {
         return Ok(0);
     };
-    let mut error = Error::missed(format!("--metrics {name}"), "not on the page");
-    error = error.next(format!("Nearest: {}", nearest.join(", ")));
-    for (name, nearest) in more {
-        let nearest = nearest.join(", ");
-        error = error.next(format!("Neither is {name}; nearest: {nearest}"));
-    }
-    Err(error)
-}
-
-/// Where a ratio comes from.
-fn note(notes: &mut String, metric: &Metric) {
-    if let Kind::Ratio { engine, hits, of } = &metric.kind {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            notes,
-            "\n{}: of {engine}, since its start: {hits} over {of}\n",
-            metric.name
-        );
-    }
+    let error = Error::missed(format!("--metrics {name}"), "not on the page");
+    let error = error.next(format!("Nearest: {nearest}"));
+    Err(missing.fold(error, |error, (name, nearest)| {
+        error.next(format!("Neither is {name}; nearest: {nearest}"))
+    }))
 }
 
 /// The change from nothing to these readings: a counter's value, and a ratio of all that was counted.
@@ -150,9 +144,7 @@ fn table(rows: &[Row]) -> String {
     let width = width.unwrap_or(0).max("name".len());
     let mut text = format!("{:width$}  {:9}  {:>16}  series\n", "name", "type", "value");
     for row in rows {
-        let Row {
-            name, kind, series, ..
-        } = row;
+        let (name, kind, series) = (&row.name, row.kind, row.series);
         let value = shown(row.value);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:width$}  {kind:9}  {value:>16}  {series:>6}");

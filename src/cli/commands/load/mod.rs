@@ -12,7 +12,7 @@ use self::prompts::Plans;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, print_last, stdout_screen};
@@ -43,10 +43,10 @@ struct Load {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let server = Server::parse(&mut args, None)?;
-    let connection = Connection::parse(&mut args, server)?;
-    let options = Options::parse(&mut args)?;
+pub fn run(args: &Args) -> Result<u8> {
+    let server = Server::parse(args, None)?;
+    let connection = Connection::parse(args, server)?;
+    let options = Options::parse(args)?;
     let mut load = Load::open(connection, options)?;
     for at in 0..load.options.points.len() {
         load.point(at)?;
@@ -66,15 +66,14 @@ impl Load {
         if let Some(most) = source.requests() {
             options.requests = prompts::extent(&options, most);
         }
-        options.outputs.check(&options.point_names())?;
+        options.outputs.check()?;
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
         prompts::check_records(&options, &source, api)?;
-        let named = connection.model.as_deref();
         let model = match api {
-            Api::Generate => named.unwrap_or_default().to_string(),
-            Api::Completions | Api::Chat => model(named, &models(&connection, &opened)?)?.id,
+            Api::Generate => opened.connection.model.clone().unwrap_or_default(),
+            Api::Completions | Api::Chat => model(&opened)?.id,
         };
         // The answers to a dataset end where the model ends them.
         let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
@@ -86,7 +85,7 @@ impl Load {
             },
             ..BodyShape::new(api, model)
         };
-        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
+        let ready = Ready::ask(opened, body, None, options.common.clone())?;
         let limits_ttft = options.limits_ttft();
         if limits_ttft && ready.setup.streams == Some(false) {
             let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
@@ -121,27 +120,23 @@ impl Load {
             first_id: self.run.next_id,
             labels: point.labels(),
         };
-        let Sent {
-            mut records,
-            facts,
-            ended,
-        } = self.measure(point, &batch, records)?;
-        if ended == 0 {
+        let mut sent = self.measure(point, &batch, records)?;
+        if sent.ended == 0 {
             return Ok(());
         }
-        self.count(&mut records);
-        let perfect = self.plans.measured.perfect(&batch, ended);
+        self.count(&mut sent.records);
+        let perfect = self.plans.measured.perfect(&batch, sent.ended);
         let planned = batch.requests;
         let facts = Facts {
             concurrency: point.concurrency(),
             rate_per_s: point.rate_per_s(),
             planned,
-            not_sent: planned.map_or(0, |planned| planned.saturating_sub(ended)),
+            not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent.ended)),
             perfect_response_rate: perfect.response,
             perfect_prefix_rate: perfect.prefix,
-            ..facts
+            ..sent.facts
         };
-        let shown = layout::point(self.run.end_pass(facts, records));
+        let shown = layout::point(self.run.end_pass(facts, sent.records));
         self.export(at);
         self.write_output();
         match self.options.points.len() {
@@ -154,10 +149,10 @@ impl Load {
     /// Requests with prompts of their own, in no figure.
     fn warm_up(&mut self, at: usize, point: Point) -> Result<Records> {
         let requests = self.options.warmup;
-        let records = match self.options.outputs.vllm {
-            Some(_) => Records::kept().with_details(true),
-            None => Records::kept(),
-        };
+        let mut records = Records::kept();
+        if !self.options.outputs.vllm.is_empty() {
+            records = records.with_details(true);
+        }
         if requests == 0 {
             return Ok(records);
         }
@@ -219,15 +214,14 @@ impl Load {
         for (reply, (tokens, source)) in replies.iter().zip(counts) {
             records.count(reply.at, tokens, source);
             let line = TokensLine::new(reply.id, tokens, source);
-            self.run
-                .log
-                .write(|file| file.write_series("tokens", &line));
+            let log = &mut self.run.log;
+            log.write(|file| file.write_series("tokens", &line));
         }
     }
 
     fn export(&mut self, at: usize) {
-        let exports = self.options.outputs.exports(&self.options.point_names());
-        if let (Some(path), Some(pass)) = (exports.get(at), self.run.report.passes.last()) {
+        let path = self.options.outputs.vllm.get(at);
+        if let Some((path, pass)) = path.zip(self.run.report.passes.last()) {
             let text = json::line(&vllm::result(&self.run.report.about, pass));
             output::write(&mut self.run.log, "--export vllm", path.as_ref(), &text);
         }
@@ -282,8 +276,9 @@ impl Load {
             let why = "a limit on ttft_ms, but the server did not stream: no request has a TTFT";
             missed.push(("--slo-file".to_string(), why.to_string()));
         }
-        let names = self.options.point_names().into_iter().enumerate();
-        let places: Vec<_> = names.map(|(at, name)| (name, passes.get(at))).collect();
+        let points = self.options.points.iter().enumerate();
+        let places = points.map(|(at, point)| (point.name(), passes.get(at)));
+        let places: Vec<_> = places.collect();
         missed.extend(self.options.limits.missed(&places));
         missed
     }

@@ -101,7 +101,7 @@ pub enum Origin {
 }
 
 impl Options {
-    pub fn parse(args: &mut Args) -> Result<Options> {
+    pub fn parse(args: &Args) -> Result<Options> {
         args.apart(&APART)?;
         args.only_with(&ONLY_WITH)?;
         let prompts = prompts(args)?;
@@ -116,9 +116,10 @@ impl Options {
         }
         let burstiness = args.value("--burstiness", Burstiness::parse)?;
         let speed = args.value("--speed", |text| within(text, "times the trace's own"))?;
+        let names: Vec<String> = points.iter().map(Point::name).collect();
         Ok(Options {
-            limits: limits(args, &points)?,
-            outputs: Outputs::parse(args)?,
+            limits: limits(args, &names)?,
+            outputs: Outputs::parse(args, &names)?,
             prompts,
             points,
             requests: requests.or((!is_limited).then_some(REQUESTS)),
@@ -129,10 +130,6 @@ impl Options {
             max_inflight: max_inflight.unwrap_or(MAX_INFLIGHT),
             common: Common::parse(args)?,
         })
-    }
-
-    pub fn point_names(&self) -> Vec<String> {
-        self.points.iter().map(Point::name).collect()
     }
 
     pub fn limits_ttft(&self) -> bool {
@@ -164,20 +161,17 @@ impl Options {
 }
 
 /// `--fail-if` and `--max-error-rate`.
-fn limits(args: &mut Args, points: &[Point]) -> Result<Limits> {
-    let names: Vec<String> = points.iter().map(Point::name).collect();
-    let mut limits = Limits::parse(args, &KEYS, "point", &names)?;
+fn limits(args: &Args, points: &[String]) -> Result<Limits> {
+    let mut limits = Limits::parse(args, &KEYS, "point", points)?;
     if let Some(rate) = args.value("--max-error-rate", share)? {
-        limits.add(
-            format!("--max-error-rate {rate}"),
-            &format!("error_rate>{rate}"),
-        );
+        let option = format!("--max-error-rate {rate}");
+        limits.add(option, &format!("error_rate>{rate}"));
     }
     Ok(limits)
 }
 
-fn prompts(args: &mut Args) -> Result<Prompts> {
-    let origin = match (args.text("--dataset")?, args.text("--trace")?) {
+fn prompts(args: &Args) -> Result<Prompts> {
+    let origin = match (args.text("--dataset"), args.text("--trace")) {
         (Some(path), _) => Origin::Dataset(path.into()),
         (None, Some(path)) => Origin::Trace(path.into()),
         (None, None) => Origin::Made,

@@ -47,28 +47,22 @@ impl Plans {
 
 /// Reads the file of prompts, if there is one.
 pub fn source(options: &Options) -> Result<Source> {
-    let Prompts {
-        origin,
-        input,
-        output,
-        shared,
-        repeat_ratio,
-    } = options.prompts.clone();
-    Ok(match origin {
+    let prompts = &options.prompts;
+    Ok(match &prompts.origin {
         Origin::Made => Source::Made {
-            input,
-            output,
-            shared,
-            repeat_ratio,
+            input: prompts.input,
+            output: prompts.output,
+            shared: prompts.shared,
+            repeat_ratio: prompts.repeat_ratio,
         },
         Origin::Dataset(path) => Source::Records {
-            records: records(options, &path)?,
-            output,
-            repeat_ratio,
+            records: records(options, path)?,
+            output: prompts.output,
+            repeat_ratio: prompts.repeat_ratio,
         },
         Origin::Trace(path) => {
             let what = format!("--trace {}", path.display());
-            Source::Trace(Trace::load(&what, &path)?)
+            Source::Trace(Trace::load(&what, path)?)
         }
     })
 }
@@ -82,11 +76,10 @@ fn records(options: &Options, path: &Path) -> Result<Records> {
     let dataset = dataset::load(path, first_uses, options.common.seed)?;
     let wrong = |(line, why)| Error::input(in_line(path, line), why);
     let records = Records::new(&dataset).map_err(wrong)?;
-    if let Some(wanted) = first_uses.filter(|&wanted| wanted > dataset.total()) {
+    let (path, has) = (path.display(), dataset.total());
+    if let Some(wanted) = first_uses.filter(|&wanted| wanted > has) {
         eprintln!(
-            "note: --dataset {}: {} records for {wanted} first uses; they are gone through again, as repeats",
-            path.display(),
-            dataset.total()
+            "note: --dataset {path}: {has} records for {wanted} first uses; they are gone through again, as repeats"
         );
     }
     Ok(records)
@@ -130,10 +123,10 @@ pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String 
     };
     let warmup = match options.warmup {
         0 => String::new(),
-        n => format!(
-            "Warm-up: {} {before}, in no figure\n",
-            counted(n, "request")
-        ),
+        n => {
+            let requests = counted(n, "request");
+            format!("Warm-up: {requests} {before}, in no figure\n")
+        }
     };
     format!(
         "\nLoad: {}\nRequests: {}\n{warmup}Prompts: {}\n{}",
@@ -182,10 +175,7 @@ fn prompts(options: &Options) -> String {
             format!("{input} tokens in{shared}, {output} out")
         }
         Origin::Dataset(path) => format!("{}, at most {output} tokens out", path.display()),
-        Origin::Trace(path) => {
-            let speed = options.speed;
-            format!("{}, at {speed} times its speed", path.display())
-        }
+        Origin::Trace(path) => format!("{}, at {} times its speed", path.display(), options.speed),
     }
 }
 
@@ -200,25 +190,20 @@ pub fn header(options: &Options) -> Value {
         Burstiness::Shape(shape) => json!(shape),
         Burstiness::Even => json!("inf"),
     };
-    let Prompts {
-        origin,
-        input,
-        output,
-        shared,
-        repeat_ratio,
-    } = &options.prompts;
-    let prompts = match origin {
+    let prompts = &options.prompts;
+    let output = prompts.output.to_string();
+    let prompts = match &prompts.origin {
         Origin::Made => json!({
-            "input_tokens": input.to_string(),
-            "output_tokens": output.to_string(),
-            "shared_prefix_tokens": shared.map(|shared| shared.tokens),
-            "groups": shared.map(|shared| shared.groups),
-            "repeat_ratio": repeat_ratio,
+            "input_tokens": prompts.input.to_string(),
+            "output_tokens": output,
+            "shared_prefix_tokens": prompts.shared.map(|shared| shared.tokens),
+            "groups": prompts.shared.map(|shared| shared.groups),
+            "repeat_ratio": prompts.repeat_ratio,
         }),
         Origin::Dataset(path) => json!({
             "dataset": path,
-            "output_tokens": output.to_string(),
-            "repeat_ratio": repeat_ratio,
+            "output_tokens": output,
+            "repeat_ratio": prompts.repeat_ratio,
         }),
         Origin::Trace(path) => json!({"trace": path, "speed": options.speed}),
     };

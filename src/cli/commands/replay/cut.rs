@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cli::discover::Ready;
 use crate::plan::dataset::{Content, Dataset, Record};
 use crate::plan::escape;
 
@@ -10,24 +11,32 @@ const RECOUNTS: usize = 3;
 
 /// What was cut, for the user.
 #[derive(Debug, Default, PartialEq)]
-pub struct Cuts {
+struct Cuts {
     /// Questions in all, and those that were cut.
-    pub questions: u64,
-    pub cut: u64,
+    questions: u64,
+    cut: u64,
     /// Of the questions that were cut: tokens in all and of the longest.
-    pub tokens: u64,
-    pub longest: u64,
+    tokens: u64,
+    longest: u64,
     /// Questions whose length nobody counted.
-    pub estimated: u64,
+    estimated: u64,
     /// Records that are whole bodies, which are left as they are.
-    pub bodies: u64,
+    bodies: u64,
 }
 
 /// The tokens of a text, and whether they were counted or else estimated.
-pub type Count<'a> = dyn Fn(&str) -> (u64, bool) + 'a;
+type Count<'a> = dyn Fn(&str) -> (u64, bool) + 'a;
 
-/// Cuts every question that has more than `limit` tokens, its end first.
-pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
+/// Cuts every question that has more than `limit` tokens, its end first; what was done, for the user.
+pub fn to_length(dataset: &mut Dataset, limit: u64, ready: &Ready) -> String {
+    let tokenizer = ready.opened.tokenizer(&ready.target);
+    // One question to a server that does not count is enough.
+    let counts = tokenizer.prompt_tokens("one two three").is_some();
+    let estimate = |text: &str| text.len() as f64 * ready.setup.lengths.tokens_per_byte();
+    let count = |text: &str| match counts.then(|| tokenizer.prompt_tokens(text)).flatten() {
+        Some(tokens) => (tokens, true),
+        None => (estimate(text).ceil() as u64, false),
+    };
     let mut cuts = Cuts::default();
     dataset.change(|record| {
         let Content::Conversation { system, questions } = &record.content else {
@@ -36,7 +45,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
         };
         let fitted: Vec<Arc<str>> = questions
             .iter()
-            .map(|text| question(text, limit, count, &mut cuts))
+            .map(|text| question(text, limit, &count, &mut cuts))
             .collect();
         Some(Record {
             content: Content::Conversation {
@@ -46,7 +55,31 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
             ..record.clone()
         })
     });
-    cuts
+    cuts.words(limit)
+}
+
+impl Cuts {
+    fn words(&self, limit: u64) -> String {
+        let Cuts { questions, cut, .. } = self;
+        let mut text =
+            format!("Input limit: {limit} tokens; {cut} of {questions} questions were cut");
+        if self.cut > 0 {
+            let by = match self.estimated {
+                0 => "by /tokenize".to_string(),
+                n if n >= self.cut => "by an estimate".to_string(),
+                n => format!("by /tokenize, {n} by an estimate"),
+            };
+            let mean = self.tokens as f64 / self.cut as f64;
+            let longest = self.longest;
+            text += &format!(", to {mean:.1} tokens on average, {longest} at most ({by})");
+        } else if self.estimated > 0 {
+            text += " (by an estimate)";
+        }
+        if self.bodies > 0 {
+            text += &format!("; {} whole bodies are left as they are", self.bodies);
+        }
+        text
+    }
 }
 
 /// A question of at most `limit` tokens, escaped as before.

@@ -1,14 +1,14 @@
-//! What `replay` sends: whether the dataset fits the API, what is said of it, and questions that are cut.
+//! What `replay` sends: whether the dataset fits the API, and what is said of it.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::cut::{self, Cuts};
 use super::options::Options;
 use crate::cli::discover::Ready;
-use crate::cli::terminal::print;
 use crate::client::api::Api;
 use crate::error::{Error, Result};
-use crate::plan::dataset::{Content, Dataset};
+use crate::plan::dataset::{Content, Dataset, Record};
 
 /// Whether every record can go out to this API.
 pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
@@ -24,11 +24,8 @@ pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
             }
             _ => continue,
         };
-        let what = format!(
-            "--dataset {}, line {}",
-            options.dataset.display(),
-            record.line
-        );
+        let (path, line) = (options.dataset.display(), record.line);
+        let what = format!("--dataset {path}, line {line}");
         let other = match api {
             Api::Chat => "completions",
             Api::Completions | Api::Generate => "chat",
@@ -48,7 +45,7 @@ fn api_of(url: &str) -> Option<Api> {
 pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> String {
     let total = dataset.total();
     let levels = options.levels.iter();
-    let shown: Vec<String> = levels.map(|level| level.concurrency.to_string()).collect();
+    let levels: Vec<String> = levels.map(|level| level.concurrency.to_string()).collect();
     let order = match (options.rounds > 1, options.shuffles) {
         (false, _) => "",
         (true, true) => ", later ones shuffled by the seed",
@@ -57,7 +54,7 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
     let text = format!(
         "\nDataset: {}, {total} records\nConcurrency: {}\nRounds: {}{order}\n",
         options.dataset.display(),
-        shown.join(", "),
+        levels.join(", "),
         options.rounds,
     );
     let mut own = match &options.common.nonce {
@@ -66,9 +63,8 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
         }
         None => String::new(),
     };
-    let records = dataset.sample(None).into_iter();
-    let bodies = records.filter(|record| matches!(record.content, Content::Body { .. }));
-    let bodies = bodies.count();
+    let is_body = |record: &Arc<Record>| matches!(record.content, Content::Body { .. });
+    let bodies = dataset.sample(None).into_iter().filter(is_body).count();
     if bodies > 0 {
         own += &format!(
             "Whole bodies: {bodies}, sent exactly as they are, without nonce, lengths or sampling from here\n"
@@ -82,51 +78,6 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
         eprintln!("note: --max-output-tokens is not set: the server decides how long answers are");
     }
     text + &ready.lines(&own)
-}
-
-/// Cuts long questions and says how long they have become.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub fn cut_to_length(options: &Options, dataset: &mut Dataset, ready: &Ready) -> Result<()> {
-    let Some(limit) = options.max_input_tokens else {
-        return Ok(());
-    };
-    let tokenizer = ready.opened.tokenizer(&ready.target);
-    // One question to a server that does not count is enough.
-    let counts = tokenizer.prompt_tokens("one two three").is_some();
-    let estimate = |text: &str| text.len() as f64 * ready.setup.lengths.tokens_per_byte();
-    let count = |text: &str| match counts.then(|| tokenizer.prompt_tokens(text)).flatten() {
-        Some(tokens) => (tokens, true),
-        None => (estimate(text).ceil() as u64, false),
-    };
-    let Cuts {
-        questions,
-        cut,
-        tokens,
-        longest,
-        estimated,
-        bodies,
-    } = cut::to_length(dataset, limit, &count);
-    let mut text = format!("Input limit: {limit} tokens; {cut} of {questions} questions were cut");
-    if cut > 0 {
-        let by = match estimated {
-            0 => "by /tokenize".to_string(),
-            n if n >= cut => "by an estimate".to_string(),
-            n => format!("by /tokenize, {n} by an estimate"),
-        };
-        let mean = tokens as f64 / cut as f64;
-        text.push_str(&format!(
-            ", to {mean:.1} tokens on average, {longest} at most ({by})"
-        ));
-    }
-    if estimated > 0 && cut == 0 {
-        text.push_str(" (by an estimate)");
-    }
-    if bodies > 0 {
-        text.push_str(&format!("; {bodies} whole bodies are left as they are"));
-    }
-    print(&format!("{text}\n\n"))
 }
 
 /// The options of the run, for the header.

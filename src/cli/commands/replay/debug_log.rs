@@ -10,15 +10,13 @@ use serde_json::Value;
 
 use crate::client::Target;
 use crate::client::body::messages_json;
-use crate::client::secret::Secrets;
 use crate::plan::dialogue::Dialogue;
 use crate::sample::Sample;
 
 /// The log of a round.
 pub struct DebugLog {
     file: File,
-    run_id: String,
-    secrets: Secrets,
+    target: Arc<Target>,
     dialogues: Vec<Arc<Dialogue>>,
 }
 
@@ -26,7 +24,7 @@ impl DebugLog {
     /// Starts a file that only its owner can read, also where it was there before.
     pub fn create(
         path: &Path,
-        target: &Target,
+        target: Arc<Target>,
         dialogues: Vec<Arc<Dialogue>>,
     ) -> io::Result<DebugLog> {
         let mut options = OpenOptions::new();
@@ -35,8 +33,7 @@ impl DebugLog {
         file.set_permissions(Permissions::from_mode(0o600))?;
         Ok(DebugLog {
             file,
-            run_id: target.run_id.clone(),
-            secrets: target.link.secrets.clone(),
+            target,
             dialogues,
         })
     }
@@ -46,7 +43,7 @@ impl DebugLog {
     /// # Errors
     /// Why it cannot be written.
     pub fn write(&mut self, sample: &Sample) -> Result<(), String> {
-        let mut line = self.secrets.redact_page(self.line(sample));
+        let mut line = self.target.link.secrets.redact_page(self.line(sample));
         line.push('\n');
         let written = self.file.write_all(line.as_bytes());
         written.map_err(|error| format!("debug log: {error}"))
@@ -77,7 +74,7 @@ impl DebugLog {
             dialogue.id,
             labels.concurrency.unwrap_or(0),
             labels.round.unwrap_or(0),
-            self.run_id,
+            self.target.run_id,
             sample.id,
             sample.is_success(),
             Value::from(failure),

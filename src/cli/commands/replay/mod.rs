@@ -9,6 +9,8 @@ mod reset;
 mod round_file;
 mod sessions;
 
+use std::sync::Arc;
+
 use self::debug_log::DebugLog;
 use self::metrics::Metrics;
 pub use self::options::Options;
@@ -16,7 +18,7 @@ use self::sessions::Sessions;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::Folder;
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, stdout_screen};
@@ -47,18 +49,18 @@ struct Replay {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let asked = mock_server(&mut args)?;
-    let server = Server::parse(&mut args, asked)?;
-    let connection = Connection::parse(&mut args, server)?;
-    let options = Options::parse(&mut args)?;
+pub fn run(args: &Args) -> Result<u8> {
+    let asked = mock_server(args)?;
+    let server = Server::parse(args, asked)?;
+    let connection = Connection::parse(args, server)?;
+    let options = Options::parse(args)?;
     let mut replay = Replay::open(connection, options)?;
     replay.levels()?;
     replay.end()
 }
 
 /// `--mock-server` and where it listens.
-fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>> {
+fn mock_server(args: &Args) -> Result<Option<(&'static str, mock::Options)>> {
     args.only_with(&[
         ("--mock-host", "--mock-server"),
         ("--mock-port", "--mock-server"),
@@ -70,7 +72,7 @@ fn mock_server(args: &mut Args) -> Result<Option<(&'static str, mock::Options)>>
     for (flag, name) in [("--mock-host", "host"), ("--mock-port", "port")] {
         args.value(flag, |value| options.set(name, value))?;
     }
-    let is_on = args.switch("--mock-server");
+    let is_on = args.has("--mock-server");
     Ok(is_on.then_some(("--mock-server", options)))
 }
 
@@ -93,8 +95,7 @@ impl Replay {
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;
-        let listed = models(&connection, &opened)?;
-        let model = model(connection.model.as_deref(), &listed)?;
+        let model = model(&opened)?;
         let body = BodyShape {
             optional: Optional {
                 ignore_eos: false,
@@ -109,13 +110,15 @@ impl Replay {
             sends_metadata: has_mock || options.sends_metadata,
             ..BodyShape::new(api, model.id)
         };
-        let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
-        let metrics = match &options.prometheus {
-            Some(wanted) => Some(Metrics::open(wanted, &ready.opened)?),
-            None => None,
-        };
+        let ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let metrics = options.prometheus.as_ref();
+        let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
+        let metrics = metrics.transpose()?;
         print(&dataset::specification(&options, &dataset, &ready))?;
-        dataset::cut_to_length(&options, &mut dataset, &ready)?;
+        if let Some(limit) = options.max_input_tokens {
+            let said = cut::to_length(&mut dataset, limit, &ready);
+            print(&format!("{said}\n\n"))?;
+        }
         let stop = Stop::new();
         stop.on_signals()?;
         let samples = folder.samples(options.keep_gaps);
@@ -242,14 +245,12 @@ impl Replay {
 fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
     let name = file_name(sessions.level.concurrency, round);
     let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
-    match DebugLog::create(&path, &run.target, sessions.dialogues.clone()) {
-        Ok(log) => Some(log),
-        Err(error) => {
-            let why = format!("{}: {error}", path.display());
-            run.log.lose("debug log", why);
-            None
-        }
+    let log = DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone());
+    if let Err(error) = &log {
+        let why = format!("{}: {error}", path.display());
+        run.log.lose("debug log", why);
     }
+    log.ok()
 }
 
 /// What files of a round are called.

@@ -59,19 +59,19 @@ pub struct Prometheus {
 }
 
 impl Options {
-    pub fn parse(args: &mut Args) -> Result<Options> {
-        let dataset = args.text("--dataset")?.ok_or_else(|| {
+    pub fn parse(args: &Args) -> Result<Options> {
+        let dataset = args.text("--dataset").ok_or_else(|| {
             Error::input("--dataset", "none given; want a file of prompts")
                 .next("Try: tmesh-cli replay --help")
         })?;
         let reset = reset(args)?;
-        let output_dir = args.text("--output-dir")?;
+        let output_dir = args.text("--output-dir");
         let options = Options {
             dataset: dataset.into(),
             levels: levels(args)?,
             rounds: args.value("--rounds", at_least_one)?.unwrap_or(2),
-            shuffles: !args.switch("--no-shuffle-round2"),
-            live_history: args.switch("--live-history"),
+            shuffles: !args.has("--no-shuffle-round2"),
+            live_history: args.has("--live-history"),
             common: common(args, reset.as_ref())?,
             reset,
             max_context_tokens: args.value("--max-context-tokens", at_least_one)?,
@@ -83,8 +83,8 @@ impl Options {
             prometheus: prometheus(args)?,
             debug_dir: debug_dir(args)?,
             output_dir: output_dir.map_or("benchmark_results".into(), PathBuf::from),
-            sends_metadata: args.switch("--send-metadata"),
-            keep_gaps: !args.switch("--no-gaps"),
+            sends_metadata: args.has("--send-metadata"),
+            keep_gaps: !args.has("--no-gaps"),
         };
         match (options.min_output_tokens, options.max_output_tokens) {
             (Some(least), Some(most)) if least > most => {
@@ -144,7 +144,7 @@ fn levels(args: &Args) -> Result<Vec<Level>> {
 }
 
 /// A cache that is emptied before every level needs no line that makes its texts new.
-fn common(args: &mut Args, reset: Option<&Reset>) -> Result<Common> {
+fn common(args: &Args, reset: Option<&Reset>) -> Result<Common> {
     args.apart(&[("--no-nonce", "--nonce", "")])?;
     let is_reset = reset.is_some_and(|reset| reset.between_levels);
     let is_exact = args.has("--no-nonce") || is_reset && !args.has("--nonce");
@@ -156,8 +156,8 @@ fn common(args: &mut Args, reset: Option<&Reset>) -> Result<Common> {
 }
 
 /// A URL beside the endpoint; without a path of its own it gets this one.
-fn side_url(args: &mut Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
-    let Some(typed) = args.text(flag)? else {
+fn side_url(args: &Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
+    let Some(typed) = args.text(flag) else {
         return Ok(None);
     };
     let url = SideUrl::parse(&typed, path);
@@ -165,10 +165,10 @@ fn side_url(args: &mut Args, flag: &'static str, path: &str) -> Result<Option<Si
     url.map(Some).map_err(|why| Error::input(what(), why))
 }
 
-fn reset(args: &mut Args) -> Result<Option<Reset>> {
+fn reset(args: &Args) -> Result<Option<Reset>> {
     let url = side_url(args, "--reset-cache-url", "/")?;
-    let between_rounds = args.switch("--reset-cache-between-rounds");
-    let between_levels = args.switch("--reset-cache-between-concurrency");
+    let between_rounds = args.has("--reset-cache-between-rounds");
+    let between_levels = args.has("--reset-cache-between-concurrency");
     match url {
         Some(url) if between_rounds || between_levels => Ok(Some(Reset {
             url,
@@ -187,7 +187,7 @@ fn reset(args: &mut Args) -> Result<Option<Reset>> {
     }
 }
 
-fn prometheus(args: &mut Args) -> Result<Option<Prometheus>> {
+fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
     let url = side_url(args, "--prometheus-url", "/metrics")?;
     let mut selectors = args.list("--prometheus-metrics", Selector::parse)?;
     let mut asked = HashSet::new();
@@ -212,14 +212,13 @@ fn prometheus(args: &mut Args) -> Result<Option<Prometheus>> {
     }))
 }
 
-fn debug_dir(args: &mut Args) -> Result<Option<PathBuf>> {
-    let dir = args.text("--debug-log-dir")?;
-    match (args.switch("--debug"), dir) {
-        (true, dir) => Ok(Some(dir.map_or("debug_logs".into(), PathBuf::from))),
-        (false, None) => Ok(None),
-        (false, Some(dir)) => {
+fn debug_dir(args: &Args) -> Result<Option<PathBuf>> {
+    let is_on = args.has("--debug");
+    match args.text("--debug-log-dir") {
+        Some(dir) if !is_on => {
             let what = format!("--debug-log-dir {dir}");
             Err(Error::input(what, "only with --debug"))
         }
+        dir => Ok(is_on.then(|| dir.unwrap_or("debug_logs".to_string()).into())),
     }
 }

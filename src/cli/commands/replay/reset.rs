@@ -1,11 +1,9 @@
 //! Emptying the server's cache between rounds or levels.
 
 use crossbeam_channel::{bounded, select};
-use serde_json::Value;
 
 use crate::cli::connect::Opened;
-use crate::cli::side::SideUrl;
-use crate::client::api::error_words;
+use crate::cli::side::{ResetAnswer, SideUrl, reset_answer};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 
@@ -28,15 +26,15 @@ pub fn reset(url: &SideUrl, opened: &Opened, stop: &Stop, has_measured: bool) ->
         recv(stop.woken()) -> _ => return Ok(()),
     };
     let page = page.map_err(|failure| failed(failure.to_string()))?;
-    let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
-    let words = opened.link.redact(error_words(&page.text));
-    if !(200..300).contains(&page.status) {
-        let status = page.status;
-        return Err(failed(format!("the reset failed: HTTP {status}: {words}")));
-    }
-    if reply["success"] == false {
-        let why = format!("the server says that the reset failed: {words}");
-        return Err(failed(why));
-    }
-    Ok(())
+    Err(failed(match reset_answer(&page) {
+        ResetAnswer::Done => return Ok(()),
+        ResetAnswer::Failed(words) => {
+            let words = opened.link.redact(words);
+            format!("the server says that the reset failed: {words}")
+        }
+        ResetAnswer::Refused(status, words) => {
+            let words = opened.link.redact(words);
+            format!("the reset failed: HTTP {status}: {words}")
+        }
+    }))
 }

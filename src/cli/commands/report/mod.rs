@@ -34,10 +34,10 @@ fn format(name: &str) -> std::result::Result<Render, &'static str> {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let input = args.text("--input")?.unwrap_or_else(|| INPUT.to_string());
+pub fn run(args: &Args) -> Result<u8> {
+    let input = args.text("--input").unwrap_or_else(|| INPUT.to_string());
     let render = args.value("--format", format)?.unwrap_or(text::render);
-    let output = args.text("--output")?;
+    let output = args.text("--output");
     let loaded = input::load(&input)?;
     let written = output.as_ref().and_then(|path| fs::canonicalize(path).ok());
     if let Some(path) = written.filter(|path| loaded.read.as_ref() == Some(path)) {

@@ -1,4 +1,4 @@
-//! The server of a run: the mock, one that is there, or one that is started and stopped.
+//! The server of a run: started and stopped for it, and what it says of its version.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::backend::orphan::orphan;
 use crate::backend::presets::{Preset, is_taken};
 use crate::backend::process::{Server, Start, Waited};
-use crate::cli::connect::{self, Opened};
+use crate::cli::connect::Opened;
 use crate::cli::output::Folder;
 use crate::cli::terminal::terminal_width;
 use crate::client::http::{Link, Small};
@@ -27,16 +27,6 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a reader of a file is told that the wait goes on.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
 
-pub enum Engine {
-    Mock(Box<crate::mock::Options>),
-    Attached {
-        url: String,
-        /// Whose metric names to read.
-        names: Option<String>,
-    },
-    Started(Launch),
-}
-
 /// A server to start.
 pub struct Launch {
     pub preset: &'static Preset,
@@ -45,28 +35,8 @@ pub struct Launch {
     pub timeout: Duration,
 }
 
-impl Engine {
-    /// Where its answers come from.
-    pub fn server(&self) -> connect::Server {
-        match self {
-            Engine::Mock(mock) => connect::Server::Mock(mock.clone()),
-            Engine::Attached { url, .. } => connect::Server::Url(url.clone()),
-            Engine::Started(launch) => connect::Server::Url(launch.url()),
-        }
-    }
-
-    /// Whose metric names to read; `None`: those on the page.
-    pub fn names(&self) -> Option<&str> {
-        match self {
-            Engine::Mock(_) => Some("mock"),
-            Engine::Attached { names, .. } => names.as_deref(),
-            Engine::Started(launch) => Some(launch.preset.name),
-        }
-    }
-}
-
 impl Launch {
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

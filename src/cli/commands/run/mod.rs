@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use serde_json::json;
 
 use self::beside::Beside;
-use self::engine::Engine;
+use self::engine::Launch;
 pub use self::options::Options;
 use crate::backend::kill_all;
 use crate::backend::memory::Of;
@@ -18,9 +18,9 @@ use crate::backend::process;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
-use crate::cli::discover::{Ready, announce, model, models};
+use crate::cli::discover::{Ready, announce, models, pick};
 use crate::cli::output::{Folder, SUMMARY};
-use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::run::{Run, Sending, Step};
 use crate::cli::scrapes::span;
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
@@ -49,9 +49,9 @@ struct Workloads {
 }
 
 /// Runs the command; the exit code.
-pub fn run(mut args: Args) -> Result<u8> {
-    let options = Options::parse(&mut args)?;
-    let mut connection = Connection::parse(&mut args, options.engine.server())?;
+pub fn run(args: &Args) -> Result<u8> {
+    let options = Options::parse(args)?;
+    let mut connection = Connection::parse(args, options.server.clone())?;
     if let (Server::Mock(mock), Some(model)) = (&mut connection.server, &connection.model) {
         mock.model.clone_from(model);
     }
@@ -63,7 +63,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     stop.on_signals()?;
     kill_on_panic();
     let mut backend = None;
-    if let Engine::Started(launch) = &options.engine {
+    if let Some(launch) = &options.launch {
         backend = engine::start(launch, &folder, &stop, options.is_verbose)?;
         if backend.is_none() {
             return Ok(stopped_early());
@@ -120,25 +120,28 @@ impl Workloads {
         checks::in_flight(flag, most, connection.is_mock())?;
         let opened = connection.open()?;
         announce(&opened)?;
-        let listed = models(&connection, &opened)?;
-        let named = asked_for(connection.model.as_deref(), &listed, &options.engine);
-        let model = model(named, &listed)?;
+        let listed = models(&opened)?;
+        let named = asked_for(
+            opened.connection.model.as_deref(),
+            &listed,
+            options.launch.as_ref(),
+        );
+        let model = pick(named, &listed)?;
         let chosen = opened.endpoint.api;
         let body = BodyShape::new(chosen.unwrap_or(Api::Completions), model.id);
         let fallback = chosen.is_none().then_some(Api::Chat);
-        let mut ready = Ready::ask(connection, opened, body, fallback, options.common.clone())?;
-        let memory_of = match (&options.engine, backend) {
-            (_, Some(backend)) => Some(Of::Group(backend.group())),
-            (Engine::Mock(_), None) => Some(Of::ThisProcess),
-            _ => None,
+        let mut ready = Ready::ask(opened, body, fallback, options.common.clone())?;
+        let memory_of = match backend {
+            Some(backend) => Some(Of::Group(backend.group())),
+            None => ready.is_mock().then_some(Of::ThisProcess),
         };
         let token_bytes = token_bytes(&options, &ready.target.body.model);
-        let names = options.engine.names();
+        let names = options.names.as_deref();
         let beside = Beside::open(&ready.opened, names, memory_of, token_bytes);
         if let Err(why) = &beside.page {
             eprintln!("note: {why}; what only the server can tell is n/a");
         }
-        name_engine(&mut ready, &options.engine, &beside);
+        name_engine(&mut ready, &options, &beside);
         print(&specification(&options, &ready))?;
         let header = json!({
             "workload": options.workload,
@@ -204,13 +207,10 @@ impl Workloads {
         }
         let Ready { writer, setup, .. } = &self.ready;
         let sessions = fixed.sessions(self.run.next_id, writer, &setup.lengths);
-        let Sent {
-            records,
-            facts,
-            ended,
-        } = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
-        let told = self.beside.told(span(&records.list).unwrap_or_default());
-        if ended == 0 {
+        let sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
+        let span = span(&sent.records.list).unwrap_or_default();
+        let told = self.beside.told(span);
+        if sent.ended == 0 {
             return Ok(());
         }
         let facts = Facts {
@@ -218,9 +218,9 @@ impl Workloads {
             concurrency: Some(fixed.in_flight),
             planned: Some(fixed.requests),
             told,
-            ..facts
+            ..sent.facts
         };
-        self.run.end_pass(facts, records);
+        self.run.end_pass(facts, sent.records);
         let report = &self.run.report;
         let own = layout::workload_file(&report.about, &report.passes[report.passes.len() - 1]);
         let all = layout::summary_file(report);
@@ -236,11 +236,10 @@ impl Workloads {
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
         let document = layout::document(report);
-        let log = &mut self.run.log;
-        self.folder
-            .write(log, "REPORT.md", &markdown::render(&document));
-        self.folder
-            .write(log, "report.html", &html::render(&document));
+        let (page, markdown) = (html::render(&document), markdown::render(&document));
+        for (name, text) in [("REPORT.md", markdown), ("report.html", page)] {
+            self.folder.write(&mut self.run.log, name, &text);
+        }
         let mut shown = text::render(&document, stdout_screen());
         shown.push_str(&format!("\nResults in {}\n", self.folder.dir().display()));
         print_last(&shown)
@@ -250,8 +249,12 @@ impl Workloads {
 /// The name to ask for; `None`: the first of the list.
 ///
 /// A backend may list what it was started with under a name of its own, such as a path's last part.
-fn asked_for<'a>(named: Option<&'a str>, listed: &[Listed], engine: &Engine) -> Option<&'a str> {
-    let renames = matches!(engine, Engine::Started(launch) if launch.preset.lists_models);
+fn asked_for<'a>(
+    named: Option<&'a str>,
+    listed: &[Listed],
+    launch: Option<&Launch>,
+) -> Option<&'a str> {
+    let renames = launch.is_some_and(|launch| launch.preset.lists_models);
     let is_listed = |name: &str| listed.iter().any(|model| model.id == name);
     named.filter(|name| !renames || listed.is_empty() || is_listed(name))
 }
@@ -268,22 +271,20 @@ fn token_bytes(options: &Options, model: &str) -> Option<(u64, String)> {
 }
 
 /// Keeps what is known of the server: by its page of metrics, else by what it says itself.
-fn name_engine(ready: &mut Ready, engine: &Engine, beside: &Beside) {
-    if let Engine::Started(launch) = engine {
+fn name_engine(ready: &mut Ready, options: &Options, beside: &Beside) {
+    if let Some(launch) = &options.launch {
         ready.backend = launch.preset.name;
     }
+    if ready.is_mock() {
+        ready.engine = Some("mock".to_string());
+        ready.engine_version = Some(env!("CARGO_PKG_VERSION").to_string());
+        return;
+    }
     let watch = beside.page.as_ref().ok().map(|page| &page.watch);
-    let named = watch.and_then(Watch::engine).or(engine.names());
+    let engine = watch.and_then(Watch::engine).or(options.names.as_deref());
+    ready.engine = engine.map(str::to_string);
     let version = watch.and_then(Watch::engine_version).map(str::to_string);
-    let (name, version) = match engine {
-        Engine::Mock(_) => (Some("mock"), Some(env!("CARGO_PKG_VERSION").to_string())),
-        Engine::Attached { .. } | Engine::Started(_) => {
-            let version = version.or_else(|| engine::version(&ready.opened));
-            (named, version)
-        }
-    };
-    ready.engine = name.map(str::to_string);
-    ready.engine_version = version;
+    ready.engine_version = version.or_else(|| engine::version(&ready.opened));
 }
 
 fn specification(options: &Options, ready: &Ready) -> String {
@@ -331,7 +332,6 @@ mod tests {
 
     use super::*;
     use crate::backend::presets::Preset;
-    use crate::cli::commands::run::engine::Launch;
 
     #[test]
     fn a_backend_is_asked_for_the_model_it_was_started_with_by_the_name_on_its_list() {
@@ -342,13 +342,11 @@ mod tests {
             });
             models.collect()
         };
-        let started = |name| {
-            Engine::Started(Launch {
-                preset: Preset::find(name).expect("it is in the table"),
-                words: Vec::new(),
-                port: 1,
-                timeout: Duration::ZERO,
-            })
+        let started = |name| Launch {
+            preset: Preset::find(name).expect("it is in the table"),
+            words: Vec::new(),
+            port: 1,
+            timeout: Duration::ZERO,
         };
         for (backend, named, ids, wanted) in [
             ("command", Some("b"), &["a", "b"][..], Some("b")),
@@ -358,14 +356,10 @@ mod tests {
             // Its list has all that was ever downloaded.
             ("cpu", Some("/m/b"), &["a"], Some("/m/b")),
         ] {
-            let got = asked_for(named, &listed(ids), &started(backend));
+            let got = asked_for(named, &listed(ids), Some(&started(backend)));
             assert_eq!(got, wanted, "{backend} {named:?} {ids:?}");
         }
-        let attached = Engine::Attached {
-            url: String::new(),
-            names: None,
-        };
-        let got = asked_for(Some("c"), &listed(&["a"]), &attached);
+        let got = asked_for(Some("c"), &listed(&["a"]), None);
         assert_eq!(got, Some("c"));
     }
 }

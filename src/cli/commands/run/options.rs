@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::engine::{Engine, Launch};
+use super::engine::Launch;
 use crate::backend::presets::{PRESETS, Preset, free_port};
 use crate::backend::words::split;
 use crate::cli::args::{Args, above_zero, at_least_one};
 use crate::cli::commands::mock;
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
+use crate::cli::connect::Server;
 use crate::error::{Error, Result};
 use crate::plan::fixed::{Fixed, named};
 use crate::report::layout::run::KEYS;
@@ -19,7 +20,11 @@ pub struct Options {
     /// As typed.
     pub workload: String,
     pub workloads: Vec<Fixed>,
-    pub engine: Engine,
+    pub server: Server,
+    /// The server is started for the run.
+    pub launch: Option<Launch>,
+    /// Whose metric names to read; `None`: those on the page.
+    pub names: Option<String>,
     pub output: PathBuf,
     pub is_verbose: bool,
     pub common: Common,
@@ -28,8 +33,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn parse(args: &mut Args) -> Result<Options> {
-        let workload = args.text("--workload")?;
+    pub fn parse(args: &Args) -> Result<Options> {
+        let workload = args.text("--workload");
         let workload = workload.unwrap_or_else(|| "year1".to_string());
         let requests = args.value("--requests", at_least_one)?;
         let fixed = named(&workload).ok_or_else(|| {
@@ -40,14 +45,23 @@ impl Options {
         for fixed in &mut workloads {
             fixed.requests = requests.unwrap_or(fixed.requests);
         }
-        let output = args.text("--output")?;
+        let output = args.text("--output");
+        let limits = limits(args, &workloads)?;
+        let (server, launch) = server(args)?;
+        let names = match (&server, &launch) {
+            (Server::Mock(_), _) => Some("mock".to_string()),
+            (_, Some(launch)) => Some(launch.preset.name.to_string()),
+            (_, None) => args.text("--backend"),
+        };
         Ok(Options {
             workload,
-            limits: limits(args, &workloads)?,
+            limits,
             workloads,
-            engine: engine(args)?,
+            server,
+            launch,
+            names,
             output: output.map_or("./benchmark_results".into(), PathBuf::from),
-            is_verbose: args.switch("--verbose"),
+            is_verbose: args.has("--verbose"),
             common: Common::parse(args)?,
             bytes_per_token: args.value("--bytes-per-token", at_least_one)?,
         })
@@ -73,7 +87,7 @@ const CONTRACTS: [(&str, &str); 3] = [
 ];
 
 /// `--fail-if` and `--contract`.
-fn limits(args: &mut Args, workloads: &[Fixed]) -> Result<Limits> {
+fn limits(args: &Args, workloads: &[Fixed]) -> Result<Limits> {
     let names = workloads.iter().map(|fixed| fixed.workload.name());
     let names: Vec<String> = names.map(str::to_string).collect();
     let mut limits = Limits::parse(args, &KEYS, "workload", &names)?;
@@ -99,9 +113,10 @@ const STARTING: [&str; 4] = [
     "--start-timeout",
 ];
 
-fn engine(args: &mut Args) -> Result<Engine> {
-    let url = args.text("--endpoint")?;
-    let name = args.text("--backend")?;
+/// The server to ask, and how it is started if it is not there yet.
+fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
+    let url = args.text("--endpoint");
+    let name = args.text("--backend");
     let mut preset = name.as_deref().and_then(Preset::find);
     match &name {
         Some(name) if preset.is_none() && name != "mock" => {
@@ -118,13 +133,16 @@ fn engine(args: &mut Args) -> Result<Engine> {
         let error = Error::input(flag, "only where a backend is started");
         return Err(error.next("Try: tmesh-cli run --help"));
     }
-    let list = args.text("--mock")?;
+    let list = args.text("--mock");
     if list.is_some() && (url.is_some() || preset.is_some()) {
         return Err(Error::input("--mock", "only with --backend mock"));
     }
     match (url, preset) {
-        (Some(url), _) => Ok(Engine::Attached { url, names: name }),
-        (None, Some(preset)) => launch(preset, args).map(Engine::Started),
+        (Some(url), _) => Ok((Server::Url(url), None)),
+        (None, Some(preset)) => {
+            let launch = launch(preset, args)?;
+            Ok((Server::Url(launch.url()), Some(launch)))
+        }
         (None, None) => {
             let own = crate::mock::Options {
                 base: Duration::from_millis(10),
@@ -134,14 +152,14 @@ fn engine(args: &mut Args) -> Result<Engine> {
                 ..crate::mock::Options::default()
             };
             let mock = mock::options(own, list.as_deref().unwrap_or(""))?;
-            Ok(Engine::Mock(Box::new(mock)))
+            Ok((Server::Mock(Box::new(mock)), None))
         }
     }
 }
 
-fn launch(preset: &'static Preset, args: &mut Args) -> Result<Launch> {
-    let template = args.text("--backend-command")?;
-    let extra = args.text("--backend-args")?.unwrap_or_default();
+fn launch(preset: &'static Preset, args: &Args) -> Result<Launch> {
+    let template = args.text("--backend-command");
+    let extra = args.text("--backend-args").unwrap_or_default();
     let extra = split(&extra).map_err(|why| Error::input("--backend-args", why))?;
     let port = args.value("--port", port)?;
     if let Some(template) = template.as_ref().filter(|_| port.is_none())
@@ -153,12 +171,10 @@ fn launch(preset: &'static Preset, args: &mut Args) -> Result<Launch> {
     }
     let port = port.map_or_else(free_port, Ok)?;
     let timeout = args.value("--start-timeout", above_zero)?;
-    // It stays for the connection.
-    let model = args.list("--model", |text| Ok::<_, String>(text.to_string()))?;
-    let model = model.first().map(String::as_str);
+    let model = args.text("--model");
     Ok(Launch {
         preset,
-        words: preset.words(model, port, template.as_deref(), &extra)?,
+        words: preset.words(model.as_deref(), port, template.as_deref(), &extra)?,
         port,
         timeout: timeout.unwrap_or(Duration::from_secs(600)),
     })
@@ -178,7 +194,7 @@ mod tests {
     fn contract(year: &str) -> Result<Vec<String>> {
         let words = ["--contract", year].map(str::to_string).to_vec();
         let workloads = named("short").expect("a workload");
-        let limits = limits(&mut Args::new(&RUN_FIXED, words)?, workloads)?;
+        let limits = limits(&Args::new(&RUN_FIXED, words)?, workloads)?;
         let missed = limits.missed(&[("short_input".to_string(), None)]);
         Ok(missed.into_iter().map(|(option, _)| option).collect())
     }

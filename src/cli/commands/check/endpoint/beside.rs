@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::probe::Probe;
 use crate::cli::connect::Opened;
-use crate::client::api::{Api, error_words};
+use crate::cli::side::{ResetAnswer, reset_answer};
+use crate::client::api::Api;
 use crate::client::{Client, Target};
 use crate::prom::catalog::HIT_RATE;
 use crate::prom::engine::Engine;
@@ -46,49 +44,31 @@ pub fn round_trip(target: &Target) -> String {
 }
 
 /// Whether the server counts tokens, and whether as `usage` does for the same prompt.
-pub fn tokenizer(
-    probe: &Probe,
-    opened: &Opened,
-    text: &str,
-    api: Api,
-    by_usage: Option<u64>,
-) -> String {
-    let tokenizer = opened.tokenizer(probe.target());
-    let counted = tokenizer.prompt_tokens(text);
+pub fn tokenizer(opened: &Opened, target: &Target, text: &str, by_usage: Option<u64>) -> String {
+    let counted = opened.tokenizer(target).prompt_tokens(text);
     match (counted, by_usage) {
         (None, Some(_)) => "no: runs take lengths from usage".to_string(),
         (None, None) => "no: runs estimate lengths".to_string(),
         (Some(n), None) => format!("{n} tokens of the same prompt"),
         (Some(n), Some(usage)) if n == usage => format!("{n} tokens, as usage says"),
-        (Some(n), Some(usage)) if api == Api::Chat && usage > n => {
-            format!(
-                "{n} tokens, {usage} by usage: a chat template adds {}",
-                usage - n
-            )
+        (Some(n), Some(usage)) if target.body.api == Api::Chat && usage > n => {
+            let more = usage - n;
+            format!("{n} tokens, {usage} by usage: a chat template adds {more}")
         }
         (Some(n), Some(usage)) => format!("{n} tokens, but {usage} by usage"),
     }
 }
 
-/// What stands on the metrics page.
-pub struct Metrics {
-    pub page: String,
-    /// Where a hit rate would come from; `None` without a page.
-    pub hit_rate: Option<String>,
-    pub has_hit_rate: bool,
+/// What stands on the metrics page, and where a hit rate would come from; `None`: from nowhere.
+///
+/// # Errors
+/// Why there is no such page.
+pub fn metrics(opened: &Opened) -> Result<(String, Option<String>), String> {
+    let text = fetch(&opened.small, &opened.endpoint.root("metrics"))?;
+    Ok(on_page(&parse(&text)?))
 }
 
-pub fn metrics(opened: &Opened) -> Metrics {
-    let text = fetch(&opened.small, &opened.endpoint.root("metrics"));
-    let found = text.and_then(|text| parse(&text).map(|page| on_page(&page)));
-    found.unwrap_or_else(|why| Metrics {
-        page: format!("no: {}", opened.link.redact(&why)),
-        hit_rate: None,
-        has_hit_rate: false,
-    })
-}
-
-fn on_page(page: &Exposition) -> Metrics {
+fn on_page(page: &Exposition) -> (String, Option<String>) {
     let engines: Vec<&str> = Engine::all_on(page).map(|engine| engine.name).collect();
     let of = match engines.is_empty() {
         true => "no known engine".to_string(),
@@ -102,11 +82,8 @@ fn on_page(page: &Exposition) -> Metrics {
         }),
         _ => None,
     };
-    Metrics {
-        page: format!("names of {of} ({} in all)", lines(page).len()),
-        has_hit_rate: source.is_some(),
-        hit_rate: Some(source.unwrap_or_else(|| "no counters for it".to_string())),
-    }
+    let names = format!("names of {of} ({} in all)", lines(page).len());
+    (names, source)
 }
 
 /// Calls the routes that empty a cache until one does: what was found, and that one's URL.
@@ -114,18 +91,14 @@ pub fn reset(opened: &Opened) -> (String, Option<String>) {
     let mut answers = Vec::new();
     for path in RESETS {
         let url = opened.endpoint.root(path);
-        let answer = match opened.small.post(&url, "") {
-            Ok(page) if (200..300).contains(&page.status) => {
-                let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
-                if reply["success"] != false {
-                    return (format!("POST /{path}: the cache is empty now"), Some(url));
-                }
-                format!(
-                    "says that it failed: {}",
-                    opened.link.redact(error_words(&page.text))
-                )
+        let answer = match opened.small.post(&url, "").map(|page| reset_answer(&page)) {
+            Ok(ResetAnswer::Done) => {
+                return (format!("POST /{path}: the cache is empty now"), Some(url));
             }
-            Ok(page) => format!("HTTP {}", page.status),
+            Ok(ResetAnswer::Failed(words)) => {
+                format!("says that it failed: {}", opened.link.redact(words))
+            }
+            Ok(ResetAnswer::Refused(status, _)) => format!("HTTP {status}"),
             Err(failure) => failure.kind.name().to_string(),
         };
         answers.push(format!("/{path}: {answer}"));
@@ -140,17 +113,16 @@ mod tests {
     #[test]
     fn engines_are_known_by_their_prefixes_and_the_hit_rate_by_its_counters() {
         let found = |text: &str| on_page(&parse(text).expect("a page"));
-        let metrics = found(
+        let (names, source) = found(
             "vllm:prefix_cache_hits_total 1\nvllm:prefix_cache_queries_total 2\nlmcache:x 1\n",
         );
-        assert_eq!(metrics.page, "names of vLLM and LMCache (3 in all)");
+        assert_eq!(names, "names of vLLM and LMCache (3 in all)");
         assert_eq!(
-            metrics.hit_rate.as_deref(),
+            source.as_deref(),
             Some("vLLM, GPU tier: vllm:prefix_cache_hits_total / vllm:prefix_cache_queries_total")
         );
-        let metrics = found("process_cpu_seconds_total 1\n");
-        assert_eq!(metrics.page, "names of no known engine (1 in all)");
-        assert_eq!(metrics.hit_rate.as_deref(), Some("no counters for it"));
-        assert!(!metrics.has_hit_rate);
+        let (names, source) = found("process_cpu_seconds_total 1\n");
+        assert_eq!(names, "names of no known engine (1 in all)");
+        assert_eq!(source, None);
     }
 }

@@ -32,6 +32,7 @@ const VALUES: usize = 22;
 const SHOWN_MODELS: usize = 10;
 /// Words of the prompt that is sent twice: several blocks of every engine.
 const REPEATED_WORDS: u64 = 600;
+const NO_RESET: &str = "not tried: it empties the cache; --try-reset does";
 /// What the check itself decides in a body.
 const OWN_FIELDS: [&str; 7] = [
     "max_tokens",
@@ -47,36 +48,39 @@ const OWN_FIELDS: [&str; 7] = [
 ///
 /// # Errors
 /// When the server cannot be reached, denies the key, or streams with neither API.
-pub fn run(mut args: Args) -> Result<u8> {
+pub fn run(args: &Args) -> Result<u8> {
     let url = args.operand()?;
-    Endpoint::parse_behind(args.command(), &url)?;
-    let connection = Connection::parse(&mut args, Server::Url(url))?;
+    Endpoint::parse_behind(args.command(), url)?;
+    let connection = Connection::parse(args, Server::Url(url.to_string()))?;
     check_extra(&connection.extra_body)?;
-    let tries_reset = args.switch("--try-reset");
     let opened = connection.open()?;
     say("endpoint", &where_it_is(&opened))?;
-    let listed = models(&connection, &opened)?;
-    let target = target(&connection, &opened, &listed)?;
-    say("round trip", &beside::round_trip(&target))?;
-    say_models(&connection, &opened, &listed)?;
-    let writer = Writer::new(0, &target.run_id);
-    let mut probe = Probe::new(target);
+    let listed = models(&opened)?;
+    let base = target(&opened, &listed)?;
+    say("round trip", &beside::round_trip(&base))?;
+    say_models(&opened, &listed)?;
+    let writer = Writer::new(0, &base.run_id);
+    let mut probe = Probe::default();
 
     let text = writer.context(1, 32) + &writer.question(1);
-    let routes = find_routes(&mut probe, &opened, &text)?;
-    say_generate(&mut probe, &opened, &text)?;
+    let routes = find_routes(&mut probe, &opened, &base, &text)?;
+    say_generate(&mut probe, &opened, &base.body.model, &text)?;
     let used = opened.endpoint.api.unwrap_or(Api::Chat);
     let measured = used_route(&routes, used);
-    let model = &probe.target().body.model;
-    let repeated = writer.context(2, repeated_words(&listed, model));
+    let repeated = writer.context(2, repeated_words(&listed, &base.body.model));
     let by_usage = match measured {
         Some(route) => say_api(&mut probe, route, &text, &repeated)?,
         None => None,
     };
-    let api = measured.map_or(used, |route| route.api);
-    let counted = beside::tokenizer(&probe, &opened, &repeated, api, by_usage);
+    let asked = measured.map_or(&base, |route| &route.target);
+    let counted = beside::tokenizer(&opened, asked, &repeated, by_usage);
     say("/tokenize", &counted)?;
-    let (has_hit_rate, reset_url) = say_beside(&opened, tries_reset)?;
+    let has_hit_rate = say_metrics(&opened)?;
+    let (found, reset_url) = match args.has("--try-reset") {
+        true => beside::reset(&opened),
+        false => (NO_RESET.to_string(), None),
+    };
+    say("reset route", &found)?;
     let sent = format!(
         "{} of at most {MAX_REQUESTS} that generate, {} output tokens asked for",
         probe.requests, probe.tokens
@@ -85,13 +89,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let Some(route) = measured else {
         return Err(nothing_streams(&opened, &routes));
     };
-    let start = next::replay(&next::Known {
-        connection: &connection,
-        opened: &opened,
-        api: route.api,
-        has_hit_rate,
-        reset_url: reset_url.as_deref(),
-    });
+    let start = next::replay(&opened, route.api(), has_hit_rate, reset_url.as_deref());
     print(&format!("\nStart from\n{start}"))?;
     Ok(0)
 }
@@ -103,14 +101,12 @@ fn say(name: &str, value: &str) -> Result<()> {
 
 /// Tokens and their limit are the check's own.
 fn check_extra(extra: &Map<String, Value>) -> Result<()> {
-    match OWN_FIELDS
-        .into_iter()
-        .find(|field| extra.contains_key(*field))
-    {
-        Some(field) => Err(Error::input(
-            "--extra-body",
-            format!("{field} is set by check endpoint"),
-        )),
+    let mut taken = OWN_FIELDS.into_iter();
+    match taken.find(|field| extra.contains_key(*field)) {
+        Some(field) => {
+            let why = format!("{field} is set by check endpoint");
+            Err(Error::input("--extra-body", why))
+        }
         None => Ok(()),
     }
 }
@@ -123,36 +119,36 @@ fn where_it_is(opened: &Opened) -> String {
     }
 }
 
-fn target(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Result<Target> {
+/// The way to the chat API, with the model that is asked for.
+fn target(opened: &Opened, listed: &[Listed]) -> Result<Target> {
     let first = listed.first().map(|model| model.id.clone());
     // Without a list there is a name: else `models` has failed.
-    let model = connection.model.clone().or(first).unwrap_or_default();
+    let named = opened.connection.model.clone();
+    let model = named.or(first).unwrap_or_default();
     let body = BodyShape {
-        extra: connection.extra_body.clone(),
+        extra: opened.connection.extra_body.clone(),
         ..BodyShape::new(Api::Chat, model)
     };
     Target::new(opened.link.clone(), &opened.endpoint, body)
 }
 
 /// A line a model, and which of them is asked.
-fn say_models(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Result<()> {
-    for (at, model) in listed.iter().take(SHOWN_MODELS).enumerate() {
+fn say_models(opened: &Opened, listed: &[Listed]) -> Result<()> {
+    let names = std::iter::once("models").chain(std::iter::repeat(""));
+    for (name, model) in names.zip(listed.iter().take(SHOWN_MODELS)) {
         let id = opened.link.redact(&model.id);
         let limit = match model.max_model_len {
             Some(tokens) => format!("max_model_len {tokens}"),
             None => "no max_model_len".to_string(),
         };
-        say(
-            if at == 0 { "models" } else { "" },
-            &format!("{id}, {limit}"),
-        )?;
+        say(name, &format!("{id}, {limit}"))?;
     }
     match listed.len() {
         0 => say("models", "no usable list")?,
         n if n > SHOWN_MODELS => say("", &format!("and {} more", n - SHOWN_MODELS))?,
         _ => {}
     }
-    match &connection.model {
+    match &opened.connection.model {
         Some(name) if listed.iter().any(|model| model.id == *name) => {
             say("model asked for", &format!("{name} (given)"))
         }
@@ -166,12 +162,19 @@ fn say_models(connection: &Connection, opened: &Opened, listed: &[Listed]) -> Re
 ///
 /// # Errors
 /// When the key was refused and neither answered.
-fn find_routes(probe: &mut Probe, opened: &Opened, text: &str) -> Result<Vec<Route>> {
+fn find_routes(
+    probe: &mut Probe,
+    opened: &Opened,
+    base: &Target,
+    text: &str,
+) -> Result<Vec<Route>> {
     let mut routes = Vec::new();
     for api in [Api::Completions, Api::Chat] {
-        let uri = opened.endpoint.route(api)?;
-        let route = Route::find(probe, api, uri, text);
-        say(route.uri.path(), &route.verdict())?;
+        let mut target = base.clone();
+        target.uri = opened.endpoint.route(api)?;
+        target.body.api = api;
+        let route = Route::find(probe, target, text);
+        say(route.target.uri.path(), &route.verdict())?;
         routes.push(route);
     }
     denied(&routes)?;
@@ -188,57 +191,53 @@ fn repeated_words(listed: &[Listed], asked: &str) -> u64 {
 
 /// What the API's streams are like; the tokens of the prompt that was sent twice, by usage.
 fn say_api(probe: &mut Probe, route: &Route, text: &str, repeated: &str) -> Result<Option<u64>> {
-    say("API of what follows", route.api.path())?;
+    say("API of what follows", route.api().path())?;
     for (name, value) in stream::findings(probe, route, text) {
         say(name, &value)?;
     }
-    let cached = stream::cached_tokens(probe, route, repeated);
-    say("cached tokens", &cached.finding)?;
-    Ok(cached.prompt_tokens)
+    let (cached, prompt_tokens) = stream::cached_tokens(probe, route, repeated);
+    say("cached tokens", &cached)?;
+    Ok(prompt_tokens)
 }
 
-/// Metrics and reset: whether there is a hit rate, and the route that has emptied the cache.
-fn say_beside(opened: &Opened, tries_reset: bool) -> Result<(bool, Option<String>)> {
-    let metrics = beside::metrics(opened);
-    say("/metrics", &metrics.page)?;
-    if let Some(source) = &metrics.hit_rate {
-        say("hit rate", source)?;
-    }
-    let (found, url) = match tries_reset {
-        true => beside::reset(opened),
-        false => (
-            "not tried: it empties the cache; --try-reset does".to_string(),
-            None,
-        ),
-    };
-    say("reset route", &found)?;
-    Ok((metrics.has_hit_rate, url))
-}
-
-/// A server without `/generate` is nothing to speak of.
-fn say_generate(probe: &mut Probe, opened: &Opened, text: &str) -> Result<()> {
-    match probe.generate(&opened.small, &opened.endpoint, text) {
-        None => Ok(()),
-        Some(Ok(page)) if page.status == 404 => Ok(()),
-        Some(Ok(page)) if page.status < 300 => {
-            say("/generate", &format!("answers: HTTP {}", page.status))
+/// Says what the metrics page has; whether there is a hit rate.
+fn say_metrics(opened: &Opened) -> Result<bool> {
+    match beside::metrics(opened) {
+        Ok((names, source)) => {
+            say("/metrics", &names)?;
+            say(
+                "hit rate",
+                source.as_deref().unwrap_or("no counters for it"),
+            )?;
+            Ok(source.is_some())
         }
+        Err(why) => {
+            say("/metrics", &format!("no: {}", opened.link.redact(why)))?;
+            Ok(false)
+        }
+    }
+}
+
+/// Asks `/generate`; a server without it is nothing to speak of.
+fn say_generate(probe: &mut Probe, opened: &Opened, model: &str, text: &str) -> Result<()> {
+    let finding = match probe.generate(opened, model, text) {
+        None => return Ok(()),
+        Some(Ok(page)) if page.status == 404 => return Ok(()),
+        Some(Ok(page)) if page.status < 300 => format!("answers: HTTP {}", page.status),
         Some(Ok(page)) => {
             let words = opened.link.redact(error_words(&page.text));
-            say("/generate", &format!("no: HTTP {}: {words}", page.status))
+            format!("no: HTTP {}: {words}", page.status)
         }
-        Some(Err(failure)) => {
-            let failure = opened.link.tidy(failure);
-            say("/generate", &format!("no: {failure}"))
-        }
-    }
+        Some(Err(failure)) => format!("no: {}", opened.link.tidy(failure)),
+    };
+    say("/generate", &finding)
 }
 
 /// The route of the API that is used by default, if it streams, else one that does.
 fn used_route(routes: &[Route], used: Api) -> Option<&Route> {
     let mut streaming = routes.iter().filter(|route| route.stream().is_some());
     let other = streaming.clone().next();
-    streaming.find(|route| route.api == used).or(other)
+    streaming.find(|route| route.api() == used).or(other)
 }
 
 /// Fails when the key was refused and nothing answered.
@@ -248,10 +247,8 @@ fn denied(routes: &[Route]) -> Result<()> {
     match routes.iter().find(|route| route.is_denied()) {
         Some(route) if !any_answered => {
             let answer = route.answer.as_ref();
-            let why = answer
-                .and_then(|answer| why_failed(&answer.sample))
-                .unwrap_or_default();
-            Err(Error::input(&route.uri, why)
+            let why = answer.and_then(|answer| why_failed(&answer.sample));
+            Err(Error::input(&route.target.uri, why.unwrap_or_default())
                 .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
         }
         _ => Ok(()),
@@ -261,7 +258,7 @@ fn denied(routes: &[Route]) -> Result<()> {
 fn nothing_streams(opened: &Opened, routes: &[Route]) -> Error {
     let what = format!("check endpoint {}", opened.endpoint.base());
     let error = Error::missed(what, "no API streams an answer");
-    let reason = |route: &Route| format!("{}: {}", route.uri.path(), route.verdict());
+    let reason = |route: &Route| format!("{}: {}", route.target.uri.path(), route.verdict());
     routes
         .iter()
         .fold(error, |error, route| error.next(reason(route)))

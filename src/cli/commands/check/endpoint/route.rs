@@ -1,18 +1,15 @@
 //! One API of the server: whether it answers, whether it streams, which optional fields it takes.
 
-use ureq::http::Uri;
-
-use super::probe::{Answer, Ask, MAX_TOKENS, Probe};
+use super::probe::{Answer, MAX_TOKENS, Probe};
+use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::Optional;
 use crate::sample::{FailKind, Sample};
 
 pub struct Route {
-    pub api: Api,
-    pub uri: Uri,
-    /// The fields that it takes.
-    pub optional: Optional,
-    /// Those that it refused by name.
+    /// Its URI, with the optional fields that it takes.
+    pub target: Target,
+    /// The fields that it refused by name.
     pub dropped: Vec<&'static str>,
     /// Its words when it refused one without saying which, and answers when it gets none of them.
     pub unnamed: Option<String>,
@@ -27,20 +24,18 @@ const NO_FIELDS: Optional = Optional {
 
 impl Route {
     /// Asks for a short stream, without the fields that are refused. Four requests at the most.
-    pub fn find(probe: &mut Probe, api: Api, uri: Uri, text: &str) -> Route {
+    pub fn find(probe: &mut Probe, target: Target, text: &str) -> Route {
         let mut route = Route {
-            api,
-            uri,
-            optional: Optional::ALL,
+            target,
             dropped: Vec::new(),
             unnamed: None,
             answer: None,
         };
-        while let Some(answer) = probe.send(route.ask(text, MAX_TOKENS)) {
+        while let Some(answer) = probe.send(&route.target, text, MAX_TOKENS) {
             let refusal = refusal(&answer.sample).map(str::to_string);
             route.answer = Some(answer);
             let Some(refusal) = refusal else { break };
-            let dropped = route.optional.drop_named(&refusal);
+            let dropped = route.target.body.optional.drop_named(&refusal);
             if dropped.is_empty() {
                 route.without_any(probe, text, &refusal);
                 break;
@@ -52,29 +47,21 @@ impl Route {
 
     /// Tries again with no optional field at all; keeps the first answer where that does not help.
     fn without_any(&mut self, probe: &mut Probe, text: &str, words: &str) {
-        let kept = std::mem::replace(&mut self.optional, NO_FIELDS);
+        let kept = std::mem::replace(&mut self.target.body.optional, NO_FIELDS);
         if kept == NO_FIELDS {
             return;
         }
-        match probe.send(self.ask(text, MAX_TOKENS)) {
+        match probe.send(&self.target, text, MAX_TOKENS) {
             Some(answer) if answer.sample.is_success() => {
                 self.answer = Some(answer);
                 self.unnamed = Some(error_words(words));
             }
-            _ => self.optional = kept,
+            _ => self.target.body.optional = kept,
         }
     }
 
-    /// A request to this API with the fields that it takes.
-    pub fn ask<'a>(&'a self, text: &'a str, tokens: u64) -> Ask<'a> {
-        Ask {
-            api: self.api,
-            uri: &self.uri,
-            optional: self.optional,
-            continuous_usage: false,
-            text,
-            tokens,
-        }
+    pub fn api(&self) -> Api {
+        self.target.body.api
     }
 
     /// The answer, if it is a stream that a run could measure.

@@ -1,5 +1,7 @@
 //! What an answer to one short request says about the streams of an API, in words.
 
+use serde_json::json;
+
 use super::probe::{Answer, MAX_TOKENS, Probe};
 use super::route::{Route, why_failed};
 use crate::sample::{FailKind, Sample, TokenSource};
@@ -16,20 +18,19 @@ pub fn findings(probe: &mut Probe, route: &Route, text: &str) -> Vec<Finding> {
     let Some(answer) = route.stream() else {
         return Vec::new();
     };
-    let continuous = match route.optional.stream_options {
+    let takes_options = route.target.body.optional.stream_options;
+    let continuous = match takes_options {
         true => {
-            let mut ask = route.ask(text, MAX_TOKENS);
-            ask.continuous_usage = true;
-            continuous_usage(probe.send(ask).as_ref(), answer)
+            let mut target = route.target.clone();
+            let options = json!({"include_usage": true, "continuous_usage_stats": true});
+            target.body.extra.insert("stream_options".into(), options);
+            continuous_usage(probe.send(&target, text, MAX_TOKENS).as_ref(), answer)
         }
         false => "not tried: stream_options is refused".to_string(),
     };
     vec![
         ("streaming", streaming(answer)),
-        (
-            "usage",
-            usage(&answer.sample, route.optional.stream_options),
-        ),
+        ("usage", usage(&answer.sample, takes_options)),
         ("continuous usage", continuous),
         ("optional fields", optional_fields(route, &answer.sample)),
         ("reasoning", reasoning(&answer.sample)),
@@ -120,40 +121,28 @@ fn tokens_an_event(sample: &Sample) -> String {
     }
 }
 
-/// What the same prompt costs the second time.
-pub struct Cached {
-    pub finding: String,
-    /// Of the prompt, by usage.
-    pub prompt_tokens: Option<u64>,
-}
-
-/// Sends a prompt twice.
-pub fn cached_tokens(probe: &mut Probe, route: &Route, text: &str) -> Cached {
-    let first = probe.send(route.ask(text, FEW_TOKENS));
-    let second = probe.send(route.ask(text, FEW_TOKENS));
-    let (Some(first), Some(second)) = (first, second) else {
-        return Cached {
-            finding: "not tried".to_string(),
-            prompt_tokens: None,
-        };
-    };
-    Cached {
-        finding: cached(&first.sample, &second.sample),
-        prompt_tokens: second.sample.prompt_tokens,
+/// Sends a prompt twice: what is said of its cached tokens, and the prompt's length by usage.
+pub fn cached_tokens(probe: &mut Probe, route: &Route, text: &str) -> (String, Option<u64>) {
+    let first = probe.send(&route.target, text, FEW_TOKENS);
+    let second = probe.send(&route.target, text, FEW_TOKENS);
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            let tokens = second.sample.prompt_tokens;
+            (cached(&first.sample, &second.sample), tokens)
+        }
+        _ => ("not tried".to_string(), None),
     }
 }
 
 fn cached(first: &Sample, second: &Sample) -> String {
-    for sample in [first, second] {
-        // A few tokens may have no text yet: reasoning that is not shown, half a character.
-        let is_empty = |kind: FailKind| kind == FailKind::Empty;
-        if sample
-            .failure
-            .as_ref()
-            .is_some_and(|failure| !is_empty(failure.kind))
-        {
-            return format!("no answer: {}", why_failed(sample).unwrap_or_default());
-        }
+    // A few tokens may have no text yet: reasoning that is not shown, half a character.
+    let is_empty =
+        |sample: &&Sample| sample.failure.as_ref().map(|f| f.kind) == Some(FailKind::Empty);
+    let samples = [first, second]
+        .into_iter()
+        .filter(|sample| !is_empty(sample));
+    if let Some(why) = samples.filter_map(why_failed).next() {
+        return format!("no answer: {why}");
     }
     let of = second
         .prompt_tokens
