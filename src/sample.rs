@@ -306,4 +306,29 @@ mod tests {
         assert_eq!(Phase::NAMES.map(|(phase, _)| phase as usize), [0, 1, 2]);
         assert_eq!(Workload::NAMES.map(|(one, _)| one as usize), [0, 1, 2]);
     }
+
+    #[test]
+    fn a_burst_has_few_reads_and_takes_no_time_of_its_latency() {
+        // Sent at 0, the first token at 300 ms, the last one so many microseconds later.
+        let is_burst = |events, reads, later_us: u64| {
+            let sample = Sample {
+                t_first_ns: Some(300_000_000),
+                t_last_ns: Some(300_000_000 + later_us * 1000),
+                token_events: events,
+                token_reads: reads,
+                ..Sample::default()
+            };
+            sample.is_burst()
+        };
+        assert!(is_burst(100, 1, 0));
+        assert!(is_burst(100, 3, 9));
+        // A buffer of a proxy that is filled some times: 19 of 100, over 1.9 % of the latency.
+        assert!(is_burst(100, 19, 5_800));
+        // A fifth, or over more than 2 %: a server that sends several tokens a step, or few of them.
+        assert!(!is_burst(100, 20, 9));
+        assert!(!is_burst(100, 19, 6_200));
+        assert!(!is_burst(5, 1, 0));
+        assert!(!is_burst(1, 1, 0));
+        assert!(!Sample::default().is_burst());
+    }
 }

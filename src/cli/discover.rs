@@ -231,10 +231,11 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
             "warning: the set-up request failed ({kind}{status}: {words}); lengths by {counted_by}"
         );
     }
-    if !setup.dropped.is_empty() {
+    let dropped = &setup.lessons.dropped;
+    if !dropped.is_empty() {
         eprintln!(
             "note: the server does not take {}; sent without",
-            setup.dropped.join(", ")
+            dropped.join(", ")
         );
     }
     if target.body.limit_name != LIMIT {

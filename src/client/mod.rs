@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod endpoint;
 pub mod http;
 mod json;
+pub mod lessons;
 pub mod proxy;
 mod reply;
 pub mod secret;

@@ -27,6 +27,12 @@ pub struct Figures {
     /// Successes whose reply was no stream: they have no TTFT and no ITL.
     pub not_streamed: u64,
     pub stale_connections: u64,
+    /// Successes whose tokens came in a burst: they have no ITL and no decode rate.
+    pub bursts: u64,
+    /// Successes of which the server kept some tokens to itself: ITL and decode rate are over the others.
+    pub partly_streamed: u64,
+    /// Events of successes that could not be read, and the first of them.
+    pub unread: Option<(u64, String)>,
     /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
     pub duration_s: f64,
     pub means: Means,
@@ -37,7 +43,7 @@ pub struct Figures {
     pub token_throughput: Option<f64>,
     /// Successes per second.
     pub request_throughput: Option<f64>,
-    /// Σ (n_out − 1) / Σ (t_last − t_first).
+    /// Σ (n − 1) / Σ (t_last − t_first), n the output tokens that were streamed.
     pub decode_tokens_per_s_weighted: Option<f64>,
     /// Mean of `(t_last − t_send) / n_out`, the first token included.
     pub tpot_with_first_ms: Option<f64>,

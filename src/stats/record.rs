@@ -268,4 +268,23 @@ mod tests {
         assert_eq!((one.itl_ns(), burst.itl_ns()), (None, None));
         assert_eq!(uncounted.itl_ns(), None);
     }
+
+    #[test]
+    fn hidden_tokens_and_bursts_are_in_no_time_between_tokens() {
+        // 500 more tokens that never came: 1 s for ten tokens all the same.
+        let hidden = Record {
+            completion_tokens: Some(511).into(),
+            streamed_tokens: Some(11).into(),
+            ..record()
+        };
+        assert_eq!(hidden.itl_ns(), Some(1e8));
+        assert_eq!(hidden.decode_tokens_per_s(), Some(10.0));
+        assert_eq!(hidden.tokens_in_latency(), Some((511, 1_500_000_000)));
+        let burst = Record {
+            is_burst: true,
+            ..record()
+        };
+        assert_eq!((burst.itl_ns(), burst.decode_tokens_per_s()), (None, None));
+        assert_eq!(burst.ttft_from_sent_ns(), Some(500_000_000));
+    }
 }

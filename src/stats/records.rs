@@ -19,8 +19,10 @@ pub struct Records {
     /// Records in the order of their ends; empty where the pass is endless.
     pub list: Vec<Record>,
     pub failures: BTreeMap<FailKind, FailureCount>,
-    /// Between token events of successes.
+    /// Between token events of successes, bursts left out.
     pub gaps: Histogram,
+    /// Events of successes that could not be read, and the first of them.
+    unread: Option<(u64, String)>,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
     /// A detail a record, where a file about single requests was asked for.
@@ -101,6 +103,9 @@ impl Records {
         if record.is_good() {
             if !record.is_burst {
                 self.add_gaps(&sample.gaps_us);
+            }
+            if let Some((count, first)) = &sample.unread {
+                self.unread.get_or_insert_with(|| (0, first.clone())).0 += count;
             }
         } else if record.is_measured() {
             self.count_failure(sample);
@@ -247,7 +252,7 @@ impl Figures {
         .with_beside(records)
     }
 
-    /// Adds what records do not tell one by one: failures and gaps.
+    /// Adds what records do not tell one by one: failures, gaps and events that could not be read.
     fn with_beside(self, records: &Records) -> Figures {
         let gap = records.gaps.spread();
         let failures = records.failures.iter();
@@ -256,6 +261,7 @@ impl Figures {
             gap,
             gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
             failures: failures.collect(),
+            unread: records.unread.clone(),
             ..self
         }
     }

@@ -146,6 +146,8 @@ impl Tally {
     fn add_good(&mut self, record: &Record) {
         self.seen.means.add(record);
         self.seen.not_streamed += u64::from(!record.is_streamed());
+        self.seen.bursts += u64::from(record.is_burst);
+        self.seen.partly_streamed += u64::from(record.streamed_tokens.get().is_some());
         if let Some(ns) = record.ttft_from_sent_ns() {
             self.ttft_ns = self.ttft_ns.saturating_add(ns);
             let connect_ns = record.connect_ns.get().unwrap_or(0);

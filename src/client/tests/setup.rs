@@ -66,7 +66,7 @@ const THREE: &[&str] = &["ignore_eos", "min_tokens", "stream_options"];
 fn a_refused_field_is_left_out_however_it_is_named() {
     let is_learnt = |(target, setup): (Target, Setup)| {
         assert_eq!(setup.failure, None);
-        assert_eq!(setup.dropped, THREE);
+        assert_eq!(setup.lessons.dropped, THREE);
         let left = Optional {
             temperature: true,
             ..Optional::NONE
@@ -102,7 +102,7 @@ fn each_optional_field_is_learnt_by_itself() {
             let is_refused = !body[field].is_null();
             is_refused.then(|| (400, r#"{"detail":"Bad request"}"#.to_string()))
         });
-        assert_eq!((setup.failure, setup.dropped), (None, vec![field]));
+        assert_eq!((setup.failure, setup.lessons.dropped), (None, vec![field]));
         let left: Vec<&str> = target
             .body
             .optional
@@ -128,7 +128,11 @@ fn more_tokens_are_asked_for_where_one_is_refused() {
                 )
             })
         });
-        assert_eq!((setup.failure, setup.dropped), (None, vec![]), "{least}");
+        assert_eq!(
+            (setup.failure, setup.lessons.dropped),
+            (None, vec![]),
+            "{least}"
+        );
         assert_eq!(target.body.limit_name, LIMIT);
     }
     // A server that does both.
@@ -142,7 +146,7 @@ fn more_tokens_are_asked_for_where_one_is_refused() {
         let field = THREE.iter().find(|field| !body[**field].is_null())?;
         Some((400, format!(r#"{{"error":"unknown field {field}"}}"#)))
     });
-    assert_eq!((setup.failure, &setup.dropped[..]), (None, THREE));
+    assert_eq!((setup.failure, &setup.lessons.dropped[..]), (None, THREE));
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn the_other_name_of_the_limit_is_tried_where_the_first_is_refused() {
         "Extra input: max_tokens",
     ] {
         let (target, setup) = refusing(&[LIMIT], 400, move |_| words.to_string());
-        assert_eq!((setup.failure, setup.dropped), (None, vec![]));
+        assert_eq!((setup.failure, setup.lessons.dropped), (None, vec![]));
         assert_eq!(target.body.limit_name, "max_completion_tokens");
         assert!(
             target
@@ -171,7 +175,7 @@ fn what_no_field_explains_stays_refused() {
     let failure = setup.failure.expect("a failure");
     assert!(failure.reason.contains("no such model"), "{failure}");
     assert_eq!(
-        (target.body.optional, setup.dropped),
+        (target.body.optional, setup.lessons.dropped),
         (Optional::ALL, vec![])
     );
     // With all fields, and once without them.

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::sample::Workload;
+use crate::sample::{TokenSource, Workload};
 use crate::stats::facts::Facts;
 use crate::stats::figures::Figures;
 use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
+use crate::units::counted;
 
 /// The most passes without samples that are named.
 const MISSING: usize = 8;
@@ -46,7 +47,51 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let is_open = passes.iter().any(|pass| pass.figures.is_open);
     let from_due = is_open.then(|| FROM_DUE.to_string());
     let notes = from_due.into_iter().chain(of_file);
+    let notes = notes.chain(replies(passes));
     notes.chain(missing(about, passes)).collect()
+}
+
+/// What was odd about the replies, once for all passes.
+fn replies(passes: &[Pass]) -> Vec<String> {
+    let sum =
+        |of: &dyn Fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
+    let all = sum(&|figures| figures.successful);
+    let of_sources = |figures: &Figures| {
+        let sources = [TokenSource::EventsOverUsage, TokenSource::Total];
+        let counts = sources.map(|source| figures.token_sources.get(source.name()));
+        counts.into_iter().flatten().sum()
+    };
+    let mut notes = Vec::new();
+    let mut note = |n: u64, text: &str| {
+        if n > 0 {
+            notes.push(format!("{n} of {all} replies {text}"));
+        }
+    };
+    note(
+        sum(&|figures| figures.bursts),
+        "came in a burst: something on the way holds tokens back, so they have no ITL, TPOT and decode rate, and their TTFT is too long",
+    );
+    note(
+        sum(&of_sources),
+        "carry a count of output tokens that is below the tokens that came; the events, or the total, are counted in its place",
+    );
+    note(
+        sum(&|figures| figures.partly_streamed),
+        "have tokens that were never sent, such as hidden reasoning: ITL, TPOT and decode rate are over the tokens that came",
+    );
+    let unread = passes
+        .iter()
+        .filter_map(|pass| pass.figures.unread.as_ref());
+    let (count, first) = unread.fold((0, ""), |(count, first), (n, text)| {
+        (count + n, if first.is_empty() { text } else { first })
+    });
+    if count > 0 {
+        let events = counted(count, "event");
+        notes.push(format!(
+            "{events} of the streams could not be read and count for nothing; the first: {first}"
+        ));
+    }
+    notes
 }
 
 /// Names the first passes that were asked for and have no samples.
@@ -107,6 +152,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::sample::Sample;
     use crate::stats::records::Records;
 
     #[test]
@@ -146,5 +192,60 @@ mod tests {
         let run = |workload| names(json!({"command": "run", "options": {"workload": workload}}));
         assert_eq!(run("short"), ["short_input"]);
         assert_eq!(run("year1"), ["short_input", "long_input", "stress_test"]);
+    }
+
+    #[test]
+    fn odd_replies_are_counted_over_all_passes_and_told_once() {
+        let good = Sample {
+            t_first_ns: Some(300_000_000),
+            t_last_ns: Some(400_000_000),
+            completion_tokens: Some(10),
+            token_source: Some(TokenSource::Usage),
+            token_events: 10,
+            token_reads: 10,
+            ..Sample::default()
+        };
+        let burst = Sample {
+            t_last_ns: Some(300_000_100),
+            token_reads: 1,
+            unread: Some((2, "event is not JSON: ping".into())),
+            ..good.clone()
+        };
+        let hidden = Sample {
+            streamed_tokens: Some(10),
+            completion_tokens: Some(60),
+            token_source: Some(TokenSource::Total),
+            unread: Some((1, "another".into())),
+            ..good.clone()
+        };
+        let refuted = Sample {
+            token_source: Some(TokenSource::EventsOverUsage),
+            ..good.clone()
+        };
+        let pass = |samples: &[Sample]| Pass::new(Facts::default(), Records::kept().with(samples));
+        assert_eq!(
+            replies(&[pass(&[good.clone(), good.clone()])]),
+            Vec::<String>::new()
+        );
+        let notes = replies(&[pass(&[good, burst]), pass(&[hidden, refuted])]);
+        let begin = |beginning: &str| notes.iter().any(|note| note.starts_with(beginning));
+        assert_eq!(notes.len(), 4, "{notes:#?}");
+        assert!(begin("1 of 4 replies came in a burst: "), "{notes:#?}");
+        assert!(
+            begin("2 of 4 replies carry a count of output tokens that is below "),
+            "{notes:#?}"
+        );
+        assert!(
+            begin("1 of 4 replies have tokens that were never sent, "),
+            "{notes:#?}"
+        );
+        assert!(
+            begin("3 events of the streams could not be read "),
+            "{notes:#?}"
+        );
+        assert!(
+            notes[3].ends_with("; the first: event is not JSON: ping"),
+            "{notes:#?}"
+        );
     }
 }

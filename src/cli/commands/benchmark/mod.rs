@@ -26,7 +26,7 @@ use crate::load::stop::{Reason, Stop};
 use crate::plan::sizing::Sizing;
 use crate::plan::tiling::{Shape, Tiling};
 use crate::report::json;
-use crate::report::layout::benchmark as layout;
+use crate::report::layout::{benchmark as layout, notes};
 use crate::report::text::{self, Screen};
 use crate::stats::client::ClientStats;
 use crate::stats::facts::Facts;
@@ -231,6 +231,7 @@ fn so_far(moment: &Moment) -> Facts {
 
 /// The final report and the exit code.
 fn end(mut run: Run, options: &Options) -> Result<u8> {
+    run.report.notes = notes::cut(&run.report.about, &run.report.passes);
     let document = layout::final_report(&run.report);
     if let Some(path) = &options.output {
         let text = json::pretty(&document.data);

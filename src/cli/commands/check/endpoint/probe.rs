@@ -25,6 +25,8 @@ pub struct Probe {
 
 pub struct Answer {
     pub sample: Sample,
+    /// All that the server said where it refused the request.
+    pub refusal: String,
     /// Events with data, `[DONE]` left out.
     pub events: u64,
     /// An event before the end reported usage.
@@ -59,6 +61,7 @@ impl Probe {
         let sample = client.send(&turn);
         Some(Answer {
             sample,
+            refusal: client.refusal().to_string(),
             events: client.events(),
             has_running_usage: client.has_running_usage(),
         })

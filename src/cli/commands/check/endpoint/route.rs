@@ -3,61 +3,35 @@
 use super::probe::{Answer, MAX_TOKENS, Probe};
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
-use crate::client::body::Optional;
+use crate::client::lessons::{Lessons, is_good};
 use crate::sample::{FailKind, Sample};
 
 pub struct Route {
-    /// Its URI, with the optional fields that it takes.
+    /// Its URI, with the fields that it takes.
     pub target: Target,
-    /// The fields that it refused by name.
-    pub dropped: Vec<&'static str>,
-    /// Its words when it refused one without saying which, and answers when it gets none of them.
-    pub unnamed: Option<String>,
-    /// To the last request.
+    pub lessons: Lessons,
+    /// The last one that it took, else the last one of all.
     pub answer: Option<Answer>,
 }
 
-const NO_FIELDS: Optional = Optional {
-    temperature: true,
-    ..Optional::NONE
-};
-
 impl Route {
-    /// Asks for a short stream, without the fields that are refused. Four requests at the most.
+    /// Asks for a short stream, without what is refused.
     pub fn find(probe: &mut Probe, target: Target, text: &str) -> Route {
         let mut route = Route {
             target,
-            dropped: Vec::new(),
-            unnamed: None,
+            lessons: Lessons::new(MAX_TOKENS, MAX_TOKENS),
             answer: None,
         };
-        while let Some(answer) = probe.send(&route.target, text, MAX_TOKENS) {
-            let refusal = refusal(&answer.sample).map(str::to_string);
-            route.answer = Some(answer);
-            let Some(refusal) = refusal else { break };
-            let dropped = route.target.body.optional.drop_named(&refusal);
-            if dropped.is_empty() {
-                route.without_any(probe, text, &refusal);
-                break;
+        let mut is_asked = true;
+        while is_asked && let Some(answer) = probe.send(&route.target, text, MAX_TOKENS) {
+            let body = &mut route.target.body;
+            is_asked = route.lessons.tell(body, &answer.sample, &answer.refusal);
+            let kept = route.answer.as_ref();
+            if is_good(&answer.sample) || kept.is_none_or(|kept| !is_good(&kept.sample)) {
+                route.answer = Some(answer);
             }
-            route.dropped.extend(dropped);
         }
         route
-    }
-
-    /// Tries again with no optional field at all; keeps the first answer where that does not help.
-    fn without_any(&mut self, probe: &mut Probe, text: &str, words: &str) {
-        let kept = std::mem::replace(&mut self.target.body.optional, NO_FIELDS);
-        if kept == NO_FIELDS {
-            return;
-        }
-        match probe.send(&self.target, text, MAX_TOKENS) {
-            Some(answer) if answer.sample.is_success() => {
-                self.answer = Some(answer);
-                self.unnamed = Some(error_words(words));
-            }
-            _ => self.target.body.optional = kept,
-        }
     }
 
     pub fn api(&self) -> Api {
@@ -88,12 +62,6 @@ impl Route {
             None => "answers, but does not stream: nothing to measure".to_string(),
         }
     }
-}
-
-/// The words of a 400 or 422.
-fn refusal(sample: &Sample) -> Option<&str> {
-    let failure = sample.failure.as_ref()?;
-    matches!(sample.status, Some(400 | 422)).then_some(failure.reason.as_str())
 }
 
 /// How a request failed, in words; `None` when it did not.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::probe::{Answer, MAX_TOKENS, Probe};
 use super::route::{Route, why_failed};
+use crate::client::body::LIMIT;
 use crate::sample::{FailKind, Sample, TokenSource};
 use crate::units::fixed;
 
@@ -42,13 +43,17 @@ fn streaming(answer: &Answer) -> String {
     let sample = &answer.sample;
     let first_ns = sample.t_first_ns.unwrap_or(sample.t_end_ns);
     let ttft_ms = first_ns.saturating_sub(sample.t_send_ns) as f64 / 1e6;
-    let at_once = sample.token_events > 1 && sample.gaps_us.iter().all(|&gap_us| gap_us == 0);
+    let held_back = match sample.token_reads {
+        _ if sample.is_burst() => "; all at once: something on the way buffers, so there is no ITL",
+        0 | 1 if sample.token_events > 1 => "; all at once: no ITL",
+        _ => "",
+    };
     format!(
         "{} events, {} with text, the first of these after {} ms{}",
         answer.events,
         sample.token_events,
         fixed(ttft_ms, 1),
-        if at_once { "; all at once: no ITL" } else { "" },
+        held_back,
     )
 }
 
@@ -66,6 +71,9 @@ fn usage(sample: &Sample, takes_options: bool) -> String {
         Some(TokenSource::ContinuousUsage) => {
             format!("only on events before the end, {output} output tokens; {options}")
         }
+        Some(TokenSource::EventsOverUsage | TokenSource::Total) => format!(
+            "{prompt} prompt tokens; it counts fewer output tokens than the {output} that came; {options}"
+        ),
         _ => format!("none: a run counts events as tokens; {options}"),
     }
 }
@@ -85,18 +93,18 @@ fn continuous_usage(answer: Option<&Answer>, plain: &Answer) -> String {
 }
 
 fn optional_fields(route: &Route, sample: &Sample) -> String {
-    if let Some(words) = &route.unnamed {
-        return format!("one is refused and not named, so runs will fail: {words}");
-    }
     let tokens = match (sample.completion_tokens, sample.token_source) {
         (Some(n), Some(TokenSource::Usage | TokenSource::ContinuousUsage)) => {
             format!("; {n} of {MAX_TOKENS} tokens came")
         }
         _ => String::new(),
     };
-    match route.dropped.is_empty() {
+    let mut refused = route.lessons.dropped.clone();
+    let limit = route.target.body.limit_name;
+    refused.extend((limit != LIMIT).then_some(LIMIT));
+    match refused.is_empty() {
         true => format!("ignore_eos and min_tokens are taken{tokens}"),
-        false => format!("refused: {}{tokens}", route.dropped.join(", ")),
+        false => format!("refused: {}{tokens}", refused.join(", ")),
     }
 }
 
@@ -169,6 +177,7 @@ mod tests {
             completion_tokens: Some(tokens),
             token_source: Some(source),
             token_events: events,
+            token_reads: events,
             t_send_ns: 1_000_000,
             t_first_ns: Some(6_250_000),
             t_answer_ns: Some(6_250_000),
@@ -201,6 +210,7 @@ mod tests {
     #[test]
     fn a_stream_that_came_in_one_read_is_said_to_have_no_gaps() {
         let mut answer = Answer {
+            refusal: String::new(),
             sample: sample(3, 3, TokenSource::Usage),
             events: 5,
             has_running_usage: false,
@@ -211,6 +221,7 @@ mod tests {
             "5 events, 3 with text, the first of these after 5.25 ms"
         );
         answer.sample.gaps_us = vec![0, 0];
+        answer.sample.token_reads = 1;
         assert!(streaming(&answer).ends_with("5.25 ms; all at once: no ITL"));
     }
 
