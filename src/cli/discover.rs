@@ -23,6 +23,9 @@ use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
 use crate::units::{counted, format_utc};
 
+/// Models that are named of a list at the most.
+pub const SHOWN_MODELS: usize = 10;
+
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
     let endpoint = &opened.endpoint;
@@ -66,7 +69,7 @@ pub fn model(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     };
     print(&format!("model: {name} (given)\n"))?;
     if !ids.is_empty() && !ids.contains(&name) {
-        let ids = ids.join(", ");
+        let ids = names(&ids);
         eprintln!("note: /v1/models does not list {name}, but {ids}");
     }
     let listed = models.iter().find(|model| model.id == name).cloned();
@@ -82,8 +85,18 @@ pub fn say_found(id: &str, others: &[&str]) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    let others = others.join(", ");
+    let others = names(others);
     print(&format!("also served: {others} (pick one with --model)\n"))
+}
+
+/// The first names of a list, and how many more there are.
+fn names(ids: &[&str]) -> String {
+    let shown = ids.iter().take(SHOWN_MODELS).copied().collect::<Vec<_>>();
+    let shown = shown.join(", ");
+    match ids.len().saturating_sub(SHOWN_MODELS) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// A server that has been asked all that a run needs to know of it.
@@ -243,4 +256,23 @@ pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let words = error_words(&failure.reason);
     Error::input(format!("HTTP {status} from {}", target.uri), words)
         .next("No request has succeeded, so the run was ended.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_names_of_a_list_are_shown_and_the_others_are_counted() {
+        let ids: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        for (listed, shown) in [
+            (1, "m0"),
+            (10, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9"),
+            (11, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 1 more"),
+            (1000, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 990 more"),
+        ] {
+            assert_eq!(names(&ids[..listed]), shown);
+        }
+    }
 }

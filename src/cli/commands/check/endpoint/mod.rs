@@ -16,7 +16,7 @@ use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use crate::cli::args::Args;
 use crate::cli::connect::{Connection, Opened, Server};
-use crate::cli::discover::models;
+use crate::cli::discover::{SHOWN_MODELS, models};
 use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
@@ -28,8 +28,6 @@ use crate::plan::prompt::Writer;
 
 /// Column of the values.
 const VALUES: usize = 22;
-/// Models that are shown of a list.
-const SHOWN_MODELS: usize = 10;
 /// Words of the prompt that is sent twice: several blocks of every engine.
 const REPEATED_WORDS: u64 = 600;
 /// What the check itself decides in a body.
