@@ -41,8 +41,10 @@ pub fn run(mut args: Args) -> Result<u8> {
     let fetched_ns = epoch.now_ns() - t_begin_ns;
     let page = parse(&text).map_err(|why| Error::missed(&url.text, why))?;
     let all = lines(&page);
+    let skipped = page.skipped.as_ref();
+    let skipped = skipped.map_or(String::new(), |skipped| format!("{skipped}\n"));
     print(&format!(
-        "{}: read in {} ms, {} bytes, {} names, {} series\n\n",
+        "{}: read in {} ms, {} bytes, {} names, {} series\n{skipped}\n",
         url.text,
         fixed(seconds(fetched_ns) * 1e3, 1),
         text.len(),

@@ -37,7 +37,13 @@ impl Metrics {
         let selectors = Wanted::new(wanted.selectors.clone());
         let scraper = Scraper::new(small, url.clone(), selectors, opened.link.epoch);
         let found = scraper.find();
-        let (_, found) = found.map_err(|why| Error::input(&what, why).next(&hint))?;
+        let (found, skipped) = found.map_err(|why| Error::input(&what, why).next(&hint))?;
+        if let Some(skipped) = skipped {
+            eprintln!(
+                "warning: {what}: {}",
+                opened.link.redact(skipped.to_string())
+            );
+        }
         for found in found {
             if let Found::Missing { name, nearest } = found {
                 let near = match nearest.is_empty() {

@@ -148,6 +148,10 @@ impl Page {
         let text = fetch(&opened.small, &url);
         let text = text.map_err(|why| format!("no page of metrics at {url}: {why}"))?;
         let page = parse(&text).map_err(|why| format!("{url} is no page of metrics: {why}"))?;
+        if let Some(skipped) = &page.skipped {
+            let skipped = opened.link.redact(skipped.to_string());
+            eprintln!("warning: {url}: {skipped}");
+        }
         let watch = Watch::choose(&page, names);
         let small = Small::new(opened.link.clone());
         let scraper = Scraper::new(small, url, watch.wanted(), opened.link.epoch);

@@ -81,11 +81,13 @@ pub struct Metrics {
 pub fn metrics(opened: &Opened) -> Metrics {
     let text = fetch(&opened.small, &opened.endpoint.root("metrics"));
     let found = text.and_then(|text| parse(&text).map(|page| on_page(&page)));
-    found.unwrap_or_else(|why| Metrics {
-        page: format!("no: {}", opened.link.redact(&why)),
+    let mut metrics = found.unwrap_or_else(|why| Metrics {
+        page: format!("no: {why}"),
         hit_rate: None,
         has_hit_rate: false,
-    })
+    });
+    metrics.page = opened.link.redact(metrics.page);
+    metrics
 }
 
 fn on_page(page: &Exposition) -> Metrics {
@@ -102,8 +104,10 @@ fn on_page(page: &Exposition) -> Metrics {
         }),
         _ => None,
     };
+    let skipped = page.skipped.as_ref();
+    let skipped = skipped.map_or(String::new(), |skipped| format!("; {skipped}"));
     Metrics {
-        page: format!("names of {of} ({} in all)", lines(page).len()),
+        page: format!("names of {of} ({} in all){skipped}", lines(page).len()),
         has_hit_rate: source.is_some(),
         hit_rate: Some(source.unwrap_or_else(|| "no counters for it".to_string())),
     }
@@ -147,6 +151,19 @@ mod tests {
         assert_eq!(
             metrics.hit_rate.as_deref(),
             Some("vLLM, GPU tier: vllm:prefix_cache_hits_total / vllm:prefix_cache_queries_total")
+        );
+        let metrics = found(
+            "ray_vllm_prefix_cache_hits_total 1\nray_vllm_prefix_cache_queries_total 2\ncpu.load 1\n",
+        );
+        assert_eq!(
+            metrics.page,
+            "names of vLLM (2 in all); 1 line was not understood: line 3: not a metric name: \"cpu.load 1\""
+        );
+        assert_eq!(
+            metrics.hit_rate.as_deref(),
+            Some(
+                "vLLM, GPU tier: ray_vllm_prefix_cache_hits_total / ray_vllm_prefix_cache_queries_total"
+            )
         );
         let metrics = found("process_cpu_seconds_total 1\n");
         assert_eq!(metrics.page, "names of no known engine (1 in all)");
