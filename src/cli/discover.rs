@@ -14,6 +14,7 @@ use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
 use crate::client::discovery::{Listed, Listing, list};
+use crate::client::endpoint::without_secrets;
 use crate::client::proxy;
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
@@ -38,7 +39,7 @@ pub fn announce(opened: &Opened) -> Result<()> {
     };
     print(&format!(
         "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n{way}",
-        opened.typed,
+        without_secrets(&opened.typed),
         endpoint.shown()
     ))
 }
@@ -50,13 +51,24 @@ pub fn models(connection: &Connection, opened: &Opened) -> Result<Vec<Listed>> {
     let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
         Listing::Models(models) => return Ok(models),
         Listing::Unusable(_) if connection.model.is_some() => return Ok(Vec::new()),
+        Listing::Unusable(why) if endpoint.deployment().is_some() => {
+            let name = endpoint.deployment().unwrap_or_default().to_string();
+            let why = opened.link.redact(why);
+            eprintln!(
+                "note: no list of models ({why}); the model is that of the deployment: {name}"
+            );
+            return Ok(vec![Listed {
+                id: name,
+                max_model_len: None,
+            }]);
+        }
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
         Listing::Denied(why) => (
             why,
             "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.",
         ),
     };
-    let what = format!("{}models", endpoint.base());
+    let what = endpoint.shown_url("models");
     Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
@@ -195,7 +207,7 @@ impl Ready {
         options["api"] = target.body.api.name().into();
         json!({
             "command": self.command,
-            "endpoint": self.opened.endpoint.base(),
+            "endpoint": self.opened.endpoint.shown_url(""),
             "model": target.body.model,
             "mock": self.is_mock(),
             "seed": self.common.seed,
@@ -230,7 +242,7 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
         let (kind, counted_by) = (failure.kind.name(), setup.counted_by);
         let status = setup.status.unwrap_or(0);
         if is_refusal(status, &failure.reason, &target.body.model) {
-            let error = Error::input(format!("HTTP {status} from {}", target.uri), words);
+            let error = refusal(target, status, words);
             return Err(error.next(
                 "Check --model and the key, or try the other API: --api chat, --api completions",
             ));
@@ -254,8 +266,12 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
 /// Why a run was ended: the server refuses every request, with this status and these words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let words = error_words(&failure.reason);
-    Error::input(format!("HTTP {status} from {}", target.uri), words)
-        .next("No request has succeeded, so the run was ended.")
+    refusal(target, status, words).next("No request has succeeded, so the run was ended.")
+}
+
+fn refusal(target: &Target, status: u16, words: String) -> Error {
+    let uri = without_secrets(&target.uri.to_string());
+    Error::input(format!("HTTP {status} from {uri}"), words)
 }
 
 #[cfg(test)]

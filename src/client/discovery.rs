@@ -32,7 +32,7 @@ pub enum Listing {
 /// # Errors
 /// A `Failure` when no answer came at all.
 pub fn list(small: &Small, endpoint: &Endpoint) -> Result<Listing, Failure> {
-    let page = match small.get(&format!("{}models", endpoint.base())) {
+    let page = match small.get(&endpoint.url("models")) {
         Ok(page) => page,
         // The server is there, but what it says is no answer.
         Err(f) if matches!(f.kind, FailKind::Truncated | FailKind::Malformed) => {

@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod endpoint;
 pub mod http;
 pub mod proxy;
+mod query;
 mod reply;
 pub mod secret;
 pub mod setup;

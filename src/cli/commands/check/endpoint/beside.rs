@@ -113,7 +113,7 @@ fn on_page(page: &Exposition) -> Metrics {
     }
 }
 
-/// Calls the routes that empty a cache until one does: what was found, and that one's URL.
+/// Calls the routes that empty a cache until one does: what was found, and that one's URL as it may be shown.
 pub fn reset(opened: &Opened) -> (String, Option<String>) {
     let mut answers = Vec::new();
     for path in RESETS {
@@ -122,7 +122,8 @@ pub fn reset(opened: &Opened) -> (String, Option<String>) {
             Ok(page) if (200..300).contains(&page.status) => {
                 let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
                 if reply["success"] != false {
-                    return (format!("POST /{path}: the cache is empty now"), Some(url));
+                    let shown = opened.endpoint.shown_root(path);
+                    return (format!("POST /{path}: the cache is empty now"), Some(shown));
                 }
                 format!(
                     "says that it failed: {}",

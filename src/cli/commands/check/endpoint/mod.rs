@@ -22,7 +22,7 @@ use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
 use crate::client::discovery::Listed;
-use crate::client::endpoint::Endpoint;
+use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::error::{Error, Result};
 use crate::plan::prompt::Writer;
 
@@ -114,7 +114,7 @@ fn check_extra(extra: &Map<String, Value>) -> Result<()> {
 }
 
 fn where_it_is(opened: &Opened) -> String {
-    let base = opened.endpoint.base();
+    let base = opened.endpoint.shown_url("");
     match opened.endpoint.host.parse::<IpAddr>() {
         Ok(_) => base,
         Err(_) => format!("{base} at {}", opened.link.addrs[0]),
@@ -249,7 +249,8 @@ fn denied(routes: &[Route]) -> Result<()> {
             let why = answer
                 .and_then(|answer| why_failed(&answer.sample))
                 .unwrap_or_default();
-            Err(Error::input(&route.uri, why)
+            let uri = without_secrets(&route.uri.to_string());
+            Err(Error::input(uri, why)
                 .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
         }
         _ => Ok(()),
@@ -257,7 +258,7 @@ fn denied(routes: &[Route]) -> Result<()> {
 }
 
 fn nothing_streams(opened: &Opened, routes: &[Route]) -> Error {
-    let what = format!("check endpoint {}", opened.endpoint.base());
+    let what = format!("check endpoint {}", opened.endpoint.shown_url(""));
     let error = Error::missed(what, "no API streams an answer");
     let reason = |route: &Route| format!("{}: {}", route.uri.path(), route.verdict());
     routes

@@ -1,6 +1,6 @@
 //! The command line that a user would start from, made of what the check has found.
 
-use crate::cli::connect::{Connection, Opened};
+use crate::cli::connect::{Connection, Opened, quoted};
 use crate::client::api::Api;
 use crate::client::http::Trust;
 use crate::prom::catalog::HIT_RATE;
@@ -12,14 +12,14 @@ pub struct Known<'a> {
     /// One that streams.
     pub api: Api,
     pub has_hit_rate: bool,
-    /// A route that empties the cache.
+    /// A route that empties the cache, as it may be shown.
     pub reset_url: Option<&'a str>,
 }
 
 /// A `replay`, an option a line so that it can be copied; the key never stands in it.
 pub fn replay(known: &Known) -> String {
     let endpoint = &known.opened.endpoint;
-    let base = endpoint.base();
+    let base = endpoint.shown_url("");
     let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
     if let Some(model) = &known.connection.model {
         options.push(format!("--model {}", quoted(model)));
@@ -29,7 +29,7 @@ pub fn replay(known: &Known) -> String {
     }
     options.push("--dataset FILE --max-output-tokens 128".to_string());
     if known.has_hit_rate {
-        let url = endpoint.root("metrics");
+        let url = endpoint.shown_root("metrics");
         options.push(format!(
             "--prometheus-url {} --prometheus-metrics {HIT_RATE}",
             quoted(&url)
@@ -50,32 +50,4 @@ pub fn replay(known: &Known) -> String {
         false => "",
     };
     format!("tmesh-cli replay {}\n{more}", options.join(" \\\n  "))
-}
-
-/// As a shell reads it back.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_shell_would_read_otherwise_is_quoted() {
-        for (word, shown) in [
-            ("http://h:8000/v1", "http://h:8000/v1"),
-            ("org/model-7b", "org/model-7b"),
-            ("a b", "'a b'"),
-            ("x;$(y)", "'x;$(y)'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
-    }
 }
