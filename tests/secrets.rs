@@ -285,3 +285,45 @@ fn no_secret_is_in_anything_that_is_printed_or_written() {
         });
     }
 }
+
+#[test]
+fn a_key_is_stripped_of_what_it_was_copied_with_and_the_note_does_not_repeat_it() {
+    for (source, text, stripped) in [
+        ("--api-key", "Bearer KEY", "Bearer"),
+        ("TMESH_API_KEY", "\"KEY\"", "quotes"),
+        (
+            "OPENAI_API_KEY",
+            "Authorization: Bearer KEY",
+            "NAME:, Bearer",
+        ),
+        (
+            "--api-key-file key.txt",
+            "export OPENAI_API_KEY='KEY'\n",
+            "export, NAME=, quotes",
+        ),
+    ] {
+        let server = serve(Echo::Answer);
+        let dir = Dir::new();
+        let text = text
+            .replace("KEY", KEY)
+            .replace(&format!("_API_{KEY}"), "_API_KEY");
+        dir.write("key.txt", &text);
+        let url = format!("http://{}/v1/completions", server.addr());
+        let mut command = Cmd::new(&dir).args(["load", "--endpoint", &url, "--requests", "1"]);
+        command = match source {
+            "--api-key" => command.args([source, &text]),
+            "--api-key-file key.txt" => command.args(source.split(' ')),
+            variable => command.env(variable, &text),
+        };
+        let output = command.ok();
+        let note = format!("note: {source}: stripped from around the key: {stripped}\n");
+        assert!(output.stderr.contains(&note), "{output}");
+        assert!(!(output.stdout + &output.stderr).contains(MARK));
+        let bearer = format!("Bearer {KEY}");
+        for request in server.requests() {
+            let mut headers = request.headers.iter();
+            let sent = headers.find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+            assert_eq!(sent.map(|(_, value)| value.as_str()), Some(&*bearer));
+        }
+    }
+}
