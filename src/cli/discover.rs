@@ -81,7 +81,7 @@ pub fn model(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     };
     print(&format!("model: {name} (given)\n"))?;
     if !ids.is_empty() && !ids.contains(&name) {
-        let ids = names(&ids);
+        let ids = names(&ids, SHOWN_MODELS);
         eprintln!("note: /v1/models does not list {name}, but {ids}");
     }
     let listed = models.iter().find(|model| model.id == name).cloned();
@@ -97,15 +97,16 @@ pub fn say_found(id: &str, others: &[&str]) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    let others = names(others);
+    // The model that was found is one of them.
+    let others = names(others, SHOWN_MODELS - 1);
     print(&format!("also served: {others} (pick one with --model)\n"))
 }
 
-/// The first names of a list, and how many more there are.
-fn names(ids: &[&str]) -> String {
-    let shown = ids.iter().take(SHOWN_MODELS).copied().collect::<Vec<_>>();
+/// The first names of a list, `most` of them, and how many more there are.
+fn names(ids: &[&str], most: usize) -> String {
+    let shown = ids.iter().take(most).copied().collect::<Vec<_>>();
     let shown = shown.join(", ");
-    match ids.len().saturating_sub(SHOWN_MODELS) {
+    match ids.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
@@ -288,7 +289,7 @@ mod tests {
             (11, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 1 more"),
             (1000, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 990 more"),
         ] {
-            assert_eq!(names(&ids[..listed]), shown);
+            assert_eq!(names(&ids[..listed], SHOWN_MODELS), shown);
         }
     }
 }
