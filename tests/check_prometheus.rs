@@ -167,7 +167,7 @@ fn what_is_no_metrics_page_says_why() {
         (200, "<html>", 1, "line 1: HTML or XML, not metrics"),
         (
             200,
-            "up 1\nup one\n",
+            "# EOF\nup one\n",
             1,
             "line 2: \"up\": \"one\" is not a number",
         ),
@@ -219,4 +219,46 @@ fn what_is_no_metrics_page_says_why() {
             .contains("\n  tmesh-cli check prometheus localhost:8000\n"),
         "{help}"
     );
+}
+
+#[test]
+fn a_line_that_is_not_understood_costs_that_line_and_the_first_is_shown() {
+    let dir = Dir::new();
+    for (odd, series, said) in [
+        (
+            "# TYPE \"http.server.duration\" gauge\n{\"http.server.duration\",route=\"/v1\"} 3\n\
+             app_info{\"service.name\"=\"x\"} 1\n",
+            4,
+            "",
+        ),
+        (
+            "cpu.load 3\n",
+            2,
+            "1 line was not understood: line 3: not a metric name: \"cpu.load 3\"\n",
+        ),
+        (
+            "a{b=\"c\"} <nil>\na{b=\"c\"} \nnh {count:24,sum:100}\n",
+            2,
+            "3 lines were not understood, the first: line 3: \"a\": \"<nil>\" is not a number\n",
+        ),
+    ] {
+        let page = "ray_vllm:prefix_cache_hits_total 5\nray_vllm:prefix_cache_queries_total 10\n";
+        let server = serving(200, format!("{page}{odd}"));
+        let output = check(&dir, &server.addr().to_string())
+            .args(["--metrics", "lmcache_hit_rate", "vllm:prefix_cache_hits"])
+            .ok();
+        let head = format!(" {series} names, {series} series\n{said}\n");
+        assert!(output.stdout.contains(&head), "{output}");
+        assert_eq!(row(&output, "lmcache_hit_rate"), ["ratio", "0.500", "2"]);
+        assert_eq!(
+            row(&output, "vllm:prefix_cache_hits"),
+            ["counter", "5", "1"]
+        );
+    }
+    let server = serving(200, "{\"http.server.duration\"} 3\n".to_string());
+    let output = check(&dir, &server.addr().to_string())
+        .args(["--metrics", "{\"http.server.duration\"}"])
+        .ok();
+    let shown = row(&output, "{\"http.server.duration\"}");
+    assert_eq!(shown, ["gauge", "3", "1"], "{output}");
 }

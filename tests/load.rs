@@ -722,3 +722,51 @@ fn a_signal_cuts_the_run_and_keeps_what_was_measured() {
     );
     assert_lines(&output, &["Not Sent: "]);
 }
+
+#[test]
+fn a_deployment_is_asked_under_its_path_with_the_query_and_names_its_model() {
+    let server = RawServer::start(|request, stream| {
+        let body = match request.path.contains("/chat/completions") {
+            true => {
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n\
+                 data: [DONE]\n\n"
+            }
+            false => "",
+        };
+        let status = if body.is_empty() {
+            "404 Not Found"
+        } else {
+            "200 OK"
+        };
+        let length = body.len();
+        // A client that has gone shows in its own output.
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+    });
+    let dir = Dir::new();
+    let place = format!("http://{}/openai/deployments/gpt-x", server.addr());
+    let query = "api-version=2024-10-01-preview&code=s3cret-0123456789";
+    let url = format!("{place}/chat/completions?{query}");
+    let output = load(
+        &dir,
+        &["--endpoint", &url, "--requests", "2", "--warmup", "0"],
+    )
+    .args(["--samples", "s.jsonl"])
+    .ok();
+    let shown = format!("{place}/?api-version=2024-10-01-preview&code=****6789");
+    let line = format!("normalized endpoint: {shown}\n");
+    assert!(output.stdout.contains(&line), "{output}");
+    assert!(output.stdout.contains("found model: gpt-x\n"), "{output}");
+    let route = format!("/openai/deployments/gpt-x/chat/completions?{query}");
+    let requests = server.requests();
+    let asked = requests.iter().filter(|request| request.path == route);
+    assert!(asked.count() >= 2, "{output}");
+    let header: Value =
+        serde_json::from_str(dir.read("s.jsonl").lines().next().expect("a header")).expect("JSON");
+    assert_eq!(
+        (&header["endpoint"], &header["model"]),
+        (&json!(shown), &json!("gpt-x"))
+    );
+}

@@ -13,6 +13,9 @@ use crate::util::{Cmd, Dir, RawServer, Request};
 /// In every secret, and in nothing else.
 const MARK: &str = "telltale";
 const KEY: &str = "sk-telltale-0123456789";
+/// Behind the URL of every command, and what a server makes of its value.
+const QUERY: &str = "api-version=1&sig=telltale-55%2B66";
+const DECODED: &str = "telltale-55+66";
 const HEADERS: [&str; 4] = [
     "X-Api-Key: telltale-77",
     "Cookie: sid=telltale-88; lang=de",
@@ -62,7 +65,12 @@ fn answer(echo: Echo, request: &Request, stream: &mut TcpStream) -> io::Result<(
         .iter()
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
-    let said = lines.join("; ");
+    let lines = lines.join("; ");
+    let said = match request.path.ends_with(QUERY) {
+        true => format!("{}; {DECODED}; {lines}", request.path),
+        false => lines,
+    };
+    let path = request.path.split('?').next().unwrap_or_default();
     let mut reply = |status: &str, media_type: &str, body: &str| {
         let length = body.len();
         write!(
@@ -70,9 +78,9 @@ fn answer(echo: Echo, request: &Request, stream: &mut TcpStream) -> io::Result<(
             "HTTP/1.1 {status}\r\nx-echo: {said}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n{body}"
         )
     };
-    let is_small = !request.path.ends_with("completions");
+    let is_small = !path.ends_with("completions");
     if matches!(echo, Echo::Answer) || is_small && !matches!(echo, Echo::Refusal) {
-        return match request.path.as_str() {
+        return match path {
             "/v1/models" => {
                 let models = json!({"data": [{"id": "m"}, {"id": said}, {"id": KEY}]});
                 reply("200 OK", "application/json", &models.to_string())
@@ -195,8 +203,12 @@ fn check(words: &str, echo: Echo) {
         "{\"user_messages\": [\"a b\", \"c d\"]}\n{\"user_messages\": [\"e f\"]}\n",
     );
     write("slo.yaml", "slo:\n  ttft_ms: 100000\n");
+    let word = |word: &str| match word.contains("URL") {
+        true => format!("{}?{QUERY}", word.replace("URL", &url)),
+        false => word.to_string(),
+    };
     let output = Cmd::new(&dir)
-        .args(words.split(' ').map(|word| word.replace("URL", &url)))
+        .args(words.split(' ').map(word))
         .args(["--timeout", "5s", "--api-key", KEY])
         .args(HEADERS.iter().flat_map(|line| ["--header", line]))
         .run();
@@ -211,6 +223,7 @@ fn check(words: &str, echo: Echo) {
         has_sent(KEY) && has_sent("telltale-99"),
         "{echo:?}: {words}"
     );
+    assert!(sent.iter().all(|request| request.path.ends_with(QUERY)));
     assert!(
         output.status.code().is_some_and(|code| code < 3),
         "{output}"
@@ -270,5 +283,47 @@ fn no_secret_is_in_anything_that_is_printed_or_written() {
                 scope.spawn(move || check(words, echo));
             }
         });
+    }
+}
+
+#[test]
+fn a_key_is_stripped_of_what_it_was_copied_with_and_the_note_does_not_repeat_it() {
+    for (source, text, stripped) in [
+        ("--api-key", "Bearer KEY", "Bearer"),
+        ("TMESH_API_KEY", "\"KEY\"", "quotes"),
+        (
+            "OPENAI_API_KEY",
+            "Authorization: Bearer KEY",
+            "NAME:, Bearer",
+        ),
+        (
+            "--api-key-file key.txt",
+            "export OPENAI_API_KEY='KEY'\n",
+            "export, NAME=, quotes",
+        ),
+    ] {
+        let server = serve(Echo::Answer);
+        let dir = Dir::new();
+        let text = text
+            .replace("KEY", KEY)
+            .replace(&format!("_API_{KEY}"), "_API_KEY");
+        dir.write("key.txt", &text);
+        let url = format!("http://{}/v1/completions", server.addr());
+        let mut command = Cmd::new(&dir).args(["load", "--endpoint", &url, "--requests", "1"]);
+        command = match source {
+            "--api-key" => command.args([source, &text]),
+            "--api-key-file key.txt" => command.args(source.split(' ')),
+            variable => command.env(variable, &text),
+        };
+        let output = command.ok();
+        let note = format!("note: {source}: stripped from around the key: {stripped}\n");
+        assert!(output.stderr.contains(&note), "{output}");
+        assert!(!(output.stdout + &output.stderr).contains(MARK));
+        let bearer = format!("Bearer {KEY}");
+        for request in server.requests() {
+            let mut headers = request.headers.iter();
+            let sent = headers.find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+            assert_eq!(sent.map(|(_, value)| value.as_str()), Some(&*bearer));
+        }
     }
 }

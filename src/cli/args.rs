@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::flags::did_you_mean;
 use super::usage::{Flag, Usage};
+use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::units::{parse_count, parse_duration, parse_number};
 
@@ -213,7 +214,9 @@ fn find(usage: &Usage, name: &str) -> Result<Flag> {
     let command = usage.name;
     let help = || format!("Try: tmesh-cli {command} --help");
     if !name.starts_with("--") {
-        return Err(Error::input(name, "not an option").next(help()));
+        // It may be another URL.
+        let word = without_secrets(name);
+        return Err(Error::input(word, "not an option").next(help()));
     }
     let near = did_you_mean(name, usage.flags().map(|flag| flag.name));
     let why = format!("{command} has no such option");

@@ -13,7 +13,7 @@ use super::credentials::{headers, key, trust};
 use super::flags::LOAD;
 use crate::client::Target;
 use crate::client::api::Api;
-use crate::client::endpoint::{Endpoint, without_userinfo};
+use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::client::http::{Link, Small, Trust, resolve};
 use crate::client::proxy;
 use crate::client::secret::{ApiKey, Secrets};
@@ -199,6 +199,8 @@ impl Connection {
             false => None,
         };
         let mut secrets = Secrets::of(&self.headers);
+        let in_query = endpoint.secrets();
+        in_query.iter().for_each(|secret| secrets.add(secret));
         let stays_here = proxy.is_none() && endpoint.is_loopback();
         if !(secrets.is_empty() || endpoint.is_https || stays_here) {
             eprintln!(
@@ -212,8 +214,12 @@ impl Connection {
         let addrs = match &proxy {
             Some(proxy) => resolve(proxy::host(proxy), proxy.port(), self.timeouts.connect)
                 .map_err(|failure| Error::input(format!("proxy {}", proxy::shown(proxy)), failure)),
-            None => resolve(&endpoint.host, endpoint.port, self.timeouts.connect)
-                .map_err(|failure| unreachable(&endpoint, &failure)),
+            None => resolve(
+                &endpoint.host_and_zone(),
+                endpoint.port,
+                self.timeouts.connect,
+            )
+            .map_err(|failure| unreachable(&endpoint, &failure)),
         }?;
         let link = Link {
             addrs,
@@ -248,7 +254,7 @@ fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
     let by_path = typed.and_then(|typed| Endpoint::parse(typed).ok()?.api);
     let api = named.or(by_path);
     if api == Some(Api::Generate) && !is_load {
-        let typed = without_userinfo(typed.unwrap_or_default());
+        let typed = without_secrets(typed.unwrap_or_default());
         let error = Error::input(format!("--endpoint {typed}"), "only load speaks /generate");
         return Err(error.next(format!("Try: tmesh-cli load --endpoint {typed}")));
     }
@@ -261,9 +267,14 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     let curl = match endpoint.api {
         Some(Api::Generate) => {
             let body = r#"{"prompt": "Hi", "max_tokens": 1}"#;
-            format!("curl {shown} -H 'Content-Type: application/json' -d '{body}'")
+            format!(
+                "curl {} -H 'Content-Type: application/json' -d '{body}'",
+                quoted(&shown)
+            )
         }
-        Some(Api::Completions | Api::Chat) | None => format!("curl {shown}models"),
+        Some(Api::Completions | Api::Chat) | None => {
+            format!("curl {}", quoted(&endpoint.shown_url("models")))
+        }
     };
     let error = Error::fixed(format!("Could not connect to endpoint: {shown}"))
         .next("Make sure a model server is running and accessible.")
@@ -290,5 +301,33 @@ fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>,
     match taken.iter().find(|key| map.contains_key(**key)) {
         Some(key) => Err(format!("{key} is set by tmesh-cli")),
         None => Ok(map),
+    }
+}
+
+/// As a shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_read_otherwise_is_quoted() {
+        for (word, shown) in [
+            ("http://h:8000/v1", "http://h:8000/v1"),
+            ("org/model-7b", "org/model-7b"),
+            ("a b", "'a b'"),
+            ("x;$(y)", "'x;$(y)'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
     }
 }

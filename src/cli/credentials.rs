@@ -7,41 +7,132 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::args::Args;
 use crate::client::endpoint::Endpoint;
 use crate::client::http::Trust;
-use crate::client::secret::{ApiKey, is_secret};
+use crate::client::secret::{ApiKey, is_secret, is_secret_name};
 use crate::error::{Error, Result};
 use crate::file;
 
 /// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
-/// leak to a stranger in plain text, which a proxy is.
+/// leak to a stranger in plain text, which a proxy is. Says what was around it.
 pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
     args.apart(&[("--api-key-file", "--api-key", "")])?;
-    let given = args.value("--api-key", ApiKey::new)?;
+    let given = args.value("--api-key", |text| GivenKey::new("--api-key", text))?;
     let from_file = args.value("--api-key-file", |path| {
         let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
         let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
-        ApiKey::new(text.trim_start_matches('\u{feff}'))
+        GivenKey::new(&format!("--api-key-file {path}"), &text)
     })?;
     if let Some(key) = given.or(from_file) {
-        return Ok(Some(key));
+        return Ok(Some(key.say()));
     }
     let variable = |name: &str| match std::env::var(name) {
-        Ok(text) if !text.is_empty() => ApiKey::new(&text)
+        Ok(text) if !text.is_empty() => GivenKey::new(name, &text)
             .map(Some)
             .map_err(|why| Error::input(name, why)),
         _ => Ok(None),
     };
     if let Some(key) = variable("TMESH_API_KEY")? {
-        return Ok(Some(key));
+        return Ok(Some(key.say()));
     }
     let Some(endpoint) = typed.map(Endpoint::parse).transpose()? else {
         return Ok(None);
     };
     let key = variable("OPENAI_API_KEY")?
         .filter(|_| endpoint.is_https || is_direct && endpoint.is_loopback());
-    if key.is_some() {
+    Ok(key.map(|key| {
         eprintln!("note: the API key is taken from OPENAI_API_KEY");
+        key.say()
+    }))
+}
+
+/// A key as it was found, and what stood around it.
+struct GivenKey {
+    key: ApiKey,
+    /// The option or variable.
+    source: String,
+    stripped: Vec<&'static str>,
+}
+
+impl GivenKey {
+    fn new(source: &str, text: &str) -> std::result::Result<GivenKey, String> {
+        let (text, stripped) = strip(text);
+        Ok(GivenKey {
+            key: ApiKey::new(text)?,
+            source: source.to_string(),
+            stripped,
+        })
     }
-    Ok(key)
+
+    /// The key; a note names what is not sent with it.
+    fn say(self) -> ApiKey {
+        if !self.stripped.is_empty() {
+            let stripped = self.stripped.join(", ");
+            let source = self.source;
+            eprintln!("note: {source}: stripped from around the key: {stripped}");
+        }
+        self.key
+    }
+}
+
+/// The key inside of a line that people copy it with, such as `export NAME="sk-…"` or `Authorization: Bearer sk-…`,
+/// and what was taken off.
+fn strip(text: &str) -> (&str, Vec<&'static str>) {
+    let mut key = text.trim_start_matches('\u{feff}').trim();
+    let mut stripped = Vec::new();
+    while let Some((what, inside)) = strip_once(key) {
+        key = inside.trim();
+        if !stripped.contains(&what) {
+            stripped.push(what);
+        }
+    }
+    (key, stripped)
+}
+
+/// Takes off the outermost thing that is no part of a key.
+fn strip_once(text: &str) -> Option<(&'static str, &str)> {
+    let quotes = [
+        ('"', '"'),
+        ('\'', '\''),
+        ('`', '`'),
+        ('\u{201c}', '\u{201d}'),
+        ('\u{2018}', '\u{2019}'),
+    ];
+    // Quotes that end before the text does are those of a name.
+    let unquoted = |(open, close): &(char, char)| {
+        let inside = text.strip_prefix(*open)?.strip_suffix(*close)?;
+        (!inside.contains([*open, *close])).then_some(inside)
+    };
+    if let Some(inside) = quotes.iter().find_map(unquoted) {
+        return Some(("quotes", inside));
+    }
+    // A key has no blanks, so that a word in front of one is none of it.
+    if let Some((word, rest)) = text.split_once([' ', '\t']) {
+        match word.to_ascii_lowercase().as_str() {
+            "export" | "set" => return Some(("export", rest)),
+            "bearer" => return Some(("Bearer", rest)),
+            _ => {}
+        }
+    }
+    let is_name = |name: &str| {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_word)
+    };
+    let bare = |name: &str| name.trim().trim_matches(['"', '\'']).to_string();
+    let is_secret = |name: &str| is_secret_name(&name.to_ascii_lowercase());
+    if let Some((name, value)) = text.split_once(':') {
+        let name = bare(name);
+        let is_apart =
+            value.starts_with([' ', '\t', '"', '\'']) || name.eq_ignore_ascii_case("authorization");
+        if is_apart && is_name(&name) && is_secret(&name) {
+            return Some(("NAME:", value));
+        }
+    }
+    let (name, value) = text.split_once('=')?;
+    let name = bare(name);
+    let is_variable = !name.contains(|c: char| c.is_ascii_lowercase() || c == '-');
+    // The `=` that a key of base 64 ends with has nothing behind it.
+    let has_value = !value.trim_matches('=').trim().is_empty();
+    let is_variable = is_name(&name) && (is_variable || is_secret(&name));
+    (has_value && is_variable).then(|| ("NAME=", value.trim_end_matches(';')))
 }
 
 /// Those of `--header`, each a line `NAME: VALUE`.
@@ -80,5 +171,63 @@ pub fn trust(args: &Args) -> Result<Trust> {
         Some(path) => Trust::from_file(&path),
         None if args.has("--insecure") => Ok(Trust::Anyone),
         None => Ok(Trust::Bundled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_inside_of_what_it_is_copied_with() {
+        for (text, key, stripped) in [
+            ("sk-abc", "sk-abc", &[][..]),
+            ("\u{feff}sk-abc\r\n", "sk-abc", &[]),
+            ("Bearer sk-abc", "sk-abc", &["Bearer"]),
+            ("bearer  sk-abc\n", "sk-abc", &["Bearer"]),
+            ("NAME=sk-abc", "sk-abc", &["NAME="]),
+            ("OPENAI_API_KEY = sk-abc", "sk-abc", &["NAME="]),
+            ("api_key=sk-abc", "sk-abc", &["NAME="]),
+            (
+                "export HF_TOKEN='sk-abc';",
+                "sk-abc",
+                &["export", "NAME=", "quotes"],
+            ),
+            ("set OPENAI_API_KEY=sk-abc", "sk-abc", &["export", "NAME="]),
+            ("\"sk-abc\"", "sk-abc", &["quotes"]),
+            ("'\"sk-abc\"'", "sk-abc", &["quotes"]),
+            ("\u{201c}sk-abc\u{201d}", "sk-abc", &["quotes"]),
+            (
+                "Authorization: Bearer sk-abc",
+                "sk-abc",
+                &["NAME:", "Bearer"],
+            ),
+            (
+                "\"authorization:bearer sk-abc\"",
+                "sk-abc",
+                &["quotes", "NAME:", "Bearer"],
+            ),
+            ("api_key: 'sk-abc'", "sk-abc", &["NAME:", "quotes"]),
+            ("\"api_key\": \"sk-abc\"", "sk-abc", &["NAME:", "quotes"]),
+            ("X-Api-Key: sk-abc", "sk-abc", &["NAME:"]),
+            (
+                "TOKEN=\"Bearer sk-abc\"",
+                "sk-abc",
+                &["NAME=", "quotes", "Bearer"],
+            ),
+            ("K=QUJDRA==", "QUJDRA==", &["NAME="]),
+            // Keys that look a little like it.
+            ("QUJDRA==", "QUJDRA==", &[]),
+            ("c2stYWJj=", "c2stYWJj=", &[]),
+            ("sk-abc=def", "sk-abc=def", &[]),
+            ("id:sk-abc", "id:sk-abc", &[]),
+            ("my-key:sk-abc", "my-key:sk-abc", &[]),
+            ("Bearersk-abc", "Bearersk-abc", &[]),
+            ("\"sk-abc", "\"sk-abc", &[]),
+            ("", "", &[]),
+            ("Bearer", "Bearer", &[]),
+        ] {
+            assert_eq!(strip(text), (key, stripped.to_vec()), "{text}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
 use crate::client::body::LIMIT;
 use crate::client::discovery::{Listed, Listing, list};
+use crate::client::endpoint::without_secrets;
 use crate::client::proxy;
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
@@ -23,6 +24,9 @@ use crate::plan::prompt::Writer;
 use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
 use crate::units::{counted, format_utc};
+
+/// Models that are named of a list at the most.
+pub const SHOWN_MODELS: usize = 10;
 
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
@@ -36,7 +40,7 @@ pub fn announce(opened: &Opened) -> Result<()> {
     };
     print(&format!(
         "endpoint: {}\napi_key: {key}\nnormalized endpoint: {}\n{way}",
-        opened.typed,
+        without_secrets(&opened.typed),
         endpoint.shown()
     ))
 }
@@ -48,13 +52,24 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
         Listing::Models(models) => return Ok(models),
         Listing::Unusable(_) if opened.connection.model.is_some() => return Ok(Vec::new()),
+        Listing::Unusable(why) if endpoint.deployment().is_some() => {
+            let name = endpoint.deployment().unwrap_or_default().to_string();
+            let why = opened.link.redact(why);
+            eprintln!(
+                "note: no list of models ({why}); the model is that of the deployment: {name}"
+            );
+            return Ok(vec![Listed {
+                id: name,
+                max_model_len: None,
+            }]);
+        }
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
         Listing::Denied(why) => (
             why,
             "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.",
         ),
     };
-    let what = format!("{}models", endpoint.base());
+    let what = endpoint.shown_url("models");
     Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
@@ -72,7 +87,7 @@ pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     };
     print(&format!("model: {name} (given)\n"))?;
     if !ids.is_empty() && !ids.contains(&name) {
-        let ids = ids.join(", ");
+        let ids = names(&ids, SHOWN_MODELS);
         eprintln!("note: /v1/models does not list {name}, but {ids}");
     }
     let listed = models.iter().find(|model| model.id == name).cloned();
@@ -88,8 +103,19 @@ pub fn say_found(id: &str, others: &[&str]) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    let others = others.join(", ");
+    // The model that was found is one of them.
+    let others = names(others, SHOWN_MODELS - 1);
     print(&format!("also served: {others} (pick one with --model)\n"))
+}
+
+/// The first names of a list, `most` of them, and how many more there are.
+fn names(ids: &[&str], most: usize) -> String {
+    let shown = ids.iter().take(most).copied().collect::<Vec<_>>();
+    let shown = shown.join(", ");
+    match ids.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// A server that has been asked all that a run needs to know of it.
@@ -185,7 +211,7 @@ impl Ready {
         options["api"] = target.body.api.name().into();
         json!({
             "command": self.opened.connection.command,
-            "endpoint": self.opened.endpoint.base(),
+            "endpoint": self.opened.endpoint.shown_url(""),
             "model": target.body.model,
             "mock": self.is_mock(),
             "seed": self.common.seed,
@@ -247,6 +273,28 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
 
 /// The server refuses what is sent, with this status and these words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
-    let what = format!("HTTP {status} from {}", target.uri);
-    Error::input(what, error_words(&failure.reason))
+    let uri = without_secrets(&target.uri.to_string());
+    Error::input(
+        format!("HTTP {status} from {uri}"),
+        error_words(&failure.reason),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_names_of_a_list_are_shown_and_the_others_are_counted() {
+        let ids: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        for (listed, shown) in [
+            (1, "m0"),
+            (10, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9"),
+            (11, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 1 more"),
+            (1000, "m0, m1, m2, m3, m4, m5, m6, m7, m8, m9 and 990 more"),
+        ] {
+            assert_eq!(names(&ids[..listed], SHOWN_MODELS), shown);
+        }
+    }
 }

@@ -1,24 +1,39 @@
 //! URLs beside the endpoint, such as a page of metrics or a route that resets a cache: as users type them, and
 //! the way to a host that answers.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use serde_json::Value;
 use ureq::http::{HeaderMap, Uri};
 
 use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::api::error_words;
-use crate::client::endpoint::Endpoint;
+use crate::client::endpoint::{Endpoint, secrets_of, split_zone, without_secrets};
 use crate::client::http::{Link, Page, SMALL_TIMEOUT, Small, resolve};
+use crate::client::secret::Secrets;
 use crate::client::wire::Timeouts;
 use crate::sample::Failure;
 use crate::units::Epoch;
 
 /// A whole URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SideUrl {
+    /// As it is asked for; it may hold a secret.
     pub text: String,
-    /// Without the brackets of an IPv6 address.
+    /// As it may be shown.
+    pub shown: String,
+    /// Without the brackets and the zone of an IPv6 address.
     host: String,
+    /// The zone of an address, such as `%eth0`, or empty.
+    zone: String,
     port: u16,
+}
+
+impl fmt::Debug for SideUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SideUrl({})", self.shown)
+    }
 }
 
 impl SideUrl {
@@ -27,13 +42,12 @@ impl SideUrl {
     ///
     /// # Errors
     /// Why it is no such URL; the caller adds where it came from, but not a password: see
-    /// `endpoint::without_userinfo`.
+    /// `endpoint::without_secrets`.
     pub fn parse(typed: &str, path: &str) -> Result<SideUrl, String> {
         let wrong = "not a URL; want such as http://localhost:8000/metrics";
-        let whole = match typed.contains("://") {
-            true => typed.to_string(),
-            false => format!("http://{typed}"),
-        };
+        let (scheme, rest) = typed.split_once("://").unwrap_or(("http", typed));
+        let (rest, zone) = split_zone(rest);
+        let whole = format!("{scheme}://{rest}");
         let uri: Uri = whole.parse().map_err(|_| wrong)?;
         let scheme = uri.scheme_str().unwrap_or_default();
         let default_port = match scheme {
@@ -57,13 +71,23 @@ impl SideUrl {
         if host.is_empty() {
             return Err(wrong.to_string());
         }
-        let path = match uri.path_and_query().map(|path| path.as_str()) {
-            None | Some("" | "/") => path,
-            Some(path) => path,
+        let path = match uri.path() {
+            "" | "/" => path,
+            own => own,
         };
+        let query = uri
+            .query()
+            .map_or(String::new(), |query| format!("?{query}"));
+        let text = format!("{scheme}://{authority}{path}{query}");
+        let zoned = zone.replacen('%', "%25", 1) + "]";
         Ok(SideUrl {
-            text: format!("{scheme}://{authority}{path}"),
+            shown: without_secrets(&match zone.is_empty() {
+                true => text.clone(),
+                false => text.replacen(']', &zoned, 1),
+            }),
+            text,
             host: host.to_string(),
+            zone,
             port,
         })
     }
@@ -71,12 +95,31 @@ impl SideUrl {
     /// Resolves the host and finds the address that answers. https is trusted by the roots that are built in;
     /// no key is sent.
     pub fn open(&self, epoch: Epoch) -> Result<Small, Failure> {
-        let addrs = resolve(&self.host, self.port, CONNECT_TIMEOUT)?;
+        let addrs = self.resolve()?;
         let timeouts = Timeouts {
             connect: CONNECT_TIMEOUT,
             ..Timeouts::all(SMALL_TIMEOUT)
         };
-        Ok(Small::new(Link::bare(addrs, timeouts, epoch)))
+        let bare = Link::bare(addrs, timeouts, epoch);
+        Ok(Small::new(Link {
+            secrets: self.secrets(bare.secrets.clone()),
+            ..bare
+        }))
+    }
+
+    fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
+        resolve(
+            &format!("{}{}", self.host, self.zone),
+            self.port,
+            CONNECT_TIMEOUT,
+        )
+    }
+
+    /// These, and those that stand in the URL.
+    fn secrets(&self, mut secrets: Secrets) -> Secrets {
+        let in_query = secrets_of(&self.text);
+        in_query.iter().for_each(|secret| secrets.add(secret));
+        secrets
     }
 
     /// The same beside an endpoint, with its trust and clock. Key and headers go along only to the endpoint's
@@ -88,9 +131,10 @@ impl SideUrl {
             false => HeaderMap::new(),
         };
         Ok(Small::new(Link {
-            addrs: resolve(&self.host, self.port, CONNECT_TIMEOUT)?,
+            addrs: self.resolve()?,
             headers,
             proxy: None,
+            secrets: self.secrets(opened.link.secrets.clone()),
             ..opened.link.clone()
         }))
     }
@@ -124,7 +168,6 @@ pub fn reset_answer(page: &Page) -> ResetAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::endpoint::without_userinfo;
 
     #[test]
     fn scheme_and_path_have_defaults() {
@@ -145,6 +188,30 @@ mod tests {
             let url = SideUrl::parse(typed, "/metrics").expect(typed);
             let parts = (url.text.as_str(), url.host.as_str(), url.port);
             assert_eq!(parts, (text, host, port), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_secret_and_a_zone_are_kept_and_shown_as_they_may_be() {
+        for (typed, text, shown) in [
+            (
+                "h?token=s3cret",
+                "http://h/metrics?token=s3cret",
+                "http://h/metrics?token=****",
+            ),
+            (
+                "https://h/m?sig=0123456789abcdef&a=b",
+                "https://h/m?sig=0123456789abcdef&a=b",
+                "https://h/m?sig=****cdef&a=b",
+            ),
+            (
+                "[fe80::1%25eth0]:9?key=k",
+                "http://[fe80::1]:9/metrics?key=k",
+                "http://[fe80::1%25eth0]:9/metrics?key=****",
+            ),
+        ] {
+            let url = SideUrl::parse(typed, "/metrics").expect(typed);
+            assert_eq!((url.text.as_str(), url.shown.as_str()), (text, shown));
         }
     }
 
@@ -182,7 +249,7 @@ mod tests {
                 "{typed}"
             );
         }
-        assert_eq!(without_userinfo("http://u:p@h/@"), "http://****@");
-        assert_eq!(without_userinfo("h/a@b"), "h/a@b");
+        assert_eq!(without_secrets("http://u:p@h/@"), "http://****@");
+        assert_eq!(without_secrets("h/a@b"), "h/a@b");
     }
 }

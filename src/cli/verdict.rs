@@ -1,6 +1,7 @@
 //! The exit code of a run: the one place that decides it.
 
 use super::run::Run;
+use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 
@@ -34,7 +35,8 @@ pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
     }
     if let Some(Reason::Gone(failure)) = run.stop.reason() {
         let why = format!("nothing has answered for a minute: {}", failure.reason);
-        return Err(Error::missed(&run.target.uri, why)
+        let uri = without_secrets(&run.target.uri.to_string());
+        return Err(Error::missed(uri, why)
             .next("What was measured before that is above and in the files."));
     }
     let figures = || run.report.passes.iter().map(|pass| &pass.figures);

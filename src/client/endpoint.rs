@@ -1,79 +1,119 @@
 //! Where the server is: the URL as users type it.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use ureq::http::Uri;
 
 use crate::error::{Error, Result};
 
 use super::api::Api;
+use super::query;
 
 #[cfg(test)]
 mod fuzz;
 
+/// Azure's folder of served models, each of which has the API's routes of its own.
+const DEPLOYMENTS: &str = "/deployments";
+
 /// An endpoint URL, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub is_https: bool,
-    /// Without the brackets of an IPv6 address.
+    /// Without the brackets and the zone of an IPv6 address.
     pub host: String,
+    /// Of a link-local address, such as `%eth0`, or empty.
+    zone: String,
     pub port: u16,
     /// Ends in `/`, such as `/v1/` or `/inference/v1/`.
     base_path: String,
+    /// Such as `?api-version=1`, or empty. Goes along with every request; its values may be secrets.
+    query: String,
     /// From a path such as `/v1/chat/completions`.
     pub api: Option<Api>,
 }
 
 impl Endpoint {
     /// Takes `localhost:8000`, `http://host/`, `…/v1`, `…/v1/chat/completions`, `…/inference/v1`,
-    /// `http://[::1]:8000`.
+    /// `http://[::1]:8000`, `http://[fe80::1%25eth0]:8000`, `…/openai/deployments/NAME/chat/completions?api-version=1`.
     pub fn parse(typed: &str) -> Result<Endpoint> {
         Endpoint::parse_behind("--endpoint", typed)
     }
 
     /// The same for a URL that stands behind other words, which an error repeats.
     pub fn parse_behind(words: &str, typed: &str) -> Result<Endpoint> {
-        let shown = without_userinfo(typed);
-        let wrong = |why: &str| Error::input(format!("{words} {shown}"), why);
+        let wrong = |why: &str| Error::input(format!("{words} {}", without_secrets(typed)), why);
         let (is_https, rest) = match typed.split_once("://") {
             None => (false, typed),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
             Some(_) => return Err(wrong("the scheme is neither http nor https")),
         };
-        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        if shown != typed {
+        if without_userinfo(typed) != typed {
             return Err(wrong("a user name or password in the URL is not taken")
                 .next("Give the key with --api-key-file FILE or TMESH_API_KEY, other schemes with --header"));
         }
-        if path.contains(['?', '#']) || authority.contains(['?', '#']) {
+        if rest.contains('#') {
             return Err(wrong(
-                "a query or fragment is not taken; want such as http://localhost:8000/v1",
+                "a fragment (#…) is not taken; want such as http://localhost:8000/v1",
             ));
         }
         if typed.contains(|c: char| c.is_whitespace() || c.is_control()) || !typed.is_ascii() {
             return Err(wrong("not a URL; want such as http://localhost:8000"));
         }
+        let (rest, query) = rest.find('?').map_or((rest, ""), |at| rest.split_at(at));
+        let (rest, zone) = split_zone(rest);
+        let (authority, path) = rest.find('/').map_or((&*rest, ""), |at| rest.split_at(at));
         let (host, port) = split_port(authority).map_err(|why| wrong(&why))?;
         let (base_path, api) = split_path(path);
         let port = port.unwrap_or(if is_https { 443 } else { 80 });
         Ok(Endpoint {
             is_https,
             host: host.to_string(),
+            zone,
             port,
             base_path,
+            query: if query == "?" { "" } else { query }.to_string(),
             api,
         })
     }
 
-    /// The URL that paths such as `models` are appended to.
-    pub fn base(&self) -> String {
+    /// What names are looked up by: the host, and the zone of its address.
+    pub fn host_and_zone(&self) -> String {
+        format!("{}{}", self.host, self.zone)
+    }
+
+    /// The secrets that requests carry in their query.
+    pub fn secrets(&self) -> Vec<String> {
+        secrets_of(&self.query)
+    }
+
+    /// The model that a path such as `/openai/deployments/NAME/` names.
+    pub fn deployment(&self) -> Option<&str> {
+        let (before, name) = self.base_path.trim_end_matches('/').rsplit_once('/')?;
+        // `…/deployments` alone is no deployment: its base ends in `v1`.
+        Some(name).filter(|name| before.ends_with(DEPLOYMENTS) && *name != "v1")
+    }
+
+    /// A URL below the base, such as `models`. It may hold a secret: see `shown_url`.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}{}", self.base(), self.query)
+    }
+
+    fn base(&self) -> String {
         format!("{}{}", self.origin(), self.base_path)
+    }
+
+    /// The URL below the base as it may be shown.
+    pub fn shown_url(&self, path: &str) -> String {
+        self.as_shown(&self.url(path))
     }
 
     /// What is shown of it: the route that is asked where that is known to lie elsewhere than below the base.
     pub fn shown(&self) -> String {
         match self.api {
-            Some(Api::Generate) => self.root(Api::Generate.path()),
-            Some(Api::Completions | Api::Chat) | None => self.base(),
+            Some(Api::Generate) => self.shown_root(Api::Generate.path()),
+            Some(Api::Completions | Api::Chat) | None => self.shown_url(""),
         }
     }
 
@@ -81,7 +121,7 @@ impl Endpoint {
     pub fn route(&self, api: Api) -> Result<Uri> {
         match api {
             Api::Generate => uri(&self.root(api.path())),
-            Api::Completions | Api::Chat => uri(&format!("{}{}", self.base(), api.path())),
+            Api::Completions | Api::Chat => uri(&self.url(api.path())),
         }
     }
 
@@ -89,18 +129,32 @@ impl Endpoint {
     pub fn idle_uri(&self, api: Api) -> Result<Uri> {
         match api {
             Api::Generate => uri(&self.root("health")),
-            Api::Completions | Api::Chat => uri(&format!("{}models", self.base())),
+            Api::Completions | Api::Chat => uri(&self.url("models")),
         }
     }
 
-    /// A URL outside `/v1/`, such as `tokenize`.
+    /// A URL outside `/v1/`, such as `tokenize`. It may hold a secret: see `shown_root`.
     pub fn root(&self, path: &str) -> String {
         let above = self
             .base_path
             .trim_end_matches('/')
             .rsplit_once('/')
             .map_or("", |(above, _)| above);
-        format!("{}{above}/{path}", self.origin())
+        format!("{}{above}/{path}{}", self.origin(), self.query)
+    }
+
+    /// The URL outside `/v1/` as it may be shown.
+    pub fn shown_root(&self, path: &str) -> String {
+        self.as_shown(&self.root(path))
+    }
+
+    /// One of its URLs with the zone, which requests leave out, and without secrets.
+    fn as_shown(&self, url: &str) -> String {
+        let shown = query::masked_url(url);
+        match self.zone.strip_prefix('%') {
+            Some(zone) => shown.replacen(']', &format!("%25{zone}]"), 1),
+            None => shown,
+        }
     }
 
     /// The same endpoint over http; the default port becomes 80.
@@ -134,9 +188,36 @@ impl Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.shown())
+    }
+}
+
 fn uri(text: &str) -> Result<Uri> {
     let parsed = text.parse();
-    parsed.map_err(|e| Error::input(format!("--endpoint {text}"), e))
+    parsed.map_err(|e| Error::input(format!("--endpoint {}", without_secrets(text)), e))
+}
+
+/// The text, which begins with a host, without the zone of an IPv6 address, and the zone behind a `%`. In URLs the `%`
+/// is written `%25`; both are taken.
+pub fn split_zone(text: &str) -> (Cow<'_, str>, String) {
+    let zoned = || {
+        let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
+        let (address, zone) = inside.split_once('%')?;
+        let zone = zone
+            .strip_prefix("25")
+            .filter(|zone| !zone.is_empty())
+            .unwrap_or(zone);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+        let is_zone = !zone.is_empty() && zone.chars().all(is_plain);
+        let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+        (is_zone && is_address).then(|| (format!("[{address}]{after}"), format!("%{zone}")))
+    };
+    match zoned() {
+        Some((rest, zone)) => (Cow::Owned(rest), zone),
+        None => (Cow::Borrowed(text), String::new()),
+    }
 }
 
 /// Host (brackets removed) and port of an authority.
@@ -187,7 +268,7 @@ fn split_path(path: &str) -> (String, Option<Api>) {
             return (base.to_string(), Some(api));
         }
     }
-    let last = path.rsplit('/').next().unwrap_or_default();
+    let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
     if last == Api::Generate.path() {
         // As if the OpenAI routes were beside it.
         let beside = path.strip_suffix(last).unwrap_or_default();
@@ -196,15 +277,26 @@ fn split_path(path: &str) -> (String, Option<Api>) {
     let is_version = last
         .strip_prefix('v')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if is_version {
+    if is_version || before.ends_with(DEPLOYMENTS) {
         (format!("{path}/"), None)
     } else {
         (format!("{path}/v1/"), None)
     }
 }
 
+/// The secrets in the query of a URL.
+pub fn secrets_of(url: &str) -> Vec<String> {
+    url.split_once('?')
+        .map_or(Vec::new(), |(_, query)| query::secrets(query))
+}
+
+/// The URL as it may be shown: without a password, and without secrets in its query.
+pub fn without_secrets(typed: &str) -> String {
+    query::masked_url(&without_userinfo(typed))
+}
+
 /// The URL without what may be a password: where no host with a port stands in front, all before the last `@`.
-pub fn without_userinfo(typed: &str) -> String {
+fn without_userinfo(typed: &str) -> String {
     let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let scheme = typed.find("://").filter(|&end| is_scheme(&typed[..end]));
     let start = scheme.map_or(0, |end| end + 3);
@@ -297,6 +389,125 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_sent_everywhere_and_shown_without_its_secrets() {
+        for (typed, route, shown) in [
+            (
+                "https://r.example/openai/deployments/gpt/chat/completions?api-version=2024-10-01-preview",
+                "https://r.example/openai/deployments/gpt/chat/completions?api-version=2024-10-01-preview",
+                "https://r.example/openai/deployments/gpt/?api-version=2024-10-01-preview",
+            ),
+            (
+                "https://r.example/openai/deployments/gpt/?api-version=1",
+                "https://r.example/openai/deployments/gpt/chat/completions?api-version=1",
+                "https://r.example/openai/deployments/gpt/?api-version=1",
+            ),
+            (
+                "h:8000?key=0123456789abcdef&a=/b",
+                "http://h:8000/v1/chat/completions?key=0123456789abcdef&a=/b",
+                "http://h:8000/v1/?key=****cdef&a=/b",
+            ),
+            (
+                "h/v1?user=a@b&code=x",
+                "http://h/v1/chat/completions?user=a@b&code=x",
+                "http://h/v1/?user=a@b&code=****",
+            ),
+            ("h/v1?", "http://h/v1/chat/completions", "http://h/v1/"),
+            (
+                "http://[fe80::1%25eth0]:8000/v1?t=1",
+                "http://[fe80::1]:8000/v1/chat/completions?t=1",
+                "http://[fe80::1%25eth0]:8000/v1/?t=1",
+            ),
+        ] {
+            let endpoint = Endpoint::parse(typed).expect(typed);
+            let uri = endpoint.route(Api::Chat).expect(typed).to_string();
+            assert_eq!((uri.as_str(), endpoint.shown().as_str()), (route, shown));
+        }
+        let endpoint = Endpoint::parse("h/a/v1?token=s3cret&x=1").expect("an endpoint");
+        assert_eq!(
+            endpoint.url("models"),
+            "http://h/a/v1/models?token=s3cret&x=1"
+        );
+        assert_eq!(
+            endpoint.root("metrics"),
+            "http://h/a/metrics?token=s3cret&x=1"
+        );
+        assert_eq!(
+            endpoint.shown_root("metrics"),
+            "http://h/a/metrics?token=****&x=1"
+        );
+        assert_eq!(endpoint.secrets(), ["s3cret", "s3cret"]);
+        let generate = Endpoint::parse("h/generate?token=s3cret").expect("an endpoint");
+        let uri = generate.route(Api::Generate).expect("a URI");
+        assert_eq!(uri, "http://h/generate?token=s3cret");
+        assert_eq!(generate.shown(), "http://h/generate?token=****");
+    }
+
+    #[test]
+    fn a_zone_is_looked_up_with_the_host_and_left_out_of_requests() {
+        for (typed, looked_up, base) in [
+            (
+                "http://[fe80::1%25eth0]:8000",
+                "fe80::1%eth0",
+                "http://[fe80::1]:8000/v1/",
+            ),
+            (
+                "[fe80::1%eth0.100]/v1",
+                "fe80::1%eth0.100",
+                "http://[fe80::1]/v1/",
+            ),
+            (
+                "https://[fe80::a:b%251]:8443",
+                "fe80::a:b%1",
+                "https://[fe80::a:b]:8443/v1/",
+            ),
+            ("[fe80::1%25]", "fe80::1%25", "http://[fe80::1]/v1/"),
+            ("[::1]:8000", "::1", "http://[::1]:8000/v1/"),
+        ] {
+            let endpoint = Endpoint::parse(typed).expect(typed);
+            assert_eq!(endpoint.host_and_zone(), looked_up);
+            assert_eq!(endpoint.url(""), base, "{typed}");
+        }
+        let here = Endpoint::parse("[::1%25lo]:8000").expect("an endpoint");
+        assert!(here.is_loopback());
+    }
+
+    #[test]
+    fn a_deployment_names_its_model() {
+        for (typed, name) in [
+            (
+                "h/openai/deployments/gpt-4o/chat/completions?a=b",
+                Some("gpt-4o"),
+            ),
+            ("h/openai/deployments/gpt-4o", Some("gpt-4o")),
+            ("h/x/deployments/m/completions", Some("m")),
+            ("h/openai/deployments", None),
+            ("h/v1", None),
+            ("h", None),
+        ] {
+            assert_eq!(
+                Endpoint::parse(typed).expect(typed).deployment(),
+                name,
+                "{typed}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_refused_is_shown_without_its_secrets() {
+        for typed in [
+            "ftp://h?key=s3cret",
+            "http://h:0?token=s3cret",
+            "http://h/v1?sig=s3cret#x",
+            "http://h/v1?a=b#access_token=s3cret",
+            "http://h h?code=s3cret",
+            "http://u:p@h?key=s3cret",
+        ] {
+            let text = Endpoint::parse(typed).expect_err(typed).to_string();
+            assert!(text.contains("****") && !text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_an_endpoint_is_refused_with_its_reason() {
         for (typed, why) in [
             ("", "no host name"),
@@ -308,7 +519,12 @@ mod tests {
             ("::1", "needs brackets"),
             ("http://[::1", "closing bracket"),
             ("http://[zz]", "not an IPv6 address"),
-            ("http://h/v1?x=1", "query"),
+            ("http://h/v1#x", "a fragment"),
+            ("http://h/v1?x=1#y", "a fragment"),
+            ("http://h/v1?x=é", "not a URL"),
+            ("http://[fe80::1%]", "not an IPv6 address"),
+            ("http://[fe80::1%25a/b]", "closing bracket"),
+            ("http://[fe80::1%25a%b]", "not an IPv6 address"),
             ("http://h h", "not a URL"),
             ("http://h/é", "not a URL"),
         ] {

@@ -14,6 +14,7 @@ pub mod http;
 mod json;
 pub mod lessons;
 pub mod proxy;
+mod query;
 mod reply;
 pub mod secret;
 pub mod setup;

@@ -20,7 +20,7 @@ const SECRET_WORDS: [&str; 11] = [
 ];
 const SECRET_ENDS: [&str; 5] = ["key", "token", "secret", "cookie", "password"];
 /// A header's value of fewer characters is no secret: it stands in every text by chance.
-const MIN_SECRET: usize = 4;
+pub const MIN_SECRET: usize = 4;
 /// From this length on, a part of a cookie is taken for a secret, and no page has one by chance.
 const MIN_TELLING: usize = 6;
 /// Of a secret, at the most; servers take no longer headers.
@@ -70,8 +70,12 @@ impl fmt::Debug for ApiKey {
 
 /// Whether the value of a header of this name is a secret.
 pub fn is_secret(name: &HeaderName) -> bool {
-    // Names are in lower case.
-    let mut words = name.as_str().split(['-', '_', '.']);
+    is_secret_name(name.as_str())
+}
+
+/// Whether a header, parameter or variable of this name, in lower case, has a secret value.
+pub fn is_secret_name(name: &str) -> bool {
+    let mut words = name.split(['-', '_', '.']);
     words.any(|word| {
         SECRET_WORDS.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end))
     })
@@ -183,7 +187,8 @@ impl fmt::Debug for Secrets {
     }
 }
 
-fn masked(secret: &str) -> String {
+/// What is shown of a secret.
+pub fn masked(secret: &str) -> String {
     let length = secret.chars().count();
     let shown = if length >= 16 { 4 } else { 0 };
     let tail: String = secret.chars().skip(length - shown).collect();

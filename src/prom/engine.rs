@@ -1,7 +1,10 @@
 //! The engines' names for the KV figures of a workload, and how a figure is made of them.
 //!
-//! Names are found with and without `_total`. Those of vLLM and llama.cpp stand on recorded pages unless a
-//! comment says otherwise, the others in the engines' sources or documentation. The hit rate's are in `catalog`.
+//! Names are found with and without `_total`, and behind each of the engine's prefixes. Those of vLLM and llama.cpp
+//! stand on recorded pages unless a comment says otherwise, the others in the engines' sources or documentation. The
+//! hit rate's are in `catalog`.
+
+use std::borrow::Cow;
 
 use super::parse::Exposition;
 
@@ -56,32 +59,88 @@ pub struct Engine {
     pub name: &'static str,
     /// Its names behind `--backend`.
     backends: &'static [&'static str],
-    /// The beginning of its metrics' names; empty: it has no page.
-    prefix: &'static str,
+    /// How its metrics' names begin: in its own words first, then as exporters on the way rename them. Empty: it has
+    /// no page.
+    prefixes: &'static [&'static str],
 }
 
-/// Found on a page in this order: LMCache adds its names to an engine's.
+/// Found on a page in this order: LMCache adds its names to an engine's. Ray Serve exports an engine's names with
+/// `ray_` in front, and like others that know no colon with `_` in its place.
 static ENGINES: &[Engine] = &[
-    engine("vLLM", &["vllm", "mock"], "vllm:"),
-    engine("SGLang", &["sglang"], "sglang:"),
-    engine("llama.cpp", &["llamacpp"], "llamacpp:"),
-    engine("LMDeploy", &["lmdeploy"], "lmdeploy:"),
-    engine("TensorRT-LLM", &[], "trtllm_"),
-    engine("TGI", &[], "tgi_"),
-    engine("transformers", &["cpu"], ""),
-    engine("LMCache", &[], "lmcache:"),
-    engine("LMCache server", &[], "lmcache_mp_"),
+    engine(
+        "vLLM",
+        &["vllm", "mock"],
+        &["vllm:", "vllm_", "ray_vllm:", "ray_vllm_"],
+    ),
+    engine(
+        "SGLang",
+        &["sglang"],
+        &["sglang:", "sglang_", "ray_sglang:", "ray_sglang_"],
+    ),
+    engine("llama.cpp", &["llamacpp"], &["llamacpp:", "llamacpp_"]),
+    engine("LMDeploy", &["lmdeploy"], &["lmdeploy:", "lmdeploy_"]),
+    engine(
+        "TensorRT-LLM",
+        &[],
+        &["trtllm_", "trtllm:", "ray_trtllm_", "ray_trtllm:"],
+    ),
+    engine("TGI", &[], &["tgi_", "tgi:"]),
+    engine("transformers", &["cpu"], &[]),
+    engine(
+        "LMCache",
+        &[],
+        &["lmcache:", "lmcache_", "ray_lmcache:", "ray_lmcache_"],
+    ),
+    engine("LMCache server", &[], &["lmcache_mp_", "lmcache_mp:"]),
 ];
 
 const fn engine(
     name: &'static str,
     backends: &'static [&'static str],
-    prefix: &'static str,
+    prefixes: &'static [&'static str],
 ) -> Engine {
     Engine {
         name,
         backends,
-        prefix,
+        prefixes,
+    }
+}
+
+/// The engine whose prefix a metric's name has, the longest one, and what follows it.
+fn split_prefix(name: &str) -> Option<(&'static Engine, &str)> {
+    let prefixed = ENGINES.iter().flat_map(|engine| {
+        let prefixes = engine.prefixes.iter();
+        prefixes.filter_map(move |prefix| Some((engine, name.strip_prefix(prefix)?)))
+    });
+    prefixed.min_by_key(|(_, rest)| rest.len())
+}
+
+/// The name in the engine's own words; one that is no engine's stays as it is.
+pub fn canonical(name: &str) -> Cow<'_, str> {
+    match split_prefix(name) {
+        Some((engine, rest)) => Cow::Owned(format!("{}{rest}", engine.prefixes[0])),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// The names that mean the same, the best first: the name itself, then with `_total` added or removed, which a counter
+/// may or may not carry, then both behind the engine's other prefixes.
+pub fn spellings(name: &str) -> Vec<String> {
+    let mut names = vec![name.to_string(), other_total(name)];
+    if let Some((engine, rest)) = split_prefix(name) {
+        let bare = rest.strip_suffix("_total").unwrap_or(rest);
+        for prefix in engine.prefixes {
+            // Ray exports a counter as a gauge as well, without `_total`.
+            names.extend([format!("{prefix}{bare}_total"), format!("{prefix}{bare}")]);
+        }
+    }
+    names
+}
+
+fn other_total(name: &str) -> String {
+    match name.strip_suffix("_total") {
+        Some(bare) => bare.to_string(),
+        None => format!("{name}_total"),
     }
 }
 
@@ -101,7 +160,7 @@ impl Engine {
     }
 
     pub fn exposes(&self, name: &str) -> bool {
-        !self.prefix.is_empty() && name.starts_with(self.prefix)
+        split_prefix(name).is_some_and(|(engine, _)| engine == self)
     }
 
     /// The label `version` of an info metric of its own; no engine on a recorded page has one.
@@ -271,3 +330,56 @@ pub static SOURCES: &[Source] = {
         source(ResidentBytesMean, Mean(RESIDENT)).noting(ONE_PROCESS),
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_its_engines_behind_every_prefix() {
+        for (name, engine, own) in [
+            ("vllm:x_total", "vLLM", "vllm:x_total"),
+            ("ray_vllm:x", "vLLM", "vllm:x"),
+            ("ray_vllm_x", "vLLM", "vllm:x"),
+            ("vllm_x", "vLLM", "vllm:x"),
+            ("sglang_x", "SGLang", "sglang:x"),
+            ("llamacpp_x", "llama.cpp", "llamacpp:x"),
+            ("trtllm:x", "TensorRT-LLM", "trtllm_x"),
+            ("lmcache_x", "LMCache", "lmcache:x"),
+            (
+                "lmcache:num_vllm_hit_tokens",
+                "LMCache",
+                "lmcache:num_vllm_hit_tokens",
+            ),
+            ("lmcache_mp_x", "LMCache server", "lmcache_mp_x"),
+        ] {
+            let exposing = ENGINES.iter().filter(|engine| engine.exposes(name));
+            let exposing: Vec<&str> = exposing.map(|engine| engine.name).collect();
+            assert_eq!((&exposing[..], &*canonical(name)), (&[engine][..], own));
+        }
+        for name in ["up", "my_vllm:x", "vllmx", "ray_x", "process_x"] {
+            assert_eq!((split_prefix(name), &*canonical(name)), (None, name));
+        }
+    }
+
+    #[test]
+    fn the_spellings_of_a_name_begin_with_the_name_itself() {
+        assert_eq!(spellings("up"), ["up", "up_total"]);
+        assert_eq!(
+            spellings("llamacpp:n_total"),
+            [
+                "llamacpp:n_total",
+                "llamacpp:n",
+                "llamacpp:n_total",
+                "llamacpp:n",
+                "llamacpp_n_total",
+                "llamacpp_n",
+            ]
+        );
+        let names = spellings("ray_vllm_n");
+        assert_eq!(
+            names[..4],
+            ["ray_vllm_n", "ray_vllm_n_total", "vllm:n_total", "vllm:n"]
+        );
+    }
+}

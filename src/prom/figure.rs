@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::catalog::{HIT_RATE, Pair};
 use super::change::{Observation, Unknown, increase, quotient, ratio, reading};
-use super::engine::{How, Source};
+use super::engine::{How, Source, spellings};
 use super::parse::Exposition;
-use super::selector::other_name;
 use super::series::{PairReading, Reading};
 use super::size::Scale;
 
@@ -53,7 +52,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Looks up which of them are on a page, with or without `_total`.
+    /// Looks up which of them are on a page, in which spelling.
     pub fn note_exposed(&mut self, page: &Exposition) {
         let on_page: HashSet<&str> = page.samples.iter().map(|sample| sample.name).collect();
         let of_pairs = self
@@ -61,8 +60,7 @@ impl Names {
             .iter()
             .flat_map(|pair| pair.hits.iter().chain(pair.of));
         for name in self.asked.iter().chain(of_pairs) {
-            let names = [(*name).to_string(), other_name(name)];
-            let exposed = names
+            let exposed = spellings(name)
                 .into_iter()
                 .find(|name| on_page.contains(name.as_str()));
             self.exposed.extend(exposed.map(|exposed| (*name, exposed)));

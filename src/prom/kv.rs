@@ -335,6 +335,71 @@ mod tests {
     }
 
     #[test]
+    fn figures_of_renamed_names_say_the_names_that_are_on_the_page() {
+        let vllm = |k: u32| {
+            format!(
+                "ray_vllm_kv_cache_usage_perc{{WorkerId=\"w\"}} 0.25\n\
+                 ray_vllm_cache_config_info{{block_size=\"16\",num_gpu_blocks=\"256\"}} 1\n\
+                 # TYPE ray_vllm_num_preemptions_total counter\nray_vllm_num_preemptions_total {k}\n\
+                 # TYPE ray_vllm_prompt_tokens_total counter\nray_vllm_prompt_tokens_total {}\n\
+                 # TYPE ray_vllm_prompt_tokens_cached_total counter\n\
+                 ray_vllm_prompt_tokens_cached_total {}\n",
+                100 * k,
+                25 * k
+            )
+        };
+        check(
+            &told(Some("vllm"), &[&vllm(1), &vllm(2), &vllm(3)]),
+            &[
+                // A quarter of 256 blocks of 16 tokens.
+                (
+                    Quantity::KvUsedTokens,
+                    Some(1024.0),
+                    "peak of 3 readings of ray_vllm_kv_cache_usage_perc × 4096 tokens of \
+                     ray_vllm_cache_config_info (num_gpu_blocks 256 × block_size 16)",
+                ),
+                // (75 − 25) / (300 − 100).
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.25),
+                    "Δ ray_vllm_prompt_tokens_cached_total / Δ ray_vllm_prompt_tokens_total",
+                ),
+                (
+                    Quantity::Preemptions,
+                    Some(2.0),
+                    "Δ ray_vllm_num_preemptions_total",
+                ),
+            ],
+        );
+        let sglang = |k: u32| {
+            format!(
+                "sglang_token_usage{{dp_rank=\"0\"}} 0.5\nsglang_token_usage{{dp_rank=\"1\"}} 0.5\n\
+                 sglang_max_total_num_tokens{{dp_rank=\"0\"}} 800\n\
+                 sglang_max_total_num_tokens{{dp_rank=\"1\"}} 800\n\
+                 # TYPE sglang_evicted_tokens_total counter\nsglang_evicted_tokens_total {}\n",
+                64 * k
+            )
+        };
+        check(
+            &told(None, &[&sglang(1), &sglang(2)]),
+            &[
+                // Half of 2 × 800.
+                (
+                    Quantity::KvUsedTokens,
+                    Some(800.0),
+                    "peak of 2 readings of sglang_token_usage × 1600 tokens of \
+                     sglang_max_total_num_tokens",
+                ),
+                (
+                    Quantity::Evictions,
+                    Some(64.0),
+                    "Δ sglang_evicted_tokens_total (tokens; every TP rank counts its own)",
+                ),
+            ],
+        );
+    }
+
+    #[test]
     fn use_that_no_scrape_saw_is_not_0() {
         let page = recorded("vllm/metrics.raw");
         let unseen = [(

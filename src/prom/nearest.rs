@@ -1,5 +1,6 @@
 //! Which exposed names a name that was not found may have meant.
 
+use super::engine::canonical;
 use crate::error::distance;
 
 /// How many are offered.
@@ -9,17 +10,18 @@ const MIN_PART_CHARS: usize = 3;
 
 /// The five names nearest to `asked`, nearest first; fewer when the page has fewer.
 ///
-/// First those with a few letters changed or with one name inside the other, then those with most of its
+/// An engine's names count as if they had its own prefix. First those with a few letters changed or with one name inside the other, then those with most of its
 /// words, then by distance. One distance a name: for the start of a run, not for each scrape.
 pub fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let asked = asked.to_ascii_lowercase();
+    let own = |name: &str| canonical(&name.to_ascii_lowercase()).into_owned();
+    let asked = own(asked);
     let words: Vec<&str> = asked
         .split(['_', ':'])
         .filter(|word| word.len() >= MIN_PART_CHARS && *word != "total")
         .collect();
     let mut ranked: Vec<(usize, usize, &str)> = names
         .map(|name| {
-            let lower = name.to_ascii_lowercase();
+            let lower = own(name);
             let distance = distance(&asked, &lower);
             let missing = words.iter().filter(|word| !lower.contains(**word)).count();
             let is_near = distance <= asked.len() / 3 || is_inside(&asked, &lower);
@@ -71,5 +73,10 @@ mod tests {
         assert!(words[1].contains("prefix_cache") && words[2].contains("prefix_cache"));
         assert_eq!(words.len(), 5);
         assert_eq!(nearest("x", ["a", "a"].into_iter()), ["a"]);
+        let renamed = ["vllm:x", "ray_vllm_num_requests_running"].into_iter();
+        assert_eq!(
+            nearest("vllm:num_request_running", renamed)[0],
+            "ray_vllm_num_requests_running"
+        );
     }
 }

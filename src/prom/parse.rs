@@ -1,9 +1,11 @@
 //! The text that a /metrics page is: Prometheus' format and OpenMetrics, pure and without copies.
 //!
-//! What is taken from a page is its types and samples; help texts, timestamps and exemplars are skipped.
+//! What is taken from a page is its types and samples; help texts, timestamps and exemplars are skipped. A line that
+//! is not understood is counted, and the rest of the page is read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 #[cfg(test)]
 mod fuzz;
@@ -48,6 +50,7 @@ impl Type {
 /// One line with a value.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricSample<'a> {
+    /// A quoted name as it stands between its quotes.
     pub name: &'a str,
     pub labels: Labels<'a>,
     /// NaN and the infinities as the page has them.
@@ -62,11 +65,15 @@ impl<'a> Labels<'a> {
     /// Names and values in the page's order, escapes resolved.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let mut rest = self.0;
-        std::iter::from_fn(move || {
+        let items = std::iter::from_fn(move || {
             // `parse` has walked the same way without an error.
-            let (name, value, after) = next_label(rest).ok()??;
+            let (item, after) = next_item(rest).ok()??;
             rest = after;
-            Some((name, unescape(value)))
+            Some(item)
+        });
+        items.filter_map(|item| match item {
+            Item::Label(name, value) => Some((name, unescape(value))),
+            Item::MetricName(_) => None,
         })
     }
 
@@ -82,9 +89,39 @@ pub struct Exposition<'a> {
     /// By family: OpenMetrics' counter `foo` has the sample `foo_total`.
     pub types: HashMap<&'a str, Type>,
     pub samples: Vec<MetricSample<'a>>,
+    /// `None`: every line was understood.
+    pub skipped: Option<Skipped>,
 }
 
-impl Exposition<'_> {
+/// The lines of a page that were not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    pub lines: u64,
+    /// The number of the first of them, and what is wrong with it.
+    pub first: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = &self.first;
+        match self.lines {
+            1 => write!(f, "1 line was not understood: {first}"),
+            lines => write!(f, "{lines} lines were not understood, the first: {first}"),
+        }
+    }
+}
+
+impl<'a> Exposition<'a> {
+    /// Takes one line, without the blanks around it.
+    fn take(&mut self, line: &'a str) -> Result<(), String> {
+        if let Some(comment) = line.strip_prefix('#') {
+            self.types.extend(type_line(comment)?);
+        } else if !line.is_empty() {
+            self.samples.push(sample(line)?);
+        }
+        Ok(())
+    }
+
     /// The type of the family that a sample's name belongs to, and whether the family has that very name.
     pub fn type_of(&self, name: &str) -> (Type, bool) {
         if let Some(known) = self.types.get(name) {
@@ -111,30 +148,38 @@ impl Exposition<'_> {
 /// Reads a whole page; linear in its length.
 ///
 /// # Errors
-/// The number of the first line that is none of an exposition, and what is wrong with it; an empty page too.
+/// When no line is a sample and one is not understood: what the page is, or what is wrong with the first such line. An
+/// empty page too.
 pub fn parse(text: &str) -> Result<Exposition<'_>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let body = text.trim_start();
     let at = 1 + text[..text.len() - body.len()].matches('\n').count();
-    match body.as_bytes().first() {
+    let start = body.as_bytes().first();
+    match start {
         None => return Err("an empty page".to_string()),
         Some(b'<') => return Err(format!("line {at}: HTML or XML, not metrics")),
-        Some(b'{' | b'[') => return Err(format!("line {at}: JSON, not metrics")),
         Some(_) => {}
     }
     let mut page = Exposition::default();
     for (line, number) in text.lines().zip(1u64..) {
-        let wrong = |why: String| format!("line {number}: {why}");
-        let line = line.trim_matches(blank);
-        if let Some(comment) = line.strip_prefix('#') {
-            if let Some((family, kind)) = type_line(comment).map_err(wrong)? {
-                page.types.insert(family, kind);
-            }
-        } else if !line.is_empty() {
-            page.samples.push(sample(line).map_err(wrong)?);
+        if let Err(why) = page.take(line.trim_matches(blank)) {
+            let first = || format!("line {number}: {why}");
+            let none = || Skipped {
+                lines: 0,
+                first: first(),
+            };
+            page.skipped.get_or_insert_with(none).lines += 1;
         }
     }
-    Ok(page)
+    match &page.skipped {
+        Some(skipped) if page.samples.is_empty() => Err(match start {
+            // A quoted name stands behind a brace, too.
+            Some(b'{' | b'[') => format!("line {at}: JSON, not metrics"),
+            _ if skipped.lines == 1 => skipped.first.clone(),
+            _ => format!("no metrics: {skipped}"),
+        }),
+        _ => Ok(page),
+    }
 }
 
 fn blank(c: char) -> bool {
@@ -144,63 +189,70 @@ fn blank(c: char) -> bool {
 
 /// Family and type when the comment is a `# TYPE`.
 fn type_line(comment: &str) -> Result<Option<(&str, Type)>, String> {
-    let mut words = comment.split(blank).filter(|word| !word.is_empty());
-    if words.next() != Some("TYPE") {
+    let comment = comment.trim_start_matches(blank);
+    let rest = comment.strip_prefix("TYPE");
+    let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(blank)) else {
         return Ok(None);
-    }
-    match (words.next(), words.next()) {
-        (Some(family), Some(kind)) => Ok(Some((family, Type::parse(kind)))),
+    };
+    let rest = rest.trim_start_matches(blank);
+    let (family, kind) = match rest.starts_with('"') {
+        true => quoted_name(rest)?,
+        false => rest.split_once(blank).unwrap_or((rest, "")),
+    };
+    match kind.split(blank).find(|word| !word.is_empty()) {
+        Some(kind) if !family.is_empty() => Ok(Some((family, Type::parse(kind)))),
         _ => Err("# TYPE without a name and a type".to_string()),
     }
 }
 
-/// `name{labels} value [timestamp] [# exemplar]`, blanks around it taken off.
+/// `name{labels} value [timestamp] [# exemplar]`, blanks around it taken off; a quoted name stands among the labels.
 fn sample(line: &str) -> Result<MetricSample<'_>, String> {
     let (name, rest) = split_name(line);
-    if name.is_empty() {
+    if name.is_empty() && !line.starts_with('{') {
         return Err(format!("no metric name in {}", shown(line)));
     }
-    let (labels, rest) = match rest.trim_start_matches(blank).strip_prefix('{') {
+    let (quoted, labels, rest) = match rest.trim_start_matches(blank).strip_prefix('{') {
         Some(inside) => labels(inside)?,
-        None if rest.starts_with(blank) => (Labels(""), rest),
+        None if rest.starts_with(blank) => (None, Labels(""), rest),
         None if rest.is_empty() => return Err(format!("{}: no value", shown(name))),
         None => return Err(format!("not a metric name: {}", shown(line))),
     };
+    let name = match quoted {
+        None if name.is_empty() => return Err(format!("no metric name in {}", shown(line))),
+        None => name,
+        Some(quoted) if name.is_empty() => quoted,
+        Some(quoted) => return Err(format!("{}: another name, {}", shown(name), shown(quoted))),
+    };
+    let value = value(rest).map_err(|why| format!("{}: {why}", shown(name)))?;
+    Ok(MetricSample {
+        name,
+        labels,
+        value,
+    })
+}
+
+/// What follows the name and the labels: a value, perhaps a timestamp and an exemplar.
+fn value(rest: &str) -> Result<f64, String> {
     // Neither a value nor a timestamp has a `#`.
     let (numbers, exemplar) = match rest.split_once('#') {
         Some((numbers, exemplar)) => (numbers, Some(exemplar.trim_start_matches(blank))),
         None => (rest, None),
     };
     if exemplar.is_some_and(|exemplar| !exemplar.starts_with('{')) {
-        return Err(format!("{}: text after the value", shown(name)));
+        return Err("text after the value".to_string());
     }
     let mut words = numbers.split(blank).filter(|word| !word.is_empty());
-    let Some(value) = words.next() else {
-        return Err(format!("{}: no value", shown(name)));
-    };
-    let value = number(value)
-        .ok_or_else(|| format!("{}: {} is not a number", shown(name), shown(value)))?;
+    let word = words.next().ok_or("no value")?;
+    let value = number(word).ok_or_else(|| format!("{} is not a number", shown(word)))?;
     if let Some(stamp) = words.next()
         && number(stamp).is_none()
     {
-        return Err(format!(
-            "{}: {} is not a timestamp",
-            shown(name),
-            shown(stamp)
-        ));
+        return Err(format!("{} is not a timestamp", shown(stamp)));
     }
-    if let Some(more) = words.next() {
-        return Err(format!(
-            "{}: {} after the timestamp",
-            shown(name),
-            shown(more)
-        ));
+    match words.next() {
+        Some(more) => Err(format!("{} after the timestamp", shown(more))),
+        None => Ok(value),
     }
-    Ok(MetricSample {
-        name,
-        labels,
-        value,
-    })
 }
 
 fn number(word: &str) -> Option<f64> {
@@ -220,45 +272,83 @@ pub fn split_name(text: &str) -> (&str, &str) {
     }
 }
 
-/// Checks labels up to the closing brace; what stands before it, and what follows it.
-pub fn labels(inside: &str) -> Result<(Labels<'_>, &str), String> {
-    let mut rest = inside;
-    while let Some((_, _, after)) = next_label(rest)? {
+/// Checks labels up to the closing brace: the quoted metric name among them, if there is one, what stands before the
+/// brace, and what follows it.
+pub fn labels(inside: &str) -> Result<(Option<&str>, Labels<'_>, &str), String> {
+    let (mut rest, mut name) = (inside, None);
+    while let Some((item, after)) = next_item(rest)? {
         rest = after;
+        if let Item::MetricName(quoted) = item
+            && let Some(first) = name.replace(quoted)
+        {
+            return Err(format!("{}: another name, {}", shown(first), shown(quoted)));
+        }
     }
     let end = inside.len() - rest.trim_start_matches(blank).len();
-    // `next_label` says `None` at the brace only.
-    Ok((Labels(&inside[..end]), &inside[end + 1..]))
+    // `next_item` says `None` at the brace only.
+    Ok((name, Labels(&inside[..end]), &inside[end + 1..]))
 }
 
-/// Name, value as written between the quotes, and what follows; `None` at the brace or the text's end.
-fn next_label(text: &str) -> Result<Option<(&str, &str, &str)>, String> {
+/// What stands between two commas in braces.
+enum Item<'a> {
+    /// A metric's name in quotes, as UTF-8 names are written.
+    MetricName(&'a str),
+    /// Its name, and its value as written between the quotes.
+    Label(&'a str, &'a str),
+}
+
+/// An item and what follows its comma; `None` at the brace or the text's end.
+fn next_item(text: &str) -> Result<Option<(Item<'_>, &str)>, String> {
     let text = text.trim_start_matches(blank);
-    if text.starts_with('}') || text.is_empty() {
-        return match text {
-            "" => Err("labels without their closing brace".to_string()),
-            _ => Ok(None),
-        };
+    if text.is_empty() {
+        return Err("labels without their closing brace".to_string());
     }
-    let (name, rest) = split_name(text);
+    if text.starts_with('}') {
+        return Ok(None);
+    }
+    let is_quoted = text.starts_with('"');
+    let (name, rest) = match is_quoted {
+        true => quoted_name(text)?,
+        false => split_name(text),
+    };
     if name.is_empty() {
         return Err(format!("not a label name: {}", shown(text)));
     }
-    let quoted = rest.trim_start_matches(blank).strip_prefix('=');
-    let quoted = quoted.and_then(|rest| rest.trim_start_matches(blank).strip_prefix('"'));
-    let Some(quoted) = quoted else {
-        return Err(format!("label {}: want =\"value\"", shown(name)));
-    };
-    let Some(end) = closing_quote(quoted) else {
-        return Err(format!("label {}: no closing quote", shown(name)));
-    };
-    let after = quoted[end + 1..].trim_start_matches(blank);
-    match after.strip_prefix(',') {
-        Some(after) => Ok(Some((name, &quoted[..end], after))),
-        None if after.starts_with('}') || after.is_empty() => {
-            Ok(Some((name, &quoted[..end], after)))
+    let rest = rest.trim_start_matches(blank);
+    let (item, after) = match rest.strip_prefix('=') {
+        None if is_quoted => (Item::MetricName(name), rest),
+        value => {
+            let value = value.map(|rest| rest.trim_start_matches(blank));
+            let Some(value) = value.filter(|value| value.starts_with('"')) else {
+                return Err(format!("label {}: want =\"value\"", shown(name)));
+            };
+            let (value, after) =
+                quoted(value).map_err(|_| format!("label {}: no closing quote", shown(name)))?;
+            (Item::Label(name, value), after.trim_start_matches(blank))
         }
+    };
+    match after.strip_prefix(',') {
+        Some(after) => Ok(Some((item, after))),
+        None if after.starts_with('}') || after.is_empty() => Ok(Some((item, after))),
         None => Err(format!("label {}: no comma after it", shown(name))),
+    }
+}
+
+/// What stands between the quote that a text begins with and the closing one, and what follows it.
+fn quoted(text: &str) -> Result<(&str, &str), String> {
+    let inside = &text[1..];
+    let end =
+        closing_quote(inside).ok_or_else(|| format!("no closing quote in {}", shown(text)))?;
+    Ok((&inside[..end], &inside[end + 1..]))
+}
+
+/// A quoted name and what follows it.
+fn quoted_name(text: &str) -> Result<(&str, &str), String> {
+    let (name, rest) = quoted(text)?;
+    // They could steer the terminal that the name is printed to.
+    match name.contains(char::is_control) {
+        true => Err(format!("control characters in {}", shown(name))),
+        false => Ok((name, rest)),
     }
 }
 
@@ -429,43 +519,114 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_line_and_what_is_wrong_with_it() {
+    fn a_page_without_a_sample_is_an_error_that_names_its_first_line() {
         for (text, why) in [
             ("", "an empty page"),
             ("\n \r\n", "an empty page"),
             ("<!doctype html>\n<p>", "line 1: HTML or XML, not metrics"),
             ("\n\n<html>", "line 3: HTML or XML, not metrics"),
             ("{\"status\":\"ok\"}", "line 1: JSON, not metrics"),
+            (
+                "\n{\n \"a\": 1,\n \"b\": [\"c\", true]\n}",
+                "line 2: JSON, not metrics",
+            ),
             ("[1]", "line 1: JSON, not metrics"),
             ("Not Found", "line 1: \"Not\": \"Found\" is not a number"),
-            ("a 1\n\n1b 2", "line 3: no metric name in \"1b 2\""),
-            ("a 1\r\na\r\n", "line 2: \"a\": no value"),
-            ("a{b=\"c\"}", "line 1: \"a\": no value"),
-            ("a{b=\"c\"", "line 1: labels without their closing brace"),
-            ("a{b=\"c} 1", "line 1: label \"b\": no closing quote"),
-            ("a{b=c} 1", "line 1: label \"b\": want =\"value\""),
-            ("a{b} 1", "line 1: label \"b\": want =\"value\""),
             (
-                "a{b=\"c\" d=\"e\"} 1",
-                "line 1: label \"b\": no comma after it",
+                "# TYPE a counter\nupstream is\n\ndown",
+                "no metrics: 2 lines were not understood, the first: line 2: \"upstream\": \"is\" is not a number",
             ),
-            ("a{,} 1", "line 1: not a label name: \",} 1\""),
-            ("a-b 1", "line 1: not a metric name: \"a-b 1\""),
-            ("a 1 noon", "line 1: \"a\": \"noon\" is not a timestamp"),
-            ("a 1 2 3", "line 1: \"a\": \"3\" after the timestamp"),
-            ("a 1 # remark", "line 1: \"a\": text after the value"),
-            ("a 0x10", "line 1: \"a\": \"0x10\" is not a number"),
-            ("# TYPE a", "line 1: # TYPE without a name and a type"),
-            ("a \x1b[31m", "line 1: \"a\": \" [31m\" is not a number"),
         ] {
             assert_eq!(parse(text).err().as_deref(), Some(why), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_costs_that_line_and_is_named() {
+        for (line, why) in [
+            ("1b 2", "no metric name in \"1b 2\""),
+            ("9lives_total 3", "no metric name in \"9lives_total 3\""),
+            ("a", "\"a\": no value"),
+            ("a{b=\"c\"}", "\"a\": no value"),
+            ("a{b=\"c\"} ", "\"a\": no value"),
+            ("a{b=\"c\"} <nil>", "\"a\": \"<nil>\" is not a number"),
+            ("a{b=\"c\"", "labels without their closing brace"),
+            ("a{b=\"c} 1", "label \"b\": no closing quote"),
+            ("a{b=c} 1", "label \"b\": want =\"value\""),
+            ("a{b} 1", "label \"b\": want =\"value\""),
+            ("a{b=\"c\" d=\"e\"} 1", "label \"b\": no comma after it"),
+            ("a{,} 1", "not a label name: \",} 1\""),
+            ("a-b 1", "not a metric name: \"a-b 1\""),
+            ("cpu.load 3", "not a metric name: \"cpu.load 3\""),
+            ("a 1 noon", "\"a\": \"noon\" is not a timestamp"),
+            ("a 1 2 3", "\"a\": \"3\" after the timestamp"),
+            ("a 1 # remark", "\"a\": text after the value"),
+            ("a 0x10", "\"a\": \"0x10\" is not a number"),
+            ("a 0x1p-3", "\"a\": \"0x1p-3\" is not a number"),
+            ("a 1_000", "\"a\": \"1_000\" is not a number"),
+            ("a 1,5", "\"a\": \"1,5\" is not a number"),
+            ("# TYPE a", "# TYPE without a name and a type"),
+            ("# TYPE \"a b\"", "# TYPE without a name and a type"),
+            ("# TYPE \"a gauge", "no closing quote in \"\"a gauge\""),
+            ("a \x1b[31m", "\"a\": \" [31m\" is not a number"),
+            // A native histogram.
+            (
+                "nh {count:24,sum:100,schema:0} 1",
+                "label \"count:24\": want =\"value\"",
+            ),
+            ("{} 1", "no metric name in \"{} 1\""),
+            ("{b=\"c\"} 1", "no metric name in \"{b=\"c\"} 1\""),
+            ("{\"\",b=\"c\"} 1", "not a label name: \"\"\",b=\"c\"} 1\""),
+            ("{\"a.b\" 1", "label \"a.b\": no comma after it"),
+            ("{\"a.b", "no closing quote in \"\"a.b\""),
+            ("{\"a\x1b[31m\"} 1", "control characters in \"a [31m\""),
+            ("{\"a.b\",\"c.d\"} 1", "\"a.b\": another name, \"c.d\""),
+            ("a{\"a.b\"} 1", "\"a\": another name, \"a.b\""),
+        ] {
+            let text = format!("up 1\n{line}\nvllm:x{{a=\"b\"}} 2\n");
+            let page = parse(&text).expect(line);
+            let values: Vec<f64> = page.samples.iter().map(|sample| sample.value).collect();
+            assert_eq!(values, [1.0, 2.0], "{line}");
+            let skipped = page.skipped.expect(line);
+            let wanted = format!("1 line was not understood: line 2: {why}");
+            assert_eq!(skipped.to_string(), wanted, "{line}");
+        }
+        let page = parse("a\nb\nc 1\n\nd\n").expect("a page");
+        let wanted = "3 lines were not understood, the first: line 1: \"a\": no value";
+        assert_eq!(page.skipped.expect("three").to_string(), wanted);
         let long = format!("a {}", "é".repeat(100));
         let why = parse(&long).expect_err("no number");
         assert_eq!(
             why,
             format!("line 1: \"a\": \"{}…\" is not a number", "é".repeat(40))
         );
+    }
+
+    #[test]
+    fn names_in_quotes_are_those_of_metrics_labels_and_families() {
+        let text = "{\"http.server.duration\",route=\"/v1\"} 3\n\
+                    # TYPE \"http.server.duration\" gauge\n\
+                    # TYPE \"two words\" counter\n\
+                    { \"two words\" } 4 # {\"trace.id\"=\"q\"} 0.5\n\
+                    app_info{\"service.name\"=\"x\", b = \"{\\\"c\\\"}\"} 1\n\
+                    {le=\"1\",\"größe-in-b\"} 5 1700000000\n";
+        let page = parse(text).expect("a page");
+        assert_eq!(page.skipped, None);
+        assert_eq!(
+            samples(text),
+            [
+                ("http.server.duration", pairs(&[("route", "/v1")]), 3.0),
+                ("two words", pairs(&[]), 4.0),
+                (
+                    "app_info",
+                    pairs(&[("service.name", "x"), ("b", "{\"c\"}")]),
+                    1.0
+                ),
+                ("größe-in-b", pairs(&[("le", "1")]), 5.0),
+            ]
+        );
+        assert_eq!(page.types["http.server.duration"], Type::Gauge);
+        assert_eq!(page.type_of("two words"), (Type::Counter, true));
     }
 
     /// The example of the text format's documentation, whole.

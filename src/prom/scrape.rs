@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::change::Observation;
-use super::parse::{Exposition, parse};
+use super::parse::{Skipped, parse};
 use super::series::{Found, Wanted};
 use crate::client::http::Small;
 use crate::error::{Error, Result};
@@ -41,30 +41,24 @@ impl Scraper {
     /// # Errors
     /// Why there is no observation: out of reach, a status that is not 2xx, no metrics.
     pub fn scrape(&self) -> std::result::Result<Observation, String> {
-        let (observation, ()) = self.look(|_| ())?;
-        Ok(observation)
-    }
-
-    /// The same, and which of the wanted names the page has.
-    pub fn find(&self) -> std::result::Result<(Observation, Vec<Found>), String> {
-        self.look(|page| self.wanted.find(page))
-    }
-
-    fn look<T>(
-        &self,
-        more: impl FnOnce(&Exposition) -> T,
-    ) -> std::result::Result<(Observation, T), String> {
         let t_begin_ns = self.epoch.now_ns();
         let text = fetch(&self.small, &self.url)?;
         let t_end_ns = self.epoch.now_ns();
-        let page = parse(&text)?;
-        let values = self.wanted.read(&page);
-        let observation = Observation {
+        Ok(Observation {
             t_begin_ns,
             t_end_ns,
-            values,
-        };
-        Ok((observation, more(&page)))
+            values: self.wanted.read(&parse(&text)?),
+        })
+    }
+
+    /// Which of the wanted names the page has, and its lines that were not understood.
+    ///
+    /// # Errors
+    /// Why there is no page.
+    pub fn find(&self) -> std::result::Result<(Vec<Found>, Option<Skipped>), String> {
+        let text = fetch(&self.small, &self.url)?;
+        let page = parse(&text)?;
+        Ok((self.wanted.find(&page), page.skipped))
     }
 }
 
@@ -228,8 +222,10 @@ mod tests {
     #[test]
     fn a_scrape_is_stamped_around_its_page() {
         let scraper = scraper(counting(Duration::from_millis(20)));
-        let (first, found) = scraper.find().expect("a page");
+        let first = scraper.scrape().expect("a page");
         let second = scraper.scrape().expect("a page");
+        let (found, skipped) = scraper.find().expect("a page");
+        assert_eq!(skipped, None);
         assert!(matches!(&found[..], [Found::Metric(metric)] if metric.name == "c_total"));
         assert!(first.t_end_ns - first.t_begin_ns >= 20 * MS);
         assert!(second.t_begin_ns >= first.t_end_ns);
@@ -246,7 +242,7 @@ mod tests {
             (200, "", "an empty page"),
             (
                 200,
-                "c_total 1\nc_total x\n",
+                "# EOF\nc_total x\n",
                 "line 2: \"c_total\": \"x\" is not a number",
             ),
         ] {

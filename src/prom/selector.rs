@@ -2,7 +2,7 @@
 
 use super::parse::{MetricSample, labels, split_name};
 
-/// `name` or `name{label="value",…}`.
+/// `name`, `name{label="value",…}` or `{"name in quotes",label="value",…}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
     /// As typed.
@@ -18,22 +18,27 @@ impl Selector {
     pub fn parse(text: &str) -> Result<Selector, String> {
         let asked = text.trim();
         let (name, rest) = split_name(asked);
-        if name.is_empty() {
-            return Err("no metric name; want such as vllm:prompt_tokens_total".to_string());
-        }
-        let mut owned = Vec::new();
+        let no_name = "no metric name; want such as vllm:prompt_tokens_total";
+        let (mut quoted, mut owned) = (None, Vec::new());
         if let Some(inside) = rest.strip_prefix('{') {
-            let (labels, after) = labels(inside)?;
+            let (metric, labels, after) = labels(inside)?;
             if !after.is_empty() {
                 return Err("text after the closing brace".to_string());
             }
+            quoted = metric;
             let pairs = labels.iter();
             owned.extend(pairs.map(|(label, value)| (label.to_string(), value.into_owned())));
-        } else if let Some(odd) = rest.chars().next() {
+        } else if let Some(odd) = rest.chars().next().filter(|_| !name.is_empty()) {
             return Err(format!(
-                "{odd:?} is not part of a metric name; want name or name{{label=\"value\"}}"
+                "{odd:?} is not part of a metric name; want name, name{{label=\"value\"}} or {{\"any name\"}}"
             ));
         }
+        let name = match (name, quoted) {
+            ("", None) => return Err(no_name.to_string()),
+            ("", Some(quoted)) => quoted,
+            (name, None) => name,
+            (name, Some(quoted)) => return Err(format!("two names, {name} and {quoted}")),
+        };
         Ok(Selector {
             asked: asked.to_string(),
             name: name.to_string(),
@@ -67,14 +72,6 @@ impl Selector {
     }
 }
 
-/// The one other name that means the same: a counter may or may not carry `_total`.
-pub fn other_name(name: &str) -> String {
-    match name.strip_suffix("_total") {
-        Some(bare) => bare.to_string(),
-        None => format!("{name}_total"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +93,10 @@ mod tests {
         assert_eq!(labels(r#"a{b="c"}"#), [pair("b", "c")]);
         let two = labels(r#"a{ b = "x,}y" , c="d\"\\e", }"#);
         assert_eq!(two, [pair("b", "x,}y"), pair("c", r#"d"\e"#)]);
+        let utf8 = Selector::parse(r#"{"http.server.duration","service.name"="x"}"#);
+        let utf8 = utf8.expect("a quoted name");
+        assert_eq!(utf8.name, "http.server.duration");
+        assert_eq!(utf8.labels, [pair("service.name", "x")]);
     }
 
     #[test]
@@ -107,7 +108,7 @@ mod tests {
             ("{a=\"b\"}", no_name),
             (
                 "a-b",
-                "'-' is not part of a metric name; want name or name{label=\"value\"}",
+                "'-' is not part of a metric name; want name, name{label=\"value\"} or {\"any name\"}",
             ),
             ("a{b=\"c\"", "labels without their closing brace"),
             ("a{b=\"c\"} 1", "text after the closing brace"),
@@ -118,6 +119,7 @@ mod tests {
             ("a{b=\"c}", "label \"b\": no closing quote"),
             ("a{b=\"c\" d=\"e\"}", "label \"b\": no comma after it"),
             ("a{1=\"c\"}", "not a label name: \"1=\"c\"}\""),
+            ("a{\"b.c\"}", "two names, a and b.c"),
         ] {
             assert_eq!(Selector::parse(text), Err(why.to_string()), "{text}");
         }

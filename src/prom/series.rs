@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 
 use super::catalog::{HIT_RATE, PAIRS, Pair};
+use super::engine::spellings;
 use super::nearest::nearest;
 use super::parse::{Exposition, MetricSample, Type};
-use super::selector::{Selector, other_name};
+use super::selector::Selector;
 
 /// What a name's values mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +90,9 @@ struct Asked {
     pairs: Vec<PairTerms>,
 }
 
-/// Places in `Wanted::selectors`: the name as it is, and with `_total` added or removed.
-#[derive(Debug, Clone, Copy)]
-struct Term {
-    exact: usize,
-    other: Option<usize>,
-}
+/// Places in `Wanted::selectors`: the name's spellings, the best first.
+#[derive(Debug)]
+struct Term(Vec<usize>);
 
 #[derive(Debug)]
 struct PairTerms {
@@ -164,19 +162,18 @@ impl Wanted {
         });
         Asked {
             pairs: pairs.collect(),
-            term: Term {
-                exact: self.place(selector.clone()),
-                other: None,
-            },
+            term: Term(vec![self.place(selector.clone())]),
             selector,
         }
     }
 
     fn term(&mut self, selector: &Selector) -> Term {
-        Term {
-            exact: self.place(selector.clone()),
-            other: Some(self.place(selector.renamed(&other_name(&selector.name)))),
-        }
+        let names = spellings(&selector.name).into_iter();
+        Term(
+            names
+                .map(|name| self.place(selector.renamed(&name)))
+                .collect(),
+        )
     }
 
     fn place(&mut self, selector: Selector) -> usize {
@@ -260,14 +257,13 @@ impl Wanted {
 }
 
 impl Term {
-    /// Where its series are, the name as it is first.
-    fn exposed(self, tallies: &[Tally]) -> Option<usize> {
-        let places = [Some(self.exact), self.other];
-        let mut places = places.into_iter().flatten();
+    /// Where its series are.
+    fn exposed(&self, tallies: &[Tally]) -> Option<usize> {
+        let mut places = self.0.iter().copied();
         places.find(|&place| tallies[place].series > 0)
     }
 
-    fn read(self, tallies: &[Tally]) -> Reading {
+    fn read(&self, tallies: &[Tally]) -> Reading {
         self.exposed(tallies)
             .map_or(Reading::Absent, |place| tallies[place].read(&Kind::Counter))
     }
@@ -312,8 +308,8 @@ pub fn kind(page: &Exposition, name: &str) -> Kind {
 
 fn missing(selector: &Selector, page: &Exposition) -> Found {
     let shown = |sample: &MetricSample| !sample.name.ends_with("_created");
-    let other = other_name(&selector.name);
-    let is_same = |sample: &&MetricSample| sample.name == selector.name || sample.name == other;
+    let spellings = spellings(&selector.name);
+    let is_same = |sample: &&MetricSample| spellings.iter().any(|name| name == sample.name);
     let same: Vec<String> = page
         .samples
         .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::engine::Size;
+use super::engine::{Size, spellings};
 use super::parse::{Exposition, MetricSample};
 
 /// What a gauge's readings are multiplied with.
@@ -16,7 +16,7 @@ pub struct Scale {
 impl Scale {
     /// Readings are means over data-parallel ranks: their sum is the mean times the ranks.
     pub fn of_ranks(page: &Exposition, gauge: &str) -> Scale {
-        let ranks = ranks(page, gauge);
+        let ranks = exposed(page, gauge).map_or(1, |gauge| ranks(page, gauge));
         Scale {
             factor: ranks as f64,
             text: match ranks {
@@ -31,8 +31,9 @@ impl Scale {
     /// A share that is a mean over engines is right where these are of one size.
     pub fn of_size(page: &Exposition, gauge: &str, size: Size) -> Option<Scale> {
         match size {
-            Size::ConfigInfo(info) => config_info(page, info),
+            Size::ConfigInfo(info) => config_info(page, exposed(page, info)?),
             Size::ShareOf(total) => {
+                let total = exposed(page, total)?;
                 let tokens = mean(page, total)? * ranks(page, total) as f64;
                 Some(Scale {
                     factor: tokens,
@@ -40,6 +41,7 @@ impl Scale {
                 })
             }
             Size::Block(block) => {
+                let block = exposed(page, block)?;
                 let tokens = mean(page, block)?;
                 let ranks = Scale::of_ranks(page, gauge);
                 Some(Scale {
@@ -100,6 +102,13 @@ fn mean(page: &Exposition, name: &str) -> Option<f64> {
     let values: Vec<f64> = series(page, name).map(|sample| sample.value).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     Some(mean).filter(|mean| mean.is_finite() && *mean > 0.0)
+}
+
+/// The first spelling of a name that is on the page.
+fn exposed<'a>(page: &Exposition<'a>, name: &str) -> Option<&'a str> {
+    let on_page = |name: String| page.samples.iter().find(|sample| sample.name == name);
+    let sample = spellings(name).into_iter().find_map(on_page)?;
+    Some(sample.name)
 }
 
 fn series<'a>(page: &'a Exposition, name: &'a str) -> impl Iterator<Item = &'a MetricSample<'a>> {

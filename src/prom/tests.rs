@@ -427,7 +427,13 @@ fn a_mutated_page_is_read_or_refused_but_never_a_panic() {
         let text = String::from_utf8_lossy(&bytes);
         match parse(&text) {
             Ok(page) => {
-                taken += 1;
+                match &page.skipped {
+                    Some(skipped) => {
+                        refused += 1;
+                        assert!(skipped.first.contains("line "), "{skipped}");
+                    }
+                    None => taken += 1,
+                }
                 assert_eq!(asked.read(&page).len(), asked.find(&page).len());
                 for sample in &page.samples {
                     sample.labels.iter().for_each(drop);
@@ -442,4 +448,67 @@ fn a_mutated_page_is_read_or_refused_but_never_a_panic() {
         let _ = Selector::parse(text.lines().last().unwrap_or_default());
     }
     assert!(taken > 500 && refused > 500, "{taken} {refused}");
+}
+
+#[test]
+fn names_that_an_exporter_has_renamed_are_found_with_their_kinds_and_rates() {
+    for (own, prefix) in [
+        ("vllm:", "ray_vllm:"),
+        ("vllm:", "ray_vllm_"),
+        ("vllm:", "vllm_"),
+        ("sglang:", "sglang_"),
+        ("llamacpp:", "llamacpp_"),
+    ] {
+        let (hits, of) = match own {
+            "vllm:" => ("prefix_cache_hits", "prefix_cache_queries"),
+            "sglang:" => ("cached_tokens", "prompt_tokens"),
+            _ => ("prompt_tokens_cached", "prompt_tokens"),
+        };
+        let page = |k: u32| {
+            format!(
+                "# TYPE {prefix}{of}_total counter\n{prefix}{of}_total{{WorkerId=\"w\"}} {}\n\
+                 # TYPE {prefix}{hits}_total counter\n{prefix}{hits}_total{{WorkerId=\"a\"}} {}\n\
+                 {prefix}{hits}_total{{WorkerId=\"b\"}} {}\n\
+                 # TYPE {prefix}load gauge\n{prefix}load 0.{k}\n",
+                1000 * k,
+                400 * k,
+                100 * k
+            )
+        };
+        let pages = [page(1), page(3)];
+        let pages = pages.each_ref().map(String::as_str);
+        // 3 × 1000 − 1000, asked for in the engine's own words and in those of the page.
+        for name in [
+            format!("{own}{of}"),
+            format!("{own}{of}_total"),
+            format!("{prefix}{of}_total"),
+        ] {
+            assert_eq!(change(&name, &pages), Some(2000.0), "{name} {prefix}");
+        }
+        // Of llama.cpp the hits are not among its prompt tokens: 1000 of 3000; else 1000 of 2000.
+        let rate = if own == "llamacpp:" { 1.0 / 3.0 } else { 0.5 };
+        assert_eq!(change("lmcache_hit_rate", &pages), Some(rate), "{prefix}");
+        let load = format!("{own}load");
+        assert_eq!(change(&load, &pages), Some(0.3), "{prefix}");
+        let exposed = parse(pages[0]).expect("a page");
+        match found(&exposed, &format!("{own}loads")) {
+            Found::Missing { nearest, .. } => assert_eq!(nearest[0], format!("{prefix}load")),
+            found => panic!("{found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_page_with_both_spellings_of_a_counter_counts_it_once() {
+    // Ray exports a counter as a gauge, too.
+    let page = parse(
+        "# TYPE ray_vllm_prompt_tokens gauge\nray_vllm_prompt_tokens 7\n\
+         # TYPE ray_vllm_prompt_tokens_total counter\nray_vllm_prompt_tokens_total 7\n",
+    )
+    .expect("a page");
+    let counter = |value| Reading::Counter(Some(value));
+    assert_eq!(read(&page, "vllm:prompt_tokens"), counter(7.0));
+    let page = "vllm:prompt_tokens_total 5\nvllm_prompt_tokens_total 5\n";
+    let page = parse(page).expect("a page");
+    assert_eq!(read(&page, "vllm:prompt_tokens"), counter(5.0));
 }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{Api, Endpoint, without_userinfo};
+use super::{Api, Endpoint, without_secrets};
 use crate::fuzz;
 
 const WORDS: &[&str] = &[
@@ -26,6 +26,11 @@ const WORDS: &[&str] = &[
     "/generate",
     "/generate/",
     "?a=b",
+    "?key=s3cret",
+    "&token=",
+    "[fe80::1%25eth0]",
+    "%eth0",
+    "/deployments/m",
     "#a",
     "user:pass@",
     "@",
@@ -48,12 +53,13 @@ fn valid(rng: &mut Rng) -> (String, bool, String, u16) {
         ("HtTp://", false),
     ][rng.usize(..4)];
     let (typed, host) = [
+        ("[fe80::2%25eth0]", "fe80::2"),
         ("localhost", "localhost"),
         ("10.0.0.7", "10.0.0.7"),
         ("[::1]", "::1"),
         ("[fe80::1:2]", "fe80::1:2"),
         ("a-b.example_c", "a-b.example_c"),
-    ][rng.usize(..5)];
+    ][rng.usize(..6)];
     let (port, colon) = match rng.u8(..3) {
         0 => (None, ""),
         1 => (None, ":"),
@@ -68,7 +74,9 @@ fn valid(rng: &mut Rng) -> (String, bool, String, u16) {
         "/a/v2/chat/completions",
         "/v1/completions",
         "/a//generate/",
-    ][rng.usize(..7)];
+        "?api-version=1",
+        "/openai/deployments/m/chat/completions?api-version=1&key=s3cret",
+    ][rng.usize(..9)];
     let port = port.unwrap_or(if is_https { 443 } else { 80 });
     let url = format!("{scheme}{typed}{colon}{digits}{path}");
     (url, is_https, host.to_string(), port)
@@ -118,7 +126,42 @@ fn a_password_is_refused_and_not_repeated_whatever_is_in_it() {
         let typed = format!("{}user:{password}@{}", &url[..start], &url[start..]);
         let shown = Endpoint::parse(&typed).expect_err(&typed).to_string();
         assert!(!shown.contains("s3cret"), "{typed}: {shown}");
-        assert!(!without_userinfo(&typed).contains(&password), "{typed}");
+        assert!(!without_secrets(&typed).contains(&password), "{typed}");
+    });
+}
+
+#[test]
+fn a_token_in_the_query_is_sent_and_never_shown() {
+    fuzz::run("url (query)", 3000, |rng| {
+        const CHARS: &[u8] = b"a1/?:@[]%.=+-_~;,!$'()*";
+        let more = (0..rng.usize(..12)).map(|_| char::from(CHARS[rng.usize(..CHARS.len())]));
+        let secret: String = "s3cr3t".chars().chain(more).collect();
+        let name = ["key", "api-key", "access_token", "Sig", "code", "k%65y"][rng.usize(..6)];
+        let (url, ..) = valid(rng);
+        let sep = if url.contains('?') { '&' } else { '?' };
+        // A path keeps an @ of the query from looking like a password's end.
+        let sep = if url.contains('?') || url.ends_with('/') {
+            sep.to_string()
+        } else {
+            format!("/{sep}")
+        };
+        let typed = format!("{url}{sep}{name}={secret}");
+        let shown = without_secrets(&typed);
+        assert!(!shown.contains("s3cr3t"), "{typed}: {shown}");
+        match Endpoint::parse(&typed) {
+            Ok(endpoint) => {
+                assert!(endpoint.url("models").ends_with(&secret), "{typed}");
+                assert!(endpoint.secrets().contains(&secret), "{typed}");
+                for shown in [
+                    endpoint.shown(),
+                    endpoint.shown_root("x"),
+                    endpoint.shown_url("x"),
+                ] {
+                    assert!(!shown.contains("s3cr3t"), "{typed}: {shown}");
+                }
+            }
+            Err(error) => assert!(!error.to_string().contains("s3cr3t"), "{typed}: {error}"),
+        }
     });
 }
 
@@ -156,6 +199,9 @@ fn time_is_linear_in_the_url() {
         ("", "://"),
         ("http://", ":"),
         ("http://h/", "/"),
+        ("http://h?", "key=v&"),
+        ("http://h?key=", "%"),
+        ("[fe80::1%", "25"),
         ("[", ":"),
     ] {
         let make = |bytes| {
@@ -167,8 +213,10 @@ fn time_is_linear_in_the_url() {
             let url = std::str::from_utf8(url).expect("ASCII");
             if let Ok(endpoint) = Endpoint::parse(url) {
                 let _ = endpoint.route(Api::Chat);
+                endpoint.shown();
+                endpoint.secrets();
             }
-            without_userinfo(url);
+            without_secrets(url);
         });
     }
 }

@@ -32,6 +32,10 @@ const WORDS: &[&str] = &[
     "inf",
     "infinity",
     "1_000",
+    "<nil>",
+    "{\"a.b\",",
+    "\"c.d\"=",
+    "# TYPE \"a.b\" gauge\n",
 ];
 
 /// Name, labels, value.
@@ -56,7 +60,9 @@ fn value(rng: &mut Rng) -> (String, f64) {
 }
 
 fn valid(rng: &mut Rng) -> (String, Vec<Made>) {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 8] = [
+        "a.b",
+        "c d-é",
         "a",
         "vllm:kv_cache_usage_perc",
         "_",
@@ -74,9 +80,15 @@ fn valid(rng: &mut Rng) -> (String, Vec<Made>) {
             _ => {
                 let name = NAMES[rng.usize(..NAMES.len())];
                 let mut pairs = Vec::new();
-                page.push_str(name);
-                if rng.bool() {
+                let is_quoted = name.contains('.') || name.contains(' ');
+                if !is_quoted {
+                    page.push_str(name);
+                }
+                if is_quoted || rng.bool() {
                     page.push('{');
+                    if is_quoted {
+                        page.push_str(&format!("{}\"{name}\"{},", blank(rng), blank(rng)));
+                    }
                     for _ in 0..rng.usize(..4) {
                         let text = fuzz::string(rng).0.replace('\r', "");
                         let escaped = text
@@ -117,6 +129,7 @@ fn a_page_by_the_grammar_has_the_samples_it_was_made_of() {
         let (page, made) = valid(rng);
         let read = parse(&page).expect(&page);
         assert_eq!(read.samples.len(), made.len(), "{page}");
+        assert_eq!(read.skipped, None, "{page}");
         for (sample, (name, pairs, value)) in read.samples.iter().zip(made) {
             let seen: Vec<_> = sample
                 .labels
@@ -134,6 +147,32 @@ fn a_page_by_the_grammar_has_the_samples_it_was_made_of() {
 }
 
 #[test]
+fn lines_that_are_not_understood_leave_the_others_as_they_are() {
+    fuzz::run("prometheus (bad lines)", 5000, |rng| {
+        const BAD: [&str; 6] = ["9a 1", "a b", "a{b=\"c\"}", "a.b 1", "{\"a\" 1", "# TYPE"];
+        let (page, made) = valid(rng);
+        let mut lines: Vec<&str> = page.split_inclusive('\n').collect();
+        let bad = rng.usize(1..4);
+        for _ in 0..bad {
+            let line = format!("{}\n", BAD[rng.usize(..BAD.len())]);
+            lines.insert(rng.usize(..=lines.len()), line.leak());
+        }
+        let text = lines.concat();
+        match parse(&text) {
+            Ok(read) => {
+                let names = read.samples.iter().map(|sample| sample.name);
+                assert!(
+                    names.eq(made.iter().map(|(name, ..)| name.as_str())),
+                    "{text}"
+                );
+                assert_eq!(read.skipped.map(|skipped| skipped.lines), Some(bad as u64));
+            }
+            Err(why) => assert!(made.is_empty(), "{text}: {why}"),
+        }
+    });
+}
+
+#[test]
 fn any_text_is_a_clean_error_or_a_page() {
     let (mut read, mut refused) = (0, 0);
     fuzz::run("prometheus", 10_000, |rng| {
@@ -146,6 +185,9 @@ fn any_text_is_a_clean_error_or_a_page() {
                     page.type_of(sample.name);
                     let rest = sample.labels.iter().count();
                     assert!(rest <= sample.labels.text().len());
+                }
+                if let Some(skipped) = &page.skipped {
+                    fuzz::assert_shown(&skipped.to_string());
                 }
             }
             Err(why) => {
@@ -180,6 +222,10 @@ fn time_is_linear_in_the_page() {
         ("", "a", " 1"),
         ("a ", "1", ""),
         ("a{b=\"c\"} 1 # {", "x=\"y\",", "} 1"),
+        ("a 1\n", "b x\n", ""),
+        ("{", "\"a\"=\"b\",", "\"c\"} 1"),
+        ("{", "\"a\",", "} 1"),
+        ("a 1\n", "{\"", ""),
     ] {
         let make = |bytes| {
             [head, &piece.repeat(bytes / piece.len()), tail]

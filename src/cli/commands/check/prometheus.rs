@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::cli::args::Args;
 use crate::cli::side::SideUrl;
 use crate::cli::terminal::print;
-use crate::client::endpoint::without_userinfo;
+use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::prom::change::{Observation, beside};
 use crate::prom::parse::{Exposition, parse};
@@ -29,21 +29,23 @@ struct Row {
 pub fn run(args: &Args) -> Result<u8> {
     let typed = args.operand()?;
     let url = SideUrl::parse(typed, "/metrics")
-        .map_err(|why| Error::input(without_userinfo(typed), why))?;
+        .map_err(|why| Error::input(without_secrets(typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {
-        Error::input(&url.text, failure).next(format!("Try: curl {}", url.text))
+        Error::input(&url.shown, failure).next(format!("Try: curl {}", url.shown))
     })?;
     let t_begin_ns = epoch.now_ns();
     let text = fetch(&small, &url.text)
-        .map_err(|why| Error::input(&url.text, why).next(format!("Try: curl {}", url.text)))?;
+        .map_err(|why| Error::input(&url.shown, why).next(format!("Try: curl {}", url.shown)))?;
     let fetched_ns = epoch.now_ns() - t_begin_ns;
-    let page = parse(&text).map_err(|why| Error::missed(&url.text, why))?;
+    let page = parse(&text).map_err(|why| Error::missed(&url.shown, why))?;
     let all = lines(&page);
+    let skipped = page.skipped.as_ref();
+    let skipped = skipped.map_or(String::new(), |skipped| format!("{skipped}\n"));
     print(&format!(
-        "{}: read in {} ms, {} bytes, {} names, {} series\n\n",
-        url.text,
+        "{}: read in {} ms, {} bytes, {} names, {} series\n{skipped}\n",
+        url.shown,
         fixed(seconds(fetched_ns) * 1e3, 1),
         text.len(),
         all.len(),

@@ -28,16 +28,22 @@ impl Metrics {
     /// # Errors
     /// When there is no page of metrics.
     pub fn open(wanted: &Prometheus, opened: &Opened) -> Result<Metrics> {
-        let url = &wanted.url.text;
+        let url = &wanted.url.shown;
         let what = format!("--prometheus-url {url}");
         let hint = format!("Try: tmesh-cli check prometheus {url}");
         let small = wanted.url.open_beside(opened);
         let small = small.map_err(|failure| Error::input(&what, failure).next(&hint))?;
         let names = wanted.selectors.iter().map(|s| s.asked.clone()).collect();
         let selectors = Wanted::new(wanted.selectors.clone());
-        let scraper = Scraper::new(small, url.clone(), selectors, opened.link.epoch);
+        let scraper = Scraper::new(small, wanted.url.text.clone(), selectors, opened.link.epoch);
         let found = scraper.find();
-        let (_, found) = found.map_err(|why| Error::input(&what, why).next(&hint))?;
+        let (found, skipped) = found.map_err(|why| Error::input(&what, why).next(&hint))?;
+        if let Some(skipped) = skipped {
+            eprintln!(
+                "warning: {what}: {}",
+                opened.link.redact(skipped.to_string())
+            );
+        }
         for found in found {
             if let Found::Missing { name, nearest } = found {
                 let near = match nearest.is_empty() {

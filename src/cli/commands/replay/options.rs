@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
 use crate::cli::side::SideUrl;
-use crate::client::endpoint::without_userinfo;
+use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::prom::selector::Selector;
 use crate::units::parse_number;
@@ -161,7 +161,7 @@ fn side_url(args: &Args, flag: &'static str, path: &str) -> Result<Option<SideUr
         return Ok(None);
     };
     let url = SideUrl::parse(&typed, path);
-    let what = || format!("{flag} {}", without_userinfo(&typed));
+    let what = || format!("{flag} {}", without_secrets(&typed));
     url.map(Some).map_err(|why| Error::input(what(), why))
 }
 
@@ -176,7 +176,7 @@ fn reset(args: &Args) -> Result<Option<Reset>> {
             between_levels,
         })),
         Some(url) => Err(Error::input(
-            format!("--reset-cache-url {}", url.text),
+            format!("--reset-cache-url {}", url.shown),
             "when? want --reset-cache-between-concurrency, --reset-cache-between-rounds, or both",
         )),
         None if between_rounds || between_levels => Err(Error::input(
@@ -201,9 +201,9 @@ fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
         return Err(Error::input("--prometheus-url", why));
     };
     if selectors.is_empty() {
-        let what = format!("--prometheus-url {}", url.text);
+        let what = format!("--prometheus-url {}", url.shown);
         let error = Error::input(what, "which metrics? want --prometheus-metrics NAME…");
-        return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.text)));
+        return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.shown)));
     }
     Ok(Some(Prometheus {
         url,

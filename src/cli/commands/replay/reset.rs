@@ -12,7 +12,7 @@ use crate::load::stop::Stop;
 /// # Errors
 /// When the server does not say that it did. `has_measured`: there are results already.
 pub fn reset(url: &SideUrl, opened: &Opened, stop: &Stop, has_measured: bool) -> Result<()> {
-    let what = format!("--reset-cache-url {}", url.text);
+    let what = format!("--reset-cache-url {}", url.shown);
     let failed = |why: String| match has_measured {
         true => Error::missed(&what, why),
         false => Error::input(&what, why),

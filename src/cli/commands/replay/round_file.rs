@@ -7,6 +7,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use super::sessions::Sessions;
 use crate::cli::run::Run;
+use crate::client::endpoint::without_secrets;
 use crate::report::json;
 use crate::report::layout::replay::{RequestLine, RoundFile};
 use crate::stats::pass::Pass;
@@ -33,7 +34,7 @@ pub fn text(
 /// What the round was asked to do: the guide's keys, then ours.
 fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass) -> Value {
     json!({
-        "endpoint": run.target.uri.to_string(),
+        "endpoint": without_secrets(&run.target.uri.to_string()),
         "concurrency": sessions.level.concurrency,
         "num_samples": sessions.dialogues.len(),
         "round": pass.facts.round,

@@ -146,8 +146,13 @@ impl Page {
     fn open(opened: &Opened, names: Option<&str>) -> std::result::Result<Page, String> {
         let url = opened.endpoint.root("metrics");
         let text = fetch(&opened.small, &url);
-        let text = text.map_err(|why| format!("no page of metrics at {url}: {why}"))?;
-        let page = parse(&text).map_err(|why| format!("{url} is no page of metrics: {why}"))?;
+        let shown = opened.endpoint.shown_root("metrics");
+        let text = text.map_err(|why| format!("no page of metrics at {shown}: {why}"))?;
+        let page = parse(&text).map_err(|why| format!("{shown} is no page of metrics: {why}"))?;
+        if let Some(skipped) = &page.skipped {
+            let skipped = opened.link.redact(skipped.to_string());
+            eprintln!("warning: {shown}: {skipped}");
+        }
         let watch = Watch::choose(&page, names);
         let small = Small::new(opened.link.clone());
         let scraper = Scraper::new(small, url, watch.wanted(), opened.link.epoch);

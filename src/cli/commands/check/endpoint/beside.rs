@@ -65,7 +65,8 @@ pub fn tokenizer(opened: &Opened, target: &Target, text: &str, by_usage: Option<
 /// Why there is no such page.
 pub fn metrics(opened: &Opened) -> Result<(String, Option<String>), String> {
     let text = fetch(&opened.small, &opened.endpoint.root("metrics"))?;
-    Ok(on_page(&parse(&text)?))
+    let (names, source) = on_page(&parse(&text)?);
+    Ok((opened.link.redact(names), source))
 }
 
 fn on_page(page: &Exposition) -> (String, Option<String>) {
@@ -82,18 +83,21 @@ fn on_page(page: &Exposition) -> (String, Option<String>) {
         }),
         _ => None,
     };
-    let names = format!("names of {of} ({} in all)", lines(page).len());
+    let skipped = page.skipped.as_ref();
+    let skipped = skipped.map_or(String::new(), |skipped| format!("; {skipped}"));
+    let names = format!("names of {of} ({} in all){skipped}", lines(page).len());
     (names, source)
 }
 
-/// Calls the routes that empty a cache until one does: what was found, and that one's URL.
+/// Calls the routes that empty a cache until one does: what was found, and that one's URL as it may be shown.
 pub fn reset(opened: &Opened) -> (String, Option<String>) {
     let mut answers = Vec::new();
     for path in RESETS {
         let url = opened.endpoint.root(path);
         let answer = match opened.small.post(&url, "").map(|page| reset_answer(&page)) {
             Ok(ResetAnswer::Done) => {
-                return (format!("POST /{path}: the cache is empty now"), Some(url));
+                let shown = opened.endpoint.shown_root(path);
+                return (format!("POST /{path}: the cache is empty now"), Some(shown));
             }
             Ok(ResetAnswer::Failed(words)) => {
                 format!("says that it failed: {}", opened.link.redact(words))
@@ -120,6 +124,19 @@ mod tests {
         assert_eq!(
             source.as_deref(),
             Some("vLLM, GPU tier: vllm:prefix_cache_hits_total / vllm:prefix_cache_queries_total")
+        );
+        let (names, source) = found(
+            "ray_vllm_prefix_cache_hits_total 1\nray_vllm_prefix_cache_queries_total 2\ncpu.load 1\n",
+        );
+        assert_eq!(
+            names,
+            "names of vLLM (2 in all); 1 line was not understood: line 3: not a metric name: \"cpu.load 1\""
+        );
+        assert_eq!(
+            source.as_deref(),
+            Some(
+                "vLLM, GPU tier: ray_vllm_prefix_cache_hits_total / ray_vllm_prefix_cache_queries_total"
+            )
         );
         let (names, source) = found("process_cpu_seconds_total 1\n");
         assert_eq!(names, "names of no known engine (1 in all)");

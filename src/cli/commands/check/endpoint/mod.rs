@@ -16,20 +16,18 @@ use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use crate::cli::args::Args;
 use crate::cli::connect::{Connection, Opened, Server};
-use crate::cli::discover::models;
+use crate::cli::discover::{SHOWN_MODELS, models};
 use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
 use crate::client::body::BodyShape;
 use crate::client::discovery::Listed;
-use crate::client::endpoint::Endpoint;
+use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::error::{Error, Result};
 use crate::plan::prompt::Writer;
 
 /// Column of the values.
 const VALUES: usize = 22;
-/// Models that are shown of a list.
-const SHOWN_MODELS: usize = 10;
 /// Words of the prompt that is sent twice: several blocks of every engine.
 const REPEATED_WORDS: u64 = 600;
 const NO_RESET: &str = "not tried: it empties the cache; --try-reset does";
@@ -112,7 +110,7 @@ fn check_extra(extra: &Map<String, Value>) -> Result<()> {
 }
 
 fn where_it_is(opened: &Opened) -> String {
-    let base = opened.endpoint.base();
+    let base = opened.endpoint.shown_url("");
     match opened.endpoint.host.parse::<IpAddr>() {
         Ok(_) => base,
         Err(_) => format!("{base} at {}", opened.link.addrs[0]),
@@ -248,7 +246,8 @@ fn denied(routes: &[Route]) -> Result<()> {
         Some(route) if !any_answered => {
             let answer = route.answer.as_ref();
             let why = answer.and_then(|answer| why_failed(&answer.sample));
-            Err(Error::input(&route.target.uri, why.unwrap_or_default())
+            let uri = without_secrets(&route.target.uri.to_string());
+            Err(Error::input(uri, why.unwrap_or_default())
                 .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
         }
         _ => Ok(()),
@@ -256,7 +255,7 @@ fn denied(routes: &[Route]) -> Result<()> {
 }
 
 fn nothing_streams(opened: &Opened, routes: &[Route]) -> Error {
-    let what = format!("check endpoint {}", opened.endpoint.base());
+    let what = format!("check endpoint {}", opened.endpoint.shown_url(""));
     let error = Error::missed(what, "no API streams an answer");
     let reason = |route: &Route| format!("{}: {}", route.target.uri.path(), route.verdict());
     routes

@@ -1,15 +1,15 @@
 //! The command line that a user would start from, made of what the check has found.
 
-use crate::cli::connect::Opened;
+use crate::cli::connect::{Opened, quoted};
 use crate::client::api::Api;
 use crate::client::http::Trust;
 use crate::prom::catalog::HIT_RATE;
 
 /// A `replay` through an API that streams, an option a line so that it can be copied; the key never stands in it.
-/// `reset_url` is a route that empties the cache.
+/// `reset_url` is a route that empties the cache, as it may be shown.
 pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&str>) -> String {
     let (connection, endpoint, link) = (&opened.connection, &opened.endpoint, &opened.link);
-    let base = endpoint.base();
+    let base = endpoint.shown_url("");
     let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
     if let Some(model) = &connection.model {
         options.push(format!("--model {}", quoted(model)));
@@ -19,7 +19,7 @@ pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&
     }
     options.push("--dataset FILE --max-output-tokens 128".to_string());
     if has_hit_rate {
-        let url = quoted(&endpoint.root("metrics"));
+        let url = quoted(&endpoint.shown_root("metrics"));
         options.push(format!(
             "--prometheus-url {url} --prometheus-metrics {HIT_RATE}"
         ));
@@ -37,32 +37,4 @@ pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&
         false => "",
     };
     format!("tmesh-cli replay {}\n{more}", options.join(" \\\n  "))
-}
-
-/// As a shell reads it back.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_shell_would_read_otherwise_is_quoted() {
-        for (word, shown) in [
-            ("http://h:8000/v1", "http://h:8000/v1"),
-            ("org/model-7b", "org/model-7b"),
-            ("a b", "'a b'"),
-            ("x;$(y)", "'x;$(y)'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
-    }
 }
