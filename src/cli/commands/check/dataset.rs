@@ -35,6 +35,8 @@ pub fn run(mut args: Args) -> Result<u8> {
 struct Found {
     /// Records by the key that they were read by.
     kinds: BTreeMap<&'static str, u64>,
+    /// Records whose messages go out as they stand.
+    requests: u64,
     session_ids: HashSet<String>,
     with_session_id: u64,
     turns: Vec<u64>,
@@ -47,6 +49,7 @@ struct Found {
 impl Found {
     fn add(&mut self, draft: &Draft<'_>) {
         *self.kinds.entry(draft.kind).or_default() += 1;
+        self.requests += u64::from(draft.is_request());
         self.turns.push(draft.turns());
         if let Some(id) = &draft.session_id {
             self.with_session_id += 1;
@@ -90,6 +93,13 @@ impl Found {
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         let (with, different) = (self.with_session_id, self.session_ids.len());
         let _ = writeln!(text, "kinds: {kinds}");
+        if self.requests > 0 {
+            let _ = writeln!(
+                text,
+                "as they stand: {} requests, to the chat API only",
+                self.requests
+            );
+        }
         let _ = writeln!(
             text,
             "sessions: {with} records with a session_id, {different} different"

@@ -70,7 +70,6 @@ impl Load {
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
-        prompts::check_records(&options, &source, api)?;
         let named = connection.model.as_deref();
         let model = match api {
             Api::Generate => named.unwrap_or_default().to_string(),
@@ -86,6 +85,7 @@ impl Load {
             },
             ..BodyShape::new(api, model)
         };
+        prompts::check_records(&options, &source, &body)?;
         let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
         let limits_ttft = options.limits_ttft();
         if limits_ttft && ready.setup.streams == Some(false) {

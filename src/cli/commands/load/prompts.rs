@@ -8,6 +8,7 @@ use super::options::{Options, Origin, Prompts};
 use super::points::Point;
 use crate::cli::discover::Ready;
 use crate::client::api::Api;
+use crate::client::body::BodyShape;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::dataset;
@@ -17,6 +18,10 @@ use crate::plan::requests::{Batch, Plan, Records, Source};
 use crate::plan::trace::Trace;
 use crate::sample::Labels;
 use crate::units::counted;
+
+/// The next step where a record sets what the run sends.
+const SETTINGS: &str =
+    "Take the key out of the record, or give its value with --max-tokens or --extra-body";
 
 /// The requests of a run, and those of its warm-up.
 pub struct Plans {
@@ -96,14 +101,28 @@ fn in_line(path: &Path, line: u64) -> String {
     format!("--dataset {}, line {line}", path.display())
 }
 
-/// Whether every record can go out to this API.
-pub fn check_records(options: &Options, source: &Source, api: Api) -> Result<()> {
-    if let Origin::Dataset(path) = &options.prompts.origin
-        && let Source::Records { records, .. } = source
-        && let Some(line) = records.first_chat().filter(|_| api != Api::Chat)
-    {
-        let why = "a system message, which goes to the chat API only";
+/// Whether every record can go out to the API of the body, as it says itself.
+pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
+    let Origin::Dataset(path) = &options.prompts.origin else {
+        return Ok(());
+    };
+    let Source::Records { records, .. } = source else {
+        return Ok(());
+    };
+    if let Some((line, what)) = records.first_chat().filter(|_| body.api != Api::Chat) {
+        let why = format!("{what}, which goes to the chat API only");
         return Err(Error::input(in_line(path, line), why).next("Try: --api chat"));
+    }
+    let max_tokens = Some(options.prompts.output.least());
+    if let Some((line, why)) = records.first_unlike(&body.rest(max_tokens)) {
+        return Err(Error::input(in_line(path, line), why).next(SETTINGS));
+    }
+    match records.requests() {
+        0 => {}
+        n => eprintln!(
+            "note: --dataset {}: {n} records go out as they stand, without a nonce",
+            path.display()
+        ),
     }
     Ok(())
 }

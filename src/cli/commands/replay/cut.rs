@@ -19,7 +19,7 @@ pub struct Cuts {
     pub longest: u64,
     /// Questions whose length nobody counted.
     pub estimated: u64,
-    /// Records that are whole bodies, which are left as they are.
+    /// Records that are whole bodies or requests, which are left as they are.
     pub bodies: u64,
 }
 
@@ -30,7 +30,7 @@ pub type Count<'a> = dyn Fn(&str) -> (u64, bool) + 'a;
 pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
     let mut cuts = Cuts::default();
     dataset.change(|record| {
-        let Content::Conversation { system, questions } = &record.content else {
+        let Content::Conversation { opening, questions } = &record.content else {
             cuts.bodies += 1;
             return None;
         };
@@ -40,7 +40,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, count: &Count<'_>) -> Cuts {
             .collect();
         Some(Record {
             content: Content::Conversation {
-                system: system.clone(),
+                opening: opening.clone(),
                 questions: fitted,
             },
             ..record.clone()

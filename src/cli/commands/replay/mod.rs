@@ -109,6 +109,7 @@ impl Replay {
             sends_metadata: has_mock || options.sends_metadata,
             ..BodyShape::new(api, model.id)
         };
+        dataset::check_settings(&options, &dataset, &body)?;
         let ready = Ready::ask(connection, opened, body, None, options.common.clone())?;
         let metrics = match &options.prometheus {
             Some(wanted) => Some(Metrics::open(wanted, &ready.opened)?),
