@@ -50,6 +50,14 @@ impl Source {
         }
     }
 
+    /// The request of a trace whose reply that at place `k` waits for, as `Trace::after` says; `None` elsewhere.
+    pub fn after(&self, k: usize) -> Option<Option<u64>> {
+        match self {
+            Source::Trace(trace) => trace.after(k),
+            Source::Made { .. } | Source::Records { .. } => None,
+        }
+    }
+
     /// Requests that it has; `None`: any number.
     pub fn requests(&self) -> Option<u64> {
         match self {
@@ -227,7 +235,7 @@ impl Plan {
                 })
             }
             Source::Trace(trace) => {
-                let texts = Texts::new(&writer, &self.lengths);
+                let texts = Texts::new(&writer, &self.lengths, trace.block_tokens());
                 Box::new(move |item| trace.prompt(item.prompt as usize, &texts))
             }
         }

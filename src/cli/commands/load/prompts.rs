@@ -15,7 +15,7 @@ use crate::plan::dataset;
 use crate::plan::groups::Shared;
 use crate::plan::repeat::Repeats;
 use crate::plan::requests::{Batch, Plan, Records, Source};
-use crate::plan::trace::Trace;
+use crate::plan::trace::{Trace, Unit};
 use crate::sample::Labels;
 use crate::units::counted;
 
@@ -71,11 +71,21 @@ pub fn source(options: &Options) -> Result<Source> {
             output,
             repeat_ratio,
         },
-        Origin::Trace(path) => {
-            let what = format!("--trace {}", path.display());
-            Source::Trace(Trace::load(&what, &path)?)
-        }
+        Origin::Trace(path, unit) => Source::Trace(trace(&path, unit)?),
     })
+}
+
+fn trace(path: &Path, unit: Option<Unit>) -> Result<Trace> {
+    let what = format!("--trace {}", path.display());
+    let trace = Trace::load(&what, path, unit)?;
+    match trace.skipped() {
+        0 => {}
+        n => eprintln!(
+            "note: {what}: {} without tokens left out",
+            counted(n, "record")
+        ),
+    }
+    Ok(trace)
 }
 
 /// As many as there are first uses, drawn by the seed.
@@ -130,7 +140,7 @@ pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Re
 /// How many requests go out of a source that has so many.
 pub fn extent(options: &Options, has: u64) -> Option<u64> {
     match (&options.prompts.origin, options.requests, options.duration) {
-        (Origin::Trace(_), Some(wanted), _) => Some(wanted.min(has)),
+        (Origin::Trace(..), Some(wanted), _) => Some(wanted.min(has)),
         (_, None, None) => Some(has),
         (_, wanted, _) => wanted,
     }
@@ -201,7 +211,7 @@ fn prompts(options: &Options) -> String {
             format!("{input} tokens in{shared}, {output} out")
         }
         Origin::Dataset(path) => format!("{}, at most {output} tokens out", path.display()),
-        Origin::Trace(path) => {
+        Origin::Trace(path, _) => {
             let speed = options.speed;
             format!("{}, at {speed} times its speed", path.display())
         }
@@ -239,7 +249,11 @@ pub fn header(options: &Options) -> Value {
             "output_tokens": output.to_string(),
             "repeat_ratio": repeat_ratio,
         }),
-        Origin::Trace(path) => json!({"trace": path, "speed": options.speed}),
+        Origin::Trace(path, unit) => json!({
+            "trace": path,
+            "trace_unit": unit.map(Unit::name),
+            "speed": options.speed,
+        }),
     };
     json!({
         "concurrency": concurrency,
