@@ -393,3 +393,33 @@ fn every_dataset_of_the_project_passes_the_check() {
         "{output}"
     );
 }
+
+#[test]
+fn talks_with_tools_are_counted_out_or_refused_with_their_line() {
+    let dir = Dir::new();
+    let human = r#"{"from":"human","value":"what is a heron"},{"from":"gpt","value":"a bird"}"#;
+    let tools = r#"{"from":"human","value":"run it"},{"from":"function_call","value":"{}"}"#;
+    let text = format!(
+        "[{{\"id\":\"q1\",\"conversations\":[{human}]}},\n{{\"id\":\"q2\",\"conversations\":[]}},\n{{\"id\":\"q7\",\"conversations\":[{tools}]}}]"
+    );
+    dir.write("s.json", text);
+    let output = run(
+        &dir,
+        "convert sharegpt --input-file s.json --output o.jsonl",
+    )
+    .ok();
+    assert!(
+        output.stderr.starts_with(
+            "dropped: 1 without user text, 0 with fewer than 1 user turns, 1 with tools or images\n"
+        ),
+        "{output}"
+    );
+    assert_eq!(records(&dir, "o.jsonl").len(), 1);
+    let checked = run(&dir, "check dataset s.json").fails(1);
+    for place in [
+        "line 2: no user text in conversations",
+        "line 3: conversations: message 2: role \"function_call\", ",
+    ] {
+        assert!(checked.stdout.contains(place), "{checked}");
+    }
+}

@@ -219,6 +219,61 @@ fn whole_bodies_go_out_byte_for_byte() {
 }
 
 #[test]
+fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
+    let messages = [
+        r#""messages":[{"role": "user", "content": "list"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "c1"}]}, {"role": "tool", "tool_call_id": "c1", "content": "a b"}]"#,
+        r#""messages":[{"role":"user","content":"a"}],"tools":[{"type": "function"}]"#,
+    ];
+    let dir = Dir::new();
+    dir.write(
+        "t.jsonl",
+        messages.map(|members| format!("{{{members}}}")).join("\n"),
+    );
+    let server = RawServer::start(|request, stream| {
+        let reply = match request.path.as_str() {
+            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
+            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#.to_string(),
+        };
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        let _ = write!(
+            stream,
+            "{head}Content-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+    });
+    let url = format!("http://{}", server.addr());
+    let args = ["--dataset", "t.jsonl", "--endpoint", &url];
+    let load = Cmd::new(&dir).arg("load").args(args);
+    for (command, said, times) in [
+        (replay(&dir, &args), "Requests as they stand: 2, ", 2),
+        (
+            load.args(["--api", "chat"]),
+            "t.jsonl: 2 records go out as they stand",
+            3,
+        ),
+    ] {
+        let output = command.ok().to_string();
+        assert!(output.contains(said), "{output}");
+        for members in messages {
+            let start = format!("{{{members},");
+            let sent = server.requests().into_iter().filter(|request| {
+                let body = String::from_utf8_lossy(&request.body);
+                body.starts_with(&start) && body.contains(r#""model":"m""#)
+            });
+            assert_eq!(sent.count(), times, "{members}");
+        }
+    }
+    let refused = replay(&dir, &args)
+        .args(["--api", "completions"])
+        .fails(2)
+        .stderr;
+    assert!(
+        refused.contains("line 1: messages that go out as they stand"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_body_for_the_other_api_is_refused_before_the_first_request() {
     let dir = Dir::new();
     for (url, api, other) in [

@@ -124,7 +124,8 @@ pub static LOAD: Usage = Usage {
     --rate R…                       (list) open loop: requests a second, sent when they are due; several are a sweep
     --burstiness B                  shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even [1]
     --duration DURATION             in place of --requests: nothing is sent after it, what is in flight is waited for
-    --trace FILE                    Mooncake trace, JSONL: timestamp, input_length, output_length, hash_ids
+    --trace FILE                    a trace: Mooncake's or Bailian's JSONL, or Azure's or BurstGPT's CSV
+    --trace-unit UNIT               of its timestamps: ms or s [ms; s in CSV]
     --speed X                       plays the trace so many times as fast [1]
     --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
     --warmup N                      requests sent before each point, with prompts of their own, in no figure [5]

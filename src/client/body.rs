@@ -167,6 +167,7 @@ pub fn pieces<'a>(api: Api, turn: &'a Turn, metadata: &'a str, rest: &'a str) ->
     let mut pieces: Vec<&[u8]> = Vec::new();
     match (&turn.prompt, api) {
         (Prompt::Body(body), _) => return vec![body.as_bytes()],
+        (Prompt::Request(members), _) => pieces.extend([&b"{"[..], members.as_bytes(), b","]),
         (Prompt::Text(texts), Api::Completions | Api::Generate) => {
             pieces.push(br#"{"prompt":""#);
             pieces.extend(texts.iter().map(|text| text.as_bytes()));
@@ -329,6 +330,12 @@ mod tests {
         assert_eq!(
             pieces(Api::Chat, &turn, "", "rest").concat(),
             own.as_bytes()
+        );
+        let prompt = Prompt::Request(r#""messages":[{"role":"tool"}],"tools":[1]"#.into());
+        let turn = Turn { prompt, ..turn };
+        assert_eq!(
+            pieces(Api::Chat, &turn, "", "\"model\":\"m\"}").concat(),
+            br#"{"messages":[{"role":"tool"}],"tools":[1],"model":"m"}"#
         );
         let mut shape = shape();
         shape.sampling.min_tokens = Some(5);

@@ -4,6 +4,7 @@
 
 pub mod open;
 pub mod pool;
+mod replies;
 pub mod stop;
 
 use std::time::{Duration, Instant};

@@ -1,31 +1,32 @@
 //! The open loop: every request goes out when it is due, whatever became of those before it.
 //!
 //! A pacer, the calling thread, hands each one to the worker that became idle last. So there are no more
-//! connections than requests were in flight at once, and most requests find one open.
+//! connections than requests were in flight at once, and most requests find one open. A session that follows a
+//! reply waits for its end with the pacer (`replies`), so that it keeps no worker.
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 
 use super::pool::{self, Shared, Worker};
+use super::replies::Replies;
+pub use super::replies::{Due, Order};
+use super::stop::Stop;
 use crate::client::Client;
 use crate::error::Result;
 use crate::plan::Session;
-use crate::units::nanoseconds;
+use crate::units::{Epoch, nanoseconds};
 
 /// Connections that are open before the first request is due.
 const WARM: usize = 8;
 /// From the moment that all is ready to the first due time.
 const LEAD_NS: u64 = 1_000_000;
 
-/// A session with the time at which its first turn is due, in nanoseconds after the first of all.
-pub struct Due {
-    pub due_ns: u64,
-    pub session: Session,
-}
-
 /// What a worker is to do: its due time counts from the run's epoch.
 type Job = (u64, Session);
+
+/// A worker's number and when, from the run's epoch, its last reply had ended.
+type Idle = (usize, u64);
 
 /// Sends every session when it is due, with one worker a client, until the plan ends, what is due later than
 /// `duration`, or `stop` is set; then waits for what is in flight. Returns how many found no idle worker and went
@@ -43,54 +44,134 @@ pub fn run(
     let Some(epoch) = clients.first().map(Client::epoch) else {
         return Ok(0);
     };
-    let mut pool = start(clients, &shared)?;
+    let pool = start(clients, &shared)?;
     // The workers hold the only ends that count: when they are gone, samples are complete.
     drop(shared);
     let base_ns = epoch.now_ns() + LEAD_NS;
     let last_ns = duration.map_or(u64::MAX, nanoseconds);
-    let mut exhausted = 0;
-    // Until then no worker was idle, whoever has become so since.
-    let mut busy_until_ns = 0;
-    for Due { due_ns, session } in plan.take_while(|due| due.due_ns <= last_ns) {
-        let due_ns = base_ns.saturating_add(due_ns);
-        // Nothing is ever sent on it: it times out, or the run is stopped.
-        if !stop
-            .woken()
-            .recv_deadline(epoch.instant(due_ns))
-            .is_err_and(|e| e.is_timeout())
-        {
-            return Ok(exhausted);
+    let mut pacer = Pacer {
+        pool,
+        stop,
+        epoch,
+        replies: Replies::default(),
+        exhausted: 0,
+        busy_until_ns: 0,
+    };
+    let plan = plan.take_while(|due| due.due_ns <= last_ns);
+    let is_done = pacer.pace(plan.map(|due| Due {
+        due_ns: base_ns.saturating_add(due.due_ns),
+        ..due
+    }));
+    if is_done.is_some() {
+        pacer.pool.jobs.clear();
+        select! {
+            recv(pacer.pool.gone) -> _ => {}
+            recv(pacer.stop.woken()) -> _ => {}
         }
-        pool.idle.extend(pool.became_idle.try_iter());
-        let is_busy = pool.idle.is_empty();
-        exhausted += u64::from(is_busy || due_ns < busy_until_ns);
+    }
+    Ok(pacer.exhausted)
+}
+
+/// Hands out sessions when they are due.
+struct Pacer {
+    pool: Pool,
+    stop: Stop,
+    epoch: Epoch,
+    replies: Replies,
+    exhausted: u64,
+    /// Until then no worker was idle, whoever has become so since.
+    busy_until_ns: u64,
+}
+
+impl Pacer {
+    /// Sends all of the plan; `None`: it was stopped, or the workers are gone.
+    fn pace(&mut self, mut plan: impl Iterator<Item = Due>) -> Option<()> {
+        let mut next = plan.next();
+        loop {
+            let is_freed = self.replies.is_first(next.as_ref());
+            let due_ns = match is_freed {
+                true => self.replies.first_due_ns(),
+                false => next.as_ref().map(|due| due.due_ns),
+            };
+            if due_ns.is_none() && !self.replies.is_awaited() {
+                return Some(());
+            }
+            if !self.wait(due_ns)? {
+                continue;
+            }
+            if is_freed {
+                let due = self.replies.pop()?;
+                self.send(due)?;
+                continue;
+            }
+            if let Some(due) = next.take().and_then(|due| self.replies.hold(due)) {
+                self.send(due)?;
+            }
+            next = plan.next();
+        }
+    }
+
+    /// Waits for a time, or, where sessions wait for replies, for the end of a reply; whether the time has come.
+    fn wait(&mut self, due_ns: Option<u64>) -> Option<bool> {
+        let until = due_ns.map(|due_ns| self.epoch.instant(due_ns));
+        let is_due = if self.replies.is_awaited() {
+            let timer = until.map_or_else(never, at);
+            select! {
+                recv(self.pool.became_idle) -> worker => {
+                    self.idle(worker.ok()?);
+                    false
+                }
+                recv(self.stop.woken()) -> _ => return None,
+                recv(timer) -> _ => true,
+            }
+        } else {
+            // Nothing is ever sent on it: it times out, or the run is stopped.
+            let woken = self.stop.woken().recv_deadline(until?);
+            if !woken.is_err_and(|error| error.is_timeout()) {
+                return None;
+            }
+            true
+        };
+        while let Ok(worker) = self.pool.became_idle.try_recv() {
+            self.idle(worker);
+        }
+        Some(is_due)
+    }
+
+    fn idle(&mut self, (worker, ended_ns): Idle) {
+        self.pool.idle.push(worker);
+        if let Some(place) = self.pool.places[worker].take() {
+            self.replies.end(place, ended_ns);
+        }
+    }
+
+    /// Hands a session to a worker, the one that becomes idle next where none is; `None`: there is none any more.
+    fn send(&mut self, due: Due) -> Option<()> {
+        let is_busy = self.pool.idle.is_empty();
+        self.exhausted += u64::from(is_busy || due.due_ns < self.busy_until_ns);
         if is_busy {
             select! {
-                recv(pool.became_idle) -> worker => pool.idle.extend(worker),
-                recv(stop.woken()) -> _ => return Ok(exhausted),
+                recv(self.pool.became_idle) -> worker => self.idle(worker.ok()?),
+                recv(self.stop.woken()) -> _ => return None,
             }
-            busy_until_ns = epoch.now_ns();
+            self.busy_until_ns = self.epoch.now_ns();
         }
-        let Some(worker) = pool.idle.pop() else {
-            return Ok(exhausted); // The workers are gone.
-        };
+        let worker = self.pool.idle.pop()?;
+        self.pool.places[worker] = due.order.map(|order| order.place);
         // An idle worker waits for its job.
-        let _ = pool.jobs[worker].send((due_ns, session));
+        let _ = self.pool.jobs[worker].send((due.due_ns, due.session));
+        Some(())
     }
-    pool.jobs.clear();
-    select! {
-        recv(pool.gone) -> _ => {}
-        recv(stop.woken()) -> _ => {}
-    }
-    Ok(exhausted)
 }
 
 /// The workers as the pacer sees them, by number.
 struct Pool {
     jobs: Vec<Sender<Job>>,
+    /// The place of what each is at, if something may follow it.
+    places: Vec<Option<u64>>,
     /// The one that became idle last is on top.
     idle: Vec<usize>,
-    became_idle: Receiver<usize>,
+    became_idle: Receiver<Idle>,
     /// Disconnects when the last worker has ended.
     gone: Receiver<()>,
 }
@@ -109,24 +190,27 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
                 worker.client.warm_up();
             }
             // The pacer is gone only when the run is.
-            while tell_idle.send(number).is_ok() {
+            let mut ended_ns = 0;
+            while tell_idle.send((number, ended_ns)).is_ok() {
                 let Ok((due_ns, session)) = own_jobs.recv() else {
                     break;
                 };
                 worker.session(session, Some(due_ns), None);
+                ended_ns = worker.client.now_ns();
             }
         }
     })?;
     let mut idle = Vec::with_capacity(workers);
     while idle.len() < workers {
         select! {
-            recv(became_idle) -> worker => idle.extend(worker),
+            recv(became_idle) -> worker => idle.extend(worker.map(|(number, _)| number)),
             recv(shared.stop.woken()) -> _ => break,
         }
     }
     // Those with a connection are on top.
     idle.sort_unstable_by(|a, b| b.cmp(a));
     Ok(Pool {
+        places: vec![None; jobs.len()],
         jobs,
         idle,
         became_idle,
@@ -148,17 +232,17 @@ mod tests {
     use crate::client::endpoint::Endpoint;
     use crate::client::http::Link;
     use crate::client::wire::Timeouts;
-    use crate::load::stop::{Reason, Stop};
+    use crate::load::stop::Reason;
     use crate::mock::testing::start as mock;
     use crate::plan::{Prompt, Turn};
     use crate::sample::{Labels, Phase, Sample};
-    use crate::units::Epoch;
 
     const MS: u64 = 1_000_000;
 
     fn sessions(due_ms: impl IntoIterator<Item = u64>) -> Vec<Due> {
         let due = (0..).zip(due_ms).map(|(id, due_ms)| Due {
             due_ns: due_ms * MS,
+            order: None,
             session: Session::single(Turn::alone(
                 id,
                 Labels::default(),
@@ -249,6 +333,78 @@ mod tests {
             &Stop::new(),
         );
         assert_eq!(exhausted, 4);
+    }
+
+    /// Sessions with the places whose replies they follow.
+    fn followers(turns: &[(u64, Option<u64>)]) -> Vec<Due> {
+        let due_ms = turns.iter().map(|(due_ms, _)| *due_ms);
+        let sessions = sessions(due_ms).into_iter();
+        let order = (0..).zip(turns).map(|(place, (_, after))| Order {
+            place,
+            after: *after,
+        });
+        let followers = sessions.zip(order).map(|(due, order)| Due {
+            order: Some(order),
+            ..due
+        });
+        followers.collect()
+    }
+
+    #[test]
+    fn a_turn_goes_out_after_the_reply_before_it_and_not_before_its_own_time() {
+        for workers in [1, 8] {
+            // A reply takes 40 ms. 1 follows 0 and was due before its end, 2 follows 1 and is due long after; 3 and 4
+            // both follow 0; 5 follows nothing.
+            let plan = followers(&[
+                (0, None),
+                (5, Some(0)),
+                (200, Some(1)),
+                (201, Some(0)),
+                (202, Some(0)),
+                (203, None),
+            ]);
+            let Ran { samples, exhausted } = ran("40ms", workers, plan, None, &Stop::new());
+            assert_eq!(samples.len(), 6);
+            let start_ns = samples[0].t_due_ns.expect("it was due");
+            let due_ns = |id: usize| samples[id].t_due_ns.expect("it was due") - start_ns;
+            assert!(
+                samples
+                    .iter()
+                    .all(|sample| Some(sample.t_send_ns) >= sample.t_due_ns)
+            );
+            assert!(samples[1].t_due_ns >= Some(samples[0].t_end_ns));
+            assert!((40 * MS..140 * MS).contains(&due_ns(1)), "{}", due_ns(1));
+            for (id, due_ms) in [(2, 200), (3, 201), (4, 202), (5, 203)] {
+                assert_eq!(due_ns(id), due_ms * MS, "{id}");
+            }
+            assert_eq!(exhausted > 0, workers == 1);
+        }
+    }
+
+    #[test]
+    fn turns_that_wait_when_the_plan_has_ended_go_out_one_after_the_other() {
+        let plan = followers(&[(0, None), (0, Some(0)), (1, Some(1)), (2, Some(2))]);
+        let Ran { samples, exhausted } = ran("20ms", 4, plan, None, &Stop::new());
+        assert_eq!((samples.len(), exhausted), (4, 0));
+        for pair in samples.windows(2) {
+            assert!(pair[1].t_send_ns >= pair[0].t_end_ns);
+            // From the end of the reply before it, so that its own latency has nothing of that.
+            assert!(late_ms(&pair[1]) < 20, "{}", late_ms(&pair[1]));
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_a_run_whose_turns_wait() {
+        let stop = Stop::new();
+        let stopping = stop.clone();
+        let stopper = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(60));
+            stopping.request(Reason::Signal);
+        });
+        let plan = followers(&[(0, None), (1, Some(0))]);
+        let Ran { samples, .. } = ran("5s", 4, plan, None, &stop);
+        stopper.join().expect("it stopped the run");
+        assert_eq!(samples.len(), 1);
     }
 
     #[test]

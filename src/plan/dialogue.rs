@@ -3,6 +3,7 @@
 //! The first round that sends a turn decides its bytes; later rounds send them again, replies of the
 //! first round included. With live history every round goes on from its own replies.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::dataset::{Content, Record};
@@ -85,7 +86,7 @@ impl Dialogue {
     pub fn turns(&self) -> u64 {
         match &self.record.content {
             Content::Conversation { questions, .. } => questions.len() as u64,
-            Content::Body { .. } => 1,
+            Content::Request { .. } | Content::Body { .. } => 1,
         }
     }
 
@@ -96,7 +97,7 @@ impl Dialogue {
                 let text = questions.get(turn as usize).map_or("", |text| text);
                 serde_json::from_str(&format!("\"{text}\"")).unwrap_or_default()
             }
-            Content::Body { prompt, .. } => prompt.clone(),
+            Content::Request { prompt, .. } | Content::Body { prompt, .. } => prompt.clone(),
         }
     }
 
@@ -112,14 +113,13 @@ impl Dialogue {
 
     /// Its messages; `None` as above.
     pub fn messages(&self, turn: u64) -> Option<Vec<Message>> {
-        let Content::Conversation { system, questions } = &self.record.content else {
+        let Content::Conversation { opening, questions } = &self.record.content else {
             return None;
         };
         let said = lock(&self.said);
         let sent = said.sent.get(turn as usize)?;
         let (question, asked) = questions[..=turn as usize].split_last()?;
-        let systems = system.iter().map(|text| Message::new(Role::System, text));
-        let mut messages: Vec<Message> = systems.collect();
+        let mut messages = opening.clone();
         let pairs = asked.iter().zip(&said.answers);
         for (asked, answer) in pairs.skip(sent.dropped_pairs as usize) {
             messages.push(Message::new(Role::User, asked));
@@ -129,10 +129,11 @@ impl Dialogue {
         Some(messages)
     }
 
-    /// The whole body, where the record is one.
-    pub fn body(&self) -> Option<&str> {
+    /// The record's own part of the body, where it goes out as it stands.
+    pub fn body(&self) -> Option<Cow<'_, str>> {
         match &self.record.content {
-            Content::Body { json, .. } => Some(json),
+            Content::Body { json, .. } => Some(Cow::Borrowed(json)),
+            Content::Request { members, .. } => Some(format!("{{{members}}}").into()),
             Content::Conversation { .. } => None,
         }
     }
@@ -174,9 +175,10 @@ impl Walk {
         let rules = &dialogue.rules;
         let prompt = match &dialogue.record.content {
             Content::Body { json, .. } => Prompt::Body(Arc::clone(json)),
-            Content::Conversation { system, questions } => {
+            Content::Request { members, .. } => Prompt::Request(Arc::clone(members)),
+            Content::Conversation { opening, questions } => {
                 if self.round == 1 || rules.live_history {
-                    self.decide(&dialogue, reply, system, &questions[..=turn as usize]);
+                    self.decide(&dialogue, reply, opening, &questions[..=turn as usize]);
                 }
                 Prompt::new(rules.nonce.clone(), dialogue.messages(turn)?, rules.as_text)
             }
@@ -202,7 +204,7 @@ impl Walk {
         &mut self,
         dialogue: &Dialogue,
         reply: Option<Reply>,
-        system: &[Arc<str>],
+        opening: &[Message],
         questions: &[Arc<str>],
     ) {
         let (turn, history) = (questions.len() - 1, &mut self.history);
@@ -213,7 +215,7 @@ impl Walk {
             history.answered(&reply);
             said.answers.push(reply.text);
         }
-        let sent = history.ask(system, questions, &said.answers, &dialogue.rules);
+        let sent = history.ask(opening, questions, &said.answers, &dialogue.rules);
         said.sent.push(sent);
     }
 }
@@ -243,7 +245,7 @@ impl History {
     /// Makes ready for the last of the questions: the earliest pairs are left out where the limit wants it.
     fn ask(
         &mut self,
-        system: &[Arc<str>],
+        opening: &[Message],
         questions: &[Arc<str>],
         answers: &[Arc<str>],
         rules: &Rules,
@@ -259,7 +261,7 @@ impl History {
             asked[pair].len() as f64 * per_byte + answer
         };
         let nonce = rules.nonce.as_ref().map_or(0, |nonce| nonce.len());
-        let fixed = nonce + system.iter().map(|text| text.len()).sum::<usize>();
+        let fixed = nonce + opening.iter().map(|said| said.text.len()).sum::<usize>();
         let mut first = self.dropped_pairs;
         let mut tokens = match counted {
             Some(counted) => counted + question.len() as f64 * per_byte,
@@ -300,14 +302,19 @@ mod tests {
     }
 
     fn dialogue(system: &[&str], questions: &[&str], rules: Rules) -> Arc<Dialogue> {
-        let texts = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect();
+        let texts =
+            |texts: &[&str]| -> Vec<Arc<str>> { texts.iter().map(|&text| text.into()).collect() };
         let record = Record {
             line: 4,
             session_id: None,
             content: Content::Conversation {
-                system: texts(system),
+                opening: texts(system)
+                    .iter()
+                    .map(|text| Message::new(Role::System, text))
+                    .collect(),
                 questions: texts(questions),
             },
+            settings: Vec::new(),
         };
         Arc::new(Dialogue::new(2, 30, Arc::new(record), Arc::new(rules)))
     }

@@ -101,6 +101,15 @@ pub fn elements(json: &str) -> std::result::Result<Vec<&RawValue>, String> {
     serde_json::from_str(json).map_err(|error| without_place(&error))
 }
 
+/// Whether a value holds nothing: an empty text, list or object.
+pub fn is_empty(value: &RawValue) -> bool {
+    let json = value.get();
+    let inside = json
+        .get(1..json.len().saturating_sub(1))
+        .unwrap_or_default();
+    json.starts_with(['"', '[', '{']) && inside.trim_ascii().is_empty()
+}
+
 /// A whole number above 0, also as text ("8"); `None` if absent or null.
 pub fn count(key: &str, value: Option<&Value>) -> std::result::Result<Option<u64>, String> {
     let Some(value) = value.filter(|value| !value.is_null()) else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::calibration::Calibration;
-use super::dataset::{Content, Dataset};
+use super::dataset::{Content, Dataset, Record};
 use super::groups::{self, Prompts, Shared};
 use super::lengths::Length;
 use super::perfect::Perfect;
@@ -51,6 +51,14 @@ impl Source {
         }
     }
 
+    /// The request of a trace whose reply that at place `k` waits for, as `Trace::after` says; `None` elsewhere.
+    pub fn after(&self, k: usize) -> Option<Option<u64>> {
+        match self {
+            Source::Trace(trace) => trace.after(k),
+            Source::Made { .. } | Source::Records { .. } => None,
+        }
+    }
+
     /// Requests that it has; `None`: any number.
     pub fn requests(&self) -> Option<u64> {
         match self {
@@ -68,9 +76,18 @@ pub struct Records(Vec<Question>);
 #[derive(Debug)]
 struct Question {
     line: u64,
-    messages: Vec<Message>,
-    /// The first record with the same messages.
+    asked: Asked,
+    /// The first record that asks the same.
     first: u64,
+    record: Arc<Record>,
+}
+
+/// The part of a record that goes out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Asked {
+    Messages(Vec<Message>),
+    /// Members of a chat's body, as they stand in the file.
+    Request(Arc<str>),
 }
 
 impl Records {
@@ -81,21 +98,37 @@ impl Records {
         let mut questions = Vec::new();
         for (place, record) in (0..).zip(dataset.sample(None)) {
             let line = record.line;
-            let messages = messages(&record.content).map_err(|why| (line, why.to_string()))?;
-            let first = *firsts.entry(messages.clone()).or_insert(place);
+            let asked = asked(&record.content).map_err(|why| (line, why.to_string()))?;
+            let first = *firsts.entry(asked.clone()).or_insert(place);
             questions.push(Question {
                 line,
-                messages,
+                asked,
                 first,
+                record,
             });
         }
         Ok(Records(questions))
     }
 
-    /// The line of the first record that has more than a text.
-    pub fn first_chat(&self) -> Option<u64> {
-        let chat = self.0.iter().find(|question| question.messages.len() > 1);
-        chat.map(|question| question.line)
+    /// The line of the first record that only the chat API takes, and what it is.
+    pub fn first_chat(&self) -> Option<(u64, &'static str)> {
+        self.0.iter().find_map(|question| match &question.asked {
+            Asked::Messages(messages) if messages.len() == 1 => None,
+            Asked::Messages(_) => Some((question.line, "a system message")),
+            Asked::Request(_) => Some((question.line, "messages that go out as they stand")),
+        })
+    }
+
+    /// The line of the first record that asks for something else than a body ending in `rest` sends, and for what.
+    pub fn first_unlike(&self, rest: &str) -> Option<(u64, String)> {
+        let mut records = self.0.iter().map(|question| &question.record);
+        records.find_map(|record| Some((record.line, record.unlike(rest)?)))
+    }
+
+    /// Records whose messages go out as they stand.
+    pub fn requests(&self) -> usize {
+        let is_request = |question: &&Question| matches!(question.asked, Asked::Request(_));
+        self.0.iter().filter(is_request).count()
     }
 
     fn of(&self, prompt: u64) -> &Question {
@@ -107,16 +140,21 @@ impl Records {
     }
 }
 
-fn messages(content: &Content) -> Result<Vec<Message>, &'static str> {
-    let Content::Conversation { system, questions } = content else {
-        return Err("a whole request body, which replay sends; load wants a prompt");
+fn asked(content: &Content) -> Result<Asked, &'static str> {
+    let (opening, questions) = match content {
+        Content::Conversation { opening, questions } => (opening, questions),
+        Content::Request { members, .. } => return Ok(Asked::Request(Arc::clone(members))),
+        Content::Body { .. } => {
+            return Err("a whole request body, which replay sends; load wants a prompt");
+        }
     };
     let [question] = &questions[..] else {
         return Err("several turns, which replay sends; load wants one question a record");
     };
-    let systems = system.iter().map(|text| Message::new(Role::System, text));
     let question = Message::new(Role::User, question);
-    Ok(systems.chain([question]).collect())
+    Ok(Asked::Messages(
+        opening.iter().cloned().chain([question]).collect(),
+    ))
 }
 
 /// The plan of a run, common to its batches.
@@ -190,13 +228,15 @@ impl Plan {
             }
             Source::Records { records, .. } => {
                 let nonce = escape(&format!("[{}/{}]\n", self.nonce, batch.name));
-                Box::new(move |item| {
-                    let messages = records.of(item.prompt).messages.clone();
-                    Prompt::new(Some(Arc::clone(&nonce)), messages, self.as_text)
+                Box::new(move |item| match &records.of(item.prompt).asked {
+                    Asked::Messages(messages) => {
+                        Prompt::new(Some(Arc::clone(&nonce)), messages.clone(), self.as_text)
+                    }
+                    Asked::Request(members) => Prompt::Request(Arc::clone(members)),
                 })
             }
             Source::Trace(trace) => {
-                let texts = Texts::new(&writer, &self.lengths);
+                let texts = Texts::new(&writer, &self.lengths, trace.block_tokens());
                 Box::new(move |item| trace.prompt(item.prompt as usize, &texts))
             }
         }
@@ -427,6 +467,6 @@ mod tests {
         let system =
             r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"}]}"#;
         let chat = records(&format!("{{\"prompt\":\"a\"}}\n{system}\n")).expect("two questions");
-        assert_eq!(chat.first_chat(), Some(2));
+        assert_eq!(chat.first_chat(), Some((2, "a system message")));
     }
 }

@@ -53,6 +53,8 @@ pub enum Prompt {
         nonce: Option<Arc<str>>,
         messages: Vec<Message>,
     },
+    /// Members of a chat's body, its messages among them: JSON that goes out as it is, before what all requests have.
+    Request(Arc<str>),
     /// A whole request body: JSON that goes out as it is.
     Body(Arc<str>),
 }
@@ -68,7 +70,7 @@ impl Prompt {
         }
     }
 
-    /// Bytes of its texts as they are sent; of a body, all.
+    /// Bytes of its texts as they are sent; of JSON that goes out as it is, all.
     pub fn bytes(&self) -> usize {
         match self {
             Prompt::Text(texts) => texts.iter().map(|text| text.len()).sum(),
@@ -76,7 +78,7 @@ impl Prompt {
                 let texts = messages.iter().map(|message| &message.text);
                 texts.chain(nonce).map(|text| text.len()).sum()
             }
-            Prompt::Body(body) => body.len(),
+            Prompt::Request(json) | Prompt::Body(json) => json.len(),
         }
     }
 }
@@ -98,6 +100,7 @@ impl Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     System,
+    Developer,
     User,
     Assistant,
 }
@@ -106,15 +109,17 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Role::System => "system",
+            Role::Developer => "developer",
             Role::User => "user",
             Role::Assistant => "assistant",
         }
     }
 
-    /// `None` for a name that is none of the three, such as `tool`.
+    /// `None` for a name that is none of the four, such as `tool`.
     pub fn parse(name: &str) -> Option<Role> {
         match name.to_ascii_lowercase().as_str() {
-            "system" | "developer" => Some(Role::System),
+            "system" => Some(Role::System),
+            "developer" => Some(Role::Developer),
             "user" | "human" => Some(Role::User),
             "assistant" | "gpt" | "chatgpt" | "bing" | "bard" | "model" | "bot" | "ai"
             | "claude" | "gemini" | "llama" => Some(Role::Assistant),

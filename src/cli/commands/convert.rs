@@ -95,10 +95,13 @@ pub fn sharegpt(args: &Args) -> Result<u8> {
     let inputs = std::slice::from_ref(&input);
     let lines = convert(inputs, &output, |raw, _| sharegpt.line(raw))?;
     let counts = &sharegpt.counts;
-    let dropped = format!(
+    let mut dropped = format!(
         "{} without user text, {} with fewer than {min_turns} user turns",
         counts.without_user, counts.too_short
     );
+    if counts.with_more > 0 {
+        dropped += &format!(", {} with tools or images", counts.with_more);
+    }
     if counts.turns.is_empty() {
         let why = format!("no conversation is left; dropped: {dropped}");
         return Err(Error::input(input.what, why));

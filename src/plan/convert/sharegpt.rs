@@ -3,8 +3,10 @@
 use serde_json::value::RawValue;
 
 use super::{Problem, Raw};
+use crate::plan::dataset::beside::Beside;
 use crate::plan::dataset::message::messages;
 use crate::plan::dataset::session_id;
+use crate::plan::dataset::text::Text;
 use crate::plan::json;
 use crate::plan::{Role, escape};
 
@@ -28,6 +30,8 @@ pub struct Counts {
     pub without_user: u64,
     /// Dropped: fewer user turns than asked for.
     pub too_short: u64,
+    /// Dropped: calls of tools, their results, tools or images, which a talk of texts does not carry.
+    pub with_more: u64,
     /// Written with fewer turns than they had.
     pub cut: u64,
 }
@@ -75,7 +79,12 @@ impl Sharegpt {
             let found = json::kind(listed);
             return Err(problem(format!("conversations: {found}, not an array")));
         }
-        let mut messages = joined(listed).map_err(problem)?;
+        let beside = raw.object(Beside::of)?;
+        let talk = joined(listed, beside.system).map_err(problem)?;
+        let Some(mut messages) = talk.filter(|_| !beside.is_more()) else {
+            self.counts.with_more += 1;
+            return Ok(None);
+        };
         let turns = user_turns(&messages);
         if turns == 0 {
             self.counts.without_user += 1;
@@ -104,23 +113,13 @@ impl Sharegpt {
     }
 }
 
-/// The messages that have text; those of one speaker in a row are one, with a blank line between.
-fn joined(json: &str) -> Result<Vec<Message>, String> {
+/// The messages that have text, behind the system message beside them; those of one speaker in a row are one, with a
+/// blank line between. `None`: one of them is more than a text.
+fn joined(json: &str, system: Option<&RawValue>) -> Result<Option<Vec<Message>>, String> {
     let mut joined: Vec<Message> = Vec::new();
-    for message in messages(json)? {
-        let (role, text) = message?;
-        let from = match role {
-            Role::System => "system",
-            Role::User => "human",
-            Role::Assistant => "gpt",
-        };
-        let text = match text {
-            // A call of a tool stands without content: there is nothing to keep.
-            Err(_) if role == Role::Assistant => continue,
-            text => text?,
-        };
+    let mut add = |from, text: Text<'_>| {
         if text.is_blank() {
-            continue;
+            return;
         }
         let value = text.decoded();
         match joined.last_mut().filter(|last| last.from == from) {
@@ -130,8 +129,29 @@ fn joined(json: &str) -> Result<Vec<Message>, String> {
                 value: value.into_owned(),
             }),
         }
+    };
+    if let Some(system) = system {
+        add(
+            "system",
+            Text::parse(system).map_err(|why| format!("system: {why}"))?,
+        );
     }
-    Ok(joined)
+    for message in messages(json)? {
+        let message = message?;
+        let from = match message.role.filter(|_| message.more.is_none()) {
+            None => return Ok(None),
+            Some(Role::System) => "system",
+            Some(Role::Developer) => "developer",
+            Some(Role::User) => "human",
+            Some(Role::Assistant) => "gpt",
+        };
+        match message.text {
+            // An answer without content: there is nothing to keep.
+            Err(_) if from == "gpt" => {}
+            text => add(from, text?),
+        }
+    }
+    Ok(Some(joined))
 }
 
 fn user_turns(messages: &[Message]) -> u64 {
@@ -211,9 +231,32 @@ mod tests {
             characters: vec![3],
             without_user: 2,
             too_short: 1,
+            with_more: 0,
             cut: 0,
         };
         assert_eq!(sharegpt.counts, wanted);
+    }
+
+    #[test]
+    fn a_talk_that_is_more_than_texts_is_dropped_and_counted() {
+        let mut sharegpt = Sharegpt::new(1, None);
+        let human = r#"{"from":"human","value":"run it"}"#;
+        for talk in [
+            format!(r#""conversations":[{human},{{"from":"function_call","value":"x"}},{{"from":"observation","value":"a b"}}]"#),
+            format!(r#""conversations":[{human},{{"from":"tool","value":"x"}}]"#),
+            format!(r#""tools":"[{{}}]","conversations":[{human}]"#),
+            format!(r#""images":["x.png"],"conversations":[{human}]"#),
+            r#""messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{}]}]"#.to_string(),
+            r#""messages":[{"role":"user","content":[{"type":"image_url"}]}]"#.to_string(),
+        ] {
+            assert_eq!(line(&mut sharegpt, &format!("{{{talk}}}")), None, "{talk}");
+        }
+        assert_eq!(sharegpt.counts.with_more, 6);
+        let system = format!(r#"{{"system":"s","tools":"","conversations":[{human}]}}"#);
+        assert_eq!(
+            line(&mut sharegpt, &system).expect("kept"),
+            format!(r#"{{"conversations":[{{"from":"system","value":"s"}},{human}]}}"#)
+        );
     }
 
     #[test]
@@ -233,8 +276,8 @@ mod tests {
                 "id: text with half a surrogate pair (\\ud800 to \\udfff)",
             ),
             (
-                r#"{"conversations":[{"from":"tool","value":"a"}]}"#,
-                "message 1: role \"tool\" is unknown; want system, user or assistant",
+                r#"{"conversations":[{"from":"narrator","value":"a"}]}"#,
+                "message 1: role \"narrator\" is unknown; want system, user, assistant or tool",
             ),
             ("[]", "an array; want an object"),
         ] {

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::message::Turns;
+use super::beside::Beside;
+use super::message::{Talk, Turns, last_question};
 use super::record::{Content, Record};
 use super::source::{Problem, Raw};
 use super::text::Text;
 use crate::plan::json::{self, kind, shortened};
+use crate::plan::turn::{Message, Role};
 
 /// The keys that a record may be read by, the first that fits, and those of what else is taken from it.
 const KEYS: [&str; 9] = [
@@ -34,11 +36,17 @@ pub struct Draft<'a> {
     pub kind: &'static str,
     pub session_id: Option<Cow<'a, str>>,
     asked: Asked<'a>,
+    settings: Vec<(&'static str, &'a str)>,
 }
 
 #[derive(Debug)]
 enum Asked<'a> {
     Turns(Turns<'a>),
+    Request {
+        messages: &'a str,
+        /// The record's other keys of the chat API.
+        members: Vec<(&'static str, &'a str)>,
+    },
     Body {
         json: &'a str,
         url: Option<Cow<'a, str>>,
@@ -50,14 +58,23 @@ impl<'a> Draft<'a> {
     pub fn turns(&self) -> u64 {
         match &self.asked {
             Asked::Turns(turns) => turns.questions.len() as u64,
-            Asked::Body { .. } => 1,
+            Asked::Request { .. } | Asked::Body { .. } => 1,
         }
     }
 
-    /// The user's messages; of a body its last one or its prompt, if it has any.
+    /// Whether its messages go out as they stand, to the chat API.
+    pub fn is_request(&self) -> bool {
+        matches!(self.asked, Asked::Request { .. })
+    }
+
+    /// The user's messages; of a request its last one, of a body also its prompt, if it has any.
     pub fn prompts(&self) -> Vec<Cow<'a, str>> {
         match &self.asked {
             Asked::Turns(turns) => turns.questions.iter().map(Text::decoded).collect(),
+            Asked::Request { messages, .. } => {
+                let last = last_question(messages);
+                last.iter().map(Text::decoded).collect()
+            }
             Asked::Body { json, .. } => body_prompt(json).into_iter().collect(),
         }
     }
@@ -65,9 +82,26 @@ impl<'a> Draft<'a> {
     pub fn record(&self) -> Record {
         let content = match &self.asked {
             Asked::Turns(turns) => Content::Conversation {
-                system: turns.system.iter().map(Text::escaped).collect(),
+                opening: turns
+                    .opening
+                    .iter()
+                    .map(|(role, text)| Message::new(*role, &text.escaped()))
+                    .collect(),
                 questions: turns.questions.iter().map(Text::escaped).collect(),
             },
+            Asked::Request { messages, members } => {
+                let others = members
+                    .iter()
+                    .map(|(key, json)| format!(",\"{key}\":{json}"));
+                let others: String = others.collect();
+                Content::Request {
+                    members: format!("\"messages\":{messages}{others}").into(),
+                    keys: members.iter().map(|(key, _)| *key).collect(),
+                    prompt: last_question(messages)
+                        .map(|text| text.decoded().into_owned())
+                        .unwrap_or_default(),
+                }
+            }
             Asked::Body { json, url } => Content::Body {
                 json: (*json).into(),
                 prompt: body_prompt(json).unwrap_or_default().into_owned(),
@@ -79,6 +113,11 @@ impl<'a> Draft<'a> {
             line: self.line,
             session_id: self.session_id.as_deref().map(str::to_string),
             content,
+            settings: self
+                .settings
+                .iter()
+                .map(|(key, json)| (*key, (*json).into()))
+                .collect(),
         }
     }
 }
@@ -87,15 +126,17 @@ impl<'a> Draft<'a> {
 pub(super) fn parse(raw: Raw<'_>) -> Result<Draft<'_>, Problem> {
     let problem = |why| raw.problem(why);
     let [candidates @ .., session_id, url] = raw.object(|json| json::values(json, KEYS))?;
+    let beside = raw.object(Beside::of)?;
     for (kind, value) in KEYS.into_iter().zip(candidates) {
         let Some(value) = value else { continue };
-        if let Some(asked) = fit(kind, value, url).map_err(problem)? {
+        if let Some(asked) = fit(kind, value, url, &beside).map_err(problem)? {
             let session_id = session_id.map(self::session_id).transpose();
             return Ok(Draft {
                 line: raw.line,
                 kind,
                 session_id: under("session_id", session_id).map_err(problem)?,
                 asked,
+                settings: beside.settings(kind),
             });
         }
     }
@@ -103,10 +144,14 @@ pub(super) fn parse(raw: Raw<'_>) -> Result<Draft<'_>, Problem> {
 }
 
 /// Reads the value of a key; `None` where it is of another kind or holds no user text.
+///
+/// # Errors
+/// The value is wrong, or something stands beside it that cannot go out with it.
 fn fit<'a>(
     key: &'static str,
     value: &'a RawValue,
     url: Option<&'a RawValue>,
+    beside: &Beside<'a>,
 ) -> Result<Option<Asked<'a>>, String> {
     let json = value.get();
     let turns = match (key, json.as_bytes().first()) {
@@ -114,7 +159,9 @@ fn fit<'a>(
             let url = under("url", url.map(text_alone).transpose())?;
             return Ok(Some(Asked::Body { json, url }));
         }
-        ("messages" | "conversations" | "conversation", Some(b'[')) => Turns::parse(json),
+        ("messages" | "conversations" | "conversation", Some(b'[')) => {
+            return talk(key, json, beside);
+        }
         ("user_messages", Some(b'[')) => user_messages(json),
         ("prompt" | "text", Some(b'"' | b'[')) => {
             Text::parse(value).map(|text| Turns::new(Vec::new(), vec![text]))
@@ -122,7 +169,53 @@ fn fit<'a>(
         _ => return Ok(None),
     };
     let turns = under(key, turns)?;
-    Ok((!turns.questions.is_empty()).then_some(Asked::Turns(turns)))
+    if turns.questions.is_empty() {
+        return Ok(None);
+    }
+    beside.refuse_media()?;
+    if let Some((other, _)) = beside.members(key).first() {
+        return Err(format!(
+            "{other} beside {key}, which cannot go out with it; want it beside messages of role and content, or take it out"
+        ));
+    }
+    Ok(Some(Asked::Turns(turns)))
+}
+
+/// Reads an array of messages as turns, or as a request where it holds more than texts or has tools beside it.
+fn talk<'a>(
+    key: &'static str,
+    json: &'a str,
+    beside: &Beside<'a>,
+) -> Result<Option<Asked<'a>>, String> {
+    let members = beside.members(key);
+    let asked = match under(key, Talk::parse(json))? {
+        Talk::Turns { mut turns, .. } if members.is_empty() => {
+            let system = under("system", beside.system.map(Text::parse).transpose())?;
+            if let Some(system) = system.filter(|text| !text.is_blank()) {
+                turns.opening.insert(0, (Role::System, system));
+            }
+            if turns.questions.is_empty() {
+                return Ok(None);
+            }
+            Asked::Turns(turns)
+        }
+        Talk::Turns { turns, .. } if turns.questions.is_empty() => return Ok(None),
+        Talk::Turns { is_chat: false, .. } => {
+            let (other, _) = members[0];
+            return Err(format!(
+                "{other} beside {key} of from and value, which cannot go out with them; want it beside messages of role and content, or take it out"
+            ));
+        }
+        Talk::Turns { .. } | Talk::AsItStands => {
+            beside.refuse_odd()?;
+            Asked::Request {
+                messages: json,
+                members,
+            }
+        }
+    };
+    beside.refuse_media()?;
+    Ok(Some(asked))
 }
 
 /// Says of which key the value is wrong.
@@ -155,7 +248,10 @@ fn unfit(json: &str) -> String {
             "none of body, messages, conversations, user_messages, prompt and text in it; {found}"
         );
     }
-    format!("no user text in {}; {found}", without_text.join(", "))
+    format!(
+        "no user text in {}; {found}; take the record out, of ShareGPT with convert sharegpt",
+        without_text.join(", ")
+    )
 }
 
 /// Text, or a number as it stands in the file.
@@ -179,7 +275,7 @@ fn text_alone(value: &RawValue) -> Result<Cow<'_, str>, String> {
 /// The last user message of a request body, else its prompt. Bodies are sent as they are: nothing in one is wrong here.
 fn body_prompt(json: &str) -> Option<Cow<'_, str>> {
     let [messages, prompt] = json::values(json, ["messages", "prompt"]).ok()?;
-    let last = messages.and_then(|messages| Turns::parse(messages.get()).ok()?.questions.pop());
+    let last = messages.and_then(|messages| last_question(messages.get()));
     let text = last.or_else(|| Text::parse(prompt?).ok())?;
     Some(text.decoded())
 }

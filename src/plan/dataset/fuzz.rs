@@ -7,7 +7,9 @@ use crate::fuzz;
 use crate::plan::convert::longbench::Longbench;
 use crate::plan::convert::sharegpt::Sharegpt;
 
-const SEEDS: [&[u8]; 6] = [
+const TOOLS: &str = r#"{"tools":[{"type":"function"}],"temperature":0,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"id":"c"}]},{"role":"tool","tool_call_id":"c","content":"b"}]}"#;
+const SEEDS: [&[u8]; 7] = [
+    TOOLS.as_bytes(),
     include_bytes!("../../../tests/data/datasets/text.jsonl"),
     include_bytes!("../../../tests/data/datasets/prompt.json"),
     include_bytes!("../../../tests/data/datasets/sharegpt.json"),
@@ -36,6 +38,10 @@ const KEYS: &[&str] = &[
     "dataset",
     "context",
     "input",
+    "tools",
+    "tool_calls",
+    "system",
+    "image",
 ];
 const WORDS: &[&str] = &[
     "\"text\":",
@@ -127,13 +133,18 @@ fn no_mutation_of_a_dataset_panics() {
 /// What a record holds must be JSON once it is put between quotes, or as it is.
 fn check(record: &Record) {
     match &record.content {
-        Content::Conversation { system, questions } => {
+        Content::Conversation { opening, questions } => {
             assert!(!questions.is_empty());
-            for text in system.iter().chain(questions) {
+            let opening = opening.iter().map(|said| &said.text);
+            for text in opening.chain(questions) {
                 let quoted = format!("\"{text}\"");
                 let decoded: String = serde_json::from_str(&quoted).expect(&quoted);
                 assert_eq!(crate::plan::escape(&decoded), *text);
             }
+        }
+        Content::Request { members, .. } => {
+            let json = format!("{{{members}}}");
+            serde_json::from_str::<serde::de::IgnoredAny>(&json).expect(&json);
         }
         Content::Body { json, .. } => {
             serde_json::from_str::<serde::de::IgnoredAny>(json).expect(json);

@@ -1,43 +1,117 @@
 //! The messages of a conversation: `{"role", "content"}` or `{"from", "value"}`, whichever array they stand in.
 
+use serde_json::value::RawValue;
+
 use super::text::Text;
 use crate::plan::json::{self, kind, shortened};
 use crate::plan::turn::Role;
 
+/// Keys of a message that a text alone does not carry. Those of an answer go with it, as a reply takes its place:
+/// all but the first two.
+const MORE: [&str; 10] = [
+    "tool_calls",
+    "function_call",
+    "tool_call_id",
+    "name",
+    "cache_control",
+    "prefix",
+    "partial",
+    "image",
+    "images",
+    "audio",
+];
+
 /// The texts of a conversation that go out.
 #[derive(Debug)]
 pub(super) struct Turns<'a> {
-    pub system: Vec<Text<'a>>,
+    /// Stand before the first question: all system messages, and an assistant's words that nothing was asked before.
+    pub opening: Vec<(Role, Text<'a>)>,
     pub questions: Vec<Text<'a>>,
+}
+
+/// An array of messages, by how it can be sent.
+#[derive(Debug)]
+pub(super) enum Talk<'a> {
+    Turns {
+        turns: Turns<'a>,
+        /// All messages are those of the chat API, so that the array can also go out as it stands.
+        is_chat: bool,
+    },
+    /// Messages of the chat API of which one is more than a text: they go out as they stand or not at all.
+    AsItStands,
 }
 
 impl<'a> Turns<'a> {
     /// Leaves out texts of nothing but white space.
-    pub fn new(mut system: Vec<Text<'a>>, mut questions: Vec<Text<'a>>) -> Turns<'a> {
-        system.retain(|text| !text.is_blank());
+    pub fn new(mut opening: Vec<(Role, Text<'a>)>, mut questions: Vec<Text<'a>>) -> Turns<'a> {
+        opening.retain(|(_, text)| !text.is_blank());
         questions.retain(|text| !text.is_blank());
-        Turns { system, questions }
-    }
-
-    /// Takes the messages of the array that `json` is; what the dataset's model said is dropped.
-    ///
-    /// # Errors
-    /// Which message is wrong, and how.
-    pub fn parse(json: &'a str) -> Result<Turns<'a>, String> {
-        let (mut system, mut questions) = (Vec::new(), Vec::new());
-        for message in messages(json)? {
-            match message? {
-                (Role::System, text) => system.push(text?),
-                (Role::User, text) => questions.push(text?),
-                (Role::Assistant, _) => {}
-            }
-        }
-        Ok(Turns::new(system, questions))
+        Turns { opening, questions }
     }
 }
 
-/// One message: who speaks, and what is said or why that cannot be read.
-type Message<'a> = (Role, Result<Text<'a>, String>);
+impl<'a> Talk<'a> {
+    /// Takes the messages of the array that `json` is; of turns, the dataset's answers to questions are dropped.
+    ///
+    /// # Errors
+    /// Which message is wrong, and how.
+    pub fn parse(json: &'a str) -> Result<Talk<'a>, String> {
+        let (mut opening, mut questions) = (Vec::new(), Vec::new());
+        let (mut is_chat, mut more, mut wrong) = (true, None, None);
+        for (number, message) in (1..).zip(messages(json)?) {
+            let message = message?;
+            is_chat &= message.is_chat;
+            if let Some(what) = message.more {
+                more = more.or(Some((number, what)));
+                continue;
+            }
+            match (message.role, message.text) {
+                (Some(Role::Assistant), Err(_)) | (None, _) => {}
+                (Some(Role::Assistant), Ok(text)) => {
+                    if questions.is_empty() {
+                        opening.push((Role::Assistant, text));
+                    }
+                }
+                (Some(Role::User), Ok(text)) => questions.push(text),
+                (Some(role), Ok(text)) => opening.push((role, text)),
+                (Some(_), Err(why)) => wrong = wrong.or(Some(why)),
+            }
+        }
+        match (more, wrong) {
+            (Some(_), _) if is_chat => Ok(Talk::AsItStands),
+            (Some((number, what)), _) => Err(format!(
+                "message {number}: {what}, which goes out only from messages of role and content; write the record so, or leave it out as convert sharegpt does"
+            )),
+            (None, Some(why)) => Err(why),
+            (None, None) => Ok(Talk::Turns {
+                turns: Turns::new(opening, questions),
+                is_chat,
+            }),
+        }
+    }
+}
+
+/// The last text of a user in the array that `json` is; messages that cannot be read are passed over.
+pub(super) fn last_question(json: &str) -> Option<Text<'_>> {
+    let texts = messages(json).ok()?.filter_map(|message| {
+        let message = message.ok()?;
+        let text = message.text.ok()?;
+        (message.role == Some(Role::User) && !text.is_blank()).then_some(text)
+    });
+    texts.last()
+}
+
+/// One message.
+pub(in crate::plan) struct Message<'a> {
+    /// The one who speaks; `None`: a tool, or its caller.
+    pub role: Option<Role>,
+    /// The content, or why it is no text.
+    pub text: Result<Text<'a>, String>,
+    /// Names what the message is or has that a text does not carry.
+    pub more: Option<String>,
+    /// It has the keys and the roles of the chat API.
+    is_chat: bool,
+}
 
 /// The messages of the array that `json` is, one after the other.
 ///
@@ -49,8 +123,9 @@ pub(in crate::plan) fn messages(
     let messages = (1..).zip(json::elements(json)?);
     Ok(messages.map(|(number, json)| {
         let placed = |why| format!("message {number}: {why}");
-        let (role, text) = message(json.get()).map_err(placed)?;
-        Ok((role, text.map_err(placed)))
+        let message = message(json.get()).map_err(placed)?;
+        let text = message.text.map_err(placed);
+        Ok(Message { text, ..message })
     }))
 }
 
@@ -58,18 +133,77 @@ fn message(json: &str) -> Result<Message<'_>, String> {
     if !json.starts_with('{') {
         return Err(format!("{}, want an object", kind(json)));
     }
-    let [role, from, content, value] = json::values(json, ["role", "from", "content", "value"])
-        .map_err(|error| json::without_place(&error))?;
+    let without_place = |error| json::without_place(&error);
+    let [role, from, content, value] =
+        json::values(json, ["role", "from", "content", "value"]).map_err(without_place)?;
     let name = role.or(from).ok_or("it has no role")?;
     let name = Text::parse(name).map_err(|why| format!("role: {why}"))?;
     let name = name.decoded();
-    let role = Role::parse(&name).ok_or_else(|| {
+    let speaker = Role::parse(&name);
+    if speaker.is_none() && !is_tool(&name) {
         let name = shortened(&name);
-        format!("role \"{name}\" is unknown; want system, user or assistant")
-    })?;
-    let text = match content.or(value) {
+        return Err(format!(
+            "role \"{name}\" is unknown; want system, user, assistant or tool"
+        ));
+    }
+    let (mut more, content) = (None, content.or(value));
+    if speaker.is_none() {
+        more = Some(format!("role \"{name}\""));
+    } else {
+        let mut keys = MORE
+            .into_iter()
+            .zip(json::values(json, MORE).map_err(without_place)?);
+        let of_answer = 2;
+        let keys = keys.by_ref().take(if speaker == Some(Role::Assistant) {
+            of_answer
+        } else {
+            MORE.len()
+        });
+        for (key, value) in keys {
+            if value.is_some_and(|value| !json::is_empty(value)) {
+                more = more.or_else(|| Some(key.to_string()));
+            }
+        }
+        if speaker != Some(Role::Assistant) {
+            more = more.or_else(|| other_part(content?));
+        }
+    }
+    let text = match content {
         Some(content) => Text::parse(content).map_err(|why| format!("of {name}: content: {why}")),
         None => Err(format!("of {name}: it has no content")),
     };
-    Ok((role, text))
+    let is_chat = role.is_some()
+        && value.is_none()
+        && matches!(
+            &*name,
+            "system" | "developer" | "user" | "assistant" | "tool" | "function"
+        );
+    Ok(Message {
+        role: speaker,
+        text,
+        more,
+        is_chat,
+    })
+}
+
+/// Whether the role is a tool's, or that of a call of one, as datasets name them.
+fn is_tool(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace(['-', ' '], "_");
+    matches!(
+        name.as_str(),
+        "tool" | "function" | "observation" | "ipython"
+    ) || ["tool_", "function_"]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
+
+/// Names the first part of a content that is no text, such as an image.
+fn other_part(content: &RawValue) -> Option<String> {
+    let parts = json::elements(content.get()).ok()?;
+    parts.into_iter().find_map(|part| {
+        let [type_] = json::values(part.get(), ["type"]).ok()?;
+        let type_ = type_?.get();
+        let is_other = type_.starts_with('"') && type_ != "\"text\"";
+        is_other.then(|| format!("a part of type {}", shortened(type_)))
+    })
 }

@@ -3,6 +3,7 @@
 //! In: a file in one of the forms of `source` with records of the kinds of `draft`. Out: the records that the seed
 //! draws, or an error with the file's line. It sends nothing and cuts nothing to length.
 
+pub(super) mod beside;
 mod draft;
 mod draw;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod record;
 pub(super) mod source;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::io::Read;
 use std::path::Path;

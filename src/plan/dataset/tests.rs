@@ -26,11 +26,21 @@ fn why(text: impl AsRef<[u8]>) -> String {
 
 fn asked(record: &Record) -> (Vec<&str>, Vec<&str>) {
     match &record.content {
-        Content::Conversation { system, questions } => (
-            system.iter().map(AsRef::as_ref).collect(),
+        Content::Conversation { opening, questions } => (
+            opening.iter().map(|said| said.text.as_ref()).collect(),
             questions.iter().map(AsRef::as_ref).collect(),
         ),
-        Content::Body { .. } => panic!("a body"),
+        Content::Request { .. } | Content::Body { .. } => panic!("it goes out as it stands"),
+    }
+}
+
+/// The members of the body, and the last question.
+fn as_it_stands(line: &str) -> (String, String) {
+    match &records(line)[0].content {
+        Content::Request {
+            members, prompt, ..
+        } => (members.to_string(), prompt.clone()),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -84,6 +94,177 @@ fn system_texts_come_first_and_parts_are_joined() {
 }
 
 #[test]
+fn messages_that_are_more_than_texts_go_out_as_they_stand() {
+    for (messages, prompt) in [
+        // A call of a tool and its result.
+        (
+            r#"[{"role":"user","content":"list"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]}, {"role":"tool","tool_call_id":"c1","content":"a b"},{"role":"user","content":"delete"}]"#,
+            "delete",
+        ),
+        // A call alone, the older function calls, a name, an image, sound.
+        (
+            r#"[{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"id":"c"}]}]"#,
+            "q",
+        ),
+        (
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":null,"function_call":{"name":"f"}},{"role":"function","name":"f","content":"1"}]"#,
+            "q",
+        ),
+        (
+            r#"[{"role":"user","name":"ann","content":"q \u00e9"}]"#,
+            "q é",
+        ),
+        (
+            r#"[{"role":"user","content":[{"type":"text","text":"what"},{"type":"image_url","image_url":{"url":"data:"}}]}]"#,
+            "",
+        ),
+        (
+            r#"[{"role":"system","content":"s"},{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]"#,
+            "",
+        ),
+    ] {
+        for key in ["messages", "conversation"] {
+            let (members, last) = as_it_stands(&format!("{{\"id\":7,\"{key}\":{messages}}}"));
+            assert_eq!(members, format!("\"messages\":{messages}"));
+            assert_eq!(last, prompt, "{messages}");
+        }
+    }
+}
+
+#[test]
+fn tools_and_the_like_go_out_beside_their_messages() {
+    let messages = r#"[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]"#;
+    for beside in [
+        r#""tools":[{"type":"function", "function":{"name":"ls"}}]"#,
+        r#""functions":[{"name":"ls"}]"#,
+        r#""stop":["x"]"#,
+        r#""response_format":{"type":"json_object"}"#,
+        r#""chat_template_kwargs":{"enable_thinking":false}"#,
+    ] {
+        let line = format!("{{{beside},\"source\":\"x\",\"messages\":{messages}}}");
+        let (members, prompt) = as_it_stands(&line);
+        assert_eq!(members, format!("\"messages\":{messages},{beside}"));
+        assert_eq!(prompt, "c");
+    }
+    // Nothing in them is nothing beside.
+    let plain = format!("{{\"tools\":[],\"images\":[ ],\"stop\":null,\"messages\":{messages}}}");
+    assert_eq!(asked(&records(&plain)[0]), (vec![], vec!["a", "c"]));
+}
+
+#[test]
+fn words_before_the_first_question_open_every_turn_in_their_roles() {
+    use crate::plan::Role::{Assistant, Developer, System};
+    for (line, wanted) in [
+        (
+            r#"{"messages":[{"role":"developer","content":"d"},{"role":"assistant","content":"hello"},{"role":"user","content":"a"}]}"#,
+            vec![(Developer, "d"), (Assistant, "hello")],
+        ),
+        (
+            r#"{"system":"s","conversations":[{"from":"gpt","value":"hi"},{"from":"human","value":"a"},{"from":"gpt","value":"b"}]}"#,
+            vec![(System, "s"), (Assistant, "hi")],
+        ),
+        (
+            r#"{"system_prompt":"","conversations":[{"from":"human","value":"a"}]}"#,
+            vec![],
+        ),
+    ] {
+        let records = records(line);
+        let Content::Conversation { opening, questions } = &records[0].content else {
+            panic!("{records:?}");
+        };
+        let opening: Vec<_> = opening
+            .iter()
+            .map(|said| (said.role, &*said.text))
+            .collect();
+        assert_eq!((opening, &*questions[0]), (wanted, "a"), "{line}");
+    }
+}
+
+#[test]
+fn what_would_be_left_out_in_silence_is_refused() {
+    let form = "which goes out only from messages of role and content; write the record so, or leave it out as convert sharegpt does";
+    let media =
+        "which is not sent; want it in messages as a part such as image_url, or take it out";
+    for (line, wanted) in [
+        (r#"{"text":"a","image":"/x/y.png"}"#, format!("image beside the text, {media}")),
+        (
+            r#"{"prompt":"a","images":["x"]}"#,
+            format!("images beside the text, {media}"),
+        ),
+        (
+            r#"{"videos":["v"],"messages":[{"role":"user","content":"a"}]}"#,
+            format!("videos beside the text, {media}"),
+        ),
+        (
+            r#"{"conversations":[{"from":"human","value":"run"},{"from":"function_call","value":"{}"},{"from":"observation","value":"b"}]}"#,
+            format!("conversations: message 2: role \"function_call\", {form}"),
+        ),
+        (
+            r#"{"conversations":[{"from":"human","value":"a"},{"from":"tool","value":"b"}]}"#,
+            format!("conversations: message 2: role \"tool\", {form}"),
+        ),
+        (
+            r#"{"conversations":[{"from":"human","value":[{"type":"image","image":"x"}]}]}"#,
+            format!("conversations: message 1: a part of type \"image\", {form}"),
+        ),
+        (
+            r#"{"tools":"[{}]","conversations":[{"from":"human","value":"a"}]}"#,
+            "tools beside conversations of from and value, which cannot go out with them; want it beside messages of role and content, or take it out".to_string(),
+        ),
+        (
+            r#"{"tools":[{}],"text":"a"}"#,
+            "tools beside text, which cannot go out with it; want it beside messages of role and content, or take it out".to_string(),
+        ),
+        (
+            r#"{"tools":"[]","messages":[{"role":"user","content":"a"}]}"#,
+            "tools: a text; want a list of objects".to_string(),
+        ),
+        (
+            r#"{"tools":[{}],"system":"s","messages":[{"role":"user","content":"a"}]}"#,
+            "system beside messages that go out as they stand; want it as the first message".to_string(),
+        ),
+        (
+            r#"{"id":"q2","conversations":[]}"#,
+            "no user text in conversations; its keys: conversations, id; take the record out, of ShareGPT with convert sharegpt".to_string(),
+        ),
+        (
+            r#"{"conversations":[{"from":"gpt","value":"alone"}]}"#,
+            "no user text in conversations; its keys: conversations; take the record out, of ShareGPT with convert sharegpt".to_string(),
+        ),
+    ] {
+        assert_eq!(why(format!("{{\"text\":\"a\"}}\n{line}\n")), format!(", line 2: {wanted}"));
+    }
+}
+
+#[test]
+fn a_value_that_the_run_sends_otherwise_is_named() {
+    let rest = r#""model":"m","temperature":0,"max_tokens":9,"stream":true,"tools":[1]}"#;
+    for (own, wanted) in [
+        (r#""temperature":0"#, None),
+        (r#""model":"m","stream":true,"max_tokens":9"#, None),
+        (
+            r#""temperature":0.7"#,
+            Some("temperature 0.7 in it, but the run sends 0"),
+        ),
+        (
+            r#""max_completion_tokens":9"#,
+            Some("max_completion_tokens 9 in it, but the run sends nothing"),
+        ),
+        (
+            r#""model":"other""#,
+            Some(r#"model "other" in it, but the run sends "m""#),
+        ),
+        (r#""tools":[{}]"#, Some("tools in it and in --extra-body")),
+    ] {
+        let line = format!("{{{own},\"messages\":[{{\"role\":\"user\",\"content\":\"a\"}}]}}");
+        assert_eq!(records(&line)[0].unlike(rest).as_deref(), wanted, "{own}");
+    }
+    // Beside texts that are of no API they describe the record.
+    let line = r#"{"model":"other","text":"a"}"#;
+    assert_eq!(records(line)[0].unlike(rest), None);
+}
+
+#[test]
 fn a_batch_line_keeps_its_body_byte_for_byte() {
     let path = data("batch.jsonl");
     let text = std::fs::read_to_string(&path).expect("the file");
@@ -102,7 +283,7 @@ fn a_batch_line_keeps_its_body_byte_for_byte() {
                 assert_eq!(**json, body[..body.len() - 1]);
                 (prompt.as_str(), url.as_deref(), *streamed)
             }
-            Content::Conversation { .. } => panic!("a conversation"),
+            other => panic!("{other:?}"),
         })
         .collect();
     let (chat, plain) = (Some("/v1/chat/completions"), Some("/v1/completions"));
@@ -216,18 +397,21 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
             "{}",
             "none of body, messages, conversations, user_messages, prompt and text in it; it has no keys",
         ),
-        (r#"{"text":" \n"}"#, "no user text in text; its keys: text"),
+        (
+            r#"{"text":" \n"}"#,
+            "no user text in text; its keys: text; take the record out, of ShareGPT with convert sharegpt",
+        ),
         (
             r#"{"messages":[{"role":"assistant","content":"a"}],"text":7}"#,
-            "no user text in messages, text; its keys: messages, text",
+            "no user text in messages, text; its keys: messages, text; take the record out, of ShareGPT with convert sharegpt",
         ),
         ("[1]", "an array; want an object"),
         ("\"hello\"", "a text; want an object"),
         ("null", "null; want an object"),
         ("12", "a number; want an object"),
         (
-            r#"{"messages":[{"role":"user","content":"a"},{"role":"tool","content":"b"}]}"#,
-            "messages: message 2: role \"tool\" is unknown; want system, user or assistant",
+            r#"{"messages":[{"role":"user","content":"a"},{"role":"narrator","content":"b"}]}"#,
+            "messages: message 2: role \"narrator\" is unknown; want system, user, assistant or tool",
         ),
         (
             r#"{"messages":[{"content":"a"}]}"#,
@@ -246,10 +430,6 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
             "conversation: message 1: of human: content: an object, not text",
         ),
         (
-            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}"#,
-            "messages: message 1: of user: content: part 1 is of type \"image_url\", not text",
-        ),
-        (
             r#"{"user_messages":["a",2]}"#,
             "user_messages: message 2: a number, not text",
         ),
@@ -262,7 +442,10 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
             r#"{"prompt":[{"text":"a","text":"b"}]}"#,
             "prompt: part 1 is wrong: duplicate field `text`",
         ),
-        (r#"{"text":null}"#, "no user text in text; its keys: text"),
+        (
+            r#"{"text":null}"#,
+            "no user text in text; its keys: text; take the record out, of ShareGPT with convert sharegpt",
+        ),
         (r#"{"body":{},"url":1}"#, "url: a number, not text"),
     ] {
         assert_eq!(why(format!("{good}{bad}\n")), format!(", line 3: {wanted}"));

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::reader::KEYS;
 use super::*;
 use crate::fuzz;
 use crate::plan::calibration::Calibration;
@@ -16,6 +17,10 @@ const WORDS: &[&str] = &[
     "},{",
     "}\n{",
     "{\"data\":[",
+    "\"session_id\":1,",
+    "\"chat_id\":1,\"parent_chat_id\":0,",
+    "1,2,3\n",
+    "Timestamp,",
 ];
 
 /// Timestamp, input and output tokens, blocks.
@@ -50,7 +55,7 @@ fn valid(rng: &mut Rng) -> (String, Vec<Made>) {
 fn a_trace_by_the_grammar_has_the_requests_it_was_made_of() {
     fuzz::run("trace (grammar)", 2000, |rng| {
         let (text, made) = valid(rng);
-        let trace = Trace::read("f", text.as_bytes()).expect(&text);
+        let trace = Trace::read("f", text.as_bytes(), Some(Unit::Milliseconds)).expect(&text);
         assert_eq!(trace.len(), made.len(), "{text}");
         let start = made[0].0;
         for (k, (ms, input, output, blocks)) in made.into_iter().enumerate() {
@@ -65,17 +70,36 @@ fn a_trace_by_the_grammar_has_the_requests_it_was_made_of() {
     });
 }
 
+/// A trace in columns, good or nearly so.
+fn columns(rng: &mut Rng) -> String {
+    let mut text = "Timestamp,Model,Request tokens,Response tokens,Session ID\n".to_string();
+    for _ in 0..rng.usize(..4) {
+        let time = [
+            "5",
+            "1.25",
+            "2023-11-16 18:15:46.68",
+            "2024-02-29T00:00:00-05:30",
+            "",
+        ];
+        let time = time[rng.usize(..time.len())];
+        let (input, output, session) = (rng.u64(..2000), rng.u64(..3), rng.u64(..3));
+        text += &format!("{time},\"a,b\",{input},{output},{session}\n");
+    }
+    text
+}
+
 #[test]
 fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
     let calibration = Calibration::fit((10, 10), (20, 20)).expect("a rising line");
-    let texts = Texts::new(&Writer::new(1, "n"), &calibration);
+    let texts = [16, 512].map(|block| Texts::new(&Writer::new(1, "n"), &calibration, block));
     let (mut read, mut refused) = (0, 0);
     fuzz::run("trace", 3000, |rng| {
-        let bytes = fuzz::input(rng, WORDS, |rng| match rng.u8(..4) {
+        let bytes = fuzz::input(rng, WORDS, |rng| match rng.u8(..5) {
             0 => fuzz::json(rng, 3, &KEYS).into_bytes(),
+            1 => columns(rng).into_bytes(),
             _ => valid(rng).0.into_bytes(),
         });
-        match Trace::read("f", &bytes[..]) {
+        match Trace::read("f", &bytes[..], [None, Some(Unit::Seconds)][rng.usize(..2)]) {
             Ok(trace) => {
                 read += 1;
                 let mut before = 0;
@@ -87,7 +111,9 @@ fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
                     let parts: u64 = trace.parts(k).map(|(_, tokens)| tokens).sum();
                     assert_eq!(parts, trace.input_tokens(k));
                     assert!(trace.output_tokens(k) > 0);
-                    let Prompt::Text(pieces) = trace.prompt(k, &texts) else {
+                    let Prompt::Text(pieces) =
+                        trace.prompt(k, &texts[usize::from(trace.block_tokens() == 512)])
+                    else {
                         panic!("no text");
                     };
                     let words: usize = pieces
@@ -120,7 +146,7 @@ fn a_trace_as_deep_as_it_gets_is_an_error() {
                 format!("{{\"data\":[{deep}]}}"),
                 deep,
             ] {
-                let error = Trace::read("f", text.as_bytes()).expect_err("too deep");
+                let error = Trace::read("f", text.as_bytes(), None).expect_err("too deep");
                 fuzz::assert_shown(&error.to_string());
             }
         }
@@ -136,6 +162,9 @@ fn time_is_linear_in_the_trace() {
         ("[", &(record.to_string() + ",\n"), "1]"),
         ("", "\n", record),
         ("", " ", record),
+        ("Timestamp,ContextTokens,GeneratedTokens\n", "1,2,3\n", ""),
+        ("Timestamp,ContextTokens,GeneratedTokens\n", ",", ""),
+        ("Timestamp,ContextTokens,GeneratedTokens\n", "\"", ""),
         ("{\"hash_ids\":[", "1,", "1]}"),
         ("{\"x\":\"", "\\u0041", "\"}"),
         ("[", "[", ""),
@@ -149,7 +178,7 @@ fn time_is_linear_in_the_trace() {
                 .into_bytes()
         };
         fuzz::assert_linear(piece, make, |trace| {
-            let _ = Trace::read("f", trace);
+            let _ = Trace::read("f", trace, None);
         });
     }
 }

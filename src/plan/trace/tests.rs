@@ -10,7 +10,11 @@ use crate::plan::prompt::Writer;
 use crate::plan::random::mixed;
 
 fn read(text: &str) -> Result<Trace> {
-    Trace::read("--trace t.jsonl", text.as_bytes())
+    read_in(text, None)
+}
+
+fn read_in(text: &str, unit: Option<Unit>) -> Result<Trace> {
+    Trace::read("--trace t.jsonl", text.as_bytes(), unit)
 }
 
 fn one_token_a_word() -> Calibration {
@@ -18,7 +22,7 @@ fn one_token_a_word() -> Calibration {
 }
 
 fn texts(calibration: &Calibration) -> Texts {
-    Texts::new(&Writer::new(1, "n"), calibration)
+    Texts::new(&Writer::new(1, "n"), calibration, 512)
 }
 
 fn pieces(prompt: &Prompt) -> &[Arc<str>] {
@@ -114,11 +118,222 @@ fn a_request_is_due_after_the_first_one_at_the_speed_asked_for() {
 
 #[test]
 fn a_folder_is_no_trace() {
-    let error = Trace::load("--trace .", Path::new(".")).expect_err("no file");
+    let error = Trace::load("--trace .", Path::new("."), None).expect_err("no file");
     assert_eq!(
         error.to_string(),
         "[ERROR] --trace .: a folder; want a file"
     );
+}
+
+/// A record of 100 tokens and one block at a time, as it stands in the file.
+fn at(timestamp: &str, more: &str) -> String {
+    format!(
+        "{{\"timestamp\":{timestamp},\"input_length\":100,\"output_length\":5,\"hash_ids\":[1]{more}}}\n"
+    )
+}
+
+fn due_ns(trace: &Trace) -> Vec<u64> {
+    (0..trace.len()).map(|k| trace.due_ns(k, 1.0)).collect()
+}
+
+#[test]
+fn timestamps_in_seconds_are_refused_and_read_when_said_to_be() {
+    for times in [
+        ["0.0", "0.5", "1.0", "1.5"],
+        ["0", "1", "3", "4"],
+        ["1700000000", "1700000020", "1700000050", "1700000090"],
+    ] {
+        let text = times.map(|time| at(time, "")).concat();
+        let error = read(&text).expect_err(&text).to_string();
+        let start = "[ERROR] --trace t.jsonl: timestamps look like seconds, not milliseconds: ";
+        assert!(error.starts_with(start), "{error}");
+        assert!(error.contains("\nTry: --trace-unit s;"), "{error}");
+        assert!(read_in(&text, Some(Unit::Milliseconds)).is_ok());
+        let trace = read_in(&text, Some(Unit::Seconds)).expect(&text);
+        let ms: Vec<f64> = times
+            .iter()
+            .map(|time| time.parse().expect("a number"))
+            .collect();
+        let wanted: Vec<u64> = ms
+            .iter()
+            .map(|time| ((time - ms[0]) * 1e9) as u64)
+            .collect();
+        assert_eq!(due_ns(&trace), wanted);
+    }
+}
+
+fn after(trace: &Trace) -> Vec<Option<Option<u64>>> {
+    (0..trace.len()).map(|k| trace.after(k)).collect()
+}
+
+#[test]
+fn turns_of_a_session_follow_one_another_in_the_order_of_their_times() {
+    let a = r#","session_id":"a""#;
+    for (lines, wanted) in [
+        // Two sessions, a request of none, and a number for an id.
+        (
+            [
+                at("0", a),
+                at("20", ""),
+                at("50", a),
+                at("60", r#","session_id":7"#),
+                at("200", a),
+            ],
+            [Some(None), None, Some(Some(0)), Some(None), Some(Some(2))],
+        ),
+        // Out of order in the file: 0, 50, 90, 100, 300.
+        (
+            [
+                at("90", a),
+                at("0", a),
+                at("100", ""),
+                at("50", a),
+                at("300", a),
+            ],
+            [
+                Some(None),
+                Some(Some(0)),
+                Some(Some(1)),
+                None,
+                Some(Some(2)),
+            ],
+        ),
+        // At one time they stay in the file's order.
+        (
+            [
+                at("0", a),
+                at("0", a),
+                at("0", ""),
+                at("0", a),
+                at("300", r#","session_id":null"#),
+            ],
+            [Some(None), Some(Some(0)), None, Some(Some(1)), None],
+        ),
+    ] {
+        let text = lines.concat();
+        assert_eq!(after(&read(&text).expect(&text)), wanted, "{text}");
+    }
+    let columns = "Timestamp,Session ID,Request tokens,Response tokens\n0,x,1,1\n1,,1,1\n2,x,1,1\n";
+    let trace = read(columns).expect(columns);
+    assert_eq!(after(&trace), [Some(None), None, Some(Some(0))]);
+}
+
+/// A record of Bailian's, 40 tokens and three blocks of 16.
+fn chat(timestamp: &str, chat: i64, parent: &str) -> String {
+    format!(
+        "{{\"chat_id\":{chat},\"parent_chat_id\":{parent},\"timestamp\":{timestamp},\"input_length\":40,\"output_length\":5,\"type\":\"text\",\"turn\":1,\"hash_ids\":[1,2,{}]}}\n",
+        chat + 10
+    )
+}
+
+#[test]
+fn a_chat_follows_its_parent_and_has_blocks_of_16() {
+    // 1 and 3 go on from 0, 4 from 3; the parent of 5 is not in the file.
+    let text = [
+        chat("0.0", 0, "-1"),
+        chat("0.5", 1, "0"),
+        chat("0.7", 2, "null"),
+        chat("1.5", 3, "0"),
+        chat("2.0", 4, "3"),
+        chat("2.5", 5, "77"),
+    ]
+    .concat();
+    let error = read(&text).expect_err("seconds").to_string();
+    assert!(error.contains("--trace-unit s"), "{error}");
+    let trace = read_in(&text, Some(Unit::Seconds)).expect(&text);
+    let wanted = [None, Some(0), None, Some(0), Some(3), None];
+    assert_eq!(after(&trace), wanted.map(Some));
+    assert_eq!(trace.due_ns(3, 1.0), 1_500_000_000);
+    let parts: Vec<_> = trace.parts(0).collect();
+    assert_eq!(parts, [(1, 16), (2, 16), (10, 8)]);
+    let texts = Texts::new(
+        &Writer::new(1, "n"),
+        &one_token_a_word(),
+        trace.block_tokens(),
+    );
+    let prompts = [trace.prompt(0, &texts), trace.prompt(1, &texts)];
+    assert_eq!(words(&prompts[0]).len(), 40);
+    // Two blocks of 16 in common, and nothing of the third.
+    assert_eq!(common(&prompts[0], &prompts[1]), 32);
+    let late = [chat("0", 1, "0"), chat("100", 0, "-1")].concat();
+    assert_eq!(
+        read(&late).expect_err(&late).to_string(),
+        "[ERROR] --trace t.jsonl, line 1: its parent_chat_id is that of a later request; want a parent's timestamp before its children's"
+    );
+}
+
+#[test]
+fn columns_are_found_by_their_names() {
+    let azure = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6800000,374,44\r\n2023-11-16 18:15:50.9300000,396,109\n\n";
+    let burst = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,472,18,490,Conversation log\n45,GPT-4,0,0,0,API log\n46.5,\"GPT-4, new\",700,9,709,API log\n47,GPT-4,8,0,8,API log\n";
+    let other = "\u{feff}output_length, input_length ,timestamp\n9,600,12\n3,5,10\n";
+    for (text, skipped, wanted) in [
+        // 50.93 − 46.68 = 4.25 s.
+        (azure, 0, &[(374, 44, 0), (396, 109, 4_250_000_000)][..]),
+        (burst, 2, &[(472, 18, 0), (700, 9, 41_500_000_000)]),
+        (other, 0, &[(5, 3, 0), (600, 9, 2_000_000_000)]),
+    ] {
+        let trace = read(text).expect(text);
+        let have: Vec<_> = (0..trace.len())
+            .map(|k| {
+                (
+                    trace.input_tokens(k),
+                    trace.output_tokens(k),
+                    trace.due_ns(k, 1.0),
+                )
+            })
+            .collect();
+        // A date is a number of 10^12 ms, of which an f64 holds quarters of a microsecond.
+        for (have, wanted) in have.iter().zip(wanted) {
+            assert_eq!((have.0, have.1), (wanted.0, wanted.1));
+            assert!(have.2.abs_diff(wanted.2) < 1000, "{have:?}");
+        }
+        assert_eq!((have.len(), trace.skipped()), (wanted.len(), skipped));
+        let ids: HashSet<u64> = (0..trace.len())
+            .flat_map(|k| trace.hash_ids(k).to_vec())
+            .collect();
+        let blocks: u64 = wanted
+            .iter()
+            .map(|(input, _, _): &(u64, u64, u64)| input.div_ceil(512))
+            .sum();
+        assert_eq!(
+            ids.len() as u64,
+            blocks,
+            "no two prompts have a block in common"
+        );
+    }
+    let trace = read_in(other, Some(Unit::Milliseconds)).expect(other);
+    assert_eq!(due_ns(&trace), [0, 2_000_000]);
+}
+
+#[test]
+fn a_wrong_line_of_columns_is_named() {
+    let head = "Timestamp,Request tokens,Response tokens\n1,2,3\n";
+    for (text, why) in [
+        (
+            "time,in,out\n1,2,3\n".to_string(),
+            ", line 1: no column of timestamp; have: time, in, out; want Timestamp, ContextTokens or Request tokens, and GeneratedTokens or Response tokens",
+        ),
+        (
+            format!("{head}x,2,3\n"),
+            ", line 3: timestamp: want a number from 0 on or a date such as 2023-11-16 18:15:46.68, have x",
+        ),
+        (
+            format!("{head}1,2.5,3\n"),
+            ", line 3: tokens of the prompt: want a whole number of tokens, have 2.5",
+        ),
+        (
+            format!("{head}1,2\n"),
+            ", line 3: no tokens of the answer in it; it has 2 columns",
+        ),
+        (
+            "Timestamp,Request tokens,Response tokens\n1,0,0\n".to_string(),
+            ": no record with tokens in it",
+        ),
+    ] {
+        let error = read(&text).expect_err(&text).to_string();
+        assert_eq!(error, format!("[ERROR] --trace t.jsonl{why}"));
+    }
 }
 
 #[test]
@@ -269,7 +484,7 @@ fn no_two_names_and_no_two_runs_share_a_block_of_16() {
     let calibration = one_token_a_word();
     let mut seen = HashSet::new();
     for nonce in ["a", "b"] {
-        let texts = Texts::new(&Writer::new(1, nonce), &calibration);
+        let texts = Texts::new(&Writer::new(1, nonce), &calibration, 512);
         for id in (0..2_000).chain(u64::MAX - 2_000..=u64::MAX) {
             let words = words(&texts.prompt(&[5, id], 528));
             assert!(seen.insert(words[512..].join(" ")), "{nonce} {id}");

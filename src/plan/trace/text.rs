@@ -10,8 +10,6 @@ use crate::plan::calibration::Calibration;
 use crate::plan::prompt::{SPELLED_WORDS, Writer};
 use crate::plan::random::mixed;
 
-/// Tokens of a block of Mooncake's traces; the last block of a prompt may have fewer.
-pub(super) const BLOCK_TOKENS: u64 = 512;
 /// About 3 KB each.
 const FILLERS: u64 = 64;
 
@@ -20,20 +18,23 @@ const FILLERS: u64 = 64;
 pub struct Texts {
     writer: Writer,
     calibration: Calibration,
+    block_tokens: u64,
     filler_words: u64,
     fillers: Vec<Arc<str>>,
 }
 
 impl Texts {
-    pub fn new(writer: &Writer, calibration: &Calibration) -> Texts {
+    /// For blocks of so many tokens; the last block of a prompt may have fewer.
+    pub fn new(writer: &Writer, calibration: &Calibration, block_tokens: u64) -> Texts {
         let writer = writer.branch("trace");
         // A block has a word more or less than the next where words are no whole tokens.
-        let fewest = calibration.words_of_more(BLOCK_TOKENS).saturating_sub(1);
+        let fewest = calibration.words_of_more(block_tokens).saturating_sub(1);
         let filler_words = fewest.saturating_sub(SPELLED_WORDS);
         Texts {
             fillers: (0..FILLERS)
                 .map(|number| writer.filler(number, filler_words).into())
                 .collect(),
+            block_tokens,
             filler_words,
             calibration: calibration.clone(),
             writer,
@@ -47,8 +48,8 @@ impl Texts {
         let mut pieces = Vec::with_capacity(2 * hash_ids.len());
         let end = self.words_before(tokens);
         for (place, &id) in (0..).zip(hash_ids) {
-            let start = self.words_before(BLOCK_TOKENS * place);
-            let full_end = self.words_before(BLOCK_TOKENS * (place + 1));
+            let start = self.words_before(self.block_tokens * place);
+            let full_end = self.words_before(self.block_tokens * (place + 1));
             let words = end.min(full_end) - start;
             let own = (full_end - start).saturating_sub(self.filler_words);
             let own = own.max(1).min(words);

@@ -34,6 +34,8 @@ pub fn run(args: &Args) -> Result<u8> {
 struct Found {
     /// Records by the key that they were read by.
     kinds: BTreeMap<&'static str, u64>,
+    /// Records whose messages go out as they stand.
+    requests: u64,
     session_ids: HashSet<String>,
     with_session_id: u64,
     turns: Vec<u64>,
@@ -46,6 +48,7 @@ struct Found {
 impl Found {
     fn add(&mut self, draft: &Draft<'_>) {
         *self.kinds.entry(draft.kind).or_default() += 1;
+        self.requests += u64::from(draft.is_request());
         self.turns.push(draft.turns());
         if let Some(id) = &draft.session_id {
             self.with_session_id += 1;
@@ -83,9 +86,13 @@ impl Found {
         let kinds = self.kinds.iter().map(|(kind, n)| format!("{kind} {n}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         let (with, different) = (self.with_session_id, self.session_ids.len());
+        let as_they_stand = match self.requests {
+            0 => String::new(),
+            n => format!("as they stand: {n} requests, to the chat API only\n"),
+        };
         let (sum, turns) = (self.turns.iter().sum::<u64>(), spread(&self.turns));
         text += &format!(
-            "kinds: {kinds}\n\
+            "kinds: {kinds}\n{as_they_stand}\
              sessions: {with} records with a session_id, {different} different\n\
              turns: {sum} in all; of a record: {turns}\n\
              {:<24}{:>12}{:>12}{:>12}{:>12}\n",

@@ -22,7 +22,7 @@ use crate::client::body::{BodyShape, Optional};
 use crate::client::count::count_texts;
 use crate::collect::Extent;
 use crate::error::{Error, Result};
-use crate::load::open::Due;
+use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
@@ -70,7 +70,6 @@ impl Load {
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Completions);
-        prompts::check_records(&options, &source, api)?;
         let model = match api {
             Api::Generate => opened.connection.model.clone().unwrap_or_default(),
             Api::Completions | Api::Chat => model(&opened)?.id,
@@ -85,6 +84,7 @@ impl Load {
             },
             ..BodyShape::new(api, model)
         };
+        prompts::check_records(&options, &source, &body)?;
         let ready = Ready::ask(opened, body, None, options.common.clone())?;
         let limits_ttft = options.limits_ttft();
         if limits_ttft && ready.setup.streams == Some(false) {
@@ -186,17 +186,30 @@ impl Load {
         };
         let plan = &self.plans.measured;
         let sessions = plan.turns(batch).map(Session::single);
-        let due = |(due_ns, session)| Due { due_ns, session };
         let options = &self.options;
         let sending = match point {
             Point::Concurrency(_) => Sending::Closed(Box::new(sessions)),
             Point::Rate(rate) => {
                 let times = Arrivals::new(rate, options.burstiness, options.common.seed);
+                let due = |(due_ns, session)| Due {
+                    due_ns,
+                    order: None,
+                    session,
+                };
                 Sending::Open(Box::new(times.zip(sessions).map(due)))
             }
             Point::Trace => {
-                let times = (0..).map_while(|k| plan.source.due_ns(k, options.speed));
-                Sending::Open(Box::new(times.zip(sessions).map(due)))
+                let source = &plan.source;
+                let due = |(place, session)| {
+                    let k = usize::try_from(place).ok()?;
+                    let after = source.after(k);
+                    Some(Due {
+                        due_ns: source.due_ns(k, options.speed)?,
+                        order: after.map(|after| Order { place, after }),
+                        session,
+                    })
+                };
+                Sending::Open(Box::new((0..).zip(sessions).map_while(due)))
             }
         };
         self.run.pass(step, sending)

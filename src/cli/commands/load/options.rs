@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::groups::Shared;
 use crate::plan::lengths::Length;
+use crate::plan::trace::Unit;
 use crate::report::layout::load::KEYS;
 use crate::units::{parse_count, parse_number};
 
@@ -57,10 +58,11 @@ const APART: [(&str, &str, &str); 14] = [
     ("--output-tokens", "--trace", EACH),
     ("--repeat-ratio", "--trace", EACH),
 ];
-const ONLY_WITH: [(&str, &str); 3] = [
+const ONLY_WITH: [(&str, &str); 4] = [
     ("--groups", "--shared-prefix-tokens"),
     ("--burstiness", "--rate"),
     ("--speed", "--trace"),
+    ("--trace-unit", "--trace"),
 ];
 
 /// The options of a run of `load`: its requests, when they go out, and where figures go.
@@ -97,7 +99,8 @@ pub struct Prompts {
 pub enum Origin {
     Made,
     Dataset(PathBuf),
-    Trace(PathBuf),
+    /// Without a unit, the file's form and its timestamps decide.
+    Trace(PathBuf, Option<Unit>),
 }
 
 impl Options {
@@ -173,13 +176,13 @@ fn limits(args: &Args, points: &[String]) -> Result<Limits> {
 fn prompts(args: &Args) -> Result<Prompts> {
     let origin = match (args.text("--dataset"), args.text("--trace")) {
         (Some(path), _) => Origin::Dataset(path.into()),
-        (None, Some(path)) => Origin::Trace(path.into()),
+        (None, Some(path)) => Origin::Trace(path.into(), args.value("--trace-unit", Unit::parse)?),
         (None, None) => Origin::Made,
     };
     let (tokens, ratio) = match origin {
         Origin::Made => (INPUT_TOKENS, REPEAT_RATIO),
         // Its records are there to be sent once each.
-        Origin::Dataset(_) | Origin::Trace(_) => (WARMUP_TOKENS, 0.0),
+        Origin::Dataset(_) | Origin::Trace(..) => (WARMUP_TOKENS, 0.0),
     };
     let input = args.value("--input-tokens", Length::parse)?;
     let input = input.unwrap_or(Length::Fixed(tokens));
@@ -207,7 +210,7 @@ fn points(args: &Args, origin: &Origin) -> Result<Vec<Point>> {
     let mut points: Vec<Point> = closed.chain(open.into_iter().map(Point::Rate)).collect();
     if points.is_empty() {
         points.push(match origin {
-            Origin::Trace(_) => Point::Trace,
+            Origin::Trace(..) => Point::Trace,
             Origin::Made | Origin::Dataset(_) => Point::Concurrency(CONCURRENCY),
         });
     }

@@ -8,15 +8,20 @@ use super::options::{Options, Origin, Prompts};
 use super::points::Point;
 use crate::cli::discover::Ready;
 use crate::client::api::Api;
+use crate::client::body::BodyShape;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::dataset;
 use crate::plan::groups::Shared;
 use crate::plan::repeat::Repeats;
 use crate::plan::requests::{Batch, Plan, Records, Source};
-use crate::plan::trace::Trace;
+use crate::plan::trace::{Trace, Unit};
 use crate::sample::Labels;
 use crate::units::counted;
+
+/// The next step where a record sets what the run sends.
+const SETTINGS: &str =
+    "Take the key out of the record, or give its value with --max-tokens or --extra-body";
 
 /// The requests of a run, and those of its warm-up.
 pub struct Plans {
@@ -60,11 +65,21 @@ pub fn source(options: &Options) -> Result<Source> {
             output: prompts.output,
             repeat_ratio: prompts.repeat_ratio,
         },
-        Origin::Trace(path) => {
-            let what = format!("--trace {}", path.display());
-            Source::Trace(Trace::load(&what, path)?)
-        }
+        Origin::Trace(path, unit) => Source::Trace(trace(path, *unit)?),
     })
+}
+
+fn trace(path: &Path, unit: Option<Unit>) -> Result<Trace> {
+    let what = format!("--trace {}", path.display());
+    let trace = Trace::load(&what, path, unit)?;
+    match trace.skipped() {
+        0 => {}
+        n => eprintln!(
+            "note: {what}: {} without tokens left out",
+            counted(n, "record")
+        ),
+    }
+    Ok(trace)
 }
 
 /// As many as there are first uses, drawn by the seed.
@@ -89,14 +104,28 @@ fn in_line(path: &Path, line: u64) -> String {
     format!("--dataset {}, line {line}", path.display())
 }
 
-/// Whether every record can go out to this API.
-pub fn check_records(options: &Options, source: &Source, api: Api) -> Result<()> {
-    if let Origin::Dataset(path) = &options.prompts.origin
-        && let Source::Records { records, .. } = source
-        && let Some(line) = records.first_chat().filter(|_| api != Api::Chat)
-    {
-        let why = "a system message, which goes to the chat API only";
+/// Whether every record can go out to the API of the body, as it says itself.
+pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
+    let Origin::Dataset(path) = &options.prompts.origin else {
+        return Ok(());
+    };
+    let Source::Records { records, .. } = source else {
+        return Ok(());
+    };
+    if let Some((line, what)) = records.first_chat().filter(|_| body.api != Api::Chat) {
+        let why = format!("{what}, which goes to the chat API only");
         return Err(Error::input(in_line(path, line), why).next("Try: --api chat"));
+    }
+    let max_tokens = Some(options.prompts.output.least());
+    if let Some((line, why)) = records.first_unlike(&body.rest(max_tokens)) {
+        return Err(Error::input(in_line(path, line), why).next(SETTINGS));
+    }
+    match records.requests() {
+        0 => {}
+        n => eprintln!(
+            "note: --dataset {}: {n} records go out as they stand, without a nonce",
+            path.display()
+        ),
     }
     Ok(())
 }
@@ -104,7 +133,7 @@ pub fn check_records(options: &Options, source: &Source, api: Api) -> Result<()>
 /// How many requests go out of a source that has so many.
 pub fn extent(options: &Options, has: u64) -> Option<u64> {
     match (&options.prompts.origin, options.requests, options.duration) {
-        (Origin::Trace(_), Some(wanted), _) => Some(wanted.min(has)),
+        (Origin::Trace(..), Some(wanted), _) => Some(wanted.min(has)),
         (_, None, None) => Some(has),
         (_, wanted, _) => wanted,
     }
@@ -175,7 +204,10 @@ fn prompts(options: &Options) -> String {
             format!("{input} tokens in{shared}, {output} out")
         }
         Origin::Dataset(path) => format!("{}, at most {output} tokens out", path.display()),
-        Origin::Trace(path) => format!("{}, at {} times its speed", path.display(), options.speed),
+        Origin::Trace(path, _) => {
+            let speed = options.speed;
+            format!("{}, at {speed} times its speed", path.display())
+        }
     }
 }
 
@@ -205,7 +237,11 @@ pub fn header(options: &Options) -> Value {
             "output_tokens": output,
             "repeat_ratio": prompts.repeat_ratio,
         }),
-        Origin::Trace(path) => json!({"trace": path, "speed": options.speed}),
+        Origin::Trace(path, unit) => json!({
+            "trace": path,
+            "trace_unit": unit.map(Unit::name),
+            "speed": options.speed,
+        }),
     };
     json!({
         "concurrency": concurrency,

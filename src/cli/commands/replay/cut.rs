@@ -20,7 +20,7 @@ struct Cuts {
     longest: u64,
     /// Questions whose length nobody counted.
     estimated: u64,
-    /// Records that are whole bodies, which are left as they are.
+    /// Records that are whole bodies or requests, which are left as they are.
     bodies: u64,
 }
 
@@ -39,7 +39,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, ready: &Ready) -> String {
     };
     let mut cuts = Cuts::default();
     dataset.change(|record| {
-        let Content::Conversation { system, questions } = &record.content else {
+        let Content::Conversation { opening, questions } = &record.content else {
             cuts.bodies += 1;
             return None;
         };
@@ -49,7 +49,7 @@ pub fn to_length(dataset: &mut Dataset, limit: u64, ready: &Ready) -> String {
             .collect();
         Some(Record {
             content: Content::Conversation {
-                system: system.clone(),
+                opening: opening.clone(),
                 questions: fitted,
             },
             ..record.clone()

@@ -1,31 +1,32 @@
 //! What `replay` sends: whether the dataset fits the API, and what is said of it.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::options::Options;
 use crate::cli::discover::Ready;
 use crate::client::api::Api;
+use crate::client::body::BodyShape;
 use crate::error::{Error, Result};
-use crate::plan::dataset::{Content, Dataset, Record};
+use crate::plan::dataset::{Content, Dataset};
 
 /// Whether every record can go out to this API.
 pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
     for record in dataset.sample(None) {
         let why = match (&record.content, api) {
-            (Content::Conversation { system, questions }, Api::Completions | Api::Generate)
-                if !system.is_empty() || questions.len() > 1 =>
+            (Content::Conversation { opening, questions }, Api::Completions | Api::Generate)
+                if !opening.is_empty() || questions.len() > 1 =>
             {
                 "a conversation, which goes to the chat API only".to_string()
+            }
+            (Content::Request { .. }, Api::Completions | Api::Generate) => {
+                "messages that go out as they stand, which go to the chat API only".to_string()
             }
             (Content::Body { url: Some(url), .. }, _) if api_of(url) != Some(api) => {
                 format!("a request to {url}, not to /v1/{}", api.path())
             }
             _ => continue,
         };
-        let (path, line) = (options.dataset.display(), record.line);
-        let what = format!("--dataset {path}, line {line}");
+        let what = in_line(options, record.line);
         let other = match api {
             Api::Chat => "completions",
             Api::Completions | Api::Generate => "chat",
@@ -33,6 +34,24 @@ pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
         return Err(Error::input(what, why).next(format!("Try: --api {other}")));
     }
     Ok(())
+}
+
+/// Whether what records set for themselves is what the run sends.
+pub fn check_settings(options: &Options, dataset: &Dataset, body: &BodyShape) -> Result<()> {
+    let rest = body.rest(options.max_output_tokens);
+    for record in dataset.sample(None) {
+        if let Some(why) = record.unlike(&rest) {
+            let what = in_line(options, record.line);
+            return Err(Error::input(what, why).next(
+                "Take the key out of the record, give its value with an option or --extra-body, or put the record under body",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn in_line(options: &Options, line: u64) -> String {
+    format!("--dataset {}, line {line}", options.dataset.display())
 }
 
 /// The API that a batch line's `url` is of. `/chat/completions` ends like `/completions` too.
@@ -63,8 +82,19 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
         }
         None => String::new(),
     };
-    let is_body = |record: &Arc<Record>| matches!(record.content, Content::Body { .. });
-    let bodies = dataset.sample(None).into_iter().filter(is_body).count();
+    let (mut bodies, mut requests) = (0, 0);
+    for record in dataset.sample(None) {
+        match record.content {
+            Content::Body { .. } => bodies += 1,
+            Content::Request { .. } => requests += 1,
+            Content::Conversation { .. } => {}
+        }
+    }
+    if requests > 0 {
+        own += &format!(
+            "Requests as they stand: {requests}, with the messages and tools of the dataset, without nonce\n"
+        );
+    }
     if bodies > 0 {
         own += &format!(
             "Whole bodies: {bodies}, sent exactly as they are, without nonce, lengths or sampling from here\n"

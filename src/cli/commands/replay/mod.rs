@@ -110,6 +110,7 @@ impl Replay {
             sends_metadata: has_mock || options.sends_metadata,
             ..BodyShape::new(api, model.id)
         };
+        dataset::check_settings(&options, &dataset, &body)?;
         let ready = Ready::ask(opened, body, None, options.common.clone())?;
         let metrics = options.prometheus.as_ref();
         let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
