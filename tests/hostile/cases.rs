@@ -132,6 +132,15 @@ pub fn transport_cases() -> Vec<Case> {
                 )
                 .replace("content-length: ", "content-length: 9"),
             ),
+            None,
+            ok,
+        ),
+        case(
+            "Content-Length too large, and no [DONE]",
+            close(
+                plain("200 OK", "text/event-stream", &format!("{TOKEN}{LAST}"))
+                    .replace("content-length: ", "content-length: 9"),
+            ),
             Some("truncated"),
             ok,
         ),
@@ -313,6 +322,12 @@ pub fn content_cases() -> Vec<Case> {
         case(
             "an event that is no JSON",
             keep(stream(&[TOKEN, &event("{oops"), LAST, DONE])),
+            None,
+            ok,
+        ),
+        case(
+            "an event that is no JSON, and no end",
+            keep(stream(&[TOKEN, &event("{oops")])),
             Some("malformed"),
             ok,
         ),
@@ -345,8 +360,7 @@ pub fn content_cases() -> Vec<Case> {
             ok,
         ),
     ];
-    let invalid =
-        format!("data: {{\"choices\":[{{\"text\":\"?\",\"finish_reason\":null}}]}}\n\n{LAST}");
+    let invalid = "data: {\"choices\":[{\"text\":\"?\",\"finish_reason\":\"stop\"}]}\n\n";
     let mut bytes = HEAD
         .replace("transfer-encoding: chunked", "connection: close")
         .into_bytes();

@@ -87,8 +87,9 @@ fn replies(passes: &[Pass]) -> Vec<String> {
     });
     if count > 0 {
         let events = counted(count, "event");
+        let verb = if count == 1 { "counts" } else { "count" };
         notes.push(format!(
-            "{events} of the streams could not be read and count for nothing; the first: {first}"
+            "{events} of the streams could not be read and {verb} for nothing; the first: {first}"
         ));
     }
     notes
