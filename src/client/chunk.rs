@@ -30,7 +30,7 @@ pub struct Chunk<'a> {
     /// Whether the whole reply came from a cache; only `/generate` says so.
     pub cached: Option<bool>,
     /// The server's words for what went wrong.
-    pub error: Option<String>,
+    pub error: Option<Box<str>>,
 }
 
 /// What generated text is.
@@ -120,7 +120,8 @@ impl<'a> Chunk<'a> {
         let word = json::string(kind).or_else(|| json::string(Some(reason)));
         if let Some(word) = word.filter(|word| FAILED.contains(&word.to_lowercase().as_str())) {
             let message = json::string(message).filter(|message| !message.is_empty());
-            self.error = Some(message.unwrap_or_else(|| format!("finish reason {word}")));
+            let words = message.unwrap_or_else(|| format!("finish reason {word}"));
+            self.error = Some(words.into());
         }
     }
 

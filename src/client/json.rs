@@ -191,7 +191,7 @@ pub fn without_nan(json: &str) -> Option<String> {
 pub fn text_bytes(raw: Option<Raw<'_>>) -> usize {
     let mut rest = inside(raw).unwrap_or_default().as_bytes();
     let mut bytes = 0;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
+    while let Some(at) = rest.iter().position(|&b| b == b'\\') {
         let (escaped, after) = match rest.get(at + 1) {
             Some(b'u') => (utf8_bytes(rest.get(at + 2..at + 6)), at + 6),
             _ => (1, at + 2),

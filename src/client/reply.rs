@@ -160,16 +160,23 @@ impl Reply {
 
     fn token(&mut self, chunk: &Chunk<'_>, stamp_ns: u64) {
         self.token_events += 1;
-        self.reasoning_events += u64::from(chunk.answer_bytes == 0);
-        self.token_reads += u64::from(self.t_last_ns != Some(stamp_ns));
         self.text_bytes += (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
-        if let Some(last) = self.t_last_ns {
-            let gap_us = (stamp_ns.saturating_sub(last) + 500) / 1000;
-            self.gaps_us.push(u32::try_from(gap_us).unwrap_or(u32::MAX));
+        match self.t_last_ns {
+            Some(last_ns) => {
+                let gap_ns = stamp_ns.saturating_sub(last_ns);
+                let gap_us = u32::try_from((gap_ns + 500) / 1000);
+                self.gaps_us.push(gap_us.unwrap_or(u32::MAX));
+                self.token_reads += u64::from(gap_ns > 0);
+            }
+            None => {
+                self.t_first_ns = Some(stamp_ns);
+                self.token_reads = 1;
+            }
         }
-        self.t_first_ns.get_or_insert(stamp_ns);
-        if chunk.answer_bytes > 0 {
-            self.t_answer_ns.get_or_insert(stamp_ns);
+        match chunk.answer_bytes {
+            0 => self.reasoning_events += 1,
+            _ if self.t_answer_ns.is_none() => self.t_answer_ns = Some(stamp_ns),
+            _ => {}
         }
         self.t_last_ns = Some(stamp_ns);
     }
@@ -188,7 +195,7 @@ impl Reply {
         }
         self.cached = chunk.cached.or(self.cached);
         if let Some(error) = &chunk.error {
-            self.stream_error.get_or_insert_with(|| error.clone());
+            self.stream_error.get_or_insert_with(|| error.to_string());
         }
         self.has_finish_field |= chunk.has_finish_field;
         if let Some((reason, _)) = chunk.finish {

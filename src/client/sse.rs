@@ -64,9 +64,9 @@ impl Parser {
     pub fn end(&mut self, mut on_event: impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
-            self.end_line(&line, &mut on_event);
+            self.end_line(&line, b"", &mut on_event);
         }
-        self.end_line(b"", &mut on_event);
+        self.end_event(&mut on_event);
         self.line = line;
         self.reset();
     }
@@ -90,11 +90,11 @@ impl Parser {
                 if self.data.is_empty() && self.whole_event(head, &mut bytes, &mut on_event) {
                     continue;
                 }
-                self.end_line(head, &mut on_event);
+                self.end_line(head, bytes, &mut on_event);
             } else {
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(head);
-                self.end_line(&line, &mut on_event);
+                self.end_line(&line, bytes, &mut on_event);
                 line.clear();
                 self.line = line;
             }
@@ -121,7 +121,8 @@ impl Parser {
         true
     }
 
-    fn end_line(&mut self, line: &[u8], on_event: &mut impl FnMut(Event<'_>)) {
+    /// Takes a line, of which `rest` is what has come behind it.
+    fn end_line(&mut self, line: &[u8], rest: &[u8], on_event: &mut impl FnMut(Event<'_>)) {
         let line = self.without_bom(line);
         self.started = true;
         if line.is_empty() {
@@ -130,7 +131,8 @@ impl Parser {
             on_event(Event::Comment);
         } else if let Some(value) = field(line, b"data") {
             // Some servers end an event with its line.
-            let is_whole = self.data.is_empty() && is_whole(value);
+            let may_be_whole = self.data.is_empty() && !self.is_blank_next(rest);
+            let is_whole = may_be_whole && is_whole(value);
             self.data.extend_from_slice(value);
             self.data.push(b'\n');
             if is_whole {
@@ -144,6 +146,15 @@ impl Parser {
             on_event(Event::Data(line));
         }
         // id, retry and unknown fields say nothing about tokens.
+    }
+
+    /// Whether the line behind the one that has just ended is there, and blank.
+    fn is_blank_next(&self, rest: &[u8]) -> bool {
+        let rest = match rest {
+            [b'\n', rest @ ..] if self.after_cr => rest,
+            _ => rest,
+        };
+        matches!(rest.first(), Some(b'\n' | b'\r'))
     }
 
     fn end_event(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
@@ -167,7 +178,7 @@ impl Parser {
 }
 
 /// The value of the field of this name: one space after the colon is not part of it; the name alone is empty.
-fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+fn field<'a, const N: usize>(line: &'a [u8], name: &[u8; N]) -> Option<&'a [u8]> {
     match line.strip_prefix(name)? {
         [] => Some(&[]),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),

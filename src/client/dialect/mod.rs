@@ -47,7 +47,7 @@ pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
     let is_bare = !chunk.has_choice && chunk.usage.is_none();
     if is_bare || error.or(errors).or(status).is_some() {
         let words = error::words(text, is_bare);
-        chunk.error = words.or(chunk.error);
+        chunk.error = words.map(String::into_boxed_str).or(chunk.error);
     }
     Ok(chunk)
 }
