@@ -41,7 +41,7 @@ impl Template {
         let from_text = data.strip_prefix(&self.before[..])?;
         let text = from_text.strip_suffix(&self.after[..])?;
         let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let bytes = if inside.iter().all(is_plain) {
+        let bytes = if inside.iter().all(is_plain) && std::str::from_utf8(inside).is_ok() {
             inside.len()
         } else {
             // It may be more than a string (`"a","b":"c"`), or none: the parser knows.
@@ -85,9 +85,9 @@ impl Template {
     }
 }
 
-/// A character that stands for itself in a JSON string, and for one byte.
+/// A byte of a character that stands for itself in a JSON string.
 fn is_plain(byte: &u8) -> bool {
-    matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')
+    *byte >= 0x20 && !matches!(byte, b'"' | b'\\')
 }
 
 #[cfg(test)]
