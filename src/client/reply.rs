@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_of_zeros_beside_text_counts_as_absent() {
+    fn usage_of_zeros_beside_text_gives_way_to_the_events() {
         let zeros = r#"{"choices":[{"text":"a","finish_reason":"stop"}],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
         let mut reply = reply(&[(zeros, 1)]);
         let mut sample = Sample::default();

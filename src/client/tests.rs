@@ -13,12 +13,12 @@
 //! | 6 events are not tokens | RECORDINGS */burst, vllm-options/completions_stream_utf8; without usage: vllm/completions_stream_no_usage |
 //! | 7 the meanings of an empty text | RECORDINGS vllm/completions_stream_utf8, */chat_stream; `reply::a_role_event_is_an_event_but_not_a_token` |
 //! | 8 where usage stands | RECORDINGS vllm/completions_stream_continuous_usage, */chat_stream; LiteLLM's: `usage_beside_a_choice_without_text_is_the_final_one` |
-//! | 9 usage of zeros on every event | `reply::usage_of_zeros_beside_text_counts_as_absent`, `usage_beside_a_choice_without_text_is_the_final_one` |
+//! | 9 usage of zeros on every event | `reply::usage_of_zeros_beside_text_gives_way_to_the_events`, `usage_beside_a_choice_without_text_is_the_final_one` |
 //! | 10 several choices or prompts | never asked for (only by --extra-body); RECORDINGS */completions_stream_n2, llama-server/completions_stream_two_prompts (`data: null`) |
 //! | 11 end of sequence and think tags are counted | RECORDINGS */completions_stream_eos, *-think/chat_stream: completion above events |
-//! | 12 two names of reasoning | RECORDINGS *-think/chat_stream, `chunk::chunks_tell_answer_reasoning_and_tools_apart`, `reasoning_tokens_are_taken_from_usage` |
+//! | 12 two names of reasoning | RECORDINGS *-think/chat_stream, `dialect::chunks_tell_answer_reasoning_and_tools_apart`, `reasoning_tokens_are_taken_from_usage` |
 //! | 13 odd object, model, id and first space | does not apply: none of them is read; RECORDINGS transformers/* |
-//! | 14 llama.cpp's timings | RECORDINGS llama-server/*, `chunk::cached_tokens_are_found_under_each_of_their_names` |
+//! | 14 llama.cpp's timings | RECORDINGS llama-server/*, `dialect::cached_tokens_are_found_under_each_of_their_names` |
 //! | 15 error event, then [DONE] or a proper end | RECORDINGS vllm-options/engine_killed, */kill; LiteLLM's: `each_kind_of_broken_reply_has_its_name` |
 //! | 16 200 and nothing; [DONE] without a finish reason | `each_kind_of_broken_reply_has_its_name` |
 //! | 17 an error that is a string; headers and then silence | RECORDINGS transformers/err_negative_max_tokens_stream; `headers_and_then_silence_are_a_first_token_timeout` |
