@@ -23,6 +23,9 @@ fn assert_lines(output: &Output, wanted: &[(&str, &str)]) {
     }
 }
 
+/// The value where no reply tells of cached tokens.
+const NOT_REPORTED: &str = "not reported: usage gives no hit rate; vLLM reports cached tokens with --enable-prompt-tokens-details, SGLang with --enable-cache-report";
+
 #[test]
 fn the_mock_has_everything_and_its_log_has_every_request_that_was_counted() {
     let server = Server::start(&["--itl", "1ms", "--base", "1ms", "--block-tokens", "32"]);
@@ -216,7 +219,7 @@ fn a_server_without_usage_and_without_routes_beside_is_described_as_that() {
             ("continuous usage", "ignored"),
             ("optional fields", "ignore_eos and min_tokens are taken"),
             ("tokens an event", "unknown without usage"),
-            ("cached tokens", "not reported: usage gives no hit rate"),
+            ("cached tokens", NOT_REPORTED),
             ("/tokenize", "no: runs estimate lengths"),
             ("/metrics", "no: HTTP status 404"),
         ],
@@ -351,7 +354,7 @@ fn recorded_replies_of_real_servers_are_told_apart() {
                 "14 prompt and 12 output tokens; stream_options is taken",
             ),
             ("continuous usage", "honoured: on every event"),
-            ("cached tokens", "not reported: usage gives no hit rate"),
+            ("cached tokens", NOT_REPORTED),
         ],
     );
     let output = found("transformers");

@@ -21,6 +21,7 @@ pub struct Body<'a> {
     content: Option<Cow<'a, str>>,
     #[serde(borrow)]
     messages: Option<Vec<Message<'a>>>,
+    n: Option<i64>,
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
     temperature: Option<f64>,
@@ -76,7 +77,14 @@ impl<'a> Message<'a> {
 
 impl<'a> Body<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Body<'a>, ErrorReply> {
-        serde_json::from_slice(bytes).map_err(|error| ErrorReply::invalid(None, error))
+        let body: Body = serde_json::from_slice(bytes).map_err(|e| ErrorReply::invalid(None, e))?;
+        match body.n {
+            None | Some(1) => Ok(body),
+            Some(n) => {
+                let why = format!("n is {n}; this server gives one choice a request (parameter=n)");
+                Err(ErrorReply::value("n", why))
+            }
+        }
     }
 
     /// The limit of the answer's length as it was sent.
@@ -114,6 +122,10 @@ impl<'a> Body<'a> {
             let why = "{'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required'}";
             return Err(ErrorReply::invalid(Some("body.messages"), why));
         };
+        if messages.is_empty() {
+            let why = "messages must have at least one message (parameter=messages)";
+            return Err(ErrorReply::value("messages", why));
+        }
         let mut chain = Chain::new(block_tokens);
         for message in messages {
             chain.push_mark(&message.role);
@@ -234,6 +246,26 @@ mod tests {
             let error = Body::parse(json.as_bytes()).err();
             assert_eq!(error, Some(ErrorReply::invalid(None, why)));
         }
+    }
+
+    #[test]
+    fn several_choices_and_no_messages_are_refused_by_name() {
+        for n in ["2", "0"] {
+            let json = format!(r#"{{"prompt":"a","n":{n}}}"#);
+            let why = format!("n is {n}; this server gives one choice a request (parameter=n)");
+            let refused = Body::parse(json.as_bytes()).err();
+            assert_eq!(refused, Some(ErrorReply::value("n", why)));
+        }
+        for n in ["1", "null"] {
+            let json = format!(r#"{{"prompt":"a","n":{n}}}"#);
+            assert!(Body::parse(json.as_bytes()).is_ok(), "{n}");
+        }
+        let body = Body::parse(br#"{"messages":[]}"#).expect("it is well formed");
+        let why = "messages must have at least one message (parameter=messages)";
+        assert_eq!(
+            body.chat_prompt(1).err(),
+            Some(ErrorReply::value("messages", why))
+        );
     }
 
     #[test]

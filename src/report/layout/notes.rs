@@ -16,6 +16,8 @@ use crate::units::counted;
 const MISSING: usize = 8;
 
 const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
+/// The options without which servers keep their hits to themselves.
+pub const CACHE_OPTIONS: &str = "vLLM reports cached tokens with --enable-prompt-tokens-details, SGLang with --enable-cache-report";
 const FROM_DUE: &str =
     "TTFT and latency count from the due times, in charts too, but where a row says from the send";
 
@@ -47,8 +49,20 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let is_open = passes.iter().any(|pass| pass.figures.is_open);
     let from_due = is_open.then(|| FROM_DUE.to_string());
     let notes = from_due.into_iter().chain(of_file);
-    let notes = notes.chain(replies(passes));
+    let notes = notes.chain(replies(passes)).chain(no_hits(about, passes));
     notes.chain(missing(about, passes)).collect()
+}
+
+/// Says how to get hit rates where no reply of a pass with successes tells of any.
+fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
+    let has_successes = passes.iter().any(|pass| pass.figures.successful > 0);
+    let is_told = passes.iter().any(|pass| {
+        let reported = pass.figures.reported;
+        reported.prefix || reported.response
+    });
+    let is_of_usage = about["options"]["api"] != "generate" && about["mock"] != true;
+    let is_wanted = has_successes && !is_told && is_of_usage;
+    is_wanted.then(|| format!("No reply tells of cached prompt tokens: {CACHE_OPTIONS}"))
 }
 
 /// What was odd about the replies, once for all passes.

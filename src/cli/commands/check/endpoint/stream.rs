@@ -5,6 +5,7 @@ use serde_json::json;
 use super::probe::{Answer, MAX_TOKENS, Probe};
 use super::route::{Route, why_failed};
 use crate::client::body::LIMIT;
+use crate::report::layout::notes::CACHE_OPTIONS;
 use crate::sample::{FailKind, Sample, TokenSource};
 use crate::units::fixed;
 
@@ -160,7 +161,7 @@ fn cached(first: &Sample, second: &Sample) -> String {
         _ => String::new(),
     };
     match second.cached_tokens {
-        None => "not reported: usage gives no hit rate".to_string(),
+        None => format!("not reported: usage gives no hit rate; {CACHE_OPTIONS}"),
         Some(0) => format!("0{of} at the second sending: no prefix cache seen"),
         Some(tokens) => format!("{tokens}{of} at the second sending{before}"),
     }
