@@ -15,6 +15,7 @@ mod json;
 pub mod lessons;
 pub mod proxy;
 mod query;
+mod receive;
 mod reply;
 pub mod secret;
 pub mod setup;
@@ -36,7 +37,7 @@ use ureq::{Agent, Body, SendBody};
 use self::body::{BodyShape, pieces};
 use self::endpoint::Endpoint;
 use self::http::{Link, classify};
-use self::reply::Reply;
+use self::receive::Receiver;
 use self::wire::Wire;
 use crate::error;
 use crate::plan::Turn;
@@ -45,11 +46,6 @@ use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
-/// Of an event: one that does not end may not eat the memory of the machine that the server runs on.
-const MAX_EVENT_BYTES: usize = 16 << 20;
-/// Of a stream: of one that does not end, the times between its tokens are kept.
-const MAX_STREAM_BYTES: usize = 256 << 20;
-
 /// Everything the requests of a run have in common.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -84,9 +80,7 @@ pub struct Client {
     target: Arc<Target>,
     wire: Arc<Wire>,
     agent: Agent,
-    sse: sse::Parser,
-    reply: Reply,
-    buffer: Vec<u8>,
+    receiver: Receiver,
     /// The body of the last reply whose status was no success; a sample has the beginning of it.
     refusal: String,
     /// The end of the last request's body and the `max_tokens` in it; most others are alike.
@@ -96,15 +90,13 @@ pub struct Client {
 impl Client {
     pub fn new(target: Arc<Target>) -> Client {
         let wire = target.link.wire();
-        let reply = Reply::new(target.body.api);
+        let receiver = Receiver::new(wire.clone(), target.body.api);
         let agent = http::agent(&target.link, &wire);
         Client {
             target,
             wire,
             agent,
-            sse: sse::Parser::default(),
-            reply,
-            buffer: vec![0; 4 << 10],
+            receiver,
             refusal: String::new(),
             rest: None,
         }
@@ -168,12 +160,12 @@ impl Client {
 
     /// The text of the last reply's answer, escaped for the inside of a JSON string, if its turn keeps it.
     pub fn take_answer(&mut self) -> Arc<str> {
-        self.reply.take_answer()
+        self.receiver.reply.take_answer()
     }
 
     /// Events with data in the last reply, `[DONE]` left out.
     pub fn events(&self) -> u64 {
-        self.reply.events()
+        self.receiver.reply.events()
     }
 
     /// What the server said with the last status that was no success, as it came.
@@ -183,7 +175,7 @@ impl Client {
 
     /// Whether the last reply reported its usage before it ended.
     pub fn has_running_usage(&self) -> bool {
-        self.reply.has_running_usage()
+        self.receiver.reply.has_running_usage()
     }
 
     /// Sends `warm_up`'s request: how long its answer took, and whether a kept connection carried it.
@@ -212,9 +204,8 @@ impl Client {
             offset: 0,
         };
         let headers = headers(&self.target, &request_id, length);
-        self.sse.reset();
-        self.reply
-            .start(turn.max_tokens.unwrap_or(0), turn.keeps_reply);
+        let most = turn.max_tokens.unwrap_or(0);
+        self.receiver.start(most, turn.keeps_reply);
 
         let mut sample = Sample {
             id: turn.id,
@@ -243,7 +234,7 @@ impl Client {
         let seen = self.wire.seen();
         sample.connect_ns = seen.connect_ns;
         sample.reused = !seen.connecting;
-        self.reply.fill(&mut sample);
+        self.receiver.reply.fill(&mut sample);
         // The server's own words.
         let shown = |reason: String| self.target.link.redact(reason);
         sample.finish_reason = sample.finish_reason.map(shown);
@@ -283,153 +274,12 @@ impl Client {
         let is_labelled = content_type
             .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
             .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
-        let is_stream = self.body(response.body_mut(), is_labelled)?;
-        match self.reply.judge(is_stream) {
+        let is_stream = self.receiver.read(response.body_mut(), is_labelled)?;
+        match self.receiver.reply.judge(is_stream) {
             Some((kind, why)) => Err(Failure::new(kind, why)),
             None => Ok(()),
         }
     }
-
-    /// Reads the body; returns whether it was a stream, which its bytes decide. `is_labelled` as an event stream, it
-    /// is no text.
-    fn body(&mut self, body: &mut Body, is_labelled: bool) -> Result<bool, Failure> {
-        let mut reader = body.as_reader();
-        let n = self.first_read(&mut reader)?;
-        if is_stream(&self.buffer[..n], is_labelled) {
-            self.stream(&mut reader, n)?;
-            return Ok(true);
-        }
-        let whole = self.whole(&mut reader, n)?;
-        if self.reply.plain(&whole.bytes) {
-            return Ok(false);
-        }
-        // Several JSON values, a line each: a stream all the same.
-        let mut from = 0;
-        for (to, stamp_ns) in whole.reads {
-            feed(
-                &mut self.sse,
-                &mut self.reply,
-                &whole.bytes[from..to],
-                stamp_ns,
-            );
-            from = to;
-        }
-        let (sse, reply) = (&mut self.sse, &mut self.reply);
-        sse.end(|event| take(reply, &event, self.wire.last_ns()));
-        Ok(true)
-    }
-
-    /// Reads until something but white space has come; returns how many bytes of it are in the buffer.
-    fn first_read(&mut self, reader: &mut impl Read) -> Result<usize, Failure> {
-        loop {
-            let n = reader.read(&mut self.buffer);
-            let n = n.map_err(|error| classify(&error.into(), &self.wire))?;
-            if n == 0 || !self.buffer[..n].trim_ascii().is_empty() {
-                return Ok(n);
-            }
-        }
-    }
-
-    /// Reads a body that is no event stream to its end, behind the `n` bytes of it that are in the buffer.
-    fn whole(&mut self, reader: &mut impl Read, mut n: usize) -> Result<Whole, Failure> {
-        let mut whole = Whole::default();
-        while n > 0 {
-            // Between JSON values some servers write a zero byte in place of the end of a line.
-            let bytes = self.buffer[..n].iter();
-            whole
-                .bytes
-                .extend(bytes.map(|&b| if b == 0 { b'\n' } else { b }));
-            whole.reads.push((whole.bytes.len(), self.wire.last_ns()));
-            if whole.bytes.len() as u64 > http::MAX_BODY_BYTES {
-                return Err(oversized("a body", http::MAX_BODY_BYTES as usize));
-            }
-            let read = reader.read(&mut self.buffer);
-            n = read.map_err(|error| classify(&error.into(), &self.wire))?;
-        }
-        Ok(whole)
-    }
-
-    /// The hot path, behind the first `n` bytes in the buffer. Order: read (the transport stamps it), then parse.
-    fn stream(&mut self, reader: &mut impl Read, mut n: usize) -> Result<(), Failure> {
-        let mut stream_bytes = 0;
-        loop {
-            let stamp_ns = self.wire.last_ns();
-            feed(&mut self.sse, &mut self.reply, &self.buffer[..n], stamp_ns);
-            if n == 0 {
-                let reply = &mut self.reply;
-                self.sse.end(|event| take(reply, &event, stamp_ns));
-                return Ok(());
-            }
-            if self.reply.has_token() {
-                self.wire.token_seen();
-            }
-            if self.reply.is_complete() {
-                self.wire.reply_complete();
-            }
-            stream_bytes += n;
-            if self.sse.held_bytes() > MAX_EVENT_BYTES {
-                return Err(oversized("an event", MAX_EVENT_BYTES));
-            }
-            if stream_bytes > MAX_STREAM_BYTES {
-                return Err(oversized("a stream", MAX_STREAM_BYTES));
-            }
-            n = match reader.read(&mut self.buffer) {
-                Ok(n) => n,
-                // Whatever happens behind a complete reply; the connection is not used again.
-                Err(_) if self.reply.is_complete() => return Ok(()),
-                Err(error) => {
-                    // An error event outranks the broken end that follows it.
-                    return match self.reply.judge(true) {
-                        Some((FailKind::StreamError, words)) => {
-                            Err(Failure::new(FailKind::StreamError, words))
-                        }
-                        _ => Err(classify(&error.into(), &self.wire)),
-                    };
-                }
-            };
-        }
-    }
-}
-
-/// A body that is no event stream, and when each part of it had come: its end in the bytes, and the stamp.
-#[derive(Default)]
-struct Whole {
-    bytes: Vec<u8>,
-    reads: Vec<(usize, u64)>,
-}
-
-/// Whether a body that begins so is an event stream. `is_labelled` as one, it is one unless it begins as JSON does.
-fn is_stream(start: &[u8], is_labelled: bool) -> bool {
-    const FIELDS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"error"];
-    let start = start
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(start)
-        .trim_ascii_start();
-    let is_json =
-        start.starts_with(b"{") || start.starts_with(b"[") && !start.starts_with(b"[DONE]");
-    let is_field = |field: &&[u8]| {
-        let rest = start.strip_prefix(*field);
-        rest.is_some_and(|rest| field.ends_with(b":") || rest.starts_with(b":"))
-    };
-    !is_json && (is_labelled || FIELDS.iter().any(is_field))
-}
-
-/// Hands the events that end with these bytes to the reply.
-fn feed(sse: &mut sse::Parser, reply: &mut Reply, bytes: &[u8], stamp_ns: u64) {
-    sse.feed(bytes, |event| take(reply, &event, stamp_ns));
-}
-
-fn take(reply: &mut Reply, event: &sse::Event<'_>, stamp_ns: u64) {
-    match event {
-        sse::Event::Data(data) => reply.event(data, stamp_ns),
-        sse::Event::Error(data) => reply.error(data),
-        sse::Event::Comment => {}
-    }
-}
-
-fn oversized(what: &str, limit: usize) -> Failure {
-    let why = format!("{what} of more than {} MiB", limit >> 20);
-    Failure::new(FailKind::Oversized, why)
 }
 
 /// The encoding of the body, which no request allows.

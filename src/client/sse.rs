@@ -25,7 +25,8 @@ pub enum Event<'a> {
 /// What the buffers keep of their capacity from one stream to the next.
 const KEPT_BYTES: usize = 64 << 10;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// A byte order mark, which may stand before the first line.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug, Default)]
 pub struct Parser {
