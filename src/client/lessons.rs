@@ -125,6 +125,11 @@ pub fn is_good(sample: &Sample) -> bool {
     matches!(kind, None | Some(FailKind::Empty))
 }
 
+/// Whether an answer takes the place of the one kept before it: the last one that was taken, else the last one of all.
+pub fn is_kept(sample: &Sample, before: &Sample) -> bool {
+    is_good(sample) || !is_good(before)
+}
+
 fn is_refused(sample: &Sample) -> bool {
     matches!(sample.status, Some(400 | 422))
 }

@@ -11,7 +11,7 @@ use super::dialect::{self, GENERATE_NAMES};
 use super::json::{keys, without_nan};
 use super::secret::beginning;
 use super::template::Template;
-use super::usage::Usage;
+use super::usage::{Shown, Usage};
 
 /// Bytes of a text that are kept until secrets are masked in it: 200 characters are shown.
 const MAX_SHOWN: usize = 12 << 10;
@@ -145,8 +145,8 @@ impl Reply {
     }
 
     fn note_keys(&mut self, data: &[u8], chunk: &Chunk<'_>) {
-        let is_wanted = self.api == Api::Generate && self.keys_without_text.is_none();
-        if is_wanted && chunk.texts == 0 {
+        let has_none = self.text_bytes == 0 && chunk.texts == 0;
+        if has_none && self.api == Api::Generate && self.keys_without_text.is_none() {
             self.keys_without_text = keys(data);
         }
     }
@@ -251,7 +251,7 @@ impl Reply {
     fn plain_chunk(&mut self, chunk: &Chunk<'_>, bytes: usize) {
         self.text_bytes = (chunk.answer_bytes + chunk.reasoning_bytes) as u64;
         self.facts(chunk);
-        if self.output_tokens(&self.usage()).is_none() && bytes <= MAX_COUNTED_BYTES {
+        if self.usage().output_tokens(self.shown()).is_none() && bytes <= MAX_COUNTED_BYTES {
             self.text = chunk.answer_text().map(Arc::from);
         }
     }
@@ -305,56 +305,13 @@ impl Reply {
         running.updated(self.final_usage.unwrap_or_default())
     }
 
-    /// The output tokens and where their number comes from. A count below the events with text, or of 0 beside text, is
-    /// refuted by them. The total may still tell then, as it does where reasoning was left out of a count.
-    fn output_tokens(&self, usage: &Usage) -> Option<(u64, TokenSource)> {
-        let events = self.token_events;
-        let least = events.max(u64::from(self.text_bytes > 0));
-        let counted = usage.completion_tokens.filter(|&n| n >= least);
-        let reasoning = usage.reasoning_tokens.filter(|&n| n > 0);
-        let with_reasoning = counted.zip(reasoning).map(|(n, reasoning)| n + reasoning);
-        let of_total = usage.output_of_total().filter(|&n| n >= least.max(1));
-        let of_total = of_total.filter(|&n| counted.is_none() || with_reasoning == Some(n));
-        let is_final = self
-            .final_usage
-            .is_some_and(|usage| usage.completion_tokens.is_some());
-        if let Some(total) = of_total {
-            Some((total, TokenSource::Total))
-        } else if let Some(n) = counted {
-            let source = match is_final {
-                true => TokenSource::Usage,
-                false => TokenSource::ContinuousUsage,
-            };
-            Some((n, source))
-        } else {
-            let source = match usage.completion_tokens {
-                Some(_) => TokenSource::EventsOverUsage,
-                None => TokenSource::Events,
-            };
-            (events > 0).then_some((events, source))
+    /// Returns what the events have shown, for the counts to be held against.
+    fn shown(&self) -> Shown {
+        Shown {
+            events: self.token_events,
+            reasoning_events: self.reasoning_events,
+            has_text: self.text_bytes > 0,
         }
-    }
-
-    /// The tokens whose events came, out of all; `None`: all of them, as far as one can see.
-    ///
-    /// Reasoning that the server keeps to itself has no events, or fewer than its tokens by much more than the
-    /// answer, whose events may hold several tokens too.
-    fn streamed_tokens(&self, all: u64, reasoning: u64) -> Option<u64> {
-        let (events, of_reasoning) = (self.token_events, self.reasoning_events);
-        if events == 0 || reasoning == 0 {
-            return None;
-        }
-        let of_answer = events - of_reasoning;
-        let a_event = match of_answer {
-            0 => 4.0,
-            events => 1.5 * (all.saturating_sub(reasoning) as f64 / events as f64).max(1.0),
-        };
-        let streamed = match of_reasoning {
-            0 => all.saturating_sub(reasoning).max(events),
-            shown if reasoning as f64 > shown as f64 * a_event => events,
-            _ => all,
-        };
-        (streamed < all).then_some(streamed)
     }
 
     /// Moves what was seen into the sample; `t_end_ns` there is the end of the body.
@@ -373,7 +330,14 @@ impl Reply {
         sample.response_cached = self.cached;
         sample.text = self.text.take();
         sample.unread = self.unread.take();
-        let output = self.output_tokens(&usage);
+        let has_final = self
+            .final_usage
+            .is_some_and(|usage| usage.completion_tokens.is_some());
+        let output = usage.output_tokens(self.shown());
+        let output = output.map(|(tokens, source)| match source {
+            TokenSource::Usage if !has_final => (tokens, TokenSource::ContinuousUsage),
+            _ => (tokens, source),
+        });
         (sample.completion_tokens, sample.token_source) = output.unzip();
         let usage = Usage {
             completion_tokens: sample.completion_tokens,
@@ -383,9 +347,7 @@ impl Reply {
         sample.prompt_tokens = usage.prompt_tokens;
         sample.cached_tokens = usage.cached_tokens;
         sample.reasoning_tokens = usage.reasoning_tokens;
-        let reasoning = usage.reasoning_tokens.unwrap_or(0);
-        let all = sample.completion_tokens;
-        sample.streamed_tokens = all.and_then(|all| self.streamed_tokens(all, reasoning));
+        sample.streamed_tokens = usage.streamed_tokens(self.shown());
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::endpoint::Endpoint;
 use super::http::Small;
-use super::lessons::{Lessons, is_good};
+use super::lessons::{Lessons, is_good, is_kept};
 use super::{Client, Target};
 use crate::plan::calibration::Calibration;
 use crate::plan::prompt::{BLOCK_WORDS, Writer};
@@ -93,7 +93,7 @@ impl Setup {
         let mut kept = sample.clone();
         while self.lessons.tell(&mut target.body, &sample, &refusal) {
             (sample, refusal) = self.ask(target, writer, words);
-            if is_good(&sample) || !is_good(&kept) {
+            if is_kept(&sample, &kept) {
                 kept = sample.clone();
             }
         }

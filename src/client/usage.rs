@@ -1,6 +1,7 @@
 //! The token counts that a reply carries, by the names that servers give them.
 
 use super::json::{Raw, count, pick};
+use crate::sample::TokenSource;
 
 /// Token counts as the server reports them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,10 +14,37 @@ pub struct Usage {
     pub total_tokens: Option<u64>,
 }
 
+/// The names of counts, and of the objects that hold parts of them: those of OpenAI's completions, chat and responses,
+/// Anthropic, DeepSeek, Kimi and SGLang.
+const NAMES: [&str; 14] = [
+    "prompt_tokens",
+    "input_tokens",
+    "completion_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_tokens",
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "completion_tokens_details",
+    "output_tokens_details",
+];
+
+/// What the events of a reply have shown of its tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// Events with generated text.
+    pub events: u64,
+    /// Those events that have reasoning and no answer.
+    pub reasoning_events: u64,
+    pub has_text: bool,
+}
+
 impl Usage {
     /// Reads an object of counts; `None` where it has none.
-    ///
-    /// The names are those of OpenAI's completions, chat and responses, Anthropic, DeepSeek, Kimi and SGLang.
     pub fn read(object: Option<Raw<'_>>) -> Option<Usage> {
         let [
             prompt,
@@ -29,46 +57,28 @@ impl Usage {
             read,
             created,
             reasoning,
-        ] = pick(
-            object,
-            &[
-                "prompt_tokens",
-                "input_tokens",
-                "completion_tokens",
-                "output_tokens",
-                "total_tokens",
-                "cached_tokens",
-                "prompt_cache_hit_tokens",
-                "cache_read_input_tokens",
-                "cache_creation_input_tokens",
-                "reasoning_tokens",
-            ],
-        )
-        .map(count);
-        let [of_prompt, of_input, of_completion, of_output] = pick(
-            object,
-            &[
-                "prompt_tokens_details",
-                "input_tokens_details",
-                "completion_tokens_details",
-                "output_tokens_details",
-            ],
-        );
+            of_prompt,
+            of_input,
+            of_completion,
+            of_output,
+        ] = pick(object, &NAMES);
         let detail = |details, name| count(pick(details, &[name])[0]);
+        let (read, created) = (count(read), count(created));
         // Anthropic counts what its cache held, and what it stored there, apart from the input.
-        let whole_input = input.map(|input| input + read.unwrap_or(0) + created.unwrap_or(0));
+        let beside_input = read.unwrap_or(0) + created.unwrap_or(0);
+        let whole_input = count(input).map(|input| input + beside_input);
         let usage = Usage {
-            prompt_tokens: prompt.or(whole_input),
-            completion_tokens: completion.or(output),
+            prompt_tokens: count(prompt).or(whole_input),
+            completion_tokens: count(completion).or(count(output)),
             cached_tokens: detail(of_prompt, "cached_tokens")
                 .or(detail(of_input, "cached_tokens"))
-                .or(cached)
-                .or(hit)
+                .or(count(cached))
+                .or(count(hit))
                 .or(read),
             reasoning_tokens: detail(of_completion, "reasoning_tokens")
                 .or(detail(of_output, "reasoning_tokens"))
-                .or(reasoning),
-            total_tokens: total,
+                .or(count(reasoning)),
+            total_tokens: count(total),
         };
         (usage != Usage::default()).then_some(usage)
     }
@@ -116,9 +126,52 @@ impl Usage {
         }
     }
 
+    /// The output tokens and where their number comes from. A count below the events with text, or of 0 beside text, is
+    /// refuted by them. The total may still tell then, as it does where reasoning was left out of a count.
+    pub fn output_tokens(&self, shown: Shown) -> Option<(u64, TokenSource)> {
+        let least = shown.events.max(u64::from(shown.has_text));
+        let counted = self.completion_tokens.filter(|&n| n >= least);
+        let reasoning = self.reasoning_tokens.filter(|&n| n > 0);
+        let with_reasoning = counted.zip(reasoning).map(|(n, reasoning)| n + reasoning);
+        let of_total = self.output_of_total().filter(|&n| n >= least.max(1));
+        let of_total = of_total.filter(|&n| counted.is_none() || with_reasoning == Some(n));
+        let by_events = match self.completion_tokens {
+            Some(_) => TokenSource::EventsOverUsage,
+            None => TokenSource::Events,
+        };
+        let of_events = (shown.events > 0).then_some((shown.events, by_events));
+        of_total
+            .map(|n| (n, TokenSource::Total))
+            .or(counted.map(|n| (n, TokenSource::Usage)))
+            .or(of_events)
+    }
+
     /// The output tokens by the total, prompt tokens taken off.
-    pub fn output_of_total(self) -> Option<u64> {
+    fn output_of_total(&self) -> Option<u64> {
         self.total_tokens?.checked_sub(self.prompt_tokens?)
+    }
+
+    /// The output tokens whose events came; `None`: all of them, as far as one can see.
+    ///
+    /// Reasoning that the server keeps to itself has no events, or fewer than its tokens by much more than the
+    /// answer, whose events may hold several tokens too.
+    pub fn streamed_tokens(&self, shown: Shown) -> Option<u64> {
+        let (all, reasoning) = (self.completion_tokens?, self.reasoning_tokens?);
+        let events = shown.events;
+        if events == 0 || reasoning == 0 {
+            return None;
+        }
+        let of_answer = events - shown.reasoning_events;
+        let an_event = match of_answer {
+            0 => 4.0,
+            n => 1.5 * (all.saturating_sub(reasoning) as f64 / n as f64).max(1.0),
+        };
+        let streamed = match shown.reasoning_events {
+            0 => all.saturating_sub(reasoning).max(events),
+            n if reasoning as f64 > n as f64 * an_event => events,
+            _ => all,
+        };
+        (streamed < all).then_some(streamed)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::probe::{Answer, MAX_TOKENS, Probe};
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
-use crate::client::lessons::{Lessons, is_good};
+use crate::client::lessons::{Lessons, is_kept};
 use crate::sample::{FailKind, Sample};
 
 pub struct Route {
@@ -26,8 +26,8 @@ impl Route {
         while is_asked && let Some(answer) = probe.send(&route.target, text, MAX_TOKENS) {
             let body = &mut route.target.body;
             is_asked = route.lessons.tell(body, &answer.sample, &answer.refusal);
-            let kept = route.answer.as_ref();
-            if is_good(&answer.sample) || kept.is_none_or(|kept| !is_good(&kept.sample)) {
+            let before = route.answer.as_ref();
+            if before.is_none_or(|before| is_kept(&answer.sample, &before.sample)) {
                 route.answer = Some(answer);
             }
         }
