@@ -177,18 +177,7 @@ fn whole_bodies_go_out_byte_for_byte() {
     let lines = bodies
         .map(|body| format!(r#"{{"custom_id":"a","url":"/v1/chat/completions","body":{body}}}"#));
     dir.write("batch.jsonl", lines.join("\n"));
-    let server = RawServer::start(|request, stream| {
-        let reply = match request.path.as_str() {
-            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
-            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#.to_string(),
-        };
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-        let _ = write!(
-            stream,
-            "{head}Content-Length: {}\r\n\r\n{reply}",
-            reply.len()
-        );
-    });
+    let server = plain_server();
     let url = format!("http://{}", server.addr());
     let output = replay(&dir, &["--dataset", "batch.jsonl", "--endpoint", &url]).ok();
     let sent: Vec<String> = server
@@ -218,6 +207,22 @@ fn whole_bodies_go_out_byte_for_byte() {
     assert_eq!(file["requests"][0]["prompt"], "café");
 }
 
+/// A server of whole replies.
+fn plain_server() -> RawServer {
+    RawServer::start(|request, stream| {
+        let reply = match request.path.as_str() {
+            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
+            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#.to_string(),
+        };
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        let _ = write!(
+            stream,
+            "{head}Content-Length: {}\r\n\r\n{reply}",
+            reply.len()
+        );
+    })
+}
+
 #[test]
 fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
     let messages = [
@@ -229,18 +234,7 @@ fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
         "t.jsonl",
         messages.map(|members| format!("{{{members}}}")).join("\n"),
     );
-    let server = RawServer::start(|request, stream| {
-        let reply = match request.path.as_str() {
-            "/v1/models" => r#"{"data":[{"id":"m"}]}"#.to_string(),
-            _ => r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#.to_string(),
-        };
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-        let _ = write!(
-            stream,
-            "{head}Content-Length: {}\r\n\r\n{reply}",
-            reply.len()
-        );
-    });
+    let server = plain_server();
     let url = format!("http://{}", server.addr());
     let args = ["--dataset", "t.jsonl", "--endpoint", &url];
     let load = Cmd::new(&dir).arg("load").args(args);

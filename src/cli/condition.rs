@@ -97,7 +97,7 @@ struct Condition {
 
 type Compare = fn(&f64, &f64) -> bool;
 
-/// Those of two characters first.
+/// The operators, those of two characters first.
 const OPERATORS: [(&str, Compare); 6] = [
     (">=", f64::ge),
     ("<=", f64::le),
@@ -141,7 +141,7 @@ impl Condition {
         self.place.as_ref().is_none_or(|own| own == place)
     }
 
-    /// What is wrong with the figure of `place`; `None`: nothing. A figure that is not reported is.
+    /// Says what is wrong with the figure of `place`, such as that it is not reported; `None`: nothing is.
     fn fault(&self, place: &str, value: Option<f64>) -> Option<String> {
         let figure = &self.figure;
         match value {

@@ -96,7 +96,7 @@ pub struct Connection {
     /// By `--api`, else by the endpoint's path.
     api: Option<Api>,
     timeouts: Timeouts,
-    /// Those of the user, and the key.
+    /// The user's own headers, and the key.
     headers: HeaderMap,
     pub extra_body: Map<String, Value>,
     trust: Trust,

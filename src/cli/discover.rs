@@ -127,7 +127,7 @@ pub struct Ready {
     pub writer: Writer,
     /// How the server came to be there: `mock`, `attached` or the preset that started it.
     pub backend: &'static str,
-    /// What is known of the engine that answers.
+    /// The engine that answers, as far as it is known.
     pub engine: Option<String>,
     pub engine_version: Option<String>,
 }

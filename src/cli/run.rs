@@ -67,7 +67,7 @@ pub struct Step<'a> {
     pub is_window: bool,
     /// A server that does not answer is waited for as long as it takes.
     pub is_patient: bool,
-    /// What is scraped beside the requests, and how often; without an interval after every request.
+    /// The pages to scrape beside the requests, and how often; without an interval after every request.
     pub scrapes: Option<(&'a Scrapes, Option<Duration>)>,
     pub on_sample: OnSample<'a>,
     /// Lines of other series.

@@ -30,7 +30,7 @@ pub(super) struct Replies {
     ended_ns: Vec<u64>,
     /// By the place that they follow.
     held: HashMap<u64, Vec<Due>>,
-    /// Those whose reply has ended, by due time and place.
+    /// The sessions whose turn has come, by due time and place.
     freed: BTreeMap<(u64, u64), Due>,
 }
 

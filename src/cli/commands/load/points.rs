@@ -1,6 +1,7 @@
 //! The points of a run: each a pass at one concurrency, at one rate, or of a trace.
 
 use crate::sample::Labels;
+use crate::stats::facts::Facts;
 
 /// How requests of a pass come about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,13 +19,14 @@ impl Point {
         !matches!(self, Point::Concurrency(_))
     }
 
-    /// In the line of progress.
+    /// The title of its pass, for the line of progress.
     pub fn title(&self) -> String {
-        match self {
-            Point::Concurrency(n) => format!("Concurrency {n}"),
-            Point::Rate(rate) => format!("Rate {rate}/s"),
-            Point::Trace => "Trace".to_string(),
-        }
+        let facts = Facts {
+            concurrency: self.concurrency(),
+            rate_per_s: self.rate_per_s(),
+            ..Facts::default()
+        };
+        facts.title()
     }
 
     /// In names of files and in conditions.

@@ -1,4 +1,4 @@
-//! What `replay` sends: whether the dataset fits the API, and what is said of it.
+//! The dataset of `replay`: whether it fits the API, and what the user is told of it.
 
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn api_of(url: &str) -> Option<Api> {
     apis.find(|api| url.ends_with(&format!("/{}", api.path())))
 }
 
-/// What will be sent, and the notes that go with it.
+/// Describes the requests that will be sent, with notes.
 pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> String {
     let total = dataset.total();
     let levels = options.levels.iter();

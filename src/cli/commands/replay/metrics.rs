@@ -59,7 +59,7 @@ impl Metrics {
         })
     }
 
-    /// What is scraped in a round at this concurrency, and how often.
+    /// Returns the pages to scrape in a round at this concurrency, and how often.
     pub fn beside(&self, concurrency: u64) -> (&Scrapes, Option<Duration>) {
         (&self.scrapes, (concurrency > 1).then_some(self.interval))
     }

@@ -254,7 +254,7 @@ fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> O
     log.ok()
 }
 
-/// What files of a round are called.
+/// Returns the beginning of the names of a round's files.
 fn file_name(concurrency: u64, round: u64) -> String {
     format!("concurrency_{concurrency}_round_{round}")
 }

@@ -31,7 +31,7 @@ pub fn text(
     json::pretty(&RoundFile::new(&configuration, pass, requests))
 }
 
-/// What the round was asked to do: the guide's keys, then ours.
+/// Returns the options of the round: the guide's keys, then ours.
 fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass) -> Value {
     json!({
         "endpoint": without_secrets(&run.target.uri.to_string()),

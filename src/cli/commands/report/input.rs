@@ -1,4 +1,4 @@
-//! What `report` reads: files of samples, or a result file that leads to one.
+//! The input of `report`: files of samples, or a result file that leads to one.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};

@@ -59,10 +59,10 @@ pub fn tokenizer(opened: &Opened, target: &Target, text: &str, by_usage: Option<
     }
 }
 
-/// What stands on the metrics page, and where a hit rate would come from; `None`: from nowhere.
+/// Describes the metrics page, and says where a hit rate would come from; `None`: from nowhere.
 ///
 /// # Errors
-/// Why there is no such page.
+/// The reason why there is no such page.
 pub fn metrics(opened: &Opened) -> Result<(String, Option<String>), String> {
     let text = fetch(&opened.small, &opened.endpoint.root("metrics"))?;
     let (names, source) = on_page(&parse(&text)?);
