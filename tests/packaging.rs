@@ -7,11 +7,11 @@ use crate::util::{Cmd, Dir, Output, Server, not_run};
 const WHAT: &str = "static binary in an empty root";
 
 /// Runs in an empty root, with nothing but two files that a node without DNS has too. TMESH_STATIC_BIN,
-/// which `make test` sets, names the binary; without it, or without the right to chroot, this says so and passes.
+/// which `make check` sets, names the binary; without it, or without the right to chroot, this says so and passes.
 #[test]
 fn the_static_binary_resolves_names_in_an_empty_root() {
     let Some(binary) = std::env::var_os("TMESH_STATIC_BIN") else {
-        not_run(WHAT, "TMESH_STATIC_BIN is not set; make test sets it");
+        not_run(WHAT, "TMESH_STATIC_BIN is not set; make check sets it");
         return;
     };
     let root = Dir::new();

@@ -1,4 +1,5 @@
-//! Runs the command lines of README, so that what they promise works as written.
+//! Runs the command lines of README and of the help topics, so that what they promise works as written: each ends well
+//! and prints a word of what it is there for.
 //!
 //! A command is a line of a `sh` or `bash` block that calls tmesh-cli. Replaced: the host and port of `--endpoint`
 //! by a mock's, `<…>` by a word. Left out: redirections, pipes and `&`, so that the output can be seen here. An
@@ -17,7 +18,49 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
 
 #[test]
 fn every_command_line_of_readme_works() {
-    run_commands(&format!("{TESTS}/../README.md"));
+    assert!(run_commands(&format!("{TESTS}/../README.md")) > 20);
+}
+
+#[test]
+fn every_command_line_of_the_help_topics_works() {
+    let topics = fs::read_dir(format!("{TESTS}/../src/help")).expect("a folder of topics");
+    let commands = topics.flatten();
+    let commands = commands.map(|topic| run_commands(&topic.path().display().to_string()));
+    assert!(commands.sum::<usize>() > 20);
+}
+
+/// What the output of a command contains: the word beside the first part that stands in its line.
+const PRINTED: [(&str, &str); 21] = [
+    ("--version", "commit"),
+    (" help", "tmesh-cli"),
+    ("explain", "Formula: "),
+    ("convert longbench", "records"),
+    ("convert sharegpt", "conversations"),
+    ("check endpoint", "round trip"),
+    ("check dataset", "records"),
+    ("check prometheus", "vllm:"),
+    ("check client", "added by the client"),
+    ("report -i samples.jsonl --format html", "report.html"),
+    ("--format markdown -o", "REPORT.md"),
+    ("--format markdown", "| "),
+    ("--format json", "\"schema\""),
+    ("report", "TTFT"),
+    ("benchmark", "Final Report ("),
+    ("replay", "Round 2 Performance Metrics"),
+    ("run ", "short_input"),
+    ("/generate", "not streamed"),
+    ("--export vllm", "vllm.json"),
+    ("load", "Request Throughput: "),
+    ("mock", "mock on "),
+];
+
+/// The word of a command line; none is a fault of this table.
+fn printed(line: &str) -> &'static str {
+    let found = PRINTED.iter().find(|(part, _)| line.contains(part));
+    found.map_or_else(
+        || panic!("{line}: not in the table of words"),
+        |(_, word)| word,
+    )
 }
 
 #[test]
@@ -49,12 +92,11 @@ fn command_lines_are_found_and_made_runnable() {
 }
 
 /// Runs a document's blocks side by side, each against a mock and in a directory of its own, and the commands of a
-/// block in their order: a later one may read what an earlier one wrote.
-fn run_commands(document: &str) {
+/// block in their order: a later one may read what an earlier one wrote. Returns the number of commands.
+fn run_commands(document: &str) -> usize {
     let markdown =
         fs::read_to_string(document).unwrap_or_else(|error| panic!("{document}: {error}"));
     let blocks = blocks(&markdown);
-    assert!(!blocks.is_empty(), "{document} has no command line");
     // Two at a time would wait for each other's 20 simulated seconds; more than six crowd two cores.
     for side_by_side in blocks.chunks(6) {
         thread::scope(|scope| {
@@ -63,6 +105,7 @@ fn run_commands(document: &str) {
             }
         });
     }
+    blocks.iter().map(Vec::len).sum()
 }
 
 fn run_block(commands: &[String]) {
@@ -73,7 +116,13 @@ fn run_block(commands: &[String]) {
     let datasets = dir.path().join("tests/data/datasets");
     copy(&format!("{TESTS}/data/datasets"), &datasets);
     for command in commands {
-        run(&runnable(command, server.addr()), &dir);
+        let output = run(&runnable(command, server.addr()), &dir);
+        let word = printed(command);
+        let said = [&output.stdout, &output.stderr];
+        assert!(
+            said.iter().any(|text| text.contains(word)),
+            "{word}\n{output}"
+        );
     }
 }
 

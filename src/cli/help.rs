@@ -1,12 +1,9 @@
 //! Help texts, from the flag table; at most 80 columns.
 
 use super::commands::{COMMANDS, Command, Run};
-use super::usage::Line;
+use super::flow::row;
+use super::usage::{Line, Usage};
 use crate::mock;
-
-const WIDTH: usize = 80;
-/// Column at which the explanations start.
-const LEFT: usize = 28;
 
 /// What `--version` prints: version, commit, target.
 pub fn version() -> String {
@@ -25,23 +22,27 @@ pub fn version() -> String {
     )
 }
 
-/// The list of commands.
-pub fn overview() -> String {
-    let mut text = String::from(
-        "tmesh-cli: how fast an LLM endpoint is, and what its KV cache does for it\n\n",
-    );
-    text.push_str("Usage: tmesh-cli COMMAND [OPTIONS]\n\nCommands\n");
-    for Command { usage, .. } in &COMMANDS {
+/// The commands of two words that begin with `first`, such as `check`.
+pub fn group(first: &str) -> String {
+    let prefix = format!("{first} ");
+    let commands = COMMANDS.iter().map(|command| command.usage);
+    let commands: Vec<_> = commands
+        .filter(|usage| usage.name.starts_with(&prefix))
+        .collect();
+    let mut text = format!("Usage: tmesh-cli {first} SUBCOMMAND [OPTIONS]\n\nSubcommands\n");
+    for usage in &commands {
         row(&mut text, usage.name, usage.about);
     }
-    text.push_str("\ntmesh-cli COMMAND --help shows its options, tmesh-cli --version the version.\n\nExample\n");
-    for command in &COMMANDS {
-        text += &format!("  {}\n", command.usage.examples[0]);
+    text += &format!("\ntmesh-cli {first} SUBCOMMAND --help shows its options.\n\nExamples\n");
+    for usage in &commands {
+        text += &format!("  {}\n", usage.examples[0]);
     }
+    let sends = commands.iter().any(|usage| connects(usage));
+    ending(&mut text, sends);
     text
 }
 
-/// The options of a command.
+/// The page of a command: what it does, its options, examples, exit codes and environment variables.
 pub fn command(command: &Command) -> String {
     let usage = command.usage;
     let operand = match usage.operand {
@@ -52,7 +53,19 @@ pub fn command(command: &Command) -> String {
         "{}\n\nUsage: tmesh-cli {}{operand} [OPTIONS]\n",
         usage.about, usage.name
     );
-    for line in usage.lines() {
+    text += &options(command);
+    text.push_str("\nExamples\n");
+    for example in usage.examples {
+        text += &format!("  {example}\n");
+    }
+    ending(&mut text, connects(usage));
+    text
+}
+
+/// The options of a command under their headings, each of which follows an empty line.
+pub fn options(command: &Command) -> String {
+    let mut text = String::new();
+    for line in command.usage.lines() {
         match line {
             Line::Heading(title) => text += &format!("\n{title}\n"),
             Line::Flag(flag) => {
@@ -65,11 +78,63 @@ pub fn command(command: &Command) -> String {
     if let Run::Mock(_) = command.run {
         mock_options(&mut text);
     }
-    text.push_str("\nExamples\n");
-    for example in usage.examples {
-        text += &format!("  {example}\n");
-    }
     text
+}
+
+/// Whether a command sends requests with a key.
+fn connects(usage: &Usage) -> bool {
+    usage.flags().any(|flag| flag.name == "--api-key")
+}
+
+/// Exit codes and environment variables, with which every page ends.
+pub fn ending(text: &mut String, connects: bool) {
+    let codes: &[(&str, &str)] = match connects {
+        true => &[
+            ("0", "done; also an endless benchmark that a signal ended"),
+            (
+                "1",
+                "a limit was missed, an output is incomplete, a check failed, or no request succeeded",
+            ),
+            (
+                "2",
+                "nothing was measured: a wrong option or file, or a server that cannot be reached",
+            ),
+            ("130", "a signal ended the run early, after its report"),
+        ],
+        false => &[
+            ("0", "done"),
+            ("1", "a check failed, or an output could not be written"),
+            ("2", "a wrong option, file or address"),
+        ],
+    };
+    text.push_str("\nExit codes\n");
+    for (code, meaning) in codes {
+        row(text, code, meaning);
+    }
+    text.push_str("\nEnvironment\n");
+    if connects {
+        row(
+            text,
+            "TMESH_API_KEY",
+            "the API key, where no option gives one",
+        );
+        row(
+            text,
+            "OPENAI_API_KEY",
+            "the same, for https and for servers on this machine alone",
+        );
+        row(
+            text,
+            "ALL_PROXY, HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+            "read only with --proxy env",
+        );
+    }
+    row(
+        text,
+        "LC_ALL, LC_CTYPE, LANG",
+        "tables on a terminal draw their lines by the character set that these name",
+    );
+    row(text, "PAGER", "shows help topics on a terminal");
 }
 
 /// The mock's own table.
@@ -85,58 +150,16 @@ fn mock_options(text: &mut String) {
     }
 }
 
-/// Two columns; a long left side gets a line of its own, a long right side is wrapped.
-fn row(text: &mut String, left: &str, right: &str) {
-    let mut line = format!("  {left}");
-    if line.chars().count() + 1 > LEFT {
-        text.push_str(&line);
-        text.push('\n');
-        line = String::new();
-    }
-    let mut column = line.chars().count();
-    text.push_str(&line);
-    for word in right.split(' ') {
-        let width = word.chars().count();
-        let is_first = column < LEFT;
-        if !is_first && column + 1 + width > WIDTH {
-            text.push('\n');
-            column = 0;
-        }
-        let gap = LEFT.saturating_sub(column).max(usize::from(column >= LEFT));
-        text.extend(std::iter::repeat_n(' ', gap));
-        text.push_str(word);
-        column += gap + width;
-    }
-    text.push('\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn no_line_is_wider_than_a_terminal() {
-        let texts = COMMANDS.iter().map(command).chain([overview()]);
+        let texts = COMMANDS.iter().map(command);
+        let texts = texts.chain([group("check"), group("convert")]);
         for line in texts.flat_map(|text| text.lines().map(str::to_string).collect::<Vec<_>>()) {
-            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
-    }
-
-    #[test]
-    fn long_explanations_wrap_at_their_column() {
-        let mut text = String::new();
-        row(&mut text, "--a", "word ".repeat(15).trim_end());
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2);
-        assert!(
-            lines[0].starts_with("  --a                       word"),
-            "{}",
-            lines[0]
-        );
-        assert!(
-            lines[1].starts_with(&format!("{}word", " ".repeat(LEFT))),
-            "{}",
-            lines[1]
-        );
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod credentials;
 mod discover;
 mod flags;
+mod flow;
 mod help;
 mod host;
 mod mock_process;
@@ -18,6 +19,7 @@ mod scrapes;
 mod side;
 mod slo;
 mod terminal;
+mod topics;
 mod usage;
 mod verdict;
 
@@ -28,7 +30,8 @@ use pico_args::Arguments;
 use self::args::Args;
 use self::commands::{COMMANDS, Run};
 use self::flags::did_you_mean;
-use self::terminal::print;
+use self::terminal::{page, show};
+use self::topics::TOPICS;
 use crate::error::{Error, Result};
 
 /// Runs what the words after the program's name ask for; the exit code.
@@ -44,21 +47,41 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
     match first.as_deref() {
         None => {
             let error = Error::input("command", "none given");
-            Err(error.next(help::overview().trim_end()))
+            Err(error.next(topics::overview().trim_end()))
         }
-        Some("help") => match words.finish() {
-            rest if rest.is_empty() => show(&help::overview()),
-            rest => run(rest.into_iter().chain(["--help".into()]).collect()),
-        },
-        Some("-h" | "--help") => show(&help::overview()),
-        Some("-V" | "--version") => show(&help::version()),
+        Some("help") => help_on(words),
+        Some("-h" | "--help") => told(&topics::overview()),
+        Some("-V" | "--version") => told(&help::version()),
         Some(first) => start(first, words),
     }
 }
 
-fn show(text: &str) -> Result<u8> {
-    print(text)?;
+fn told(text: &str) -> Result<u8> {
+    show(text)?;
     Ok(0)
+}
+
+/// `help`, `help TOPIC` and `help COMMAND`.
+fn help_on(words: Arguments) -> Result<u8> {
+    let rest = words.finish();
+    let word = match &rest[..] {
+        [] => return told(&topics::overview()),
+        [word, ..] => word.to_string_lossy().into_owned(),
+    };
+    if let Some(topic) = topics::find(&word).filter(|_| rest.len() == 1) {
+        page(&topic.text())?;
+        return Ok(0);
+    }
+    let names = COMMANDS.iter().map(|command| command.usage.name);
+    let first_words = names.filter_map(|name| name.split(' ').next());
+    let mut known: Vec<&str> = first_words.collect();
+    if known.contains(&word.as_str()) {
+        return run(rest.into_iter().chain(["--help".into()]).collect());
+    }
+    known.extend(TOPICS.iter().map(|topic| topic.name));
+    let near = did_you_mean(&word, known.into_iter());
+    let next = near.unwrap_or_else(|| "Try: tmesh-cli help".to_string());
+    Err(Error::input(format!("help {word}"), "no such command or topic").next(next))
 }
 
 /// Starts the command that `first` names, alone or with the next word.
@@ -66,7 +89,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
     let name = with_subject(first, &mut words);
     let asks_help = words.contains(["-h", "--help"]);
     if name.is_err() && asks_help {
-        return show(&help::overview());
+        return told(&help::group(first));
     }
     let name = name?;
     let Some(command) = COMMANDS.iter().find(|one| one.usage.name == name) else {
@@ -76,7 +99,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
         return Err(Error::input(&name, "no such command").next(next));
     };
     if asks_help {
-        return show(&help::command(command));
+        return told(&help::command(command));
     }
     let words = words.finish().into_iter();
     // All of them are UTF-8.

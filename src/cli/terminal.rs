@@ -1,7 +1,9 @@
 //! The terminal: results written to stdout, and how wide a line may be.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 
 use crate::backend;
 use crate::error::{Error, Result};
@@ -14,6 +16,65 @@ pub fn print(text: &str) -> Result<()> {
         std::process::exit(0)
     }
     Ok(())
+}
+
+/// Writes a text of 80 columns to stdout, with its lines broken between words where the terminal is narrower.
+pub fn show(text: &str) -> Result<()> {
+    print(&on_screen(text))
+}
+
+/// Shows a long text in the user's pager, if stdout is a terminal and PAGER names one; else as `show` does.
+pub fn page(text: &str) -> Result<()> {
+    let pager = std::env::var("PAGER").ok();
+    let pager = pager.filter(|pager| !pager.is_empty() && std::io::stdout().is_terminal());
+    if let Some(pager) = pager {
+        let words = Command::new("sh")
+            .args(["-c", &pager])
+            .stdin(Stdio::piped())
+            .spawn();
+        if let Ok(mut shown) = words {
+            if let Some(mut to) = shown.stdin.take() {
+                // A reader who quits early has read enough.
+                let _ = to.write_all(on_screen(text).as_bytes());
+            }
+            // The shell's codes for a command that it cannot run.
+            let code = shown.wait().ok().and_then(|status| status.code());
+            if !matches!(code, Some(126 | 127)) {
+                return Ok(());
+            }
+        }
+    }
+    show(text)
+}
+
+fn on_screen(text: &str) -> Cow<'_, str> {
+    match terminal_width(std::io::stdout()) {
+        Some(width) if width < 80 => folded(text, width.max(20)).into(),
+        _ => text.into(),
+    }
+}
+
+/// Breaks lines of more than `width` columns between words; what follows keeps the indentation, up to half the width.
+fn folded(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let blanks = line.chars().take_while(|c| *c == ' ').count();
+        let indent = " ".repeat(blanks.min(width / 2));
+        let mut column = 0;
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if column > indent.len() && length > 0 && column + length > width {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.push_str(&indent);
+                column = indent.len();
+            }
+            out.push_str(word);
+            column += word.chars().count();
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// Writes to stdout at once, where the exit code is still to be decided: a reader that is gone does not change it.
@@ -69,6 +130,15 @@ mod tests {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let error = is_read(full.expect("a device"), "text").expect_err("no space");
         assert!(error.to_string().starts_with("[ERROR] stdout: "), "{error}");
+    }
+
+    #[test]
+    fn long_lines_break_between_words_and_keep_their_indentation() {
+        let text =
+            "short\n  --an-option  a longer text here\n\nan-unbreakable-word-of-31-letters\n";
+        let wanted =
+            "short\n  --an-option  a\n  longer text here\n\nan-unbreakable-word-of-31-letters\n";
+        assert_eq!(folded(text, 20), wanted);
     }
 
     #[test]

@@ -8,12 +8,22 @@ pub const MS: u64 = 1_000_000;
 
 /// Compares with tests/golden/NAME; UPDATE_GOLDEN=1 writes it instead, for a reader of the diff.
 pub fn check(name: &str, text: &str) {
-    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    hold(&format!("tests/golden/{name}"), text, "UPDATE_GOLDEN");
+}
+
+/// Compares with a file of the repository, which is written instead where the variable is set.
+pub fn hold(path: &str, text: &str, variable: &str) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os(variable).is_some() {
         std::fs::write(&path, text).expect(&path);
     }
-    let golden = std::fs::read_to_string(&path).expect(&path);
-    assert_eq!(text, golden, "{path}; make golden rewrites it");
+    let kept = std::fs::read_to_string(&path).expect(&path);
+    let lines = text.lines().zip(kept.lines());
+    let differs = lines.enumerate().find(|(_, (new, old))| new != old);
+    assert!(
+        text == kept,
+        "{path}: first difference (line from 0, now and in the file): {differs:?}; {variable}=1 rewrites it"
+    );
 }
 
 /// A success of 1000 prompt tokens: the first token `ttft_ms` after the send, 5 tokens 20 ms apart.

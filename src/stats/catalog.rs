@@ -25,15 +25,16 @@ pub struct Definition {
     pub formula: &'static str,
 }
 
-/// For each figure a line of its key, label, unit, source and why it may be absent; its definition; its formula.
+/// Each figure has a line with its key, label, unit, source and the reason for its absence, then its definition and
+/// its formula.
 const TEXT: &str = "\
 ttft | TTFT | ms | requests | no request succeeded with a streamed reply
   Time to first token, reasoning included; in an open loop it counts from the scheduled time.
   = t_first - t_send, or t_first - t_due in an open loop
 itl | ITL | ms | requests | no reply had two tokens that were read apart
   Inter-token latency of a request, also called TBT: the mean time from one output token to the next.
-  = (t_last - t_first) / (n_out - 1)
-latency | Latency | ms | requests | no request told it
+  = (t_last - t_first) / (n_streamed - 1)
+latency | Latency | ms | requests | no request succeeded
   Time to the last token, or to the end of a reply that was not streamed; in an open loop it counts from the
   scheduled time.
   = t_last - t_send, or t_last - t_due in an open loop
@@ -54,7 +55,7 @@ tpot_ms | TPOT | ms | requests | no reply had two tokens that were read apart
   Time per output token: the mean ITL over requests.
   = mean of ITL
 tpot_with_first_ms | TPOT with first token avg (ms) | ms | requests | no reply has a count of output tokens
-  Time per output token with the first token in it, as the format of run has it.
+  Time per output token that counts the first token, and so the TTFT, as the files of run define it.
   = mean of (t_last - t_send) / n_out
 request_tokens_per_s | A request's tokens/s, avg | tokens/s | requests | no reply has a count of output tokens
   Output tokens per second of a request, over requests.
@@ -64,17 +65,17 @@ prefill_tokens_per_s | Prefill throughput | tokens/s | requests | no streamed re
   = mean of prompt_tokens / TTFT
 decode_tokens_per_s | Decode throughput | tokens/s | requests | no reply had two tokens that were read apart
   Output tokens per second after the first token, over requests.
-  = mean of (n_out - 1) / (t_last - t_first)
+  = mean of (n_streamed - 1) / (t_last - t_first)
 decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | requests | no reply had two tokens that were read apart
   Output tokens per second after the first token, weighted by tokens.
-  = sum of (n_out - 1) / sum of (t_last - t_first)
+  = sum of (n_streamed - 1) / sum of (t_last - t_first)
 throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a count of output tokens
   Output tokens of successes over the duration.
   = sum of n_out / duration
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.
   = successes / duration
-duration_s | Duration | s | requests | no request told it
+duration_s | Duration | s | requests | no request was measured
   From the first send to the last end of the measured requests; in benchmark the measured window.
   = last t_end - first t_send
 prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | no reply reported cached tokens
@@ -84,12 +85,12 @@ first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of th
   The prefix cache hit rate over first turns alone.
   = as prefix_cache_hit_rate
 response_cache_hit_rate | Response cache hit rate | share | cached of the replies | no reply said whether it was cached as a whole
-  Replies that the server took as a whole from a cache, over successes.
+  Replies that the server took whole from a cache of responses, over successes.
   = replies with cached: true / successes
-perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan | no request told it
+perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan | the prompts come from a dataset, or the command is not load
   The prefix cache hit rate that a cache of unlimited size would have had.
   = from the prompts that were sent
-perfect_response_cache_hit_rate | Perfect response cache hit rate | share | the plan | no request told it
+perfect_response_cache_hit_rate | Perfect response cache hit rate | share | the plan | the load comes from a trace, or the command is not load
   The response cache hit rate that a cache of unlimited size would have had.
   = repeats / requests
 error_rate | Error rate | share | requests | no request was measured
@@ -111,48 +112,48 @@ gaps_in_one_read_share | Gaps in one read | share | requests | no reply had two 
   Gaps of events that came in one read, over all gaps.
   = gaps of 0 / gaps
 offered_rate_per_s | Rate asked for | requests/s | the plan | a closed loop or a trace has none
-  The rate that the open loop was asked for.
+  The rate of requests that the user asked for.
   = --rate
 scheduled_rate_per_s | Rate offered | requests/s | requests | a closed loop has none
-  The rate of the scheduled times.
+  The rate at which requests were scheduled.
   = (n - 1) / (last t_due - first t_due)
 achieved_rate_per_s | Rate achieved | requests/s | requests | fewer than two requests were sent
-  The rate of the sends.
+  The rate at which requests were sent.
   = (n - 1) / (last t_send - first t_send)
-total_requests | Requests | requests | requests | no request told it
+total_requests | Requests | requests | requests | never
   Requests that were measured: successes and failures.
   = succeeded + failed
-successful_requests | Succeeded | requests | requests | no request told it
+successful_requests | Succeeded | requests | requests | never
   Measured requests that succeeded.
   = status 2xx, no error, an end
-failed_requests | Failed | requests | requests | no request told it
-  Measured requests that failed; they are in no time.
-  = see the kinds of failure
-cut_requests | Cut at the end | requests | requests | no request told it
+failed_requests | Failed | requests | requests | never
+  Measured requests that failed. They enter no figure of times or tokens.
+  = requests with a kind of failure (help errors)
+cut_requests | Cut at the end | requests | requests | never
   Requests that were in flight when the run was ended: neither successes nor failures.
   = phase = cut
-sent_requests | Sent | requests | requests | no request told it
+sent_requests | Sent | requests | requests | never
   Successes, failures and requests that were cut.
   = succeeded + failed + cut
 planned_requests | Planned | requests | the plan | the duration decided
-  Requests that were to be sent.
+  Requests that the run was asked to send.
   = --requests
-not_sent_requests | Not sent | requests | requests | no request told it
-  Planned requests that were not sent, since the run was cut short.
+not_sent_requests | Not sent | requests | requests | never
+  Planned requests that were not sent because the run ended early.
   = planned - sent
-turns_not_sent | Turns not sent | requests | requests | no request told it
-  Turns that were not sent, since their session had failed before them.
+turns_not_sent | Turns not sent | requests | requests | never
+  Turns that were not sent because an earlier turn of their session had failed.
   = turns of the session - turns sent
-warmup_requests | Warm-up | requests | requests | no request told it
-  Requests of the warm-up, which are in no other figure.
+warmup_requests | Warm-up | requests | requests | never
+  Requests of the warm-up. No other figure counts them.
   = phase = warmup
-requests_not_streamed | Not streamed | requests | requests | no request told it
-  Successes whose reply was no stream: they have no TTFT and no ITL.
+requests_not_streamed | Not streamed | requests | requests | never
+  Successes whose reply was not streamed. They have no TTFT and no ITL.
   = replies without t_first
-stale_connections | Stale connections | requests | requests | no request told it
-  Requests that were sent again, since their reused connection turned out closed.
+stale_connections | Stale connections | requests | requests | never
+  Requests that were sent again because the server had closed the connection that they reused.
   = resent = true
-concurrency_peak | At once, at most | requests | requests | no request told it
+concurrency_peak | At once, at most | requests | requests | never
   The most requests in flight at once.
   = highest count of requests between send and end
 exhausted_requests | Pool exhausted | requests | requests | a closed loop has none
@@ -162,7 +163,7 @@ goodput_requests | Goodput | requests | requests | no SLO was given
   Requests that met every limit of the SLO.
   = requests strictly below each limit
 goodput_of_requests | Goodput of requests | requests | requests | no SLO was given
-  Requests that the goodput is a share of.
+  All requests that could have met the SLO: goodput is a share of them.
   = succeeded + failed + turns not sent
 goodput_requests_percent | Goodput requests (%) | % | requests | no SLO was given
   Requests that met the SLO, per cent.
@@ -174,7 +175,7 @@ goodput_tokens | Goodput tokens | tokens | requests | no SLO was given
   Output tokens of requests that met the SLO.
   = sum of n_out
 goodput_of_tokens | Goodput of tokens | tokens | requests | no SLO was given
-  Output tokens that the goodput is a share of.
+  All output tokens of measured requests: goodput of tokens is a share of them.
   = sum of n_out of successes and failures
 goodput_tokens_percent | Goodput tokens (%) | % | requests | no SLO was given
   Output tokens of requests that met the SLO, per cent.
@@ -182,33 +183,33 @@ goodput_tokens_percent | Goodput tokens (%) | % | requests | no SLO was given
 goodput_tokens_per_s | Goodput tokens/s | tokens/s | requests | no SLO was given
   Output tokens of requests that met the SLO, per second.
   = goodput_tokens / duration
-peak_mem_mb | Memory peak (MiB) | MiB | the server or the system | the server or the system tells none
+peak_mem_mb | Memory peak (MiB) | MiB | the server or the system | neither the server nor the system reports it
   The largest resident set of the server during the pass.
-  = as the server or the system tells it
-avg_mem_mb | Memory avg (MiB) | MiB | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+avg_mem_mb | Memory avg (MiB) | MiB | the server or the system | neither the server nor the system reports it
   The mean resident set of the server during the pass.
-  = as the server or the system tells it
-total_kv_used_tokens | KV cache used, peak (tokens) | tokens | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+total_kv_used_tokens | KV cache used, peak (tokens) | tokens | the server or the system | neither the server nor the system reports it
   The most tokens that the KV cache held during the pass.
-  = as the server or the system tells it
-kv_used_bytes | KV cache used, peak (MiB) | bytes | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+kv_used_bytes | KV cache used, peak (MiB) | bytes | the server or the system | neither the server nor the system reports it
   The most bytes that the KV cache held during the pass.
-  = as the server or the system tells it
-avg_prefix_hit_rate | Prefix cache hit rate | share | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+avg_prefix_hit_rate | Prefix cache hit rate | share | the server or the system | neither the server nor the system reports it
   The prefix cache hit rate by the server's own counters, else by usage.
-  = as the server or the system tells it
-total_evict_count | Evictions | blocks | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+total_evict_count | Evictions | blocks | the server or the system | neither the server nor the system reports it
   Blocks that the KV cache evicted during the pass.
-  = as the server or the system tells it
-evict_ms | Eviction time (ms) | ms | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+evict_ms | Eviction time (ms) | ms | the server or the system | neither the server nor the system reports it
   Time that evictions took during the pass.
-  = as the server or the system tells it
-avg_spec_accept_rate | Speculative accept rate | share | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+avg_spec_accept_rate | Speculative accept rate | share | the server or the system | neither the server nor the system reports it
   Draft tokens of speculative decoding that were accepted.
-  = as the server or the system tells it
-total_preemption_count | Preemptions | requests | the server or the system | the server or the system tells none
+  = as the server or the system reports it
+total_preemption_count | Preemptions | requests | the server or the system | neither the server nor the system reports it
   Requests that the server preempted during the pass.
-  = as the server or the system tells it
+  = as the server or the system reports it
 ";
 
 /// The source of what no request tells.
@@ -231,6 +232,15 @@ pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
 });
 
 impl Definition {
+    /// What stands below the definition: a name and its text each.
+    pub fn facts(&self) -> [(&'static str, &'static str); 3] {
+        [
+            ("Formula", self.formula),
+            ("Source", self.source),
+            ("Absent when", self.absent),
+        ]
+    }
+
     /// A figure without its definition and its formula, which follow its line.
     fn headed(line: &'static str) -> Definition {
         let mut parts = line.split(" | ");

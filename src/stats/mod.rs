@@ -13,6 +13,7 @@ pub mod record;
 pub mod records;
 pub mod spread;
 mod tally;
+pub mod terms;
 #[cfg(test)]
 mod tests;
 pub mod time;

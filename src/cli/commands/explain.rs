@@ -2,38 +2,75 @@
 
 use crate::cli::args::Args;
 use crate::cli::flags::did_you_mean;
-use crate::cli::terminal::print;
+use crate::cli::flow::paragraph;
+use crate::cli::terminal::show;
 use crate::error::{Error, Result};
+use crate::report::layout::other_keys;
 use crate::stats::catalog::{Definition, FIGURES, find};
+use crate::stats::terms::{Term, other_name, terms};
 
 /// Runs the command; the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let name = args.operand()?;
-    let figure = find(name).ok_or_else(|| unknown(name))?;
-    print(&explained(figure.definition))?;
+    show(&explained(name)?)?;
     Ok(0)
 }
 
-fn unknown(name: &str) -> Error {
-    let keys: Vec<&str> = FIGURES.iter().map(|figure| figure.key).collect();
-    let near = did_you_mean(name, keys.iter().copied());
-    let next = near.unwrap_or_else(|| format!("There are: {}", keys.join(", ")));
+/// The page of a figure or a term, under whatever name a report has for it.
+fn explained(name: &str) -> Result<String> {
+    let lower = name.trim().to_lowercase();
+    let of_key = |key: &str| find(key).map(|figure| figure.definition);
+    let other = || {
+        let (_, key) = other_keys().find(|(other, _)| *other == lower)?;
+        of_key(key)
+    };
+    let labelled = || {
+        let mut figures = FIGURES.iter();
+        figures.find(|figure| figure.label.to_lowercase() == lower)
+    };
+    let figure = of_key(&lower).or_else(other);
+    let figure = figure.or_else(|| of_key(other_name(&lower)?));
+    if let Some(figure) = figure.or_else(labelled) {
+        return Ok(page(figure));
+    }
+    let term = terms().into_iter().find(|term| term.name == lower);
+    let term = term.ok_or_else(|| unknown(name, &lower))?;
+    Ok(term_page(&term))
+}
+
+/// Names that hold what was typed come first, then the one that is nearest to it, then all of them.
+fn unknown(name: &str, lower: &str) -> Error {
+    let terms = terms();
+    let keys = FIGURES.iter().map(|figure| figure.key);
+    let names: Vec<&str> = keys.chain(terms.iter().map(|term| term.name)).collect();
+    let holding = names.iter().filter(|known| known.contains(lower)).copied();
+    let holding: Vec<&str> = holding.collect();
+    let next = match did_you_mean(lower, names.iter().copied()) {
+        _ if !lower.is_empty() && !holding.is_empty() => {
+            format!("Did you mean one of these? {}", holding.join(", "))
+        }
+        Some(near) => near,
+        None => "Try: tmesh-cli help metrics, which explains all of them".to_string(),
+    };
     Error::input(name, "no such figure").next(next)
 }
 
-fn explained(figure: &Definition) -> String {
+fn page(figure: &Definition) -> String {
     let Definition {
-        key,
-        label,
-        unit,
-        source,
-        absent,
-        definition,
-        formula,
+        key, label, unit, ..
     } = figure;
-    format!(
-        "{label} ({key}), {unit}\n{definition}\nFormula: {formula}\nSource: {source}\nAbsent when: {absent}\n"
-    )
+    let mut text = format!("{label} ({key}), {unit}\n");
+    paragraph(&mut text, &figure.definition);
+    for (name, value) in figure.facts() {
+        paragraph(&mut text, &format!("{name}: {value}"));
+    }
+    text
+}
+
+fn term_page(term: &Term) -> String {
+    let mut text = format!("{}\n", term.name);
+    paragraph(&mut text, &term.definition);
+    text
 }
 
 #[cfg(test)]
@@ -41,20 +78,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_is_explained_in_five_lines() {
-        let ttft = find("ttft_p50_ms").expect("a figure");
+    fn a_figure_is_explained_with_its_formula_its_source_and_its_absence() {
         let wanted = "TTFT (ttft), ms\n\
-            Time to first token, reasoning included; in an open loop it counts from the scheduled time.\n\
+            Time to first token, reasoning included; in an open loop it counts from the\n\
+            scheduled time.\n\
             Formula: t_first - t_send, or t_first - t_due in an open loop\n\
             Source: requests\n\
             Absent when: no request succeeded with a streamed reply\n";
-        assert_eq!(explained(ttft.definition), wanted);
+        // Keys, a statistic, a key of run, a label of a guide, in any case.
+        for name in [
+            "ttft",
+            "ttft_p50_ms",
+            "avg_ttft_ms",
+            "Global Average TTFT",
+            " TTFT",
+        ] {
+            assert_eq!(explained(name).as_deref(), Ok(wanted), "{name}");
+        }
     }
 
     #[test]
-    fn a_name_that_is_none_gets_the_nearest_one() {
-        let error = unknown("eror_rate").to_string();
-        let wanted = "[ERROR] eror_rate: no such figure\nDid you mean error_rate?";
-        assert_eq!(error, wanted);
+    fn a_term_of_the_formulas_is_explained() {
+        let page = explained("t_first").expect("a term");
+        let wanted = "t_first\nThe time of the read that brought the first token event.\n";
+        assert_eq!(page, wanted);
+    }
+
+    #[test]
+    fn a_name_that_is_none_gets_those_that_hold_it_or_the_nearest_one() {
+        for (name, next) in [
+            ("eror_rate", "Did you mean error_rate?"),
+            (
+                "xyzzy",
+                "Try: tmesh-cli help metrics, which explains all of them",
+            ),
+            (
+                "evict",
+                "Did you mean one of these? total_evict_count, evict_ms",
+            ),
+        ] {
+            let error = explained(name).expect_err(name).to_string();
+            assert_eq!(error, format!("[ERROR] {name}: no such figure\n{next}"));
+        }
     }
 }

@@ -24,6 +24,13 @@ pub fn document(report: &Report) -> Option<Document> {
     })
 }
 
+/// The keys of the result files of `run`, `load` and `replay` that differ from the catalogue's.
+pub fn other_keys() -> impl Iterator<Item = keys::Key> {
+    let keys = run::KEYS.iter().chain(load::KEYS.iter()).copied();
+    let keys = keys.chain(keys::parse(replay::FIGURES));
+    keys.filter(|(key, figure)| key != figure)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

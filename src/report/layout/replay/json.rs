@@ -88,7 +88,7 @@ impl<'a> RequestLine<'a> {
 
 /// The keys of a round's file with those of the catalogue: up to the times, then up to the server's metrics.
 const COUNTS: &str = "total_requests successful_requests failed_requests";
-const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
+pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
     test_duration_s=duration_s token_throughput=throughput_tokens_per_s request_throughput=request_throughput_rps
     goodput_requests goodput_requests_percent goodput_tokens goodput_tokens_percent
     goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps

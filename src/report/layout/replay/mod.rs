@@ -7,7 +7,7 @@ mod spread;
 use serde_json::Value;
 
 pub use self::columns::{closing, csv};
-pub use self::json::{RequestLine, RoundFile, summary};
+pub use self::json::{FIGURES, RequestLine, RoundFile, summary};
 use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
 use super::common::{self, COLD_HIT_RATE, figure, hit_rate};
 use super::groups;
