@@ -1,7 +1,7 @@
 //! The one receiver of samples, and of what the watchdog saw: appends them to the file and hands them to the records
 //! of the pass. Only it writes to the terminal while requests are in flight.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crate::sample::{Gauge, Phase, Sample};
 use crate::samples_file;
 use crate::stats::client::ClientStats;
 use crate::stats::records::Records;
+use crate::status::StatusLine;
 use crate::units::{Epoch, fixed, nanoseconds};
 use crate::vitals::Vitals;
 
@@ -104,11 +105,9 @@ pub enum View<'a> {
     Blocks(Blocks<'a>),
 }
 
-/// A line that is written over itself.
+/// How far a pass is, for the status line.
 pub struct Progress {
     pub label: String,
-    /// Columns of the terminal.
-    pub width: usize,
     pub extent: Extent,
 }
 
@@ -161,6 +160,7 @@ struct State<'a> {
     collector: Collector<'a>,
     client: ClientStats,
     begun: Instant,
+    status: StatusLine,
     /// The stamp at which the next block is due.
     boundary_ns: Option<u64>,
     saved: Instant,
@@ -175,6 +175,7 @@ pub fn run(collector: Collector<'_>) -> Collected {
         collector,
         client: ClientStats::default(),
         begun: Instant::now(),
+        status: StatusLine::new(),
         boundary_ns: None,
         saved: Instant::now(),
         next_id: 0,
@@ -221,9 +222,7 @@ impl State<'_> {
         }
         self.take_last_reports();
         self.write_series();
-        if matches!(self.collector.view, View::Progress(_)) {
-            clear_progress();
-        }
+        self.status.clear();
         ended_ns
     }
 
@@ -339,11 +338,11 @@ impl State<'_> {
         }
     }
 
-    fn show_progress(&self) {
+    fn show_progress(&mut self) {
         if let View::Progress(progress) = &self.collector.view {
             let elapsed_s = self.begun.elapsed().as_secs_f64();
-            let line = progress.line(self.ended, self.failed, elapsed_s);
-            show_progress(&line, progress.width);
+            let (ended, failed) = (self.ended, self.failed);
+            self.status.show(|| progress.line(ended, failed, elapsed_s));
         }
     }
 }
@@ -372,18 +371,6 @@ impl Progress {
     }
 }
 
-/// Shows a line of progress on a terminal of so many columns, over the one before. It is cut, since a line that
-/// wraps would not be written over; one that cannot be written is no loss.
-pub fn show_progress(line: &str, width: usize) {
-    let line: String = line.chars().take(width.saturating_sub(1)).collect();
-    let _ = write!(io::stderr(), "\r{line}\x1b[K");
-}
-
-/// Takes the line of progress away.
-pub fn clear_progress() {
-    let _ = write!(io::stderr(), "\r\x1b[K");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,7 +378,6 @@ mod tests {
     fn line(label: &str, done: u64, extent: Extent, failed: u64, elapsed_s: f64) -> String {
         let progress = Progress {
             label: label.to_string(),
-            width: 80,
             extent,
         };
         progress.line(done, failed, elapsed_s)

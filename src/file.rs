@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -44,9 +45,25 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a path means stdout: `-` is no file name.
+pub fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Creates a file; `-` is stdout.
+///
+/// # Errors
+/// Those of std.
+pub fn create(path: &Path) -> io::Result<File> {
+    match is_stdout(path) {
+        true => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
+        false => File::create(path),
+    }
+}
+
 /// A file that is written beside its place and put there when it is whole. What is dropped before is removed.
 ///
-/// A link, a pipe or a device is written through.
+/// A link, a pipe, a device or stdout is written through.
 pub struct Replacement {
     path: PathBuf,
     /// `None` where `path` itself is written, and once nothing stands beside it any more.
@@ -61,14 +78,15 @@ impl Replacement {
     /// # Errors
     /// Those of std.
     pub fn create(path: &Path) -> io::Result<Replacement> {
-        let is_special = fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+        let is_special =
+            is_stdout(path) || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
         let beside = (!is_special).then(|| {
             let mut name = path.as_os_str().to_owned();
             name.push(format!(".{}.part", std::process::id()));
             PathBuf::from(name)
         });
         Ok(Replacement {
-            file: File::create(beside.as_deref().unwrap_or(path))?,
+            file: create(beside.as_deref().unwrap_or(path))?,
             path: path.to_owned(),
             beside,
         })
@@ -118,7 +136,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
             return Ok(());
         }
     }
-    fs::write(path, bytes)
+    create(path)?.write_all(bytes)
 }
 
 #[cfg(test)]

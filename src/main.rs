@@ -13,6 +13,15 @@ macro_rules! eprintln {
     }};
 }
 
+/// Prints a line on stderr that is neither a warning nor an error, unless `--quiet` was given.
+macro_rules! note {
+    ($($words:tt)*) => {
+        if !$crate::status::is_quiet() {
+            eprintln!($($words)*);
+        }
+    };
+}
+
 mod backend;
 mod cli;
 mod client;
@@ -30,6 +39,7 @@ mod report;
 mod sample;
 mod samples_file;
 mod stats;
+mod status;
 mod units;
 mod vitals;
 mod watchdog;

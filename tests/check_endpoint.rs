@@ -88,7 +88,8 @@ fn the_mock_has_everything_and_its_log_has_every_request_that_was_counted() {
         "{output}"
     );
     let start = format!(
-        "\nStart from\ntmesh-cli replay --endpoint {url}/v1 \\\n  --dataset FILE --max-output-tokens 128 \\\n  \
+        "\nStart from\ntmesh-cli benchmark --endpoint {url}/v1 \\\n  --api chat \\\n  --contexts 20 --rotations 2\n\n\
+         tmesh-cli replay --endpoint {url}/v1 \\\n  --synthetic 20 --max-output-tokens 128 \\\n  \
          --prometheus-url {url}/metrics --prometheus-metrics lmcache_hit_rate\n"
     );
     assert!(output.stdout.ends_with(&start), "{output}");

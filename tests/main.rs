@@ -17,6 +17,7 @@ mod load;
 mod load_guide;
 mod load_trace;
 mod lost;
+mod manners;
 mod memory;
 mod packaging;
 mod proxy;

@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::flags::did_you_mean;
+use super::meant::meant;
 use super::usage::{Flag, Usage};
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
@@ -213,14 +213,13 @@ fn find(usage: &Usage, name: &str) -> Result<Flag> {
     }
     let command = usage.name;
     let help = || format!("Try: tmesh-cli {command} --help");
-    if !name.starts_with("--") {
+    if !name.starts_with('-') {
         // It may be another URL.
         let word = without_secrets(name);
         return Err(Error::input(word, "not an option").next(help()));
     }
-    let near = did_you_mean(name, usage.flags().map(|flag| flag.name));
     let why = format!("{command} has no such option");
-    Err(Error::input(name, why).next(near.unwrap_or_else(help)))
+    Err(Error::input(name, why).next(meant(usage, name).unwrap_or_else(help)))
 }
 
 #[cfg(test)]
@@ -333,7 +332,10 @@ mod tests {
             assert_eq!(error, wanted, "{line}");
         }
         let error = args("-x y").err().expect("unknown").to_string();
-        assert!(error.starts_with("[ERROR] -x: not an option"), "{error}");
+        assert!(
+            error.starts_with("[ERROR] -x: listing has no such option"),
+            "{error}"
+        );
     }
 
     #[test]

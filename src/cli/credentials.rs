@@ -39,7 +39,7 @@ pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<A
     let key = variable("OPENAI_API_KEY")?
         .filter(|_| endpoint.is_https || is_direct && endpoint.is_loopback());
     Ok(key.map(|key| {
-        eprintln!("note: the API key is taken from OPENAI_API_KEY");
+        note!("note: the API key is taken from OPENAI_API_KEY");
         key.say()
     }))
 }
@@ -67,7 +67,7 @@ impl GivenKey {
         if !self.stripped.is_empty() {
             let stripped = self.stripped.join(", ");
             let source = self.source;
-            eprintln!("note: {source}: stripped from around the key: {stripped}");
+            note!("note: {source}: stripped from around the key: {stripped}");
         }
         self.key
     }

@@ -55,9 +55,7 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
         Listing::Unusable(why) if endpoint.deployment().is_some() => {
             let name = endpoint.deployment().unwrap_or_default().to_string();
             let why = opened.link.redact(why);
-            eprintln!(
-                "note: no list of models ({why}); the model is that of the deployment: {name}"
-            );
+            note!("note: no list of models ({why}); the model is that of the deployment: {name}");
             return Ok(vec![Listed {
                 id: name,
                 max_model_len: None,
@@ -88,7 +86,7 @@ pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     print(&format!("model: {name} (given)\n"))?;
     if !ids.is_empty() && !ids.contains(&name) {
         let ids = names(&ids, SHOWN_MODELS);
-        eprintln!("note: /v1/models does not list {name}, but {ids}");
+        note!("note: /v1/models does not list {name}, but {ids}");
     }
     let listed = models.iter().find(|model| model.id == name).cloned();
     Ok(listed.unwrap_or(Listed {
@@ -157,7 +155,7 @@ impl Ready {
         if let Some(api) = fallback.filter(|_| has_no_route) {
             let retried = ask(BodyShape { api, ..body })?;
             if retried.1.failure.is_none() {
-                eprintln!("note: the server has no completions; chat it is");
+                note!("note: the server has no completions; chat it is");
                 (target, setup) = retried;
             }
         }
@@ -259,14 +257,14 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     }
     let dropped = &setup.lessons.dropped;
     if !dropped.is_empty() {
-        eprintln!(
+        note!(
             "note: the server does not take {}; sent without",
             dropped.join(", ")
         );
     }
     if target.body.limit_name != LIMIT {
         let name = target.body.limit_name;
-        eprintln!("note: the server does not take {LIMIT}; {name} is sent in its place");
+        note!("note: the server does not take {LIMIT}; {name} is sent in its place");
     }
     Ok(())
 }

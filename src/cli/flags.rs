@@ -64,6 +64,10 @@ const LOAD_API: &str = "\
                                     [by path]
 ";
 
+const QUIET: &str = "\
+    --quiet                         leaves stderr to warnings and errors
+";
+
 pub static BENCHMARK: Usage = Usage {
     name: "benchmark",
     operand: "",
@@ -95,10 +99,12 @@ pub static BENCHMARK: Usage = Usage {
     --rotations N                   ends it after N rounds through all contexts
     --warmup-seconds S              leaves requests sent in the first S seconds out of every figure [0]
     --interval DURATION             time between two blocks [5s]
-    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself
+    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
+                                    stdout, without the report
     --no-gaps                       leaves the gaps between tokens out of the samples file
-    --output FILE                   the figures as JSON, also rewritten every minute
+    --output FILE                   the figures as JSON, also rewritten every minute; - is stdout, without the report
 ",
+        QUIET,
     ],
     examples: &[
         "tmesh-cli benchmark --endpoint http://localhost:8000 --api-key sk-123",
@@ -146,10 +152,12 @@ pub static LOAD: Usage = Usage {
     --max-error-rate X              exit code 1 if a larger share of requests failed at any point
     --fail-if CONDITION             (repeats) exit code 1 if it holds at any point: ttft_p99_ms>500, \
                                     concurrency_8.error_rate>0
-    --output FILE                   the figures as JSON
-    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself
+    --output FILE                   the figures as JSON; - is stdout, without the report
+    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
+                                    stdout, without the report
     --export vllm FILE              (pair) the figures as a result of vllm bench serve; of a sweep a file a point
 ",
+        QUIET,
     ],
     examples: &[
         "tmesh-cli load --endpoint http://localhost:8000/generate",
@@ -172,6 +180,7 @@ pub static REPLAY: Usage = Usage {
     Dataset and rounds
     --dataset FILE                  JSONL, a JSON array or an object with data: text, prompt, user_messages, \
                                     conversations, messages or body
+    --synthetic N                   in place of --dataset: N made prompts of one question each
     --num-samples N…                (list) records to draw by the seed: one number for all levels, or one a level \
                                     [all]
     --concurrency N…                (list) sessions in flight at once, a level each: 5 10 20 [1]
@@ -211,6 +220,7 @@ pub static REPLAY: Usage = Usage {
     --mock-host ADDRESS             where it listens [127.0.0.1]
     --mock-port PORT                where it listens [a free one]
 ",
+        QUIET,
     ],
     examples: &[
         "tmesh-cli replay --dataset d.jsonl --endpoint host:8000 --concurrency 5 10",
@@ -245,7 +255,7 @@ pub static RUN_FIXED: Usage = Usage {
     --fail-if 'EXPR'                (repeats) exit code 1 when it holds, or the figure is not reported: \
                                     'avg_ttft_ms>100', 'stress_test.error_rate>=0.05'; may be repeated
     --contract NAME                 year1, year2 or year3: exit code 1 when a workload misses one of its limits
-"],
+", QUIET],
     examples: &[
         "tmesh-cli run --workload year1 --backend mock",
         "tmesh-cli run --backend llamacpp --model m.gguf --fail-if 'avg_ttft_ms>99'",

@@ -12,6 +12,7 @@ mod flags;
 mod flow;
 mod help;
 mod host;
+mod meant;
 mod mock_process;
 mod output;
 mod run;
@@ -33,6 +34,7 @@ use self::flags::did_you_mean;
 use self::terminal::{page, show};
 use self::topics::TOPICS;
 use crate::error::{Error, Result};
+use crate::status::be_quiet;
 
 /// Runs what the words after the program's name ask for; the exit code.
 ///
@@ -106,7 +108,13 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = words.collect();
     match command.run {
-        Run::Options(run) => run(&Args::new(command.usage, words)?),
+        Run::Options(run) => {
+            let args = Args::new(command.usage, words)?;
+            if args.has("--quiet") {
+                be_quiet();
+            }
+            run(&args)
+        }
         Run::Mock(run) => run(&words),
     }
 }

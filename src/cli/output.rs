@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::terminal::give_stdout_away;
 use crate::collect::Log;
 use crate::error::{Error, Result};
-use crate::file::{Replacement, replace};
+use crate::file::{Replacement, is_stdout, replace};
 use crate::samples_file::Writer;
 
-/// Tries each file that was named, with the option.
+/// Tries each file that was named, with the option. Where `-` is named, nothing else goes to stdout.
 ///
 /// # Errors
 /// Two options name one file, one names the file that stdout goes to, or one cannot be written.
@@ -24,6 +25,10 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
         let what = format!("{flag} {path}");
         if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
             return Err(Error::input(what, format!("the same file as {other}")));
+        }
+        if is_stdout(path.as_ref()) {
+            give_stdout_away();
+            continue;
         }
         if is_redirected_stdout(path) {
             let why = "the file that stdout goes to; it would overwrite the report";
@@ -118,6 +123,9 @@ impl Folder {
         if dir.as_os_str().is_empty() {
             return Err(Error::input(flag, "no folder given"));
         }
+        if is_stdout(dir) {
+            return Err(Error::input(flag, "- is stdout; want a folder"));
+        }
         let what = format!("{flag} {}", dir.display());
         if dir.exists() && !dir.is_dir() {
             return Err(Error::input(what, "not a folder"));
@@ -135,7 +143,7 @@ impl Folder {
     pub fn note_earlier(&self, name: &str) {
         if self.dir.join(name).exists() {
             let dir = self.dir.display();
-            eprintln!(
+            note!(
                 "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
             );
         }

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::discover::{Ready, refused};
 use super::output::Samples;
 use super::scrapes::Scrapes;
-use super::terminal::terminal_width;
 use crate::client::{Client, Target};
 use crate::collect::{
     self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, View,
@@ -216,14 +215,13 @@ impl Run {
     ) -> Result<Collector<'a>> {
         let epoch = self.target.link.epoch;
         let watch = watchdog::start(epoch)?;
-        let view = match (step.blocks, terminal_width(std::io::stderr())) {
-            (Some(blocks), _) => View::Blocks(blocks),
-            (None, Some(width)) if !step.label.is_empty() => View::Progress(Progress {
+        let view = match step.blocks {
+            Some(blocks) => View::Blocks(blocks),
+            None if !step.label.is_empty() => View::Progress(Progress {
                 label: step.label,
-                width,
                 extent: step.extent,
             }),
-            (None, _) => View::Nothing,
+            None => View::Nothing,
         };
         let mut own = step.series;
         let mut scraped = step.scrapes.map(|(scrapes, _)| scrapes.lines());

@@ -2,16 +2,25 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::backend;
 use crate::error::{Error, Result};
 use crate::report::text::Screen;
+use crate::status::columns;
+
+/// Whether stdout belongs to a result file (`--output -`), and to nothing else.
+static IS_STDOUT_GIVEN: AtomicBool = AtomicBool::new(false);
+
+/// Leaves stdout to a result file for the rest of the process: nothing is printed there any more.
+pub fn give_stdout_away() {
+    IS_STDOUT_GIVEN.store(true, Relaxed);
+}
 
 /// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.
 pub fn print(text: &str) -> Result<()> {
-    if !is_read(std::io::stdout().lock(), text)? {
+    if !is_printed(text)? {
         backend::kill_all();
         std::process::exit(0)
     }
@@ -48,7 +57,7 @@ pub fn page(text: &str) -> Result<()> {
 }
 
 fn on_screen(text: &str) -> Cow<'_, str> {
-    match terminal_width(std::io::stdout()) {
+    match columns(std::io::stdout()) {
         Some(width) if width < 80 => folded(text, width.max(20)).into(),
         _ => text.into(),
     }
@@ -79,7 +88,15 @@ fn folded(text: &str, width: usize) -> String {
 
 /// Writes to stdout at once, where the exit code is still to be decided: a reader that is gone does not change it.
 pub fn print_last(text: &str) -> Result<()> {
-    is_read(std::io::stdout().lock(), text).map(|_| ())
+    is_printed(text).map(|_| ())
+}
+
+/// Writes to stdout at once; whether somebody reads it.
+pub fn is_printed(text: &str) -> Result<bool> {
+    match IS_STDOUT_GIVEN.load(Relaxed) {
+        true => Ok(true),
+        false => is_read(std::io::stdout().lock(), text),
+    }
 }
 
 /// Writes at once; whether somebody reads it.
@@ -91,20 +108,10 @@ fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     }
 }
 
-/// The columns of a terminal, 80 where it does not say; `None`: the stream is not a terminal.
-pub fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
-    if !stream.is_terminal() {
-        return None;
-    }
-    let size = rustix::termios::tcgetwinsize(stream);
-    let columns = size.map_or(0, |size| usize::from(size.ws_col));
-    Some(if columns == 0 { 80 } else { columns })
-}
-
 /// What a table on stdout goes to.
 pub fn stdout_screen() -> Screen {
     Screen {
-        width: terminal_width(std::io::stdout()),
+        width: columns(std::io::stdout()),
         is_utf8: is_utf8(|name| std::env::var(name).ok()),
     }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
+use crate::file;
 use crate::sample::{Sample, TokenSource};
 use crate::vitals::Vitals;
 
@@ -53,7 +54,7 @@ impl Writer {
     /// Writes the header: schema and version, then `about`. Without gaps, `gaps_us` stays empty.
     pub fn create(path: &Path, about: &Value, with_gaps: bool) -> io::Result<Writer> {
         let mut writer = Writer {
-            out: File::create(path)?,
+            out: file::create(path)?,
             line: Vec::new(),
             with_gaps,
         };

@@ -72,12 +72,10 @@ pub fn longbench(args: &Args) -> Result<u8> {
         let n = tally.characters.len();
         let (dataset, duplicates) = (&tally.dataset, tally.duplicates);
         let characters = spread(&tally.characters);
-        eprintln!(
-            "{dataset}: {n} written, {duplicates} duplicates dropped; characters: {characters}"
-        );
+        note!("{dataset}: {n} written, {duplicates} duplicates dropped; characters: {characters}");
         written += n;
     }
-    eprintln!("{output}: {written} records");
+    note!("{output}: {written} records");
     Ok(0)
 }
 
@@ -107,13 +105,13 @@ pub fn sharegpt(args: &Args) -> Result<u8> {
         return Err(Error::input(input.what, why));
     }
     lines.finish()?;
-    eprintln!("dropped: {dropped}");
+    note!("dropped: {dropped}");
     if let Some(most) = max_turns {
-        eprintln!("cut to {most} user turns: {}", counts.cut);
+        note!("cut to {most} user turns: {}", counts.cut);
     }
     let (turns, characters) = (spread(&counts.turns), spread(&counts.characters));
-    eprintln!("user turns: {turns}; characters: {characters}");
-    eprintln!("{output}: {} conversations", counts.turns.len());
+    note!("user turns: {turns}; characters: {characters}");
+    note!("{output}: {} conversations", counts.turns.len());
     Ok(0)
 }
 

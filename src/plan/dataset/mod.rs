@@ -18,13 +18,19 @@ pub(super) mod text;
 use std::io::Read;
 use std::path::Path;
 
+use serde_json::json;
+
 pub use self::draft::Draft;
 pub(super) use self::draft::session_id;
 pub use self::draw::Dataset;
 use self::draw::Draw;
 pub use self::record::{Content, Record};
 pub use self::source::Problem;
+use super::prompt::Writer;
 use crate::error::Result;
+
+/// The words of a made prompt without its question: enough to show what a cache does for it.
+const MADE_WORDS: u64 = 480;
 
 /// Reads the file once, checks every record and keeps the `most` that the seed draws; all for `None`.
 ///
@@ -33,6 +39,17 @@ use crate::error::Result;
 pub fn load(path: &Path, most: Option<u64>, seed: u64) -> Result<Dataset> {
     let what = format!("--dataset {}", path.display());
     load_from(&what, source::open(&what, path)?, most, seed)
+}
+
+/// Makes `records` prompts of `MADE_WORDS` words that share nothing.
+pub fn made(records: u64, most: Option<u64>, seed: u64) -> Result<Dataset> {
+    let writer = Writer::new(seed, "synthetic");
+    let lines = (0..records).map(|number| {
+        let text = writer.context(number, MADE_WORDS) + &writer.question(number);
+        json!({ "prompt": text }).to_string() + "\n"
+    });
+    let text: String = lines.collect();
+    load_from("--synthetic", text.as_bytes(), most, seed)
 }
 
 fn load_from(what: &str, input: impl Read, most: Option<u64>, seed: u64) -> Result<Dataset> {

@@ -2,7 +2,6 @@
 
 mod workload;
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,13 +14,13 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
-use crate::cli::terminal::print;
+use crate::cli::terminal::{is_printed, print};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
 use crate::client::body::BodyShape;
 use crate::collect::{Blocks, Extent, Moment};
 use crate::error::{Error, Result};
-use crate::file::replace;
+use crate::file::{is_stdout, replace};
 use crate::load::stop::{Reason, Stop};
 use crate::plan::sizing::Sizing;
 use crate::plan::tiling::{Shape, Tiling};
@@ -177,13 +176,12 @@ fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Resu
         let interval = records.end_interval();
         let block = layout::block(&figures, &interval, interval_s, moment.in_flight);
         let shown = text::section(&block, Screen::FILE);
-        let mut out = std::io::stdout().lock();
-        let written = out.write_all(shown.as_bytes()).and_then(|()| out.flush());
-        if written.is_err() {
+        if !is_printed(&shown).unwrap_or(false) {
             stop.request(Reason::Closed);
         }
     };
     let path = options.output.clone();
+    let path = path.filter(|path| !is_stdout(path.as_ref()));
     let save = move |records: &Records, client: &ClientStats, moment: &Moment| {
         if let Some(path) = &path {
             let facts = Facts {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::args::{Args, at_least_one};
-use crate::cli::connect::Opened;
+use crate::cli::connect::{Opened, quoted};
 use crate::cli::discover::{models, pick, say_found};
 use crate::cli::terminal::print;
 use crate::client::discovery::Listed;
@@ -76,7 +76,13 @@ impl Workload {
         let entry = self.table.find(&model.id);
         let is_derived = self.set.contexts.is_none();
         if entry.is_none() && is_derived && self.set.bytes_per_token.is_none() {
-            return Err(not_found(&model.id, &self.table));
+            let url = opened.endpoint.shown_url("");
+            let server = match opened.mock {
+                Some(_) => "--backend mock".to_string(),
+                None => format!("--endpoint {}", quoted(url.trim_end_matches('/'))),
+            };
+            let next = format!("Try: tmesh-cli benchmark {server} --contexts 20");
+            return Err(not_found(&model.id, &self.table).next(next));
         }
         let sizing = Sizing::new(entry, &self.set)?;
         if let Some(entry) = entry.filter(|_| self.shows_entry) {

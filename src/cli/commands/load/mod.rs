@@ -22,6 +22,7 @@ use crate::client::body::{BodyShape, Optional};
 use crate::client::count::count_texts;
 use crate::collect::Extent;
 use crate::error::{Error, Result};
+use crate::file::is_stdout;
 use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
@@ -138,7 +139,10 @@ impl Load {
         };
         let shown = layout::point(self.run.end_pass(facts, sent.records));
         self.export(at);
-        self.write_output();
+        let so_far = |path: &&String| !is_stdout(path.as_ref());
+        let path = self.options.outputs.output.as_ref().filter(so_far);
+        // The run may be killed at its next point.
+        write_output(&mut self.run, path);
         match self.options.points.len() {
             1 => Ok(()),
             // In a sweep each point is shown as it ends.
@@ -240,21 +244,15 @@ impl Load {
         }
     }
 
-    /// Writes the figures so far: the run may be killed at its next point.
-    fn write_output(&mut self) {
-        if let Some(path) = &self.options.outputs.output {
-            let data = layout::file(&self.run.report);
-            let text = json::pretty(&data);
-            output::write(&mut self.run.log, "--output", path.as_ref(), &text);
-        }
-    }
-
     /// Shows the rest of the report and judges.
     fn end(mut self) -> Result<u8> {
         if self.run.report.passes.is_empty() && self.run.is_signalled() {
             eprintln!("stopped before the first measured request; nothing was measured");
             return verdict(&self.run, Ending::default());
         }
+        let on_stdout = |path: &&String| is_stdout(path.as_ref());
+        let path = self.options.outputs.output.as_ref().filter(on_stdout);
+        write_output(&mut self.run, path);
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
         let document = match self.options.points.len() {
@@ -294,5 +292,13 @@ impl Load {
         let places: Vec<_> = places.collect();
         missed.extend(self.options.limits.missed(&places));
         missed
+    }
+}
+
+/// Writes the figures so far as JSON, if there is a path for them.
+fn write_output(run: &mut Run, path: Option<&String>) {
+    if let Some(path) = path {
+        let text = json::pretty(&layout::file(&run.report));
+        output::write(&mut run.log, "--output", path.as_ref(), &text);
     }
 }

@@ -26,9 +26,13 @@ impl Outputs {
         Ok(Outputs {
             output: args.text("--output"),
             samples: args.text("--samples"),
-            vllm: export
-                .next()
-                .map_or(Vec::new(), |path| a_file_each(path, points)),
+            vllm: match export.next() {
+                Some("-") if points.len() > 1 => {
+                    let why = "a sweep writes a file for each point; want a file name";
+                    return Err(Error::input("--export vllm -", why));
+                }
+                path => path.map_or(Vec::new(), |path| a_file_each(path, points)),
+            },
         })
     }
 

@@ -74,7 +74,7 @@ fn trace(path: &Path, unit: Option<Unit>) -> Result<Trace> {
     let trace = Trace::load(&what, path, unit)?;
     match trace.skipped() {
         0 => {}
-        n => eprintln!(
+        n => note!(
             "note: {what}: {} without tokens left out",
             counted(n, "record")
         ),
@@ -93,7 +93,7 @@ fn records(options: &Options, path: &Path) -> Result<Records> {
     let records = Records::new(&dataset).map_err(wrong)?;
     let (path, has) = (path.display(), dataset.total());
     if let Some(wanted) = first_uses.filter(|&wanted| wanted > has) {
-        eprintln!(
+        note!(
             "note: --dataset {path}: {has} records for {wanted} first uses; they are gone through again, as repeats"
         );
     }
@@ -122,7 +122,7 @@ pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Re
     }
     match records.requests() {
         0 => {}
-        n => eprintln!(
+        n => note!(
             "note: --dataset {}: {n} records go out as they stand, without a nonce",
             path.display()
         ),

@@ -51,7 +51,7 @@ pub fn check_settings(options: &Options, dataset: &Dataset, body: &BodyShape) ->
 }
 
 fn in_line(options: &Options, line: u64) -> String {
-    format!("--dataset {}, line {line}", options.dataset.display())
+    format!("--dataset {}, line {line}", options.dataset)
 }
 
 /// The API that a batch line's `url` is of. `/chat/completions` ends like `/completions` too.
@@ -72,7 +72,7 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
     };
     let text = format!(
         "\nDataset: {}, {total} records\nConcurrency: {}\nRounds: {}{order}\n",
-        options.dataset.display(),
+        options.dataset,
         levels.join(", "),
         options.rounds,
     );
@@ -102,10 +102,10 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
     }
     let wanted = options.levels.iter().filter_map(|level| level.samples);
     for wanted in wanted.filter(|&wanted| wanted > total) {
-        eprintln!("note: --num-samples {wanted}: the dataset has {total}; all of them are sent");
+        note!("note: --num-samples {wanted}: the dataset has {total}; all of them are sent");
     }
     if options.max_output_tokens.is_none() {
-        eprintln!("note: --max-output-tokens is not set: the server decides how long answers are");
+        note!("note: --max-output-tokens is not set: the server decides how long answers are");
     }
     text + &ready.lines(&own)
 }
@@ -114,7 +114,7 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
 pub fn header(options: &Options, dataset: &Dataset) -> Value {
     let levels = options.levels.iter();
     json!({
-        "dataset": options.dataset,
+        "dataset": options.dataset.path(),
         "records": dataset.total(),
         "concurrency": levels.clone().map(|level| level.concurrency).collect::<Vec<_>>(),
         "num_samples": levels.map(|level| level.samples).collect::<Vec<_>>(),

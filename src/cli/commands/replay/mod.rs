@@ -14,6 +14,7 @@ use std::sync::Arc;
 use self::debug_log::DebugLog;
 use self::metrics::Metrics;
 pub use self::options::Options;
+use self::options::Source;
 use self::sessions::Sessions;
 use crate::cli::args::Args;
 use crate::cli::checks;
@@ -29,7 +30,7 @@ use crate::collect::Extent;
 use crate::error::Result;
 use crate::load::stop::Stop;
 use crate::mock;
-use crate::plan::dataset::{Dataset, load};
+use crate::plan::dataset::{Dataset, load, made};
 use crate::report::layout::common::MOCK;
 use crate::report::layout::{notes, replay as layout};
 use crate::report::{csv, text};
@@ -81,11 +82,11 @@ impl Replay {
     fn open(connection: Connection, options: Options) -> Result<Replay> {
         let has_mock = connection.is_mock();
         checks::in_flight("--concurrency", options.most_concurrency(), has_mock)?;
-        let mut dataset = load(
-            &options.dataset,
-            options.most_samples(),
-            options.common.seed,
-        )?;
+        let (most, seed) = (options.most_samples(), options.common.seed);
+        let mut dataset = match &options.dataset {
+            Source::File(path) => load(path, most, seed),
+            Source::Synthetic(records) => made(*records, most, seed),
+        }?;
         let folder = Folder::open("--output-dir", &options.output_dir)?;
         if let Some(dir) = &options.debug_dir {
             Folder::open("--debug-log-dir", dir)?;

@@ -1,11 +1,13 @@
 //! The options of `replay`, as typed and checked against each other.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
+use crate::cli::connect::quoted;
 use crate::cli::side::SideUrl;
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
@@ -14,7 +16,7 @@ use crate::units::parse_number;
 
 /// What is sent, how often and where the results go.
 pub struct Options {
-    pub dataset: PathBuf,
+    pub dataset: Source,
     /// One a level; `None`: all records.
     pub levels: Vec<Level>,
     pub rounds: u64,
@@ -35,6 +37,48 @@ pub struct Options {
     pub output_dir: PathBuf,
     pub sends_metadata: bool,
     pub keep_gaps: bool,
+}
+
+/// Where the records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    /// So many made prompts.
+    Synthetic(u64),
+}
+
+impl Source {
+    fn parse(args: &Args) -> Result<Source> {
+        args.apart(&[("--synthetic", "--dataset", "")])?;
+        let synthetic = args.value("--synthetic", at_least_one)?;
+        let file = args.text("--dataset").map(|path| Source::File(path.into()));
+        file.or(synthetic.map(Source::Synthetic)).ok_or_else(|| {
+            let server = match args.text("--endpoint") {
+                Some(url) => format!("--endpoint {}", quoted(&without_secrets(&url))),
+                None => "--backend mock".to_string(),
+            };
+            Error::input("--dataset", "none given; want a file of prompts").next(format!(
+                "Or with 20 made prompts: tmesh-cli replay --synthetic 20 {server}"
+            ))
+        })
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Synthetic(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Synthetic(_) => f.write_str("made prompts"),
+        }
+    }
 }
 
 /// A number of requests in flight, and how many records go out with it.
@@ -60,14 +104,11 @@ pub struct Prometheus {
 
 impl Options {
     pub fn parse(args: &Args) -> Result<Options> {
-        let dataset = args.text("--dataset").ok_or_else(|| {
-            Error::input("--dataset", "none given; want a file of prompts")
-                .next("Try: tmesh-cli replay --help")
-        })?;
+        let dataset = Source::parse(args)?;
         let reset = reset(args)?;
         let output_dir = args.text("--output-dir");
         let options = Options {
-            dataset: dataset.into(),
+            dataset,
             levels: levels(args)?,
             rounds: args.value("--rounds", at_least_one)?.unwrap_or(2),
             shuffles: !args.has("--no-shuffle-round2"),

@@ -39,7 +39,7 @@ fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass)
         "num_samples": sessions.dialogues.len(),
         "round": pass.facts.round,
         "model": run.target.body.model,
-        "dataset": options.dataset,
+        "dataset": options.dataset.path(),
         "requests": sessions.requests,
         "mock": run.is_mock,
         "seed": options.common.seed,

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::cli::args::Args;
 use crate::cli::terminal::{print, stdout_screen};
 use crate::error::{Error, Result};
-use crate::file::replace;
+use crate::file::{is_stdout, replace};
 use crate::report::document::Document;
 use crate::report::text::Screen;
 use crate::report::{html, json, markdown, text};
@@ -38,6 +38,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let input = args.text("--input").unwrap_or_else(|| INPUT.to_string());
     let render = args.value("--format", format)?.unwrap_or(text::render);
     let output = args.text("--output");
+    let output = output.filter(|path| !is_stdout(path.as_ref()));
     let loaded = input::load(&input)?;
     let written = output.as_ref().and_then(|path| fs::canonicalize(path).ok());
     if let Some(path) = written.filter(|path| loaded.read.as_ref() == Some(path)) {
@@ -54,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Some(path) => {
             let written = replace(Path::new(&path), text.as_bytes());
             written.map_err(|error| Error::missed(format!("--output {path}"), error))?;
-            eprintln!("{path}: {} bytes", text.len());
+            note!("{path}: {} bytes", text.len());
         }
     }
     Ok(0)

@@ -10,12 +10,11 @@ use crate::backend::presets::{Preset, is_taken};
 use crate::backend::process::{Server, Start, Waited};
 use crate::cli::connect::Opened;
 use crate::cli::output::Folder;
-use crate::cli::terminal::terminal_width;
 use crate::client::http::{Link, Small};
 use crate::client::wire::Timeouts;
-use crate::collect::{clear_progress, show_progress};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
+use crate::status::StatusLine;
 use crate::units::Epoch;
 
 const PID_FILE: &str = "server.pid";
@@ -24,8 +23,6 @@ pub const LOG: &str = "server.log";
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of one look at whether it is healthy.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a reader of a file is told that the wait goes on.
-const TOLD_EVERY: Duration = Duration::from_secs(15);
 
 /// A server to start.
 pub struct Launch {
@@ -65,7 +62,7 @@ pub fn start(
     if is_verbose {
         // Not its words: a key may be among them.
         let (program, log) = (&launch.words[0], log.display());
-        eprintln!("starting {program} on port {port}; what it says goes to {log}");
+        note!("starting {program} on port {port}; what it says goes to {log}");
     }
     let mut server = Server::start(&Start {
         words: launch.words.clone(),
@@ -78,16 +75,14 @@ pub fn start(
     let link = Link::bare(addrs, Timeouts::all(HEALTH_TIMEOUT), Epoch::start());
     let small = Small::within(link, HEALTH_TIMEOUT);
     let mut health = || is_healthy(&small, launch);
-    let width = terminal_width(std::io::stderr());
+    let mut status = StatusLine::new();
     let waited = server.wait_healthy(
         launch.timeout,
         &mut health,
         stop.woken(),
-        &mut say_waiting(launch, width),
+        &mut say_waiting(launch, &mut status),
     );
-    if width.is_some() {
-        clear_progress();
-    }
+    status.clear();
     Ok((waited? == Waited::Healthy).then_some(server))
 }
 
@@ -113,23 +108,22 @@ fn is_up(health: &str, status: impl Fn(&str) -> u16) -> bool {
     }
 }
 
-/// Says how long the server has been waited for, and what it wrote last; `width`: of the terminal, if there is one.
-fn say_waiting(launch: &Launch, width: Option<usize>) -> impl FnMut(Duration, &str) {
+/// Says how long the server has been waited for, and what it wrote last.
+fn say_waiting<'a>(
+    launch: &Launch,
+    status: &'a mut StatusLine,
+) -> impl FnMut(Duration, &str) + use<'a> {
     let (name, port) = (launch.preset.name, launch.port);
     let most = launch.timeout.as_secs_f64();
-    let mut told = Duration::ZERO;
     move |waited, last_line| {
-        let seconds = waited.as_secs();
-        let mut line = format!("waiting {seconds} s for {name} on port {port}, up to {most} s");
-        if !last_line.is_empty() {
-            line += &format!(": {last_line}");
-        }
-        if let Some(width) = width {
-            show_progress(&line, width);
-        } else if waited >= told + TOLD_EVERY {
-            told = waited;
-            eprintln!("{line}");
-        }
+        status.show(|| {
+            let seconds = waited.as_secs();
+            let line = format!("waiting {seconds} s for {name} on port {port}, up to {most} s");
+            match last_line {
+                "" => line,
+                last_line => format!("{line}: {last_line}"),
+            }
+        });
     }
 }
 

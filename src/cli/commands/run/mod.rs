@@ -139,7 +139,7 @@ impl Workloads {
         let names = options.names.as_deref();
         let beside = Beside::open(&ready.opened, names, memory_of, token_bytes);
         if let Err(why) = &beside.page {
-            eprintln!("note: {why}; what only the server can tell is n/a");
+            note!("note: {why}; what only the server can tell is n/a");
         }
         name_engine(&mut ready, &options, &beside);
         print(&specification(&options, &ready))?;
@@ -309,12 +309,12 @@ fn said() -> OnSample<'static> {
     Box::new(|sample| {
         let name = sample.labels.workload.map_or("", Workload::name);
         if let Some(failure) = &sample.failure {
-            eprintln!("{name} request {}: failed: {failure}", sample.id);
+            note!("{name} request {}: failed: {failure}", sample.id);
             return Ok(());
         }
         let record = Record::from(sample);
         let ms = |ns: Option<f64>| ns.map_or("n/a".to_string(), |ns| format!("{:.2} ms", ns / 1e6));
-        eprintln!(
+        note!(
             "{name} request {}: TTFT {}, TBT {}, latency {}, {} tokens",
             sample.id,
             ms(record.ttft_ns().map(|ns| ns as f64)),

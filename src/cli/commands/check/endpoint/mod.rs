@@ -87,8 +87,12 @@ pub fn run(args: &Args) -> Result<u8> {
     let Some(route) = measured else {
         return Err(nothing_streams(&opened, &routes));
     };
-    let start = next::replay(&opened, route.api(), has_hit_rate, reset_url.as_deref());
-    print(&format!("\nStart from\n{start}"))?;
+    let asked = &base.body.model;
+    let model = listed.iter().find(|model| model.id == *asked);
+    let most = model.and_then(|model| model.max_model_len);
+    let benchmark = next::benchmark(&opened, route.api(), most);
+    let replay = next::replay(&opened, route.api(), has_hit_rate, reset_url.as_deref());
+    print(&format!("\nStart from\n{benchmark}\n{replay}"))?;
     Ok(0)
 }
 

@@ -1,23 +1,44 @@
-//! The command line that a user would start from, made of what the check has found.
+//! The command lines that a user would start from, made of what the check has found.
 
 use crate::cli::connect::{Opened, quoted};
 use crate::client::api::Api;
 use crate::client::http::Trust;
 use crate::prom::catalog::HIT_RATE;
 
+/// Tokens of a context and its question beside those that `--input-length` names, with some to spare.
+const BESIDE_INPUT: u64 = 1000;
+const DEFAULT_INPUT: u64 = 32_000;
+
+/// A `benchmark` of few contexts, which needs to know nothing about the model.
+pub fn benchmark(opened: &Opened, api: Api, max_model_len: Option<u64>) -> String {
+    let mut options = server(opened, api, Api::Completions);
+    options.push("--contexts 20 --rotations 2".to_string());
+    let most = max_model_len.map(|tokens| tokens.saturating_sub(BESIDE_INPUT).max(tokens / 2));
+    if let Some(most) = most.filter(|&most| most < DEFAULT_INPUT) {
+        options.push(format!("--input-length {most}"));
+    }
+    format!("tmesh-cli benchmark {}\n", options.join(" \\\n  "))
+}
+
+/// The server, its model, and the API where it is not the command's default.
+fn server(opened: &Opened, api: Api, default: Api) -> Vec<String> {
+    let base = opened.endpoint.shown_url("");
+    let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
+    if let Some(model) = &opened.connection.model {
+        options.push(format!("--model {}", quoted(model)));
+    }
+    if api != default {
+        options.push(format!("--api {}", api.name()));
+    }
+    options
+}
+
 /// A `replay` through an API that streams, an option a line so that it can be copied; the key never stands in it.
 /// `reset_url` is a route that empties the cache, as it may be shown.
 pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&str>) -> String {
     let (connection, endpoint, link) = (&opened.connection, &opened.endpoint, &opened.link);
-    let base = endpoint.shown_url("");
-    let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
-    if let Some(model) = &connection.model {
-        options.push(format!("--model {}", quoted(model)));
-    }
-    if api == Api::Completions {
-        options.push("--api completions".to_string());
-    }
-    options.push("--dataset FILE --max-output-tokens 128".to_string());
+    let mut options = server(opened, api, Api::Chat);
+    options.push("--synthetic 20 --max-output-tokens 128".to_string());
     if has_hit_rate {
         let url = quoted(&endpoint.shown_root("metrics"));
         options.push(format!(

@@ -1,0 +1,107 @@
+//! What stderr shows beside warnings and errors: notes, and the status line of work that takes long. `--quiet` turns
+//! both off.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Without a terminal the line is printed this often, so that a log does not look as if the program hung.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
+
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Turns notes and status lines off for the rest of the process.
+pub fn be_quiet() {
+    IS_QUIET.store(true, Relaxed);
+}
+
+pub fn is_quiet() -> bool {
+    IS_QUIET.load(Relaxed)
+}
+
+/// The columns of a terminal, 80 where it does not say; `None`: the stream is not a terminal.
+pub fn columns(stream: impl IsTerminal + AsFd) -> Option<usize> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stream);
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns == 0 { 80 } else { columns })
+}
+
+/// A line on stderr that tells how far the work is. On a terminal it is written over itself; elsewhere it is a plain
+/// line every 30 seconds.
+pub struct StatusLine {
+    /// Columns of the line that stands on the terminal.
+    shown: usize,
+    /// When the last plain line was due.
+    told: Instant,
+}
+
+impl StatusLine {
+    /// A line that shows nothing yet.
+    pub fn new() -> StatusLine {
+        StatusLine {
+            shown: 0,
+            told: Instant::now(),
+        }
+    }
+
+    /// Shows how far the work is; a line that cannot be written is no loss.
+    pub fn show(&mut self, line: impl FnOnce() -> String) {
+        if is_quiet() {
+            return;
+        }
+        match columns(io::stderr()) {
+            Some(width) => {
+                let text = self.over(&line(), width);
+                let _ = io::stderr().write_all(text.as_bytes());
+            }
+            None if self.told.elapsed() >= TOLD_EVERY => {
+                self.told += TOLD_EVERY;
+                eprintln!("{}", line());
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the line away from a terminal.
+    pub fn clear(&mut self) {
+        if self.shown > 0
+            && let Some(width) = columns(io::stderr())
+        {
+            let text = self.over("", width);
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    /// What writes `line` over the one that is shown: cut to fit, since a line that wraps would not be written over.
+    /// If the terminal has become narrower, the old line stands on several rows, and all of them are cleared.
+    fn over(&mut self, line: &str, width: usize) -> String {
+        let width = width.max(2);
+        let rows_above = self.shown.saturating_sub(1) / width;
+        let up = match rows_above {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}A"),
+        };
+        let line: String = line.chars().take(width - 1).collect();
+        self.shown = line.chars().count();
+        format!("\r{up}{line}\x1b[J")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_to_the_terminal_and_covers_the_rows_of_the_one_before() {
+        let mut line = StatusLine::new();
+        assert_eq!(line.over("0123456789", 80), "\r0123456789\x1b[J");
+        // Ten columns on a terminal of four stand on three rows.
+        assert_eq!(line.over("abcdef", 4), "\r\x1b[2Aabc\x1b[J");
+        assert_eq!(line.over("", 4), "\r\x1b[J");
+        assert_eq!(line.shown, 0);
+    }
+}
