@@ -49,7 +49,7 @@ pub fn answer(
             return Ok(request.keep_alive);
         }
     };
-    let keep_alive = request.keep_alive;
+    let (keep_alive, framing) = (request.keep_alive, request.framing);
     drop(request); // Its body may be large, and the answer slow.
     let plan = plan(shared, &generation, number, truth.t_read_ns);
     let events = Events::new(&generation, number, &shared.options.model);
@@ -57,7 +57,8 @@ pub fn answer(
     let written = match script.generation.stream {
         true => {
             shared.wait_out_freeze();
-            let stream = Stream::open(script, Arc::clone(connection), freeze, keep_alive);
+            let connection = Arc::clone(connection);
+            let stream = Stream::open(script, connection, framing, freeze, keep_alive);
             shared.pacer.pace(stream).into_written()
         }
         false => write_whole(shared, script, keep_alive),

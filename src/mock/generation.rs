@@ -215,6 +215,7 @@ fn output_length(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock::http::Framing;
 
     fn parse(api: Api, json: &str, options: &Options) -> Result<Generation, ErrorReply> {
         let request = Request {
@@ -224,6 +225,7 @@ mod tests {
             request_id: None,
             session_id: None,
             keep_alive: true,
+            framing: Framing::Chunked,
             body: json.as_bytes().to_vec(),
             read_ns: 0,
         };

@@ -3,7 +3,7 @@
 //! Reads heads of up to 64 KiB and bodies of up to 64 MiB, by Content-Length or chunked. Knows no
 //! routes.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -28,6 +28,8 @@ pub struct Request {
     pub session_id: Option<String>,
     /// Whether the client wants to use the connection again.
     pub keep_alive: bool,
+    /// How the end of a body whose length is not known can be told to the client.
+    pub framing: Framing,
     pub body: Vec<u8>,
     /// When the last byte had been read.
     pub read_ns: u64,
@@ -50,8 +52,8 @@ pub struct Reader<'a> {
     buffer: Vec<u8>,
 }
 
-/// What the head says about the body.
-struct Framing {
+/// What the head says about the request's body.
+struct BodyHead {
     chunked: bool,
     length: usize,
     expects_continue: bool,
@@ -68,25 +70,25 @@ impl<'a> Reader<'a> {
 
     /// Reads the next request; waits for it as long as it takes.
     pub fn read(&mut self) -> Result<Request, NoRequest> {
-        let (mut request, framing) = loop {
-            if let Some((used, request, framing)) = parse_head(&self.buffer)? {
+        let (mut request, body) = loop {
+            if let Some((used, request, body)) = parse_head(&self.buffer)? {
                 self.buffer.drain(..used);
-                break (request, framing);
+                break (request, body);
             }
             if self.buffer.len() > MAX_HEAD_BYTES {
                 return Err(NoRequest::Invalid(431));
             }
             self.fill()?;
         };
-        if framing.expects_continue {
+        if body.expects_continue {
             let mut stream = self.stream;
             stream
                 .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
                 .map_err(|_| NoRequest::Closed)?;
         }
-        request.body = match framing.chunked {
+        request.body = match body.chunked {
             true => self.read_chunked()?,
-            false => self.read_sized(framing.length)?,
+            false => self.read_sized(body.length)?,
         };
         request.read_ns = self.epoch.now_ns();
         Ok(request)
@@ -163,7 +165,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The head's length, and what it says; `None` if it is not whole yet.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, Framing)>, NoRequest> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, BodyHead)>, NoRequest> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     let used = match head.parse(bytes) {
@@ -184,10 +186,11 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, Framing)>, NoReque
         Some(text) => text.parse().map_err(|_| NoRequest::Invalid(400))?,
         None => 0,
     };
-    let framing = Framing {
+    let is_old = head.version == Some(0);
+    let body = BodyHead {
         chunked: says("transfer-encoding", "chunked"),
         length,
-        expects_continue: says("expect", "100-continue"),
+        expects_continue: !is_old && says("expect", "100-continue"),
     };
     let path = head.path.unwrap_or_default();
     let request = Request {
@@ -196,14 +199,16 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, Framing)>, NoReque
         authorization: value("authorization"),
         request_id: value("x-request-id"),
         session_id: value("x-session-id"),
-        keep_alive: match head.version {
-            Some(0) => says("connection", "keep-alive"),
-            _ => !says("connection", "close"),
+        // vLLM's HTTP server closes after a request of HTTP/1.0, even one that asks it not to.
+        keep_alive: !is_old && !says("connection", "close"),
+        framing: match is_old {
+            true => Framing::UntilClose,
+            false => Framing::Chunked,
         },
         body: Vec::new(),
         read_ns: 0,
     };
-    Ok(Some((used, request, framing)))
+    Ok(Some((used, request, body)))
 }
 
 /// A whole response.
@@ -240,7 +245,7 @@ impl Response {
             self.content_type
         );
         if let Some((name, value)) = &self.header {
-            let _ = write!(head, "{name}: {value}\r\n");
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(if keep_alive {
             "\r\n"
@@ -320,15 +325,50 @@ impl fmt::Display for ErrorReply {
     }
 }
 
-/// The head of a chunked event stream.
-pub fn stream_head(keep_alive: bool) -> String {
+/// How the end of a body whose length is not known is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// The body comes in chunks, and an empty one ends it.
+    Chunked,
+    /// The body ends when the connection does: HTTP/1.0 has no chunks.
+    UntilClose,
+}
+
+impl Framing {
+    /// Appends a piece of the body; nothing for an empty one, because an empty chunk ends the body.
+    pub fn push(self, out: &mut Vec<u8>, content: &[u8]) {
+        match self {
+            _ if content.is_empty() => {}
+            Framing::UntilClose => out.extend_from_slice(content),
+            Framing::Chunked => {
+                write!(out, "{:x}\r\n", content.len()).expect("a Vec takes everything");
+                out.extend_from_slice(content);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Appends the end of the body.
+    pub fn push_end(self, out: &mut Vec<u8>) {
+        if self == Framing::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+/// The head of an event stream.
+pub fn stream_head(framing: Framing, keep_alive: bool) -> String {
+    let chunked = match framing {
+        Framing::Chunked => "transfer-encoding: chunked\r\n",
+        Framing::UntilClose => "",
+    };
     let close = if keep_alive {
         ""
     } else {
         "connection: close\r\n"
     };
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n{close}\r\n"
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
     )
 }
 
@@ -446,6 +486,28 @@ mod tests {
             let request = request.join().expect("it does not panic");
             assert_eq!(request.map(|request| request.body), Ok(b"ok".to_vec()));
         });
+    }
+
+    #[test]
+    fn a_chunk_is_its_size_its_content_and_a_line_end() {
+        let chunk = |content: &[u8]| {
+            let mut out = Vec::new();
+            Framing::Chunked.push(&mut out, content);
+            out
+        };
+        for (size, head) in [
+            (1, "1\r\n"),
+            (15, "f\r\n"),
+            (16, "10\r\n"),
+            (255, "ff\r\n"),
+            (256, "100\r\n"),
+            (70_000, "11170\r\n"),
+        ] {
+            let content = "x".repeat(size);
+            let expected = format!("{head}{content}\r\n");
+            assert_eq!(chunk(content.as_bytes()), expected.as_bytes());
+        }
+        assert_eq!(chunk(b""), b"");
     }
 
     #[test]

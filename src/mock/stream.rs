@@ -1,6 +1,6 @@
 //! A streamed answer as its bytes are written: the head, each event when it is due, and how it ends.
 //!
-//! The pacer says when to go on. An event is one HTTP chunk and, unless the client is slow, one write call; it
+//! The pacer says when to go on. An event is one HTTP chunk (HTTP/1.0 has none) and, unless the client is slow, one write call; it
 //! is due at the absolute time of its last token, so being late once delays nothing after it. While a client
 //! does not take an event, no other is made. What is late when the server freezes waits for the freeze's end.
 //! The bytes after the last event are not written here: the truth log has its line before they are.
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::events::{DONE_AND_LAST_CHUNK, LAST_CHUNK, push_chunk};
+use super::events::DONE;
 use super::faults::Kind;
 use super::freeze::Freeze;
-use super::http::stream_head;
+use super::http::{Framing, stream_head};
 use super::script::{End, Script};
 use crate::units::Epoch;
 
@@ -34,6 +34,7 @@ pub struct Stream {
     /// For each token that has been written, when; see `Truth::t_written_ns`.
     written_ns: Vec<u64>,
     connection: Arc<TcpStream>,
+    framing: Framing,
     freeze: Freeze,
     /// Most bytes of an event in one write.
     piece_bytes: usize,
@@ -61,10 +62,12 @@ impl Stream {
     pub fn open(
         script: Script,
         connection: Arc<TcpStream>,
+        framing: Framing,
         freeze: Freeze,
         keep_alive: bool,
     ) -> Stream {
-        let result = (&*connection).write_all(stream_head(keep_alive).as_bytes());
+        let head = stream_head(framing, keep_alive);
+        let result = (&*connection).write_all(head.as_bytes());
         let piece_bytes = script.faults.number(Kind::Split);
         Stream {
             written_ns: Vec::with_capacity(script.total()),
@@ -73,6 +76,7 @@ impl Stream {
             piece_bytes: piece_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             script,
             connection,
+            framing,
             freeze,
             event: Vec::new(),
             buffer: Vec::new(),
@@ -132,10 +136,12 @@ impl Stream {
         let end = self.script.end().expect("all events are made");
         match end {
             End::Cut | End::Stalled => {}
-            End::Whole | End::Failed if self.script.faults.has(Kind::NoDone) => {
-                bytes.extend_from_slice(LAST_CHUNK);
+            End::Whole | End::Failed => {
+                if !self.script.faults.has(Kind::NoDone) {
+                    self.framing.push(&mut bytes, DONE);
+                }
+                self.framing.push_end(&mut bytes);
             }
-            End::Whole | End::Failed => bytes.extend_from_slice(DONE_AND_LAST_CHUNK),
         }
         (end, bytes)
     }
@@ -165,7 +171,8 @@ impl Stream {
         }
         let piece_bytes = self.piece_bytes.min(self.event.len());
         self.buffer.clear();
-        push_chunk(&mut self.buffer, &self.event[..piece_bytes]);
+        self.framing
+            .push(&mut self.buffer, &self.event[..piece_bytes]);
         self.event.drain(..piece_bytes);
         self.sent_bytes = 0;
         self.begun_ns = now_ns;
