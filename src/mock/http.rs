@@ -1,6 +1,7 @@
 //! HTTP/1.1 on one connection: bytes to requests, responses and error replies to bytes.
 //!
-//! Reads heads of up to 64 KiB and bodies of up to 64 MiB, by Content-Length or chunked. Knows no
+//! Reads heads of up to 64 KiB and bodies of up to 64 MiB, by Content-Length or chunked. Everything that a client
+//! can send without end is bounded: head, headers, body, and what a chunked body has beside its chunks. Knows no
 //! routes.
 
 use std::fmt;
@@ -14,6 +15,12 @@ use crate::units::Epoch;
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_BODY_BYTES: usize = 64 << 20;
 const MAX_HEADERS: usize = 64;
+/// All chunk extensions of one body together.
+const MAX_EXTENSION_BYTES: usize = 4 << 10;
+/// All lines after the last chunk together, the empty one that ends them included.
+const MAX_TRAILER_BYTES: usize = 8 << 10;
+/// The longest line in front of a chunk without extensions: 16 hex digits and the line's end.
+const CHUNK_LINE_BYTES: usize = 18;
 
 /// A request as read.
 pub struct Request {
@@ -40,8 +47,8 @@ pub struct Request {
 pub enum NoRequest {
     /// The connection ended or failed.
     Closed,
-    /// What was read is no request; the status to answer with, after which the connection must close.
-    Invalid(u16),
+    /// What was read is no request: the status to answer with, after which the connection must close, and why.
+    Invalid(u16, &'static str),
 }
 
 /// Reads the requests of one connection.
@@ -76,7 +83,7 @@ impl<'a> Reader<'a> {
                 break (request, body);
             }
             if self.buffer.len() > MAX_HEAD_BYTES {
-                return Err(NoRequest::Invalid(431));
+                return Err(NoRequest::Invalid(431, "a head of more than 64 KiB"));
             }
             self.fill()?;
         };
@@ -107,7 +114,7 @@ impl<'a> Reader<'a> {
 
     fn read_sized(&mut self, length: usize) -> Result<Vec<u8>, NoRequest> {
         if length > MAX_BODY_BYTES {
-            return Err(NoRequest::Invalid(413));
+            return Err(BODY_TOO_LARGE);
         }
         let have = self.buffer.len().min(length);
         let mut body = vec![0; length];
@@ -121,48 +128,77 @@ impl<'a> Reader<'a> {
 
     fn read_chunked(&mut self) -> Result<Vec<u8>, NoRequest> {
         let mut body = Vec::new();
+        let mut extension_bytes = 0;
         loop {
-            let size = self.read_chunk_size()?;
+            let (line_bytes, size) = self.read_chunk_size()?;
+            extension_bytes += line_bytes.saturating_sub(CHUNK_LINE_BYTES);
+            if extension_bytes > MAX_EXTENSION_BYTES {
+                return Err(EXTENSIONS_TOO_LARGE);
+            }
             if body.len() + size > MAX_BODY_BYTES {
-                return Err(NoRequest::Invalid(413));
+                return Err(BODY_TOO_LARGE);
             }
             if size == 0 {
-                while !self.read_line()?.is_empty() {}
+                self.skip_trailers()?;
                 return Ok(body);
             }
             while self.buffer.len() < size + 2 {
                 self.fill()?;
+            }
+            if &self.buffer[size..size + 2] != b"\r\n" {
+                let why = "a chunk that does not end where its size says";
+                return Err(NoRequest::Invalid(400, why));
             }
             body.extend_from_slice(&self.buffer[..size]);
             self.buffer.drain(..size + 2);
         }
     }
 
-    fn read_chunk_size(&mut self) -> Result<usize, NoRequest> {
+    /// Reads the line in front of a chunk; returns the line's length and the chunk's.
+    fn read_chunk_size(&mut self) -> Result<(usize, usize), NoRequest> {
         loop {
             match httparse::parse_chunk_size(&self.buffer) {
                 Ok(httparse::Status::Complete((used, size))) => {
                     self.buffer.drain(..used);
-                    return Ok(usize::try_from(size).unwrap_or(usize::MAX / 2));
+                    return Ok((used, usize::try_from(size).unwrap_or(usize::MAX / 2)));
+                }
+                Ok(httparse::Status::Partial)
+                    if self.buffer.len() > CHUNK_LINE_BYTES + MAX_EXTENSION_BYTES =>
+                {
+                    return Err(EXTENSIONS_TOO_LARGE);
                 }
                 Ok(httparse::Status::Partial) => self.fill()?,
-                Err(_) => return Err(NoRequest::Invalid(400)),
+                Err(_) => return Err(NoRequest::Invalid(400, "a chunk without its size")),
             }
         }
     }
 
-    /// A line without its end: what may follow the last chunk.
-    fn read_line(&mut self) -> Result<Vec<u8>, NoRequest> {
+    /// Reads the lines that may follow the last chunk, to the empty one that ends the body.
+    fn skip_trailers(&mut self) -> Result<(), NoRequest> {
+        let mut skipped_bytes = 0;
         loop {
-            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
-                let line = self.buffer[..end].to_vec();
-                self.buffer.drain(..end + 2);
-                return Ok(line);
+            let line = self.buffer.windows(2).position(|pair| pair == b"\r\n");
+            let line_bytes = line.map_or(self.buffer.len(), |end| end + 2);
+            if skipped_bytes + line_bytes > MAX_TRAILER_BYTES {
+                let why = "trailers of more than 8 KiB";
+                return Err(NoRequest::Invalid(431, why));
             }
-            self.fill()?;
+            let Some(end) = line else {
+                self.fill()?;
+                continue;
+            };
+            self.buffer.drain(..line_bytes);
+            skipped_bytes += line_bytes;
+            if end == 0 {
+                return Ok(());
+            }
         }
     }
 }
+
+const BODY_TOO_LARGE: NoRequest = NoRequest::Invalid(413, "a body of more than 64 MiB");
+const EXTENSIONS_TOO_LARGE: NoRequest =
+    NoRequest::Invalid(400, "chunk extensions of more than 4 KiB");
 
 /// The head's length, and what it says; `None` if it is not whole yet.
 fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, BodyHead)>, NoRequest> {
@@ -171,8 +207,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, BodyHead)>, NoRequ
     let used = match head.parse(bytes) {
         Ok(httparse::Status::Complete(used)) => used,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(NoRequest::Invalid(431)),
-        Err(_) => return Err(NoRequest::Invalid(400)),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(NoRequest::Invalid(431, "more than 64 headers"));
+        }
+        Err(_) => return Err(NoRequest::Invalid(400, "no HTTP request")),
     };
     let value = |name: &str| {
         let header = head
@@ -183,7 +221,10 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, BodyHead)>, NoRequ
     };
     let says = |name, word: &str| value(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
     let length = match value("content-length") {
-        Some(text) => text.parse().map_err(|_| NoRequest::Invalid(400))?,
+        Some(text) => {
+            let why = "a content-length that is not a number of bytes";
+            text.parse().map_err(|_| NoRequest::Invalid(400, why))?
+        }
         None => 0,
     };
     let is_old = head.version == Some(0);
@@ -446,27 +487,72 @@ mod tests {
         }
     }
 
+    /// Why the bytes are no request: the status, if there is to be an answer.
+    fn refusal(bytes: &str) -> Option<u16> {
+        match read_pieces(bytes.as_bytes(), 1000).pop() {
+            Some(Err(NoRequest::Invalid(status, _))) => Some(status),
+            _ => None,
+        }
+    }
+
+    const CHUNKED: &str = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+
     #[test]
     fn what_is_no_request_gets_its_status() {
         for (bytes, status) in [
             ("nonsense\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\ncontent-length: 67108865\r\n\r\n", 413),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4000001\r\n",
-                413,
-            ),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
-                400,
-            ),
+            (&format!("{CHUNKED}4000001\r\n"), 413),
+            (&format!("{CHUNKED}xyz\r\n"), 400),
+            (&format!("{CHUNKED}3\r\nabcd\r\n0\r\n\r\n"), 400),
         ] {
-            let requests = read_pieces(bytes.as_bytes(), bytes.len());
-            assert_eq!(
-                requests[0].as_ref().err(),
-                Some(&NoRequest::Invalid(status)),
-                "{bytes}"
-            );
+            assert_eq!(refusal(bytes), Some(status), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_up_to_its_bounds() {
+        let head = |headers: &str| format!("GET / HTTP/1.1\r\n{headers}\r\n");
+        assert_eq!(
+            refusal(&head(&format!("x: {}\r\n", "y".repeat(65_000)))),
+            None
+        );
+        assert_eq!(refusal(&head(&"x: y\r\n".repeat(64))), None);
+        assert_eq!(refusal(&head(&"x: y\r\n".repeat(65))), Some(431));
+        let endless = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(1 << 20));
+        assert_eq!(refusal(&endless), Some(431));
+    }
+
+    #[test]
+    fn what_a_chunked_body_has_beside_its_chunks_is_bounded() {
+        let extended = |count: usize, bytes: usize| {
+            let chunk = format!("1;{}\r\nx\r\n", "e".repeat(bytes));
+            format!("{CHUNKED}{}0\r\n\r\n", chunk.repeat(count))
+        };
+        // A line has 4 bytes more than its extension; 4096 bytes beyond the first 18 of each line are allowed.
+        for (count, bytes, status) in [
+            (1, 4110, None),
+            (1, 4111, Some(400)),
+            (1, 1 << 20, Some(400)),
+            (40, 100, None),
+            (48, 100, Some(400)),
+            (10_000, 14, None),
+        ] {
+            let said = refusal(&extended(count, bytes));
+            assert_eq!(said, status, "{count} of {bytes} bytes");
+        }
+        let trailed = |trailers: &str| format!("{CHUNKED}1\r\nx\r\n0\r\n{trailers}");
+        // 8192 bytes are 2 + 8186 and two line ends, or 1638 lines of 5 bytes and a line end.
+        for (trailers, status) in [
+            (format!("a:{}\r\n\r\n", "b".repeat(8186)), None),
+            (format!("a:{}\r\n\r\n", "b".repeat(8187)), Some(431)),
+            (format!("{}\r\n", "a:b\r\n".repeat(1638)), None),
+            (format!("{}\r\n", "a:b\r\n".repeat(1639)), Some(431)),
+            ("b".repeat(1 << 20), Some(431)),
+        ] {
+            let said = refusal(&trailed(&trailers));
+            assert_eq!(said, status, "{} bytes", trailers.len());
         }
     }
 

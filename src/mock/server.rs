@@ -142,9 +142,9 @@ fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
                 Ok(false) | Err(_) => return,
             },
             Err(NoRequest::Closed) => return,
-            Err(NoRequest::Invalid(status)) => {
+            Err(NoRequest::Invalid(status, why)) => {
                 shared.wait_out_freeze();
-                let error = ErrorReply::new(status, "Bad Request", "no HTTP request");
+                let error = ErrorReply::new(status, "Bad Request", why);
                 let _ = (&**connection).write_all(&error.response().into_bytes(false)); // It is closed either way.
                 return;
             }
