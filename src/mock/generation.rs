@@ -3,8 +3,9 @@
 //! Goes in as bytes, comes out as a `Generation` or as the error reply vLLM would give.
 
 use super::body::Body;
-use super::http::{ErrorReply, Request};
+use super::http::ErrorReply;
 use super::options::Options;
+use super::request::Request;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
 use super::tokens::{Chain, answer_word, mix};

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::answer::answer;
 use super::body::Body;
 use super::generation::{Api, check_model};
-use super::http::{ErrorReply, Request, Response};
+use super::http::{ErrorReply, Response};
+use super::request::Request;
 use super::shared::Shared;
 
 #[derive(Clone, Copy)]

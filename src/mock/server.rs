@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::http::{ErrorReply, NoRequest, Reader};
+use super::http::ErrorReply;
 use super::options::Options;
+use super::request::{NoRequest, Reader};
 use super::routes::respond;
 use super::shared::Shared;
 use crate::error::{Error, Result};
