@@ -62,7 +62,7 @@ pub fn answer(
             let stream = Stream::open(script, connection, framing, freeze, keep_alive);
             shared.pacer.pace(stream).into_written()
         }
-        false => write_whole(shared, script, keep_alive),
+        false => write_whole(shared, connection, script, keep_alive),
     };
     let (end, last_bytes) = settle(shared, written, truth)?;
     shared.wait_out_freeze();
@@ -73,12 +73,24 @@ pub fn answer(
     Ok(keep_alive && matches!(end, End::Whole | End::Failed))
 }
 
-/// Waits until the last token is due; all bytes of a reply that is not streamed are its last.
-fn write_whole(shared: &Shared, script: Script, keep_alive: bool) -> Written {
+/// Waits until the last token is due, or until the client hangs up; all bytes of a reply that is not streamed are its
+/// last.
+fn write_whole(
+    shared: &Shared,
+    connection: &TcpStream,
+    script: Script,
+    keep_alive: bool,
+) -> Written {
+    if let Err(error) = shared.wait_until(script.plan.last_due_ns(), connection) {
+        return Written {
+            script,
+            written_ns: Vec::new(),
+            result: Err(error),
+        };
+    }
     let body = script.whole();
     let half = body.len() / 2;
     let mut reply = Response::json(200, body).into_bytes(keep_alive);
-    shared.wait_until(script.plan.last_due_ns());
     let mut written_ns = vec![shared.epoch.now_ns(); script.total()];
     let end = if script.faults.has(Kind::Stall) {
         written_ns.clear();
@@ -113,7 +125,9 @@ fn settle(shared: &Shared, written: Written, mut truth: Truth) -> io::Result<(En
     let Script {
         generation, plan, ..
     } = written.script;
-    truth.status = Some(200);
+    // The head of a stream is sent at once, that of another reply with its body.
+    let is_begun = generation.stream || written.result.is_ok();
+    truth.status = is_begun.then_some(200);
     truth.t_written_ns = written.written_ns;
     truth.aborted = written.result.is_err();
     truth.add_plan(&plan, &generation);
