@@ -68,6 +68,7 @@ pub fn answer(
     shared.wait_out_freeze();
     (&**connection).write_all(&last_bytes)?;
     if end == End::Stalled {
+        connection.set_read_timeout(None)?; // It stays open for as long as the client wants.
         io::copy(&mut &**connection, &mut io::sink())?; // Ends when the client hangs up.
     }
     Ok(keep_alive && matches!(end, End::Whole | End::Failed))

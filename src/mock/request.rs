@@ -43,7 +43,7 @@ pub struct Request {
 /// Why there is no request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoRequest {
-    /// The connection ended or failed.
+    /// The connection ended, failed or was silent for too long.
     Closed,
     /// What was read is no request: the status to answer with, after which the connection must close, and why.
     Invalid(u16, &'static str),
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the next request; waits for it as long as it takes.
+    /// Reads the next request; each read waits as long as the connection's read timeout allows.
     pub fn read(&mut self) -> Result<Request, NoRequest> {
         let (mut request, body) = loop {
             if let Some((used, request, body)) = parse_head(&self.buffer)? {

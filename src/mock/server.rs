@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 const STACK_BYTES: usize = 192 << 10;
 
+/// A connection that is silent for this long is closed; nginx keeps idle ones as long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// A running server; dropping it stops accepting and shuts down its open connections.
 pub struct Mock {
     address: SocketAddr,
@@ -28,6 +31,11 @@ impl Mock {
     ///
     /// Fails if the options do not fit together, the address cannot be bound or the truth log not be created.
     pub fn start(options: Options) -> Result<Mock> {
+        Mock::start_within(options, IDLE_TIMEOUT)
+    }
+
+    /// Starts as `start` does, with another time than 75 s after which a silent connection is closed.
+    pub fn start_within(options: Options, idle_timeout: Duration) -> Result<Mock> {
         if !options.freeze_at.is_zero() && options.freeze_for.is_zero() {
             let why = "says when to freeze, not for how long; want --freeze-for too";
             return Err(Error::input("--freeze-at", why));
@@ -36,7 +44,7 @@ impl Mock {
         let fail = |error| Error::input(format!("mock on {}:{}", wanted.0, wanted.1), error);
         let listener = TcpListener::bind(wanted).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let shared = Arc::new(Shared::new(options)?);
+        let shared = Arc::new(Shared::new(options, idle_timeout)?);
         let mut mock = Mock {
             address,
             shared,
@@ -132,7 +140,8 @@ fn forget(shared: &Shared, number: u64) {
 }
 
 fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
-    if connection.set_nodelay(true).is_err() {
+    let idle_timeout = Some(shared.idle_timeout);
+    if connection.set_nodelay(true).is_err() || connection.set_read_timeout(idle_timeout).is_err() {
         return;
     }
     let mut reader = Reader::new(connection, shared.epoch);

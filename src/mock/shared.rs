@@ -29,6 +29,8 @@ pub struct Shared {
     schedule: Mutex<Schedule>,
     metrics: Mutex<Metrics>,
     responses: Mutex<ResponseCache>,
+    /// How long a connection may be silent while a request is waited for or read, from one byte to the next.
+    pub idle_timeout: Duration,
     requests: AtomicU64,
     /// By number; `None` once the server is stopping.
     connections: Mutex<Option<HashMap<u64, Arc<TcpStream>>>>,
@@ -36,7 +38,7 @@ pub struct Shared {
 
 impl Shared {
     /// The state of a server that has answered nothing. Fails if the truth log cannot be created.
-    pub fn new(options: Options) -> Result<Shared> {
+    pub fn new(options: Options, idle_timeout: Duration) -> Result<Shared> {
         let epoch = Epoch::start();
         Ok(Shared {
             epoch,
@@ -45,6 +47,7 @@ impl Shared {
             schedule: Mutex::new(Schedule::new(&options)),
             metrics: Mutex::new(Metrics::new(&options)),
             responses: Mutex::new(ResponseCache::new(options.response_cache)),
+            idle_timeout,
             requests: AtomicU64::new(0),
             connections: Mutex::new(Some(HashMap::new())),
             options,

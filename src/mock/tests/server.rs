@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -96,6 +96,52 @@ fn an_http_1_0_client_gets_plain_replies_with_their_length_and_no_interim_reply(
         assert!(head.contains(&length), "{head}");
         assert!(head.ends_with("\r\nconnection: close"), "{head}");
     }
+}
+
+#[test]
+fn a_connection_on_which_no_request_comes_is_closed() {
+    let idle_timeout = Duration::from_millis(20);
+    let mock = Mock::start_within(Options::default(), idle_timeout).expect("there is a free port");
+    for (bytes, answers) in [
+        ("", 0),
+        ("GET /health HTTP/1.1\r\n\r\n", 1),
+        ("GET /health HT", 0),
+        ("POST /generate HTTP/1.1\r\ncontent-length: 10\r\n\r\n{", 0),
+    ] {
+        let begun = Instant::now();
+        let text = exchange(&mock, bytes);
+        assert_eq!(text.matches("HTTP/1.1").count(), answers, "{bytes:?}");
+        assert!(begun.elapsed() >= idle_timeout, "{bytes:?}");
+    }
+}
+
+#[test]
+fn an_answer_may_take_longer_than_an_idle_connection_lives() {
+    let mut options = Options::default();
+    for (name, value) in [("base", "60ms"), ("faults", "stall:1@2")] {
+        options.set(name, value).expect("it is well formed");
+    }
+    let mock =
+        Mock::start_within(options, Duration::from_millis(20)).expect("there is a free port");
+    let ask = r#"{"prompt":"a","max_tokens":2,"stream":true}"#;
+    let post = format!(
+        "POST /v1/completions HTTP/1.1\r\ncontent-length: {}\r\n\r\n{ask}",
+        ask.len()
+    );
+    assert!(exchange(&mock, &post).contains("[DONE]"));
+    // The second answer stalls after a token.
+    let mut client = TcpStream::connect(mock.addr()).expect("it listens");
+    client.write_all(post.as_bytes()).expect("it reads");
+    let mut text = Vec::new();
+    while !text.ends_with(b"}\n\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("an event comes");
+        text.extend(byte);
+    }
+    let most = Some(Duration::from_millis(80));
+    client.set_read_timeout(most).expect("it is not zero");
+    let error = client.read_exact(&mut [0]).expect_err("nothing more comes");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
