@@ -21,6 +21,7 @@ mod kv_cache;
 mod metrics;
 mod options;
 mod pacer;
+mod prompt;
 mod request;
 mod response_cache;
 mod routes;

@@ -111,7 +111,7 @@ fn metrics(shared: &Shared) -> Response {
 fn tokenize(shared: &Shared, request: &Request) -> Result<Response, ErrorReply> {
     let body = Body::parse(&request.body)?;
     check_model(&body, &shared.options)?;
-    let tokens = body.token_ids();
+    let tokens = body.token_ids()?;
     let reply = json!({
         "count": tokens.len(),
         "max_model_len": shared.options.max_model_len,
