@@ -18,6 +18,7 @@ mod load_guide;
 mod load_trace;
 mod lost;
 mod memory;
+mod mock_mark;
 mod packaging;
 mod proxy;
 mod readme;

@@ -7,6 +7,9 @@ use std::io::Write;
 
 use serde_json::Value;
 
+/// A header of every response, by which clients in other processes learn that a mock answers, and its version.
+const MARK: &str = concat!("x-tmesh-mock: ", env!("CARGO_PKG_VERSION"));
+
 /// A whole response.
 pub struct Response {
     pub status: u16,
@@ -34,7 +37,7 @@ impl Response {
     /// Head and body as they go over the wire; `keep_alive`: whether the connection stays open.
     pub fn into_bytes(mut self, keep_alive: bool) -> Vec<u8> {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
+            "HTTP/1.1 {} {}\r\n{MARK}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
             self.status,
             reason(self.status),
             self.body.len(),
@@ -164,7 +167,7 @@ pub fn stream_head(framing: Framing, keep_alive: bool) -> String {
         "connection: close\r\n"
     };
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
+        "HTTP/1.1 200 OK\r\n{MARK}\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
     )
 }
 
@@ -217,13 +220,13 @@ mod tests {
     #[test]
     fn a_response_says_its_length_and_whether_it_closes() {
         let response = Response::json(429, "{}").with_header("retry-after", "3".to_string());
-        assert_eq!(
-            String::from_utf8(response.into_bytes(false)).as_deref(),
-            Ok(
-                "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\
-                retry-after: 3\r\nconnection: close\r\n\r\n{}"
-            )
+        let expected = format!(
+            "HTTP/1.1 429 Too Many Requests\r\nx-tmesh-mock: {}\r\ncontent-length: 2\r\n\
+             content-type: application/json\r\nretry-after: 3\r\nconnection: close\r\n\r\n{{}}",
+            env!("CARGO_PKG_VERSION")
         );
+        let bytes = response.into_bytes(false);
+        assert_eq!(String::from_utf8(bytes), Ok(expected));
     }
 
     #[test]
