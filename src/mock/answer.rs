@@ -110,7 +110,7 @@ fn write_whole(
     }
 }
 
-/// When each token is due.
+/// Plans when each token is due.
 fn plan(shared: &Shared, generation: &Generation, number: u64, read_ns: u64) -> Plan {
     if generation.is_cached {
         let (prompt, output) = (generation.prompt_tokens(), generation.output_tokens);
@@ -142,7 +142,8 @@ fn settle(shared: &Shared, written: Written, mut truth: Truth) -> io::Result<(En
     written.result
 }
 
-/// Neither the engine nor its metrics know of an answer that was held already.
+/// Enters an answer that was computed into schedule, metrics and response cache. None of them learns of an answer
+/// that was held already.
 fn settle_computed(shared: &Shared, generation: &Generation, plan: &Plan, is_whole: bool) {
     if !is_whole {
         return shared.schedule().abandon(plan);

@@ -107,7 +107,7 @@ impl<'a> Body<'a> {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
-    /// What the response cache knows the request by.
+    /// The key by which the response cache knows the request.
     pub fn response_key(&self) -> Key {
         let prompt = self.prompt.as_deref().unwrap_or_default();
         Key {

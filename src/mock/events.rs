@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::generation::{Api, Generation};
 
-/// What ends a stream of events.
+/// The event that ends a stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Token counts as an answer reports them.
@@ -44,11 +44,11 @@ impl fmt::Display for Usage {
 /// Makes the events of one answer, each appended whole, `data: ` and empty line included.
 pub struct Events {
     api: Api,
-    /// What `/generate` says of its answer.
+    /// Whether the answer came from the response cache, as `/generate` tells.
     is_cached: bool,
     /// An event's JSON up to its choices.
     head: String,
-    /// The same of a reply that is not streamed.
+    /// The JSON of a reply that is not streamed, up to its choices.
     whole_head: String,
 }
 

@@ -124,7 +124,7 @@ impl fmt::Display for ErrorReply {
     }
 }
 
-/// How the end of a body whose length is not known is told.
+/// The ways to tell the end of a body whose length is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// The body comes in chunks, and an empty one ends it.

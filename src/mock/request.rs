@@ -57,7 +57,7 @@ pub struct Reader<'a> {
     buffer: Vec<u8>,
 }
 
-/// What the head says about the request's body.
+/// The head's facts about the request's body.
 struct BodyHead {
     chunked: bool,
     length: usize,
@@ -262,7 +262,7 @@ mod tests {
         (client, listener.accept().expect("it connects").0)
     }
 
-    /// What is read of the bytes, written in pieces of `size`.
+    /// The requests that are read from the bytes, which are written in pieces of `size`.
     fn read_pieces(bytes: &[u8], size: usize) -> Vec<Result<Request, NoRequest>> {
         let (mut client, server) = pair();
         client.set_nodelay(true).expect("it is a socket");

@@ -1,4 +1,4 @@
-//! Which path does what: finds the route of a request, checks the key, answers all but generating ones.
+//! The routes: finds that of a request, checks the key, answers all but the generating ones.
 
 use std::io::{self, Write};
 use std::net::TcpStream;

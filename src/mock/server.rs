@@ -58,7 +58,7 @@ impl Mock {
         Ok(mock)
     }
 
-    /// What `/v1/…` is appended to.
+    /// The URL to which `/v1/…` is appended.
     pub fn url(&self) -> String {
         format!(
             "http://{}{}",
@@ -132,7 +132,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// With the list's hold on it goes the last one, so this closes the connection.
+/// Takes a connection from the list. Nothing else holds it by then, so this closes it.
 fn forget(shared: &Shared, number: u64) {
     if let Some(open) = &mut *shared.connections() {
         open.remove(&number);

@@ -1,4 +1,4 @@
-//! What the threads of the server share, and how they wait.
+//! The state that the server's threads share, and how they wait.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -20,7 +20,7 @@ use super::truth::TruthLog;
 use crate::error::Result;
 use crate::units::Epoch;
 
-/// What all connections share. No thread holds two of the locks at once.
+/// The state that all connections share. No thread holds two of the locks at once.
 pub struct Shared {
     pub options: Options,
     pub epoch: Epoch,
@@ -32,7 +32,7 @@ pub struct Shared {
     /// How long a connection may be silent while a request is waited for or read, from one byte to the next.
     pub idle_timeout: Duration,
     requests: AtomicU64,
-    /// By number; `None` once the server is stopping.
+    /// The open connections by number; `None` once the server is stopping.
     connections: Mutex<Option<HashMap<u64, Arc<TcpStream>>>>,
 }
 

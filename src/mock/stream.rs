@@ -19,7 +19,7 @@ use super::http::{Framing, stream_head};
 use super::script::{End, Script};
 use crate::units::Epoch;
 
-/// How long a connection that takes no more bytes is left alone.
+/// The time for which a connection that takes no more bytes is left alone.
 ///
 /// A client that has read on gets up to a socket buffer, megabytes, each time.
 const RETRY_NS: u64 = 5_000_000;
@@ -27,11 +27,11 @@ const RETRY_NS: u64 = 5_000_000;
 /// An answer to write, and what of it has been written.
 pub struct Stream {
     pub script: Script,
-    /// When to go on; `None`: it is over.
+    /// The time at which the stream goes on; `None`: it is over.
     next_ns: Option<u64>,
     /// Fails if the client has hung up or the server stops.
     result: io::Result<()>,
-    /// For each token that has been written, when; see `Truth::t_written_ns`.
+    /// The time of each token that has been written; see `Truth::t_written_ns`.
     written_ns: Vec<u64>,
     connection: Arc<TcpStream>,
     framing: Framing,
@@ -44,14 +44,14 @@ pub struct Stream {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that the connection has taken.
     sent_bytes: usize,
-    /// When the write of `buffer` began.
+    /// The time at which the write of `buffer` began.
     begun_ns: u64,
 }
 
 /// An answer that is written but for its last bytes.
 pub struct Written {
     pub script: Script,
-    /// For each token that has been written, when; see `Truth::t_written_ns`.
+    /// The time of each token that has been written; see `Truth::t_written_ns`.
     pub written_ns: Vec<u64>,
     /// How it ends, and its last bytes; fails if the client has hung up or the server stops.
     pub result: io::Result<(End, Vec<u8>)>,
@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// When `advance` is to be called; `None` if the stream is over.
+    /// The time at which `advance` is to be called; `None` if the stream is over.
     pub fn next_ns(&self) -> Option<u64> {
         self.next_ns
     }
