@@ -16,6 +16,7 @@ mod events;
 mod faults;
 mod freeze;
 mod generation;
+mod hang_up;
 mod http;
 mod kv_cache;
 mod metrics;

@@ -17,9 +17,9 @@
 //! - `freeze_at` after the first request was read the engine stands still for `freeze_for` (`freeze`). The
 //!   above is in the engine's time; what goes in and comes out is in that of the clock, which goes on.
 //!
-//! A client that hangs up, which shows when a write of its stream fails or while it waits for a reply that is not
-//! streamed, changes what is planned from then on: its slot is free and its answer enters no cache. Plans already made stay as they are, even if they
-//! waited for that slot. Times are nanoseconds since the mock's epoch. Knows no threads, sockets or clocks.
+//! A client that hangs up, which shows at a write of its stream, or at once for a reply that is not streamed, changes
+//! what is planned from then on: its slot is free and its answer enters no cache. Plans already made stay as they are,
+//! even if they waited for that slot. Times are nanoseconds since the mock's epoch. Knows no threads, sockets or clocks.
 
 use std::collections::{BTreeMap, HashMap};
 

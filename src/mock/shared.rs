@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-
+use super::hang_up::hangs_up_by;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::pacer::Pacer;
@@ -69,31 +67,11 @@ impl Shared {
     /// The wait fails as soon as the client has hung up, because nobody wants the answer any more. While the server is
     /// frozen it does not notice that; the wait then fails at the end of the freeze.
     pub fn wait_until(&self, time_ns: u64, client: &TcpStream) -> io::Result<()> {
-        let has_hung_up = self.hangs_up_by(time_ns, client);
+        let has_hung_up = hangs_up_by(client, time_ns, self.epoch);
         self.wait_out_freeze();
         match has_hung_up? {
             true => Err(ErrorKind::ConnectionAborted.into()),
             false => Ok(()),
-        }
-    }
-
-    /// Waits until `time_ns`, or until the client hangs up; returns whether it has.
-    ///
-    /// A client hangs up by closing the connection, or only its own direction of it: vLLM's HTTP server takes both for
-    /// the same.
-    fn hangs_up_by(&self, time_ns: u64, client: &TcpStream) -> io::Result<bool> {
-        loop {
-            let left_ns = time_ns.saturating_sub(self.epoch.now_ns());
-            let left = Timespec::try_from(Duration::from_nanos(left_ns));
-            let left = left.expect("nanoseconds in 64 bits are seconds in 63");
-            // Requests that wait behind this one are no reason to wake.
-            let mut ends = [PollFd::new(client, PollFlags::RDHUP)];
-            match poll(&mut ends, Some(&left)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 

@@ -15,6 +15,7 @@ use rustix::net::{SendFlags, send};
 use super::events::DONE;
 use super::faults::Kind;
 use super::freeze::Freeze;
+use super::hang_up::has_hung_up;
 use super::http::{Framing, stream_head};
 use super::script::{End, Script};
 use crate::units::Epoch;
@@ -150,6 +151,10 @@ impl Stream {
     fn write(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
         if let Some(end_ns) = self.freeze.end_at(now_ns) {
             return Ok(Some(end_ns));
+        }
+        // The first write to a client that has gone does not fail yet, and it may be the only one.
+        if self.buffer.is_empty() && has_hung_up(&self.connection)? {
+            return Err(ErrorKind::ConnectionAborted.into());
         }
         if self.sent_bytes == self.buffer.len() {
             self.fill(now_ns);

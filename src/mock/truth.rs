@@ -1,7 +1,7 @@
 //! The truth log: one JSON line a generating request, with what was due and what was written when.
 //!
 //! A line is in the file before the last byte of its answer is sent, so a client that has its answer
-//! finds its line. Where a client hangs up, the line follows when a write of its stream has failed, or at once if it
+//! finds its line. Where a client hangs up, the line follows when a write of its stream shows it, or at once if it
 //! waits for a reply that is not streamed.
 
 use std::fs::File;

@@ -242,6 +242,29 @@ fn a_client_that_hangs_up_on_a_plain_reply_ends_its_generation() {
 }
 
 #[test]
+fn a_client_that_hangs_up_before_a_stream_of_one_token_has_no_answer() {
+    let file = TruthFile::new();
+    let mock = start(&[("truth_log", file.path()), ("base", "50ms")]);
+    let mut client = testing::ask(&mock, &format!("POST {COMPLETIONS}"), "", &streamed(1));
+    client
+        .read_exact(&mut [0; 15])
+        .expect("the head comes at once");
+    drop(client);
+    wait_until(|| !file.lines().is_empty());
+    let line = &file.lines()[0];
+    assert_eq!(
+        (&line["aborted"], &line["status"]),
+        (&true.into(), &200.into())
+    );
+    assert_eq!(line["t_written_ns"], Value::Array(Vec::new()));
+    let metrics = send(&mock, "GET /metrics", "", "").body;
+    assert!(
+        metrics.contains("generation_tokens_total{engine=\"0\",model_name=\"tiny\"} 0.0\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
 fn a_client_that_sends_its_next_request_early_has_not_hung_up() {
     let file = TruthFile::new();
     let mock = start(&[("truth_log", file.path()), ("itl", "20ms")]);
