@@ -269,8 +269,8 @@ fn the_four_commands_write_one_header() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
     // The same endpoint and API, given in two ways.
     let path = format!("{}/v1/chat/completions", server.url());
-    let by_path = deviations(&["--endpoint", &path], false);
-    let by_name = deviations(&["--endpoint", &server.url(), "--api", "chat"], false);
+    let by_path = deviations(&["--endpoint", &path], true);
+    let by_name = deviations(&["--endpoint", &server.url(), "--api", "chat"], true);
     assert_eq!((by_path, by_name), (Vec::new(), Vec::new()));
 }
 

@@ -19,6 +19,7 @@ mod load_trace;
 mod lost;
 mod manners;
 mod memory;
+mod mock_mark;
 mod packaging;
 mod proxy;
 mod readme;

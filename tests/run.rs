@@ -427,10 +427,8 @@ fn the_figures_of_the_cache_are_those_of_the_servers_page() {
         (metrics(&dir, "short_input"), output)
     };
     let (cold, output) = same(&["--bytes-per-token", "1000"]);
-    assert!(
-        !output.stdout.contains("Mock server"),
-        "it is not known to be one"
-    );
+    let note = "\nMock server: not a measurement of an engine\n";
+    assert!(output.stdout.contains(note), "{output}");
     assert_eq!(cold["avg_prefix_hit_rate"], 0.0);
     // One look in 635 ms: 128 of the prompt, and what of the 128 of the answer it takes in blocks of 16.
     let used = cold["total_kv_used_tokens"].as_u64().expect("used tokens");
@@ -458,6 +456,10 @@ fn the_figures_of_the_cache_are_those_of_the_servers_page() {
     assert_eq!(warm["avg_prefix_hit_rate"], 0.875);
     assert_eq!(warm["usage_prefix_hit_rate"], 0.875);
     assert_eq!(warm["environment"]["backend"], "attached");
+    // The page has vLLM's names, but the replies say whose they are.
+    assert_eq!(warm["environment"]["engine"], "mock");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(warm["environment"]["engine_version"], version);
     let wanted = "not reported: model_configs.json has no such model: give --bytes-per-token";
     assert_eq!(warm["metric_sources"]["kv_used_bytes"], wanted);
 

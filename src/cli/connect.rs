@@ -119,6 +119,15 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// The version of the mock that answers, in this process or in another one; `None` if no reply to a small request
+    /// was a mock's.
+    pub fn mock_version(&self) -> Option<&str> {
+        match &self.mock {
+            Some(_) => Some(env!("CARGO_PKG_VERSION")),
+            None => self.small.mock_version(),
+        }
+    }
+
     /// The server's counter of tokens, for texts of this target.
     pub fn tokenizer<'a>(&'a self, target: &'a Target) -> Tokenizer<'a> {
         Tokenizer {

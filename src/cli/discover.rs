@@ -175,8 +175,9 @@ impl Ready {
         })
     }
 
+    /// Whether a mock answers, in this process or in another one.
     pub fn is_mock(&self) -> bool {
-        self.opened.mock.is_some()
+        self.opened.mock_version().is_some()
     }
 
     /// The end of what a command says before its run: the set-up requests, seed and nonce, then the command's own

@@ -41,7 +41,7 @@ pub struct Run {
     pub stop: Stop,
     pub slo: Option<Slo>,
     /// The mock server runs in this process.
-    pub is_mock: bool,
+    pub mock_in_process: bool,
     pub log: Log,
     /// The header of the samples, and the passes that have ended.
     pub report: Report,
@@ -108,12 +108,12 @@ impl<'a> Step<'a> {
 
 impl Run {
     /// A run without a file of samples.
-    pub fn new(target: Arc<Target>, stop: Stop, is_mock: bool) -> Run {
+    pub fn new(target: Arc<Target>, stop: Stop, mock_in_process: bool) -> Run {
         Run {
             target,
             stop,
             slo: None,
-            is_mock,
+            mock_in_process,
             log: Log {
                 name: "--samples",
                 file: None,
@@ -135,7 +135,8 @@ impl Run {
     /// # Errors
     /// When the file cannot be written.
     pub fn open(ready: &Ready, stop: &Stop, options: Value, samples: &Samples) -> Result<Run> {
-        let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), ready.is_mock());
+        let mock_in_process = ready.opened.mock.is_some();
+        let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), mock_in_process);
         run.slo = ready.common.slo;
         run.report.about = ready.header(options);
         run.log.name = samples.name;
@@ -262,7 +263,9 @@ impl Run {
                 ended: Some(self.why_ended()),
                 reported: reported(&self.report.passes),
                 slo: self.slo,
-                client: collected.client.summary(end.t_start_ns, self.is_mock),
+                client: collected
+                    .client
+                    .summary(end.t_start_ns, self.mock_in_process),
                 ..Facts::default()
             },
         }

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -26,6 +26,9 @@ pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const MAX_BODY_BYTES: u64 = 16 << 20;
 /// Bytes of a failed reply that are read at the most: 200 characters of them are shown.
 const MAX_REASON_BYTES: usize = 64 << 10;
+
+/// The header that every reply of `tmesh-cli mock` has, with its version.
+const MOCK_HEADER: &str = "x-tmesh-mock";
 
 /// How an https server proves who it is.
 #[derive(Debug, Clone, Default)]
@@ -223,6 +226,8 @@ pub struct Small {
     wire: Arc<Wire>,
     agent: Agent,
     timeout: Duration,
+    /// What the first reply of a mock said of its version.
+    mock_version: OnceLock<String>,
 }
 
 impl Small {
@@ -239,7 +244,13 @@ impl Small {
             wire,
             agent,
             timeout,
+            mock_version: OnceLock::new(),
         }
+    }
+
+    /// The version of the mock that has answered, fit to be shown; `None` if no reply so far was a mock's.
+    pub fn mock_version(&self) -> Option<&str> {
+        self.mock_version.get().map(String::as_str)
     }
 
     pub fn get(&self, url: &str) -> Result<Page, Failure> {
@@ -274,6 +285,10 @@ impl Small {
             (failure, None) => failure,
         };
         let mut response = self.agent.run(request).map_err(broken)?;
+        if let Some(version) = response.headers().get(MOCK_HEADER) {
+            let version = String::from_utf8_lossy(version.as_bytes());
+            self.mock_version.get_or_init(|| self.link.redact(version));
+        }
         let text = text(response.body_mut()).map_err(broken)?;
         Ok(Page {
             status: response.status().as_u16(),

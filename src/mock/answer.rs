@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::events::Events;
 use super::faults::{Kind, Picked};
 use super::generation::{Api, Generation};
-use super::http::{ErrorReply, Request, Response};
+use super::http::{ErrorReply, Response};
+use super::request::Request;
 use super::schedule::Plan;
 use super::script::{End, Script};
 use super::shared::Shared;
@@ -49,7 +50,7 @@ pub fn answer(
             return Ok(request.keep_alive);
         }
     };
-    let keep_alive = request.keep_alive;
+    let (keep_alive, framing) = (request.keep_alive, request.framing);
     drop(request); // Its body may be large, and the answer slow.
     let plan = plan(shared, &generation, number, truth.t_read_ns);
     let events = Events::new(&generation, number, &shared.options.model);
@@ -57,26 +58,40 @@ pub fn answer(
     let written = match script.generation.stream {
         true => {
             shared.wait_out_freeze();
-            let stream = Stream::open(script, Arc::clone(connection), freeze, keep_alive);
+            let connection = Arc::clone(connection);
+            let stream = Stream::open(script, connection, framing, freeze, keep_alive);
             shared.pacer.pace(stream).into_written()
         }
-        false => write_whole(shared, script, keep_alive),
+        false => write_whole(shared, connection, script, keep_alive),
     };
     let (end, last_bytes) = settle(shared, written, truth)?;
     shared.wait_out_freeze();
     (&**connection).write_all(&last_bytes)?;
     if end == End::Stalled {
+        connection.set_read_timeout(None)?; // It stays open for as long as the client wants.
         io::copy(&mut &**connection, &mut io::sink())?; // Ends when the client hangs up.
     }
     Ok(keep_alive && matches!(end, End::Whole | End::Failed))
 }
 
-/// Waits until the last token is due; all bytes of a reply that is not streamed are its last.
-fn write_whole(shared: &Shared, script: Script, keep_alive: bool) -> Written {
+/// Waits until the last token is due, or until the client hangs up; all bytes of a reply that is not streamed are its
+/// last.
+fn write_whole(
+    shared: &Shared,
+    connection: &TcpStream,
+    script: Script,
+    keep_alive: bool,
+) -> Written {
+    if let Err(error) = shared.wait_until(script.plan.last_due_ns(), connection) {
+        return Written {
+            script,
+            written_ns: Vec::new(),
+            result: Err(error),
+        };
+    }
     let body = script.whole();
     let half = body.len() / 2;
     let mut reply = Response::json(200, body).into_bytes(keep_alive);
-    shared.wait_until(script.plan.last_due_ns());
     let mut written_ns = vec![shared.epoch.now_ns(); script.total()];
     let end = if script.faults.has(Kind::Stall) {
         written_ns.clear();
@@ -95,7 +110,7 @@ fn write_whole(shared: &Shared, script: Script, keep_alive: bool) -> Written {
     }
 }
 
-/// When each token is due.
+/// Plans when each token is due.
 fn plan(shared: &Shared, generation: &Generation, number: u64, read_ns: u64) -> Plan {
     if generation.is_cached {
         let (prompt, output) = (generation.prompt_tokens(), generation.output_tokens);
@@ -111,7 +126,9 @@ fn settle(shared: &Shared, written: Written, mut truth: Truth) -> io::Result<(En
     let Script {
         generation, plan, ..
     } = written.script;
-    truth.status = Some(200);
+    // The head of a stream is sent at once, that of another reply with its body.
+    let is_begun = generation.stream || written.result.is_ok();
+    truth.status = is_begun.then_some(200);
     truth.t_written_ns = written.written_ns;
     truth.aborted = written.result.is_err();
     truth.add_plan(&plan, &generation);
@@ -125,7 +142,8 @@ fn settle(shared: &Shared, written: Written, mut truth: Truth) -> io::Result<(En
     written.result
 }
 
-/// Neither the engine nor its metrics know of an answer that was held already.
+/// Enters an answer that was computed into schedule, metrics and response cache. None of them learns of an answer
+/// that was held already.
 fn settle_computed(shared: &Shared, generation: &Generation, plan: &Plan, is_whole: bool) {
     if !is_whole {
         return shared.schedule().abandon(plan);

@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::http::ErrorReply;
+use super::prompt::Prompt;
 use super::response_cache::Key;
 use super::tokens::{Chain, fnv1a, fnv1a_start, mix};
 
@@ -14,11 +16,20 @@ use super::tokens::{Chain, fnv1a, fnv1a_start, mix};
 #[derive(Deserialize)]
 pub struct Body<'a> {
     pub model: Option<String>,
-    #[serde(borrow)]
+    #[serde(borrow, rename = "prompt")]
+    sent_prompt: Option<Prompt<'a>>,
+    #[serde(borrow, rename = "content")]
+    sent_content: Option<Prompt<'a>>,
+    /// The text of `sent_prompt`.
+    #[serde(skip)]
     prompt: Option<Cow<'a, str>>,
-    /// The text of llama.cpp's /tokenize.
-    #[serde(borrow)]
+    /// The text of `sent_content`, by which llama.cpp's /tokenize calls its prompt.
+    #[serde(skip)]
     content: Option<Cow<'a, str>>,
+    /// SGLang's names of the prompt, and vLLM's of one in a form that is not served.
+    text: Option<IgnoredAny>,
+    input_ids: Option<IgnoredAny>,
+    prompt_embeds: Option<IgnoredAny>,
     #[serde(borrow)]
     messages: Option<Vec<Message<'a>>>,
     n: Option<i64>,
@@ -77,7 +88,11 @@ impl<'a> Message<'a> {
 
 impl<'a> Body<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Body<'a>, ErrorReply> {
-        let body: Body = serde_json::from_slice(bytes).map_err(|e| ErrorReply::invalid(None, e))?;
+        let mut body: Body =
+            serde_json::from_slice(bytes).map_err(|e| ErrorReply::invalid(None, e))?;
+        let text = |sent: Option<Prompt<'a>>, field| sent.map(|sent| sent.into_text(field));
+        body.prompt = text(body.sent_prompt.take(), "prompt").transpose()?;
+        body.content = text(body.sent_content.take(), "content").transpose()?;
         match body.n {
             None | Some(1) => Ok(body),
             Some(n) => {
@@ -92,7 +107,7 @@ impl<'a> Body<'a> {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
-    /// What the response cache knows the request by.
+    /// The key by which the response cache knows the request.
     pub fn response_key(&self) -> Key {
         let prompt = self.prompt.as_deref().unwrap_or_default();
         Key {
@@ -104,8 +119,21 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The words of `prompt`.
+    /// The words of `prompt`. A request that names its prompt otherwise is told so.
     pub fn prompt(&self, block_tokens: usize) -> Result<Chain, ErrorReply> {
+        let others = [
+            ("text", self.text),
+            ("input_ids", self.input_ids),
+            ("prompt_embeds", self.prompt_embeds),
+        ];
+        if let Some((name, _)) = others.iter().find(|(_, sent)| sent.is_some())
+            && self.prompt.is_none()
+        {
+            let why = format!(
+                "{name} is not served; want prompt, a text or a list of token ids (parameter={name})"
+            );
+            return Err(ErrorReply::value(name, why));
+        }
         let Some(prompt) = self.prompt.as_deref().filter(|prompt| !prompt.is_empty()) else {
             let why =
                 "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)";
@@ -118,6 +146,16 @@ impl<'a> Body<'a> {
 
     /// The words of the messages' contents; roles set them apart but are no tokens.
     pub fn chat_prompt(&self, block_tokens: usize) -> Result<Chain, ErrorReply> {
+        let mut chain = Chain::new(block_tokens);
+        for message in self.messages()? {
+            chain.push_mark(&message.role);
+            chain.push_text(&message.text());
+        }
+        chain.push_mark("assistant");
+        Ok(chain)
+    }
+
+    fn messages(&self) -> Result<&[Message<'a>], ErrorReply> {
         let Some(messages) = &self.messages else {
             let why = "{'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required'}";
             return Err(ErrorReply::invalid(Some("body.messages"), why));
@@ -126,30 +164,26 @@ impl<'a> Body<'a> {
             let why = "messages must have at least one message (parameter=messages)";
             return Err(ErrorReply::value("messages", why));
         }
-        let mut chain = Chain::new(block_tokens);
-        for message in messages {
-            chain.push_mark(&message.role);
-            chain.push_text(&message.text());
-        }
-        chain.push_mark("assistant");
-        Ok(chain)
+        Ok(messages)
     }
 
     /// One number for each word, equal for equal words: of `prompt` as vLLM reads it, else of
     /// `content` as llama.cpp does, else of the messages.
-    pub fn token_ids(&self) -> Vec<u64> {
-        let one = self.prompt.as_ref().or(self.content.as_ref()).cloned();
-        let messages = self.messages.iter().flatten().map(Message::text);
-        let texts = match one {
-            Some(text) => vec![text],
-            None => messages.collect(),
+    pub fn token_ids(&self) -> Result<Vec<u64>, ErrorReply> {
+        let texts = match self.prompt.as_ref().or(self.content.as_ref()) {
+            Some(text) => vec![text.clone()],
+            None if self.messages.is_none() => {
+                let why = "want prompt, content or messages (parameter=prompt)";
+                return Err(ErrorReply::value("prompt", why));
+            }
+            None => self.messages()?.iter().map(Message::text).collect(),
         };
         let mut ids = Vec::new();
         for text in texts {
             let words = text.split_ascii_whitespace();
             ids.extend(words.map(|word| mix(fnv1a(fnv1a_start(), word.as_bytes())) % 200_000));
         }
-        ids
+        Ok(ids)
     }
 
     /// At most 100 characters; `None` if there is no word.
@@ -298,6 +332,7 @@ mod tests {
             Body::parse(json.as_bytes())
                 .expect("it is well formed")
                 .token_ids()
+                .expect("it has a text")
         };
         let [a, b, c] = ids(r#"{"content":"x y x"}"#)[..] else {
             panic!("want 3 ids");

@@ -1,4 +1,4 @@
-//! The bytes of answers: stream events and whole replies in vLLM's shape, and the HTTP chunks that carry events.
+//! The bytes of answers: stream events and whole replies in vLLM's shape.
 //!
 //! Knows no time.
 
@@ -11,11 +11,8 @@ use serde_json::Value;
 
 use super::generation::{Api, Generation};
 
-/// The end of a chunked body.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// What ends a stream of events, and the end of its body.
-pub const DONE_AND_LAST_CHUNK: &[u8] = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+/// The event that ends a stream.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Token counts as an answer reports them.
 #[derive(Clone, Copy)]
@@ -47,11 +44,11 @@ impl fmt::Display for Usage {
 /// Makes the events of one answer, each appended whole, `data: ` and empty line included.
 pub struct Events {
     api: Api,
-    /// What `/generate` says of its answer.
+    /// Whether the answer came from the response cache, as `/generate` tells.
     is_cached: bool,
     /// An event's JSON up to its choices.
     head: String,
-    /// The same of a reply that is not streamed.
+    /// The JSON of a reply that is not streamed, up to its choices.
     whole_head: String,
 }
 
@@ -169,15 +166,6 @@ fn close(out: &mut Vec<u8>, finish_reason: Option<&str>, usage: Option<Usage>) {
     out.extend_from_slice(b"}\n\n");
 }
 
-/// Appends the HTTP chunk with this content; nothing without content, because an empty chunk ends the body.
-pub fn push_chunk(out: &mut Vec<u8>, content: &[u8]) {
-    if !content.is_empty() {
-        write!(out, "{:x}\r\n", content.len()).expect("a Vec takes everything");
-        out.extend_from_slice(content);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
 fn push_json(out: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(out, value).expect("a Vec takes everything, and texts are JSON");
 }
@@ -200,23 +188,6 @@ mod tests {
         let mut out = Vec::new();
         make(&mut out);
         String::from_utf8(out).expect("it is text")
-    }
-
-    #[test]
-    fn a_chunk_is_its_size_its_content_and_a_line_end() {
-        for (size, head) in [
-            (1, "1\r\n"),
-            (15, "f\r\n"),
-            (16, "10\r\n"),
-            (255, "ff\r\n"),
-            (256, "100\r\n"),
-            (70_000, "11170\r\n"),
-        ] {
-            let content = "x".repeat(size);
-            let chunk = made(|out| push_chunk(out, content.as_bytes()));
-            assert_eq!(chunk, format!("{head}{content}\r\n"));
-        }
-        assert_eq!(made(|out| push_chunk(out, b"")), "");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which requests are answered badly, and how.
+//! The faults: which requests are answered badly, and how.
 //!
 //! Parses the `faults` option and draws the faults of a request from its number. What each one does to
 //! an answer is done where the answer is made (`answer`, `script`, `stream`).
@@ -58,7 +58,7 @@ const KINDS: [Row; 15] = [
 enum When {
     Always,
     Numbers(Vec<u64>),
-    /// Of 0..=1.
+    /// The share of requests, 0..=1.
     Rate(f64),
 }
 

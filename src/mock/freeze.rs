@@ -5,7 +5,7 @@
 //! starts at its end. Nothing is written in the window; what was due before it and was not yet written comes at its
 //! end. Connections are taken and requests read, as the kernel and its buffers do for a process that stands still.
 
-/// From the first nanosecond to before the last; times since the mock's epoch.
+/// The window, from its first nanosecond to before its last; times are since the mock's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freeze {
     from_ns: u64,
@@ -26,7 +26,7 @@ impl Freeze {
         }
     }
 
-    /// When the window ends; `None` outside it.
+    /// The end of the window; `None` outside it.
     pub fn end_at(self, now_ns: u64) -> Option<u64> {
         (self.from_ns..self.until_ns)
             .contains(&now_ns)
@@ -38,7 +38,8 @@ impl Freeze {
         now_ns.min(self.from_ns) + now_ns.saturating_sub(self.until_ns)
     }
 
-    /// When the engine reaches a time, and does what begins or is due then: the window's end for its start.
+    /// The time on the clock at which the engine reaches a time of its own and does what is due then: for the
+    /// window's start, the window's end.
     pub fn wall_ns(self, engine_ns: u64) -> u64 {
         if engine_ns < self.from_ns {
             return engine_ns;

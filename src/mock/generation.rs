@@ -3,8 +3,9 @@
 //! Goes in as bytes, comes out as a `Generation` or as the error reply vLLM would give.
 
 use super::body::Body;
-use super::http::{ErrorReply, Request};
+use super::http::ErrorReply;
 use super::options::Options;
+use super::request::Request;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
 use super::tokens::{Chain, answer_word, mix};
@@ -12,7 +13,7 @@ use super::tokens::{Chain, answer_word, mix};
 /// Length of an answer when neither the request nor the options set one (as vLLM's completions).
 const DEFAULT_OUTPUT_TOKENS: usize = 16;
 
-/// Which shape requests and answers have.
+/// The shape that requests and answers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     Completions,
@@ -24,7 +25,7 @@ pub struct Generation {
     pub api: Api,
     /// At most 100 characters; `None` if the prompt has no word.
     pub first_word: Option<String>,
-    /// Of a chat.
+    /// The hash of a chat's messages; `None` on other routes.
     pub messages_hash: Option<u64>,
     /// At least 1.
     pub output_tokens: usize,
@@ -34,7 +35,7 @@ pub struct Generation {
     pub include_usage: bool,
     /// Usage on every event.
     pub continuous_usage: bool,
-    /// Of `/generate`.
+    /// The key of a request to `/generate`; `None` on other routes.
     pub response_key: Option<Key>,
     /// Whether the answer is one that the response cache holds.
     pub is_cached: bool,
@@ -95,7 +96,7 @@ impl Generation {
         self.is_cached = true;
     }
 
-    /// What the response cache is to hold of the answer.
+    /// The part of the answer that the response cache holds.
     pub fn stored(&self) -> Stored {
         Stored {
             output_tokens: self.output_tokens,
@@ -123,7 +124,7 @@ impl Generation {
         }
     }
 
-    /// What the schedule needs. O(output tokens).
+    /// The job for the schedule. O(output tokens).
     pub fn job(&self) -> Job {
         let mut chain = self.prompt.clone();
         let mut text = String::new();
@@ -215,6 +216,7 @@ fn output_length(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock::http::Framing;
 
     fn parse(api: Api, json: &str, options: &Options) -> Result<Generation, ErrorReply> {
         let request = Request {
@@ -224,6 +226,7 @@ mod tests {
             request_id: None,
             session_id: None,
             keep_alive: true,
+            framing: Framing::Chunked,
             body: json.as_bytes().to_vec(),
             read_ns: 0,
         };

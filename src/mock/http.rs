@@ -1,210 +1,14 @@
-//! HTTP/1.1 on one connection: bytes to requests, responses and error replies to bytes.
+//! Responses and error replies as bytes of HTTP/1.1, and how a body is framed.
 //!
-//! Reads heads of up to 64 KiB and bodies of up to 64 MiB, by Content-Length or chunked. Knows no
-//! routes.
+//! Knows no routes.
 
-use std::fmt::{self, Write as _};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::fmt;
+use std::io::Write;
 
 use serde_json::Value;
 
-use crate::units::Epoch;
-
-const MAX_HEAD_BYTES: usize = 64 << 10;
-const MAX_BODY_BYTES: usize = 64 << 20;
-const MAX_HEADERS: usize = 64;
-
-/// A request as read.
-pub struct Request {
-    pub method: String,
-    /// Without the query.
-    pub path: String,
-    /// The value of `Authorization`.
-    pub authorization: Option<String>,
-    /// The value of `X-Request-Id`.
-    pub request_id: Option<String>,
-    /// The value of `X-Session-Id`.
-    pub session_id: Option<String>,
-    /// Whether the client wants to use the connection again.
-    pub keep_alive: bool,
-    pub body: Vec<u8>,
-    /// When the last byte had been read.
-    pub read_ns: u64,
-}
-
-/// Why there is no request.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoRequest {
-    /// The connection ended or failed.
-    Closed,
-    /// What was read is no request; the status to answer with, after which the connection must close.
-    Invalid(u16),
-}
-
-/// Reads the requests of one connection.
-pub struct Reader<'a> {
-    stream: &'a TcpStream,
-    epoch: Epoch,
-    /// Read and not yet used.
-    buffer: Vec<u8>,
-}
-
-/// What the head says about the body.
-struct Framing {
-    chunked: bool,
-    length: usize,
-    expects_continue: bool,
-}
-
-impl<'a> Reader<'a> {
-    pub fn new(stream: &'a TcpStream, epoch: Epoch) -> Reader<'a> {
-        Reader {
-            stream,
-            epoch,
-            buffer: Vec::new(),
-        }
-    }
-
-    /// Reads the next request; waits for it as long as it takes.
-    pub fn read(&mut self) -> Result<Request, NoRequest> {
-        let (mut request, framing) = loop {
-            if let Some((used, request, framing)) = parse_head(&self.buffer)? {
-                self.buffer.drain(..used);
-                break (request, framing);
-            }
-            if self.buffer.len() > MAX_HEAD_BYTES {
-                return Err(NoRequest::Invalid(431));
-            }
-            self.fill()?;
-        };
-        if framing.expects_continue {
-            let mut stream = self.stream;
-            stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .map_err(|_| NoRequest::Closed)?;
-        }
-        request.body = match framing.chunked {
-            true => self.read_chunked()?,
-            false => self.read_sized(framing.length)?,
-        };
-        request.read_ns = self.epoch.now_ns();
-        Ok(request)
-    }
-
-    fn fill(&mut self) -> Result<(), NoRequest> {
-        let mut bytes = [0; 16 << 10];
-        match self.stream.read(&mut bytes) {
-            Ok(0) | Err(_) => Err(NoRequest::Closed),
-            Ok(count) => {
-                self.buffer.extend_from_slice(&bytes[..count]);
-                Ok(())
-            }
-        }
-    }
-
-    fn read_sized(&mut self, length: usize) -> Result<Vec<u8>, NoRequest> {
-        if length > MAX_BODY_BYTES {
-            return Err(NoRequest::Invalid(413));
-        }
-        let have = self.buffer.len().min(length);
-        let mut body = vec![0; length];
-        body[..have].copy_from_slice(&self.buffer[..have]);
-        self.buffer.drain(..have);
-        self.stream
-            .read_exact(&mut body[have..])
-            .map_err(|_| NoRequest::Closed)?;
-        Ok(body)
-    }
-
-    fn read_chunked(&mut self) -> Result<Vec<u8>, NoRequest> {
-        let mut body = Vec::new();
-        loop {
-            let size = self.read_chunk_size()?;
-            if body.len() + size > MAX_BODY_BYTES {
-                return Err(NoRequest::Invalid(413));
-            }
-            if size == 0 {
-                while !self.read_line()?.is_empty() {}
-                return Ok(body);
-            }
-            while self.buffer.len() < size + 2 {
-                self.fill()?;
-            }
-            body.extend_from_slice(&self.buffer[..size]);
-            self.buffer.drain(..size + 2);
-        }
-    }
-
-    fn read_chunk_size(&mut self) -> Result<usize, NoRequest> {
-        loop {
-            match httparse::parse_chunk_size(&self.buffer) {
-                Ok(httparse::Status::Complete((used, size))) => {
-                    self.buffer.drain(..used);
-                    return Ok(usize::try_from(size).unwrap_or(usize::MAX / 2));
-                }
-                Ok(httparse::Status::Partial) => self.fill()?,
-                Err(_) => return Err(NoRequest::Invalid(400)),
-            }
-        }
-    }
-
-    /// A line without its end: what may follow the last chunk.
-    fn read_line(&mut self) -> Result<Vec<u8>, NoRequest> {
-        loop {
-            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
-                let line = self.buffer[..end].to_vec();
-                self.buffer.drain(..end + 2);
-                return Ok(line);
-            }
-            self.fill()?;
-        }
-    }
-}
-
-/// The head's length, and what it says; `None` if it is not whole yet.
-fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Request, Framing)>, NoRequest> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut head = httparse::Request::new(&mut headers);
-    let used = match head.parse(bytes) {
-        Ok(httparse::Status::Complete(used)) => used,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(NoRequest::Invalid(431)),
-        Err(_) => return Err(NoRequest::Invalid(400)),
-    };
-    let value = |name: &str| {
-        let header = head
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
-        header.map(|header| String::from_utf8_lossy(header.value).trim().to_string())
-    };
-    let says = |name, word: &str| value(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
-    let length = match value("content-length") {
-        Some(text) => text.parse().map_err(|_| NoRequest::Invalid(400))?,
-        None => 0,
-    };
-    let framing = Framing {
-        chunked: says("transfer-encoding", "chunked"),
-        length,
-        expects_continue: says("expect", "100-continue"),
-    };
-    let path = head.path.unwrap_or_default();
-    let request = Request {
-        method: head.method.unwrap_or_default().to_string(),
-        path: path.split('?').next().unwrap_or_default().to_string(),
-        authorization: value("authorization"),
-        request_id: value("x-request-id"),
-        session_id: value("x-session-id"),
-        keep_alive: match head.version {
-            Some(0) => says("connection", "keep-alive"),
-            _ => !says("connection", "close"),
-        },
-        body: Vec::new(),
-        read_ns: 0,
-    };
-    Ok(Some((used, request, framing)))
-}
+/// A header of every response, by which clients in other processes learn that a mock answers, and its version.
+const MARK: &str = concat!("x-tmesh-mock: ", env!("CARGO_PKG_VERSION"));
 
 /// A whole response.
 pub struct Response {
@@ -233,14 +37,14 @@ impl Response {
     /// Head and body as they go over the wire; `keep_alive`: whether the connection stays open.
     pub fn into_bytes(mut self, keep_alive: bool) -> Vec<u8> {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
+            "HTTP/1.1 {} {}\r\n{MARK}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
             self.status,
             reason(self.status),
             self.body.len(),
             self.content_type
         );
         if let Some((name, value)) = &self.header {
-            let _ = write!(head, "{name}: {value}\r\n");
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(if keep_alive {
             "\r\n"
@@ -320,15 +124,50 @@ impl fmt::Display for ErrorReply {
     }
 }
 
-/// The head of a chunked event stream.
-pub fn stream_head(keep_alive: bool) -> String {
+/// The ways to tell the end of a body whose length is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// The body comes in chunks, and an empty one ends it.
+    Chunked,
+    /// The body ends when the connection does: HTTP/1.0 has no chunks.
+    UntilClose,
+}
+
+impl Framing {
+    /// Appends a piece of the body; nothing for an empty one, because an empty chunk ends the body.
+    pub fn push(self, out: &mut Vec<u8>, content: &[u8]) {
+        match self {
+            _ if content.is_empty() => {}
+            Framing::UntilClose => out.extend_from_slice(content),
+            Framing::Chunked => {
+                write!(out, "{:x}\r\n", content.len()).expect("a Vec takes everything");
+                out.extend_from_slice(content);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Appends the end of the body.
+    pub fn push_end(self, out: &mut Vec<u8>) {
+        if self == Framing::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+/// The head of an event stream.
+pub fn stream_head(framing: Framing, keep_alive: bool) -> String {
+    let chunked = match framing {
+        Framing::Chunked => "transfer-encoding: chunked\r\n",
+        Framing::UntilClose => "",
+    };
     let close = if keep_alive {
         ""
     } else {
         "connection: close\r\n"
     };
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n{close}\r\n"
+        "HTTP/1.1 200 OK\r\n{MARK}\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
     )
 }
 
@@ -355,109 +194,39 @@ fn reason(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
-
-    /// Two ends of a connection.
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
-        (client, listener.accept().expect("it connects").0)
-    }
-
-    /// What is read of the bytes, written in pieces of `size`.
-    fn read_pieces(bytes: &[u8], size: usize) -> Vec<Result<Request, NoRequest>> {
-        let (mut client, server) = pair();
-        client.set_nodelay(true).expect("it is a socket");
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                bytes
-                    .chunks(size)
-                    .try_for_each(|piece| client.write_all(piece))
-            });
-            let mut reader = Reader::new(&server, Epoch::start());
-            let mut requests = vec![reader.read()];
-            while requests.last().is_some_and(Result::is_ok) {
-                requests.push(reader.read());
-            }
-            requests
-        })
-    }
 
     #[test]
-    fn requests_are_read_however_they_are_cut() {
-        let bytes = b"POST /v1/completions?x=1 HTTP/1.1\r\nHost: a\r\nX-Request-ID: 7-1\r\ncontent-length: 5\r\n\r\nhello\
-            POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer k\r\n\r\n\
-            3\r\nabc\r\nA;note=1\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n\
-            GET /health HTTP/1.0\r\n\r\n";
-        for size in [1, 2, 7, bytes.len()] {
-            let requests = read_pieces(bytes, size);
-            let [Ok(sized), Ok(chunked), Ok(bare), Err(NoRequest::Closed)] = &requests[..] else {
-                panic!("{} results at size {size}", requests.len());
-            };
-            assert_eq!(
-                (sized.method.as_str(), sized.path.as_str()),
-                ("POST", "/v1/completions")
-            );
-            assert_eq!(sized.request_id.as_deref(), Some("7-1"));
-            assert_eq!((&sized.body[..], sized.keep_alive), (&b"hello"[..], true));
-            assert_eq!(&chunked.body[..], b"abc0123456789");
-            assert_eq!(chunked.authorization.as_deref(), Some("Bearer k"));
-            assert_eq!((bare.path.as_str(), bare.keep_alive), ("/health", false));
-        }
-    }
-
-    #[test]
-    fn what_is_no_request_gets_its_status() {
-        for (bytes, status) in [
-            ("nonsense\r\n\r\n", 400),
-            ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", 400),
-            ("POST / HTTP/1.1\r\ncontent-length: 67108865\r\n\r\n", 413),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n4000001\r\n",
-                413,
-            ),
-            (
-                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
-                400,
-            ),
+    fn a_chunk_is_its_size_its_content_and_a_line_end() {
+        let chunk = |content: &[u8]| {
+            let mut out = Vec::new();
+            Framing::Chunked.push(&mut out, content);
+            out
+        };
+        for (size, head) in [
+            (1, "1\r\n"),
+            (15, "f\r\n"),
+            (16, "10\r\n"),
+            (255, "ff\r\n"),
+            (256, "100\r\n"),
+            (70_000, "11170\r\n"),
         ] {
-            let requests = read_pieces(bytes.as_bytes(), bytes.len());
-            assert_eq!(
-                requests[0].as_ref().err(),
-                Some(&NoRequest::Invalid(status)),
-                "{bytes}"
-            );
+            let content = "x".repeat(size);
+            let expected = format!("{head}{content}\r\n");
+            assert_eq!(chunk(content.as_bytes()), expected.as_bytes());
         }
-    }
-
-    #[test]
-    fn a_client_that_expects_100_continue_gets_it_before_its_body() {
-        let (mut client, server) = pair();
-        let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
-        client.write_all(head).expect("it is open");
-        std::thread::scope(|scope| {
-            let request = scope.spawn(|| Reader::new(&server, Epoch::start()).read());
-            let mut interim = [0; 25];
-            client
-                .read_exact(&mut interim)
-                .expect("it answers before the body");
-            assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-            client.write_all(b"ok").expect("it is open");
-            let request = request.join().expect("it does not panic");
-            assert_eq!(request.map(|request| request.body), Ok(b"ok".to_vec()));
-        });
+        assert_eq!(chunk(b""), b"");
     }
 
     #[test]
     fn a_response_says_its_length_and_whether_it_closes() {
         let response = Response::json(429, "{}").with_header("retry-after", "3".to_string());
-        assert_eq!(
-            String::from_utf8(response.into_bytes(false)).as_deref(),
-            Ok(
-                "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\
-                retry-after: 3\r\nconnection: close\r\n\r\n{}"
-            )
+        let expected = format!(
+            "HTTP/1.1 429 Too Many Requests\r\nx-tmesh-mock: {}\r\ncontent-length: 2\r\n\
+             content-type: application/json\r\nretry-after: 3\r\nconnection: close\r\n\r\n{{}}",
+            env!("CARGO_PKG_VERSION")
         );
+        let bytes = response.into_bytes(false);
+        assert_eq!(String::from_utf8(bytes), Ok(expected));
     }
 
     #[test]

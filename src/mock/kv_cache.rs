@@ -30,7 +30,7 @@ struct Node {
     in_tier1: bool,
 }
 
-/// How many leading blocks of a prompt are held, by the tier that holds them.
+/// Counts of the leading blocks of a prompt that are held, by the tier that holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hits {
     pub tier1_blocks: usize,
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(cache.lookup(&[5, 1]), hits(0, 0));
     }
 
-    /// The same rules in the plainest form: two queues, newest first.
+    /// The cache's rules in their plainest form: two queues, newest first.
     struct Twin {
         tiers: [VecDeque<u64>; 2],
         capacities: [usize; 2],

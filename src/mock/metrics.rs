@@ -1,4 +1,4 @@
-//! What /metrics says: vLLM's names and labels, as Prometheus text.
+//! The page of /metrics: vLLM's names and labels, as Prometheus text.
 //!
 //! Cache queries and hits are counted when a request is planned, all else when it has been answered, and
 //! nothing for one that was not: a client that hangs up leaves no trace in vLLM's counters either.
@@ -33,7 +33,7 @@ pub struct Metrics {
     queried_tokens: u64,
     tier1_hit_tokens: u64,
     tier2_hit_tokens: u64,
-    /// Of answered requests, as the three below.
+    /// Counts of answered requests: this one and the three below.
     prompt_tokens: u64,
     cached_tier1_tokens: u64,
     cached_tier2_tokens: u64,

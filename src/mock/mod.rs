@@ -1,9 +1,9 @@
 //! A server that looks like vLLM and simulates its engine, for tests and for trying things out.
 //!
 //! ```text
-//! server: accept -> connection thread: http -> routes -> answer: generation -> schedule (Plan) -> pacer (one thread)
-//!                                                       response_cache   kv_cache         stream
-//!                                                                                         script, events
+//! server: accept -> connection thread: request -> routes -> answer: generation -> schedule (Plan) -> pacer (one thread)
+//!                                                          response_cache   kv_cache         stream
+//!                                                                                            script, events
 //! ```
 //!
 //! What an answer will be and when each token is due is computed when a request has been read
@@ -16,11 +16,14 @@ mod events;
 mod faults;
 mod freeze;
 mod generation;
+mod hang_up;
 mod http;
 mod kv_cache;
 mod metrics;
 mod options;
 mod pacer;
+mod prompt;
+mod request;
 mod response_cache;
 mod routes;
 mod schedule;

@@ -10,9 +10,9 @@ use crate::units::{parse_count, parse_duration};
 
 /// One row of the table.
 pub struct OptionSpec {
-    /// In snake_case; as a flag with dashes.
+    /// The name in snake_case; the flag has dashes in place of `_`.
     pub name: &'static str,
-    /// What stands for the value in help.
+    /// The word that stands for the value in help.
     pub value: &'static str,
     /// The default as one would type it; empty: none.
     pub default: &'static str,
@@ -32,7 +32,7 @@ macro_rules! options {
 
         /// The values of all options.
         ///
-        /// Not `Debug`: it holds the key.
+        /// They are not `Debug`, because the key is one of them.
         #[derive(Clone, PartialEq)]
         pub struct Options {
             $($(#[$doc])* pub $name: $type,)*
@@ -93,7 +93,7 @@ options! {
     tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
     tier2_tokens: usize = "2M", parse_size, "TOKENS",
         "capacity of the second tier (offload buffer), which takes what the first evicts";
-    /// In answers; 0: there is none.
+    /// The capacity in answers; 0: there is no cache.
     response_cache: usize = "4096", parse_size, "ANSWERS",
         "answers that /generate holds for the same prompt, max_tokens and temperature, and says at once after base; 0: none";
     /// Least and most tokens of an answer, least ≥ 1; `None`: as many as are asked for.

@@ -15,7 +15,7 @@ use crossbeam_channel::{Sender, bounded};
 use super::stream::Stream;
 use crate::units::Epoch;
 
-/// How late a stream may be and still be written by the pacing thread.
+/// The delay up to which a stream is still written by the pacing thread.
 ///
 /// To be later is to be short of CPU, in which one thread has only one thread's share: threads of their own
 /// get the streams more of it.
@@ -32,10 +32,10 @@ struct Paced {
     wake: Sender<()>,
 }
 
-/// By the time at which the stream goes on, and by the number of its request.
+/// The streams that wait, by the time at which each goes on and by the number of its request.
 type Waiting = BTreeMap<(u64, u64), Arc<Paced>>;
 
-/// What connections tell the pacing thread.
+/// Messages of the connections to the pacing thread.
 struct Inbox {
     /// Streams that the pacing thread has not seen yet.
     arrived: Waiting,
@@ -48,7 +48,8 @@ struct Inbox {
 pub struct Pacer {
     epoch: Epoch,
     inbox: Mutex<Inbox>,
-    /// Not a channel: crossbeam's spins and yields before it sleeps, here before almost every event.
+    /// A condition variable, because a channel of crossbeam spins and yields before it sleeps: here before almost
+    /// every event.
     changed: Condvar,
 }
 

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// What makes two requests one: each exactly as it was sent, and what was not sent is a value of its own.
+/// The fields by which two requests are the same. Each counts exactly as it was sent; a field that was not sent is a
+/// value of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// FNV-1a 64 of the prompt's bytes.
@@ -18,7 +19,7 @@ pub struct Key {
     pub temperature_bits: Option<u64>,
 }
 
-/// What is held of an answer: its words follow from the prompt, so this is enough to say it again.
+/// The part of an answer that is held. Its words follow from the prompt, so this is enough to say it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     pub output_tokens: usize,
@@ -27,11 +28,11 @@ pub struct Stored {
 
 /// An exact LRU over requests; about 150 bytes each.
 pub struct ResponseCache {
-    /// In answers; 0 holds none.
+    /// The capacity in answers; 0 holds none.
     capacity: usize,
-    /// How many uses there have been.
+    /// The number of uses so far.
     uses: u64,
-    /// With the number of the last use.
+    /// The answers that are held, each with the number of its last use.
     answers: HashMap<Key, (u64, Stored)>,
     by_use: BTreeMap<u64, Key>,
 }

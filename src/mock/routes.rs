@@ -1,4 +1,4 @@
-//! Which path does what: finds the route of a request, checks the key, answers all but generating ones.
+//! The routes: finds that of a request, checks the key, answers all but the generating ones.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -9,7 +9,8 @@ use serde_json::json;
 use super::answer::answer;
 use super::body::Body;
 use super::generation::{Api, check_model};
-use super::http::{ErrorReply, Request, Response};
+use super::http::{ErrorReply, Response};
+use super::request::Request;
 use super::shared::Shared;
 
 #[derive(Clone, Copy)]
@@ -110,7 +111,7 @@ fn metrics(shared: &Shared) -> Response {
 fn tokenize(shared: &Shared, request: &Request) -> Result<Response, ErrorReply> {
     let body = Body::parse(&request.body)?;
     check_model(&body, &shared.options)?;
-    let tokens = body.token_ids();
+    let tokens = body.token_ids()?;
     let reply = json!({
         "count": tokens.len(),
         "max_model_len": shared.options.max_model_len,

@@ -1,4 +1,4 @@
-//! When which token of which request is due: the engine, simulated in virtual time.
+//! The engine, simulated in virtual time: it says when each token of each request is due.
 //!
 //! A request goes in with the time it was read and comes out with a plan: its cache hits and the due
 //! time of every token. Everything is known then, because nothing later can change it:
@@ -17,9 +17,9 @@
 //! - `freeze_at` after the first request was read the engine stands still for `freeze_for` (`freeze`). The
 //!   above is in the engine's time; what goes in and comes out is in that of the clock, which goes on.
 //!
-//! A client that hangs up, which shows when a write fails, changes what is planned from then on: its
-//! slot is free and its answer enters no cache. Plans already made stay as they are, even if they
-//! waited for that slot. Times are nanoseconds since the mock's epoch. Knows no threads, sockets or clocks.
+//! A client that hangs up, which shows at a write of its stream, or at once for a reply that is not streamed, changes
+//! what is planned from then on: its slot is free and its answer enters no cache. Plans already made stay as they are,
+//! even if they waited for that slot. Times are nanoseconds since the mock's epoch. Knows no threads, sockets or clocks.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,7 +29,7 @@ use super::options::Options;
 use super::tokens::mix;
 use crate::units::nanoseconds;
 
-/// What the schedule must know of a request.
+/// The facts of a request that the schedule needs.
 #[derive(Debug, Clone)]
 pub struct Job {
     pub prompt_tokens: usize,
@@ -41,12 +41,12 @@ pub struct Job {
     pub blocks: Vec<u64>,
 }
 
-/// What will happen to a request.
+/// The plan of a request: its cache hits, and the times at which something happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub id: u64,
     pub arrival_ns: u64,
-    /// When its prefill starts: until then it waits.
+    /// The start of its prefill; until then the request waits.
     pub start_ns: u64,
     /// One for each output token, never decreasing.
     pub due_ns: Vec<u64>,
@@ -64,14 +64,14 @@ impl Plan {
         self.due_ns[self.due_ns.len() - 1]
     }
 
-    /// When the first token is due of those that are not yet; `None` if all are.
+    /// The due time of the first token that is not due yet; `None` if all are due.
     pub fn due_after(&self, now_ns: u64) -> Option<u64> {
         let due = self.due_ns.partition_point(|&due_ns| due_ns <= now_ns);
         self.due_ns.get(due).copied()
     }
 }
 
-/// What goes on at one moment.
+/// The load of the engine at one moment.
 #[derive(Debug, PartialEq)]
 pub struct Load {
     pub running: usize,
@@ -86,7 +86,7 @@ pub struct Schedule {
     /// `None` before the first request.
     freeze: Option<Freeze>,
     cache: KvCache,
-    /// In the engine's time, as the ends in `running`.
+    /// The end of the last prefill, in the engine's time, as are the ends in `running`.
     prefill_free_ns: u64,
     /// Chains of the requests whose end has not been reached by the start of another, by end and id.
     running: BTreeMap<(u64, u64), Vec<u64>>,

@@ -1,4 +1,4 @@
-//! What an answer says, event by event, and when each event is due.
+//! The content of an answer, event by event, and when each event is due.
 //!
 //! Request, plan and faults go in; events without their framing come out, or the body of a reply that is not
 //! streamed. The role of a chat comes with the first token, as at vLLM. Knows no sockets and no clock.
@@ -11,11 +11,11 @@ use super::generation::{Api, Generation};
 use super::http::ErrorReply;
 use super::schedule::Plan;
 
-/// How an answer ends, its last bytes apart.
+/// The ways in which an answer ends, its last bytes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Whole,
-    /// With an error event.
+    /// An error event is the last.
     Failed,
     /// The connection is to be closed in the middle.
     Cut,
@@ -23,7 +23,7 @@ pub enum End {
     Stalled,
 }
 
-/// What of an answer comes next.
+/// The part of an answer that comes next.
 #[derive(Clone, Copy)]
 enum Part {
     /// This comment, from 1, of those spread over the time to the first token.
@@ -42,9 +42,9 @@ pub struct Script {
     pub faults: Picked,
     events: Events,
     next: Part,
-    /// In the events made so far.
+    /// Tokens in the events made so far.
     tokens: usize,
-    /// Of one event; kept, so that none is allocated.
+    /// The text of one event; kept, so that no event allocates its own.
     text: String,
 }
 
@@ -65,7 +65,7 @@ impl Script {
         script
     }
 
-    /// When the next event is due; `None`: there is nothing left to wait for, what is left comes at once.
+    /// The due time of the next event; `None`: nothing is left to wait for, and the rest comes at once.
     pub fn due_ns(&self) -> Option<u64> {
         match self.next {
             Part::Keepalive(index) => {
@@ -77,7 +77,7 @@ impl Script {
         }
     }
 
-    /// How the answer ends, once no event is left.
+    /// The end of the answer, once no event is left.
     pub fn end(&self) -> Option<End> {
         match self.next {
             Part::End(end) => Some(end),
@@ -85,12 +85,12 @@ impl Script {
         }
     }
 
-    /// How many tokens are in the events made so far.
+    /// The number of tokens in the events made so far.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// All that the answer has.
+    /// The number of all tokens of the answer.
     pub fn total(&self) -> usize {
         self.plan.due_ns.len()
     }
@@ -145,7 +145,7 @@ impl Script {
         self.faults.number(Kind::Keepalive).unwrap_or(0)
     }
 
-    /// What follows the tokens so far: more of them, or what a fault or the last of them makes of it.
+    /// The part that follows the tokens so far: more tokens, or what a fault or the last token demands.
     fn after_tokens(&self) -> Part {
         let is_due = |kind| {
             let after = self.faults.number(kind);
@@ -169,7 +169,7 @@ impl Script {
         }
     }
 
-    /// How many tokens will have been said after the next event with text.
+    /// The number of tokens that will have been said after the next event with text.
     fn next_tokens(&self) -> usize {
         if self.tokens == 0 {
             return 1;
@@ -209,7 +209,7 @@ impl Script {
         }
     }
 
-    /// What an event with text says after `tokens` of them.
+    /// The usage that an event with text tells, after `tokens` tokens.
     fn event_usage(&self, tokens: usize) -> Option<Usage> {
         let wanted = self.generation.continuous_usage || self.faults.has(Kind::ZeroUsage);
         (wanted && !self.faults.has(Kind::NoUsage)).then(|| self.usage(tokens, false))

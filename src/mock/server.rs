@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::http::{ErrorReply, NoRequest, Reader};
+use super::http::ErrorReply;
 use super::options::Options;
+use super::request::{NoRequest, Reader};
 use super::routes::respond;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 
 const STACK_BYTES: usize = 192 << 10;
+
+/// A connection that is silent for this long is closed; nginx keeps idle ones as long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A running server; dropping it stops accepting and shuts down its open connections.
 pub struct Mock {
@@ -27,6 +31,11 @@ impl Mock {
     ///
     /// Fails if the options do not fit together, the address cannot be bound or the truth log not be created.
     pub fn start(options: Options) -> Result<Mock> {
+        Mock::start_within(options, IDLE_TIMEOUT)
+    }
+
+    /// Starts as `start` does, with another time than 75 s after which a silent connection is closed.
+    pub fn start_within(options: Options, idle_timeout: Duration) -> Result<Mock> {
         if !options.freeze_at.is_zero() && options.freeze_for.is_zero() {
             let why = "says when to freeze, not for how long; want --freeze-for too";
             return Err(Error::input("--freeze-at", why));
@@ -35,7 +44,7 @@ impl Mock {
         let fail = |error| Error::input(format!("mock on {}:{}", wanted.0, wanted.1), error);
         let listener = TcpListener::bind(wanted).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let shared = Arc::new(Shared::new(options)?);
+        let shared = Arc::new(Shared::new(options, idle_timeout)?);
         let mut mock = Mock {
             address,
             shared,
@@ -49,7 +58,7 @@ impl Mock {
         Ok(mock)
     }
 
-    /// What `/v1/…` is appended to.
+    /// The URL to which `/v1/…` is appended.
     pub fn url(&self) -> String {
         format!(
             "http://{}{}",
@@ -123,7 +132,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// With the list's hold on it goes the last one, so this closes the connection.
+/// Takes a connection from the list. Nothing else holds it by then, so this closes it.
 fn forget(shared: &Shared, number: u64) {
     if let Some(open) = &mut *shared.connections() {
         open.remove(&number);
@@ -131,7 +140,8 @@ fn forget(shared: &Shared, number: u64) {
 }
 
 fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
-    if connection.set_nodelay(true).is_err() {
+    let idle_timeout = Some(shared.idle_timeout);
+    if connection.set_nodelay(true).is_err() || connection.set_read_timeout(idle_timeout).is_err() {
         return;
     }
     let mut reader = Reader::new(connection, shared.epoch);
@@ -142,9 +152,9 @@ fn serve(shared: &Shared, connection: &Arc<TcpStream>) {
                 Ok(false) | Err(_) => return,
             },
             Err(NoRequest::Closed) => return,
-            Err(NoRequest::Invalid(status)) => {
+            Err(NoRequest::Invalid(status, why)) => {
                 shared.wait_out_freeze();
-                let error = ErrorReply::new(status, "Bad Request", "no HTTP request");
+                let error = ErrorReply::new(status, "Bad Request", why);
                 let _ = (&**connection).write_all(&error.response().into_bytes(false)); // It is closed either way.
                 return;
             }

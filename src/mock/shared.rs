@@ -1,12 +1,14 @@
-//! What the threads of the server share, and how they wait.
+//! The state that the server's threads share, and how they wait.
 
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::hang_up::hangs_up_by;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::pacer::Pacer;
@@ -16,7 +18,7 @@ use super::truth::TruthLog;
 use crate::error::Result;
 use crate::units::Epoch;
 
-/// What all connections share. No thread holds two of the locks at once.
+/// The state that all connections share. No thread holds two of the locks at once.
 pub struct Shared {
     pub options: Options,
     pub epoch: Epoch,
@@ -25,14 +27,16 @@ pub struct Shared {
     schedule: Mutex<Schedule>,
     metrics: Mutex<Metrics>,
     responses: Mutex<ResponseCache>,
+    /// How long a connection may be silent while a request is waited for or read, from one byte to the next.
+    pub idle_timeout: Duration,
     requests: AtomicU64,
-    /// By number; `None` once the server is stopping.
+    /// The open connections by number; `None` once the server is stopping.
     connections: Mutex<Option<HashMap<u64, Arc<TcpStream>>>>,
 }
 
 impl Shared {
     /// The state of a server that has answered nothing. Fails if the truth log cannot be created.
-    pub fn new(options: Options) -> Result<Shared> {
+    pub fn new(options: Options, idle_timeout: Duration) -> Result<Shared> {
         let epoch = Epoch::start();
         Ok(Shared {
             epoch,
@@ -41,6 +45,7 @@ impl Shared {
             schedule: Mutex::new(Schedule::new(&options)),
             metrics: Mutex::new(Metrics::new(&options)),
             responses: Mutex::new(ResponseCache::new(options.response_cache)),
+            idle_timeout,
             requests: AtomicU64::new(0),
             connections: Mutex::new(Some(HashMap::new())),
             options,
@@ -57,21 +62,26 @@ impl Shared {
     }
 
     /// Returns at `time_ns`, or at once if it has passed; in the freeze, at its end.
-    pub fn wait_until(&self, time_ns: u64) {
-        let sleep_until = |time_ns: u64| {
-            let left_ns = time_ns.saturating_sub(self.epoch.now_ns());
-            thread::sleep(Duration::from_nanos(left_ns));
-        };
-        sleep_until(time_ns);
-        let freeze = self.schedule().freeze();
-        if let Some(end_ns) = freeze.end_at(self.epoch.now_ns()) {
-            sleep_until(end_ns);
+    ///
+    /// # Errors
+    /// The wait fails as soon as the client has hung up, because nobody wants the answer any more. While the server is
+    /// frozen it does not notice that; the wait then fails at the end of the freeze.
+    pub fn wait_until(&self, time_ns: u64, client: &TcpStream) -> io::Result<()> {
+        let has_hung_up = hangs_up_by(client, time_ns, self.epoch);
+        self.wait_out_freeze();
+        match has_hung_up? {
+            true => Err(ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
         }
     }
 
     /// Returns at the end of the freeze, or at once outside it.
     pub fn wait_out_freeze(&self) {
-        self.wait_until(0);
+        let freeze = self.schedule().freeze();
+        let now_ns = self.epoch.now_ns();
+        if let Some(end_ns) = freeze.end_at(now_ns) {
+            thread::sleep(Duration::from_nanos(end_ns - now_ns));
+        }
     }
 
     pub fn metrics(&self) -> MutexGuard<'_, Metrics> {

@@ -1,6 +1,6 @@
 //! A streamed answer as its bytes are written: the head, each event when it is due, and how it ends.
 //!
-//! The pacer says when to go on. An event is one HTTP chunk and, unless the client is slow, one write call; it
+//! The pacer says when to go on. An event is one HTTP chunk (HTTP/1.0 has none) and, unless the client is slow, one write call; it
 //! is due at the absolute time of its last token, so being late once delays nothing after it. While a client
 //! does not take an event, no other is made. What is late when the server freezes waits for the freeze's end.
 //! The bytes after the last event are not written here: the truth log has its line before they are.
@@ -12,14 +12,15 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::events::{DONE_AND_LAST_CHUNK, LAST_CHUNK, push_chunk};
+use super::events::DONE;
 use super::faults::Kind;
 use super::freeze::Freeze;
-use super::http::stream_head;
+use super::hang_up::has_hung_up;
+use super::http::{Framing, stream_head};
 use super::script::{End, Script};
 use crate::units::Epoch;
 
-/// How long a connection that takes no more bytes is left alone.
+/// The time for which a connection that takes no more bytes is left alone.
 ///
 /// A client that has read on gets up to a socket buffer, megabytes, each time.
 const RETRY_NS: u64 = 5_000_000;
@@ -27,13 +28,14 @@ const RETRY_NS: u64 = 5_000_000;
 /// An answer to write, and what of it has been written.
 pub struct Stream {
     pub script: Script,
-    /// When to go on; `None`: it is over.
+    /// The time at which the stream goes on; `None`: it is over.
     next_ns: Option<u64>,
     /// Fails if the client has hung up or the server stops.
     result: io::Result<()>,
-    /// For each token that has been written, when; see `Truth::t_written_ns`.
+    /// The time of each token that has been written; see `Truth::t_written_ns`.
     written_ns: Vec<u64>,
     connection: Arc<TcpStream>,
+    framing: Framing,
     freeze: Freeze,
     /// Most bytes of an event in one write.
     piece_bytes: usize,
@@ -43,14 +45,14 @@ pub struct Stream {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that the connection has taken.
     sent_bytes: usize,
-    /// When the write of `buffer` began.
+    /// The time at which the write of `buffer` began.
     begun_ns: u64,
 }
 
 /// An answer that is written but for its last bytes.
 pub struct Written {
     pub script: Script,
-    /// For each token that has been written, when; see `Truth::t_written_ns`.
+    /// The time of each token that has been written; see `Truth::t_written_ns`.
     pub written_ns: Vec<u64>,
     /// How it ends, and its last bytes; fails if the client has hung up or the server stops.
     pub result: io::Result<(End, Vec<u8>)>,
@@ -61,10 +63,12 @@ impl Stream {
     pub fn open(
         script: Script,
         connection: Arc<TcpStream>,
+        framing: Framing,
         freeze: Freeze,
         keep_alive: bool,
     ) -> Stream {
-        let result = (&*connection).write_all(stream_head(keep_alive).as_bytes());
+        let head = stream_head(framing, keep_alive);
+        let result = (&*connection).write_all(head.as_bytes());
         let piece_bytes = script.faults.number(Kind::Split);
         Stream {
             written_ns: Vec::with_capacity(script.total()),
@@ -73,6 +77,7 @@ impl Stream {
             piece_bytes: piece_bytes.map_or(usize::MAX, |bytes| bytes as usize),
             script,
             connection,
+            framing,
             freeze,
             event: Vec::new(),
             buffer: Vec::new(),
@@ -81,7 +86,7 @@ impl Stream {
         }
     }
 
-    /// When `advance` is to be called; `None` if the stream is over.
+    /// The time at which `advance` is to be called; `None` if the stream is over.
     pub fn next_ns(&self) -> Option<u64> {
         self.next_ns
     }
@@ -132,10 +137,12 @@ impl Stream {
         let end = self.script.end().expect("all events are made");
         match end {
             End::Cut | End::Stalled => {}
-            End::Whole | End::Failed if self.script.faults.has(Kind::NoDone) => {
-                bytes.extend_from_slice(LAST_CHUNK);
+            End::Whole | End::Failed => {
+                if !self.script.faults.has(Kind::NoDone) {
+                    self.framing.push(&mut bytes, DONE);
+                }
+                self.framing.push_end(&mut bytes);
             }
-            End::Whole | End::Failed => bytes.extend_from_slice(DONE_AND_LAST_CHUNK),
         }
         (end, bytes)
     }
@@ -144,6 +151,10 @@ impl Stream {
     fn write(&mut self, now_ns: u64) -> io::Result<Option<u64>> {
         if let Some(end_ns) = self.freeze.end_at(now_ns) {
             return Ok(Some(end_ns));
+        }
+        // The first write to a client that has gone does not fail yet, and it may be the only one.
+        if self.buffer.is_empty() && has_hung_up(&self.connection)? {
+            return Err(ErrorKind::ConnectionAborted.into());
         }
         if self.sent_bytes == self.buffer.len() {
             self.fill(now_ns);
@@ -165,7 +176,8 @@ impl Stream {
         }
         let piece_bytes = self.piece_bytes.min(self.event.len());
         self.buffer.clear();
-        push_chunk(&mut self.buffer, &self.event[..piece_bytes]);
+        self.framing
+            .push(&mut self.buffer, &self.event[..piece_bytes]);
         self.event.drain(..piece_bytes);
         self.sent_bytes = 0;
         self.begun_ns = now_ns;

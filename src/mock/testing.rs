@@ -1,4 +1,4 @@
-//! For the tests of this folder: a bare client, and the truth log as JSON.
+//! A bare client for the tests of this folder, and the truth log as JSON.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ pub fn start(options: &[(&str, &str)]) -> Mock {
     Mock::start(all).expect("there is a free port")
 }
 
-/// What came back until the mock closed the connection.
+/// The reply that came back until the mock closed the connection.
 #[derive(Debug)]
 pub struct Reply {
     /// The status line and headers; empty if there was none.

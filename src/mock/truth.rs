@@ -1,7 +1,8 @@
 //! The truth log: one JSON line a generating request, with what was due and what was written when.
 //!
 //! A line is in the file before the last byte of its answer is sent, so a client that has its answer
-//! finds its line. Where a client hangs up, the line follows when a write has failed.
+//! finds its line. Where a client hangs up, the line follows when a write of its stream shows it, or at once if it
+//! waits for a reply that is not streamed.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,26 +23,26 @@ pub struct Truth {
     pub path: String,
     /// `None`: the connection was closed without an answer.
     pub status: Option<u16>,
-    /// When the last byte of the request had been read.
+    /// The time at which the last byte of the request had been read.
     pub t_read_ns: u64,
-    /// For each token of the answer; empty if there was none.
+    /// The due time of each token of the answer; empty if there was none.
     pub t_due_ns: Vec<u64>,
-    /// For each token that was written: just before the write that carried it. Tokens that shared an
-    /// event share a time. Before it, because a write wakes its reader, which may run first.
+    /// The time just before the write of each token that was written. Tokens that shared an event share a time. It is
+    /// before the write, because a write wakes its reader, which may run first.
     pub t_written_ns: Vec<u64>,
     pub prompt_tokens: Option<usize>,
-    /// Found in the prefix cache; `None` where it was not asked, as for an answer of the response cache.
+    /// Tokens found in the prefix cache; `None` where it was not asked, as for an answer of the response cache.
     pub hit_tier1_tokens: Option<usize>,
     pub hit_tier2_tokens: Option<usize>,
-    /// Of `/generate`: whether the answer came from the response cache; `None` if there was none.
+    /// Whether an answer of `/generate` came from the response cache; `None` on other routes and without an answer.
     pub response_cached: Option<bool>,
-    /// Planned, as `t_due_ns`.
+    /// The number of tokens that were planned, as in `t_due_ns`.
     pub output_tokens: usize,
-    /// Of the prompt; at most 100 characters.
+    /// The first word of the prompt; at most 100 characters.
     pub first_word: Option<String>,
-    /// Of a chat: FNV-1a 64 over role, NUL, content, NUL of every message, in hex.
+    /// FNV-1a 64 over role, NUL, content, NUL of every message of a chat, in hex.
     pub messages_hash: Option<String>,
-    /// Names joined by `+`.
+    /// The names of the request's faults, joined by `+`.
     pub fault: Option<String>,
     /// Whether the client hung up.
     pub aborted: bool,
@@ -60,7 +61,7 @@ impl Truth {
     }
 }
 
-/// Where the lines go; nowhere if there is no file.
+/// The file to which the lines go; without one they go nowhere.
 pub struct TruthLog(Option<Mutex<File>>);
 
 impl TruthLog {

@@ -50,7 +50,7 @@ pub struct Passes {
     /// Settings of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
     /// the length of the warm-up where the run has a window, output tokens asked for.
     slo: Option<Slo>,
-    is_mock: bool,
+    mock_in_process: bool,
     is_endless: bool,
     warmup_ns: Option<u64>,
     wanted_output_tokens: Option<u64>,
@@ -74,7 +74,9 @@ impl Passes {
         let is_endless = is_windowed && limits.iter().all(|key| options[key].is_null());
         Passes {
             slo: Slo::deserialize(&header["slo"]).ok(),
-            is_mock: header["mock"] == true,
+            // Any other backend is a process of its own. Old files name none, and say of no other mock that it is one.
+            mock_in_process: header["mock"] == true
+                && matches!(header["backend"].as_str(), None | Some("mock")),
             is_endless,
             warmup_ns: is_windowed.then_some((warmup_s * 1e9) as u64),
             wanted_output_tokens: options["output_length_tokens"].as_u64(),
@@ -158,7 +160,7 @@ impl Passes {
         let facts = Facts {
             reported: reported(&self.ended),
             slo: self.slo,
-            client: client.summary(facts.t_start_ns, self.is_mock),
+            client: client.summary(facts.t_start_ns, self.mock_in_process),
             ..facts
         };
         self.ended.push(Pass::new(facts, records));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::mock::testing::{Reply, TruthFile, post, send, start};
+use crate::mock::testing::{self, Reply, TruthFile, post, send, start};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -195,6 +195,98 @@ fn the_truth_log_tells_due_and_written_times_and_hits() {
     );
 }
 
+/// Waits until it is so; fails after 4 s.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let given_up = Instant::now() + Duration::from_secs(4);
+    while !is_so() {
+        assert!(Instant::now() < given_up, "it has not come to be so");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_on_a_plain_reply_ends_its_generation() {
+    let file = TruthFile::new();
+    // One request runs at a time, and the first would take an hour.
+    let mock = start(&[
+        ("truth_log", file.path()),
+        ("max_running", "1"),
+        ("faults", "stop:1@2"),
+        ("itl", "1h"),
+    ]);
+    let ask = r#"{"prompt":"a b","max_tokens":2}"#;
+    let client = testing::ask(&mock, &format!("POST {COMPLETIONS}"), "", ask);
+    let running = |n: u64| {
+        let line = format!("num_requests_running{{engine=\"0\",model_name=\"tiny\"}} {n}.0\n");
+        send(&mock, "GET /metrics", "", "").body.contains(&line)
+    };
+    wait_until(|| running(1));
+    drop(client);
+    wait_until(|| !file.lines().is_empty());
+    let line = &file.lines()[0];
+    assert_eq!(
+        (&line["aborted"], &line["status"]),
+        (&true.into(), &Value::Null)
+    );
+    assert_eq!(line["t_written_ns"], Value::Array(Vec::new()));
+    assert_eq!(line["output_tokens"], 2);
+    assert!(running(0));
+    let metrics = send(&mock, "GET /metrics", "", "").body;
+    assert!(
+        metrics.contains("prompt_tokens_total{engine=\"0\",model_name=\"tiny\"} 0.0\n"),
+        "{metrics}"
+    );
+    // Its place is free: the next one, of one token, does not wait an hour.
+    let next = post(&mock, COMPLETIONS, ask).json();
+    assert_eq!(next["usage"]["completion_tokens"], 1);
+}
+
+#[test]
+fn a_client_that_hangs_up_before_a_stream_of_one_token_has_no_answer() {
+    let file = TruthFile::new();
+    let mock = start(&[("truth_log", file.path()), ("base", "50ms")]);
+    let mut client = testing::ask(&mock, &format!("POST {COMPLETIONS}"), "", &streamed(1));
+    client
+        .read_exact(&mut [0; 15])
+        .expect("the head comes at once");
+    drop(client);
+    wait_until(|| !file.lines().is_empty());
+    let line = &file.lines()[0];
+    assert_eq!(
+        (&line["aborted"], &line["status"]),
+        (&true.into(), &200.into())
+    );
+    assert_eq!(line["t_written_ns"], Value::Array(Vec::new()));
+    let metrics = send(&mock, "GET /metrics", "", "").body;
+    assert!(
+        metrics.contains("generation_tokens_total{engine=\"0\",model_name=\"tiny\"} 0.0\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_client_that_sends_its_next_request_early_has_not_hung_up() {
+    let file = TruthFile::new();
+    let mock = start(&[("truth_log", file.path()), ("itl", "20ms")]);
+    let mut client = TcpStream::connect(mock.addr()).expect("it listens");
+    let body = r#"{"prompt":"a b","max_tokens":2}"#;
+    let length = body.len();
+    let request = |close| {
+        format!("POST {COMPLETIONS} HTTP/1.1\r\n{close}content-length: {length}\r\n\r\n{body}")
+    };
+    let both = request("") + &request("connection: close\r\n");
+    client.write_all(both.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    client.read_to_string(&mut text).expect("it answers");
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+    let aborted: Vec<Value> = file
+        .lines()
+        .iter()
+        .map(|line| line["aborted"].clone())
+        .collect();
+    assert_eq!(aborted, [false, false]);
+}
+
 #[test]
 fn a_client_that_hangs_up_is_logged_and_leaves_nothing_behind() {
     let file = TruthFile::new();
@@ -208,10 +300,7 @@ fn a_client_that_hangs_up_is_logged_and_leaves_nothing_behind() {
     client.write_all(request.as_bytes()).expect("it reads");
     client.read_exact(&mut [0; 200]).expect("it answers");
     drop(client);
-    let given_up = Instant::now() + Duration::from_secs(4);
-    while file.lines().is_empty() && Instant::now() < given_up {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(|| !file.lines().is_empty());
     let line = &file.lines()[0];
     assert_eq!(line["aborted"], true);
     assert!(

@@ -73,6 +73,85 @@ fn tokenize_answers_both_forms_with_the_number_of_words() {
 }
 
 #[test]
+fn every_route_serves_one_prompt_in_any_form_and_refuses_several_by_name() {
+    let mock = start(&[("max_model_len", "4"), ("block_tokens", "1")]);
+    for path in ["/v1/completions", "/generate", "/tokenize"] {
+        for prompt in [r#""a b""#, r#"["a b"]"#, "[5, 6]", "[[5, 6]]"] {
+            let body = format!(r#"{{"prompt":{prompt},"max_tokens":2}}"#);
+            let reply = post(&mock, path, &body);
+            assert!(reply.starts("HTTP/1.1 200 OK\r\n"), "{path} {reply:?}");
+        }
+        for (field, body) in [
+            ("prompt", r#"{"prompt":["a","b"]}"#),
+            ("prompt", r#"{"prompt":[[1,2],[3]]}"#),
+            ("prompt", r#"{"prompt":[1,"a"]}"#),
+            ("n", r#"{"prompt":"a","n":2}"#),
+        ] {
+            let reply = post(&mock, path, body);
+            assert!(
+                reply.starts("HTTP/1.1 400 Bad Request\r\n"),
+                "{path} {reply:?}"
+            );
+            let error = &reply.json()["error"];
+            assert_eq!(error["param"], field, "{path} {body}");
+            let message = error["message"].as_str().unwrap_or_default();
+            assert!(message.starts_with(field), "{path} {body}: {message}");
+        }
+    }
+    // Three ids and two tokens of output are one more than the model takes.
+    let reply = post(&mock, "/generate", r#"{"prompt":[1,2,3],"max_tokens":2}"#);
+    assert!(reply.starts("HTTP/1.1 400"), "{reply:?}");
+    let ids = post(
+        &mock,
+        "/v1/completions",
+        r#"{"prompt":[5,6],"max_tokens":1}"#,
+    )
+    .json();
+    assert_eq!(ids["usage"]["prompt_tokens"], 2);
+    // They have been asked for before, and at least one token is always computed.
+    assert_eq!(ids["usage"]["prompt_tokens_details"]["cached_tokens"], 1);
+}
+
+#[test]
+fn prompts_under_other_servers_names_are_refused_by_name() {
+    let mock = start(&[]);
+    for path in ["/v1/completions", "/generate"] {
+        for (field, body) in [
+            (
+                "text",
+                r#"{"text":["a","b"],"sampling_params":{"max_new_tokens":2}}"#,
+            ),
+            ("text", r#"{"text":"a"}"#),
+            ("input_ids", r#"{"input_ids":[1,2]}"#),
+            ("prompt_embeds", r#"{"prompt_embeds":"AA=="}"#),
+        ] {
+            let reply = post(&mock, path, body);
+            assert!(
+                reply.starts("HTTP/1.1 400 Bad Request\r\n"),
+                "{path} {reply:?}"
+            );
+            let error = &reply.json()["error"];
+            let message = format!(
+                "{field} is not served; want prompt, a text or a list of token ids (parameter={field})"
+            );
+            assert_eq!(
+                (&error["param"], &error["message"]),
+                (&field.into(), &message.into())
+            );
+        }
+    }
+    let tokenize = post(&mock, "/tokenize", r#"{"text":"a"}"#);
+    assert!(
+        tokenize.starts("HTTP/1.1 400 Bad Request\r\n"),
+        "{tokenize:?}"
+    );
+    for path in ["/v1/chat/completions", "/tokenize"] {
+        let json = post(&mock, path, r#"{"messages":[]}"#).json();
+        assert_eq!(json["error"]["param"], "messages", "{path}");
+    }
+}
+
+#[test]
 fn after_a_reset_the_prompt_is_computed_anew_and_metrics_add_up() {
     let mock = start(&[("block_tokens", "1")]);
     let cached = || {

@@ -169,7 +169,7 @@ fn header(options: &Options, sizing: &Sizing) -> Value {
 /// Sends the plan, with a block of figures at every interval.
 fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Result<Sent> {
     let stop = run.stop.clone();
-    let (is_mock, header) = (run.is_mock, run.report.about.clone());
+    let (mock_in_process, header) = (run.mock_in_process, run.report.about.clone());
     let interval_s = options.interval.as_secs_f64();
     let print = move |records: &mut Records, moment: &Moment| {
         let figures = records.live_figures(&so_far(moment));
@@ -185,7 +185,7 @@ fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Resu
     let save = move |records: &Records, client: &ClientStats, moment: &Moment| {
         if let Some(path) = &path {
             let facts = Facts {
-                client: client.summary(moment.t_start_ns, is_mock),
+                client: client.summary(moment.t_start_ns, mock_in_process),
                 ..so_far(moment)
             };
             let pass = Pass {

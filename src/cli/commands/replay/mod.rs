@@ -232,7 +232,7 @@ impl Replay {
         if !passes.is_empty() {
             end += &format!("Results in {}\n", self.folder.dir().display());
         }
-        if self.run.is_mock {
+        if self.ready.is_mock() {
             end += &format!("{MOCK}\n");
         }
         for note in notes::cut(&self.run.report.about, passes) {

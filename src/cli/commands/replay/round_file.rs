@@ -41,7 +41,7 @@ fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass)
         "model": run.target.body.model,
         "dataset": options.dataset.path(),
         "requests": sessions.requests,
-        "mock": run.is_mock,
+        "mock": run.report.about["mock"],
         "seed": options.common.seed,
         "nonce": options.common.nonce,
         "run_id": run.target.run_id,

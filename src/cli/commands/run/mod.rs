@@ -133,7 +133,7 @@ impl Workloads {
         let mut ready = Ready::ask(opened, body, fallback, options.common.clone())?;
         let memory_of = match backend {
             Some(backend) => Some(Of::Group(backend.group())),
-            None => ready.is_mock().then_some(Of::ThisProcess),
+            None => ready.opened.mock.as_ref().map(|_| Of::ThisProcess),
         };
         let token_bytes = token_bytes(&options, &ready.target.body.model);
         let names = options.names.as_deref();
@@ -275,9 +275,9 @@ fn name_engine(ready: &mut Ready, options: &Options, beside: &Beside) {
     if let Some(launch) = &options.launch {
         ready.backend = launch.preset.name;
     }
-    if ready.is_mock() {
+    if let Some(version) = ready.opened.mock_version() {
+        ready.engine_version = Some(version.to_string());
         ready.engine = Some("mock".to_string());
-        ready.engine_version = Some(env!("CARGO_PKG_VERSION").to_string());
         return;
     }
     let watch = beside.page.as_ref().ok().map(|page| &page.watch);

@@ -25,6 +25,7 @@ use crate::client::discovery::Listed;
 use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::error::{Error, Result};
 use crate::plan::prompt::Writer;
+use crate::report::layout::common::MOCK;
 
 /// Column of the values.
 const VALUES: usize = 22;
@@ -57,6 +58,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let base = target(&opened, &listed)?;
     say("round trip", &beside::round_trip(&base))?;
     say_models(&opened, &listed)?;
+    if opened.mock_version().is_some() {
+        say("server", MOCK)?;
+    }
     let writer = Writer::new(0, &base.run_id);
     let mut probe = Probe::default();
 
