@@ -197,12 +197,12 @@ mod tests {
         check(
             &told(None, &[&first, &busy, &last]),
             &[
-                // 8192 blocks of 128 tokens, a quarter of them.
+                // 8192 blocks of 128 tokens, one of them the null block, and a quarter of the others.
                 (
                     Quantity::KvUsedTokens,
-                    Some(262_144.0),
-                    "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
-                     vllm:cache_config_info (kv_cache_size_tokens)",
+                    Some(262_112.0),
+                    "peak of 3 readings of vllm:kv_cache_usage_perc × 1048448 tokens of \
+                     vllm:cache_config_info (kv_cache_size_tokens, less the null block)",
                 ),
                 // (612 − 512) / (1662 − 1262).
                 (
@@ -318,11 +318,11 @@ mod tests {
         check(
             &told(Some("vllm"), &[&pages[0], &pages[1]]),
             &[
-                // (0.5 + 0.25) / 2 of 2 × 256 × 16; 2 + 4 − 1 − 2.
+                // (0.5 + 0.25) / 2 of 2 × 255 × 16; 2 + 4 − 1 − 2.
                 (
                     Quantity::KvUsedTokens,
-                    Some(3072.0),
-                    "peak of 2 readings of vllm:kv_cache_usage_perc × 8192 tokens of \
+                    Some(3060.0),
+                    "peak of 2 readings of vllm:kv_cache_usage_perc × 8160 tokens of \
                      vllm:cache_config_info (2 engines)",
                 ),
                 (
@@ -351,12 +351,13 @@ mod tests {
         check(
             &told(Some("vllm"), &[&vllm(1), &vllm(2), &vllm(3)]),
             &[
-                // A quarter of 256 blocks of 16 tokens.
+                // A quarter of 255 blocks of 16 tokens.
                 (
                     Quantity::KvUsedTokens,
-                    Some(1024.0),
-                    "peak of 3 readings of ray_vllm_kv_cache_usage_perc × 4096 tokens of \
-                     ray_vllm_cache_config_info (num_gpu_blocks 256 × block_size 16)",
+                    Some(1020.0),
+                    "peak of 3 readings of ray_vllm_kv_cache_usage_perc × 4080 tokens of \
+                     ray_vllm_cache_config_info (num_gpu_blocks 256 × block_size 16, less the null \
+                     block)",
                 ),
                 // (75 − 25) / (300 − 100).
                 (
@@ -412,8 +413,8 @@ mod tests {
         let seen = [(
             Quantity::KvUsedTokens,
             Some(0.0),
-            "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
-             vllm:cache_config_info (kv_cache_size_tokens)",
+            "peak of 3 readings of vllm:kv_cache_usage_perc × 1048448 tokens of \
+             vllm:cache_config_info (kv_cache_size_tokens, less the null block)",
         )];
         check(&told(None, &[&page, &page, &page]), &seen);
     }
@@ -502,9 +503,17 @@ mod tests {
             (
                 "vllm:gpu_cache_usage_perc 0.5\n\
                  vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"256\"} 1\n",
+                // Half of 255 blocks.
+                Some(2040.0),
+                "peak of 2 readings of vllm:gpu_cache_usage_perc × 4080 tokens of \
+                 vllm:cache_config_info (num_gpu_blocks 256 × block_size 16, less the null block)",
+            ),
+            (
+                "vllm:kv_cache_usage_perc 0.5\n\
+                 vllm:cache_config_info{block_size=\"16\",kv_cache_size_tokens=\"4096\"} 1\n",
                 Some(2048.0),
-                "peak of 2 readings of vllm:gpu_cache_usage_perc × 4096 tokens of \
-                 vllm:cache_config_info (num_gpu_blocks 256 × block_size 16)",
+                "peak of 2 readings of vllm:kv_cache_usage_perc × 4096 tokens of \
+                 vllm:cache_config_info (kv_cache_size_tokens)",
             ),
             (
                 "vllm:kv_cache_usage_perc 0.5\n\
