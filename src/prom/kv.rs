@@ -87,10 +87,15 @@ impl Watch {
         t_start_ns: u64,
         t_end_ns: u64,
     ) -> Vec<(Quantity, PageFigure)> {
-        let span = span(observations, t_start_ns, t_end_ns);
+        let of_workload = span(observations, t_start_ns, t_end_ns).map(|seen| Span {
+            names: &self.names,
+            seen,
+            t_start_ns,
+            t_end_ns,
+        });
         let one = |quantity| {
-            let told = match span {
-                Ok(seen) => self.figure(quantity, seen),
+            let told = match of_workload {
+                Ok(span) => self.figure(quantity, span),
                 Err(unknown) => self
                     .own_name(quantity)
                     .map(|_| PageFigure::absent(why(unknown).to_string())),
@@ -101,11 +106,7 @@ impl Watch {
         Quantity::ALL.into_iter().map(one).collect()
     }
 
-    fn figure(&self, quantity: Quantity, seen: &[Observation]) -> Option<PageFigure> {
-        let span = Span {
-            names: &self.names,
-            seen,
-        };
+    fn figure(&self, quantity: Quantity, span: Span<'_>) -> Option<PageFigure> {
         let mut sources = self.sources.iter();
         sources.find_map(|(source, scale)| match source.quantity == quantity {
             true => span.figure(source, scale.as_ref()),
@@ -166,7 +167,7 @@ mod tests {
         let pages = pages.iter().zip(1..);
         let seen = pages.map(|(text, second)| Observation {
             t_begin_ns: second * S,
-            t_end_ns: second * S + 1,
+            t_end_ns: second * S + S / 4,
             values: wanted.read(&parse(text).expect("a page")),
         });
         seen.collect()
@@ -417,6 +418,15 @@ mod tests {
              vllm:cache_config_info (kv_cache_size_tokens, less the null block)",
         )];
         check(&told(None, &[&page, &page, &page]), &seen);
+        // The second page was asked for at 2 s and had been read at 2.25 s: nobody knows whether it was made before or
+        // after a request that began or ended meanwhile.
+        let watch = Watch::choose(&parse(&page).expect("a page"), None);
+        let seen = observe(&watch, &[&page, &page, &page]);
+        let meanwhile_ns = 2 * S + S / 8;
+        for (t_start_ns, t_end_ns) in [(meanwhile_ns, 3 * S), (S + S / 2, meanwhile_ns)] {
+            let told = watch.told(&seen, t_start_ns, t_end_ns);
+            check(&told, &unseen);
+        }
     }
 
     #[test]
