@@ -175,7 +175,7 @@ fn empty(is_endless: bool) -> Records {
 
 /// The most of the spans that overlap, each from its first stamp to its second; one that ends as another begins does
 /// not.
-pub fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
+pub(super) fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
     let (mut sent, mut ended): (Vec<u64>, Vec<u64>) = spans.unzip();
     sent.sort_unstable();
     ended.sort_unstable();
