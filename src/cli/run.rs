@@ -41,6 +41,8 @@ pub struct Run {
     pub target: Arc<Target>,
     pub stop: Stop,
     pub slo: Option<Slo>,
+    /// The tokens that prompts begin with alike whatever their texts; `None`: nobody counted.
+    pub common_tokens: Option<u64>,
     /// The mock server runs in this process.
     pub is_mock: bool,
     pub log: Log,
@@ -114,6 +116,7 @@ impl Run {
             target,
             stop,
             slo: None,
+            common_tokens: None,
             is_mock,
             log: Log {
                 name: "--samples",
@@ -138,6 +141,7 @@ impl Run {
     pub fn open(ready: &Ready, stop: &Stop, options: Value, samples: &Samples) -> Result<Run> {
         let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), ready.is_mock());
         run.slo = ready.common.slo;
+        run.common_tokens = ready.common_tokens;
         run.report.about = ready.header(options);
         run.log.name = samples.name;
         run.log.file = samples.create(&run.report.about)?;
@@ -264,6 +268,7 @@ impl Run {
                 ended: Some(self.why_ended()),
                 reported: reported(&self.report.passes),
                 slo: self.slo,
+                common_tokens: self.common_tokens,
                 client: collected.client.summary(end.t_start_ns, self.is_mock),
                 ..Facts::default()
             },

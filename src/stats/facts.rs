@@ -48,6 +48,9 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
+    /// The tokens that prompts begin with alike whatever their texts, as the set-up found them; `None`: nobody counted.
+    #[serde(skip)]
+    pub common_tokens: Option<u64>,
     /// Whether the replies of earlier passes of this run have told of caches.
     #[serde(skip)]
     pub reported: Reported,

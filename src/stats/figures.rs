@@ -60,6 +60,8 @@ pub struct Figures {
     /// The first rotation, and all later ones.
     pub cold: Side,
     pub warm: Side,
+    /// The first turns of sessions.
+    pub first_turns: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
     /// Whether the replies of this pass and of those before it have told of caches.
@@ -132,6 +134,8 @@ pub struct Side {
     pub requests: u64,
     /// Σ cached / Σ prompt tokens; `None`: no reply of the run has reported cached tokens.
     pub prefix_cache_hit_rate: Option<f64>,
+    /// The same without the tokens that prompts begin with alike whatever their texts, such as a chat template's.
+    pub text_hit_rate: Option<f64>,
 }
 
 impl Figures {

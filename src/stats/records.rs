@@ -9,7 +9,7 @@ use super::goodput::Goodput;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
-use super::time::Time;
+use super::time::{HitRule, Time};
 use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
 use crate::units::share;
 
@@ -68,10 +68,15 @@ impl Records {
         }
     }
 
-    /// Can be asked for figures at any time; keeps no record where the pass is `endless`.
-    pub fn live(endless: bool) -> Records {
+    /// Can be asked for figures at any time; keeps no record where the pass is `endless`. Prompts begin with
+    /// `common_tokens` alike whatever their texts.
+    pub fn live(endless: bool, common_tokens: u64) -> Records {
+        let live = Live {
+            tally: Tally::new(common_tokens),
+            ..Live::default()
+        };
         Records {
-            live: Some(Box::default()),
+            live: Some(Box::new(live)),
             keeps: !endless,
             ..Records::default()
         }
@@ -225,7 +230,8 @@ impl Detail {
 impl Figures {
     /// The figures of a pass that kept its records; percentiles are exact, but for gaps. Cost: a sort for each time.
     fn of(records: &Records, facts: &Facts) -> Figures {
-        let mut tally = Tally::default();
+        let common_tokens = facts.common_tokens.unwrap_or(0);
+        let mut tally = Tally::new(common_tokens);
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
         let busy_ns = || {
@@ -235,9 +241,10 @@ impl Figures {
             overlaps.sum()
         };
         let hit_by = tally.reported(facts).hit_by();
+        let rule = hit_by.map(|by| HitRule { by, common_tokens });
         let times = Time::NAMES.map(|(time, _)| {
             let all = records.list.iter();
-            let values = all.filter_map(|record| time.of(record, hit_by));
+            let values = all.filter_map(|record| time.of(record, rule));
             Spread::of(values.map(|ns| ns / 1e6).collect())
         });
         let figures = tally.figures(facts, facts.window_ns.is_none().then(busy_ns));

@@ -162,9 +162,10 @@ fn rotations(section: &mut Section, figures: &Figures) {
         let ratio = Cell::fixed(cold.avg / warm.avg, 2);
         section.pair("Cold TTFT / Warm TTFT", ratio);
     }
-    let rate = figures.cold.prefix_cache_hit_rate;
-    if let Some(rate) = rate.filter(|&rate| rate > COLD_HIT_RATE) {
-        let said = format!("{} of its prompt tokens were cached", Cell::percent(rate));
+    let of_text = figures.cold.text_hit_rate;
+    if of_text.is_some_and(|rate| rate > COLD_HIT_RATE) {
+        let rate = Cell::percent(figures.cold.prefix_cache_hit_rate);
+        let said = format!("{rate} of its prompt tokens were cached, more than a chat template");
         section.pair("The first rotation was not cold", said);
     }
     section.line("");
