@@ -39,6 +39,8 @@ pub struct Facts {
     /// Hit rates that a cache of unlimited size would have had.
     pub perfect_response_rate: Option<f64>,
     pub perfect_prefix_rate: Option<f64>,
+    /// The latter is by planned lengths: no reply counts its prompt.
+    pub perfect_prefix_by_plan: bool,
     /// Why the pass ended, in words.
     pub ended: Option<String>,
     /// Whether all was sent that was to be.
@@ -149,6 +151,7 @@ impl Facts {
             exhausted: count("exhausted"),
             perfect_response_rate: number("perfect_response_rate"),
             perfect_prefix_rate: number("perfect_prefix_rate"),
+            perfect_prefix_by_plan: line["perfect_prefix_by_plan"] == true,
             ended: line["ended"].as_str().map(str::to_string),
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),
