@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::goodput::Goodput;
+use super::lengths::Lengths;
 use super::record::Record;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
@@ -33,6 +34,8 @@ pub struct Figures {
     pub partly_streamed: u64,
     /// Events of successes that could not be read, and the first of them.
     pub unread: Option<(u64, String)>,
+    /// Lengths of successes beside those that were wanted.
+    pub lengths: Lengths,
     /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
     pub duration_s: f64,
     pub means: Means,

@@ -96,7 +96,9 @@ impl Passes {
     }
 
     pub fn sample(&mut self, mut sample: Sample) {
-        sample.labels.wanted_output_tokens = self.wanted_output_tokens;
+        // Where the line of a sample does not say it, the header of a benchmark does.
+        let wanted = &mut sample.labels.wanted_output_tokens;
+        *wanted = wanted.or(self.wanted_output_tokens);
         let at = self.records.list.len();
         self.records.add(&sample);
         if self.records.list.get(at).is_some_and(Record::is_uncounted) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::figures::{FailureCount, Figures, Means};
 use super::goodput::Goodput;
+use super::lengths::Lengths;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
@@ -23,6 +24,8 @@ pub struct Records {
     pub gaps: Histogram,
     /// Events of successes that could not be read, and the first of them.
     unread: Option<(u64, String)>,
+    /// Lengths of successes beside those that were wanted.
+    lengths: Lengths,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
     /// A detail a record, where a file about single requests was asked for.
@@ -109,6 +112,7 @@ impl Records {
             if !record.is_burst {
                 self.add_gaps(&sample.gaps_us);
             }
+            self.lengths.add(sample);
             if let Some((count, first)) = &sample.unread {
                 self.unread.get_or_insert_with(|| (0, first.clone())).0 += count;
             }
@@ -151,6 +155,8 @@ impl Records {
         let record = &mut self.list[at];
         record.completion_tokens = Some(tokens).into();
         record.token_source = Some(source);
+        self.lengths
+            .answer(record.wanted_output_tokens.get(), tokens, source);
     }
 
     /// The figures of all that has come so far: exact where records are kept.
@@ -269,6 +275,7 @@ impl Figures {
             gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
             failures: failures.collect(),
             unread: records.unread.clone(),
+            lengths: records.lengths.clone(),
             ..self
         }
     }

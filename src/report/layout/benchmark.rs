@@ -13,8 +13,6 @@ use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// Output this much shorter than what was asked for is mentioned.
-const SHORT_OUTPUT: f64 = 0.95;
 /// Gaps in one read are mentioned from this share on.
 const NOTABLE_GAPS: f64 = 0.001;
 
@@ -174,17 +172,6 @@ fn rotations(section: &mut Section, figures: &Figures) {
 fn tokens(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
     common::tokens(section, pass);
-    let wanted = figures.wanted_output_tokens_mean;
-    if let Some((got, wanted)) = figures.output_tokens.mean.zip(wanted)
-        && got < SHORT_OUTPUT * wanted
-        // Where events were counted their mean says nothing of tokens; the next line says so.
-        && !figures.token_sources.contains_key("events")
-    {
-        let [got, wanted] = [got, wanted].map(|mean| Cell::fixed(mean, 1));
-        let said =
-            format!("{got} tokens a request, {wanted} asked for; latencies are of short answers");
-        section.pair("Output is short", said);
-    }
     common::token_sources(section, pass);
     let throughput = Cell::fixed(figures.token_throughput, 2);
     section.pair("Output Throughput", format!("{throughput} tokens/s"));
