@@ -385,7 +385,7 @@ fn events_that_hold_several_tokens_are_not_called_short_output() {
         .args(["--requests", "2"])
         .ok();
     assert_contains(&output, &["Output tokens counted by: events (2 requests)"]);
-    assert!(!output.stdout.contains("Output is short"), "{output}");
+    assert!(!output.stdout.contains("as long as asked for"), "{output}");
 }
 
 #[test]
@@ -624,7 +624,12 @@ fn fields_that_the_server_refuses_are_left_out_and_named() {
         .ok();
     assert_contains(
         &output,
-        &["does not take ignore_eos, min_tokens", "Failed Requests: 0"],
+        &[
+            "does not take ignore_eos, min_tokens",
+            "Failed Requests: 0",
+            // The server sends two tokens, whatever it is asked for.
+            "2 of 2 replies are not as long as asked for: 2 tokens came for ",
+        ],
     );
     let sent: Vec<Request> = server
         .requests()
@@ -634,6 +639,42 @@ fn fields_that_the_server_refuses_are_left_out_and_named() {
     let last: Value = serde_json::from_slice(&sent[sent.len() - 1].body).expect("JSON");
     assert_eq!(last["stream_options"]["include_usage"], true);
     assert!(last.get("min_tokens").is_none());
+}
+
+#[test]
+fn every_command_names_the_options_that_make_servers_tell_of_cached_tokens() {
+    let server = odd_server("200 OK", ONE_MODEL, |_| {
+        let event = |text: &str, rest: &str| {
+            format!(
+                r#"data: {{"choices":[{{"index":0,"text":"{text}","delta":{{"content":"{text}"}},"finish_reason":{rest}}}"#
+            )
+        };
+        let events = format!(
+            "{}]}}\n\n{}],\"usage\":{{\"prompt_tokens\":101,\"completion_tokens\":2}}}}\n\ndata: [DONE]\n\n",
+            event(" a", "null"),
+            event(" b", "\"length\"")
+        );
+        let length = events.len();
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{events}"
+        )
+    });
+    let dir = Dir::new();
+    dir.write("d.jsonl", r#"{"user_messages":["a","b"]}"#);
+    let url = format!("http://{}", server.addr());
+    for command in [
+        "benchmark --contexts 2 --input-length 100 --output-length 2 --requests 2",
+        "load --requests 2 --warmup 0 --repeat-ratio 0",
+        "replay --dataset d.jsonl",
+        "run --workload short",
+    ] {
+        let words = command.split(' ').chain(["--endpoint", &url]);
+        let output = Cmd::new(&dir).args(words).run();
+        assert!(
+            output.stdout.contains("--enable-prompt-tokens-details"),
+            "{command}\n{output}"
+        );
+    }
 }
 
 #[test]

@@ -102,6 +102,56 @@ fn hits_of_the_response_cache_are_those_of_the_servers_log() {
 }
 
 #[test]
+fn a_cache_of_single_tokens_hits_no_more_than_the_perfect_one() {
+    let server = Server::start(&[&FAST[..], &["--block-tokens", "1"]].concat());
+    let dir = Dir::new();
+    let url = server.url();
+    let args = [
+        "--endpoint",
+        &url,
+        "--concurrency",
+        "1",
+        "--requests",
+        "40",
+        "--repeat-ratio",
+        "0.25",
+        "--input-tokens",
+        "150",
+        "--shared-prefix-tokens",
+        "101",
+        "--max-tokens",
+        "2",
+        "--output",
+        "r.json",
+    ];
+    load(&dir, &args).ok();
+    let result = json_file(&dir, "r.json");
+    // 29 of 30 first uses find the shared text, and 10 repeats all but their last token.
+    let hits = 29.0 * 101.0 + 10.0 * 149.0;
+    assert_eq!(result["prefix_cache_hit_rate"], hits / 6000.0);
+    // A perfect cache may also find the 8 tokens that any two texts may begin with alike.
+    let hits = 8.0 + 29.0 * 109.0 + 10.0 * 149.0;
+    assert_eq!(result["perfect_prefix_cache_hit_rate"], hits / 6000.0);
+    let source = &result["metric_sources"]["perfect_prefix_cache_hit_rate"];
+    assert_eq!(source, "the plan and usage of the replies");
+}
+
+#[test]
+fn a_perfect_cache_is_by_the_plan_where_no_reply_counts_its_prompt() {
+    let server = Server::start(&FAST);
+    let dir = Dir::new();
+    let url = format!("{}/generate", server.url());
+    let args = ["--endpoint", &url, "--requests", "10", "--output", "r.json"];
+    let output = load(&dir, &args).ok();
+    // 3 of 10 prompts of 128 tokens come again: seven blocks of 16 of each.
+    let said = "prompt tokens; a perfect cache: 26.2 %, by planned lengths";
+    assert!(output.stdout.contains(said), "{output}");
+    let result = json_file(&dir, "r.json");
+    let source = &result["metric_sources"]["perfect_prefix_cache_hit_rate"];
+    assert_eq!(source, "the plan: no reply counts its prompt");
+}
+
+#[test]
 fn warm_up_requests_are_in_no_figure_and_their_prompts_are_their_own() {
     let server = Server::start(&FAST);
     let dir = Dir::new();

@@ -432,6 +432,29 @@ fn a_first_round_that_was_warm_is_said_to_be() {
 }
 
 #[test]
+fn a_first_round_that_hits_the_history_of_its_own_sessions_was_cold() {
+    let dir = Dir::new();
+    let turn = |turn: usize| format!("turn {turn} of a session ").repeat(20);
+    let session = json!({"user_messages": [turn(0), turn(1), turn(2)]});
+    dir.write("d.jsonl", session.to_string());
+    let server = Server::start(&["--itl", "0s"]);
+    let url = server.url();
+    let base = ["--dataset", "d.jsonl", "--endpoint", &url, "--nonce", "n"];
+    let cold = replay(&dir, &base).ok();
+    let rate = cold
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("Prefix Cache Hit Rate (usage): "));
+    let rate = rate.and_then(|rate| rate.strip_suffix(" %")?.parse::<f64>().ok());
+    assert!(rate.is_some_and(|rate| rate > 20.0), "{cold}");
+    assert!(!cold.stdout.contains("was not cold"), "{cold}");
+    // The first turn has 1 + 20 x 5 words, 96 of them in whole blocks.
+    let warm = replay(&dir, &base).ok();
+    let said = "round 1 was not cold: 95.0 % of the prompt tokens of first turns were cached";
+    assert!(warm.stdout.contains(said), "{warm}");
+}
+
+#[test]
 fn metadata_goes_to_the_mock_or_where_asked_and_nowhere_else() {
     for (options, wanted) in [(&[][..], false), (&["--send-metadata"], true)] {
         let dir = Dir::new();

@@ -20,7 +20,7 @@ use crate::client::proxy;
 use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
-use crate::plan::prompt::Writer;
+use crate::plan::prompt::{ALIKE_TOKENS, Writer};
 use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
 use crate::units::{counted, format_utc};
@@ -121,6 +121,8 @@ pub struct Ready {
     pub opened: Opened,
     pub target: Arc<Target>,
     pub setup: Setup,
+    /// The tokens that prompts begin with alike whatever their texts; `None`: nobody counted.
+    pub common_tokens: Option<u64>,
     pub common: Common,
     pub writer: Writer,
     /// How the server came to be there: `mock`, `attached` or the preset that started it.
@@ -162,6 +164,7 @@ impl Ready {
         report_setup(&setup, &target)?;
         Ok(Ready {
             target: Arc::new(target),
+            common_tokens: setup.template_tokens.map(|tokens| tokens + ALIKE_TOKENS),
             setup,
             writer,
             backend: match opened.mock {
@@ -173,6 +176,14 @@ impl Ready {
             engine: None,
             engine_version: None,
         })
+    }
+
+    /// Notes that all prompts begin with a line of so many bytes, which are no fewer than its tokens.
+    pub fn note_line(&mut self, bytes: usize) {
+        let tokens = self.common_tokens.as_mut();
+        if let Some(tokens) = tokens {
+            *tokens += bytes as u64;
+        }
     }
 
     /// Whether a mock answers, in this process or in another one.
@@ -230,6 +241,7 @@ impl Ready {
                 "prompt_tokens": setup.prompt_tokens,
                 "output_tokens": setup.output_tokens,
                 "lengths_by": setup.counted_by,
+                "common_tokens": self.common_tokens,
             },
         })
     }

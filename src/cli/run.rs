@@ -40,6 +40,8 @@ pub struct Run {
     pub target: Arc<Target>,
     pub stop: Stop,
     pub slo: Option<Slo>,
+    /// The tokens that prompts begin with alike whatever their texts; `None`: nobody counted.
+    pub common_tokens: Option<u64>,
     /// The mock server runs in this process.
     pub mock_in_process: bool,
     pub log: Log,
@@ -113,6 +115,7 @@ impl Run {
             target,
             stop,
             slo: None,
+            common_tokens: None,
             mock_in_process,
             log: Log {
                 name: "--samples",
@@ -138,6 +141,7 @@ impl Run {
         let mock_in_process = ready.opened.mock.is_some();
         let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), mock_in_process);
         run.slo = ready.common.slo;
+        run.common_tokens = ready.common_tokens;
         run.report.about = ready.header(options);
         run.log.name = samples.name;
         run.log.file = samples.create(&run.report.about)?;
@@ -263,6 +267,7 @@ impl Run {
                 ended: Some(self.why_ended()),
                 reported: reported(&self.report.passes),
                 slo: self.slo,
+                common_tokens: self.common_tokens,
                 client: collected
                     .client
                     .summary(end.t_start_ns, self.mock_in_process),

@@ -27,6 +27,8 @@ pub struct Setup {
     pub lengths: Calibration,
     /// Where `lengths` come from, for the user.
     pub counted_by: &'static str,
+    /// Tokens that the server puts around a text, such as a chat template's, at the most; `None`: nobody counted.
+    pub template_tokens: Option<u64>,
     pub lessons: Lessons,
     /// Completion requests sent, and the tokens the server reported for them.
     pub requests: u64,
@@ -45,6 +47,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
     let mut setup = Setup {
         lengths: Calibration::estimate(),
         counted_by: "an estimate: no usable token counts",
+        template_tokens: None,
         lessons: Lessons::new(1, MOST_TOKENS),
         requests: 0,
         prompt_tokens: 0,
@@ -58,14 +61,14 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
     if setup.failure.is_some() && !is_overload(setup.status) {
         return setup;
     }
+    let tokenizer = Tokenizer {
+        target: &target.clone(),
+        endpoint,
+        small,
+    };
     // A chat template adds tokens that /tokenize does not see.
     let fit = match target.body.api {
         Api::Completions | Api::Generate => {
-            let tokenizer = Tokenizer {
-                target,
-                endpoint,
-                small,
-            };
             let count = |words| tokenizer.prompt_tokens(&writer.context(u64::MAX, words));
             count(SHORT_WORDS).zip(count(LONG_WORDS))
         }
@@ -79,6 +82,8 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
     let line =
         fit.and_then(|(short, long)| Calibration::fit((SHORT_WORDS, short), (LONG_WORDS, long)));
     if let Some(lengths) = line {
+        let first = tokenizer.answer_tokens(&writer.context(u64::MAX, 1));
+        setup.template_tokens = Some(lengths.template_tokens(first));
         setup.lengths = lengths;
         setup.counted_by = counted_by;
     }

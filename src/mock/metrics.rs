@@ -139,9 +139,10 @@ impl Metrics {
         page.text
     }
 
-    /// Tier 1's size in vLLM's labels; like vLLM's it carries no model.
+    /// Tier 1's size in vLLM's labels; like vLLM's it carries no model, and counts a block that no request gets.
     fn cache_config(&self, page: &mut Page) {
-        let (name, blocks, tokens) = ("cache_config_info", self.tier1_blocks, self.block_tokens);
+        let (name, blocks) = ("cache_config_info", self.tier1_blocks + 1);
+        let tokens = self.block_tokens;
         page.head(name, "Size of tier 1", "gauge");
         let labels = format!(
             "block_size=\"{tokens}\",enable_prefix_caching=\"True\",engine=\"0\",\
@@ -390,8 +391,8 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_tier_1_is_told_in_whole_blocks() {
-        let info = r#"vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",kv_cache_size_tokens="96",num_gpu_blocks="6"}"#;
+    fn the_size_of_tier_1_is_told_in_whole_blocks_and_the_null_block() {
+        let info = r#"vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",kv_cache_size_tokens="112",num_gpu_blocks="7"}"#;
         assert_eq!(value(&metrics(), info), Some(1.0));
     }
 

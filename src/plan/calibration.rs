@@ -33,6 +33,19 @@ impl Calibration {
         (((tokens as f64 - self.intercept) / self.slope).round() as u64).max(1)
     }
 
+    /// Tokens that the server puts around a text: those of a prompt of no words.
+    ///
+    /// The first word of the counted texts is longer than the others, and the line has what it is longer among them.
+    /// `first_tokens` are its tokens; `None`: nobody counted them, and they stay in.
+    pub fn template_tokens(&self, first_tokens: Option<u64>) -> u64 {
+        let beside_words = match first_tokens {
+            Some(tokens) => self.intercept + self.slope - tokens as f64,
+            None => self.intercept,
+        };
+        // `as` saturates.
+        beside_words.round() as u64
+    }
+
     /// Tokens a byte of text like this vocabulary's: an estimate for others.
     pub fn tokens_per_byte(&self) -> f64 {
         let bytes: usize = VOCABULARY.iter().map(|word| word.len() + 1).sum();
@@ -64,6 +77,16 @@ mod tests {
         // 1000 / 1.1111 = 900
         assert_eq!(calibration.words_of_more(1000), 900);
         assert_eq!(Calibration::fit((97, 110), (385, 110)), None);
+    }
+
+    #[test]
+    fn tokens_around_a_text_are_those_of_no_word() {
+        // Two tokens a word, a first word of 9, and 12 around the text.
+        let calibration = Calibration::fit((97, 213), (385, 789)).expect("a rising line");
+        assert_eq!(calibration.template_tokens(Some(9)), 12);
+        // Nobody counts the first word, which is 7 tokens more than others.
+        assert_eq!(calibration.template_tokens(None), 19);
+        assert_eq!(calibration.template_tokens(Some(90)), 0);
     }
 
     #[test]

@@ -190,6 +190,10 @@ impl Walk {
                 turn: Some(turn),
                 round: Some(self.round),
                 concurrency: Some(rules.concurrency),
+                wanted_output_tokens: match &prompt {
+                    Prompt::Body(_) => None,
+                    _ => rules.max_tokens,
+                },
                 ..Labels::default()
             },
             prompt,

@@ -36,16 +36,12 @@ impl Shared {
     }
 }
 
-/// The part for `Perfect` of prompt `number`, of `tokens` tokens, that others have too, and how many are its own.
-pub fn parts(shared: Option<Shared>, number: u64, tokens: u64) -> ([(u64, u64); 1], u64) {
-    let (group, shared_tokens) = match shared {
+/// The part for `Perfect` of prompt `number` that others have too.
+pub fn parts(shared: Option<Shared>, number: u64) -> [(u64, u64); 1] {
+    [match shared {
         Some(shared) => (number % shared.groups, shared.tokens),
         None => (0, 0),
-    };
-    (
-        [(group, shared_tokens)],
-        tokens.saturating_sub(shared_tokens),
-    )
+    }]
 }
 
 /// Makes prompts by number; the same number and tokens give the same bytes.
@@ -206,13 +202,11 @@ mod tests {
                 let number = rng.u64(0..60);
                 let tokens = 70 + number;
                 let found = twin.see(&texts(&prompts.prompt(number, tokens)).concat());
-                let hit = match seen.insert(number) {
-                    true => {
-                        let (shared, own_tokens) = parts(prompts.shared, number, tokens);
-                        perfect.see_first(shared, own_tokens)
-                    }
-                    false => perfect.see_again(tokens),
+                let held = match seen.insert(number) {
+                    true => perfect.hold(parts(prompts.shared, number)),
+                    false => tokens,
                 };
+                let hit = perfect.count(tokens, held);
                 assert_eq!(hit, found, "{shared:?} {number}");
                 hits += hit;
             }

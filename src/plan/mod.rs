@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod calibration;
 pub mod convert;
+pub mod counted;
 pub mod dataset;
 pub mod dialogue;
 pub mod fixed;

@@ -2,6 +2,7 @@
 //!
 //! Prompts come in as named parts, in the order in which they are sent. Knows no text: two prompts share
 //! their leading parts with equal names, and of the last of these what both have. Answers are left out.
+//! How many tokens a prompt has in the end may be said apart from its parts: servers count otherwise than plans.
 
 use std::collections::HashMap;
 
@@ -32,23 +33,12 @@ impl Perfect {
         }
     }
 
-    /// Takes in a prompt and says how many of its tokens were held, whole blocks from its start. O(parts).
+    /// Takes in the parts of a prompt that others have too, and says how many of their tokens were held. O(parts).
     ///
     /// A part is its name and its tokens; the shorter of two parts of one name is the beginning of the longer.
-    /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
-    pub fn see(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
-        self.see_first(parts, 0)
-    }
-
-    /// Takes in a prompt that has `own_tokens` more behind its parts, which no other prompt has. They take no memory:
-    /// `see_again` says that the prompt comes again.
-    pub fn see_first(
-        &mut self,
-        parts: impl IntoIterator<Item = (u64, u64)>,
-        own_tokens: u64,
-    ) -> u64 {
+    pub fn hold(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
         let (mut prefix, mut is_held) = (ROOT, true);
-        let (mut tokens, mut held) = (0, 0);
+        let mut held = 0;
         for (name, part_tokens) in parts.into_iter().filter(|part| part.1 > 0) {
             let key = mixed(prefix ^ mixed(name));
             let longest = self.longest.entry(key).or_insert(0);
@@ -57,19 +47,15 @@ impl Perfect {
                 is_held = part_tokens <= *longest;
             }
             *longest = part_tokens.max(*longest);
-            tokens += part_tokens;
             prefix = mixed(key.wrapping_add(part_tokens));
         }
-        self.count(tokens + own_tokens, held)
+        held
     }
 
-    /// Takes in a prompt that it has seen before, of so many tokens.
-    pub fn see_again(&mut self, tokens: u64) -> u64 {
-        self.count(tokens, tokens)
-    }
-
-    /// The tokens of a prompt that are hits, of those that are held.
-    fn count(&mut self, tokens: u64, held: u64) -> u64 {
+    /// Counts a prompt of so many tokens, and says how many of those that are held are hits: whole blocks.
+    ///
+    /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
+    pub fn count(&mut self, tokens: u64, held: u64) -> u64 {
         let may_hit = tokens.saturating_sub(1);
         let hit = held.min(may_hit) / self.block_tokens * self.block_tokens;
         self.hit_tokens += hit;
@@ -77,7 +63,7 @@ impl Perfect {
         hit
     }
 
-    /// The share of all prompt tokens seen that were held; `None` before the first.
+    /// The share of all prompt tokens counted that were hits; `None` before the first.
     pub fn hit_share(&self) -> Option<f64> {
         share(self.hit_tokens, self.prompt_tokens)
     }
@@ -143,23 +129,13 @@ mod tests {
             (vec![(2, 0), (9, 60)], 0),
             (vec![], 0),
         ] {
-            assert_eq!(perfect.see(parts.clone()), hit, "{parts:?}");
+            let tokens = parts.iter().map(|part| part.1).sum();
+            let held = perfect.hold(parts.clone());
+            assert_eq!(perfect.count(tokens, held), hit, "{parts:?}");
         }
         // 48 + 64 + 32 + 96 + 32 + 64 of 64 + 64 + 65 + 100 + 100 + 101 + 100 + 60.
         let share = perfect.hit_share().expect("tokens");
         assert!((share - 336.0 / 654.0).abs() < 1e-12, "{share}");
-    }
-
-    #[test]
-    fn tokens_of_one_prompt_alone_are_held_when_it_comes_again() {
-        let mut perfect = Perfect::new(16);
-        assert_eq!(perfect.see_first([(1, 40)], 60), 0);
-        // Another one: 40 tokens are two blocks and a half.
-        assert_eq!(perfect.see_first([(1, 40)], 60), 32);
-        // All but the last of 100 tokens are six blocks and 3.
-        assert_eq!(perfect.see_again(100), 96);
-        let share = perfect.hit_share().expect("tokens");
-        assert!((share - 128.0 / 300.0).abs() < 1e-12, "{share}");
     }
 
     /// The part's words: those of a shorter one begin those of a longer one.
@@ -185,7 +161,9 @@ mod tests {
                         )
                     })
                     .collect();
-                let hit = perfect.see(parts.iter().copied());
+                let tokens = parts.iter().map(|part| part.1).sum();
+                let held = perfect.hold(parts.iter().copied());
+                let hit = perfect.count(tokens, held);
                 let texts = parts.iter().map(|&(name, tokens)| words(name, tokens));
                 assert_eq!(hit, twin.see(&texts.collect::<String>()), "{parts:?}");
                 hits += hit;

@@ -14,6 +14,9 @@ use super::random::{fnv64, mixed};
 pub const WORD_BYTES: u64 = 6;
 /// Words in the vocabulary, and in one block of text.
 pub const BLOCK_WORDS: u64 = 96;
+/// Tokens that two contexts may begin with alike by chance: the letter and seven digits that their first words share in
+/// one of 268 million pairs are no more tokens than that.
+pub const ALIKE_TOKENS: u64 = 8;
 /// Words that spell a number of 64 bits: 96^10 is more than 2^64.
 pub const SPELLED_WORDS: u64 = 10;
 

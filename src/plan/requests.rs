@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::calibration::Calibration;
+use super::counted::Counted;
 use super::dataset::{Content, Dataset, Record};
 use super::groups::{self, Prompts, Shared};
 use super::lengths::Length;
@@ -20,9 +21,6 @@ use super::trace::{Texts, Trace};
 use super::{Message, Prompt, Role, Turn, escape};
 use crate::sample::Labels;
 use crate::units::share;
-
-/// Tokens of a block of the perfect prefix cache: most engines have 16.
-const BLOCK_TOKENS: u64 = 16;
 
 /// Where prompts and the lengths of answers come from.
 #[derive(Debug)]
@@ -199,6 +197,21 @@ pub struct PerfectRates {
     pub response: Option<f64>,
     /// Prompt tokens found, over prompt tokens.
     pub prefix: Option<f64>,
+    /// The prompt tokens are those of the plan: the server counted none.
+    pub is_by_plan: bool,
+}
+
+/// The tokens of a prompt that a perfect cache holds, by the plan.
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    All,
+    /// So many; 0: none but those that every prompt begins with.
+    First(u64),
+}
+
+/// The line in front of the questions of a dataset that go out in a batch.
+pub fn first_line(nonce: &str, batch: &str) -> String {
+    format!("[{nonce}/{batch}]\n")
 }
 
 impl Plan {
@@ -227,7 +240,7 @@ impl Plan {
                 Box::new(move |item| prompts.prompt(item.prompt, item.input_tokens.unwrap_or(1)))
             }
             Source::Records { records, .. } => {
-                let nonce = escape(&format!("[{}/{}]\n", self.nonce, batch.name));
+                let nonce = escape(&first_line(&self.nonce, &batch.name));
                 Box::new(move |item| match &records.of(item.prompt).asked {
                     Asked::Messages(messages) => {
                         Prompt::new(Some(Arc::clone(&nonce)), messages.clone(), self.as_text)
@@ -249,34 +262,55 @@ impl Plan {
         repeats.map(|is_repeat| is_repeat.map(u64::from)).sum()
     }
 
-    /// Hit rates over the first `sent` requests of a batch, in their order.
-    pub fn perfect(&self, batch: &Batch, sent: u64) -> PerfectRates {
-        let mut perfect = Perfect::new(BLOCK_TOKENS);
+    /// Hit rates over the first `sent` requests of a batch, in their order: an upper bound of what caches can hit.
+    ///
+    /// Prompts are as long as the server counted them. Requests without a count are no part of the rate, but the cache
+    /// holds them. Where nothing was counted, the lengths are those of the plan.
+    pub fn perfect(&self, batch: &Batch, sent: u64, counted: &Counted) -> PerfectRates {
+        let mut perfect = Perfect::new(counted.block_tokens());
         let (mut planned, mut repeats) = (0, 0);
         let sent = usize::try_from(sent).unwrap_or(usize::MAX);
-        for item in self.items(batch).take(sent) {
+        for (place, item) in self.items(batch).take(sent).enumerate() {
             planned += u64::from(item.is_repeat.is_some());
             repeats += u64::from(item.is_repeat == Some(true));
-            match &self.source {
-                Source::Made { shared, .. } => {
-                    let tokens = item.input_tokens.unwrap_or(0);
-                    let (shared, own_tokens) = groups::parts(*shared, item.prompt, tokens);
-                    match item.is_repeat {
-                        Some(true) => perfect.see_again(tokens),
-                        _ => perfect.see_first(shared, own_tokens),
-                    };
-                }
-                Source::Trace(trace) => {
-                    perfect.see(trace.parts(item.prompt as usize));
-                }
-                // Nobody has counted their tokens.
-                Source::Records { .. } => {}
-            }
+            let Some((wanted, held)) = self.held(&mut perfect, item) else {
+                continue;
+            };
+            let tokens = match counted.is_any() {
+                true => counted.of(place),
+                false => Some(wanted),
+            };
+            let Some(tokens) = tokens else {
+                continue;
+            };
+            let held = match held {
+                Held::All => tokens,
+                Held::First(0) => counted.common_tokens(),
+                Held::First(held) => counted.shared_tokens(held, wanted, tokens),
+            };
+            perfect.count(tokens, held);
         }
         PerfectRates {
             response: share(repeats, planned),
             prefix: perfect.hit_share(),
+            is_by_plan: !counted.is_any(),
         }
+    }
+
+    /// The tokens of a prompt, and those of them that the cache holds, by the plan; the cache takes it in. `None`:
+    /// nobody planned them.
+    fn held(&self, perfect: &mut Perfect, item: Item) -> Option<(u64, Held)> {
+        let wanted = item.input_tokens?;
+        let held = match &self.source {
+            Source::Made { .. } if item.is_repeat == Some(true) => {
+                return Some((wanted, Held::All));
+            }
+            Source::Made { shared, .. } => perfect.hold(groups::parts(*shared, item.prompt)),
+            Source::Trace(trace) => perfect.hold(trace.parts(item.prompt as usize)),
+            Source::Records { .. } => return None,
+        };
+        let is_all = held == wanted;
+        Some((wanted, if is_all { Held::All } else { Held::First(held) }))
     }
 
     fn items(&self, batch: &Batch) -> impl Iterator<Item = Item> + use<'_> {
@@ -329,6 +363,8 @@ mod tests {
 
     use super::*;
     use crate::plan::dataset;
+    use crate::plan::perfect::testing::Twin;
+    use crate::sample::Sample;
 
     fn plan(source: Source) -> Plan {
         Plan {
@@ -416,11 +452,115 @@ mod tests {
         let plan = plan(source);
         // Four first uses, then four repeats, each of which finds two blocks of 16 of its 33 tokens.
         let batch = batch("0", Some(8));
-        let rates = |sent| plan.perfect(&batch, sent);
+        let nothing = Counted::default();
+        let rates = |sent| plan.perfect(&batch, sent, &nothing);
         assert_eq!(rates(4).response, Some(0.0));
         assert_eq!(rates(6).response, Some(2.0 / 6.0));
         assert_eq!(rates(8).prefix, Some(4.0 * 32.0 / (8.0 * 33.0)));
-        assert_eq!(rates(0), PerfectRates::default());
+        assert_eq!((rates(0).response, rates(0).prefix), (None, None));
+        assert!(rates(8).is_by_plan);
+    }
+
+    fn counted(first_id: u64, tokens: u64, cached: u64, wanted: u64) -> impl Fn(u64) -> Sample {
+        move |place| Sample {
+            id: first_id + place,
+            labels: Labels {
+                wanted_prompt_tokens: Some(wanted),
+                ..Labels::default()
+            },
+            prompt_tokens: Some(tokens),
+            cached_tokens: Some(cached),
+            ..Sample::default()
+        }
+    }
+
+    #[test]
+    fn a_perfect_cache_holds_what_the_server_counted_of_the_prompts() {
+        let source = Source::Made {
+            input: Length::Fixed(100),
+            output: Length::Fixed(1),
+            shared: Some(Shared {
+                tokens: 60,
+                groups: 2,
+            }),
+            repeat_ratio: 0.0,
+        };
+        let plan = plan(source);
+        let batch = batch("0", Some(4));
+        // Four prompts of two groups, of 100 tokens and, as the server says, 20 more, with a template of 10.
+        let rates = |cached, failed: &[u64]| {
+            let mut counts = Counted::new(7, 10);
+            for place in (0..4).filter(|place| !failed.contains(place)) {
+                counts.add(&counted(7, 120, cached, 100)(place));
+            }
+            plan.perfect(&batch, 4, &counts)
+        };
+        // The second prompt of a group: 60 + 20 + 10, and 8 that may hide, are six blocks and 2.
+        let all = rates(0, &[]);
+        assert_eq!(all.prefix, Some(2.0 * 96.0 / 480.0));
+        assert!(!all.is_by_plan);
+        // Single tokens: 10 + 8 of each first one, which may begin alike, and 98 of the second one.
+        assert_eq!(rates(31, &[]).prefix, Some(2.0 * (18.0 + 98.0) / 480.0));
+        // The first one failed, and is held all the same.
+        assert_eq!(rates(0, &[0]).prefix, Some(2.0 * 96.0 / 360.0));
+        assert!(rates(0, &[0, 1, 2, 3]).is_by_plan);
+    }
+
+    /// Tokens of a word, as of a tokenizer that the plan does not know: no two words cost the same.
+    fn pieces(word: &str) -> impl Iterator<Item = String> {
+        let n = 1 + word.bytes().map(usize::from).sum::<usize>() % 3;
+        (0..n).map(move |k| format!(" {word}{k}"))
+    }
+
+    #[test]
+    fn no_cache_hits_more_than_the_perfect_one_whatever_the_tokenizer() {
+        let mut rng = Rng::with_seed(5);
+        for case in 0..60 {
+            let block_tokens = rng.choice([1, 16]).expect("two");
+            let template = rng.u64(0..40);
+            let tokens_of = |text: &str| {
+                let before = (0..template).map(|k| format!(" <{k}>"));
+                let words = text.split_ascii_whitespace().flat_map(pieces);
+                before.chain(words).collect::<String>()
+            };
+            let count = |text: &str| tokens_of(text).split_ascii_whitespace().count() as u64;
+            let writer = Writer::new(1, "setup");
+            let probe = |words| (words, count(&writer.context(u64::MAX, words)));
+            let lengths = Calibration::fit(probe(97), probe(385)).expect("a rising line");
+            let first = pieces(&writer.context(u64::MAX, 1)).count() as u64;
+            let input = Length::parse(["300", "250:900"][case % 2]).expect("a length");
+            let shared = Shared {
+                tokens: 20 + rng.u64(0..180),
+                groups: 1 + rng.u64(0..4),
+            };
+            let plan = Plan {
+                lengths: lengths.clone(),
+                ..plan(Source::Made {
+                    input,
+                    output: Length::Fixed(1),
+                    shared: (case % 3 > 0).then_some(shared),
+                    repeat_ratio: [0.0, 0.3][case % 2],
+                })
+            };
+            let batch = batch("0", Some(60));
+            let mut twin = Twin::new(block_tokens);
+            twin.see(&tokens_of(""));
+            let mut counts = Counted::new(7, lengths.template_tokens(Some(first)));
+            let (mut hits, mut all) = (0, 0);
+            for turn in plan.turns(&batch) {
+                let text = text(&turn);
+                let tokens = count(&text);
+                let hit = twin.see(&tokens_of(&text));
+                (hits, all) = (hits + hit, all + tokens);
+                let wanted = turn.labels.wanted_prompt_tokens.expect("it is planned");
+                counts.add(&counted(turn.id, tokens, hit, wanted)(0));
+            }
+            let rates = plan.perfect(&batch, 60, &counts);
+            let (rate, most) = (hits as f64 / all as f64, rates.prefix.expect("tokens"));
+            assert!(rate <= most, "case {case}: {rate} of {most}");
+            // Ten tokens of a hundred, in the worst case: 8 by chance, and a block.
+            assert!(most - rate < 0.12, "case {case}: {rate} of {most}");
+        }
     }
 
     fn records(lines: &str) -> Result<Records, (u64, String)> {
@@ -451,8 +591,8 @@ mod tests {
         let wanted = [false, false, true, true, true].map(Some);
         assert_eq!(repeats, wanted);
         assert_eq!(turns[0].max_tokens, turns[2].max_tokens);
-        assert_eq!(plan.perfect(&batch("0", Some(5)), 5).response, Some(0.6));
-        assert_eq!(plan.perfect(&batch("0", Some(5)), 5).prefix, None);
+        let rates = plan.perfect(&batch("0", Some(5)), 5, &Counted::default());
+        assert_eq!((rates.response, rates.prefix), (Some(0.6), None));
     }
 
     #[test]

@@ -89,6 +89,8 @@ impl Names {
 pub struct Span<'a> {
     pub names: &'a Names,
     pub seen: &'a [Observation],
+    pub t_start_ns: u64,
+    pub t_end_ns: u64,
 }
 
 impl Span<'_> {
@@ -143,9 +145,9 @@ impl Span<'_> {
     fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> PageFigure {
         let levels = self.levels(name);
         let name = self.names.exposed(name);
-        // Zeros of the scrapes before and after the workload alone: then nothing was in use.
+        // Before and after the workload nothing was in use: that says nothing of the workload.
         let is_idle = !levels.is_empty() && levels.iter().all(|level| *level == 0.0);
-        if is_idle && self.seen.len() <= 2 {
+        if is_idle && !self.has_reading_within() {
             let why = format!("no reading of {name} while requests were in flight");
             return PageFigure::absent(why);
         }
@@ -186,6 +188,12 @@ impl Span<'_> {
         }
         let of = format!("mean of {} above 0", readings(in_use.len(), name));
         PageFigure::of(mean(&in_use), &of, note)
+    }
+
+    /// Whether a scrape lies between the start and the end of the workload.
+    fn has_reading_within(&self) -> bool {
+        let mut seen = self.seen.iter();
+        seen.any(|seen| seen.t_begin_ns >= self.t_start_ns && seen.t_end_ns <= self.t_end_ns)
     }
 
     /// Those that are numbers; no gauge that is read here can be below 0.

@@ -87,10 +87,15 @@ impl Watch {
         t_start_ns: u64,
         t_end_ns: u64,
     ) -> Vec<(Quantity, PageFigure)> {
-        let span = span(observations, t_start_ns, t_end_ns);
+        let of_workload = span(observations, t_start_ns, t_end_ns).map(|seen| Span {
+            names: &self.names,
+            seen,
+            t_start_ns,
+            t_end_ns,
+        });
         let one = |quantity| {
-            let told = match span {
-                Ok(seen) => self.figure(quantity, seen),
+            let told = match of_workload {
+                Ok(span) => self.figure(quantity, span),
                 Err(unknown) => self
                     .own_name(quantity)
                     .map(|_| PageFigure::absent(why(unknown).to_string())),
@@ -101,11 +106,7 @@ impl Watch {
         Quantity::ALL.into_iter().map(one).collect()
     }
 
-    fn figure(&self, quantity: Quantity, seen: &[Observation]) -> Option<PageFigure> {
-        let span = Span {
-            names: &self.names,
-            seen,
-        };
+    fn figure(&self, quantity: Quantity, span: Span<'_>) -> Option<PageFigure> {
         let mut sources = self.sources.iter();
         sources.find_map(|(source, scale)| match source.quantity == quantity {
             true => span.figure(source, scale.as_ref()),
@@ -166,7 +167,7 @@ mod tests {
         let pages = pages.iter().zip(1..);
         let seen = pages.map(|(text, second)| Observation {
             t_begin_ns: second * S,
-            t_end_ns: second * S + 1,
+            t_end_ns: second * S + S / 4,
             values: wanted.read(&parse(text).expect("a page")),
         });
         seen.collect()
@@ -197,12 +198,12 @@ mod tests {
         check(
             &told(None, &[&first, &busy, &last]),
             &[
-                // 8192 blocks of 128 tokens, a quarter of them.
+                // 8192 blocks of 128 tokens, one of them the null block, and a quarter of the others.
                 (
                     Quantity::KvUsedTokens,
-                    Some(262_144.0),
-                    "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
-                     vllm:cache_config_info (kv_cache_size_tokens)",
+                    Some(262_112.0),
+                    "peak of 3 readings of vllm:kv_cache_usage_perc × 1048448 tokens of \
+                     vllm:cache_config_info (kv_cache_size_tokens, less the null block)",
                 ),
                 // (612 − 512) / (1662 − 1262).
                 (
@@ -318,11 +319,11 @@ mod tests {
         check(
             &told(Some("vllm"), &[&pages[0], &pages[1]]),
             &[
-                // (0.5 + 0.25) / 2 of 2 × 256 × 16; 2 + 4 − 1 − 2.
+                // (0.5 + 0.25) / 2 of 2 × 255 × 16; 2 + 4 − 1 − 2.
                 (
                     Quantity::KvUsedTokens,
-                    Some(3072.0),
-                    "peak of 2 readings of vllm:kv_cache_usage_perc × 8192 tokens of \
+                    Some(3060.0),
+                    "peak of 2 readings of vllm:kv_cache_usage_perc × 8160 tokens of \
                      vllm:cache_config_info (2 engines)",
                 ),
                 (
@@ -351,12 +352,13 @@ mod tests {
         check(
             &told(Some("vllm"), &[&vllm(1), &vllm(2), &vllm(3)]),
             &[
-                // A quarter of 256 blocks of 16 tokens.
+                // A quarter of 255 blocks of 16 tokens.
                 (
                     Quantity::KvUsedTokens,
-                    Some(1024.0),
-                    "peak of 3 readings of ray_vllm_kv_cache_usage_perc × 4096 tokens of \
-                     ray_vllm_cache_config_info (num_gpu_blocks 256 × block_size 16)",
+                    Some(1020.0),
+                    "peak of 3 readings of ray_vllm_kv_cache_usage_perc × 4080 tokens of \
+                     ray_vllm_cache_config_info (num_gpu_blocks 256 × block_size 16, less the null \
+                     block)",
                 ),
                 // (75 − 25) / (300 − 100).
                 (
@@ -412,10 +414,19 @@ mod tests {
         let seen = [(
             Quantity::KvUsedTokens,
             Some(0.0),
-            "peak of 3 readings of vllm:kv_cache_usage_perc × 1048576 tokens of \
-             vllm:cache_config_info (kv_cache_size_tokens)",
+            "peak of 3 readings of vllm:kv_cache_usage_perc × 1048448 tokens of \
+             vllm:cache_config_info (kv_cache_size_tokens, less the null block)",
         )];
         check(&told(None, &[&page, &page, &page]), &seen);
+        // The second page was asked for at 2 s and had been read at 2.25 s: nobody knows whether it was made before or
+        // after a request that began or ended meanwhile.
+        let watch = Watch::choose(&parse(&page).expect("a page"), None);
+        let seen = observe(&watch, &[&page, &page, &page]);
+        let meanwhile_ns = 2 * S + S / 8;
+        for (t_start_ns, t_end_ns) in [(meanwhile_ns, 3 * S), (S + S / 2, meanwhile_ns)] {
+            let told = watch.told(&seen, t_start_ns, t_end_ns);
+            check(&told, &unseen);
+        }
     }
 
     #[test]
@@ -502,9 +513,17 @@ mod tests {
             (
                 "vllm:gpu_cache_usage_perc 0.5\n\
                  vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"256\"} 1\n",
+                // Half of 255 blocks.
+                Some(2040.0),
+                "peak of 2 readings of vllm:gpu_cache_usage_perc × 4080 tokens of \
+                 vllm:cache_config_info (num_gpu_blocks 256 × block_size 16, less the null block)",
+            ),
+            (
+                "vllm:kv_cache_usage_perc 0.5\n\
+                 vllm:cache_config_info{block_size=\"16\",kv_cache_size_tokens=\"4096\"} 1\n",
                 Some(2048.0),
-                "peak of 2 readings of vllm:gpu_cache_usage_perc × 4096 tokens of \
-                 vllm:cache_config_info (num_gpu_blocks 256 × block_size 16)",
+                "peak of 2 readings of vllm:kv_cache_usage_perc × 4096 tokens of \
+                 vllm:cache_config_info (kv_cache_size_tokens)",
             ),
             (
                 "vllm:kv_cache_usage_perc 0.5\n\

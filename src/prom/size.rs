@@ -70,19 +70,30 @@ fn config_info(page: &Exposition, info: &str) -> Option<Scale> {
     })
 }
 
-/// Tokens of one engine, and the labels that say so.
+/// Tokens of one engine that requests can fill, and the labels that say so.
+///
+/// vLLM holds one block back, the null block: its labels count it, its gauge is a share of the others.
 fn config_size(sample: &MetricSample) -> Option<(f64, String)> {
     let label = |wanted: &str| -> Option<u64> {
         let mut labels = sample.labels.iter();
         let (_, value) = labels.find(|(label, _)| *label == wanted)?;
         value.parse().ok().filter(|count| *count > 0)
     };
+    let blocks = label("num_gpu_blocks");
     if let Some(tokens) = label("kv_cache_size_tokens") {
-        return Some((tokens as f64, "kv_cache_size_tokens".to_string()));
+        let tokens = tokens as f64;
+        let how = "kv_cache_size_tokens".to_string();
+        return Some(match blocks.map(|blocks| blocks as f64) {
+            Some(blocks) => (
+                tokens / blocks * (blocks - 1.0),
+                format!("{how}, less the null block"),
+            ),
+            None => (tokens, how),
+        });
     }
-    let (blocks, block) = (label("num_gpu_blocks")?, label("block_size")?);
-    let how = format!("num_gpu_blocks {blocks} × block_size {block}");
-    Some((blocks as f64 * block as f64, how))
+    let (blocks, block) = (blocks?, label("block_size")?);
+    let how = format!("num_gpu_blocks {blocks} × block_size {block}, less the null block");
+    Some(((blocks - 1) as f64 * block as f64, how))
 }
 
 /// Data-parallel ranks that a name's series are of; 1 at the least.

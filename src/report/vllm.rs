@@ -1,8 +1,9 @@
 //! A point of `load` under the keys of a result of `vllm bench serve`, its detailed lists included.
 //!
-//! Its figures follow vLLM's definitions where they are not ours: TTFT and latency from the send, ITL over all
-//! gaps between token events, goodput with limits that may be met, a deviation of the population (`numpy.std`),
-//! and p99 alone of the percentiles. Requests that were cut are left out. A figure that no request has is null,
+//! Its figures follow vLLM's definitions where they are not ours, as its version 0.32 has them: TTFT and latency from
+//! the send, ITL over all gaps between token events, goodput with limits that may be met, a duration from the start of
+//! the schedule, requests at once by the seconds that they touch, a deviation of the population (`numpy.std`), and p99
+//! alone of the percentiles. Requests that were cut are left out. A figure that no request has is null,
 //! where vLLM writes 0; a failure has zeros in the lists, as there. `generated_texts` is left out, since no text
 //! is kept, and so is what speculative decoding would add.
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::document::Node;
 use super::layout::keys::Entry;
 use crate::stats::goodput::Slo;
-use crate::stats::pass::{Pass, peak_of};
+use crate::stats::pass::Pass;
 use crate::stats::record::{Count, Record};
 use crate::stats::records::Detail;
 use crate::stats::spread::exact_quantile;
@@ -99,7 +100,8 @@ pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
         ("ttfts", list(&measured, Request::ttft_s)),
     ];
     let before = setting(about, pass, measured.len()).into_iter();
-    let before = before.chain(totals(pass, &good)).chain(lists);
+    let duration_s = duration_s(&measured);
+    let before = before.chain(totals(pass, &good, duration_s)).chain(lists);
     let times = |ns: fn(&Record) -> u64| each(&measured, |of| seconds(ns(of.record)));
     let after = [
         ("latencies", list(&measured, Request::latency_s)),
@@ -107,7 +109,7 @@ pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
         ("queue_times", times(|of| of.lateness_ns().unwrap_or(0))),
         ("errors", each(&measured, Request::error)),
         ("max_output_tokens_per_s", max_tokens_per_s(&good).into()),
-        ("max_concurrent_requests", peak(&good).into()),
+        ("max_concurrent_requests", most_in_a_second(&good).into()),
     ];
     let mut after: Vec<Entry> = after.map(|(key, node)| (key.into(), node)).into();
     let of_each = |of: fn(&Request<'a>) -> Option<f64>| good.iter().filter_map(of).collect();
@@ -155,9 +157,18 @@ fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node)
     ]
 }
 
-fn totals(pass: &Pass, good: &[Request<'_>]) -> [(&'static str, Node); 9] {
+/// From the start of the schedule, at which the first request of an open loop is due, to the end of the last request.
+fn duration_s(measured: &[Request<'_>]) -> f64 {
+    let records = measured.iter().map(|of| of.record);
+    let due_or_sent = |record: &Record| record.t_due_ns.get().unwrap_or(record.t_send_ns);
+    let start_ns = records.clone().map(due_or_sent).min().unwrap_or(0);
+    let end_ns = records.map(|record| record.t_end_ns).max().unwrap_or(0);
+    seconds(end_ns.saturating_sub(start_ns))
+}
+
+fn totals(pass: &Pass, good: &[Request<'_>], duration_s: f64) -> [(&'static str, Node); 9] {
     let figures = &pass.figures;
-    let per_s = |n| per_second(n, figures.duration_s);
+    let per_s = |n| per_second(n, duration_s);
     let goodput = pass.facts.slo.and_then(|slo| {
         let within = good.iter().filter(|of| of.is_within(&slo));
         per_s(within.count() as u64)
@@ -165,14 +176,14 @@ fn totals(pass: &Pass, good: &[Request<'_>]) -> [(&'static str, Node); 9] {
     let [input, output] = [figures.prompt_tokens.total, figures.output_tokens.total];
     let both = input.zip(output).map(|(input, output)| input + output);
     [
-        ("duration", figures.duration_s.into()),
+        ("duration", duration_s.into()),
         ("completed", figures.successful.into()),
         ("failed", figures.failed.into()),
         ("total_input_tokens", input.into()),
         ("total_output_tokens", output.into()),
-        ("request_throughput", figures.request_throughput.into()),
+        ("request_throughput", per_s(figures.successful).into()),
         ("request_goodput", goodput.into()),
-        ("output_throughput", figures.token_throughput.into()),
+        ("output_throughput", output.and_then(per_s).into()),
         ("total_token_throughput", both.and_then(per_s).into()),
     ]
 }
@@ -213,10 +224,15 @@ fn statistics(of: &str, values_s: Vec<f64>) -> [Entry; 4] {
     named.map(|(name, value)| (format!("{name}_{of}_ms").into(), value.into()))
 }
 
+/// The first send; `None` where nothing succeeded.
+fn first_send_ns(good: &[Request<'_>]) -> Option<u64> {
+    good.iter().map(|of| of.record.t_send_ns).min()
+}
+
 /// The most token events in one of the whole seconds since the first send; `None`: no stream tells when its
 /// tokens came.
 fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
-    let start_ns = good.iter().map(|of| of.record.t_send_ns).min()?;
+    let start_ns = first_send_ns(good)?;
     let has_gaps = |of: &Request<'_>| of.record.token_events < 2 || !of.gaps_us().is_empty();
     let streamed = good
         .iter()
@@ -234,12 +250,25 @@ fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
     most.filter(|_| good.iter().all(has_gaps))
 }
 
-/// The most successes in flight at once, each from its send to its last token.
-fn peak(good: &[Request<'_>]) -> u64 {
-    peak_of(good.iter().map(|of| {
+/// The most successes that one of the whole seconds since the first send has a part of, each from its send to its
+/// last token: requests that follow one another within a second count together.
+fn most_in_a_second(good: &[Request<'_>]) -> u64 {
+    let start_ns = first_send_ns(good).unwrap_or(0);
+    let second = |ns: u64| ns.saturating_sub(start_ns) / 1_000_000_000;
+    // A second from which on more requests are counted, or fewer.
+    let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
+    for of in good {
         let sent_ns = of.record.t_send_ns;
-        (sent_ns, sent_ns + of.record.latency_from_sent_ns())
-    }))
+        let done_ns = sent_ns + of.record.latency_from_sent_ns();
+        *changes.entry(second(sent_ns)).or_default() += 1;
+        *changes.entry(second(done_ns) + 1).or_default() -= 1;
+    }
+    let mut now = 0_i64;
+    let counts = changes.into_values().map(|change| {
+        now += change;
+        now.unsigned_abs()
+    });
+    counts.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -426,7 +455,7 @@ mod tests {
         near(got.p99_itl_ms, 49.4);
         near(got.mean_e2el_ms, 205.0);
         near(got.p99_e2el_ms, 249.1);
-        // Tokens at 100, 110, 130, 160, 300 and 350 ms; both in flight from 1100 to 1160 ms.
+        // Tokens at 100, 110, 130, 160, 300 and 350 ms; both requests lie in the first second.
         assert_eq!(
             (got.max_output_tokens_per_s, got.max_concurrent_requests),
             (Some(6.0), 2)
@@ -463,6 +492,41 @@ mod tests {
         assert_eq!(got.ttfts, [None]);
         near(got.mean_e2el_ms, 50.0);
         near(got.std_e2el_ms, 0.0);
+    }
+
+    #[test]
+    fn requests_at_once_are_those_that_a_whole_second_has_a_part_of() {
+        let most = |spans_ms: &[(u64, u64)]| {
+            let sent = spans_ms
+                .iter()
+                .map(|&(send, last)| success(send, last, &[]));
+            let samples: Vec<Sample> = sent.collect();
+            mirrored(&about(), facts(Some(4), None), &samples).max_concurrent_requests
+        };
+        // Seconds count from the first send, at 500 ms. One after the other within a second, all the same.
+        assert_eq!(most(&[(500, 700), (700, 900), (900, 1400)]), 3);
+        // Second 0 ends at 1500 ms: it has the first two, and second 1 the last two.
+        assert_eq!(most(&[(500, 800), (1400, 1600), (1500, 1700)]), 2);
+        // The first one ends as second 1 begins, and counts in it.
+        assert_eq!(most(&[(500, 1500), (1600, 1700), (1800, 2000)]), 3);
+        assert_eq!(most(&[(500, 600), (2600, 2700)]), 1);
+        assert_eq!(most(&[(500, 4600), (2600, 2700), (4500, 4600)]), 2);
+        assert_eq!(most(&[]), 0);
+    }
+
+    #[test]
+    fn the_duration_of_an_open_loop_begins_when_its_first_request_is_due() {
+        let late = |due: u64, send: u64, first: u64| Sample {
+            t_due_ns: Some(due * MS),
+            ..success(send, first, &[])
+        };
+        // Due at 1000 ms, and the last one ends at 1701 ms; the sends lie from 1200 to 1500 ms.
+        let samples = [late(1100, 1200, 1300), late(1000, 1500, 1700)];
+        let got = mirrored(&about(), facts(None, Some(8.0)), &samples);
+        near(Some(got.duration), 0.701);
+        near(got.request_throughput, 2.0 / 0.701);
+        near(got.output_throughput, 2.0 / 0.701);
+        near(got.total_token_throughput, 202.0 / 0.701);
     }
 
     #[test]

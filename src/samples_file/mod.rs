@@ -168,6 +168,8 @@ impl Serialize for Line<'_> {
         keys.put_some("rate_per_s", labels.rate_per_s)?;
         keys.put_some("repeat", labels.repeat)?;
         keys.put_some("response_cached", of.response_cached)?;
+        keys.put_some("wanted_prompt_tokens", labels.wanted_prompt_tokens)?;
+        keys.put_some("wanted_output_tokens", labels.wanted_output_tokens)?;
         keys.0.end()
     }
 }

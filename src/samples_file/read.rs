@@ -301,7 +301,8 @@ impl Keys<'_> {
             workload: self.named("workload", &Workload::NAMES)?,
             rate_per_s: self.number("rate_per_s"),
             repeat: self.claim("repeat"),
-            ..Labels::default()
+            wanted_prompt_tokens: self.count("wanted_prompt_tokens")?,
+            wanted_output_tokens: self.count("wanted_output_tokens")?,
         })
     }
 

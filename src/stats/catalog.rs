@@ -87,8 +87,9 @@ first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of th
 response_cache_hit_rate | Response cache hit rate | share | cached of the replies | no reply said whether it was cached as a whole
   Replies that the server took whole from a cache of responses, over successes.
   = replies with cached: true / successes
-perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan | the prompts come from a dataset, or the command is not load
-  The prefix cache hit rate that a cache of unlimited size would have had.
+perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan and usage of the replies | the prompts come from a dataset, or the command is not load
+  The most that the prefix cache hit rate would have been with a cache of unlimited size, prompts as long as the server
+  counted them, template included; by planned lengths where it counted none.
   = from the prompts that were sent
 perfect_response_cache_hit_rate | Perfect response cache hit rate | share | the plan | the load comes from a trace, or the command is not load
   The response cache hit rate that a cache of unlimited size would have had.
@@ -212,6 +213,8 @@ total_preemption_count | Preemptions | requests | the server or the system | nei
   = as the server or the system reports it
 ";
 
+/// The source of the perfect prefix cache hit rate where the server counts no prompts.
+const BY_PLAN: &str = "the plan: no reply counts its prompt";
 /// The source of what no request tells.
 const SERVER: &str = "the server or the system";
 
@@ -427,6 +430,9 @@ impl Figure {
         let said = match read(pass, key) {
             Reading::Told => told(pass, key).source,
             _ if is_absent => absent.to_string(),
+            _ if *key == "perfect_prefix_cache_hit_rate" && pass.facts.perfect_prefix_by_plan => {
+                BY_PLAN.to_string()
+            }
             _ => source.to_string(),
         };
         match is_absent {

@@ -39,6 +39,8 @@ pub struct Facts {
     /// Hit rates that a cache of unlimited size would have had.
     pub perfect_response_rate: Option<f64>,
     pub perfect_prefix_rate: Option<f64>,
+    /// The latter is by planned lengths: no reply counts its prompt.
+    pub perfect_prefix_by_plan: bool,
     /// Why the pass ended, in words.
     pub ended: Option<String>,
     /// Whether all was sent that was to be.
@@ -48,6 +50,9 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
+    /// The tokens that prompts begin with alike whatever their texts, as the set-up found them; `None`: nobody counted.
+    #[serde(skip)]
+    pub common_tokens: Option<u64>,
     /// Whether the replies of earlier passes of this run have told of caches.
     #[serde(skip)]
     pub reported: Reported,
@@ -146,6 +151,7 @@ impl Facts {
             exhausted: count("exhausted"),
             perfect_response_rate: number("perfect_response_rate"),
             perfect_prefix_rate: number("perfect_prefix_rate"),
+            perfect_prefix_by_plan: line["perfect_prefix_by_plan"] == true,
             ended: line["ended"].as_str().map(str::to_string),
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),

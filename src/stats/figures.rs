@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::goodput::Goodput;
+use super::lengths::Lengths;
 use super::record::Record;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
@@ -33,6 +34,8 @@ pub struct Figures {
     pub partly_streamed: u64,
     /// Events of successes that could not be read, and the first of them.
     pub unread: Option<(u64, String)>,
+    /// Lengths of successes beside those that were wanted.
+    pub lengths: Lengths,
     /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
     pub duration_s: f64,
     pub means: Means,
@@ -60,6 +63,8 @@ pub struct Figures {
     /// The first rotation, and all later ones.
     pub cold: Side,
     pub warm: Side,
+    /// The first turns of sessions.
+    pub first_turns: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
     /// Whether the replies of this pass and of those before it have told of caches.
@@ -132,6 +137,8 @@ pub struct Side {
     pub requests: u64,
     /// Σ cached / Σ prompt tokens; `None`: no reply of the run has reported cached tokens.
     pub prefix_cache_hit_rate: Option<f64>,
+    /// The same without the tokens that prompts begin with alike whatever their texts, such as a chat template's.
+    pub text_hit_rate: Option<f64>,
 }
 
 impl Figures {

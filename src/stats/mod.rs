@@ -8,6 +8,7 @@ pub mod client;
 pub mod facts;
 pub mod figures;
 pub mod goodput;
+pub mod lengths;
 pub mod pass;
 pub mod record;
 pub mod records;

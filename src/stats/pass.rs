@@ -44,16 +44,23 @@ pub fn reported(passes: &[Pass]) -> Reported {
     last.map_or(Reported::default(), |pass| pass.figures.reported)
 }
 
+/// The tokens that prompts of a run begin with alike whatever their texts, by its header.
+pub fn common_tokens(header: &Value) -> Option<u64> {
+    header["setup"]["common_tokens"].as_u64()
+}
+
 /// Makes the passes of a run from the lines of its samples file, in their order.
 #[derive(Debug)]
 pub struct Passes {
     /// Settings of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
-    /// the length of the warm-up where the run has a window, output tokens asked for.
+    /// the length of the warm-up where the run has a window, output tokens asked for, tokens that prompts begin with
+    /// alike.
     slo: Option<Slo>,
     mock_in_process: bool,
     is_endless: bool,
     warmup_ns: Option<u64>,
     wanted_output_tokens: Option<u64>,
+    common_tokens: Option<u64>,
     ended: Vec<Pass>,
     /// From the lines since the last pass ended: the requests, the labels of the first measured one and when it was
     /// sent, when each was sent and ended, and where in `records` those are whose tokens nobody has counted, by id.
@@ -80,8 +87,9 @@ impl Passes {
             is_endless,
             warmup_ns: is_windowed.then_some((warmup_s * 1e9) as u64),
             wanted_output_tokens: options["output_length_tokens"].as_u64(),
+            common_tokens: common_tokens(header),
             ended: Vec::new(),
-            records: empty(is_endless),
+            records: empty(is_endless, common_tokens(header)),
             first: None,
             spans_ns: Vec::new(),
             uncounted: HashMap::new(),
@@ -90,7 +98,9 @@ impl Passes {
     }
 
     pub fn sample(&mut self, mut sample: Sample) {
-        sample.labels.wanted_output_tokens = self.wanted_output_tokens;
+        // Where the line of a sample does not say it, the header of a benchmark does.
+        let wanted = &mut sample.labels.wanted_output_tokens;
+        *wanted = wanted.or(self.wanted_output_tokens);
         let at = self.records.list.len();
         self.records.add(&sample);
         if self.records.list.get(at).is_some_and(Record::is_uncounted) {
@@ -146,7 +156,8 @@ impl Passes {
     }
 
     fn end(&mut self, facts: Facts) {
-        let records = std::mem::replace(&mut self.records, empty(self.is_endless));
+        let next = empty(self.is_endless, self.common_tokens);
+        let records = std::mem::replace(&mut self.records, next);
         self.first = None;
         self.spans_ns.clear();
         self.uncounted.clear();
@@ -160,6 +171,7 @@ impl Passes {
         let facts = Facts {
             reported: reported(&self.ended),
             slo: self.slo,
+            common_tokens: self.common_tokens,
             client: client.summary(facts.t_start_ns, self.mock_in_process),
             ..facts
         };
@@ -168,16 +180,16 @@ impl Passes {
 }
 
 /// The records of a pass that has no request yet.
-fn empty(is_endless: bool) -> Records {
+fn empty(is_endless: bool, common_tokens: Option<u64>) -> Records {
     match is_endless {
-        true => Records::live(true),
+        true => Records::live(true, common_tokens.unwrap_or(0)),
         false => Records::kept(),
     }
 }
 
 /// The most of the spans that overlap, each from its first stamp to its second; one that ends as another begins does
 /// not.
-pub fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
+pub(super) fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
     let (mut sent, mut ended): (Vec<u64>, Vec<u64>) = spans.unzip();
     sent.sort_unstable();
     ended.sort_unstable();

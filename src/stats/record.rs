@@ -109,6 +109,12 @@ impl Record {
         self.is_good() && self.completion_tokens.get().is_none()
     }
 
+    /// Cached prompt tokens beyond the first `common_tokens`; 0 where none are reported.
+    pub fn cached_beyond(&self, common_tokens: u64) -> u64 {
+        let cached = self.cached_tokens.get().unwrap_or(0);
+        cached.saturating_sub(common_tokens)
+    }
+
     pub fn is_streamed(&self) -> bool {
         self.t_first_ns.get().is_some()
     }

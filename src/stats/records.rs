@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::figures::{FailureCount, Figures, Means};
 use super::goodput::Goodput;
+use super::lengths::Lengths;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
-use super::time::Time;
+use super::time::{HitRule, Time};
 use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
 use crate::units::share;
 
@@ -23,6 +24,8 @@ pub struct Records {
     pub gaps: Histogram,
     /// Events of successes that could not be read, and the first of them.
     unread: Option<(u64, String)>,
+    /// Lengths of successes beside those that were wanted.
+    lengths: Lengths,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
     /// A detail a record, where a file about single requests was asked for.
@@ -68,10 +71,15 @@ impl Records {
         }
     }
 
-    /// Can be asked for figures at any time; keeps no record where the pass is `endless`.
-    pub fn live(endless: bool) -> Records {
+    /// Can be asked for figures at any time; keeps no record where the pass is `endless`. Prompts begin with
+    /// `common_tokens` alike whatever their texts.
+    pub fn live(endless: bool, common_tokens: u64) -> Records {
+        let live = Live {
+            tally: Tally::new(common_tokens),
+            ..Live::default()
+        };
         Records {
-            live: Some(Box::default()),
+            live: Some(Box::new(live)),
             keeps: !endless,
             ..Records::default()
         }
@@ -104,6 +112,7 @@ impl Records {
             if !record.is_burst {
                 self.add_gaps(&sample.gaps_us);
             }
+            self.lengths.add(sample);
             if let Some((count, first)) = &sample.unread {
                 self.unread.get_or_insert_with(|| (0, first.clone())).0 += count;
             }
@@ -146,6 +155,8 @@ impl Records {
         let record = &mut self.list[at];
         record.completion_tokens = Some(tokens).into();
         record.token_source = Some(source);
+        self.lengths
+            .answer(record.wanted_output_tokens.get(), tokens, source);
     }
 
     /// The figures of all that has come so far: exact where records are kept.
@@ -225,7 +236,8 @@ impl Detail {
 impl Figures {
     /// The figures of a pass that kept its records; percentiles are exact, but for gaps. Cost: a sort for each time.
     fn of(records: &Records, facts: &Facts) -> Figures {
-        let mut tally = Tally::default();
+        let common_tokens = facts.common_tokens.unwrap_or(0);
+        let mut tally = Tally::new(common_tokens);
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
         let busy_ns = || {
@@ -235,9 +247,10 @@ impl Figures {
             overlaps.sum()
         };
         let hit_by = tally.reported(facts).hit_by();
+        let rule = hit_by.map(|by| HitRule { by, common_tokens });
         let times = Time::NAMES.map(|(time, _)| {
             let all = records.list.iter();
-            let values = all.filter_map(|record| time.of(record, hit_by));
+            let values = all.filter_map(|record| time.of(record, rule));
             Spread::of(values.map(|ns| ns / 1e6).collect())
         });
         let figures = tally.figures(facts, facts.window_ns.is_none().then(busy_ns));
@@ -262,6 +275,7 @@ impl Figures {
             gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
             failures: failures.collect(),
             unread: records.unread.clone(),
+            lengths: records.lengths.clone(),
             ..self
         }
     }

@@ -37,19 +37,24 @@ struct Hits {
     requests: u64,
     prompt: u64,
     cached: u64,
+    /// Those of the cached tokens that are beyond what prompts begin with alike whatever their texts.
+    beyond: u64,
 }
 
 impl Hits {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, common_tokens: u64) {
         self.requests += 1;
         self.prompt += record.prompt_tokens.get().unwrap_or(0);
         self.cached += record.cached_tokens.get().unwrap_or(0);
+        self.beyond += record.cached_beyond(common_tokens);
     }
 
     fn side(self, is_reported: bool) -> Side {
+        let rate = |tokens| share(tokens, self.prompt).filter(|_| is_reported);
         Side {
             requests: self.requests,
-            prefix_cache_hit_rate: share(self.cached, self.prompt).filter(|_| is_reported),
+            prefix_cache_hit_rate: rate(self.cached),
+            text_hit_rate: rate(self.beyond),
         }
     }
 }
@@ -81,6 +86,8 @@ impl Range {
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
+    /// The tokens that prompts begin with alike whatever their texts.
+    common_tokens: u64,
     /// The means, and the counts that stand in the figures as they are.
     seen: Figures,
     prompt: Sum,
@@ -114,6 +121,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// A tally of prompts that begin with so many tokens alike whatever their texts.
+    pub fn new(common_tokens: u64) -> Tally {
+        Tally {
+            common_tokens,
+            ..Tally::default()
+        }
+    }
+
     pub fn add(&mut self, record: &Record) {
         self.reported = self.reported.or(Reported {
             prefix: record.cached_tokens.get().is_some(),
@@ -162,13 +177,14 @@ impl Tally {
             self.request_tokens_per_s.add(tokens as f64 / seconds(ns));
         }
         self.response_hits += u64::from(record.response_cached == Some(true));
-        self.all.add(record);
+        let common_tokens = self.common_tokens;
+        self.all.add(record, common_tokens);
         match record.is_cold {
-            true => self.cold.add(record),
-            false => self.warm.add(record),
+            true => self.cold.add(record, common_tokens),
+            false => self.warm.add(record, common_tokens),
         }
         match record.turn.get() {
-            Some(0) => self.first_turns.add(record),
+            Some(0) => self.first_turns.add(record, common_tokens),
             turn => self.has_later_turns |= turn.is_some(),
         }
         self.add_tokens(record);
@@ -215,8 +231,8 @@ impl Tally {
         };
         let reported = self.reported(facts);
         let output = self.output.tokens();
-        let has_turns = reported.prefix && self.has_later_turns;
-        let first_turns = self.first_turns.side(has_turns);
+        let first_turns = self.first_turns.side(reported.prefix);
+        let first_turn_hit_rate = first_turns.prefix_cache_hit_rate;
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
         Figures {
             requests: good + self.seen.failed,
@@ -236,7 +252,8 @@ impl Tally {
             all: self.all.side(reported.prefix),
             cold: self.cold.side(reported.prefix),
             warm: self.warm.side(reported.prefix),
-            first_turn_hit_rate: first_turns.prefix_cache_hit_rate,
+            first_turn_hit_rate: first_turn_hit_rate.filter(|_| self.has_later_turns),
+            first_turns,
             reported,
             response_cache_hit_rate: share(self.response_hits, good).filter(|_| reported.response),
             concurrency_mean: (busy_of_s > 0.0).then(|| seconds(busy_ns) / busy_of_s),

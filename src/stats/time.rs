@@ -8,16 +8,24 @@ named! {
     pub enum HitBy {
         /// Whole replies: `cached` of the reply.
         Response = "response_cached",
-        /// At least one prompt token: `cached_tokens` of `usage`.
+        /// Prompt tokens: `cached_tokens` of `usage`.
         Prefix = "cached_tokens",
     }
 }
 
-impl HitBy {
+/// What tells a hit from a miss in a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct HitRule {
+    pub by: HitBy,
+    /// The tokens that prompts begin with alike whatever their texts: a hit of no more is none.
+    pub common_tokens: u64,
+}
+
+impl HitRule {
     fn is_hit(self, record: &Record) -> bool {
-        match self {
+        match self.by {
             HitBy::Response => record.response_cached == Some(true),
-            HitBy::Prefix => record.cached_tokens.get().is_some_and(|tokens| tokens > 0),
+            HitBy::Prefix => record.cached_beyond(self.common_tokens) > 0,
         }
     }
 }
@@ -74,9 +82,9 @@ named! {
 
 impl Time {
     /// The time of a request in nanoseconds; `None` where it does not have it.
-    pub fn of(self, record: &Record, hit_by: Option<HitBy>) -> Option<f64> {
+    pub fn of(self, record: &Record, rule: Option<HitRule>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
-        let is_hit = hit_by.map(|by| by.is_hit(record));
+        let is_hit = rule.map(|rule| rule.is_hit(record));
         let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();
         let latency = |is_in: bool| good.filter(|_| is_in).map(Record::latency_ns);
         let ns = match self {

@@ -13,8 +13,6 @@ use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// Output this much shorter than what was asked for is mentioned.
-const SHORT_OUTPUT: f64 = 0.95;
 /// Gaps in one read are mentioned from this share on.
 const NOTABLE_GAPS: f64 = 0.001;
 
@@ -162,9 +160,10 @@ fn rotations(section: &mut Section, figures: &Figures) {
         let ratio = Cell::fixed(cold.avg / warm.avg, 2);
         section.pair("Cold TTFT / Warm TTFT", ratio);
     }
-    let rate = figures.cold.prefix_cache_hit_rate;
-    if let Some(rate) = rate.filter(|&rate| rate > COLD_HIT_RATE) {
-        let said = format!("{} of its prompt tokens were cached", Cell::percent(rate));
+    let of_text = figures.cold.text_hit_rate;
+    if of_text.is_some_and(|rate| rate > COLD_HIT_RATE) {
+        let rate = Cell::percent(figures.cold.prefix_cache_hit_rate);
+        let said = format!("{rate} of its prompt tokens were cached, more than a chat template");
         section.pair("The first rotation was not cold", said);
     }
     section.line("");
@@ -173,17 +172,6 @@ fn rotations(section: &mut Section, figures: &Figures) {
 fn tokens(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
     common::tokens(section, pass);
-    let wanted = figures.wanted_output_tokens_mean;
-    if let Some((got, wanted)) = figures.output_tokens.mean.zip(wanted)
-        && got < SHORT_OUTPUT * wanted
-        // Where events were counted their mean says nothing of tokens; the next line says so.
-        && !figures.token_sources.contains_key("events")
-    {
-        let [got, wanted] = [got, wanted].map(|mean| Cell::fixed(mean, 1));
-        let said =
-            format!("{got} tokens a request, {wanted} asked for; latencies are of short answers");
-        section.pair("Output is short", said);
-    }
     common::token_sources(section, pass);
     let throughput = Cell::fixed(figures.token_throughput, 2);
     section.pair("Output Throughput", format!("{throughput} tokens/s"));

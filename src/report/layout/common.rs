@@ -13,7 +13,8 @@ use crate::stats::pass::Pass;
 
 /// The warning of every result that the built-in server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
-/// The hit rate above which the first rotation, or round, was not cold.
+/// The hit rate, beyond what prompts begin with alike whatever their texts, above which a first rotation, or the first
+/// turns of a first round, were not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// Shares of connection set-up and of resent requests are shown above this.
 const NOTABLE_SHARE: f64 = 0.01;

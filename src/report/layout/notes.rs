@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::sample::{TokenSource, Workload};
 use crate::stats::facts::Facts;
 use crate::stats::figures::Figures;
+use crate::stats::lengths::Lengths;
 use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
@@ -14,6 +15,8 @@ use crate::units::counted;
 
 /// The most passes without samples that are named.
 const MISSING: usize = 8;
+/// One answer in so many may have another length than was asked for.
+const ANSWERS_PER_NOTED: u64 = 100;
 
 const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
 /// The options without which servers keep their hits to themselves.
@@ -49,7 +52,8 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let is_open = passes.iter().any(|pass| pass.figures.is_open);
     let from_due = is_open.then(|| FROM_DUE.to_string());
     let notes = from_due.into_iter().chain(of_file);
-    let notes = notes.chain(replies(passes)).chain(no_hits(about, passes));
+    let notes = notes.chain(replies(passes)).chain(lengths(about, passes));
+    let notes = notes.chain(no_hits(about, passes));
     notes.chain(missing(about, passes)).collect()
 }
 
@@ -107,6 +111,39 @@ fn replies(passes: &[Pass]) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Says which lengths are off, once for all passes: answers where more than one in a hundred is, prompts where most
+/// are off to the same side.
+fn lengths(about: &Value, passes: &[Pass]) -> Option<String> {
+    let mut all = Lengths::default();
+    passes
+        .iter()
+        .for_each(|pass| all.merge(&pass.figures.lengths));
+    let mut answers_off = all.longer_answers;
+    if !has_own_ends(about) {
+        answers_off.merge(&all.shorter_answers);
+    }
+    let (n, of) = (answers_off.requests, all.answers);
+    let medians = answers_off.medians().filter(|_| n * ANSWERS_PER_NOTED > of);
+    let answers = medians.map(|(wanted, got)| {
+        format!("{n} of {of} replies are not as long as asked for: {got} tokens came for {wanted} (medians)")
+    });
+    let of = all.prompts;
+    let prompts = [all.shorter_prompts, all.longer_prompts];
+    let prompts = prompts.iter().filter_map(|off| {
+        let n = off.requests;
+        let (wanted, got) = off.medians().filter(|_| n * 2 > of)?;
+        Some(format!("{n} of {of} prompts are more than 2 % off their length: the server counted {got} tokens for {wanted} (medians)"))
+    });
+    let said: Vec<String> = answers.into_iter().chain(prompts).collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// Whether answers may end before they have the tokens that were asked for: those to the prompts of a dataset do.
+fn has_own_ends(about: &Value) -> bool {
+    let is_dataset = about["options"]["prompts"]["dataset"].is_string();
+    about["command"] == "replay" || is_dataset
 }
 
 /// Names the first passes that were asked for and have no samples.
@@ -167,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sample::Sample;
+    use crate::sample::{Labels, Sample};
     use crate::stats::records::Records;
 
     #[test]
@@ -207,6 +244,68 @@ mod tests {
         let run = |workload| names(json!({"command": "run", "options": {"workload": workload}}));
         assert_eq!(run("short"), ["short_input"]);
         assert_eq!(run("year1"), ["short_input", "long_input", "stress_test"]);
+    }
+
+    #[test]
+    fn lengths_that_are_off_are_told_in_one_line() {
+        let pass = |of: &[(u64, u64, u64)]| {
+            let samples = of.iter().flat_map(|&(n, prompt, answer)| {
+                let sample = Sample {
+                    labels: Labels {
+                        wanted_prompt_tokens: Some(512),
+                        wanted_output_tokens: Some(16),
+                        ..Labels::default()
+                    },
+                    prompt_tokens: Some(prompt),
+                    completion_tokens: Some(answer),
+                    token_source: Some(TokenSource::Usage),
+                    ..Sample::default()
+                };
+                (0..n).map(move |_| sample.clone())
+            });
+            let samples: Vec<Sample> = samples.collect();
+            Pass::new(Facts::default(), Records::kept().with(&samples))
+        };
+        let made = json!({"command": "load", "options": {"prompts": {"dataset": null}}});
+        let replies = "26 tokens came for 16 (medians)";
+        let prompts = "the server counted 540 tokens for 512 (medians)";
+        for (about, of, wanted) in [
+            (&made, vec![(100, 512, 16)], None),
+            // One of a hundred answers, and half of the prompts, may be off.
+            (&made, vec![(99, 512, 16), (1, 512, 3)], None),
+            (&made, vec![(50, 522, 16), (50, 540, 16)], None),
+            // Some are longer and some shorter: in the middle they are as planned.
+            (&made, vec![(50, 500, 16), (50, 540, 16)], None),
+            (
+                &made,
+                vec![(96, 512, 16), (1, 512, 3), (3, 512, 26)],
+                Some(format!(
+                    "4 of 100 replies are not as long as asked for: {replies}"
+                )),
+            ),
+            (
+                &made,
+                vec![(4, 522, 16), (6, 540, 26)],
+                Some(format!(
+                    "6 of 10 replies are not as long as asked for: {replies}; \
+                     6 of 10 prompts are more than 2 % off their length: {prompts}"
+                )),
+            ),
+            // Where answers end by themselves, only the longer ones are odd.
+            (&json!({"command": "replay"}), vec![(10, 512, 3)], None),
+            (
+                &json!({"command": "load", "options": {"prompts": {"dataset": "d.jsonl"}}}),
+                vec![(5, 512, 3), (5, 512, 26)],
+                Some(format!(
+                    "5 of 10 replies are not as long as asked for: {replies}"
+                )),
+            ),
+        ] {
+            assert_eq!(lengths(about, &[pass(&of)]), wanted, "{of:?}");
+        }
+        // Passes count together.
+        let said = lengths(&made, &[pass(&[(1, 512, 26)]), pass(&[(1, 512, 16)])]);
+        assert!(said.is_some_and(|said| said.starts_with("1 of 2 replies ")));
     }
 
     #[test]

@@ -92,11 +92,12 @@ fn labels(rng: &mut Rng) -> Labels {
         // Eighths: exact in decimal.
         rate_per_s: maybe(rng, |rng| f64::from(rng.u32(..1 << 20)) / 8.0),
         repeat: maybe(rng, Rng::bool),
+        wanted_prompt_tokens: maybe(rng, count),
+        wanted_output_tokens: maybe(rng, count),
         context: maybe(rng, count),
         question: maybe(rng, count),
         rotation: maybe(rng, count),
         workload: maybe(rng, |rng| Workload::NAMES[rng.usize(..3)].0),
-        ..Labels::default()
     }
 }
 

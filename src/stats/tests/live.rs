@@ -29,7 +29,7 @@ struct Stats(Records);
 
 impl Stats {
     fn new() -> Stats {
-        Stats(Records::live(true))
+        Stats(Records::live(true, 0))
     }
 
     fn add(&mut self, sample: &Sample) {
@@ -43,6 +43,22 @@ impl Stats {
         };
         self.0.figures(&facts)
     }
+}
+
+#[test]
+fn a_run_without_an_end_leaves_the_chat_template_out_of_the_hits_of_texts() {
+    let mut stats = Stats(Records::live(true, 24));
+    for (rotation, cached) in [(0, 24), (0, 44), (1, 1000)] {
+        stats.add(&Sample {
+            cached_tokens: Some(cached),
+            ..rotated(rotation, 0.0, 1.0)
+        });
+    }
+    let got = stats.figures(4);
+    // 20 of 2 x 1000, and 976 of 1000.
+    assert_eq!(got.cold.text_hit_rate, Some(0.01));
+    assert_eq!(got.cold.prefix_cache_hit_rate, Some(0.034));
+    assert_eq!(got.warm.text_hit_rate, Some(0.976));
 }
 
 #[test]
@@ -210,7 +226,7 @@ fn gaps_of_events_that_shared_a_read_are_kept_and_their_share_shown() {
 #[test]
 fn records_and_histograms_of_the_same_requests_give_the_same_figures() {
     let mut rng = fastrand::Rng::with_seed(5);
-    let (mut kept, mut live) = (Records::kept(), Records::live(true));
+    let (mut kept, mut live) = (Records::kept(), Records::live(true, 0));
     for k in 0..500 {
         let sample = rotated(k / 100, k as f64 * 0.01, 0.05 + rng.f64());
         kept.add(&sample);

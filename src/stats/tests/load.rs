@@ -212,6 +212,54 @@ fn prefix_hits_split_where_no_whole_reply_is_cached() {
 }
 
 #[test]
+fn a_hit_of_no_more_than_the_chat_template_is_a_miss() {
+    let cached = |ttft, tokens| Sample {
+        cached_tokens: Some(tokens),
+        ..success(0, ttft)
+    };
+    // As llama.cpp does: every request hits the 20 tokens that all prompts begin with.
+    let samples = [cached(300, 20), cached(100, 980), cached(200, 19)];
+    let facts = Facts {
+        common_tokens: Some(20),
+        ..Facts::default()
+    };
+    let got = figures(&samples, facts);
+    assert_eq!(mean(&got, Time::TtftHit), Some((100.0, 1)));
+    assert_eq!(mean(&got, Time::TtftMiss), Some((250.0, 2)));
+    assert_eq!(mean(&got, Time::LatencyMiss).map(|(_, n)| n), Some(2));
+    // The rate is of all tokens that the server reported: 20 + 980 + 19 of 3 x 1000.
+    assert!(near(got.all.prefix_cache_hit_rate, 1019.0 / 3000.0));
+    assert!(near(got.all.text_hit_rate, 960.0 / 3000.0));
+}
+
+#[test]
+fn first_turns_are_told_apart_from_the_history_of_their_sessions() {
+    let turn = |turn, cached| Sample {
+        labels: Labels {
+            turn: Some(turn),
+            ..Labels::default()
+        },
+        cached_tokens: Some(cached),
+        ..success(0, 1)
+    };
+    let facts = || Facts {
+        common_tokens: Some(30),
+        ..Facts::default()
+    };
+    // Each first turn of 1000 tokens has 30 of the template, and one of them 40 more.
+    let samples = [turn(0, 30), turn(1, 900), turn(0, 70), turn(1, 900)];
+    let got = figures(&samples, facts());
+    assert_eq!(got.first_turns.requests, 2);
+    assert!(near(got.first_turns.prefix_cache_hit_rate, 0.05));
+    assert!(near(got.first_turns.text_hit_rate, 0.02));
+    assert!(near(got.first_turn_hit_rate, 0.05));
+    // Without a second turn there is nothing to tell them apart from, and they are first turns all the same.
+    let got = figures(&[turn(0, 70)], facts());
+    assert_eq!(got.first_turn_hit_rate, None);
+    assert!(near(got.first_turns.text_hit_rate, 0.04));
+}
+
+#[test]
 fn nothing_sent_has_no_figures() {
     for facts in [Facts::default(), open()] {
         let is_open = facts.exhausted.is_some();

@@ -203,7 +203,7 @@ fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Resu
         None => Extent::Requests(u64::MAX),
     };
     let step = Step {
-        records: Records::live(options.is_endless()),
+        records: Records::live(options.is_endless(), run.common_tokens.unwrap_or(0)),
         warmup: Some(options.warmup),
         is_window: true,
         is_patient: options.is_endless(),

@@ -27,7 +27,8 @@ use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
-use crate::plan::requests::Batch;
+use crate::plan::counted::Counted;
+use crate::plan::requests::{Batch, first_line};
 use crate::report::layout::{load as layout, notes};
 use crate::report::{json, text, vllm};
 use crate::samples_file::TokensLine;
@@ -86,7 +87,11 @@ impl Load {
             ..BodyShape::new(api, model)
         };
         prompts::check_records(&options, &source, &body)?;
-        let ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        if let Some(nonce) = ready.common.nonce.as_ref().filter(|_| has_own_ends) {
+            let longest = first_line(nonce, &options.points.len().to_string());
+            ready.note_line(longest.len());
+        }
         let limits_ttft = options.limits_ttft();
         if limits_ttft && ready.setup.streams == Some(false) {
             let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
@@ -121,12 +126,14 @@ impl Load {
             first_id: self.run.next_id,
             labels: point.labels(),
         };
-        let mut sent = self.measure(point, &batch, records)?;
+        let template_tokens = self.ready.setup.template_tokens.unwrap_or(0);
+        let mut counted = Counted::new(batch.first_id, template_tokens);
+        let mut sent = self.measure(point, &batch, records, &mut counted)?;
         if sent.ended == 0 {
             return Ok(());
         }
         self.count(&mut sent.records);
-        let perfect = self.plans.measured.perfect(&batch, sent.ended);
+        let perfect = self.plans.measured.perfect(&batch, sent.ended, &counted);
         let planned = batch.requests;
         let facts = Facts {
             concurrency: point.concurrency(),
@@ -135,6 +142,7 @@ impl Load {
             not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent.ended)),
             perfect_response_rate: perfect.response,
             perfect_prefix_rate: perfect.prefix,
+            perfect_prefix_by_plan: perfect.is_by_plan,
             ..sent.facts
         };
         let shown = layout::point(self.run.end_pass(facts, sent.records));
@@ -179,13 +187,23 @@ impl Load {
         Ok(sent.records)
     }
 
-    fn measure(&mut self, point: Point, batch: &Batch, records: Records) -> Result<Sent> {
+    fn measure(
+        &mut self,
+        point: Point,
+        batch: &Batch,
+        records: Records,
+        counted: &mut Counted,
+    ) -> Result<Sent> {
         let extent = match self.options.duration {
             Some(duration) => Extent::Duration(duration),
             None => Extent::Requests(batch.requests.unwrap_or(0)),
         };
         let step = Step {
             records,
+            on_sample: Box::new(|sample| {
+                counted.add(sample);
+                Ok(())
+            }),
             ..Step::new(point.title(), extent, self.options.in_flight(point))
         };
         let plan = &self.plans.measured;

@@ -112,7 +112,9 @@ impl Replay {
             ..BodyShape::new(api, model.id)
         };
         dataset::check_settings(&options, &dataset, &body)?;
-        let ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let longest = sessions::first_line(&options, options.most_concurrency());
+        ready.note_line(longest.map_or(0, |line| line.len()));
         let metrics = options.prometheus.as_ref();
         let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
         let metrics = metrics.transpose()?;

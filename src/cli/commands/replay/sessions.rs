@@ -10,6 +10,12 @@ use crate::plan::dialogue::{Dialogue, Rules};
 use crate::plan::{Session, escape};
 use crate::stats::record::Record;
 
+/// The line of a level in front of the text of every first message; `None`: texts go out as they are.
+pub fn first_line(options: &Options, concurrency: u64) -> Option<String> {
+    let nonce = options.common.nonce.as_ref()?;
+    Some(format!("[{nonce}/{concurrency}]\n"))
+}
+
 pub struct Sessions {
     pub level: Level,
     pub dialogues: Vec<Arc<Dialogue>>,
@@ -21,10 +27,10 @@ impl Sessions {
     /// Numbered in the dataset's order, with a line of its own in front of each.
     pub fn new(level: Level, dataset: &Dataset, options: &Options, ready: &Ready) -> Sessions {
         let concurrency = level.concurrency;
-        let nonce = options.common.nonce.as_ref();
+        let nonce = first_line(options, concurrency);
         let rules = Arc::new(Rules {
             concurrency,
-            nonce: nonce.map(|nonce| escape(&format!("[{nonce}/{concurrency}]\n"))),
+            nonce: nonce.map(|line| escape(&line)),
             as_text: ready.target.body.api == Api::Completions,
             live_history: options.live_history,
             max_context_tokens: options.max_context_tokens,

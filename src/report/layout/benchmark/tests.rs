@@ -33,7 +33,7 @@ fn fixed_run(ended: &str) -> (Facts, Records) {
             ..success(k, 10, 0)
         }
     };
-    let records = Records::live(true).with(&[
+    let records = Records::live(true, 0).with(&[
         success(0, 500, 0),
         success(1, 700, 30),
         success(2, 100, 992),
@@ -80,6 +80,32 @@ fn golden_block() {
 }
 
 #[test]
+fn a_first_rotation_that_hit_the_chat_template_alone_was_cold() {
+    let said = |cached| {
+        let samples = [success(0, 500, cached), success(1, 700, cached)];
+        let pass = Pass::new(
+            Facts {
+                common_tokens: Some(40),
+                ..Facts::default()
+            },
+            Records::kept().with(&samples),
+        );
+        let text = text::section(&figures(&pass), Screen::FILE);
+        let line = text.lines().find(|line| line.contains("was not cold"));
+        line.map(str::to_string)
+    };
+    // 40 of 1000 tokens, and 20 more, which is 2 %.
+    assert_eq!(said(40), None);
+    assert_eq!(said(60), None);
+    assert_eq!(
+        said(61).as_deref(),
+        Some(
+            "The first rotation was not cold: 6.1 % of its prompt tokens were cached, more than a chat template"
+        )
+    );
+}
+
+#[test]
 fn golden_final_report() {
     let shown = |pass| {
         let report = Report {
@@ -101,7 +127,7 @@ fn golden_final_report() {
     };
     let both = [
         shown(fixed_pass("stopped by a signal")),
-        shown(Pass::new(empty, Records::live(true))),
+        shown(Pass::new(empty, Records::live(true, 0))),
     ];
     check(
         "benchmark_final.txt",
@@ -120,7 +146,7 @@ fn golden_json() {
 
 #[test]
 fn what_nobody_reports_is_null_in_the_file_and_not_0() {
-    let pass = Pass::new(Facts::default(), Records::live(true));
+    let pass = Pass::new(Facts::default(), Records::live(true, 0));
     let file = serde_json::to_value(result(&json!({}), &pass, 0)).expect("JSON");
     let summary = &file["summary"];
     for key in [

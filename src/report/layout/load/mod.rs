@@ -87,7 +87,10 @@ fn headline(pass: &Pass) -> Table {
         None => of.to_string(),
     };
     let responses = cached("whole replies", facts.perfect_response_rate);
-    let prefixes = cached("prompt tokens", facts.perfect_prefix_rate);
+    let mut prefixes = cached("prompt tokens", facts.perfect_prefix_rate);
+    if facts.perfect_prefix_rate.is_some() && facts.perfect_prefix_by_plan {
+        prefixes.push_str(", by planned lengths");
+    }
     let response_rate = hit_rate(figures.response_cache_hit_rate);
     let prefix_rate = hit_rate(figures.all.prefix_cache_hit_rate);
     let throughput = figure(pass, "throughput_tokens_per_s", 2).unit("tokens/s");

@@ -160,11 +160,12 @@ fn beyond(section: &mut Section, pass: &Pass) {
     }
     let rate = figures.all.prefix_cache_hit_rate;
     section.pair("Prefix Cache Hit Rate (usage)", hit_rate(rate));
-    if pass.facts.round == Some(1) && rate.is_some_and(|rate| rate > COLD_HIT_RATE) {
-        let first = figures.first_turn_hit_rate;
-        let first = first.map(|rate| format!("; of first turns alone: {}", hit_rate(rate)));
-        let (rate, first) = (hit_rate(rate), first.unwrap_or_default());
-        let said = format!("{rate}{first} (shared prefixes count)");
+    let of_text = figures.first_turns.text_hit_rate;
+    if pass.facts.round == Some(1) && of_text.is_some_and(|rate| rate > COLD_HIT_RATE) {
+        let rate = hit_rate(figures.first_turns.prefix_cache_hit_rate);
+        let said = format!(
+            "{rate} of the prompt tokens of first turns were cached, more than a chat template (shared prefixes count)"
+        );
         section.pair("round 1 was not cold", said);
     }
     common::failures(section, pass);
