@@ -12,7 +12,7 @@ use crate::sample::{Gauge, Phase, Sample};
 use crate::samples_file;
 use crate::stats::client::ClientStats;
 use crate::stats::records::Records;
-use crate::status::StatusLine;
+use crate::tty::StatusLine;
 use crate::units::{Epoch, fixed, nanoseconds};
 use crate::vitals::Vitals;
 

@@ -5,18 +5,18 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("tmesh-cli reads /proc and cgroups: it runs on Linux only");
 
-/// In place of std's, in all modules: that one panics where nobody reads stderr, and a note is not worth a run.
+/// Replaces std's in all modules. That one panics where nobody reads stderr, and a note is not worth a run; this one
+/// also breaks lines to fit the terminal.
 macro_rules! eprintln {
-    ($($words:tt)*) => {{
-        let line = format_args!("{}\n", format_args!($($words)*));
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), line);
-    }};
+    ($($words:tt)*) => {
+        $crate::tty::say(&format!($($words)*))
+    };
 }
 
 /// Prints a line on stderr that is neither a warning nor an error, unless `--quiet` was given.
 macro_rules! note {
     ($($words:tt)*) => {
-        if !$crate::status::is_quiet() {
+        if !$crate::tty::is_quiet() {
             eprintln!($($words)*);
         }
     };
@@ -39,7 +39,7 @@ mod report;
 mod sample;
 mod samples_file;
 mod stats;
-mod status;
+mod tty;
 mod units;
 mod vitals;
 mod watchdog;

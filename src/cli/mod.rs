@@ -31,10 +31,10 @@ use pico_args::Arguments;
 use self::args::Args;
 use self::commands::{COMMANDS, Run};
 use self::flags::did_you_mean;
-use self::terminal::{page, show};
+use self::terminal::{page, print};
 use self::topics::TOPICS;
 use crate::error::{Error, Result};
-use crate::status::be_quiet;
+use crate::tty::be_quiet;
 
 /// Runs what the words after the program's name ask for; the exit code.
 ///
@@ -59,7 +59,7 @@ pub fn run(words: Vec<OsString>) -> Result<u8> {
 }
 
 fn told(text: &str) -> Result<u8> {
-    show(text)?;
+    print(text)?;
     Ok(0)
 }
 

@@ -1,6 +1,5 @@
 //! The terminal: results written to stdout, and how wide a line may be.
 
-use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::backend;
 use crate::error::{Error, Result};
 use crate::report::text::Screen;
-use crate::status::columns;
+use crate::tty::{columns, fitting};
 
 /// Whether stdout belongs to a result file (`--output -`), and to nothing else.
 static IS_STDOUT_GIVEN: AtomicBool = AtomicBool::new(false);
@@ -27,12 +26,7 @@ pub fn print(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes a text of 80 columns to stdout, with its lines broken between words where the terminal is narrower.
-pub fn show(text: &str) -> Result<()> {
-    print(&on_screen(text))
-}
-
-/// Shows a long text in the user's pager, if stdout is a terminal and PAGER names one; else as `show` does.
+/// Shows a long text in the user's pager, if stdout is a terminal and PAGER names one; else writes it.
 pub fn page(text: &str) -> Result<()> {
     let pager = std::env::var("PAGER").ok();
     let pager = pager.filter(|pager| !pager.is_empty() && std::io::stdout().is_terminal());
@@ -44,7 +38,7 @@ pub fn page(text: &str) -> Result<()> {
         if let Ok(mut shown) = words {
             if let Some(mut to) = shown.stdin.take() {
                 // A reader who quits early has read enough.
-                let _ = to.write_all(on_screen(text).as_bytes());
+                let _ = to.write_all(fitting(text, columns(std::io::stdout())).as_bytes());
             }
             // The shell's codes for a command that it cannot run.
             let code = shown.wait().ok().and_then(|status| status.code());
@@ -53,37 +47,7 @@ pub fn page(text: &str) -> Result<()> {
             }
         }
     }
-    show(text)
-}
-
-fn on_screen(text: &str) -> Cow<'_, str> {
-    match columns(std::io::stdout()) {
-        Some(width) if width < 80 => folded(text, width.max(20)).into(),
-        _ => text.into(),
-    }
-}
-
-/// Breaks lines of more than `width` columns between words; what follows keeps the indentation, up to half the width.
-fn folded(text: &str, width: usize) -> String {
-    let mut out = String::new();
-    for line in text.lines() {
-        let blanks = line.chars().take_while(|c| *c == ' ').count();
-        let indent = " ".repeat(blanks.min(width / 2));
-        let mut column = 0;
-        for word in line.split_inclusive(' ') {
-            let length = word.trim_end().chars().count();
-            if column > indent.len() && length > 0 && column + length > width {
-                out.truncate(out.trim_end_matches(' ').len());
-                out.push('\n');
-                out.push_str(&indent);
-                column = indent.len();
-            }
-            out.push_str(word);
-            column += word.chars().count();
-        }
-        out.push('\n');
-    }
-    out
+    print(text)
 }
 
 /// Writes to stdout at once, where the exit code is still to be decided: a reader that is gone does not change it.
@@ -91,11 +55,14 @@ pub fn print_last(text: &str) -> Result<()> {
     is_printed(text).map(|_| ())
 }
 
-/// Writes to stdout at once; whether somebody reads it.
+/// Writes to stdout at once, with lines that fit a terminal; whether somebody reads it.
 pub fn is_printed(text: &str) -> Result<bool> {
     match IS_STDOUT_GIVEN.load(Relaxed) {
         true => Ok(true),
-        false => is_read(std::io::stdout().lock(), text),
+        false => {
+            let width = columns(std::io::stdout());
+            is_read(std::io::stdout().lock(), &fitting(text, width))
+        }
     }
 }
 
@@ -137,15 +104,6 @@ mod tests {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let error = is_read(full.expect("a device"), "text").expect_err("no space");
         assert!(error.to_string().starts_with("[ERROR] stdout: "), "{error}");
-    }
-
-    #[test]
-    fn long_lines_break_between_words_and_keep_their_indentation() {
-        let text =
-            "short\n  --an-option  a longer text here\n\nan-unbreakable-word-of-31-letters\n";
-        let wanted =
-            "short\n  --an-option  a\n  longer text here\n\nan-unbreakable-word-of-31-letters\n";
-        assert_eq!(folded(text, 20), wanted);
     }
 
     #[test]

@@ -5,23 +5,26 @@ use std::fmt::Write;
 use super::charts::{Charts, Series};
 use crate::units::fixed;
 
+/// Columns of bars where the screen has room for them.
 const COLUMNS: usize = 40;
+/// What a line has beside its name and its bars: indentation, two strokes, and the number of requests.
+const BESIDE: usize = 16;
 const BLOCKS: [char; 6] = [' ', '▁', '▂', '▃', '▅', '▇'];
 const ASCII: [char; 6] = [' ', '.', ':', '-', '=', '#'];
 
-/// Writes every distribution that has values, each behind a blank line.
-pub fn render(charts: &[Charts], is_utf8: bool) -> String {
+/// Writes every distribution that has values, each behind a blank line, in lines of at most `width` columns.
+pub fn render(charts: &[Charts], is_utf8: bool, width: usize) -> String {
     let glyphs = if is_utf8 { BLOCKS } else { ASCII };
     let mut out = String::new();
     for of in charts {
-        distribution(&mut out, "TTFT", &of.ttft, glyphs);
-        distribution(&mut out, "Gaps", &of.gaps, glyphs);
+        distribution(&mut out, "TTFT", &of.ttft, glyphs, width);
+        distribution(&mut out, "Gaps", &of.gaps, glyphs, width);
     }
     out
 }
 
 /// All groups share the range, from the least value to the largest p99.
-fn distribution(out: &mut String, title: &str, groups: &[Series], glyphs: [char; 6]) {
+fn distribution(out: &mut String, title: &str, groups: &[Series], glyphs: [char; 6], room: usize) {
     let of_all = |q| groups.iter().filter_map(move |group| group.quantile(q));
     let least = of_all(0.0).reduce(f64::min);
     let most = of_all(0.99).reduce(f64::max);
@@ -31,16 +34,17 @@ fn distribution(out: &mut String, title: &str, groups: &[Series], glyphs: [char;
     let groups: Vec<&Series> = groups.iter().filter(|group| group.n() > 0).collect();
     let widths = groups.iter().map(|group| group.name.chars().count());
     let width = widths.max().unwrap_or(0);
+    let columns = COLUMNS.min(room.saturating_sub(width + BESIDE).max(10));
     let (from, to) = (fixed(least, 2), fixed(most, 2));
     let _ = writeln!(
         out,
-        "\n{title}: {from} to {to} ms in {COLUMNS} columns; what is slower than p99 is in the last"
+        "\n{title}: {from} to {to} ms in {columns} columns; the last holds everything above p99"
     );
     for group in groups {
-        let mut counts = [0; COLUMNS];
+        let mut counts = vec![0; columns];
         for (value, count) in group.counted() {
             let share = (value - least) / (most - least).max(f64::MIN_POSITIVE);
-            counts[((share * COLUMNS as f64) as usize).min(COLUMNS - 1)] += count;
+            counts[((share * columns as f64) as usize).min(columns - 1)] += count;
         }
         let highest = counts.iter().max().copied().unwrap_or(0).max(1);
         let height = |count: u64| (count * (glyphs.len() as u64 - 1)).div_ceil(highest) as usize;
@@ -63,7 +67,7 @@ mod tests {
         let mut values = vec![0.0, 0.1, 0.2, 0.3, 0.4, 20.0];
         values.extend([40.0; 3]);
         let mut out = String::new();
-        distribution(&mut out, "TTFT", &[series(values)], BLOCKS);
+        distribution(&mut out, "TTFT", &[series(values)], BLOCKS, 80);
         let bars = format!("▇{}▁{}▃", " ".repeat(19), " ".repeat(18));
         assert!(out.ends_with(&format!("\n  a |{bars}| n 9\n")), "{out}");
         let head = "\nTTFT: 0.00 to 40.00 ms in 40 columns; ";
@@ -73,10 +77,10 @@ mod tests {
     #[test]
     fn values_that_are_all_the_same_fill_one_column_and_none_write_nothing() {
         let mut out = String::new();
-        distribution(&mut out, "TTFT", &[series(vec![7.0; 3])], ASCII);
+        distribution(&mut out, "TTFT", &[series(vec![7.0; 3])], ASCII, 80);
         assert!(out.contains(&format!("|#{}| n 3", " ".repeat(39))), "{out}");
         let mut out = String::new();
-        distribution(&mut out, "TTFT", &[], ASCII);
+        distribution(&mut out, "TTFT", &[], ASCII, 80);
         assert_eq!(out, "");
     }
 }

@@ -9,14 +9,50 @@ pub const NARROW: usize = 80;
 /// The width of a figure in narrow columns, the blank before it included.
 const NARROW_FIGURE: usize = 9;
 
-/// Writes columns of the table's own widths.
-pub fn plain(out: &mut String, table: &Table) {
+/// The least width of a name in narrow columns.
+const NARROW_NAME: usize = 16;
+
+/// Writes columns of the table's own widths. Where they are wider than the screen they become as narrow as their
+/// cells, and what still has no room follows below, each part with the names of the rows.
+pub fn plain(out: &mut String, table: &Table, most: usize) {
     let columns = table.columns.iter().enumerate();
     let columns = columns.map(|(at, (_, width))| (*width, table.is_right(at)));
-    let columns: Vec<_> = columns.collect();
+    let mut columns: Vec<_> = columns.collect();
     let lines = printed(table);
+    let is_wide =
+        |columns: &[(usize, bool)]| columns.iter().map(|(width, _)| width).sum::<usize>() > most;
+    if table.style == Style::Headless || !is_wide(&columns) {
+        return part(out, table, &columns, &lines);
+    }
+    for (at, (width, _)) in columns.iter_mut().enumerate() {
+        let cells = lines.iter().filter_map(|line| line.get(at));
+        let longest = cells.map(|cell| cell.chars().count()).max();
+        *width = longest.unwrap_or(0) + if at == 0 { 0 } else { 2 };
+    }
+    let mut from = 1;
+    while from < columns.len() {
+        if from > 1 {
+            out.push('\n');
+        }
+        let mut to = from + 1;
+        let chosen = |to: usize| [&columns[..1], &columns[from..to]].concat();
+        while to < columns.len() && !is_wide(&chosen(to + 1)) {
+            to += 1;
+        }
+        let of = |line: &Vec<String>| match line.get(from..to.min(line.len())) {
+            Some(cells) => [&line[..1], cells].concat(),
+            None => line[..1].to_vec(),
+        };
+        let lines: Vec<Vec<String>> = lines.iter().map(of).collect();
+        part(out, table, &chosen(to), &lines);
+        from = to;
+    }
+}
+
+/// Writes the names of columns and the rows below them.
+fn part(out: &mut String, table: &Table, columns: &[(usize, bool)], lines: &[Vec<String>]) {
     if table.style != Style::Headless {
-        write_line(out, &columns, &lines[0]);
+        write_line(out, columns, &lines[0]);
     }
     if table.style == Style::Ruled {
         let width = columns.iter().map(|(width, _)| width).sum();
@@ -26,27 +62,30 @@ pub fn plain(out: &mut String, table: &Table) {
         if row.len() == 1 && columns.len() > 1 {
             out.push('\n');
         }
-        write_line(out, &columns, row);
+        write_line(out, columns, row);
     }
 }
 
-/// Writes columns of at most 80 characters; figures too long for them stand below their name, none is cut.
-pub fn narrow(out: &mut String, table: &Table) {
+/// Writes columns of at most `most` characters, or 80; figures too long for them stand below their name, none is cut.
+pub fn narrow(out: &mut String, table: &Table, most: usize) {
+    let most = most.min(NARROW);
     let lines = printed(table);
-    let name_width = NARROW.saturating_sub(NARROW_FIGURE * (table.columns.len() - 1));
+    let name_width = most.saturating_sub(NARROW_FIGURE * (table.columns.len() - 1));
     let mut columns = vec![(NARROW_FIGURE, true); table.columns.len()];
     columns[0] = (name_width, false);
-    for line in &lines {
+    // Figures that stand below their name have their column's name beside them.
+    let head = usize::from(name_width < NARROW_NAME);
+    for line in &lines[head..] {
         let (name, cells) = (&line[0], &line[1..]);
         let is_short = |cell: &String| cell.chars().count() < NARROW_FIGURE;
-        if cells.iter().all(is_short) {
+        if name_width >= NARROW_NAME && cells.iter().all(is_short) {
             let name = shortened(name, name_width);
             write_line(out, &columns, &[&[name], cells].concat());
         } else {
-            let _ = writeln!(out, "{}", shortened(name, NARROW));
+            let _ = writeln!(out, "{}", shortened(name, most));
             let named = lines[0][1..].iter().zip(cells);
             let named = named.map(|(head, cell)| format!("  {head} {cell}"));
-            wrap(out, &named.collect::<Vec<_>>(), "", NARROW);
+            wrap(out, &named.collect::<Vec<_>>(), "", most);
         }
     }
 }
@@ -140,4 +179,29 @@ pub fn wrap(out: &mut String, parts: &[String], between: &str, width: usize) {
         out.push_str(part);
     }
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::row;
+    use super::*;
+
+    #[test]
+    fn a_table_wider_than_the_screen_goes_on_below_with_the_names_of_its_rows() {
+        let columns = ["Avg", "P50", "n"].map(|name| (name, 9));
+        let rows = [row("TTFT", ["1.25", "1.00", "30"].map(Into::into))];
+        let table = Table::new(Style::Plain, ("Milliseconds", 16), columns, rows);
+        let shown = |most| {
+            let mut out = String::new();
+            plain(&mut out, &table, most);
+            out
+        };
+        let wide = "Milliseconds          Avg      P50        n\nTTFT                 1.25     1.00       30\n";
+        assert_eq!(shown(43), wide);
+        // As narrow as its cells: 12 + 6 + 6 + 4 columns.
+        let narrow = "Milliseconds   Avg   P50   n\nTTFT          1.25  1.00  30\n";
+        assert_eq!(shown(28), narrow);
+        let parts = "Milliseconds   Avg   P50\nTTFT          1.25  1.00\n\nMilliseconds   n\nTTFT          30\n";
+        assert_eq!(shown(27), parts);
+    }
 }

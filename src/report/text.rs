@@ -7,6 +7,9 @@ use super::{bars, steers};
 /// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.
 const WIDE: usize = 120;
 
+/// Narrower screens get lines that wrap.
+const LEAST: usize = 40;
+
 /// The place that a text goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
@@ -40,9 +43,10 @@ pub fn section(section: &Section, screen: Screen) -> String {
     let blocks = section.blocks.iter();
     let blocks = blocks.filter(|(on, _)| *on != Medium::Page);
     let is_drawn = |block: &Block| matches!(block, Block::Table(table) if is_boxed(table, screen));
+    let most = screen.width.unwrap_or(WIDE).max(LEAST);
     let width = match blocks.clone().any(|(_, block)| is_drawn(block)) {
-        true => WIDE,
-        false => NARROW,
+        true => WIDE.min(most),
+        false => NARROW.min(most),
     };
     let mut out = String::new();
     for (_, block) in blocks {
@@ -52,8 +56,10 @@ pub fn section(section: &Section, screen: Screen) -> String {
                 wrap(&mut out, &pairs, " | ", width);
             }
             Block::Table(table) if is_boxed(table, screen) => grid::boxed(&mut out, table),
-            Block::Table(table) if table.style == Style::Boxed => grid::narrow(&mut out, table),
-            Block::Table(table) => grid::plain(&mut out, table),
+            Block::Table(table) if table.style == Style::Boxed => {
+                grid::narrow(&mut out, table, width);
+            }
+            Block::Table(table) => grid::plain(&mut out, table, most),
             Block::List(items) => out.extend(items.iter().map(|item| format!("  {item}\n"))),
             Block::Line(text) => out.extend([text, "\n"]),
             Block::Rule(of) => out.extend([of.to_string().repeat(width).as_str(), "\n"]),
@@ -64,7 +70,10 @@ pub fn section(section: &Section, screen: Screen) -> String {
 
 /// Writes what follows the sections. Each part of it begins with a blank line.
 pub fn ending(document: &Document, screen: Screen) -> String {
-    let mut out = bars::render(&document.charts, screen.is_utf8);
+    let width = screen
+        .width
+        .map_or(NARROW, |width| width.clamp(LEAST, NARROW));
+    let mut out = bars::render(&document.charts, screen.is_utf8, width);
     if !document.remarks.is_empty() {
         out.push('\n');
     }

@@ -3,7 +3,7 @@
 use crate::cli::args::Args;
 use crate::cli::flags::did_you_mean;
 use crate::cli::flow::paragraph;
-use crate::cli::terminal::show;
+use crate::cli::terminal::print;
 use crate::error::{Error, Result};
 use crate::report::layout::other_keys;
 use crate::stats::catalog::{Definition, FIGURES, find};
@@ -12,7 +12,7 @@ use crate::stats::terms::{Term, other_name, terms};
 /// Runs the command; the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let name = args.operand()?;
-    show(&explained(name)?)?;
+    print(&explained(name)?)?;
     Ok(0)
 }
 

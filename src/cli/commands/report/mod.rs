@@ -83,6 +83,34 @@ mod tests {
     }
 
     #[test]
+    fn reports_fit_terminals_of_any_width() {
+        for command in ["benchmark", "load", "load_sweep", "replay", "run"] {
+            let path = format!(
+                "{}/tests/data/report/{command}.jsonl",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let document = input::load(&path).expect("samples").document;
+            for width in [60, 80, 200] {
+                let screen = Screen {
+                    width: Some(width),
+                    ..Screen::FILE
+                };
+                let text = text::render(&document, screen);
+                for line in crate::tty::fitting(&text, Some(width)).lines() {
+                    let is_one_word = line.trim().split(' ').count() == 1;
+                    let columns = line.chars().count();
+                    assert!(columns <= width || is_one_word, "{width}: {line}");
+                }
+                // Tables are laid out, not folded: their last column stays with its row.
+                let heads = text
+                    .lines()
+                    .filter(|line| line.starts_with("Milliseconds "));
+                assert!(heads.clone().all(|line| line.chars().count() <= width));
+            }
+        }
+    }
+
+    #[test]
     fn golden_report_table() {
         check("report_table.txt", &rendered("table"));
     }

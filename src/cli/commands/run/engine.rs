@@ -14,7 +14,7 @@ use crate::client::http::{Link, Small};
 use crate::client::wire::Timeouts;
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
-use crate::status::StatusLine;
+use crate::tty::StatusLine;
 use crate::units::Epoch;
 
 const PID_FILE: &str = "server.pid";

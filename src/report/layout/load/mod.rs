@@ -116,7 +116,7 @@ fn times(figures: &Figures) -> Table {
         ("ITL".to_string(), Time::Itl),
         ("Latency".to_string(), Time::Latency),
     ];
-    for (_, name, [ttft, latency]) in splits(figures) {
+    for (name, [ttft, latency]) in told_apart(figures) {
         times.push((format!("TTFT, {name}"), ttft));
         times.push((format!("Latency, {name}"), latency));
     }
@@ -136,6 +136,22 @@ fn times(figures: &Figures) -> Table {
     });
     let columns = ["Avg", "P50", "P95", "P99", "Max", "n"].map(|name| (name, 9));
     Table::new(Style::Plain, ("Milliseconds", 26), columns, rows)
+}
+
+/// The splits by their names; where a cache hits exactly the repeats, one row stands for both: `repeat = hit`.
+fn told_apart(figures: &Figures) -> Vec<(String, [Time; 2])> {
+    let mut told: Vec<(String, [Time; 2])> = Vec::new();
+    for (key, name, times) in splits(figures) {
+        let spreads = |times: [Time; 2]| times.map(|time| figures.time(time));
+        let same = told
+            .iter_mut()
+            .find(|(_, other)| spreads(*other) == spreads(times));
+        match same {
+            Some((other, _)) => *other += &format!(" = {key}"),
+            None => told.push((name.to_string(), times)),
+        }
+    }
+    told
 }
 
 fn counts(section: &mut Section, pass: &Pass) {

@@ -1,6 +1,7 @@
-//! What stderr shows beside warnings and errors: notes, and the status line of work that takes long. `--quiet` turns
-//! both off.
+//! Terminals: their width, lines that fit it, and what stderr shows beside warnings and errors: notes, and the status
+//! line of work that takes long. `--quiet` turns both off.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -28,6 +29,63 @@ pub fn columns(stream: impl IsTerminal + AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream);
     let columns = size.map_or(0, |size| usize::from(size.ws_col));
     Some(if columns == 0 { 80 } else { columns })
+}
+
+/// Writes lines to stderr; a line that cannot be written is no loss.
+pub fn say(lines: &str) {
+    let text = format!("{}\n", fitting(lines, columns(io::stderr())));
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// A text for a screen: on a terminal its lines are broken between words.
+pub fn fitting(text: &str, width: Option<usize>) -> Cow<'_, str> {
+    let is_longer = |width: &usize| text.lines().any(|line| line.chars().count() > *width);
+    match width.map(|width| width.max(20)).filter(is_longer) {
+        Some(width) => folded(text, width).into(),
+        None => text.into(),
+    }
+}
+
+/// Breaks lines of more than `width` columns between words. What follows keeps the indentation, up to half the width. A
+/// command is broken before its options, with the backslash that lets it be copied whole.
+fn folded(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        let (line, end) = match line.strip_suffix('\n') {
+            Some(line) => (line, "\n"),
+            None => (line, ""),
+        };
+        fold(&mut out, line, width);
+        out.push_str(end);
+    }
+    out
+}
+
+fn fold(out: &mut String, line: &str, width: usize) {
+    if line.chars().count() <= width {
+        out.push_str(line);
+        return;
+    }
+    let blanks = line.chars().take_while(|c| *c == ' ').count();
+    let indent = " ".repeat(blanks.min(width / 2));
+    let command = line.find("tmesh-cli ");
+    let (mut column, mut read, mut is_first) = (0, 0, true);
+    for word in line.split_inclusive(' ') {
+        let is_command = command.is_some_and(|at| at < read);
+        let length = word.trim_end().chars().count();
+        let room = width - if is_command { 2 } else { 0 };
+        let may_break = !is_command || word.starts_with('-');
+        if !is_first && may_break && length > 0 && column + length > room {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push_str(if is_command { " \\\n  " } else { "\n" });
+            out.push_str(&indent);
+            column = indent.len() + if is_command { 2 } else { 0 };
+        }
+        out.push_str(word);
+        column += word.chars().count();
+        read += word.len();
+        is_first = is_first && length == 0;
+    }
 }
 
 /// A line on stderr that tells how far the work is. On a terminal it is written over itself; elsewhere it is a plain
@@ -94,6 +152,28 @@ impl StatusLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_break_between_words_and_keep_their_indentation() {
+        for (text, wanted) in [
+            ("short\n", "short\n"),
+            (
+                "  --an-option  a longer text here",
+                "  --an-option  a\n  longer text here",
+            ),
+            (
+                "an-unbreakable-word-of-31-letters",
+                "an-unbreakable-word-of-31-letters",
+            ),
+            (
+                "Try: tmesh-cli load --rate 2 --requests 9\n",
+                "Try: tmesh-cli load \\\n  --rate 2 \\\n  --requests 9\n",
+            ),
+        ] {
+            assert_eq!(fitting(text, Some(20)), wanted);
+            assert_eq!(fitting(text, None), text);
+        }
+    }
 
     #[test]
     fn a_line_is_cut_to_the_terminal_and_covers_the_rows_of_the_one_before() {
