@@ -1,11 +1,11 @@
-//! Parses, dispatches, maps an error to one message on stderr and an exit code.
+//! Parses, dispatches, and maps an error to one message on stderr and an exit code.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("tmesh-cli reads /proc and cgroups: it runs on Linux only");
 
-/// In place of std's, in all modules: that one panics where nobody reads stderr, and a note is not worth a run.
+/// Replaces std's `eprintln!` in all modules: std's panics when stderr is closed, and a note is not worth a run.
 macro_rules! eprintln {
     ($($words:tt)*) => {{
         let line = format_args!("{}\n", format_args!($($words)*));
