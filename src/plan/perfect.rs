@@ -1,28 +1,28 @@
-//! A perfect prefix cache: it holds every prompt that it has seen, in blocks of so many tokens.
+//! A perfect prefix cache: it holds every prompt that it has seen, in blocks of a fixed number of tokens.
 //!
-//! Prompts come in as named parts, in the order in which they are sent. Knows no text: two prompts share
-//! their leading parts with equal names, and of the last of these what both have. Answers are left out.
+//! Prompts come as named parts, in the order in which they are sent. The cache knows no text: two prompts share their
+//! leading parts of equal names, and the common tokens of the last of these. Answers are left out.
 
 use std::collections::HashMap;
 
 use super::random::mixed;
 use crate::units::share;
 
-/// Where every prompt starts.
+/// The hash at the start of every prompt.
 const ROOT: u64 = 0;
 
-/// About 34 bytes for each distinct part behind a distinct beginning.
+/// The cache takes about 34 bytes for each distinct part after a distinct beginning.
 #[derive(Debug)]
 pub struct Perfect {
     block_tokens: u64,
-    /// The most tokens seen of each part, by a hash of the parts before it and its name.
+    /// The most tokens seen of each part, by a hash of its name and the parts before it.
     longest: HashMap<u64, u64>,
     hit_tokens: u64,
     prompt_tokens: u64,
 }
 
 impl Perfect {
-    /// An empty cache; `block_tokens` ≥ 1, 16 in most engines.
+    /// Makes an empty cache; `block_tokens` ≥ 1, 16 in most engines.
     pub fn new(block_tokens: u64) -> Perfect {
         Perfect {
             block_tokens,
@@ -32,16 +32,16 @@ impl Perfect {
         }
     }
 
-    /// Takes in a prompt and says how many of its tokens were held, whole blocks from its start. O(parts).
+    /// Takes in a prompt and returns how many of its tokens were held, in whole blocks from its start. O(parts).
     ///
-    /// A part is its name and its tokens; the shorter of two parts of one name is the beginning of the longer.
-    /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
+    /// A part is its name and its tokens; of two parts with one name, the shorter is the beginning of the longer.
+    /// Engines always compute the last token of a prompt again, and its block with it (vLLM, the mock).
     pub fn see(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
         self.see_first(parts, 0)
     }
 
-    /// Takes in a prompt that has `own_tokens` more behind its parts, which no other prompt has. They take no memory:
-    /// `see_again` says that the prompt comes again.
+    /// Takes in a prompt with `own_tokens` after its parts that no other prompt has. These take no memory: `see_again`
+    /// reports that the prompt comes again.
     pub fn see_first(
         &mut self,
         parts: impl IntoIterator<Item = (u64, u64)>,
@@ -63,12 +63,12 @@ impl Perfect {
         self.count(tokens + own_tokens, held)
     }
 
-    /// Takes in a prompt that it has seen before, of so many tokens.
+    /// Takes in a prompt of `tokens` tokens that it has seen before.
     pub fn see_again(&mut self, tokens: u64) -> u64 {
         self.count(tokens, tokens)
     }
 
-    /// The tokens of a prompt that are hits, of those that are held.
+    /// Returns how many of the held tokens of a prompt are hits.
     fn count(&mut self, tokens: u64, held: u64) -> u64 {
         let may_hit = tokens.saturating_sub(1);
         let hit = held.min(may_hit) / self.block_tokens * self.block_tokens;
@@ -77,7 +77,7 @@ impl Perfect {
         hit
     }
 
-    /// The share of all prompt tokens seen that were held; `None` before the first.
+    /// Returns the share of all prompt tokens seen that were held; `None` before the first prompt.
     pub fn hit_share(&self) -> Option<f64> {
         share(self.hit_tokens, self.prompt_tokens)
     }
@@ -88,7 +88,7 @@ pub(super) mod testing {
     use std::collections::HashSet;
     use std::hash::{DefaultHasher, Hash, Hasher};
 
-    /// A perfect cache in the plainest form, over words: each block by all that stands before its end.
+    /// A perfect cache in its plainest form, over words: each block is known by all words up to its end.
     pub struct Twin {
         block_words: u64,
         held: HashSet<u64>,
@@ -130,15 +130,15 @@ mod tests {
         assert_eq!(perfect.hit_share(), None);
         for (parts, hit) in [
             (vec![(1, 64)], 0),
-            // All of it is held, but its last block is computed again.
+            // All tokens are held, but the last block is computed again.
             (vec![(1, 64)], 48),
             (vec![(1, 65)], 64),
             // 40 held tokens are two blocks.
             (vec![(1, 40), (9, 60)], 32),
             (vec![(1, 40), (9, 60)], 96),
-            // Behind another length of part 1 nothing is known, and part 1 is held up to 65.
+            // Part 9 is unknown after another length of part 1, but part 1 is held up to 65.
             (vec![(1, 41), (9, 60)], 32),
-            // The longest of part 1 counts, whatever came last.
+            // The longest length of part 1 counts, not the last.
             (vec![(1, 100)], 64),
             (vec![(2, 0), (9, 60)], 0),
             (vec![], 0),
@@ -154,29 +154,29 @@ mod tests {
     fn tokens_of_one_prompt_alone_are_held_when_it_comes_again() {
         let mut perfect = Perfect::new(16);
         assert_eq!(perfect.see_first([(1, 40)], 60), 0);
-        // Another one: 40 tokens are two blocks and a half.
+        // For another prompt, 40 tokens are two blocks and a half.
         assert_eq!(perfect.see_first([(1, 40)], 60), 32);
-        // All but the last of 100 tokens are six blocks and 3.
+        // Without the last of 100 tokens, these are six blocks and 3 tokens.
         assert_eq!(perfect.see_again(100), 96);
         let share = perfect.hit_share().expect("tokens");
         assert!((share - 128.0 / 300.0).abs() < 1e-12, "{share}");
     }
 
-    /// The part's words: those of a shorter one begin those of a longer one.
+    /// Returns the part's words: a shorter part is the beginning of a longer one.
     fn words(name: u64, tokens: u64) -> String {
         let words = (0..tokens).map(|k| format!(" {name}-{k}"));
         words.collect()
     }
 
     #[test]
-    fn it_agrees_with_a_cache_of_real_blocks() {
+    fn a_perfect_cache_agrees_with_a_cache_of_real_blocks() {
         let mut rng = fastrand::Rng::with_seed(6);
         for block_tokens in [1, 4, 16] {
             let mut perfect = Perfect::new(block_tokens);
             let mut twin = Twin::new(block_tokens);
             let mut hits = 0;
             for _ in 0..2_000 {
-                // Two parts of one name in a row must not look like one longer part: names tell places apart.
+                // Two adjacent parts of one name would look like one longer part, so names differ by place.
                 let parts: Vec<(u64, u64)> = (0..rng.u64(1..5))
                     .map(|place| {
                         (
