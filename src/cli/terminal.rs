@@ -9,7 +9,7 @@ use crate::backend;
 use crate::error::{Error, Result};
 use crate::report::text::Screen;
 
-/// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.
+/// Writes to stdout at once. If its reader is gone, the program ends with 0, as `| head` expects.
 pub fn print(text: &str) -> Result<()> {
     if !is_read(std::io::stdout().lock(), text)? {
         backend::kill_all();
@@ -23,7 +23,7 @@ pub fn show(text: &str) -> Result<()> {
     print(&on_screen(text))
 }
 
-/// Shows a long text in the user's pager, if stdout is a terminal and PAGER names one; else as `show` does.
+/// Shows a long text in the user's pager if stdout is a terminal and PAGER is set; otherwise like `show`.
 pub fn page(text: &str) -> Result<()> {
     let pager = std::env::var("PAGER").ok();
     let pager = pager.filter(|pager| !pager.is_empty() && std::io::stdout().is_terminal());
@@ -54,7 +54,8 @@ fn on_screen(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Breaks lines of more than `width` columns between words; what follows keeps the indentation, up to half the width.
+/// Breaks lines of more than `width` columns between words; continuation lines keep the indentation, up to half the
+/// width.
 fn folded(text: &str, width: usize) -> String {
     let mut out = String::new();
     for line in text.lines() {
@@ -77,12 +78,12 @@ fn folded(text: &str, width: usize) -> String {
     out
 }
 
-/// Writes to stdout at once, where the exit code is still to be decided: a reader that is gone does not change it.
+/// Writes to stdout at once, like `print`; but if its reader is gone, the caller still decides the exit code.
 pub fn print_last(text: &str) -> Result<()> {
     is_read(std::io::stdout().lock(), text).map(|_| ())
 }
 
-/// Writes at once; whether somebody reads it.
+/// Writes at once; returns whether the reader is still there.
 fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
@@ -91,7 +92,7 @@ fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     }
 }
 
-/// The columns of a terminal, 80 where it does not say; `None`: the stream is not a terminal.
+/// Returns the columns of a terminal, 80 if it does not say; `None`: the stream is not a terminal.
 pub fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -101,7 +102,7 @@ pub fn terminal_width(stream: impl IsTerminal + AsFd) -> Option<usize> {
     Some(if columns == 0 { 80 } else { columns })
 }
 
-/// What a table on stdout goes to.
+/// Returns the width and character set for a table on stdout.
 pub fn stdout_screen() -> Screen {
     Screen {
         width: terminal_width(std::io::stdout()),
@@ -109,7 +110,7 @@ pub fn stdout_screen() -> Screen {
     }
 }
 
-/// Whether the locale is one of UTF-8: the first variable that is set and not empty decides.
+/// Returns whether the locale is UTF-8; the first variable that is set and not empty decides.
 fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
     let mut set = names.filter_map(variable).filter(|value| !value.is_empty());
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_reading_is_told_from_a_text_that_cannot_be_written() {
+    fn a_closed_stdout_is_told_from_a_write_error() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         assert_eq!(is_read(&writer, "text"), Ok(true));
         drop(reader);

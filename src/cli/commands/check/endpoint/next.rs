@@ -1,12 +1,12 @@
-//! The command line that a user would start from, made of what the check has found.
+//! The command line that a user could start from, made of the findings.
 
 use crate::cli::connect::{Opened, quoted};
 use crate::client::api::Api;
 use crate::client::http::Trust;
 use crate::prom::catalog::HIT_RATE;
 
-/// A `replay` through an API that streams, an option a line so that it can be copied; the key never stands in it.
-/// `reset_url` is a route that empties the cache, as it may be shown.
+/// Returns a `replay` command line through an API that streams, one option a line, for copying; it never contains the
+/// key. `reset_url` is a route that empties the cache, as it may be shown.
 pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&str>) -> String {
     let (connection, endpoint, link) = (&opened.connection, &opened.endpoint, &opened.link);
     let base = endpoint.shown_url("");
