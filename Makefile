@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 # A recipe is one bash script, not a shell a line.
 .ONESHELL:
-# rustup's place, which a shell opened before the installation does not have on its PATH yet.
+# rustup's folder, which is not yet on the PATH of a shell opened before the installation.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -13,11 +13,11 @@ STATIC_MAX_BYTES := 5242880
 # Shown by --version; empty outside a checkout.
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 
-# Of `make fuzz`, each target: whichever comes first. The seed's cases are those of no run before.
+# The limits of `make fuzz` for each target, whichever comes first. The seed gives new cases in every run.
 FUZZ_CASES ?= 10000000
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?= $(shell date +%s)00000000
-# A part of the targets' paths, such as client::sse::fuzz.
+# The targets to fuzz: a part of their paths, such as client::sse::fuzz.
 FUZZ ?= fuzz::
 
 # Requests of `make soak`.
@@ -79,11 +79,11 @@ demo: toolchain ## the main job for 20 seconds against the embedded mock server
 	TMESH_COMMIT=$(COMMIT) cargo build --locked --profile demo
 	$(TARGET_DIR)/demo/tmesh-cli benchmark --backend mock --duration 20s
 
-bench: static ## what the client adds, beside a bare reader: the table of `help bench`, in six minutes
+bench: static ## how much time the client adds, compared with a bare reader: the table of `help bench`, in six minutes
 	cargo build --release --locked --example bench
 	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
-test: toolchain ## all tests but that of the static binary
+test: toolchain ## all tests except that of the static binary
 	# Most of them wait for a server: two threads a processor.
 	RUST_TEST_THREADS=$$(( 2 * $$(nproc) )) cargo test --locked
 
@@ -94,7 +94,7 @@ fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases
 faults: static ## every fault through every command that sends, and 200 kills of each, in about two minutes
 	TMESH_FAULTS=1 TMESH_KILLS=200 cargo test --locked --test main -- hostile:: kills::
 
-soak: static ## ten million requests, of every fault one in a thousand: counts and memory, in about an hour
+soak: static ## ten million requests, one in a thousand with each fault: counts and memory, in about an hour
 	TMESH_SOAK=$(SOAK) TMESH_STATIC_BIN=$(STATIC_BIN) \
 	  cargo test --locked --test main a_long_run -- --ignored --nocapture
 
@@ -107,12 +107,12 @@ layers: ## the imports in src: DESIGN.md's layer table, and no circles of files
 	.ci/layers src
 
 check: export TMESH_STATIC_BIN = $(STATIC_BIN)
-check: lint layers static test ## lint, layers and all tests, with that of the static binary: green at every commit
+check: lint layers static test ## lint, layers and all tests, including that of the static binary: green at every commit
 
 golden: toolchain ## rewrite the golden files; read the diff before committing
 	UPDATE_GOLDEN=1 cargo test --locked --bin tmesh-cli golden
 
-docs: toolchain ## rewrite the help topics that are made of tables: options and metrics
+docs: toolchain ## rewrite the help topics that are made from tables: options and metrics
 	UPDATE_DOCS=1 cargo test --locked --bin tmesh-cli cli::topics
 
 # Each of these fails with one line that says what to install.

@@ -1,5 +1,5 @@
-//! The one receiver of samples, and of what the watchdog saw: appends them to the file and hands them to the records
-//! of the pass. Only it writes to the terminal while requests are in flight.
+//! The collector: the one receiver of samples and vitals. It appends them to the samples file and hands them to the
+//! records of the pass. Only the collector writes to the terminal while requests are in flight.
 
 use std::io;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::tty::StatusLine;
 use crate::units::{Epoch, fixed, nanoseconds};
 use crate::vitals::Vitals;
 
-/// How long requests that were cut may take to come back.
+/// How long to wait for requests that were cut.
 const CUT_WAIT: Duration = Duration::from_millis(700);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// How often figures so far are saved.
+/// How often the figures so far are saved.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 /// How often the collector looks for the first send, from which intervals count.
 const START_POLL: Duration = Duration::from_millis(50);
@@ -39,9 +39,9 @@ pub struct Feed {
 
 /// The samples file, and the outputs that could not be written.
 pub struct Log {
-    /// How the file is called in a warning.
+    /// The file's name in warnings.
     pub name: &'static str,
-    /// `None`: nobody asked for it, or it could not be written.
+    /// `None`: no samples file was asked for, or it could not be written.
     pub file: Option<samples_file::Writer>,
     /// Outputs that were given up, each with its reason.
     pub lost: Vec<Lost>,
@@ -56,7 +56,7 @@ pub struct Lost {
 }
 
 impl Log {
-    /// Writes to the samples file, and goes on without it when that fails.
+    /// Writes to the samples file. When that fails, the run continues without the file.
     pub fn write(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
         if let Some(file) = &mut self.file
             && let Err(error) = write(file)
@@ -66,7 +66,7 @@ impl Log {
         }
     }
 
-    /// Says once that an output is given up.
+    /// Reports once that an output is given up.
     pub fn lose(&mut self, name: &str, why: String) {
         let name = name.to_string();
         let lost = Lost { name, why };
@@ -81,17 +81,17 @@ impl Log {
     }
 }
 
-/// Told of every sample; the error says which output could not be written.
+/// Called with every sample; the error says which output could not be written.
 pub type OnSample<'a> = Box<dyn FnMut(&Sample) -> Result<(), String> + Send + 'a>;
-/// Lines of other series that have come up since the last call, each with the name of its series.
+/// Returns the lines of other series that came since the last call, each with the name of its series.
 pub type Series = Box<dyn FnMut() -> Vec<(&'static str, Value)> + Send>;
 
-/// A pass as it goes on.
+/// A pass while it runs.
 pub struct Collector<'a> {
     pub feed: Feed,
     pub log: &'a mut Log,
     pub records: Records,
-    /// Figures count from so long after the first send.
+    /// Requests sent within this time after the first send are left out of the figures.
     pub warmup: Duration,
     pub view: View<'a>,
     pub on_sample: OnSample<'a>,
@@ -114,13 +114,13 @@ pub struct Progress {
 /// The end of a pass that progress counts towards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// The number of requests that are sent, if none fails; `u64::MAX`: no end.
+    /// The number of requests that are sent, if none fails; `u64::MAX` for no end.
     Requests(u64),
-    /// Nothing is sent after so long.
+    /// Nothing is sent after this time.
     Duration(Duration),
 }
 
-/// Figures so far, at every interval and once a minute.
+/// Prints figures so far at every interval, and saves them once a minute.
 pub struct Blocks<'a> {
     pub interval: Duration,
     pub print: Print<'a>,
@@ -130,10 +130,10 @@ pub struct Blocks<'a> {
 type Print<'a> = Box<dyn FnMut(&mut Records, &Moment) + Send + 'a>;
 type Save<'a> = Box<dyn FnMut(&Records, &ClientStats, &Moment) + Send + 'a>;
 
-/// Stamps and counts of a moment of the pass.
+/// The clock and the counts at one moment of the pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Moment {
-    /// The stamp of the first send; 0: nothing was sent.
+    /// The stamp of the first send; 0 if nothing was sent.
     pub t_start_ns: u64,
     /// The stamp from which figures count.
     pub measured_ns: u64,
@@ -142,17 +142,17 @@ pub struct Moment {
     pub peak: u64,
 }
 
-/// A pass that has ended.
+/// The result of a pass.
 pub struct Collected {
     pub records: Records,
     pub client: ClientStats,
-    /// The series that was handed in: its last lines may come after the pass.
+    /// The series that was handed in; its last lines may come after the pass.
     pub series: Series,
-    /// An id above those of all samples.
+    /// An id greater than those of all samples.
     pub next_id: u64,
-    /// Requests that ended, those of the warm-up and those that were cut included.
+    /// Requests that ended, including those of the warm-up and those that were cut.
     pub ended: u64,
-    /// The moment of its end: waiting for requests that were cut is no part of it.
+    /// The moment at which the pass ended; the wait for requests that were cut is not part of it.
     pub end: Moment,
 }
 
@@ -169,7 +169,7 @@ struct State<'a> {
     failed: u64,
 }
 
-/// Collects until the last worker is gone, or a moment after the run was stopped.
+/// Collects until the last worker has ended, or for `CUT_WAIT` after the run was stopped.
 pub fn run(collector: Collector<'_>) -> Collected {
     let mut state = State {
         collector,
@@ -215,7 +215,7 @@ impl State<'_> {
             }
         }
         let ended_ns = self.collector.feed.epoch.now_ns();
-        // A block that was due at the very end is not left to chance.
+        // A block that is due exactly at the end is always printed.
         self.boundary_ns = self.boundary_ns.or_else(|| self.first_boundary());
         if let Some(boundary_ns) = self.boundary_ns.filter(|&due| due <= ended_ns) {
             self.block(boundary_ns);
@@ -226,10 +226,11 @@ impl State<'_> {
         ended_ns
     }
 
-    /// Requests that were cut and the watchdog come back at once; one that hangs in connect(2) is not waited for.
+    /// Collects what cut requests and the watchdog still send. Both return at once; a request that hangs in connect(2)
+    /// is not waited for.
     fn take_last_reports(&mut self) {
         let feed = &self.collector.feed;
-        // It has room for the one message; a watchdog that has gone needs none.
+        // The channel has room for this one message; a watchdog that has ended needs none.
         let _ = feed.end_watch.try_send(());
         let deadline = Instant::now() + CUT_WAIT;
         let (samples, vitals) = (feed.samples.clone(), feed.vitals.clone());
@@ -268,7 +269,7 @@ impl State<'_> {
         }
     }
 
-    /// Shows what is due; when to come again.
+    /// Shows what is due, and returns when to tick again.
     fn tick(&mut self) -> Instant {
         let interval = match &self.collector.view {
             View::Blocks(blocks) => nanoseconds(blocks.interval),
@@ -291,7 +292,7 @@ impl State<'_> {
         }
     }
 
-    /// The end of the first interval, once a request has been sent.
+    /// Returns the end of the first interval, once a request has been sent.
     fn first_boundary(&self) -> Option<u64> {
         let View::Blocks(blocks) = &self.collector.view else {
             return None;
@@ -300,7 +301,7 @@ impl State<'_> {
         (moment.t_start_ns > 0).then(|| moment.measured_ns + nanoseconds(blocks.interval))
     }
 
-    /// Prints the block of the interval that ended at the boundary; samples that ended later wait.
+    /// Prints the block of the interval that ended at the boundary; samples that ended later belong to the next block.
     fn block(&mut self, boundary_ns: u64) {
         let samples = self.collector.feed.samples.clone();
         let mut early = Vec::new();

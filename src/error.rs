@@ -1,15 +1,15 @@
-//! What stops the program: its wording and its exit code.
+//! The error that stops the program: its wording and its exit code.
 //!
 //! A failed request is not an `Error`: it is a measurement (`sample::FailKind`).
 
 use std::fmt;
 
-/// Of a line at the most: files and servers put what they like into an error.
+/// Longest line of an error. Longer lines are shortened: files and servers can put anything into an error.
 const MOST_CHARS: usize = 1000;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why the program stops; its `Display` is everything the user gets to read.
+/// Why the program stops; its `Display` is everything that the user sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     exit_code: u8,
@@ -25,12 +25,12 @@ impl Error {
         Error::text(2, &format!("{what}: {why}"))
     }
 
-    /// It ran, but something the user asked for was missed (exit code 1).
+    /// The run ended, but something that the user asked for was missed (exit code 1).
     pub fn missed(what: impl fmt::Display, why: impl fmt::Display) -> Error {
         Error::text(1, &format!("{what}: {why}"))
     }
 
-    /// A message whose wording is fixed from outside (exit code 2).
+    /// A message whose wording a guide fixes (exit code 2).
     pub fn fixed(message: impl Into<String>) -> Error {
         Error::text(2, &message.into())
     }
@@ -66,8 +66,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// One line of bounded length that a terminal takes as text: its middle is left out, since it begins with the
-/// thing and ends with the reason.
+/// Returns one line of bounded length that is safe to print on a terminal. The middle of a long line is left out, since
+/// a line begins with the thing and ends with the reason.
 fn plain(text: &str) -> String {
     let clean = text.replace(char::is_control, " ");
     let chars = clean.chars().count();
@@ -79,7 +79,7 @@ fn plain(text: &str) -> String {
     head.chain(['…']).chain(tail).collect()
 }
 
-/// How far a name is from what was typed: Levenshtein's distance in bytes.
+/// Levenshtein's distance of two texts, in bytes.
 pub fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_neither_moves_the_terminal_nor_fills_it() {
+    fn text_in_an_error_neither_moves_the_terminal_nor_fills_it() {
         let error = Error::input("--x a\u{1b}[31m\nb", "c\0\u{9b}d").next("e\tf\ng\u{7f}");
         assert_eq!(error.to_string(), "[ERROR] --x a [31m b: c  d\ne f\ng ");
         let long = Error::input(format!("--x {}", "é".repeat(5000)), "no such file").to_string();

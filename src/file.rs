@@ -1,5 +1,5 @@
-//! Opens and replaces the files that the user named: none that is read makes the program wait or grow without end, and
-//! none that is written is ever half there.
+//! Opens and replaces files that the user named. Reading never blocks or grows without end; a file being written is
+//! never visible half-written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,15 +10,15 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// A FIFO must have a writer this soon after it was opened; `<(command)` of a shell has one at once.
+/// How long to wait for a FIFO's writer. With `<(command)` the writer is there immediately.
 const WRITER_WAIT: Duration = Duration::from_secs(3);
-/// Settings, keys and certificates are far below it.
+/// Largest file of settings, far above the size of any settings, key or certificate.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Opens a file, a pipe or a device.
 ///
 /// # Errors
-/// Those of std, and a FIFO without a writer.
+/// Fails as std does, and where a FIFO has no writer.
 pub fn open(path: &Path) -> io::Result<File> {
     let is_fifo = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
     if !is_fifo {
@@ -26,7 +26,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
     let (sender, opened) = channel();
     let path = path.to_owned();
-    // It blocks until there is a writer, and ends with the program where none comes.
+    // Opening a FIFO blocks until it has a writer; without one the thread ends with the program.
     thread::spawn(move || sender.send(File::open(path)));
     let nobody = |_| Err(io::Error::other("a FIFO that nobody writes to"));
     opened.recv_timeout(WRITER_WAIT).unwrap_or_else(nobody)
@@ -35,7 +35,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Reads a whole file of settings.
 ///
 /// # Errors
-/// Those of `open`, and more than 64 MB.
+/// Fails as `open` does, and on more than 64 MB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
@@ -61,22 +61,22 @@ pub fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A file that is written beside its place and put there when it is whole. What is dropped before is removed.
+/// A file that is written beside its target and renamed over it once it is complete. If dropped before that, it is
+/// removed.
 ///
-/// A link, a pipe, a device or stdout is written through.
+/// A link, a pipe, a device or stdout is written directly.
 pub struct Replacement {
     path: PathBuf,
-    /// `None` where `path` itself is written, and once nothing stands beside it any more.
+    /// `None` where `path` itself is written, and after the rename.
     beside: Option<PathBuf>,
     file: File,
 }
 
 impl Replacement {
-    /// Creates the file beside `path`. It has the number of this process in its name, so that it is nobody else's, such as
-    /// one that is read.
+    /// Creates the file beside `path`, with this process's id in its name so that it never overwrites another file.
     ///
     /// # Errors
-    /// Those of std.
+    /// Fails as std does.
     pub fn create(path: &Path) -> io::Result<Replacement> {
         let is_special =
             is_stdout(path) || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
@@ -92,10 +92,10 @@ impl Replacement {
         })
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its target.
     ///
     /// # Errors
-    /// Those of std; what was there stays then.
+    /// Fails as std does; the target is then unchanged.
     pub fn finish(mut self) -> io::Result<()> {
         if let Some(beside) = &self.beside {
             fs::rename(beside, &self.path)?;
@@ -118,17 +118,17 @@ impl Write for Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         if let Some(beside) = &self.beside {
-            // Whoever gave it up says why.
+            // The caller has reported why the file was given up.
             let _ = fs::remove_file(beside);
         }
     }
 }
 
-/// Replaces a file, so that a reader never sees half of it. A file that nothing can be made beside or renamed over is
-/// written in place. On a full disk what was there stays.
+/// Replaces a file, so that a reader never sees half of it. A path that does not allow a file beside it or a rename is
+/// written in place. On a full disk the old file stays.
 ///
 /// # Errors
-/// Those of std.
+/// Fails as std does.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Ok(mut replacement) = Replacement::create(path) {
         replacement.write_all(bytes)?;

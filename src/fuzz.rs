@@ -1,20 +1,20 @@
-//! Input that means harm, for the tests of the parsers: generators, the runs over their seeds, and what must hold.
+//! Hostile input for the tests of the parsers: generators, the loop over seeds, and the claims to check.
 //!
 //! The test suite runs a fixed seed for a bounded number of cases; `make fuzz` sets FUZZ_CASES, FUZZ_SECONDS and
-//! FUZZ_SEED and goes on for long. Every case has a seed of its own, which alone repeats it.
+//! FUZZ_SEED and runs for longer. Every case has a seed of its own, which is enough to repeat the case.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// Of the test suite: the same cases in every run.
+/// The seed of the test suite, which makes every run use the same cases.
 const SEED: u64 = 20_261_125;
-/// A line of an error that is longer can hide it.
+/// Longest line of an error that a user may be shown.
 const MOST_SHOWN_CHARS: usize = 1100;
-/// Larger inputs than this are for `linear`.
+/// Largest generated input; `assert_linear` covers larger ones.
 const MOST_BYTES: usize = 32 << 10;
 
-/// What has broken parsers before, whatever they parse.
+/// Byte strings that have broken parsers of any kind before.
 const NASTY: &[&[u8]] = &[
     b"\0",
     b"\x1b[31m",
@@ -76,10 +76,10 @@ const NASTY: &[&[u8]] = &[
     b"\\x",
 ];
 
-/// Runs `case` over seeds one after the other: `cases` of them, or as the environment says.
+/// Runs `case` over consecutive seeds: `cases` of them, or as many as the environment says.
 ///
 /// # Panics
-/// With the case's own panic, behind a line that says how to repeat it.
+/// Panics as the case does, after a line that says how to repeat it.
 pub fn run(target: &str, cases: u64, mut case: impl FnMut(&mut Rng)) {
     stand_back();
     let most = number_of("FUZZ_CASES");
@@ -111,9 +111,9 @@ pub fn run(target: &str, cases: u64, mut case: impl FnMut(&mut Rng)) {
     }
 }
 
-/// Lets the tests beside this one go first: some of them check times.
+/// Lowers this thread's priority so that tests that check times run first.
 fn stand_back() {
-    // Of this thread only; where it is refused it is not needed.
+    // Affects this thread only; a refusal does no harm.
     let _ = rustix::process::nice(19);
 }
 
@@ -121,14 +121,15 @@ fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// A generator that reaches one end only tests half; one case alone cannot reach both.
+/// Checks that some inputs were read and some refused, over all cases: a generator that only reaches one outcome tests
+/// half.
 pub fn assert_both(read: u64, refused: u64) {
     let is_repeated = number_of("FUZZ_CASES") == Some(1);
     let are_both = read > 0 && refused > 0;
     assert!(is_repeated || are_both, "{read} read, {refused} refused");
 }
 
-/// Says at a panic which case it was.
+/// Prints which case it was if the case panics.
 struct Repeat<'a> {
     target: &'a str,
     seed: u64,
@@ -143,7 +144,7 @@ impl Drop for Repeat<'_> {
     }
 }
 
-/// An input of any kind: mostly a valid one that was broken, now and then a whole one or noise.
+/// Makes an input of any kind: mostly a valid one that was broken, sometimes a valid one or noise.
 pub fn input(rng: &mut Rng, words: &[&str], valid: impl Fn(&mut Rng) -> Vec<u8>) -> Vec<u8> {
     match rng.u8(..16) {
         0 => noise(rng, words),
@@ -170,7 +171,7 @@ fn noise(rng: &mut Rng, words: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// The head of one valid input and the tail of another.
+/// Joins the head of one valid input with the tail of another.
 fn spliced(rng: &mut Rng, valid: &impl Fn(&mut Rng) -> Vec<u8>) -> Vec<u8> {
     let (mut bytes, tail) = (valid(rng), valid(rng));
     bytes.truncate(rng.usize(..=bytes.len()));
@@ -185,7 +186,7 @@ fn token<'a>(rng: &mut Rng, words: &[&'a str]) -> &'a [u8] {
     }
 }
 
-/// One change: a byte, a cut, a repetition, a token of the format or a nasty one.
+/// Makes one change: a byte, a cut, a repetition, a token of the format or a nasty string.
 fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>, words: &[&str]) {
     let at = rng.usize(..=bytes.len());
     let end = (at + rng.usize(..24)).min(bytes.len());
@@ -211,7 +212,7 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>, words: &[&str]) {
     bytes.truncate(MOST_BYTES);
 }
 
-/// Puts an odd number in the place of the next one from `at` on.
+/// Replaces the next number from `at` on with an odd one.
 fn other_number(rng: &mut Rng, bytes: &mut Vec<u8>, at: usize) {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     if let Some(from) = bytes[at..].iter().position(is_digit) {
@@ -221,18 +222,18 @@ fn other_number(rng: &mut Rng, bytes: &mut Vec<u8>, at: usize) {
     }
 }
 
-/// Mostly few, at most 2^`bits` - 1.
+/// Returns a mostly small number, at most 2^`bits` - 1.
 fn few(rng: &mut Rng, bits: u32) -> usize {
     let most = 1 << rng.u32(1..=bits);
     rng.usize(1..most)
 }
 
-/// The bytes as text, what is no UTF-8 replaced.
+/// Returns the bytes as text, with invalid UTF-8 replaced.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A JSON value over these keys; nested at most `depth` deep.
+/// Makes a JSON value over these keys, nested at most `depth` deep.
 pub fn json(rng: &mut Rng, depth: usize, keys: &[&str]) -> String {
     let kinds = if depth == 0 { 5 } else { 8 };
     match rng.u8(..kinds) {
@@ -255,7 +256,7 @@ pub fn json(rng: &mut Rng, depth: usize, keys: &[&str]) -> String {
     }
 }
 
-/// A number that JSON allows and few expect.
+/// Makes a number that JSON allows and few parsers expect.
 pub fn number(rng: &mut Rng) -> String {
     const ODD: [&str; 12] = [
         "0",
@@ -277,7 +278,7 @@ pub fn number(rng: &mut Rng) -> String {
     }
 }
 
-/// A text, and a JSON string for it: each character as itself or by one of its escapes.
+/// Makes a text, and a JSON string for it: each character as itself or as one of its escapes.
 pub fn string(rng: &mut Rng) -> (String, String) {
     const CHARS: [char; 16] = [
         'a',
@@ -315,7 +316,7 @@ pub fn string(rng: &mut Rng) -> (String, String) {
     (text, json)
 }
 
-/// JSON as deep as a stack overflows at: lists, objects, and both left open.
+/// Makes JSON nested deep enough to overflow a stack: lists, objects, and both left open.
 pub fn deep_json(key: &str) -> [String; 4] {
     const DEPTH: usize = 100_000;
     stand_back();
@@ -328,7 +329,7 @@ pub fn deep_json(key: &str) -> [String; 4] {
     ]
 }
 
-/// What a user may be shown: lines of bounded length, and nothing in them that moves a terminal.
+/// Checks text that a user is shown: its lines are of bounded length and contain nothing that moves a terminal.
 pub fn assert_shown(text: &str) {
     for line in text.split('\n') {
         let chars = line.chars().count();
@@ -337,10 +338,10 @@ pub fn assert_shown(text: &str) {
     }
 }
 
-/// Twice the input must take less than 3.5 times as long: 2 where time is linear, 4 where it is quadratic.
+/// Checks that twice the input takes less than 3.5 times as long: 2 means linear time, 4 means quadratic.
 ///
-/// `make` is given the wanted bytes, 1 and 2 MB. The CPU time of this thread counts, and the best of some tries, since
-/// others use the machine too; what takes 10 ms says nothing either way.
+/// `make` is given the wanted bytes, 1 and 2 MB. Only the CPU time of this thread counts, and the best of several
+/// tries, since other processes use the machine too. Inputs that take less than 10 ms are not judged.
 pub fn assert_linear(what: &str, make: impl Fn(usize) -> Vec<u8>, mut parse: impl FnMut(&[u8])) {
     const BYTES: usize = 1 << 20;
     const AT_ONCE: Duration = Duration::from_millis(10);

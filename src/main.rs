@@ -1,12 +1,12 @@
-//! Parses, dispatches, maps an error to one message on stderr and an exit code.
+//! Parses, dispatches, and maps an error to one message on stderr and an exit code.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("tmesh-cli reads /proc and cgroups: it runs on Linux only");
 
-/// Replaces std's in all modules. That one panics where nobody reads stderr, and a note is not worth a run; this one
-/// also breaks lines to fit the terminal.
+/// Replaces std's `eprintln!` in all modules: std's panics when stderr is closed, and a note is not worth a run. This
+/// one also breaks lines to fit the terminal.
 macro_rules! eprintln {
     ($($words:tt)*) => {
         $crate::tty::say(&format!($($words)*))

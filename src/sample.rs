@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Declares an enum whose values have names in files: beside each value its name, by which it is also serialized.
+/// Declares an enum whose values have names in files; the values are serialized by these names.
 macro_rules! named {
     ($(#[$about:meta])* pub enum $Kind:ident {
         $($(#[$doc:meta])* $Value:ident = $name:literal,)+
@@ -59,7 +59,7 @@ named! {
 }
 
 impl Workload {
-    /// Tokens that are wanted of a prompt, and of the answer to it.
+    /// Returns the wanted number of tokens of a prompt, and of its answer.
     pub fn tokens(self) -> u64 {
         match self {
             Workload::Short => 128,
@@ -76,22 +76,22 @@ named! {
         Connect = "connect",
         Tls = "tls",
         TimeoutConnect = "timeout_connect",
-        /// No token event within `--first-token-timeout` of the send.
+        /// No token event came within `--first-token-timeout` of the send.
         TimeoutFirstToken = "timeout_first_token",
         /// Nothing arrived for `--idle-timeout` after the first token.
         TimeoutIdle = "timeout_idle",
         TimeoutTotal = "timeout_total",
-        /// A status outside 2xx, redirects included.
+        /// The status is outside 2xx; redirects are failures too.
         Http = "http",
         /// The server reported an error inside a 2xx reply.
         StreamError = "stream_error",
         /// The reply ended before its framing or its finish reason said so.
         Truncated = "truncated",
-        /// A whole reply without any generated text.
+        /// The reply is whole but has no generated text.
         Empty = "empty",
-        /// Bytes that are not the protocol: broken HTTP, SSE data that is not JSON, another content type.
+        /// The bytes are not the protocol: broken HTTP, SSE data that is not JSON, another content type.
         Malformed = "malformed",
-        /// An event, a body or a stream of more bytes than the client takes.
+        /// An event, a body or a stream has more bytes than the client accepts.
         Oversized = "oversized",
     }
 }
@@ -99,13 +99,13 @@ named! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailKind,
-    /// The reason; in a sample one line of at most 200 characters, the API key removed.
+    /// The reason; in a sample it is one line of at most 200 characters, without the API key.
     pub reason: String,
-    /// The server's `Retry-After`, when it sent one in seconds.
+    /// The server's `Retry-After`, if it sent one in seconds.
     pub retry_after: Option<Duration>,
 }
 
-/// Kind and reason, as a user reads them.
+/// Shows kind and reason to the user.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.name(), self.reason)
@@ -131,39 +131,40 @@ pub fn why(status: Option<u16>, reason: &str) -> String {
 }
 
 named! {
-    /// Where `completion_tokens` comes from.
+    /// The source of `completion_tokens`.
     pub enum TokenSource {
-        /// The final `usage` of the reply.
+        /// From the final `usage` of the reply.
         Usage = "usage",
-        /// The last `usage` of a stream that repeats it on its events and has no final one.
+        /// From the last `usage` of a stream that repeats `usage` on its events and has no final one.
         ContinuousUsage = "continuous_usage",
-        /// The number of token events: no `usage` came.
+        /// Counted as token events, since no `usage` came.
         Events = "events",
-        /// The number of token events: the `usage` reports fewer tokens.
+        /// Counted as token events, since the `usage` reports fewer tokens.
         EventsOverUsage = "events_over_usage",
-        /// The `total_tokens` of the `usage` less its prompt tokens: it reports fewer output tokens than came.
+        /// Counted as the `total_tokens` of the `usage` minus its prompt tokens, since its output tokens are fewer than
+        /// came.
         Total = "total_tokens",
-        /// The server's own count of the text of a plain reply, asked for after the run.
+        /// Counted by the server from the text of a plain reply, after the run.
         Tokenize = "tokenize",
-        /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
+        /// Estimated from the bytes of that text at the prompts' tokens per byte, since the server counts nothing.
         Estimate = "estimate",
     }
 }
 
-/// Which request of the plan this is; labels that do not apply are `None`.
+/// The place of a request in the plan; labels that do not apply are `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Labels {
-    /// Which session of the dataset, from 0, in the dataset's order.
+    /// The session of the dataset, from 0, in the dataset's order.
     pub session: Option<u64>,
-    /// Which turn of its session, from 0.
+    /// The turn within its session, from 0.
     pub turn: Option<u64>,
-    /// Which time the dataset is sent, from 1.
+    /// The round in which the dataset is sent, from 1.
     pub round: Option<u64>,
-    /// The level of concurrency that the round was sent at.
+    /// The concurrency level of the round.
     pub concurrency: Option<u64>,
-    /// The rate at which its requests were to be sent, in an open loop.
+    /// The rate at which requests are scheduled, in an open loop.
     pub rate_per_s: Option<f64>,
-    /// Whether its prompt was sent before in the same pass.
+    /// Whether the same prompt was sent before in this pass.
     pub repeat: Option<bool>,
     pub context: Option<u64>,
     pub question: Option<u64>,
@@ -175,7 +176,7 @@ pub struct Labels {
     pub wanted_output_tokens: Option<u64>,
 }
 
-/// One request as measured; the default is one before anything has happened.
+/// One request as measured; the default value is a request before anything has happened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     pub id: u64,
@@ -183,65 +184,67 @@ pub struct Sample {
     pub phase: Phase,
     pub failure: Option<Failure>,
     pub status: Option<u16>,
-    /// The time at which it was to be sent; `None` in a closed loop, where the reply before it decides.
+    /// The scheduled time; `None` in a closed loop, where the previous reply decides when to send.
     pub t_due_ns: Option<u64>,
-    /// Dispatch, connection set-up included.
+    /// The moment of dispatch, before any connection set-up.
     pub t_send_ns: u64,
-    /// Status line and headers read.
+    /// The moment at which the status line and the headers were read.
     pub t_headers_ns: Option<u64>,
-    /// First SSE data event.
+    /// The first SSE data event.
     pub t_event_ns: Option<u64>,
-    /// First event with generated text, reasoning included.
+    /// The first event with generated text, including reasoning.
     pub t_first_ns: Option<u64>,
-    /// First event with generated text, reasoning left out.
+    /// The first event with generated text, excluding reasoning.
     pub t_answer_ns: Option<u64>,
-    /// Last event with generated text.
+    /// The last event with generated text.
     pub t_last_ns: Option<u64>,
-    /// `[DONE]`, else the end of the body or the failure.
+    /// The moment of `[DONE]`, else of the end of the body or of the failure.
     pub t_end_ns: u64,
-    /// TCP and TLS set-up, when this request opened its connection.
+    /// The time of TCP and TLS set-up, if this request opened its connection.
     pub connect_ns: Option<u64>,
     /// A pooled connection carried it.
     pub reused: bool,
-    /// A pooled connection turned out closed before a byte came; this is the second sending.
+    /// A pooled connection turned out to be closed before any byte came, and the request was sent a second time.
     pub resent: bool,
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
     pub token_source: Option<TokenSource>,
-    /// Output tokens whose events came, where the server kept some of them to itself; `None`: all of them.
+    /// Output tokens whose events came, where the server did not stream some of them; `None`: all were streamed.
     pub streamed_tokens: Option<u64>,
     /// Events with generated text.
     pub token_events: u64,
-    /// Those of them that were the first of a read.
+    /// Token events that were the first of a read.
     pub token_reads: u64,
-    /// The number of events that could not be read, and the first of them.
+    /// The number of events that could not be parsed, and the first of them.
     pub unread: Option<(u64, String)>,
-    /// Time between adjacent token events, whole microseconds; 0 when they shared a read.
+    /// Times between adjacent token events in whole microseconds; 0 when both came in one read.
     pub gaps_us: Vec<u32>,
     pub finish_reason: Option<String>,
-    /// Whether the reply says that it came whole from a cache; `None`: it does not say.
+    /// Whether the reply says that it came from a cache; `None`: it does not say.
     pub response_cached: Option<bool>,
     pub prompt_bytes: u64,
     pub text_bytes: u64,
-    /// The text of a plain reply without `usage`, until its tokens are counted after the run. In no file.
+    /// The text of a plain reply without `usage`, kept until its tokens are counted after the run. Never written to a
+    /// file.
     pub text: Option<Arc<str>>,
 }
 
-/// Whether a status says that the server cannot serve now, but may later: 429 and 5xx.
+/// Returns whether a status says that the server cannot serve now, but may later: 429 and 5xx.
 pub fn is_overload(status: Option<u16>) -> bool {
     matches!(status, Some(429 | 500..=599))
 }
 
 impl Sample {
-    /// Whether the request ended as it should; a request that was cut did not.
+    /// Returns whether the request ended as it should; a request that was cut did not.
     pub fn is_success(&self) -> bool {
         self.failure.is_none() && self.phase != Phase::Cut
     }
 
-    /// Whether the tokens came in a burst: fewer than a fifth of their events began a new read, and all came within
-    /// 2 % of the latency. Something on the way held them back, so their times are not those of the server.
+    /// Returns whether the tokens came in a burst: fewer than a fifth of their events began a new read, and all came
+    /// within 2 % of the latency. Something on the way, such as a proxy, held them back, so their times are not the
+    /// server's.
     pub fn is_burst(&self) -> bool {
         let (Some(first_ns), Some(last_ns)) = (self.t_first_ns, self.t_last_ns) else {
             return false;
@@ -253,17 +256,17 @@ impl Sample {
     }
 }
 
-/// How many requests are in flight; workers write it, the live view reads it.
+/// The number of requests in flight; workers write it, the live view reads it.
 #[derive(Debug, Default)]
 pub struct Gauge {
     now: AtomicU64,
     peak: AtomicU64,
-    /// 0 until the first request.
+    /// The stamp of the first send; 0 before it.
     started_ns: AtomicU64,
 }
 
 impl Gauge {
-    /// A request is about to be sent at `now_ns`; whether it is the first.
+    /// Counts a request that is sent at `now_ns`; returns whether it is the first.
     pub fn enter(&self, now_ns: u64) -> bool {
         let first = self
             .started_ns
@@ -285,7 +288,7 @@ impl Gauge {
         self.peak.load(Relaxed)
     }
 
-    /// The stamp of the first send; 0 where nothing was sent.
+    /// Returns the stamp of the first send; 0 if nothing was sent.
     pub fn started_ns(&self) -> u64 {
         self.started_ns.load(Relaxed)
     }
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_burst_has_few_reads_and_takes_no_time_of_its_latency() {
-        // Sent at 0, the first token at 300 ms, the last one so many microseconds later.
+        // Sent at 0, first token at 300 ms, last token `later_us` after it.
         let is_burst = |events, reads, later_us: u64| {
             let sample = Sample {
                 t_first_ns: Some(300_000_000),
@@ -322,9 +325,9 @@ mod tests {
         };
         assert!(is_burst(100, 1, 0));
         assert!(is_burst(100, 3, 9));
-        // A buffer of a proxy that is filled some times: 19 of 100, over 1.9 % of the latency.
+        // A proxy's buffer that is filled several times: 19 of 100 events begin a read, over 1.9 % of the latency.
         assert!(is_burst(100, 19, 5_800));
-        // A fifth, or over more than 2 %: a server that sends several tokens a step, or few of them.
+        // A fifth of the events, or more than 2 %: a server that sends several tokens a step, or few tokens.
         assert!(!is_burst(100, 20, 9));
         assert!(!is_burst(100, 19, 6_200));
         assert!(!is_burst(5, 1, 0));

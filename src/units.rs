@@ -1,12 +1,12 @@
-//! Quantities as text: durations, counts and decimals, parsed and formatted here only.
+//! Quantities as text: durations, counts and decimals are parsed and formatted only here.
 //!
-//! A parser returns why the text is no such quantity; the caller adds the option it came from.
+//! A parser's error says why the text is not such a quantity; the caller adds the option it came from.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// Parses `250us`, `10ms`, `2s`, `1.5m`, `2h` or a bare number of seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "not a duration; want such as 250us, 10ms, 2s, 5m or 1h".to_string();
+    let wrong = || "not a duration; want one such as 250us, 10ms, 2s, 5m or 1h".to_string();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match &text[digits.len()..] {
         "us" => 1e-6,
@@ -18,7 +18,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number = parse_number(digits).map_err(|_| wrong())?;
     match number * scale {
-        // So that no sum of durations overflows.
+        // This limit keeps sums of durations from overflowing.
         seconds if seconds > 1e9 => Err("longer than 30 years".to_string()),
         seconds => Duration::try_from_secs_f64(seconds).map_err(|_| wrong()),
     }
@@ -26,7 +26,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Parses a whole number: `32000`, `2_000_000`, `32k` (thousand) or `2M` (million).
 pub fn parse_count(text: &str) -> Result<u64, String> {
-    let wrong = || "not a whole number; want such as 100, 32k or 2M".to_string();
+    let wrong = || "not a whole number; want one such as 100, 32k or 2M".to_string();
     let plain = text.replace('_', "");
     let (digits, scale) = match plain.strip_suffix(['k', 'K']) {
         Some(rest) => (rest, 1_000),
@@ -49,7 +49,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
 pub fn parse_number(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number >= 0.0 && !text.starts_with('+') => Ok(number),
-        _ => Err("not a number; want such as 0.5 or 100".to_string()),
+        _ => Err("not a number; want one such as 0.5 or 100".to_string()),
     }
 }
 
@@ -63,7 +63,7 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     format!("{value:.*}", decimals.max(wanted))
 }
 
-/// A count with its thing, such as `1 request`, `2 requests`.
+/// Formats a count with its noun, such as `1 request`, `2 requests`.
 pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
@@ -77,38 +77,38 @@ impl Epoch {
         Epoch(Instant::now())
     }
 
-    /// Monotonic nanoseconds since the epoch.
+    /// Returns monotonic nanoseconds since the epoch.
     pub fn now_ns(self) -> u64 {
         nanoseconds(self.0.elapsed())
     }
 
-    /// The instant of a stamp.
+    /// Returns the instant of a stamp.
     pub fn instant(self, stamp_ns: u64) -> Instant {
         self.0 + Duration::from_nanos(stamp_ns)
     }
 }
 
-/// Seconds of a nanosecond count.
+/// Converts nanoseconds to seconds.
 pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-/// A part as a share of its whole; `None` of nothing.
+/// Returns a part as a share of its whole; `None` if the whole is 0.
 pub fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// A count per second of a time; `None` where no time has passed.
+/// Returns a count per second; `None` where no time has passed.
 pub fn per_second(count: u64, time_s: f64) -> Option<f64> {
     (time_s > 0.0).then(|| count as f64 / time_s)
 }
 
-/// Nanoseconds of a duration; durations beyond 584 years saturate.
+/// Converts a duration to nanoseconds; durations beyond 584 years saturate.
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A wall-clock time as RFC 3339 in UTC, such as `2026-11-23T06:13:38Z`.
+/// Formats a wall-clock time as RFC 3339 in UTC, such as `2026-11-23T06:13:38Z`.
 pub fn format_utc(time: SystemTime) -> String {
     let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! Figures against the truth: what the client measured, joined with what the mock says it did.
+//! Figures against the truth: compares what the client measured with the mock's truth log.
 
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn run(mock: &[&str], options: &[&str]) -> Joined {
 fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
     let _machine = alone();
     let joined = run(
-        // Jitter, so that the streams do not end and begin all at once: that would measure how two cores are shared.
+        // The jitter keeps streams from beginning and ending together, which would measure how two cores are shared.
         &[
             "--base",
             "50ms",
@@ -73,7 +73,7 @@ fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
     }
 }
 
-/// Prompt tokens that the client was told were cached, and those that the mock says were.
+/// Checks that the cached prompt tokens told to the client are those of the mock's log.
 fn check_hits(joined: &Joined) {
     for (sample, truth) in &joined.pairs {
         let hits = truth["hit_tier1_tokens"].as_u64().expect("hits")
@@ -170,7 +170,7 @@ fn a_cache_that_holds_contexts_questions_and_outputs_gives_every_block_of_every_
     );
     let warm = hits_of_rotation(&joined, |r| r > 0);
     assert_eq!(warm.len() as u64, 3 * CONTEXTS);
-    // The context whole; a question that came before adds its own full blocks.
+    // The whole context is cached; an earlier question adds its own full blocks.
     assert!(
         warm.iter()
             .all(|&hit| (INPUT..=INPUT + 2 * BLOCK).contains(&hit)),

@@ -1,4 +1,4 @@
-//! Every option that reads a file, given one of every bad kind: a clear error, or the right result; never a wait.
+//! Every option that reads a file, with bad files of every kind: a clear error, or the right result; never a wait.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,11 +8,11 @@ use crate::util::{Cmd, Dir};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
 
-/// An option, as a command line in which `FILE` stands for the file, and what is read by it.
+/// An option that reads a file: a command line with `FILE` for the file, and the kind of its content.
 struct Reader {
     words: &'static str,
     good: Vec<u8>,
-    /// Whether an empty line or a byte order mark may stand in it: text that people write.
+    /// Whether the file may contain an empty line or a byte order mark: text that people write.
     is_text: bool,
 }
 
@@ -108,7 +108,7 @@ fn each(test: impl Fn(&Dir, &Reader) + Sync) {
     });
 }
 
-/// The command ends with 2 and one message that names the file and is no riddle.
+/// Checks that the command ends with 2 and one message that names the file and a reason.
 fn refused(dir: &Dir, reader: &Reader, file: &Path, reasons: &[&str]) {
     let output = run(dir, reader.words, file).fails(2);
     let error = output
@@ -125,7 +125,7 @@ fn refused(dir: &Dir, reader: &Reader, file: &Path, reasons: &[&str]) {
 }
 
 #[test]
-fn what_is_no_file_is_named_with_its_reason() {
+fn a_path_without_a_file_is_named_with_its_reason() {
     each(|dir, reader| {
         refused(
             dir,
@@ -166,7 +166,7 @@ fn a_file_that_may_not_be_read_is_named_with_its_reason() {
         let file = dir.write("secret", &reader.good);
         let none = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(&file, none).expect("an own file");
-        // Root may read everything.
+        // Root may read every file.
         if std::fs::File::open(&file).is_err() {
             refused(dir, reader, &file, &["Permission denied"]);
         }

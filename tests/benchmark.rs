@@ -1,4 +1,4 @@
-//! `tmesh-cli benchmark` from outside: what it prints, when it ends, what it refuses.
+//! `tmesh-cli benchmark` as a process: its output, its end, and its errors.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::util::{Cmd, Dir, Output, RawServer, Request, Samples, Server, json_file};
 
-/// Small enough to be over in a moment.
+/// A workload that is over in a moment.
 const SMALL: [&str; 6] = [
     "--contexts",
     "4",
@@ -28,7 +28,7 @@ fn quick_mock() -> Server {
     Server::start(&["--itl", "1ms", "--base", "1ms"])
 }
 
-/// A quick mock that answers badly: requests count from 1, the first is the set-up's.
+/// Starts a quick mock with faults; requests count from 1, the first is the set-up's.
 fn faulty_mock(faults: &str) -> Server {
     Server::start(&["--itl", "1ms", "--base", "1ms", "--faults", faults])
 }
@@ -40,7 +40,7 @@ fn assert_contains(output: &Output, parts: &[&str]) {
     }
 }
 
-/// The requests of `s.jsonl`, without what was seen beside them.
+/// Returns the requests of `s.jsonl`, without the lines of other series.
 fn samples(dir: &Dir) -> Vec<Value> {
     Samples::read(dir, "s.jsonl").requests().cloned().collect()
 }
@@ -130,7 +130,7 @@ fn a_second_run_with_the_same_nonce_is_told_that_it_was_not_cold() {
 
 #[test]
 fn a_signal_cuts_requests_in_a_long_prefill_and_reports_within_a_second() {
-    // 4 s until the first token.
+    // The first token takes 4 s.
     let server = Server::start(&["--base", "4s"]);
     let dir = Dir::new();
     let mut running = benchmark(&dir, &server.url())
@@ -152,7 +152,7 @@ fn a_signal_cuts_requests_in_a_long_prefill_and_reports_within_a_second() {
         "{:?}\n{output}",
         signalled.elapsed()
     );
-    // Nothing was measured: that is not a success.
+    // Nothing was measured, so this is not a success.
     assert_eq!(output.status.code(), Some(1), "{output}");
     assert_contains(
         &output,
@@ -167,7 +167,7 @@ fn a_signal_cuts_requests_in_a_long_prefill_and_reports_within_a_second() {
 
 #[test]
 fn a_signal_is_heard_while_connections_are_opened_and_nothing_has_run_yet() {
-    // Lists its models once, for the discovery; the workers' connections wait in vain.
+    // The server lists its models once, for the discovery; the workers' connections wait in vain.
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let server = RawServer::start(move |request, stream| {
         if request.method == "POST" {
@@ -235,7 +235,7 @@ fn closing_the_terminal_ends_a_run_but_not_one_under_nohup() {
     kept.signal("TERM");
     assert_contains(&kept.wait(), &["Final Report"]);
 
-    // The test run itself may stand under nohup, whose ignored SIGHUP every process below inherits.
+    // The test run itself may be under nohup, and child processes inherit its ignored SIGHUP.
     let mut ended = Cmd::program("env", &dir)
         .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_tmesh-cli")])
         .args(["benchmark", "--endpoint", &server.url()])
@@ -256,7 +256,7 @@ fn a_closed_stdout_ends_the_run_with_0() {
         env!("CARGO_BIN_EXE_tmesh-cli"),
         server.url()
     );
-    // Within the start-up lines, and within a block.
+    // Closed within the start-up lines, and within a block.
     for lines in ["1", "30"] {
         let output = Cmd::program("bash", &dir)
             .args(["-c", &line])
@@ -297,7 +297,7 @@ fn the_duration_cuts_and_the_warm_up_is_left_out() {
 
 #[test]
 fn failures_are_counted_by_kind_and_never_enter_latencies() {
-    // Numbers from 1; the first request is the set-up's.
+    // Requests count from 1; the first is the set-up's.
     let faults = "http:500@3;reset:2@4;error:2@5;bad_json:1@6;refuse@7";
     let server = faulty_mock(faults);
     let dir = Dir::new();
@@ -328,7 +328,7 @@ fn failures_are_counted_by_kind_and_never_enter_latencies() {
             "Note: 1 event of the streams could not be read and counts for nothing; the first: event is not",
         ],
     );
-    // The reused connection that was closed without a byte: sent again, and said so.
+    // The reused connection was closed without a byte: the request was sent again, and reported.
     assert_contains(&output, &["Stale connections: 1 requests"]);
     let result = json_file(&dir, "r.json");
     assert_eq!(result["summary"]["failures"]["stream_error"]["count"], 1);
@@ -358,7 +358,7 @@ fn an_overloaded_server_is_asked_again_after_its_retry_after() {
     let ns = |sample: &Value, key: &str| sample[key].as_u64().expect(key);
     let waited_ms = (ns(&samples[1], "t_send_ns") - ns(&samples[0], "t_end_ns")) / 1_000_000;
     assert!((1000..1200).contains(&waited_ms), "{waited_ms}");
-    // The wait is between requests: no latency holds it.
+    // The wait is between requests and in no latency.
     assert!(ns(&samples[1], "t_first_ns") - ns(&samples[1], "t_send_ns") < 500_000_000);
 }
 
@@ -427,7 +427,7 @@ fn refusals_end_the_run_with_the_servers_own_words() {
         &output,
         &[
             "[ERROR] HTTP 404 from http://127.0.0.1:",
-            "note: /v1/models does not list no-such-model, but openai/gpt-oss-20b",
+            "note: /v1/models does not list no-such-model; it lists openai/gpt-oss-20b",
         ],
     );
 }
@@ -529,7 +529,7 @@ fn an_unknown_model_names_the_ways_on_and_each_of_them_works() {
 
 const ONE_MODEL: &str = r#"{"data":[{"id":"m"}]}"#;
 
-/// Answers `/v1/models` with this status and body, completions with what `complete` makes of them.
+/// Answers `/v1/models` with this status and body, completions with the result of `complete`.
 fn odd_server(
     status: &'static str,
     models: &'static str,
@@ -543,12 +543,12 @@ fn odd_server(
         } else {
             reply("404 Not Found", "")
         };
-        // A client that has gone shows in its own output.
+        // A client that has hung up shows that in its own output.
         let _ = stream.write_all(answer.as_bytes());
     })
 }
 
-/// A whole reply that is no stream.
+/// Returns a whole reply that is not a stream.
 fn reply(status: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -589,7 +589,7 @@ fn a_useless_model_list_can_be_survived_with_a_name() {
             &["model: m (given)", "Total Number of Requests Processed: 2"],
         );
     }
-    // A path where a name was expected is a name like any other.
+    // A path given as a name is a name like any other.
     let server = odd_server(
         "200 OK",
         r#"{"data":[{"id":"/models/x.gguf"},{"id":"other"}]}"#,
@@ -625,7 +625,7 @@ fn fields_that_the_server_refuses_are_left_out_and_named() {
     assert_contains(
         &output,
         &[
-            "does not take ignore_eos, min_tokens",
+            "does not accept ignore_eos, min_tokens",
             "Failed Requests: 0",
             // The server sends two tokens, whatever it is asked for.
             "2 of 2 replies are not as long as asked for: 2 tokens came for ",
@@ -678,7 +678,7 @@ fn every_command_names_the_options_that_make_servers_tell_of_cached_tokens() {
 }
 
 #[test]
-fn what_cannot_work_is_found_before_the_first_request() {
+fn options_that_cannot_work_are_refused_before_the_first_request() {
     let server = Server::start(&["--max-model-len", "1000"]);
     let dir = Dir::new();
     let url = server.url();
@@ -698,7 +698,7 @@ fn what_cannot_work_is_found_before_the_first_request() {
         &output,
         &[
             "--input-length 900",
-            "takes 1000",
+            "accepts 1000",
             "Try: --input-length 836",
         ],
     );
@@ -729,9 +729,9 @@ fn what_cannot_work_is_found_before_the_first_request() {
         (
             "--input-length",
             "--output-length",
-            "leaves nothing of the 1000 tokens",
+            "leaves no room for a prompt in the 1000 tokens",
         ),
-        ("--output-length", "--input-length", "takes 1000"),
+        ("--output-length", "--input-length", "accepts 1000"),
         (
             "--input-length",
             "--questions",
@@ -752,7 +752,11 @@ fn what_cannot_work_is_found_before_the_first_request() {
     let output = Cmd::program("sh", &dir).args(["-c", &many]).fails(2);
     assert_contains(
         &output,
-        &["--max-inflight 60", "64 are allowed", "ulimit -n 84"],
+        &[
+            "--max-inflight 60",
+            "but only 64 are allowed",
+            "ulimit -n 84",
+        ],
     );
     let completions = server
         .truth()
@@ -775,7 +779,7 @@ fn a_result_goes_through_links_and_into_files_that_cannot_be_renamed_over() {
     run("link");
     let is_link = std::fs::symlink_metadata(dir.path().join("link")).is_ok_and(|l| l.is_symlink());
     assert!(is_link && dir.read("kept.json").contains("tmesh-cli/benchmark/1"));
-    // 255 bytes are the longest name of a file, so that none can be made beside it.
+    // A file name has at most 255 bytes, so no file can be created beside it.
     let longest = "r".repeat(255);
     dir.write(&longest, "an old and much longer text ".repeat(1000));
     run(&longest);
@@ -847,7 +851,7 @@ fn a_password_in_the_url_is_refused_and_not_repeated() {
     let output = benchmark(&Dir::new(), "http://me:s3cret@127.0.0.1:1").fails(2);
     assert_contains(
         &output,
-        &["a user name or password in the URL is not taken"],
+        &["a user name or password in the URL is not accepted"],
     );
     assert!(!output.stderr.contains("s3cret"), "{}", output.stderr);
 }
@@ -1007,7 +1011,7 @@ fn a_server_that_goes_away_is_counted_and_waited_for() {
     drop(server);
     running
         .wait_for_line(|line| line.starts_with("Failed Requests: ") && line.contains("connect "));
-    // A second of refused connections: 100 + 200 + 400 ms between them, not thousands a second.
+    // Connections are refused for a second: attempts are 100, 200 and 400 ms apart, not thousands a second.
     std::thread::sleep(Duration::from_millis(90));
     running.signal("TERM");
     let output = running.wait();

@@ -1,4 +1,4 @@
-//! `check client`: what it prints, and when it fails.
+//! `check client`: its output, and when it fails.
 
 use crate::util::{Cmd, Dir};
 
@@ -17,11 +17,11 @@ fn a_check_of_the_client_joins_every_request_with_the_truth_of_a_mock_of_its_own
             .unwrap_or_else(|| panic!("a line {label}\n{output}"));
         line.split_whitespace().map(str::to_string).collect()
     };
-    // Eight streams, four times.
+    // Eight streams are sent four times.
     let ttft = words("TTFT");
     assert_eq!(ttft.last().map(String::as_str), Some("32"), "{output}");
     let p50_ms: f64 = ttft[0].parse().expect("a number");
-    // The mock waits 50 ms before a first token: nothing of that is added by the client.
+    // The mock waits 50 ms before a first token, which the client's share does not include.
     assert!(p50_ms > 0.0 && p50_ms < 50.0, "{output}");
     assert_eq!(words("ITL of a request").len(), ttft.len(), "{output}");
     let rate: f64 = words("At saturation, 10 in flight:")[0]
@@ -41,10 +41,13 @@ fn a_check_of_the_client_joins_every_request_with_the_truth_of_a_mock_of_its_own
 }
 
 #[test]
-fn what_a_check_cannot_do_is_said_before_it_starts() {
+fn a_check_refuses_impossible_options_before_it_starts() {
     let dir = Dir::new();
     for (words, message) in [
-        (&["check"][..], "[ERROR] check: of what? want check client"),
+        (
+            &["check"][..],
+            "[ERROR] check: no subject given; want check client",
+        ),
         (
             &["check", "clinet"],
             "[ERROR] check clinet: no such command\nDid you mean check client?\n",

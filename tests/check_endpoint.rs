@@ -1,4 +1,4 @@
-//! `check endpoint URL`: what it finds, what it sends, and when it fails.
+//! `check endpoint URL`: its findings, its requests, and when it fails.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ fn check(dir: &Dir, url: &str) -> Cmd {
     Cmd::new(dir).args(["check", "endpoint", url])
 }
 
-/// The value behind a name, which takes the first 22 columns.
+/// Returns the value after a name, which takes the first 22 columns.
 fn value<'a>(output: &'a Output, name: &str) -> &'a str {
     let named = |line: &&str| line.get(..22).is_some_and(|start| start.trim_end() == name);
     let line = output.stdout.lines().find(named);
@@ -23,7 +23,7 @@ fn assert_lines(output: &Output, wanted: &[(&str, &str)]) {
     }
 }
 
-/// The value where no reply tells of cached tokens.
+/// The finding if no reply reports cached tokens.
 const NOT_REPORTED: &str = "not reported: usage gives no hit rate; vLLM reports cached tokens with --enable-prompt-tokens-details, SGLang with --enable-cache-report";
 
 #[test]
@@ -40,21 +40,20 @@ fn the_mock_has_everything_and_its_log_has_every_request_that_was_counted() {
             ("/v1/completions", "streams"),
             ("/v1/chat/completions", "streams"),
             ("/generate", "answers: HTTP 200"),
-            ("API of what follows", "chat/completions"),
-            // 32 words of context; the question is "Question 1: how are A, B and C related in the text above?",
-            // of 13.
+            ("API used below", "chat/completions"),
+            // 32 words of context; the question "Question 1: how are A, B and C related in the text above?" has 13.
             (
                 "usage",
-                "45 prompt and 16 output tokens; stream_options is taken",
+                "45 prompt and 16 output tokens; stream_options is accepted",
             ),
             ("continuous usage", "honoured: on every event"),
             (
                 "optional fields",
-                "ignore_eos and min_tokens are taken; 16 of 16 tokens came",
+                "ignore_eos and min_tokens are accepted; 16 of 16 tokens came",
             ),
             ("reasoning", "none seen"),
             ("tokens an event", "one"),
-            // A word is a token: 600 have 18 whole blocks of 32, which are 576.
+            // A word is a token: 600 words have 18 whole blocks of 32, which are 576.
             ("cached tokens", "576 of 600 at the second sending"),
             ("/tokenize", "600 tokens, as usage says"),
             (
@@ -63,16 +62,17 @@ fn the_mock_has_everything_and_its_log_has_every_request_that_was_counted() {
             ),
             (
                 "reset route",
-                "not tried: it empties the cache; --try-reset does",
+                "not tried, since it empties the cache; --try-reset tries it",
             ),
-            // Completions, chat, /generate and continuous usage ask for 16, the prompt sent twice for 4 each time.
+            // Completions, chat, /generate and continuous usage ask for 16 tokens; the prompt that is sent twice for 4
+            // each time.
             (
                 "requests",
                 "6 of at most 20 that generate, 72 output tokens asked for",
             ),
         ],
     );
-    // A role, 16 tokens, usage.
+    // The events are a role, 16 tokens and usage.
     let streaming = value(&output, "streaming");
     assert!(
         streaming.starts_with("18 events, 16 with text, the first of these after "),
@@ -126,7 +126,7 @@ fn the_cache_is_emptied_only_when_that_is_asked_for() {
     assert_lines(
         &output,
         &[
-            ("API of what follows", "completions"),
+            ("API used below", "completions"),
             (
                 "reset route",
                 "POST /reset_prefix_cache: the cache is empty now",
@@ -159,7 +159,7 @@ fn the_cache_is_emptied_only_when_that_is_asked_for() {
     );
 }
 
-/// Lists the model `m` and answers its two APIs as `complete` says; all else is a 404.
+/// Lists the model `m` and answers its two APIs with `complete`; other paths get a 404.
 fn odd_server(complete: impl Fn(&Request) -> String + Send + Sync + 'static) -> RawServer {
     RawServer::start(move |request, stream| {
         let answer = if request.path == "/v1/models" {
@@ -169,12 +169,12 @@ fn odd_server(complete: impl Fn(&Request) -> String + Send + Sync + 'static) -> 
         } else {
             reply("404 Not Found", r#"{"detail":"Not Found"}"#)
         };
-        // A client that has gone shows in its own output.
+        // A client that has hung up shows that in its own output.
         let _ = stream.write_all(answer.as_bytes());
     })
 }
 
-/// A whole reply that is no stream.
+/// Returns a whole reply that is not a stream.
 fn reply(status: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -182,7 +182,7 @@ fn reply(status: &str, body: &str) -> String {
     )
 }
 
-/// Two tokens for either API, written at once; `usage` is a member of the last event, with a comma before it.
+/// Returns a stream of two tokens for either API; `usage` is a member of the last event, with a comma before it.
 fn stream(usage: &str) -> String {
     let events = format!(
         "data: {{\"choices\":[{{\"text\":\" a\",\"delta\":{{}},\"finish_reason\":null}}]}}\n\n\
@@ -195,7 +195,7 @@ fn stream(usage: &str) -> String {
     )
 }
 
-/// The bodies that came to the two APIs.
+/// Returns the bodies of the requests to the two APIs.
 fn bodies(server: &RawServer) -> Vec<Value> {
     let requests = server.requests().into_iter();
     let asked = requests.filter(|request| request.path.ends_with("completions"));
@@ -215,10 +215,10 @@ fn a_server_without_usage_and_without_routes_beside_is_described_as_that() {
             ("models", "m, no max_model_len"),
             (
                 "usage",
-                "none: a run counts events as tokens; stream_options is taken",
+                "none: a run counts events as tokens; stream_options is accepted",
             ),
             ("continuous usage", "ignored"),
-            ("optional fields", "ignore_eos and min_tokens are taken"),
+            ("optional fields", "ignore_eos and min_tokens are accepted"),
             ("tokens an event", "unknown without usage"),
             ("cached tokens", NOT_REPORTED),
             ("/tokenize", "no: runs estimate lengths"),
@@ -268,7 +268,7 @@ fn fields_that_are_refused_one_by_one_are_all_named_and_the_requests_stay_few() 
                 "8 tokens in 2 events: ITL is a time between events",
             ),
             ("/tokenize", "no: runs take lengths from usage"),
-            // Four for each API, /generate, the prompt that is sent twice: 9 x 16 + 2 x 4.
+            // Four requests for each API, one to /generate, and the prompt that is sent twice: 9 × 16 + 2 × 4.
             (
                 "requests",
                 "11 of at most 20 that generate, 152 output tokens asked for",
@@ -285,7 +285,7 @@ fn fields_that_are_refused_one_by_one_are_all_named_and_the_requests_stay_few() 
     }
 }
 
-/// Answers completions with what a real server sent to such requests; a chat is answered the same way.
+/// Answers completions with the recorded answers of a real server; chat gets the same.
 fn recorded_server(name: &'static str) -> RawServer {
     let recording = move |case: &str| {
         let path = format!(
@@ -309,7 +309,7 @@ fn recorded_server(name: &'static str) -> RawServer {
             "/v1/completions" => "completions_stream",
             _ => "err_not_found",
         };
-        // A client that has gone shows in its own output.
+        // A client that has hung up shows that in its own output.
         let _ = stream.write_all(&recording(case));
         // Not every recorded reply left its connection open.
         let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -333,12 +333,12 @@ fn recorded_replies_of_real_servers_are_told_apart() {
             ("model asked for", "tiny-chain (given)"),
             (
                 "usage",
-                "15 prompt and 12 output tokens; stream_options is taken",
+                "15 prompt and 12 output tokens; stream_options is accepted",
             ),
             ("continuous usage", "ignored"),
             (
                 "optional fields",
-                "ignore_eos and min_tokens are taken; 12 of 16 tokens came",
+                "ignore_eos and min_tokens are accepted; 12 of 16 tokens came",
             ),
             (
                 "cached tokens",
@@ -352,7 +352,7 @@ fn recorded_replies_of_real_servers_are_told_apart() {
         &[
             (
                 "usage",
-                "14 prompt and 12 output tokens; stream_options is taken",
+                "14 prompt and 12 output tokens; stream_options is accepted",
             ),
             ("continuous usage", "honoured: on every event"),
             ("cached tokens", NOT_REPORTED),
@@ -366,7 +366,7 @@ fn recorded_replies_of_real_servers_are_told_apart() {
             ("model asked for", "tiny-chain (given, not listed)"),
             (
                 "usage",
-                "14 prompt and 12 output tokens; stream_options is taken",
+                "14 prompt and 12 output tokens; stream_options is accepted",
             ),
             ("continuous usage", "ignored"),
             (
@@ -413,7 +413,7 @@ fn a_server_that_streams_with_no_api_fails_the_check_with_the_reasons() {
             ("/v1/chat/completions", chat),
             (
                 "reset route",
-                "not tried: it empties the cache; --try-reset does",
+                "not tried, since it empties the cache; --try-reset tries it",
             ),
             (
                 "requests",
@@ -442,7 +442,7 @@ fn a_server_with_completions_only_gets_a_line_to_start_from_that_says_so() {
         &[
             ("/v1/completions", "streams"),
             ("/v1/chat/completions", "no: HTTP 404: Not Found"),
-            ("API of what follows", "completions"),
+            ("API used below", "completions"),
         ],
     );
     assert!(output.stdout.contains(" --api completions "), "{output}");
@@ -464,7 +464,7 @@ fn a_key_is_asked_for_and_never_shown() {
     assert!(!output.stdout.contains("sk-"), "{output}");
     assert!(output.stdout.contains("own options for key"), "{output}");
 
-    // A list that is open to all, and a server that repeats the key.
+    // The list of models is open to all, and the server repeats the key.
     let server = odd_server(|request| {
         let key = request
             .header("authorization")
@@ -492,7 +492,7 @@ fn a_key_is_asked_for_and_never_shown() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_said_before_anything_is_sent() {
+fn impossible_checks_are_refused_before_anything_is_sent() {
     let dir = Dir::new();
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
@@ -501,7 +501,7 @@ fn what_cannot_be_checked_is_said_before_anything_is_sent() {
     for (words, message) in [
         (
             &[][..],
-            "[ERROR] check endpoint: none given; want tmesh-cli check endpoint URL\n",
+            "[ERROR] check endpoint: not given; want tmesh-cli check endpoint URL\n",
         ),
         (
             &["ftp://h"],
@@ -516,7 +516,7 @@ fn what_cannot_be_checked_is_said_before_anything_is_sent() {
             "[ERROR] --extra-body: max_tokens is set by check endpoint\n",
         ),
         (
-            // llama.cpp's name for it, which wins over max_tokens there.
+            // This is llama.cpp's name, which takes precedence over max_tokens there.
             &[&closed, "--extra-body", r#"{"n_predict":500}"#],
             "[ERROR] --extra-body: n_predict is set by check endpoint\n",
         ),

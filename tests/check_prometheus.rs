@@ -1,10 +1,10 @@
-//! `check prometheus`: the mock's page and recorded ones, and what is said of those that are none.
+//! `check prometheus`: the mock's page and recorded ones, and the errors about other pages.
 
 use std::io::Write;
 
 use crate::util::{Cmd, Dir, Output, RawServer, Server};
 
-/// A server whose every answer has this status and body.
+/// Starts a server that gives every request this status and body.
 fn serving(status: u16, body: String) -> RawServer {
     RawServer::start(move |_, stream| {
         let length = body.len();
@@ -25,7 +25,7 @@ fn check(dir: &Dir, url: &str) -> Cmd {
     Cmd::new(dir).args(["check", "prometheus", url])
 }
 
-/// Type, value and series of a table's line.
+/// Returns type, value and series of a line of the table.
 fn row(output: &Output, name: &str) -> Vec<String> {
     let mut lines = output.stdout.lines();
     let line = lines
@@ -88,7 +88,7 @@ fn the_counters_of_a_mock_are_those_of_its_truth_log() {
     let note = "lmcache_hit_rate: of vLLM, since its start: \
                 vllm:prompt_tokens_cached_total over vllm:prompt_tokens_total\n";
     assert!(output.stdout.contains(note), "{output}");
-    // By source: three series that make up the whole.
+    // Three series, one a source, add up to the whole.
     assert_eq!(
         row(&all, "vllm:prompt_tokens_by_source_total"),
         counter(prompt, "3"),
@@ -131,7 +131,7 @@ fn a_name_that_is_not_there_is_exit_code_1_with_the_nearest_five_and_the_rest_is
     );
     assert_eq!(lines[1].split(", ").count(), 5, "{output}");
     assert!(
-        lines[2].starts_with("Neither is moon; nearest: "),
+        lines[2].starts_with("moon is not on the page either; nearest: "),
         "{output}"
     );
 }
@@ -160,7 +160,7 @@ fn a_page_is_listed_whole_with_the_path_that_was_given() {
 }
 
 #[test]
-fn what_is_no_metrics_page_says_why() {
+fn a_page_without_metrics_says_why() {
     let dir = Dir::new();
     for (status, body, code, why) in [
         (404, "", 2, "HTTP status 404"),
@@ -195,11 +195,11 @@ fn what_is_no_metrics_page_says_why() {
     for (words, why) in [
         (
             &["u:p@h"][..],
-            "[ERROR] ****@h: a user name or password in the URL is not taken\n",
+            "[ERROR] ****@h: a user name or password in the URL is not accepted\n",
         ),
         (
             &[],
-            "[ERROR] check prometheus: none given; want tmesh-cli check prometheus URL\n",
+            "[ERROR] check prometheus: not given; want tmesh-cli check prometheus URL\n",
         ),
         (
             &["h", "--metrics", "a-b"],

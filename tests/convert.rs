@@ -1,4 +1,4 @@
-//! `convert` and `check dataset`: what they write, and what they refuse.
+//! `convert` and `check dataset`: their output, and their errors.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ fn data(name: &str) -> PathBuf {
     format!("{}/tests/data/datasets/{name}", env!("CARGO_MANIFEST_DIR")).into()
 }
 
-/// Runs a line in `dir`, its words split at blanks.
+/// Returns the command of a line, split at blanks, in `dir`.
 fn run(dir: &Dir, line: &str) -> Cmd {
     Cmd::new(dir).args(line.split(' '))
 }
@@ -38,7 +38,7 @@ fn files(dir: &Dir) -> Vec<String> {
     names
 }
 
-/// A record of LongBench v1 of each of the datasets, without their `dataset` field.
+/// Makes a folder with a record of each of the LongBench v1 datasets, without their `dataset` field.
 fn longbench_dir(names: &[&str]) -> Dir {
     let dir = Dir::new();
     for name in names {
@@ -59,7 +59,7 @@ fn longbench_becomes_prompts_without_duplicates_that_load_again() {
     );
     let line = "convert longbench --dataset narrativeqa --num-samples 50 --input-dir in --output out/long/context.jsonl";
     let output = run(&dir, line).ok();
-    // Six records: the fifth has the text of the second, the sixth the _id of the first.
+    // Of six records, the fifth has the text of the second, and the sixth the _id of the first.
     assert_eq!(output.stdout, "", "{output}");
     assert!(
         output
@@ -229,7 +229,7 @@ fn sharegpt_becomes_sessions_of_the_turns_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_converted_is_said_and_leaves_no_file() {
+fn input_that_cannot_be_converted_is_an_error_and_leaves_no_file() {
     let dir = longbench_dir(&["trec"]);
     dir.write(
         "bad.jsonl",
@@ -247,23 +247,23 @@ fn what_cannot_be_converted_is_said_and_leaves_no_file() {
     for (line, wanted) in [
         ("convert longbench --output o", format!("convert longbench: no input given; want --input-file FILE or --input-dir FOLDER{v1}{v2}")),
         ("convert longbench --output o --dataset lcc", format!("convert longbench: no input given; want --input-file FILE or --input-dir FOLDER{v1}")),
-        ("convert longbench --output o --input-dir . --dataset lcc", format!("--input-dir .: no file of lcc in it{v1}")),
-        ("convert longbench --output o --input-dir . --dataset longbench-v2", format!("--input-dir .: no file of longbench-v2 in it{v2}")),
+        ("convert longbench --output o --input-dir . --dataset lcc", format!("--input-dir .: no file of lcc in this folder{v1}")),
+        ("convert longbench --output o --input-dir . --dataset longbench-v2", format!("--input-dir .: no file of longbench-v2 in this folder{v2}")),
         ("convert longbench --output o --input-dir none", format!("--input-dir none: no such folder{v1}{v2}")),
         ("convert longbench --output o --input-dir data/.. --input-file f", "--input-dir: not with --input-file".to_string()),
         ("convert longbench --output o --input-dir . --dataset trek", "--dataset trek: LongBench has no dataset of that name\nDid you mean trec?".to_string()),
-        ("convert longbench --input-dir .", "--output: none given; want --output FILE".to_string()),
+        ("convert longbench --input-dir .", "--output: not given; want --output FILE".to_string()),
         ("convert longbench --input-dir . --output data", "--output data: a folder; want a file".to_string()),
         ("convert longbench --input-dir . --output bad.jsonl/o", "--output bad.jsonl/o: cannot write: ".to_string()),
         ("convert longbench --input-file bad.jsonl --output o", "--input-file bad.jsonl, line 2: it has no context".to_string()),
         ("convert longbench --input-file bad.jsonl --output bad.jsonl", "--output bad.jsonl: it is an input file".to_string()),
         ("convert longbench --input-file none --output o", "--input-file none: cannot read: No such file".to_string()),
-        ("convert longbench --input-file data/trec.jsonl --dataset lcc trec --output o", "--dataset lcc: no record of it in --input-file data/trec.jsonl".to_string()),
+        ("convert longbench --input-file data/trec.jsonl --dataset lcc trec --output o", "--dataset lcc: no record of this dataset in --input-file data/trec.jsonl".to_string()),
         ("convert sharegpt --input-file one.jsonl --output o", "--input-file one.jsonl: no conversation is left; dropped: 1 without user text, 0 with fewer than 1 user turns".to_string()),
         ("convert sharegpt --input-file one.jsonl --output o --min-turns 3 --max-turns 2", "--max-turns 2: below --min-turns 3".to_string()),
-        ("convert sharegpt --output o", "--input-file: none given; want --input-file FILE".to_string()),
-        ("convert", "convert: of what? want convert longbench, convert sharegpt".to_string()),
-        ("check dataset", "check dataset: none given; want tmesh-cli check dataset FILE".to_string()),
+        ("convert sharegpt --output o", "--input-file: not given; want --input-file FILE".to_string()),
+        ("convert", "convert: no subject given; want convert longbench, convert sharegpt".to_string()),
+        ("check dataset", "check dataset: not given; want tmesh-cli check dataset FILE".to_string()),
         ("check dataset none.jsonl", "none.jsonl: cannot read: No such file or directory (os error 2)".to_string()),
     ] {
         let output = run(&dir, line).fails(2);
@@ -379,7 +379,7 @@ fn every_dataset_of_the_project_passes_the_check() {
             .ok();
         assert!(output.stdout.contains(" records, 0 wrong\n"), "{output}");
     }
-    // A pipe does as well as a file: it is read once, from front to back.
+    // A pipe works like a file: it is read once, from front to back.
     let script = format!(
         "cat {} | {} check dataset /dev/stdin",
         data("messages.jsonl").display(),

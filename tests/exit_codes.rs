@@ -16,7 +16,7 @@ use crate::util::{
 
 use self::Situation::*;
 
-/// How a run ends, or what befalls it on the way. Where two things are named, both of them hold.
+/// How a run ends, or what happens during it. If a name has two parts, both happen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Situation {
     /// Every request succeeds.
@@ -29,11 +29,11 @@ enum Situation {
     Refused,
     /// A 401 comes after a success.
     RefusedLater,
-    /// SIGINT while the first measured request waits for its reply.
+    /// SIGINT comes while the first measured request waits for its reply.
     SignalBeforeSuccess,
-    /// SIGINT when two requests have failed and none has succeeded.
+    /// SIGINT comes after two requests have failed and none has succeeded.
     SignalAfterFailures,
-    /// SIGTERM when two requests have succeeded.
+    /// SIGTERM comes after two requests have succeeded.
     SignalAfterSuccess,
     /// The server closes its connections without a reply for a moment, and then serves again.
     ServerAwayForAMoment,
@@ -41,23 +41,23 @@ enum Situation {
     ServerAwayToTheEnd,
     /// The server closes its connections for more than a minute.
     ServerGone,
-    /// The server that the command has started dies.
+    /// The server that the command started dies.
     BackendDied,
     /// The samples file cannot grow any more.
     SamplesLost,
-    /// The result file cannot be put in its place at the end.
+    /// The result file cannot be renamed to its place at the end.
     ResultLost,
     ResultLostThenSignal,
     /// The folder of all files was removed; no request has succeeded when the signal comes.
     FolderLostThenSignal,
-    /// The same while the first request of the warm-up waits for its reply.
+    /// The folder of all files was removed; the signal comes while the first warm-up request waits for its reply.
     FolderLostInWarmupThenSignal,
     /// The folder of all files was removed when the first request is refused.
     FolderLostThenRefused,
     LimitMissed,
     LimitMissedThenSignal,
     LimitMissedAndNoSuccess,
-    /// Whatever reads stdout has left before the first line.
+    /// The reader of stdout leaves before the first line.
     StdoutClosed,
 }
 
@@ -86,12 +86,12 @@ const QUICK: [Situation; 21] = [
     StdoutClosed,
 ];
 
-/// One row of the table. `d` is the folder of all that the command writes.
+/// One row of the table. `d` is the folder of all files that the command writes.
 struct Command {
     name: &'static str,
-    /// Without the endpoint and the number of requests.
+    /// The command line without the endpoint and the number of requests.
     words: &'static str,
-    /// What follows is the number of requests; empty: the dataset has so many records, or the run has no end.
+    /// The option for the number of requests; empty: the dataset has as many records, or the run has no end.
     count_flag: &'static str,
     /// The result file that is written last, or among the last.
     result: &'static str,
@@ -140,10 +140,10 @@ const COMMANDS: [Command; 5] = [
 ];
 
 impl Situation {
-    /// The code that DESIGN.md §1 asks for; where several things hold, the first of: 2 refused, 1 output lost,
-    /// 130 signal, 1 server gone or no success, 1 limit missed, 0.
+    /// Returns the exit code that DESIGN.md §1 demands. If several apply, the first of: 2 refused, 1 output lost, 130
+    /// signal, 1 server gone or no success, 1 limit missed, 0.
     fn wanted(self, command: &Command) -> i32 {
-        // A signal is the way to end an endless run, so it decides nothing there.
+        // A signal is the regular end of an endless run, so it does not change the code there.
         let by_signal = |otherwise| {
             if command.name == ENDLESS {
                 otherwise
@@ -153,7 +153,7 @@ impl Situation {
         };
         match self {
             Done | SomeFailed | RefusedLater | StdoutClosed => 0,
-            // A request that failed is a measurement; gone is a server after a minute without an answer.
+            // A failed request is a measurement; a server is gone after a minute without an answer.
             ServerAwayForAMoment | ServerAwayToTheEnd => 0,
             NoSuccess | ServerGone | BackendDied => 1,
             Refused | FolderLostThenRefused => 2,
@@ -165,7 +165,7 @@ impl Situation {
         }
     }
 
-    /// Whether this can befall the command at all.
+    /// Returns whether this can happen to the command at all.
     fn applies(self, command: &Command) -> bool {
         match self {
             LimitMissed | LimitMissedThenSignal | LimitMissedAndNoSuccess => {
@@ -173,7 +173,7 @@ impl Situation {
             }
             BackendDied => command.name == "run",
             FolderLostInWarmupThenSignal => command.name == "load",
-            // Those that end without a signal, and without a stop.
+            // These end without a signal and without being stopped.
             Done | SomeFailed | NoSuccess | RefusedLater | ServerAwayForAMoment
             | ServerAwayToTheEnd | ServerGone | SamplesLost | ResultLost => command.name != ENDLESS,
             Refused
@@ -187,7 +187,7 @@ impl Situation {
         }
     }
 
-    /// A word of the error message, so that a code is not right for another reason; empty: there is no error.
+    /// Returns a word of the error message, so that a code is not right for another reason; empty: no error.
     fn reason(self) -> &'static str {
         match self {
             Refused | FolderLostThenRefused => "401",
@@ -206,7 +206,7 @@ impl Situation {
         }
     }
 
-    /// What the server does with the measured request of this number, from 0.
+    /// Returns what the server does with the measured request of this number, from 0.
     fn answer(self, number: usize) -> Answer {
         match (self, number) {
             (NoSuccess | LimitMissedAndNoSuccess, _) | (SomeFailed, 1) => Answer::Error(500),
@@ -224,13 +224,12 @@ impl Situation {
         }
     }
 
-    /// Requests of the plan; those of a signal's are never all sent.
+    /// Returns the number of requests of the plan; with a signal, not all are sent.
     fn requests(self) -> usize {
         match self {
-            // Some 70 bytes a token and 600 a sample: more than the 4 KiB that the file may have.
+            // About 70 bytes a token and 600 a sample: more than the 4 KiB that the file may have.
             SamplesLost => 20,
-            // Waits of 0.1 to 5 s lie between requests to a server that is down: the 18th failure comes after a
-            // minute.
+            // Requests to a server that is down are 0.1 to 5 s apart: the 18th failure comes after a minute.
             ServerGone => 22,
             _ => 4,
         }
@@ -241,20 +240,20 @@ impl Situation {
 enum Answer {
     Right,
     Error(u16),
-    /// Holds the request until the client leaves.
+    /// Holds the request until the client hangs up.
     Never,
-    /// The right reply, when the test gives the cue.
+    /// Sends the right reply when the test signals.
     OnCue,
-    /// A 401, when the test gives the cue.
+    /// Sends a 401 when the test signals.
     RefuseOnCue,
     /// Closes the connection without a byte.
     Close,
 }
 
-/// What the test and its server tell each other.
+/// The state that the test and its server share.
 #[derive(Default)]
 struct Stage {
-    /// Measured requests that have come in.
+    /// The number of measured requests received.
     arrived: AtomicUsize,
     cue: AtomicBool,
 }
@@ -267,7 +266,7 @@ fn reply(status: &str, media_type: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Two tokens and a finish reason, as a completion streams them.
+/// Returns two tokens and a finish reason, as a completion streams them.
 fn stream() -> Vec<u8> {
     let body = concat!(
         "data: {\"choices\":[{\"text\":\" a\",\"index\":0,\"finish_reason\":null}]}\n\n",
@@ -278,14 +277,14 @@ fn stream() -> Vec<u8> {
     reply("200 OK", "text/event-stream", body)
 }
 
-/// A server that answers the set-up's requests right, and the measured ones as the situation wants it.
+/// Starts a server that answers set-up requests correctly, and measured ones as the situation demands.
 fn server(situation: Situation, stage: &Arc<Stage>) -> RawServer {
     let stage = Arc::clone(stage);
     RawServer::start(move |request, connection| {
         let is_setup = request
             .header("x-request-id")
             .is_some_and(|id| id.contains("-setup-"));
-        // A client that leaves in the middle is what some of the situations are about.
+        // Some situations are about clients that hang up early.
         let _ = if !request.path.ends_with("/completions") {
             connection.write_all(&beside(request))
         } else if is_setup {
@@ -297,7 +296,7 @@ fn server(situation: Situation, stage: &Arc<Stage>) -> RawServer {
     })
 }
 
-/// The list of models; there is nothing else.
+/// Answers the list of models; there are no other paths.
 fn beside(request: &Request) -> Vec<u8> {
     match request.path.as_str() {
         "/v1/models" => reply("200 OK", "application/json", r#"{"data":[{"id":"m"}]}"#),
@@ -327,7 +326,7 @@ fn perform(answer: Answer, connection: &mut TcpStream, stage: &Stage) -> std::io
     }
 }
 
-/// The command's words for this situation.
+/// Returns the command line for this situation.
 fn words(command: &Command, situation: Situation, requests: usize) -> String {
     let mut words = command.words.to_string();
     if !command.count_flag.is_empty() {
@@ -346,7 +345,7 @@ fn words(command: &Command, situation: Situation, requests: usize) -> String {
     words
 }
 
-/// Plays one cell; what it wrote to stderr is the second.
+/// Plays one cell; returns its output, and its stderr second.
 fn play(command: &Command, situation: Situation) -> (Output, String) {
     if situation == BackendDied {
         return play_dying_backend();
@@ -360,8 +359,7 @@ fn play(command: &Command, situation: Situation) -> (Output, String) {
     let words = words(command, situation, requests);
     let words = format!("{bin} {words} --endpoint http://{}", server.addr());
     let script = match situation {
-        // In blocks of half a KiB, or of a whole one, as the shell counts them: the header has room, twenty samples
-        // have not.
+        // The limit is 4 or 8 KiB, depending on the shell's unit: enough for the header, not for twenty samples.
         SamplesLost => format!("trap '' XFSZ; ulimit -f 8; exec {words} 2>errors"),
         StdoutClosed => format!("{{ {words} 2>errors; echo $? >code; }} | true; exit $(cat code)"),
         _ => format!("exec {words} 2>errors"),
@@ -374,11 +372,11 @@ fn play(command: &Command, situation: Situation) -> (Output, String) {
     (running.wait(), dir.read("errors"))
 }
 
-/// What the test does beside the run.
+/// Does the test's part during the run.
 fn direct(situation: Situation, command: &Command, dir: &Dir, stage: &Stage, running: &Running) {
     let arrived = |count| until("requests", || stage.arrived.load(SeqCst) >= count);
     let lose_result = || {
-        // A folder with a file in it cannot be replaced by a file.
+        // A folder that contains a file cannot be replaced by a file.
         let path = dir.path().join(command.result);
         let _ = fs::remove_file(&path);
         dir.write(&format!("{}/x", command.result), "");
@@ -436,7 +434,7 @@ fn direct(situation: Situation, command: &Command, dir: &Dir, stage: &Stage, run
     }
 }
 
-/// `run` with a server of its own, which is killed after its first reply.
+/// Plays `run` with a server of its own, which is killed after its first reply.
 fn play_dying_backend() -> (Output, String) {
     let dir = Dir::new();
     let serving = serving("--base 1ms --itl 1ms");
@@ -453,13 +451,13 @@ fn play_dying_backend() -> (Output, String) {
     (output, errors)
 }
 
-/// A cell as it was played.
+/// A cell after it was played.
 struct Cell {
     command: &'static str,
     situation: Situation,
     wanted: i32,
     got: Option<i32>,
-    /// The message behind `[ERROR]`; empty where there is none.
+    /// The message after `[ERROR]`; empty if there is none.
     error: String,
     shown: String,
 }
@@ -478,7 +476,7 @@ impl Cell {
         }
     }
 
-    /// Whether the error is the one that this situation brings; a signal in an endless run may bring that of a run
+    /// Returns whether the error is the one of this situation; a signal in an endless run may cause that of a run
     /// without a success.
     fn has_its_reason(&self) -> bool {
         match self.situation.reason() {
@@ -491,7 +489,7 @@ impl Cell {
         self.got == Some(self.wanted) && self.has_its_reason()
     }
 
-    /// The row that a failure prints.
+    /// Returns the row that a failure prints.
     fn row(&self) -> String {
         let got = self.got.map_or("none".to_string(), |code| code.to_string());
         let verdict = match self.got == Some(self.wanted) {
@@ -507,7 +505,7 @@ impl Cell {
     }
 }
 
-/// Plays every cell of these situations, a few at a time; prints the table where one is wrong.
+/// Plays every cell of these situations, a few at a time; prints the table if one is wrong.
 fn check(situations: &[Situation], lanes: usize) {
     let cells = situations.iter().flat_map(|&situation| {
         let commands = COMMANDS.iter();

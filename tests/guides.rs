@@ -1,4 +1,4 @@
-//! Every command line of the two guides, as written there but for the host: a test each.
+//! Every command line of the two guides, with only the host changed: a test each.
 
 use crate::readme::{run, runnable};
 use crate::util::{Dir, Output, Server};
@@ -41,7 +41,7 @@ fn help() {
     assert!(output.stdout.contains("benchmark"), "{output}");
 }
 
-/// The guides' lines in their order: start-up, NOTE, workload, and a block's twelve labels.
+/// Checks the guides' lines in their order: start-up, NOTE, workload, and a block's twelve labels.
 fn assert_sequence(output: &Output) {
     let mut rest = output.stdout.lines();
     for wanted in [

@@ -1,4 +1,4 @@
-//! The harness itself: a test that cannot fail proves nothing.
+//! The test harness itself: a test that cannot fail proves nothing.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{Cmd, Dir, RawServer, Server};
 
-/// What `test` panics with.
+/// Returns the message with which `test` panics.
 fn panic_of(test: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("it did not panic");
     panic
@@ -162,7 +162,7 @@ fn the_mock_runs_as_a_process_of_its_own_and_logs_the_truth() {
         ])
         .args(["--output-length", "5", "--requests", "4"])
         .ok();
-    // Four, and those that set the run up.
+    // The log has these four, and the set-up requests.
     let truth = server.truth();
     assert!(truth.len() >= 4, "{truth:?}");
 }

@@ -14,7 +14,7 @@ struct Command {
     name: &'static str,
     words: &'static str,
     samples: &'static str,
-    /// Takes `--slo-file`.
+    /// Whether it has `--slo-file`.
     has_slo: bool,
 }
 
@@ -45,7 +45,7 @@ const COMMANDS: [Command; 4] = [
     },
 ];
 
-/// Keys that every header has. Others may come, as long as every command has them.
+/// Keys that every header has. More may be added, if every command has them.
 const KEYS: [&str; 19] = [
     "schema",
     "tool_version",
@@ -68,10 +68,10 @@ const KEYS: [&str; 19] = [
     "kernel",
 ];
 
-/// A key or a value of a header that is wrong, or that is not what the other commands have.
+/// A key or a value of a header that is wrong, or that differs from the other commands.
 type Deviation = (&'static str, String, String);
 
-/// The first line of a command's samples file, its port written as PORT.
+/// Returns the first line of a command's samples file, with PORT for its port.
 fn header(command: &Command, options: &[&str]) -> String {
     let dir = Dir::new();
     dir.write("d.jsonl", "{\"text\": \"a b\"}\n");
@@ -98,7 +98,7 @@ fn header(command: &Command, options: &[&str]) -> String {
     }
 }
 
-/// The keys of an object in the order in which they stand in its text, which serde_json does not keep.
+/// Returns the keys of an object in the order of its text, which serde_json does not keep.
 fn keys(text: &str) -> Vec<String> {
     struct Keys;
     impl<'de> serde::de::Visitor<'de> for Keys {
@@ -123,7 +123,7 @@ fn keys(text: &str) -> Vec<String> {
     serde::Deserializer::deserialize_map(&mut reader, Keys).expect(text)
 }
 
-/// The header of a command, read.
+/// The parsed header of a command.
 struct Header {
     command: &'static Command,
     keys: Vec<String>,
@@ -140,7 +140,7 @@ impl Header {
         }
     }
 
-    /// Values that are known beforehand, or whose form is.
+    /// Checks values that are known in advance, or whose format is.
     fn wrong_values(&self, is_mock: bool) -> Vec<(&'static str, String)> {
         let slo = json!({"ttft_ms": 1000.0, "itl_ms": null, "latency_ms": null});
         let slo = if self.command.has_slo {
@@ -177,7 +177,7 @@ impl Header {
             .collect()
     }
 
-    /// What differs from the header of another command, where both are to have the same.
+    /// Returns the differences from the header of another command, where both must be equal.
     fn differences(&self, other: &Header) -> Vec<(String, String)> {
         let mut differences = Vec::new();
         for path in ["/schema", "/endpoint", "/options/api"] {
@@ -204,12 +204,12 @@ impl Header {
     }
 }
 
-/// Eight hexadecimal digits.
+/// Returns whether the text is eight hexadecimal digits.
 fn is_run_id(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Such as 2026-11-28T15:13:43Z.
+/// Returns whether the text is a time such as 2026-11-28T15:13:43Z.
 fn is_utc(text: &str) -> bool {
     let pattern = "dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, wanted): (u8, u8)| match wanted {
@@ -219,7 +219,7 @@ fn is_utc(text: &str) -> bool {
     text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
 }
 
-/// The keys of an object, and of what kind their values are.
+/// Returns the keys of an object with the types of their values.
 fn kinds(object: &Value) -> BTreeMap<String, &'static str> {
     let entries = object.as_object().into_iter().flatten();
     let kind = |value: &Value| match value {
@@ -235,7 +235,7 @@ fn kinds(object: &Value) -> BTreeMap<String, &'static str> {
         .collect()
 }
 
-/// All that is wrong with the headers that the four commands write when they are given these options.
+/// Returns everything wrong with the headers that the four commands write with these options.
 fn deviations(options: &[&str], is_mock: bool) -> Vec<Deviation> {
     let headers = COMMANDS
         .each_ref()
@@ -267,7 +267,7 @@ fn deviations(options: &[&str], is_mock: bool) -> Vec<Deviation> {
 #[test]
 fn the_four_commands_write_one_header() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
-    // The same endpoint and API, given in two ways.
+    // The same endpoint and API are given in two ways.
     let path = format!("{}/v1/chat/completions", server.url());
     let by_path = deviations(&["--endpoint", &path], true);
     let by_name = deviations(&["--endpoint", &server.url(), "--api", "chat"], true);
@@ -275,7 +275,7 @@ fn the_four_commands_write_one_header() {
 }
 
 #[test]
-fn a_mock_in_the_process_changes_nothing_but_that_it_is_one() {
+fn a_mock_in_the_process_changes_nothing_else_in_the_header() {
     let found = deviations(&["--backend", "mock", "--api", "chat"], true);
     assert_eq!(found, Vec::new());
 }

@@ -1,4 +1,4 @@
-//! SIGKILL at moments that a seed decides: what had ended is in the files, and `report` tells what is missing.
+//! SIGKILL at random moments by a seed: requests that had ended are in the files, and `report` says what is missing.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,38 +11,38 @@ use serde_json::Value;
 
 use crate::util::{Cmd, Dir, Output, Server, until};
 
-/// Kills of each command, where it says so; `make faults` asks for more.
+/// Environment variable: kills of each command; `make faults` sets more.
 const KILLS: &str = "TMESH_KILLS";
 const LANES: usize = 4;
-/// The most that any of the runs has in flight.
+/// Most requests in flight of any run.
 const IN_FLIGHT: usize = 4;
-/// The mock's; so is each run about a second long.
+/// The mock's options, with which each run takes about a second.
 const PACE: [&str; 4] = ["--base", "5ms", "--itl", "500us"];
-/// What `report` says where samples may be missing.
+/// The notes of `report` where samples may be missing.
 const NOTES: [&str; 4] = [
     "has no end in this file",
     "may lack",
     "end before",
-    "is torn",
+    "is incomplete",
 ];
 
 struct Command {
     words: &'static str,
     samples: &'static str,
-    /// Samples of a whole run, warm-up included.
+    /// Samples of a whole run, including the warm-up.
     requests: usize,
-    /// The measured requests that the JSON of `report` tells of.
+    /// Returns the measured requests in the JSON of `report`.
     counted: fn(&Value) -> u64,
 }
 
-/// What one kill has left.
+/// The files after one kill.
 struct Left {
     run_id: String,
     ids: HashSet<String>,
     is_whole: bool,
 }
 
-/// What a moment lies behind, and how far at the most.
+/// The event after which a kill comes, at most so much later.
 enum After {
     Start,
     Header,
@@ -50,7 +50,7 @@ enum After {
     Samples,
 }
 
-/// Start-up, warm-up, twice the run, and its end.
+/// The phases: start-up, warm-up, twice the run, and its end.
 const PHASES: [(After, u64); 5] = [
     (After::Start, 40),
     (After::Header, 120),
@@ -59,7 +59,7 @@ const PHASES: [(After, u64); 5] = [
     (After::Samples, 40),
 ];
 
-/// Kills it so many times, and compares what is left with the mock's log.
+/// Kills the command repeatedly, and compares the files with the mock's log.
 fn check(command: &Command) {
     let kills = std::env::var(KILLS).map_or(10, |kills| kills.parse().expect(KILLS));
     let server = Server::start(&PACE);
@@ -83,8 +83,8 @@ fn check(command: &Command) {
     let truth = answered(&server.truth());
     let missing = left.iter().map(|left| missing(left, &truth, command));
     let more = missing.filter(|&missing| missing > IN_FLIGHT).count();
-    // Of a worker that has sent its next request, a sample may be on its way to the file: on two cores with 15
-    // processes that want them, one kill in 1,500.
+    // A worker may have sent its next request while a sample is still on its way to the file: once in 1,500 kills, with
+    // 15 busy processes on two cores.
     assert!(
         more <= 1 + kills / 100,
         "{more} of {kills}: {}",
@@ -92,7 +92,7 @@ fn check(command: &Command) {
     );
     let cut = left.iter().filter(|left| !left.ids.is_empty());
     let cut = cut.filter(|left| !left.is_whole).count();
-    // Three in five come between the header and the end, and one of them may come before the first sample.
+    // Three in five kills come between the header and the end, and one of these may come before the first sample.
     assert!(
         cut * 5 >= kills * 2,
         "{cut} of {kills} in mid-run: {}",
@@ -100,7 +100,7 @@ fn check(command: &Command) {
     );
 }
 
-/// The requests whose answers were wholly written, by the run's id.
+/// Returns the requests whose answers were completely written, by the run's id.
 fn answered(truth: &[Value]) -> HashMap<String, HashSet<String>> {
     let mut runs: HashMap<String, HashSet<String>> = HashMap::new();
     for line in truth.iter().filter(|line| line["aborted"] == false) {
@@ -115,8 +115,8 @@ fn answered(truth: &[Value]) -> HashMap<String, HashSet<String>> {
     runs
 }
 
-/// How many requests were answered and are not there; never more than one in flight and one handed over a worker.
-/// Nothing is there that was not answered.
+/// Returns how many answered requests are missing; at most one in flight and one handed over for each worker. Every
+/// request in the files was answered.
 fn missing(left: &Left, truth: &HashMap<String, HashSet<String>>, command: &Command) -> usize {
     let none = HashSet::new();
     let answered = truth.get(&left.run_id).unwrap_or(&none);
@@ -132,7 +132,7 @@ fn missing(left: &Left, truth: &HashMap<String, HashSet<String>>, command: &Comm
     missing.len()
 }
 
-/// `None` where it was killed before it had a header.
+/// Kills a run at a random moment; `None` if it had no header yet.
 fn kill(command: &Command, url: &str, number: usize) -> Option<Left> {
     let dir = Dir::new();
     dir.write(
@@ -152,7 +152,7 @@ fn kill(command: &Command, url: &str, number: usize) -> Option<Left> {
         After::Samples => until("last sample", || samples_in(&path) + 1 >= command.requests),
     }
     thread::sleep(Duration::from_millis(random.u64(..most_ms)));
-    // It may be over.
+    // The run may be over.
     running.kill();
     let output = running.wait();
     let has_ended = output.status.success();
@@ -172,7 +172,8 @@ fn samples_in(path: &Path) -> usize {
     fs::read_to_string(path).map_or(0, |text| text.matches("\n{\"id\":").count())
 }
 
-/// Every line but a torn last one is JSON; `report` shows what is there, and says that there is more.
+/// Checks that every line is JSON, except an incomplete last one, and that `report` shows the lines and says that there
+/// is more.
 fn read(command: &Command, dir: &Dir, has_ended: bool) -> Option<Left> {
     let report = |format| {
         let options = ["report", "--input", command.samples, "--format", format];
@@ -211,7 +212,7 @@ fn read(command: &Command, dir: &Dir, has_ended: bool) -> Option<Left> {
     })
 }
 
-/// The line of the last pass, written when there are no more samples to come.
+/// Returns whether this is the line of the last pass, after which no samples come.
 fn is_last(line: &Value) -> bool {
     let is_last_round = line["round"].is_null() || line["round"] == 2;
     let is_last_workload = line["workload"].is_null() || line["workload"] == "stress_test";
@@ -223,7 +224,7 @@ fn check_report(command: &Command, shown: &Output, measured: usize) {
     assert_eq!((command.counted)(&report), measured as u64, "{shown}");
 }
 
-/// A round or a workload behind which another has begun has its file, with all its requests; no file is a part of one.
+/// Checks that each round or workload followed by another has its complete file, and that no file is incomplete.
 fn check_results(dir: &Dir, samples: &[&Value], has_ended: bool) {
     let mut ended: Vec<(String, u64)> = Vec::new();
     for sample in samples {
@@ -236,7 +237,7 @@ fn check_results(dir: &Dir, samples: &[&Value], has_ended: bool) {
             None => ended.push((name, 1)),
         }
     }
-    // Its file comes behind its last line.
+    // Its file is written after its last line.
     if !has_ended {
         ended.pop();
     }

@@ -1,4 +1,4 @@
-//! `load` from outside: APIs, caches, repeats, limits, sweeps and files.
+//! `load` as a process: APIs, caches, repeats, limits, sweeps and files.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ fn load(dir: &Dir, args: &[&str]) -> Cmd {
     Cmd::new(dir).arg("load").args(args)
 }
 
-/// The requests of a samples file that are in the figures.
+/// Returns the requests of a samples file that are in the figures.
 fn measured(dir: &Dir, name: &str) -> Vec<Value> {
     let lines = dir.read(name);
     let lines = lines
@@ -24,10 +24,10 @@ fn measured(dir: &Dir, name: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The number of a truth log's request.
+/// Returns the number of a request in the truth log.
 fn id(request: &Value) -> Option<u64> {
     let id = request["id"].as_str()?;
-    // Requests of the set-up have a word more.
+    // Ids of set-up requests have one word more.
     let [_, number] = id.split('-').collect::<Vec<_>>()[..] else {
         return None;
     };
@@ -96,7 +96,7 @@ fn hits_of_the_response_cache_are_those_of_the_servers_log() {
     );
     assert_eq!(result["perfect_response_cache_hit_rate"], 0.5);
     assert_eq!(result["ttft_p50_ms"], Value::Null);
-    // 100 answers of 20 words, of which the mock's tokenizer makes a token each.
+    // 100 answers of 20 words; the mock's tokenizer makes one token of each word.
     assert_eq!(result["token_sources"], json!({"tokenize": 100}));
     assert_eq!(result["detail"]["avg_output_tokens"], 20.0);
 }
@@ -240,7 +240,7 @@ fn a_sweep_ends_with_a_table_and_report_shows_the_same() {
         assert_eq!(point["successful_requests"], 12);
         assert_eq!(point["goodput_requests"], 12);
         assert_eq!(point["latency_from"], "sent");
-        // The prompts of a point are not those of another.
+        // The points have different prompts.
         assert_eq!(point["perfect_response_cache_hit_rate"], json!(4.0 / 12.0));
         let export = json_file(&dir, &format!("v_concurrency_{concurrency}.json"));
         assert_eq!(
@@ -318,7 +318,7 @@ fn a_streamed_generate_has_times_and_its_tokens_are_events() {
     assert_eq!(result["response_cache_hit_rate"], 0.0);
 }
 
-/// `{"text"}` and nothing else, as a course's server answers.
+/// Starts a server that answers only `{"text"}`, as in a course.
 fn bare_server(body: &'static str) -> RawServer {
     RawServer::start(move |request, stream| {
         let (status, body) = match request.path.as_str() {
@@ -334,7 +334,7 @@ fn bare_server(body: &'static str) -> RawServer {
 }
 
 #[test]
-fn a_server_that_counts_nothing_gets_an_estimate_and_is_told_so() {
+fn a_server_that_counts_nothing_leads_to_an_estimate_with_a_note() {
     let server = bare_server(r#"{"text": "one two three four", "cached": false}"#);
     let dir = Dir::new();
     let url = format!("http://{}/generate", server.addr());
@@ -359,7 +359,7 @@ fn a_server_that_counts_nothing_gets_an_estimate_and_is_told_so() {
         .filter(|request| request.path.as_str() == "/generate")
         .map(|request| serde_json::from_slice(&request.body).expect("JSON"))
         .collect();
-    // Set-up, warm-up, run.
+    // Set-up, warm-up and run.
     assert_eq!(asked.len(), 1 + 5 + 4);
     for body in &asked[1..] {
         let keys: Vec<&String> = body.as_object().expect("an object").keys().collect();
@@ -369,7 +369,7 @@ fn a_server_that_counts_nothing_gets_an_estimate_and_is_told_so() {
             (&json!(100), &json!(0))
         );
     }
-    // One text four times: the server is asked once, and then no more.
+    // One text is sent four times, but the server counts it only once.
     let counts = bodies.iter().filter(|request| {
         request.path.as_str() == "/tokenize"
             && String::from_utf8_lossy(&request.body).contains("one two")
@@ -420,7 +420,7 @@ fn limits_decide_the_exit_code() {
     let dir = Dir::new();
     let url = format!("{}/generate", server.url());
     let few = ["--endpoint", &url, "--requests", "8", "--warmup", "0"];
-    // The first run is the requests 1 to 9, its set-up among them.
+    // The first run is the requests 1 to 9, including its set-up.
     load(&dir, &few).args(["--max-error-rate", "0"]).ok();
     let output = load(&dir, &few).args(["--max-error-rate", "0.1"]).fails(1);
     assert!(
@@ -488,7 +488,7 @@ fn the_default_endpoint_is_named_when_nothing_is_there() {
     }
 }
 
-/// A command line, and how its error begins.
+/// Command lines, and the beginnings of their errors.
 const CONTRADICTIONS: [(&str, &str); 31] = [
     (
         "--concurrency 2 --rate 1",
@@ -572,7 +572,7 @@ const CONTRADICTIONS: [(&str, &str); 31] = [
     ("--fail-if ttft>5", "--fail-if 'ttft>5': no such figure"),
     (
         "--fail-if rate_2.error_rate>0",
-        "--fail-if 'rate_2.error_rate>0': of a point that is not run; it has concurrency_5",
+        "--fail-if 'rate_2.error_rate>0': no such point in this run; want one of concurrency_5",
     ),
     (
         "--extra-body {\"prompt\":1} --api generate",
@@ -651,7 +651,7 @@ fn a_dataset_goes_out_record_by_record_and_then_again_as_repeats() {
         ],
     );
     assert_eq!(json_file(&dir, "r.json")["response_cache_hit_rate"], 0.0);
-    // A second point sends other texts; five requests of three records are two repeats.
+    // A second point sends other texts; five requests of three records include two repeats.
     let more = ["--requests", "5", "--concurrency", "1", "--nonce", "m"];
     let args = [
         "--endpoint",
@@ -665,7 +665,7 @@ fn a_dataset_goes_out_record_by_record_and_then_again_as_repeats() {
     assert!(
         output
             .stderr
-            .contains("3 records for 5 first uses; they are gone through again"),
+            .contains("3 records, but 5 different prompts are needed"),
         "{output}"
     );
     let result = json_file(&dir, "r.json");
@@ -789,7 +789,7 @@ fn a_deployment_is_asked_under_its_path_with_the_query_and_names_its_model() {
             "200 OK"
         };
         let length = body.len();
-        // A client that has gone shows in its own output.
+        // A client that has hung up shows that in its own output.
         let _ = write!(
             stream,
             "HTTP/1.1 {status}\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{body}"

@@ -1,9 +1,9 @@
-//! Every command line of the guide of `load`, the first words changed, on the mock's `/generate`: a test each.
+//! Every command line of the guide of `load`, with its first words changed, on the mock's `/generate`: a test each.
 
 use crate::readme::{run, runnable};
 use crate::util::{Dir, Output, Server, json_file};
 
-/// Runs the line against a mock that is fast enough; the last argument: requests that are sent.
+/// Runs the line against a fast mock; `requests` and `repeats` are the expected numbers.
 fn guide(line: &str, dir: &Dir, requests: u64, repeats: u64) -> Output {
     let server = Server::start(&["--base", "2ms", "--itl", "200us"]);
     let output = run(&runnable(line, server.addr()), dir);
@@ -67,7 +67,7 @@ fn save_results() {
     assert!(result["response_cache_hit_rate"].is_number(), "{result}");
 }
 
-/// The guide leaves the endpoint to its default, which no test may take for itself: it is named here.
+/// The guide uses the default endpoint, which tests must not use; so the endpoint is given here.
 #[test]
 fn timeouts() {
     let line =

@@ -1,4 +1,4 @@
-//! `load` in an open loop: due times against the mock's truth, a frozen server, a pool that runs out.
+//! `load` in an open loop: due times against the mock's truth, a frozen server, an exhausted pool.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn number(of: &Value, key: &str) -> f64 {
         .unwrap_or_else(|| panic!("no {key} in {of}"))
 }
 
-/// The same 50 requests a second to a server that freezes for two of four seconds.
+/// Sends 50 requests a second, in both loops, to a server that freezes for two of four seconds.
 #[test]
 fn a_frozen_server_shows_at_a_rate_and_hides_in_a_closed_loop() {
     let _machine = alone();
@@ -95,7 +95,7 @@ fn times_from_due_are_those_of_the_servers_log_and_of_the_send() {
         let stamp = |key: &str| number(sample, key) / 1e6;
         late_ms += stamp("t_send_ns") - stamp("t_due_ns");
         ttft_ms += stamp("t_first_ns") - stamp("t_due_ns");
-        // From the last byte of the request to the first token that the server wrote.
+        // Measured from the last byte of the request to the first token that the server wrote.
         let written_ns = told["t_written_ns"][0].as_f64().expect("a first token");
         let server_ms = (written_ns - number(told, "t_read_ns")) / 1e6;
         let own_ms = stamp("t_first_ns") - stamp("t_send_ns");
@@ -114,14 +114,14 @@ fn times_from_due_are_those_of_the_servers_log_and_of_the_send() {
         "{result}"
     );
     assert!(number(&result, "lateness_avg_ms") < 5.0, "{result}");
-    // 149 gaps of the seed's draw; 100 a second within four deviations of their mean.
+    // The seed draws 149 gaps; the rate is 100 a second within four deviations of their mean.
     let rate = number(&result, "scheduled_rate_per_s");
     assert!((100.0 / 1.33..100.0 / 0.67).contains(&rate), "{rate}");
     assert_eq!(result["exhausted_requests"], 0);
 }
 
 #[test]
-fn a_pool_that_runs_out_is_said_and_its_waiting_is_in_the_figures() {
+fn an_exhausted_pool_is_reported_and_its_waits_are_in_the_figures() {
     let _machine = alone();
     let server = Server::start(&["--base", "100ms", "--itl", "0s"]);
     let dir = Dir::new();
@@ -146,7 +146,7 @@ fn a_pool_that_runs_out_is_said_and_its_waiting_is_in_the_figures() {
         "{output}"
     );
     let result = json_file(&dir, "r.json");
-    // Two at a time, 100 ms each: the last of 20 is sent at 900 ms and was due at 190.
+    // Two at a time, 100 ms each: the last of 20 is sent at 900 ms and was due at 190 ms.
     let max_ms = number(&result, "lateness_max_ms");
     assert!((700.0..1500.0).contains(&max_ms), "{max_ms}");
     let (from_due, from_sent) = (

@@ -1,4 +1,4 @@
-//! `load` with a trace: what its ids share is what the server's cache hits, in little memory.
+//! `load` with a trace: shared ids become cache hits on the server, in little memory.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::util::{Cmd, Dir, Server, json_file};
 
-/// Lines of conversations: each goes on from an earlier one's blocks, or begins anew. No length is a multiple of 16.
+/// Lines of conversations: each continues an earlier one's blocks, or starts anew. No length is a multiple of 16.
 struct Trace {
     lines: Vec<(u64, Vec<u64>)>,
 }
@@ -43,7 +43,7 @@ impl Trace {
         Trace { lines }
     }
 
-    /// One line a request, `gap_ms` apart.
+    /// Returns one line a request, `gap_ms` apart.
     fn text(&self, gap_ms: f64) -> String {
         let mut text = String::new();
         for (k, (tokens, ids)) in self.lines.iter().enumerate() {
@@ -56,9 +56,9 @@ impl Trace {
         text
     }
 
-    /// Whole blocks of 16 tokens in all prompts, and how many of them are different ones.
+    /// Returns the number of whole blocks of 16 tokens in all prompts, and how many of them are distinct.
     ///
-    /// A block of 512 is named by its id and those before it; here an id stands behind the same ids always.
+    /// A block of 512 is identified by its id and those before it; here an id always follows the same ids.
     fn blocks(&self) -> (u64, u64) {
         let mut all = 0;
         let mut different: HashSet<(u64, u64)> = HashSet::new();
@@ -73,7 +73,7 @@ impl Trace {
     }
 }
 
-/// Enough for all blocks of the trace, and no time of its own.
+/// Mock options: room for all blocks of the trace, and no delays.
 const ROOMY: [&str; 12] = [
     "--base",
     "0s",
@@ -94,7 +94,7 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
     let server = Server::start(&ROOMY);
     let dir = Dir::new();
     let trace = Trace::of(20_000);
-    // 20,000 at 100 times the speed in 12 s.
+    // 20,000 requests at 100 times the speed take 12 s.
     dir.write("t.jsonl", trace.text(60.0));
     let args = [
         "--endpoint",
@@ -123,7 +123,7 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
     for told in server.truth() {
         let id = told["id"].as_str().expect("every request has an id");
         let (_, place) = id.split_once('-').expect("RUN-ID");
-        // Of the set-up there is no place.
+        // Set-up requests have no place in the trace.
         let Ok(place) = place.parse::<usize>() else {
             continue;
         };
@@ -134,7 +134,7 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
         tokens += wanted;
     }
     assert_eq!(requests.len(), 20_000);
-    // Each different block is computed once, all others are hits: in whatever order requests arrive.
+    // Each distinct block is computed once, all others are hits, in whatever order requests arrive.
     assert_eq!(hits, 16 * (all - different));
     let result = json_file(&dir, "r.json");
     assert_eq!(result["successful_requests"], 20_000);

@@ -1,5 +1,5 @@
-//! A disk that fills up, a folder that is removed, a reader that has seen enough: said once, the run goes on, and what
-//! could be written is whole.
+//! A full disk, a removed folder, a stdout whose reader leaves: reported once, the run continues, and written files are
+//! complete.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::util::{Cmd, Dir, Output, RawServer, json_file, until};
 
-/// Two seconds each, with a samples file in the folder `d`; the last words of its report.
+/// Runs of two seconds with a samples file in the folder `d`, and the last words of their reports.
 const RUNS: [(&str, &str, &str); 4] = [
     (
         "load --backend mock --mock base=10ms,itl=10ms --requests 60 --concurrency 2 --max-tokens 6 --output r.json --samples d/samples.jsonl",
@@ -41,7 +41,7 @@ fn start(dir: &Dir, words: &str, before: &str) -> Cmd {
     Cmd::program("sh", dir).args(["-c", &format!("{before} exec {bin} {words}")])
 }
 
-/// One warning for the samples, one message for all that was lost at the end, exit code 1, and the report.
+/// Checks for one warning about the samples, one message at the end about all losses, exit code 1, and the report.
 fn check(output: &Output, samples: &str, reason: &str, report: &str) {
     assert_eq!(output.status.code(), Some(1), "{output}");
     let warning = format!("warning: {samples}: {reason}");
@@ -62,7 +62,7 @@ fn check(output: &Output, samples: &str, reason: &str, report: &str) {
 fn a_disk_that_fills_up_in_a_run_costs_the_samples_and_nothing_else() {
     for (words, samples, report) in RUNS {
         let dir = Dir::new();
-        // 20 KiB or 40, by the shell; a write beyond that fails, as one to a full disk does.
+        // The limit is 20 or 40 KiB, depending on the shell; a write beyond it fails like one to a full disk.
         let output = start(&dir, words, "trap '' XFSZ; ulimit -f 40;").run();
         check(
             &output,
@@ -79,7 +79,7 @@ fn a_disk_that_fills_up_in_a_run_costs_the_samples_and_nothing_else() {
 }
 
 #[test]
-fn a_folder_that_is_removed_in_a_run_is_told_within_a_second_or_two() {
+fn a_folder_that_is_removed_in_a_run_is_reported_within_a_second_or_two() {
     for (words, samples, report) in RUNS {
         let dir = Dir::new();
         let folder = dir.path().join("d");
@@ -148,7 +148,7 @@ fn a_path_that_cannot_be_written_is_refused_before_the_first_request() {
     assert!(server.requests().is_empty(), "{:?}", server.requests());
 }
 
-/// `load` and `benchmark` with both of their files in the folder.
+/// Runs `load` or `benchmark` with both of their files in a removed folder.
 fn lose_both(words: &str, report: &str) {
     let dir = Dir::new();
     let words = words.replace("r.json", "d/r.json");
@@ -173,7 +173,7 @@ fn lose_both(words: &str, report: &str) {
     assert_eq!(errors.matches(&warning).count(), 1, "{errors}");
     let shown = dir.read("out");
     assert!(shown.contains(report), "{shown}");
-    // No file is named that is not there.
+    // No missing file is named.
     assert!(!shown.contains(" in d/"), "{shown}");
     assert!(!folder.exists(), "{shown}");
 }

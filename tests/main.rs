@@ -1,5 +1,5 @@
-//! Tests that drive the finished binary from outside. One crate, so that it links once; those of times
-//! are in timing.rs.
+//! Tests that drive the finished binary as a process. They are one crate, so that it links once; tests of times are in
+//! timing.rs.
 
 mod bad_files;
 mod benchmark;

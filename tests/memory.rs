@@ -1,17 +1,18 @@
-//! What a finite run keeps of its requests: a record of each, and no more than a record's room beside it.
+//! The memory that a finite run uses per request: a record, and at most as much again.
 //!
-//! A million of each command: `TMESH_REQUESTS=1000000 cargo test --locked --test main memory:: -- --nocapture`.
+//! For a million requests of each command: `TMESH_REQUESTS=1000000 cargo test --locked --test main memory:: --
+//! --nocapture`.
 
 use std::time::Duration;
 
 use crate::util::{Cmd, Dir};
 
-/// Requests of the long run, where it says so.
+/// Environment variable: requests of the long run.
 const REQUESTS: &str = "TMESH_REQUESTS";
-/// A record has 88 bytes, and its TTFT stands in a list beside it; a million requests stay within 128 MiB.
+/// A record has 88 bytes, and its TTFT is also in a list; a million requests stay within 128 MiB.
 const BYTES_A_REQUEST: f64 = 128.0;
 
-/// The peak of a run of so many requests, in MiB.
+/// Returns the peak memory of a run of this many requests, in MiB.
 fn peak_mib(url: &str, words: &str, requests: u64) -> f64 {
     let dir = Dir::new();
     let running = Cmd::new(&dir)
@@ -25,8 +26,8 @@ fn peak_mib(url: &str, words: &str, requests: u64) -> f64 {
     peak
 }
 
-/// Compares with a short run, which has all that does not depend on the number of requests. The mock is a process of
-/// its own and takes no time.
+/// Compares with a short run, which has everything that does not depend on the number of requests. The mock is a
+/// separate process without delays.
 fn check(words: &str) {
     let requests = std::env::var(REQUESTS).map_or(50_000, |n| n.parse().expect(REQUESTS));
     let dir = Dir::new();

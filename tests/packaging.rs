@@ -1,4 +1,4 @@
-//! What is shipped, and the script that guards the layers. `make static` checks linking and size itself.
+//! The shipped binary, and the script that checks the layers. `make static` checks linking and size itself.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use crate::util::{Cmd, Dir, Output, Server, not_run};
 
 const WHAT: &str = "static binary in an empty root";
 
-/// Runs in an empty root, with nothing but two files that a node without DNS has too. TMESH_STATIC_BIN,
-/// which `make check` sets, names the binary; without it, or without the right to chroot, this says so and passes.
+/// Runs in an empty root that contains only two files that a node without DNS has too. TMESH_STATIC_BIN, set by `make
+/// check`, names the binary; without it, or without the right to chroot, this says so and passes.
 #[test]
 fn the_static_binary_resolves_names_in_an_empty_root() {
     let Some(binary) = std::env::var_os("TMESH_STATIC_BIN") else {
@@ -53,7 +53,7 @@ fn the_static_binary_resolves_names_in_an_empty_root() {
     );
 }
 
-/// The first way to change the root that is permitted here.
+/// Returns the first way to change the root that is permitted here.
 fn chroot_command(root: &Dir) -> Option<&'static [&'static str]> {
     let ways: [&[&str]; 2] = [&["chroot"], &["unshare", "-r", "chroot"]];
     ways.into_iter()
@@ -130,7 +130,7 @@ fn the_layer_check_names_file_line_and_edge_of_what_breaks_the_table() {
 fn the_layer_check_names_the_imports_of_every_circle_of_files() {
     let dir = Dir::new();
     for (file, text) in [
-        // None: a declaration, a test, a function with the name of a module, and one way only.
+        // These are no circles: a declaration, a test, a function with a module's name, and imports in one direction.
         (
             "plan/mod.rs",
             "pub mod groups;\nmod repeat;\n#[cfg(test)]\npub use groups::seed;\n",
@@ -143,14 +143,14 @@ fn the_layer_check_names_the_imports_of_every_circle_of_files() {
             "plan/repeat.rs",
             "pub(in crate::plan::groups) struct Slot;\n",
         ),
-        // Two files, by a `use` and by a path.
+        // A circle of two files, by a `use` and by a path.
         ("load/mod.rs", "mod pool;\nmod stop;\n"),
         (
             "load/pool.rs",
             "use std::fmt;\nuse super::{\n    stop::{self, Stop},\n};\n",
         ),
         ("load/stop.rs", "fn f(shared: &super::pool::Shared) {}\n"),
-        // Three files, one of them the module's own, by what it hands on.
+        // A circle of three files, one of them the module's own, by a re-export.
         (
             "client/mod.rs",
             "mod sse;\nmod reply;\n\npub use sse::Parser;\n",

@@ -1,4 +1,4 @@
-//! Proxies: only where `--proxy env` asks for them, and what then goes through.
+//! Proxies: they are used only with `--proxy env`, and carry all requests then.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,8 @@ use std::thread;
 use crate::tls::{CA, serve_tls};
 use crate::util::{Cmd, Dir, Output, Server, read_request, serve};
 
-/// A proxy on a free port of 127.0.0.1 that leads to one server, whatever host it is asked for; each head of a CONNECT.
+/// Starts a proxy on a free port of 127.0.0.1 that connects to one server, whatever host is requested; passes on each
+/// head of a CONNECT.
 fn serve_proxy(target: String) -> (u16, Receiver<Vec<String>>) {
     let (heads, received) = channel();
     let addr = serve(move |stream| tunnel(stream, &target, &heads));
@@ -16,7 +17,7 @@ fn serve_proxy(target: String) -> (u16, Receiver<Vec<String>>) {
 }
 
 fn tunnel(mut client: TcpStream, target: &str, heads: &Sender<Vec<String>>) -> io::Result<()> {
-    // The look whether the address answers sends nothing.
+    // The check whether the address answers sends nothing.
     let Some(request) = read_request(&mut client)? else {
         return Ok(());
     };
@@ -96,13 +97,13 @@ fn the_name_of_the_server_is_the_proxys_to_resolve_and_its_password_is_not_shown
         "{output}"
     );
     let heads: Vec<Vec<String>> = heads.try_iter().collect();
-    // user:telltale
+    // The base64 of user:telltale.
     let password = "proxy-authorization: Basic dXNlcjp0ZWxsdGFsZQ==".to_string();
     for head in &heads {
         assert_eq!(head[0], "CONNECT no-such-host.invalid:80");
         assert!(head.contains(&password), "{head:?}");
     }
-    // Two workers, and the requests before.
+    // Two workers, and the requests before the run.
     assert!(heads.len() > 2, "{heads:?}");
 }
 
@@ -186,7 +187,7 @@ fn a_page_of_metrics_is_read_without_the_proxy() {
     );
 }
 
-/// What `load` says of a proxy that takes the CONNECT and answers so, then closes.
+/// Returns the output of `load` with a proxy that accepts the CONNECT, answers this, and closes.
 fn against_broken(answer: &'static [u8]) -> Output {
     let addr = serve(move |mut stream| match read_request(&mut stream)? {
         Some(_) => stream.write_all(answer),
@@ -210,18 +211,18 @@ fn a_proxy_that_breaks_the_connection_is_no_fault_of_tls() {
 }
 
 #[test]
-fn what_is_wrong_with_a_proxy_is_said_before_the_first_request() {
+fn a_wrong_proxy_is_refused_before_the_first_request() {
     let (refusing, _heads) = serve_proxy("127.0.0.1:1".to_string());
     for (options, environment, wanted) in [
         (
             ["--proxy", "env"],
             vec![],
-            "[ERROR] --proxy env: ALL_PROXY, HTTPS_PROXY and HTTP_PROXY name none; want",
+            "[ERROR] --proxy env: none of ALL_PROXY, HTTPS_PROXY and HTTP_PROXY names a proxy; want",
         ),
         (
             ["--proxy", "http://user:telltale@127.0.0.1:3128"],
             vec![],
-            "[ERROR] --proxy ****: want env: the proxy stands in ALL_PROXY",
+            "[ERROR] --proxy ****: want env; the proxy is read from ALL_PROXY",
         ),
         (
             ["--proxy", "env"],

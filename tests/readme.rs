@@ -1,10 +1,10 @@
-//! Runs the command lines of README and of the help topics, so that what they promise works as written: each ends well
-//! and prints a word of what it is there for.
+//! Runs the command lines of README and of the help topics, so that they work as written: each ends well and prints a
+//! word that shows its purpose.
 //!
-//! A command is a line of a `sh` or `bash` block that calls tmesh-cli. Replaced: the host and port of `--endpoint`
-//! by a mock's, `<…>` by a word. Left out: redirections, pipes and `&`, so that the output can be seen here. An
-//! endless benchmark gets a block every second and SIGINT once a block counts a request. A block under
-//! `<!-- not run: REASON -->` is not run. Files that a command reads are in tests/data/readme.
+//! A command is a line of a `sh` or `bash` block that calls tmesh-cli. The host and port of `--endpoint` are replaced
+//! by a mock's, `<…>` by a word. Redirections, pipes and `&` are left out, so that the output is visible here. An
+//! endless benchmark gets a block every second, and SIGINT once a block counts a request. A block under `<!-- not run:
+//! REASON -->` is not run. Files that a command reads are in tests/data/readme.
 
 use std::fs;
 use std::ops::Range;
@@ -29,7 +29,7 @@ fn every_command_line_of_the_help_topics_works() {
     assert!(commands.sum::<usize>() > 20);
 }
 
-/// What the output of a command contains: the word beside the first part that stands in its line.
+/// The expected word in a command's output, beside the part of the line that selects it (the first that occurs).
 const PRINTED: [(&str, &str); 21] = [
     ("--version", "commit"),
     (" help", "tmesh-cli"),
@@ -54,7 +54,7 @@ const PRINTED: [(&str, &str); 21] = [
     ("mock", "mock on "),
 ];
 
-/// The word of a command line; none is a fault of this table.
+/// Returns the expected word of a command line; a line without one is an error in this table.
 fn printed(line: &str) -> &'static str {
     let found = PRINTED.iter().find(|(part, _)| line.contains(part));
     found.map_or_else(
@@ -91,13 +91,13 @@ fn command_lines_are_found_and_made_runnable() {
     );
 }
 
-/// Runs a document's blocks side by side, each against a mock and in a directory of its own, and the commands of a
-/// block in their order: a later one may read what an earlier one wrote. Returns the number of commands.
+/// Runs a document's blocks in parallel, each against a mock and in a directory of its own, and the commands of a block
+/// in order, since a later one may read what an earlier one wrote. Returns the number of commands.
 fn run_commands(document: &str) -> usize {
     let markdown =
         fs::read_to_string(document).unwrap_or_else(|error| panic!("{document}: {error}"));
     let blocks = blocks(&markdown);
-    // Two at a time would wait for each other's 20 simulated seconds; more than six crowd two cores.
+    // Two at a time would wait for each other's 20 simulated seconds; more than six overload two cores.
     for side_by_side in blocks.chunks(6) {
         thread::scope(|scope| {
             for block in side_by_side {
@@ -112,7 +112,7 @@ fn run_block(commands: &[String]) {
     let server = Server::start(&[]);
     let dir = Dir::new();
     copy(&format!("{TESTS}/data/readme"), dir.path());
-    // As in a checkout.
+    // The folder is laid out as in a checkout.
     let datasets = dir.path().join("tests/data/datasets");
     copy(&format!("{TESTS}/data/datasets"), &datasets);
     for command in commands {
@@ -126,7 +126,7 @@ fn run_block(commands: &[String]) {
     }
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with its contents.
 fn copy(from: &str, to: &Path) {
     fs::create_dir_all(to).expect("a folder in a fresh directory");
     for file in fs::read_dir(from).expect(from).flatten() {
@@ -139,7 +139,7 @@ fn copy(from: &str, to: &Path) {
     }
 }
 
-/// Runs one line that `runnable` has made ready; what it printed.
+/// Runs one line prepared by `runnable`, and returns its output.
 pub fn run(line: &str, dir: &Dir) -> Output {
     let bin = Path::new(env!("CARGO_BIN_EXE_tmesh-cli"))
         .parent()
@@ -172,7 +172,7 @@ pub fn run(line: &str, dir: &Dir) -> Output {
         command.run()
     };
     assert!(output.status.success(), "{output}");
-    // A result that is a file is told of on stderr.
+    // Results in files are mentioned on stderr.
     let said = [&output.stdout, &output.stderr];
     assert!(
         said.iter().any(|text| !text.trim().is_empty()),
@@ -181,14 +181,14 @@ pub fn run(line: &str, dir: &Dir) -> Output {
     output
 }
 
-/// Whether only a signal ends it.
+/// Returns whether only a signal ends it.
 fn is_endless(line: &str) -> bool {
     let ends = ["--duration", "--requests", "--rotations", "--help", "-h"];
     let mut words = line.split([' ', '=']);
     words.any(|word| word == "benchmark") && !words.any(|word| ends.contains(&word))
 }
 
-/// The commands of a Markdown text block by block, continued lines joined.
+/// Returns the commands of a Markdown text block by block, with continued lines joined.
 fn blocks(markdown: &str) -> Vec<Vec<String>> {
     let mut found: Vec<Vec<String>> = Vec::new();
     let (mut in_block, mut is_run, mut skip_next) = (false, false, false);
@@ -213,7 +213,7 @@ fn blocks(markdown: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Whether tmesh-cli is the program of a line, behind any `nohup` and `NAME=VALUE`.
+/// Returns whether tmesh-cli is the program of a line, after any `nohup` and `NAME=VALUE`.
 fn calls_tmesh(line: &str) -> bool {
     let program = line
         .split(' ')
@@ -221,7 +221,8 @@ fn calls_tmesh(line: &str) -> bool {
     program == Some("tmesh-cli")
 }
 
-/// The command with a mock's address, without placeholders, and cut before the first redirection, pipe, `&` or comment.
+/// Returns the command with a mock's address, without placeholders, and cut before the first redirection, pipe, `&` or
+/// comment.
 pub fn runnable(command: &str, addr: &str) -> String {
     let mut line = without_placeholders(command);
     let mut quote = None;
@@ -248,7 +249,7 @@ pub fn runnable(command: &str, addr: &str) -> String {
     line
 }
 
-/// What a URL of a server stands behind.
+/// The words before the URL of a server.
 const URLS: [&str; 5] = [
     "--endpoint",
     "--prometheus-url",
@@ -257,7 +258,7 @@ const URLS: [&str; 5] = [
     "check prometheus",
 ];
 
-/// Where the host and port of the URL behind a word stand; its scheme and quotes may be missing.
+/// Returns where the host and port of the URL after a word are; its scheme and quotes may be missing.
 fn host_behind(line: &str, word: &str) -> Option<Range<usize>> {
     let option = line.find(word)? + word.len();
     let value = option + line[option..].find(|c| !['=', ' ', '"', '\''].contains(&c))?;

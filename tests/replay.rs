@@ -1,4 +1,4 @@
-//! `replay` from outside: what it refuses, what it leaves behind, and how it ends.
+//! `replay` as a process: its errors, its files, and its ends.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn replay(dir: &Dir, options: &[&str]) -> Cmd {
         .deadline(Duration::from_secs(60))
 }
 
-/// A replay against a mock in the same process that takes no time.
+/// Returns a replay against a mock in the same process without delays.
 fn against_mock(dir: &Dir, dataset: &str, options: &[&str]) -> Cmd {
     replay(dir, &["--dataset", dataset, "--backend", "mock"])
         .args(["--mock", "base=1ms,itl=1ms,prefill_rate=10M"])
@@ -29,7 +29,7 @@ fn samples(dir: &Dir) -> Samples {
 }
 
 #[test]
-fn what_cannot_work_is_said_before_the_first_request() {
+fn options_that_cannot_work_are_refused_before_the_first_request() {
     let dir = Dir::new();
     dir.write("bad.jsonl", "{\"text\":\"fine\"}\n{\"txt\":\"not\"}\n");
     dir.write("ok.jsonl", "{\"text\":\"fine\"}\n");
@@ -39,7 +39,7 @@ fn what_cannot_work_is_said_before_the_first_request() {
     let bad = ["--endpoint", &server.url(), "--dataset", "bad.jsonl"].join(" ");
     let ok = bad.replace("bad", "ok");
     for (base, options, message) in [
-        ("--backend mock", "", "--dataset: none given"),
+        ("--backend mock", "", "--dataset: not given"),
         (&bad, "", "--dataset bad.jsonl, line 2: "),
         (
             &ok,
@@ -67,22 +67,18 @@ fn what_cannot_work_is_said_before_the_first_request() {
         (
             &ok,
             "--reset-cache-url h:1/x",
-            "--reset-cache-url http://h:1/x: when?",
+            "--reset-cache-url http://h:1/x: does not say when to reset",
         ),
         (
             &ok,
             "--reset-cache-between-rounds",
-            "--reset-cache-url: none given",
+            "--reset-cache-url: not given",
         ),
-        (
-            &ok,
-            "--prometheus-metrics x",
-            "--prometheus-url: none given",
-        ),
+        (&ok, "--prometheus-metrics x", "--prometheus-url: not given"),
         (
             &ok,
             "--prometheus-url h:1",
-            "--prometheus-url http://h:1/metrics: which metrics?",
+            "--prometheus-url http://h:1/metrics: no metric named",
         ),
         (
             &ok,
@@ -207,7 +203,7 @@ fn whole_bodies_go_out_byte_for_byte() {
     assert_eq!(file["requests"][0]["prompt"], "café");
 }
 
-/// A server of whole replies.
+/// Starts a server of replies that are not streamed.
 fn plain_server() -> RawServer {
     RawServer::start(|request, stream| {
         let reply = match request.path.as_str() {
@@ -224,7 +220,7 @@ fn plain_server() -> RawServer {
 }
 
 #[test]
-fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
+fn messages_with_tools_are_sent_unchanged_with_the_keys_of_the_run() {
     let messages = [
         r#""messages":[{"role": "user", "content": "list"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "c1"}]}, {"role": "tool", "tool_call_id": "c1", "content": "a b"}]"#,
         r#""messages":[{"role":"user","content":"a"}],"tools":[{"type": "function"}]"#,
@@ -242,7 +238,7 @@ fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
         (replay(&dir, &args), "Requests as they stand: 2, ", 2),
         (
             load.args(["--api", "chat"]),
-            "t.jsonl: 2 records go out as they stand",
+            "t.jsonl: 2 records are sent unchanged",
             3,
         ),
     ] {
@@ -262,7 +258,7 @@ fn messages_with_tools_go_out_as_they_stand_beside_the_keys_of_the_run() {
         .fails(2)
         .stderr;
     assert!(
-        refused.contains("line 1: messages that go out as they stand"),
+        refused.contains("line 1: messages that are sent unchanged"),
         "{refused}"
     );
 }
@@ -313,7 +309,7 @@ fn a_failed_turn_ends_its_session_and_the_rest_is_counted() {
     let dir = Dir::new();
     let record = json!({"session_id": "s", "user_messages": ["a", "b", "c", "d"]});
     dir.write("one.jsonl", record.to_string());
-    // Two requests before the run; then the second turn of the first round.
+    // Two requests come before the run; the fourth is the second turn of the first round.
     let server = Server::start(&["--faults", "http:500@4", "--itl", "0s"]);
     let url = server.url();
     let output = replay(&dir, &["--dataset", "one.jsonl", "--endpoint", &url]).ok();
@@ -334,7 +330,7 @@ fn a_failed_turn_ends_its_session_and_the_rest_is_counted() {
         (&json!(1), &json!(1), &json!(2)),
         "{output}"
     );
-    // The second round sends the same two requests; what the first one did not send has no bytes to repeat.
+    // The second round sends the same two requests: turns that the first did not send have no bytes to repeat.
     let second = summary(2);
     assert_eq!(
         (&second["successful_requests"], &second["turns_not_sent"]),
@@ -349,7 +345,7 @@ fn a_failed_turn_ends_its_session_and_the_rest_is_counted() {
 
 #[test]
 fn the_cache_is_reset_where_asked_and_a_reset_that_fails_ends_the_run() {
-    // Of 65 words, the four whole blocks of 16.
+    // Four whole blocks of 16 of the 65 words.
     const WARM: f64 = 0.984_615;
     let dir = Dir::new();
     let prompt: Vec<String> = (0..65).map(|k| format!("w{k}")).collect();
@@ -376,7 +372,7 @@ fn the_cache_is_reset_where_asked_and_a_reset_that_fails_ends_the_run() {
         };
         vec![rate(1), rate(2)]
     };
-    // Exact bytes, warm from the second run on, unless the cache is emptied before the level.
+    // The exact bytes are warm from the second run on, unless the cache is emptied before the level.
     assert_eq!(rates(&["--no-nonce"]), [0.0, WARM]);
     assert_eq!(rates(&["--no-nonce"]), [WARM, WARM]);
     let both = [
@@ -407,7 +403,7 @@ fn the_cache_is_reset_where_asked_and_a_reset_that_fails_ends_the_run() {
 }
 
 #[test]
-fn a_first_round_that_was_warm_is_said_to_be() {
+fn a_warm_first_round_is_reported() {
     let dir = Dir::new();
     let prompt: Vec<String> = (0..64).map(|k| format!("w{k}")).collect();
     dir.write("long.jsonl", json!({"text": prompt.join(" ")}).to_string());
@@ -424,7 +420,7 @@ fn a_first_round_that_was_warm_is_said_to_be() {
     let cold = replay(&dir, &base).ok();
     assert!(!cold.stdout.contains("was not cold"), "{cold}");
     let warm = replay(&dir, &base).ok();
-    // 65 words with the nonce, 64 of them in whole blocks: 98.46 %.
+    // 65 words with the nonce, of which 64 are in whole blocks: 98.46 %.
     assert!(
         warm.stdout.contains("round 1 was not cold: 98.5 %"),
         "{warm}"
@@ -557,7 +553,7 @@ fn a_body_over_several_lines_is_one_line_of_the_debug_log() {
     assert_eq!(lines[0]["body"]["messages"][0]["content"], "a\nb");
 }
 
-/// A server that takes about 20 ms a request, and 40 prompts for it.
+/// Starts a server that takes about 20 ms a request, and writes 40 prompts for it.
 fn slow_run(dir: &Dir) -> (Server, String) {
     let lines: String = (0..40)
         .map(|k| format!("{}\n", json!({"text": format!("prompt {k}")})))
@@ -568,7 +564,7 @@ fn slow_run(dir: &Dir) -> (Server, String) {
     (server, url)
 }
 
-/// A replay of them, two in flight.
+/// Starts a replay of them, two in flight.
 fn two_in_flight(dir: &Dir, url: &str) -> Running {
     replay(dir, &["--dataset", "prompts.jsonl", "--endpoint", url])
         .args(["--concurrency", "2", "--max-output-tokens", "4"])
@@ -612,7 +608,7 @@ fn a_kill_in_round_2_leaves_round_1_whole_and_every_finished_request() {
     let samples = samples(&dir);
     let sampled = samples.requests().map(|sample| samples.request_id(sample));
     let sampled: Vec<String> = sampled.collect();
-    // What the mock has finished is there, but for the two that were in flight or on their way to the file.
+    // The requests that the mock has finished are there, except two in flight or on their way to the file.
     let finished: Vec<String> = server
         .truth()
         .iter()
@@ -676,7 +672,7 @@ fn a_debug_log_that_cannot_be_made_does_not_end_the_run() {
     );
 }
 
-/// Answers what a run asks for; a page that `is_stuck` gets no answer for 5 s.
+/// Starts a server that answers everything in a run; a page that `is_stuck` gets no answer for 5 s.
 fn stuck_server(is_stuck: impl Fn(&str) -> bool + Send + Sync + 'static) -> RawServer {
     RawServer::start(move |request, stream| {
         if is_stuck(&request.path) {
@@ -696,7 +692,7 @@ fn stuck_server(is_stuck: impl Fn(&str) -> bool + Send + Sync + 'static) -> RawS
     })
 }
 
-/// Waits until the server has been asked for the path so often.
+/// Waits until the server has been asked for the path `wanted` times.
 fn wait_for_requests(server: &RawServer, path: &str, wanted: usize) {
     let given_up = Instant::now() + Duration::from_secs(20);
     let asked = |server: &RawServer| {
@@ -767,7 +763,7 @@ fn the_readings_at_both_edges_of_a_round_are_in_the_samples_file() {
         .map(|line| line["values"]["vllm:generation_tokens_total"].clone())
         .map(|value| value.as_f64().expect("a number"))
         .collect();
-    // 40 answers of 4 tokens a round.
+    // 40 answers of 4 tokens in each round.
     let changes: Vec<f64> = readings.windows(2).map(|two| two[1] - two[0]).collect();
     assert_eq!(changes, [160.0, 0.0, 160.0], "{readings:?}");
 }

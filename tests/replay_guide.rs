@@ -1,4 +1,4 @@
-//! Every command line of the guide of `replay`, the first words changed and the hosts put in: a test each.
+//! Every command line of the guide of `replay`, with its first words and hosts changed: a test each.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::util::{Cmd, Dir, Output, Server, json_file};
 
 const MODEL: &str = "meta-llama/Llama-3-8B";
 
-/// A folder with the datasets that the guide's lines name, of `words` words a prompt.
+/// Makes a folder with the datasets that the guide's lines name, with `words` words a prompt.
 fn guide_dir(words: usize) -> Dir {
     let dir = Dir::new();
     let prompt = |k: usize| {
@@ -42,7 +42,7 @@ fn guide_dir(words: usize) -> Dir {
     dir
 }
 
-/// Runs the line against a mock that is fast enough.
+/// Runs the line against a fast mock.
 fn guide(line: &str, dir: &Dir) -> Output {
     let options = [
         "--model",
@@ -59,7 +59,7 @@ fn guide(line: &str, dir: &Dir) -> Output {
     run(&runnable(&line, server.addr()), dir)
 }
 
-/// The summary of each level and round, all requests of which succeeded.
+/// Returns the summary of each level and round, after checking that all requests succeeded.
 fn summaries(dir: &Dir, folder: &str, levels: &[u64], requests: u64) -> Vec<Value> {
     let mut found = Vec::new();
     for level in levels {
@@ -164,7 +164,7 @@ fn the_debug_example() {
 #[test]
 fn the_mock_service_example() {
     let dir = guide_dir(5);
-    // As in the guide, but for the port: two test runs may share this machine.
+    // Only the port differs from the guide, since two test runs may share this machine.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
@@ -214,7 +214,7 @@ fn example_2_shows_what_the_cache_does() {
         rate.as_f64().expect("a rate")
     };
     assert_eq!(rate(&summaries[0]), 0.0);
-    // 192 of 201 words are whole blocks of 16.
+    // 192 of 201 words are in whole blocks of 16.
     assert!(
         (rate(&summaries[1]) - 192.0 / 201.0).abs() < 1e-9,
         "{}",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::util::{Cmd, Dir, Output, Samples, Server, json_file, mean, median};
 
-/// A replay that has ended: its folder and, by request, sample and truth of each round.
+/// A replay that has ended: its folder and, by request, the sample and the truth of each round.
 struct Replayed {
     dir: Dir,
     output: Output,
@@ -49,7 +49,7 @@ impl Replayed {
         self.rounds[&round].iter().map(|(_, truth)| truth)
     }
 
-    /// Hit tokens over prompt tokens, as the mock counted them.
+    /// Returns hit tokens over prompt tokens, as the mock counted them.
     fn true_hit_rate(&self, round: u64) -> f64 {
         let sum = |keys: &[&str]| -> f64 {
             self.truth(round)
@@ -60,7 +60,7 @@ impl Replayed {
     }
 }
 
-/// `records` prompts of `words` words, no two alike from the first word on.
+/// Writes `records` prompts of `words` words, all different from the first word on.
 fn prompts(dir: &Dir, records: usize, words: usize) -> std::path::PathBuf {
     let mut text = String::new();
     for record in 0..records {
@@ -118,7 +118,7 @@ fn hit_rates_and_latencies_of_both_rounds_agree_with_the_truth() {
         if round == 1 {
             assert_eq!(truth, 0.0, "every prompt is new");
         } else {
-            // 401 words with the nonce are 25 blocks of 16.
+            // 401 words with the nonce have 25 blocks of 16.
             assert!((truth - 400.0 / 401.0).abs() < 1e-9, "{truth}");
         }
         // 60 prompts of 401 words.
@@ -186,7 +186,7 @@ fn at_one_in_flight_every_request_has_the_counters_of_its_own() {
             .collect();
         truth.sort_by_key(|(id, _)| *id);
         let wanted: Vec<Option<f64>> = truth.iter().map(|&(_, tokens)| Some(tokens)).collect();
-        // 3, 20 and 100 words and the nonce.
+        // 3, 20 and 100 words, each with the nonce.
         assert_eq!(wanted, [Some(4.0), Some(21.0), Some(101.0)]);
         assert_eq!(tokens, wanted, "round {round}");
         let over = &file["summary"]["prometheus_metrics"]["vllm:prompt_tokens_total"]["over_round"];
@@ -217,8 +217,8 @@ fn a_cache_of_a_third_of_the_dataset_has_nothing_left_for_an_unshuffled_round() 
     assert!(by_usage.is_some_and(|by_usage| (by_usage - rate).abs() < 1e-9));
 }
 
-/// A conversation of the dataset for the test of hashes: every word has four letters, so that a share of
-/// the bytes is a share of the tokens.
+/// A conversation of the dataset for the test of hashes: every word has four letters, so that shares of bytes are
+/// shares of tokens.
 struct Talk {
     id: String,
     system: Option<String>,
@@ -250,7 +250,7 @@ fn talks() -> Vec<Talk> {
     talks
 }
 
-/// Numbers without a pattern (xorshift64).
+/// Returns pseudo-random numbers (xorshift64).
 fn fastrand(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed;
     move || {
@@ -271,7 +271,7 @@ fn write_talks(dir: &Dir, talks: &[Talk]) -> std::path::PathBuf {
             messages.push(json!({"role": "assistant", "content": "an answer of the dataset"}));
         }
         if let Some(system) = &talk.system {
-            // They stay first, wherever they stand.
+            // System messages are sent first, wherever they are.
             messages.insert(1, json!({"role": "system", "content": system}));
         }
         let record = json!({"session_id": talk.id, "messages": messages});
@@ -280,7 +280,7 @@ fn write_talks(dir: &Dir, talks: &[Talk]) -> std::path::PathBuf {
     dir.write("talks.jsonl", text)
 }
 
-/// FNV-1a 64 over role, NUL, content, NUL of every message.
+/// Returns the FNV-1a 64 hash of role, NUL, content, NUL of every message.
 fn hash(messages: &[Value]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for message in messages {
@@ -294,7 +294,7 @@ fn hash(messages: &[Value]) -> String {
     format!("{hash:016x}")
 }
 
-/// The answer of the mock to these messages, asked for without a stream.
+/// Returns the mock's answer to these messages, asked for without a stream.
 fn ask(addr: &str, session: &str, messages: &[Value]) -> (String, u64, u64) {
     let body = json!({
         "model": "openai/gpt-oss-20b", "messages": messages, "max_tokens": 6, "user": session,
@@ -322,8 +322,8 @@ fn ask(addr: &str, session: &str, messages: &[Value]) -> (String, u64, u64) {
     )
 }
 
-/// The hash of each turn's messages, worked out here: history of real replies, the earliest pairs dropped
-/// while the last turn's usage, its answer and the new question are more than `limit` tokens.
+/// Computes the hash of each turn's messages independently: history of real replies, with the earliest pairs dropped
+/// while the last turn's usage, its answer and the new question exceed `limit` tokens.
 fn hashes_of(talk: &Talk, addr: &str, nonce: &str, limit: u64) -> Vec<String> {
     let mut pairs: Vec<(String, String, u64)> = Vec::new();
     let mut counted: Option<(u64, usize)> = None;
@@ -355,7 +355,7 @@ fn hashes_of(talk: &Talk, addr: &str, nonce: &str, limit: u64) -> Vec<String> {
         hashes.push(hash(&messages));
         let session = talk.id.split_whitespace().collect::<Vec<_>>().join("_");
         let (answer, prompt_tokens, tokens) = ask(addr, &session, &messages);
-        // The client counts bytes of its JSON, in which a line break and a quote have two.
+        // The client counts bytes of its JSON, where a line break and a quote have two.
         let escaped = |message: &Value| {
             let json = message["content"].to_string();
             json.len() - 2
@@ -409,6 +409,6 @@ fn every_request_of_both_rounds_has_the_bytes_worked_out_from_dataset_and_replie
 }
 
 #[test]
-fn the_same_with_histories_that_are_cut_to_the_context() {
+fn every_request_with_a_history_cut_to_the_context_has_its_expected_bytes() {
     check_hashes(Some("60"));
 }

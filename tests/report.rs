@@ -1,4 +1,4 @@
-//! `report` from outside: the same figures as the command that measured, and what it refuses.
+//! `report` as a process: the same figures as the command that measured, and its errors.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn report(dir: &Dir, options: &[&str]) -> Cmd {
     Cmd::new(dir).arg("report").args(options)
 }
 
-/// A replay on the mock with failures, several turns, an SLO and metrics, at two levels.
+/// Runs a replay on the mock with failures, several turns, an SLO and metrics, at two levels.
 fn replayed(dir: &Dir) -> Output {
     let sessions = (0..10).map(|k| {
         let question = |turn: usize| format!("session {k} turn {turn} ").repeat(40);
@@ -55,7 +55,7 @@ fn replayed(dir: &Dir) -> Output {
         .ok()
 }
 
-/// What a command printed from this line on.
+/// Returns what a command printed from this line on.
 fn from<'a>(output: &'a Output, start: &str) -> &'a str {
     let at = output.stdout.find(start);
     &output.stdout[at.unwrap_or_else(|| panic!("no {start}\n{output}"))..]
@@ -66,7 +66,7 @@ fn a_replay_is_reported_as_it_was_printed() {
     let dir = Dir::new();
     let printed = replayed(&dir);
     let printed = from(&printed, "====").replace("Results in benchmark_results\n", "");
-    // The summary that is missing means its folder.
+    // The missing summary stands for its folder.
     let shown = report(&dir, &[]).ok();
     let rest = shown.stdout.strip_prefix(&printed);
     let rest = rest.unwrap_or_else(|| panic!("printed was {printed}\n{shown}"));
@@ -76,7 +76,7 @@ fn a_replay_is_reported_as_it_was_printed() {
         .collect();
     assert_eq!(titles.len(), 2, "TTFT and gaps, and no notes\n{shown}");
     assert!(rest.is_ascii() && !rest.contains("Note: "), "{shown}");
-    // The note on what is shared is of metrics with the mark.
+    // The note on shared metrics is only there for metrics with the mark.
     let markdown = report(&dir, &["--format", "markdown"]).ok();
     for line in [
         "\n| lmcache_hit_rate\\* | ",
@@ -98,7 +98,7 @@ fn a_replay_is_reported_as_it_was_printed() {
     }
 }
 
-/// Those of the JSON report.
+/// Returns the rounds of the JSON report.
 fn rounds(dir: &Dir) -> Vec<Value> {
     let shown = report(dir, &["--format", "json"]).ok();
     let file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
@@ -131,17 +131,17 @@ fn a_round_is_reported_alone_and_without_samples_not_at_all() {
         wanted["against_round_1"] = Value::Null;
         assert_eq!(alone["rounds"], json!([wanted]), "{path}");
     }
-    // Its requests are no samples; nothing is made of it without them.
+    // The requests in its file are not samples, so without samples there is no report.
     std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
     refused_without_samples(&dir, path);
 }
 
-/// A result file alone is named, and so is what to do.
+/// Checks that a result file alone is refused with the next step.
 fn refused_without_samples(dir: &Dir, path: &str) {
     let refused = report(dir, &["-i", path]).fails(2);
     for part in [
         &format!(
-            "[ERROR] --input {path}: a result file, and the samples of its run are not beside it"
+            "[ERROR] --input {path}: a result file, but the samples of its run are not in the same folder"
         ),
         "--samples FILE",
         "tmesh-cli report --input FILE",
@@ -186,7 +186,7 @@ fn a_benchmark_is_reported_as_it_was_printed() {
             let shown = report(&dir, &["--input", input]).ok();
             assert!(shown.stdout.starts_with(printed), "{printed}\n{shown}");
         }
-        // Not only as printed, but to the last digit.
+        // The figures agree to the last digit, not only as printed.
         let shown = report(&dir, &["-i", "s.jsonl", "--format", "json"]).ok();
         let parse = |text: &str| -> Value { serde_json::from_str(text).expect("JSON") };
         let wanted = parse(&dir.read("r.json"));
@@ -194,7 +194,7 @@ fn a_benchmark_is_reported_as_it_was_printed() {
         assert_eq!(got, wanted, "{options:?}");
         let content = report(&dir, &["-i", "r.json", "--format", "json"]).ok();
         assert_eq!(content.stdout, dir.read("r.json"));
-        // Samples of another run are none of its own.
+        // The samples of another run are ignored.
         let other = dir
             .read("s.jsonl")
             .replacen("\"run_id\":\"", "\"run_id\":\"x", 1);
@@ -244,7 +244,7 @@ fn a_file_that_is_torn_or_has_no_end_says_so() {
     assert!(
         shown
             .stdout
-            .contains("Note: The last line of the samples is torn"),
+            .contains("Note: The last line of the samples is incomplete"),
         "{shown}"
     );
     let broken = without_end.replacen("\"phase\":\"", "\"phase\":\"un", 1);
@@ -272,12 +272,12 @@ fn an_endless_run_that_was_killed_lasts_from_its_first_send_to_its_last_end() {
     let shown = report(&dir, &["-i", "s.jsonl", "--format", "json"]).ok();
     let file: Value = serde_json::from_str(&shown.stdout).expect("JSON");
     let summary = &file["summary"];
-    // Five requests one after the other, from 6,256,507 to 29,174,828 ns.
+    // Five sequential requests, from 6,256,507 to 29,174,828 ns.
     assert_eq!(summary["elapsed_s"], 0.022918321);
     assert_eq!(summary["qps"], 5.0 / 0.022918321);
     assert_eq!(summary["concurrency_peak"], 1);
 
-    // Killed before the first reply.
+    // The run was killed before the first reply.
     let header = killed.lines().next().expect("a header");
     dir.write("s.jsonl", format!("{header}\n"));
     let shown = report(&dir, &["-i", "s.jsonl"]).ok();
@@ -329,7 +329,7 @@ fn the_json_of_a_replay_can_be_read_by_jq() {
 }
 
 #[test]
-fn what_cannot_be_reported_says_why() {
+fn input_without_a_report_says_why() {
     let dir = Dir::new();
     dir.write("other.json", "{\"a\":1}\n");
     dir.write("text", "hello\n");

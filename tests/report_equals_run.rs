@@ -1,4 +1,4 @@
-//! `report` on the samples of a run gives what the run printed and wrote: every line and every figure.
+//! `report` on the samples of a run repeats what the run printed and wrote: every line and every figure.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::util::{Cmd, Dir, Output, Server, until};
 
-/// What begins a line that only the command prints, behind its results.
+/// Beginnings of lines that only the command prints, after its results.
 const FILES: [&str; 3] = ["Figures in ", "Samples in ", "Results in "];
-/// What begins a chart, which `benchmark` and `replay` leave to `report`.
+/// Beginnings of charts, which `benchmark` and `replay` leave to `report`.
 const CHARTS: [&str; 2] = ["TTFT: ", "Gaps: "];
 
-/// A mock that is quick, and of whose figures no two are alike.
+/// Options of a fast mock without equal figures.
 const QUICK: &str = "base=2ms,itl=1ms,jitter=500us";
 
-/// A run that is over.
+/// A finished run.
 struct Run {
     dir: Dir,
     printed: Output,
@@ -34,7 +34,7 @@ impl Run {
         }
     }
 
-    /// Runs the command until it has twelve samples, and ends it by SIGINT.
+    /// Runs the command until it has twelve samples, and ends it with SIGINT.
     fn cut(words: &str, samples: &'static str, code: i32) -> Run {
         let dir = prepared();
         let running = Cmd::new(&dir).args(words.split(' ')).start();
@@ -59,9 +59,9 @@ impl Run {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Asserts that the report of the samples, alone in a folder of their own, is equal in table and JSON.
+    /// Asserts that the report of the samples, alone in a folder of their own, has the same table and JSON.
     ///
-    /// `written` picks from the run's files and from the report's JSON what are to be the same figures.
+    /// `written` picks the parts of the run's files and of the report's JSON that must be equal.
     fn check(&self, written: impl Fn(&Run, &Value) -> (Value, Value)) {
         let samples = self.dir.write("alone/s.jsonl", self.dir.read(self.samples));
         let report = |format: &str| {
@@ -79,7 +79,7 @@ impl Run {
     }
 }
 
-/// A folder with a dataset of sessions of three turns and an SLO.
+/// Makes a folder with an SLO and a dataset of sessions of three turns.
 fn prepared() -> Dir {
     let dir = Dir::new();
     let session = |number: usize| {
@@ -92,9 +92,9 @@ fn prepared() -> Dir {
     dir
 }
 
-/// The lines that both texts should have.
+/// Returns the lines that both texts should have.
 ///
-/// What the run prints before the report's first line is of the set-up or of its progress.
+/// Lines that the run prints before the report's first line are of the set-up or progress.
 fn lines(run: &str, report: &str) -> (Vec<String>, Vec<String>) {
     let first = report.lines().next().unwrap_or_default();
     let is_file = |line: &&str| FILES.iter().any(|start| line.starts_with(start));
@@ -114,7 +114,7 @@ fn is_chart(line: &str) -> bool {
     CHARTS.iter().any(|start| line.starts_with(start)) && line.contains(" columns; ")
 }
 
-/// A chart is its title and the lines with a bar, which are indented.
+/// Removes charts: a title and indented lines with a bar.
 fn without_charts(lines: Vec<String>) -> Vec<String> {
     let is_bar = |line: &String| line.starts_with("  ") && line.contains(" |");
     let mut in_chart = false;
@@ -131,7 +131,7 @@ fn walk(path: &str, wanted: &Value, got: &Value, found: &mut Vec<String>) {
         (Value::Object(wanted), Value::Object(got)) => {
             let keys: BTreeSet<&String> = wanted.keys().chain(got.keys()).collect();
             for key in keys {
-                // An absent key is not the same as null.
+                // An absent key differs from null.
                 let absent = json!("absent");
                 let of = |object: &serde_json::Map<String, Value>| {
                     object.get(key).unwrap_or(&absent).clone()
@@ -149,12 +149,12 @@ fn walk(path: &str, wanted: &Value, got: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The result file of `load` and `benchmark` is the whole report.
+/// Returns the result file of `load` or `benchmark`, which is the whole report.
 fn whole_file(run: &Run, report: &Value) -> (Value, Value) {
     (run.json("r.json"), report.clone())
 }
 
-/// `run` writes the whole report and a file a workload.
+/// Returns the files of `run`: the whole report, and one a workload.
 fn summary_and_workloads(run: &Run, report: &Value) -> (Value, Value) {
     let summary = run.json("d/benchmark_summary.json");
     let names = summary["workloads"].as_object().expect("workloads").keys();
@@ -169,12 +169,12 @@ fn summary_and_workloads(run: &Run, report: &Value) -> (Value, Value) {
     )
 }
 
-/// `replay` writes a file a round.
+/// Returns the files of `replay`, one a round.
 fn rounds(run: &Run, report: &Value) -> (Value, Value) {
     let names = fs::read_dir(run.dir.path().join("d")).expect("a folder");
     let names = names.map(|entry| entry.expect("an entry").file_name().display().to_string());
     let mut names: Vec<String> = names.filter(|name| name.contains("_round_")).collect();
-    // Levels and rounds have one digit, so that they are in their order.
+    // Levels and rounds have one digit, so this is their order.
     names.sort();
     let files = names.iter().map(|name| {
         let file = run.json(&format!("d/{name}"));
@@ -191,8 +191,8 @@ const LOAD: &str = "load --backend mock --max-tokens 6 --slo-file slo.yaml --sam
 const REPLAY: &str =
     "replay --dataset d.jsonl --max-output-tokens 6 --slo-file slo.yaml --output-dir d";
 
-/// Two requests of the set-up come before the first turn; a round of eight sessions has 23 requests where one fails in
-/// its second turn.
+/// Two set-up requests come before the first turn; a round of eight sessions has 23 requests if one fails in its second
+/// turn.
 const FAULTS: &str = "http:503@7+30";
 
 #[test]
@@ -244,8 +244,8 @@ fn a_load_that_a_signal_cuts_is_reported_as_it_was() {
     Run::cut(&words, "s.jsonl", 130).check(whole_file);
 }
 
-/// Two levels of two rounds, and metrics, against a server that fails in the second turn of a session, in the first
-/// round and in the second: the third turn of both is not sent.
+/// Two levels of two rounds, and metrics, against a server that fails in the second turn of a session, in both rounds:
+/// the third turn is not sent in either.
 #[test]
 fn a_replay_of_two_levels_is_reported_as_it_was() {
     let server = Server::start(&[

@@ -1,4 +1,4 @@
-//! `run` from outside: its figures, its files, what `report` makes of them, and limits.
+//! `run` as a process: its figures, its files, its report, and limits.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -17,7 +17,7 @@ const FILES: [&str; 7] = [
     "short_input_metrics.json",
     "stress_test_metrics.json",
 ];
-/// A mock that does not take its time.
+/// Options of a mock without delays.
 const FAST: &str = "base=1ms,itl=0s";
 
 fn run(dir: &Dir, options: &[&str]) -> Cmd {
@@ -45,7 +45,7 @@ fn files(dir: &Dir) -> Vec<String> {
     names
 }
 
-/// The table of a run and what is below it, as `report` prints them.
+/// Returns the table of a run and the lines below it, as `report` prints them.
 fn table(output: &Output) -> &str {
     let at = output.stdout.find("Workload  ");
     let table = &output.stdout[at.unwrap_or_else(|| panic!("no table\n{output}"))..];
@@ -53,7 +53,7 @@ fn table(output: &Output) -> &str {
     &table[..end.unwrap_or(table.len())]
 }
 
-/// How far avg TTFT and TBT of a workload are from the mock's 10 and 5 ms.
+/// Returns the errors of a workload's avg TTFT and TBT against the mock's 10 and 5 ms.
 fn errors_ms(dir: &Dir, workload: &str) -> (f64, f64) {
     let file = metrics(dir, workload);
     let off = |key: &str, wanted: f64| (file[key].as_f64().expect(key) - wanted).abs();
@@ -78,7 +78,7 @@ fn one_click_measures_the_mock_and_leaves_seven_files() {
         ("stress_test", "stress"),
     ] {
         let mut seen = vec![errors_ms(&dir, workload)];
-        // What runs beside this test slows the mock down: then again, but not for ever.
+        // Other tests may slow the mock down, so this is repeated, but not forever.
         while !is_near(seen[seen.len() - 1]) {
             assert!(
                 seen.len() < 5,
@@ -90,7 +90,7 @@ fn one_click_measures_the_mock_and_leaves_seven_files() {
     }
 }
 
-/// All that does not depend on how busy the machine is.
+/// Checks what does not depend on how busy the machine is.
 fn check_year1(dir: &Dir, output: &Output) {
     assert_eq!(files(dir), FILES);
     let summary = json(dir, "benchmark_summary.json");
@@ -115,10 +115,10 @@ fn check_year1(dir: &Dir, output: &Output) {
         assert!((1.0..500.0).contains(&peak), "{name}: {peak} MiB");
         let source = file["metric_sources"]["peak_mem_mb"].as_str();
         assert!(
-            source.is_some_and(|text| text.ends_with("this process, which the mock is in")),
+            source.is_some_and(|text| text.ends_with("this process, which contains the mock")),
             "{source:?}"
         );
-        // Looked at every half second: the prompt and at least one token of one request, and all at the most.
+        // The page is read every quarter second: at least the prompt and one token of one request, at most all.
         let used = file["total_kv_used_tokens"].as_u64().expect("a reading");
         let whole = 2 * tokens as u64;
         let blocks = whole.div_ceil(16) * 16 * at_once;
@@ -134,7 +134,7 @@ fn check_year1(dir: &Dir, output: &Output) {
 #[test]
 fn a_run_is_reported_as_it_was_printed() {
     let dir = Dir::new();
-    // The first four requests of stress_test, behind the one of the set-up and the eight before it.
+    // The first four requests of stress_test, after one of the set-up and eight of the other workloads.
     let mock = format!("{FAST},faults=http:503@10+11+12+13");
     let options = ["--mock", &mock];
     for locale in ["C", "C.UTF-8"] {
@@ -209,20 +209,20 @@ fn one_workload_is_reported_alone() {
         let shown = report(&dir, &["-i", path, "--format", "json"]).ok();
         serde_json::from_str::<Value>(&shown.stdout).expect("JSON")
     };
-    // Samples give the report of the run, of which the other workloads are left out.
+    // From the samples, the report of the run is the same without the other workloads.
     let of_samples = check(true);
     assert_eq!(of_samples["workloads"], json!({"long_input": file}));
     std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
     assert_eq!(check(false), file);
 }
 
-/// Starts a run that never ends: the answer to this request of the mock falls silent.
+/// Starts a run that never ends: the mock stops in its answer to this request.
 fn stalled(dir: &Dir, number: u64) -> Running {
     let mock = format!("{FAST},faults=stall:1@{number}");
     run(dir, &["--mock", &mock]).start()
 }
 
-/// Waits until so many requests of the workload have ended.
+/// Waits until this many requests of the workload have ended.
 fn until_ended(dir: &Dir, workload: &str, wanted: usize) {
     let path = dir.path().join("benchmark_results/samples.jsonl");
     let label = format!("\"workload\":\"{workload}\",\"phase\"");
@@ -235,7 +235,7 @@ fn until_ended(dir: &Dir, workload: &str, wanted: usize) {
 #[test]
 fn a_run_that_was_killed_leaves_whole_files_and_can_be_reported() {
     let dir = Dir::new();
-    // The 1st is the set-up's, 8 are those of the other workloads, and the last of ten is the 19th.
+    // The 1st request is the set-up's, 8 are those of the other workloads, and the last of ten is the 19th.
     let running = stalled(&dir, 19);
     until_ended(&dir, "stress_test", 9);
     running.signal("KILL");
@@ -262,11 +262,11 @@ fn a_run_that_was_killed_leaves_whole_files_and_can_be_reported() {
     let note = "Note: stress_test has no end in this file";
     assert!(shown.stdout.contains(note), "{shown}");
 
-    // Torn in the middle of the last line.
+    // The file is cut in the middle of the last line.
     let text = dir.read("benchmark_results/samples.jsonl");
     dir.write("benchmark_results/samples.jsonl", &text[..text.len() - 9]);
     let torn = report(&dir, &["-i", "benchmark_results"]).ok();
-    let note = "Note: The last line of the samples is torn";
+    let note = "Note: The last line of the samples is incomplete";
     assert!(torn.stdout.contains(note), "{torn}");
     for format in ["json", "markdown", "html"] {
         report(&dir, &["-i", "benchmark_results", "--format", format]).ok();
@@ -276,7 +276,7 @@ fn a_run_that_was_killed_leaves_whole_files_and_can_be_reported() {
 #[test]
 fn ctrl_c_reports_what_was_measured_and_counts_what_was_cut() {
     let dir = Dir::new();
-    // The 1st is the set-up's, 5 are short_input's: the second of long_input.
+    // The 1st request is the set-up's, 5 are short_input's: this is the second of long_input.
     let running = stalled(&dir, 8);
     until_ended(&dir, "long_input", 1);
     let start = Instant::now();
@@ -320,7 +320,7 @@ fn limits_that_are_missed_are_named_and_end_with_1() {
 [ERROR] --fail-if stress_test.total_requests>=10: stress_test.total_requests is 10.000
 ";
     assert_eq!(output.stderr, wanted);
-    // All is there, and shown, before the verdict.
+    // All files are there, and shown, before the verdict.
     assert_eq!(files(&dir), FILES);
     assert_eq!(report(&dir, &[]).ok().stdout, table(&output));
     let met = [
@@ -351,7 +351,7 @@ fn a_limit_that_cannot_be_judged_is_refused_before_any_request() {
         (
             "--fail-if",
             "long_input.error_rate>0",
-            "--fail-if 'long_input.error_rate>0': of a workload that is not run; it has short_input",
+            "--fail-if 'long_input.error_rate>0': no such workload in this run; want one of short_input",
         ),
         (
             "--fail-if",
@@ -381,8 +381,8 @@ fn a_limit_that_cannot_be_judged_is_refused_before_any_request() {
 
 #[test]
 fn the_mock_meets_the_contract_of_year_1_and_misses_those_of_later_years() {
-    // As the mock paces it: TTFT 10 ms, then 127 gaps of 5 ms. So TPOT 645 / 128 = 5.04 ms, and 128 tokens in
-    // 0.645 s are 198.4 a second. No hits, for each text is new; the mock does not speculate.
+    // The mock's pace: TTFT 10 ms, then 127 gaps of 5 ms. So TPOT is 645 / 128 = 5.04 ms, and 128 tokens in 0.645 s are
+    // 198.4 a second. There are no hits, since each text is new; the mock does not speculate.
     let dir = Dir::new();
     let options = |year| {
         let options = ["--workload", "short", "--requests", "1"];
@@ -430,7 +430,8 @@ fn the_figures_of_the_cache_are_those_of_the_servers_page() {
     let note = "\nMock server: not a measurement of an engine\n";
     assert!(output.stdout.contains(note), "{output}");
     assert_eq!(cold["avg_prefix_hit_rate"], 0.0);
-    // One look in 635 ms: 128 of the prompt, and what of the 128 of the answer it takes in blocks of 16.
+    // The page is read within the 635 ms of a request: 128 tokens of the prompt, and the blocks of 16 that hold the
+    // answer so far.
     let used = cold["total_kv_used_tokens"].as_u64().expect("used tokens");
     assert!((128..=256).contains(&used) && used % 16 == 0, "{used}");
     assert_eq!(cold["kv_used_bytes"], used * 1000);
@@ -451,7 +452,7 @@ fn the_figures_of_the_cache_are_those_of_the_servers_page() {
         "{output}"
     );
 
-    // The same texts again: 7 of the 8 blocks of 16, for the last token of a prompt is always computed.
+    // The same texts again: 7 of the 8 blocks of 16, since the last token of a prompt is always computed.
     let (warm, _) = same(&["--backend", "vllm"]);
     assert_eq!(warm["avg_prefix_hit_rate"], 0.875);
     assert_eq!(warm["usage_prefix_hit_rate"], 0.875);
@@ -463,14 +464,14 @@ fn the_figures_of_the_cache_are_those_of_the_servers_page() {
     let wanted = "not reported: model_configs.json has no such model: give --bytes-per-token";
     assert_eq!(warm["metric_sources"]["kv_used_bytes"], wanted);
 
-    // Names that are not on the page.
+    // These names are not on the page.
     let (other, _) = same(&["--backend", "sglang"]);
     assert_eq!(other["total_kv_used_tokens"], Value::Null);
     let wanted = "not reported: no sglang:kv_used_tokens on the page";
     assert_eq!(other["metric_sources"]["total_kv_used_tokens"], wanted);
 }
 
-/// Hands everything on to the mock but what it is asked for its metrics.
+/// Passes everything on to the mock except requests for its metrics.
 fn without_metrics(server: &Server) -> RawServer {
     let addr = server.addr().to_string();
     RawServer::start(move |request, client| {
@@ -498,7 +499,7 @@ fn without_metrics(server: &Server) -> RawServer {
                 break;
             }
         }
-        // Fails where the client has closed it already.
+        // This fails if the client has closed the connection already.
         let _ = client.shutdown(Shutdown::Both);
     })
 }
@@ -530,7 +531,7 @@ fn a_server_without_metrics_has_nulls_that_say_so() {
         let wanted = format!("not reported: {why}");
         assert!(source.starts_with(&wanted), "{key}: {source}");
     }
-    // What the replies tell is there.
+    // Figures that the replies carry are there.
     assert_eq!(file["usage_prefix_hit_rate"], 0.0);
     let missing = format!(
         "Not reported:\n  Memory peak (MiB) · Memory avg (MiB) · KV cache used, peak (tokens) · Evictions · \
@@ -587,7 +588,7 @@ fn options_that_do_not_fit_together_are_refused() {
         ),
         (
             &["--port", "8000"],
-            "--port: only where a backend is started",
+            "--port: only for a backend that is started",
         ),
         (
             &[
@@ -615,7 +616,7 @@ fn options_that_do_not_fit_together_are_refused() {
                 "--port",
                 "8000",
             ],
-            "--port: only where a backend is started",
+            "--port: only for a backend that is started",
         ),
         (
             &["--endpoint", "localhost:1", "--mock", "itl=1ms"],
@@ -645,7 +646,7 @@ fn options_that_do_not_fit_together_are_refused() {
         ),
         (
             &["--backend-command", "sleep 9"],
-            "--backend-command: has no {port}, and a free port is chosen\nPut {port} where",
+            "--backend-command: has no {port}, so the server would not listen on the free port that is chosen\nPut {port} where",
         ),
         (
             &["--backend-command", "sleep {model} {port}"],

@@ -1,4 +1,4 @@
-//! `run` with engines that it starts and stops: shell scripts play them.
+//! `run` with engines that it starts and stops, played by shell scripts.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use crate::util::{
     Cmd, Dir, Output, Server, engine, left, left_soon, pid_in, serving, until, with_engines,
 };
 
-/// Short and quick; the engine is to follow.
+/// A short, quick run; the name of the engine follows.
 const QUICK: [&str; 5] = ["run", "--workload", "short", "--requests", "2"];
-/// An engine's first line: its pid, which is its group's.
+/// Writes the engine's pid, which is also its group's, to the file `pid`.
 const SAY_PID: &str = "echo $$ >pid";
 
 fn quick(dir: &Dir, options: &[&str]) -> Cmd {
@@ -23,7 +23,7 @@ fn vllm(dir: &Dir, options: &[&str]) -> Cmd {
     quick(dir, &own).args(options)
 }
 
-/// A folder with `vllm`: this script, which may call `serve`.
+/// Makes a folder with a `vllm` that is this script, which may call `serve`.
 fn with_vllm(script: &str) -> Dir {
     let dir = Dir::new();
     let serving = serving("--base 1ms --itl 100us");
@@ -40,14 +40,14 @@ fn has(dir: &Dir, name: &str) -> bool {
     dir.path().join("benchmark_results").join(name).exists()
 }
 
-/// Asserts that nothing of the engine that wrote `pid` is left.
+/// Asserts that no process is left of the engine that wrote `pid`.
 fn check_gone(dir: &Dir, output: &Output) {
     let left = left(pid_in(dir, "pid"));
     assert!(left.is_empty(), "{left:?} are left\n{output}");
     assert!(!has(dir, "server.pid"), "{output}");
 }
 
-/// Waits until the pid file is whole; what it holds.
+/// Waits until the pid file is complete; returns its content.
 fn told_pid(dir: &Dir) -> String {
     let path = dir.path().join("benchmark_results/server.pid");
     let in_file = || fs::read_to_string(&path).unwrap_or_default();
@@ -95,7 +95,7 @@ fn an_engine_is_started_measured_and_stopped() {
         "<a\"b>",
         "<c d>",
         "<>",
-        // These words are the engine's own business.
+        // These words belong to the engine and stay as they are.
         "<{port}>",
     ];
     assert_eq!(words, wanted);
@@ -156,7 +156,7 @@ fn a_command_of_the_users_own_is_started_with_model_and_port() {
     let command = format!(
         "sh -c 'echo $$ >pid; exec {bin} mock --base 1ms --itl 100us --model \"$0\" --port $1' {{model}} {{port}}"
     );
-    // Named or not, and on a port that is given or found.
+    // The model is named or not, and the port is given or found.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
@@ -176,7 +176,7 @@ fn a_command_of_the_users_own_is_started_with_model_and_port() {
             assert_eq!(environment["endpoint"], url);
         }
     }
-    // No place for the port, which is given.
+    // The command has no place for the given port.
     let command = command.replace("{port}", &port);
     let own = ["--backend-command", &command, "--model", "m"];
     quick(&dir, &own).args(["--port", &port]).ok();
@@ -184,7 +184,7 @@ fn a_command_of_the_users_own_is_started_with_model_and_port() {
 
 #[test]
 fn the_memory_of_an_engine_is_that_of_its_group() {
-    // `tail` keeps 64 MiB that nobody takes: an engine's workers count too.
+    // `tail` holds 64 MiB: an engine's workers count too.
     let hold = "head -c 67108864 /dev/zero | tail -c 67108864 | sleep 300 &";
     let dir = with_vllm(&format!("{hold}\nsleep 0.5\nserve"));
     let own = [
@@ -294,7 +294,7 @@ fn an_engine_that_never_gets_healthy_is_given_up_and_stopped() {
 
 #[test]
 fn an_engine_that_ignores_sigterm_is_killed_after_its_ten_seconds() {
-    // The shell is deaf, and its child is not.
+    // The shell ignores SIGTERM, its child does not.
     let dir = with_vllm("trap '' TERM\n(serve) &\nwhile sleep 0.1; do :; done");
     let start = Instant::now();
     let output = vllm(&dir, &[]).ok();
@@ -315,7 +315,7 @@ fn a_grandchild_is_stopped_with_its_engine() {
 #[test]
 fn an_engine_that_dies_in_mid_run_ends_with_1_and_what_was_measured() {
     let dir = Dir::new();
-    // The answer to the second request of short_input falls silent, until the engine dies.
+    // The answer to the second request of short_input stops until the engine dies.
     let serving = serving("--base 1ms --itl 0s --faults stall:1@3");
     let script = "(serve) &\nwhile [ ! -e die ]; do sleep 0.02; done\nkill -9 $!\nexit 5";
     engine(&dir, "vllm", &format!("{SAY_PID}\n{serving}\n{script}"));
@@ -351,9 +351,9 @@ fn an_engine_that_a_killed_run_left_behind_is_named_by_the_next() {
     until("pid of its own", || dir.path().join("pid").exists());
     assert_eq!(pid_in(&dir, "pid").to_string(), pid);
     let next = Cmd::new(&dir).args(QUICK).args(["--mock", "itl=0s"]).run();
-    let wanted = format!("warning: a server of an earlier run is still there: pid {pid} (");
+    let wanted = format!("warning: a server of an earlier run is still running: pid {pid} (");
     let how = format!("stop it with: kill -- -{pid}\n");
-    // As it says.
+    // The message's own command works.
     Cmd::program("sh", &dir)
         .args(["-c", &format!("kill -- -{pid}")])
         .ok();
@@ -374,7 +374,8 @@ fn a_port_that_another_server_has_is_refused() {
     let (_, port) = other.addr().rsplit_once(':').expect("a port");
     let dir = with_vllm("sleep 300");
     let output = vllm(&dir, &["--port", port]).fails(2);
-    let wanted = format!("[ERROR] --port {port}: another server listens there\nStop that one");
+    let wanted =
+        format!("[ERROR] --port {port}: another server already listens on it\nStop that server");
     assert!(output.stderr.starts_with(&wanted), "{output}");
     assert!(!dir.path().join("pid").exists(), "not even started");
     let truth = other.truth();

@@ -1,4 +1,4 @@
-//! Every command line of the guide of `run`, its first word changed: each line runs as it stands there.
+//! Every command line of the guide of `run`, with its first word changed, as written there.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::util::{Cmd, Dir, Output, engine, serving};
 
-/// Workloads, and how many requests each has.
+/// Workloads, and their numbers of requests.
 type Counts = &'static [(&'static str, u64)];
 
 const ALL: Counts = &[("short_input", 5), ("long_input", 3), ("stress_test", 10)];
 const SHORT: Counts = &[("short_input", 5)];
 const STRESS: Counts = &[("stress_test", 10)];
 
-/// A folder with an engine for `--backend cpu`.
+/// Makes a folder with an engine for `--backend cpu`.
 fn guide_dir() -> Dir {
     let dir = Dir::new();
     let script = serving("--base 1ms --itl 0s");
@@ -21,7 +21,7 @@ fn guide_dir() -> Dir {
     dir
 }
 
-/// Runs a line of the guide in a shell; the mock need not take its time.
+/// Runs a line of the guide in a shell, on a mock without delays.
 fn guide(line: &str, dir: &Dir) -> Output {
     let fast = "tmesh-cli run --mock 'base=1ms,itl=0s'";
     let line = line.replace("sagellm-benchmark", "tmesh-cli");
@@ -44,7 +44,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Asserts that the folder has the whole result of a run of these workloads, all requests of which succeeded.
+/// Asserts that the folder has the complete result of a run of these workloads in which all requests succeeded.
 fn check_results(dir: &Dir, folder: &str, wanted: Counts, line: &str) {
     let summary = json(&dir.read(&format!("{folder}/benchmark_summary.json")));
     let workloads = summary["workloads"].as_object().expect("an object");
@@ -170,12 +170,12 @@ fn lines_that_report_a_run() {
     );
     let shown = ok("sagellm-benchmark report --format json");
     assert_eq!(shown, dir.read("benchmark_results/benchmark_summary.json"));
-    // What `| jq '.overall'` of the guide makes of it.
+    // The result of the guide's `| jq '.overall'`.
     let overall = &json(&shown)["overall"];
     assert_eq!((&overall["total_requests"]), 18, "{overall}");
 }
 
-/// The steps of a CI job that share a folder, and what it keeps in the end.
+/// Runs the steps of a CI job in one folder, and checks the files that it keeps.
 fn check_job(steps: &[&str], artifacts: &[&str]) {
     let dir = guide_dir();
     for step in steps {
@@ -202,7 +202,7 @@ fn the_steps_of_github_actions() {
 
 #[test]
 fn the_script_of_gitlab_ci() {
-    // A script's lines share one shell, and the first that fails ends it.
+    // A script's lines share one shell, and the first failure ends it.
     let script = "set -e\nsagellm-benchmark run --workload year1 --backend mock\n\
                   sagellm-benchmark report --format markdown > REPORT.md\n";
     check_job(&[script], &["benchmark_results/", "REPORT.md"]);

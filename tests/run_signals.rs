@@ -1,4 +1,4 @@
-//! Signals at random moments of a run that has started an engine: nothing of the engine outlives it.
+//! Signals at random moments of a run that has started an engine: no process of the engine outlives it.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -10,7 +10,7 @@ use crate::util::{Dir, Output, Running, engine, left, left_soon, serving, until,
 
 const RUNS: u64 = 50;
 const LANES: u64 = 2;
-/// What a random moment lies behind, and how far at the most: start, run and stop.
+/// The event after which a signal comes, at most so much later: start, run and stop.
 const PHASES: [(&str, u64); 4] = [
     ("", 150),
     ("benchmark_results/server.pid", 350),
@@ -18,7 +18,7 @@ const PHASES: [(&str, u64); 4] = [
     ("benchmark_results/REPORT.md", 200),
 ];
 
-/// An engine that takes a moment to start, and whose grandchild takes one to stop, or is deaf.
+/// Makes an engine that starts slowly, and whose grandchild stops slowly, or ignores SIGTERM.
 fn quick_engine(is_deaf: bool) -> Dir {
     let dir = Dir::new();
     let serving = serving("--base 1ms --itl 200us");
@@ -35,7 +35,7 @@ fn start(dir: &Dir) -> Running {
     with_engines(dir).args(options).args(quick).start()
 }
 
-/// The group of the engine that this run has started; `None`: it had not come to that.
+/// Returns the group of the engine that this run has started; `None`: it had not started one.
 fn group(dir: &Dir) -> Option<u32> {
     let told = |name: &str| {
         let text = fs::read_to_string(dir.path().join(name)).ok()?;
@@ -44,10 +44,10 @@ fn group(dir: &Dir) -> Option<u32> {
     told("pid").or_else(|| told("benchmark_results/server.pid"))
 }
 
-/// One run that gets its signals at a moment by the seed.
+/// Runs once, with signals at a moment by the seed.
 fn signalled(number: u64) {
     let mut random = fastrand::Rng::with_seed(number);
-    // Only a second signal ends the wait for one that is deaf.
+    // Only a second signal ends the wait for an engine that ignores SIGTERM.
     let is_twice = random.u8(0..3) == 0;
     let dir = quick_engine(is_twice);
     let (file, most_ms) = PHASES[number as usize % PHASES.len()];
@@ -69,14 +69,14 @@ fn signalled(number: u64) {
 
 fn check(dir: &Dir, number: u64, is_twice: bool, output: &Output) {
     let Some(group) = group(dir) else {
-        // A signal before the handler is there ends it as it would any program.
+        // A signal before the handler is installed ends the run like any program.
         let is_over = output.status.code() == Some(130) || output.status.signal().is_some();
         assert!(is_over, "run {number}\n{output}");
         return;
     };
     let code = output.status.code();
     assert!(matches!(code, Some(0 | 130)), "run {number}\n{output}");
-    // At the second signal it is killed, and not waited for.
+    // After the second signal the engine is killed without waiting for it.
     let left = if is_twice { left_soon } else { left }(group);
     assert!(left.is_empty(), "run {number}: {left:?} are left\n{output}");
 }

@@ -1,5 +1,5 @@
-//! The key, and what secret headers carry, in nothing that any command prints or writes: each at its most talkative,
-//! against servers that repeat all they were sent.
+//! No command prints or writes the key or the values of secret headers, even at its most talkative and against servers
+//! that repeat everything they receive.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::util::{Cmd, Dir, RawServer, Request};
 
-/// In every secret, and in nothing else.
+/// A text in every secret, and in nothing else.
 const MARK: &str = "telltale";
 const KEY: &str = "sk-telltale-0123456789";
-/// Behind the URL of every command, and what a server makes of its value.
+/// The query after the URL of every command; a server decodes its value.
 const QUERY: &str = "api-version=1&sig=telltale-55%2B66";
 const DECODED: &str = "telltale-55+66";
 const HEADERS: [&str; 4] = [
@@ -23,22 +23,22 @@ const HEADERS: [&str; 4] = [
     "Proxy-Authorization: Basic telltale-00",
 ];
 
-/// How the server repeats what it was sent.
+/// How the server repeats what it received.
 #[derive(Clone, Copy, Debug)]
 enum Echo {
     /// In a right answer: its text, its finish reason, names of models, a page of metrics.
     Answer,
-    /// 500, in a body of JSON.
+    /// In a 500 with a JSON body.
     Status,
-    /// 401, in a plain body.
+    /// In a 401 with a plain body.
     Refusal,
-    /// An error in the stream.
+    /// In an error inside the stream.
     StreamError,
-    /// HTML in place of a stream.
+    /// In HTML instead of a stream.
     Html,
-    /// An event that is no JSON.
+    /// In an event that is not JSON.
     BadEvent,
-    /// Not HTTP at all.
+    /// In bytes that are not HTTP.
     NoHttp,
 }
 
@@ -54,7 +54,7 @@ const ECHOES: [Echo; 7] = [
 
 fn serve(echo: Echo) -> RawServer {
     RawServer::start(move |request, stream| {
-        // The client may have gone.
+        // The client may have hung up.
         let _ = answer(echo, request, stream);
     })
 }
@@ -179,7 +179,7 @@ const COMMANDS: [&str; 6] = [
     "check endpoint URL --try-reset",
 ];
 
-/// Every file below the folder, by path.
+/// Collects every file below the folder, by path.
 fn files(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -254,7 +254,7 @@ fn a_secret_over_plain_http_is_warned_of_once_unless_the_way_is_short() {
     let header = ["--header", HEADERS[0]];
     let open = ["--header", "X-Route: canary"];
     for (host, words, warnings) in [
-        // Any address of this machine, which the program cannot know.
+        // This is any address of the machine, which the program cannot know to be local.
         ("0.0.0.0", key, 1),
         ("0.0.0.0", header, 1),
         ("0.0.0.0", open, 0),
@@ -270,7 +270,7 @@ fn a_secret_over_plain_http_is_warned_of_once_unless_the_way_is_short() {
             .args(["--requests", "3", "--max-tokens", "2"])
             .args(words)
             .ok();
-        let warned = output.stderr.matches("can read the key").count();
+        let warned = output.stderr.matches("sent unencrypted").count();
         assert_eq!(warned, warnings, "{output}");
     }
 }

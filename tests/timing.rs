@@ -1,6 +1,6 @@
-//! Tests whose figures are times or shares of a processor: behind the other tests, and one by one.
+//! Tests of times and CPU shares, which run after the other tests, one at a time.
 //!
-//! Beside others, on two cores, the errors of the mock's stamps are larger than what is checked.
+//! On two cores shared with other tests, the errors of the mock's stamps exceed the checked limits.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ mod load_open;
 mod util;
 mod watchdog;
 
-/// The machine without another test, for as long as the guard lives.
+/// Keeps other tests off the machine while the guard lives.
 fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! HTTPS from the outside: which certificates are taken, and that it is never downgraded.
+//! HTTPS: which certificates are accepted, and that it is never downgraded.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ fn https_is_never_downgraded_to_a_plain_server() {
     let (port, received) = serve_plain_refusals();
     let output = benchmark(&format!("https://localhost:{port}"), &["--insecure"], 2);
     assert!(output.stderr.contains("[ERROR]"), "{output}");
-    // The look whether the address answers at all sends nothing.
+    // The check whether the address answers sends nothing.
     let received: Vec<Vec<u8>> = received
         .try_iter()
         .filter(|bytes| !bytes.is_empty())
@@ -145,7 +145,7 @@ pub fn serve_tls() -> u16 {
     serve_tls_as("localhost.pem")
 }
 
-/// The same with another certificate of tests/data/tls.
+/// Serves the API with another certificate of tests/data/tls.
 fn serve_tls_as(certificate: &str) -> u16 {
     let pem = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
     let certificate =
@@ -167,7 +167,7 @@ fn serve_tls_as(certificate: &str) -> u16 {
     .port()
 }
 
-/// Answers every connection as an HTTP server does that cannot read it; passes on what came first.
+/// Answers every connection like an HTTP server that cannot read it; passes on the first bytes.
 fn serve_plain_refusals() -> (u16, Receiver<Vec<u8>>) {
     let (sender, received) = channel();
     let addr = serve(move |mut stream| {
@@ -182,7 +182,7 @@ fn serve_plain_refusals() -> (u16, Receiver<Vec<u8>>) {
     (addr.port(), received)
 }
 
-/// A server of one model: `/v1/models`, and `/v1/completions`, streamed where that is asked for.
+/// Answers as a server of one model: `/v1/models`, and `/v1/completions`, streamed if requested.
 fn answer(request: &Request, stream: &mut impl Write) -> io::Result<()> {
     match request.path.as_str() {
         "/v1/models" => {
@@ -200,7 +200,7 @@ fn answer(request: &Request, stream: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Answers with as many words as `max_tokens` says; a prompt token is a word.
+/// Answers with `max_tokens` words; a prompt token is a word.
 fn complete(body: &[u8], stream: &mut impl Write) -> io::Result<()> {
     let body: serde_json::Value = serde_json::from_slice(body)?;
     let output = body["max_tokens"].as_u64().unwrap_or(16);
@@ -245,14 +245,14 @@ fn complete(body: &[u8], stream: &mut impl Write) -> io::Result<()> {
     stream.flush()
 }
 
-/// One event in an HTTP chunk and a write of its own.
+/// Writes one event as an HTTP chunk, in one write.
 fn send_event(stream: &mut impl Write, data: &str) -> io::Result<()> {
     let event = format!("data: {data}\n\n");
     write!(stream, "{:x}\r\n{event}\r\n", event.len())?;
     stream.flush()
 }
 
-/// A whole response of known length, on a connection that stays open.
+/// Writes a whole response of known length, and keeps the connection.
 fn reply(stream: &mut impl Write, status: &str, content_type: &str, body: &str) -> io::Result<()> {
     let length = body.len();
     write!(

@@ -1,5 +1,4 @@
-//! The client's watch over itself, from outside: a client whose core is taken, or whose quota is used
-//! up, says so; on an idle core it does not.
+//! The client's watchdog: a client whose core is busy, or whose quota is used up, says so; on an idle core it does not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::alone;
 use crate::util::{Cmd, Dir, Output, Running, Samples, Server, json_file, not_run};
 
-/// A light load that goes on for the whole of its `--duration`.
+/// A light load that lasts for its whole `--duration`.
 const LIGHT: [&str; 8] = [
     "--contexts",
     "4",
@@ -22,7 +21,7 @@ const LIGHT: [&str; 8] = [
     "5",
 ];
 
-/// That load on a mock that is in the process and answers in a few milliseconds.
+/// Returns that load on a mock in the same process that answers in a few milliseconds.
 fn on_quick_mock(dir: &Dir) -> Cmd {
     Cmd::new(dir)
         .args(["benchmark", "--backend", "mock"])
@@ -30,7 +29,7 @@ fn on_quick_mock(dir: &Dir) -> Cmd {
         .args(LIGHT)
 }
 
-/// The line of the final report on this client.
+/// Returns the line about this client in the final report.
 fn client_line(output: &Output) -> &str {
     let mut lines = output.stdout.lines().rev();
     let line = lines.find(|line| line.starts_with("client"));
@@ -48,7 +47,7 @@ fn ns(value: &Value, key: &str) -> u64 {
 }
 
 #[test]
-fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
+fn the_watched_seconds_are_contiguous_and_the_warm_up_is_not_judged() {
     let _machine = alone();
     let dir = Dir::new();
     let output = on_quick_mock(&dir)
@@ -75,10 +74,10 @@ fn the_seconds_watched_join_up_and_warm_up_is_no_part_of_the_verdict() {
         assert!(ns(second, "open_files") >= 4, "{second}");
         assert!(second["cores_allowed"].as_f64().is_some_and(|n| n > 0.0));
     }
-    // The end of the run is watched too: no probe that was due is missing.
+    // The end of the run is watched too: no due probe is missing.
     let end_ns = ns(seconds[seconds.len() - 1], "t_end_ns");
     assert!(probe_ns > end_ns, "the next probe is due after the end");
-    // 500 ms of 1.5 s are measured, and what the end takes to come through on a busy machine.
+    // 500 ms of 1.5 s are measured, and the delay of the end on a busy machine.
     let client = summary(&dir);
     let probes = ns(&client["lag"], "n");
     assert!((9..=20).contains(&probes), "{client}");
@@ -96,10 +95,10 @@ fn a_run_without_a_probe_says_that_it_was_not_watched() {
     assert_eq!(client_line(&output), wanted, "{output}");
 }
 
-/// Below the busy loops, so that it waits for its turn on every kernel; at equal priority a sleeper
-/// may go first.
+/// Runs the client at a lower priority than the busy loops, so that it waits for its turn on every kernel; at equal
+/// priority a sleeper may go first.
 ///
-/// Where it hardly runs it may measure nothing and end with 1; the line is there all the same.
+/// If it hardly runs, it may measure nothing and end with 1; the line is there nevertheless.
 fn pinned(server: &Server, dir: &Dir, core: usize) -> Output {
     Cmd::program("nice", dir)
         .args(["-n", "19", "taskset", "-c", &core.to_string()])
@@ -111,7 +110,7 @@ fn pinned(server: &Server, dir: &Dir, core: usize) -> Output {
         .run()
 }
 
-/// Four of them on one core; above the client, and below all else.
+/// Starts four busy loops on one core, at a priority above the client and below everything else.
 fn busy_loops(dir: &Dir, core: usize) -> Vec<Running> {
     let start = || {
         Cmd::program("nice", dir)
@@ -162,9 +161,8 @@ fn a_client_whose_core_is_taken_is_limited_and_on_an_idle_core_it_is_not() {
     idle_half(&server, &dir, &cores);
 }
 
-/// The same run where nothing else wants the core. Others may be using the machine: so it is tried again, on every
-/// core in turn, until it is `ok` once. A try on a core that was not idle proves nothing; when there has been no
-/// other, this says so.
+/// Repeats the run with an idle core. Other processes may use the machine, so it tries every core in turn until the run
+/// is `ok` once. A try on a busy core proves nothing; if there was no other, this says so.
 fn idle_half(server: &Server, dir: &Dir, cores: &[usize]) {
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut limited_on_idle = Vec::new();
@@ -195,7 +193,7 @@ fn idle_half(server: &Server, dir: &Dir, cores: &[usize]) {
     );
 }
 
-/// Idle ticks and all ticks of a core so far.
+/// Returns the idle ticks and all ticks of a core so far.
 fn core_ticks(core: usize) -> [u64; 2] {
     let stat = fs::read_to_string("/proc/stat").expect("/proc/stat");
     let label = format!("cpu{core} ");
@@ -206,11 +204,11 @@ fn core_ticks(core: usize) -> [u64; 2] {
         .take(8)
         .map(|word| word.parse().expect("ticks"))
         .collect();
-    // user nice system idle iowait irq softirq steal
+    // The fields are user nice system idle iowait irq softirq steal.
     [ticks[3] + ticks[4], ticks.iter().sum()]
 }
 
-/// The cores that this process may run on.
+/// Returns the cores that this process may use.
 fn allowed_cores() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     let list = status
@@ -232,10 +230,10 @@ struct Quota {
 }
 
 impl Quota {
-    /// 5 ms of every 100 ms; `None` where this process may not make one.
+    /// Makes a quota of 5 ms in every 100 ms; `None` if this process may not.
     fn new() -> Option<Quota> {
         let name = format!("tmesh-cli-test-{}", std::process::id());
-        // Version 2 takes a quota only where the controller is handed down already.
+        // Version 2 allows a quota only if the parent delegates the controller.
         let handed_down = fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control");
         let is_v2 = handed_down.is_ok_and(|list| list.split_whitespace().any(|c| c == "cpu"));
         let (root, file, value) = if is_v2 {
@@ -254,7 +252,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A process that was killed may stay in it for a moment; an empty cgroup does no harm.
+        // A killed process may stay in it for a moment; an empty cgroup does no harm.
         let _ = fs::remove_dir(&self.dir);
     }
 }
@@ -289,7 +287,7 @@ fn a_client_that_uses_up_its_cpu_quota_is_limited_by_throttled_periods() {
     assert!(reasons.contains(&"throttled".into()), "{client}");
     // 5 ms of 100 ms.
     assert_eq!(client["cores_allowed"], 0.05);
-    // Ten periods a second, of the run and not of what came before it in the group.
+    // Ten periods a second, counted from the start of the run.
     assert!(
         (10..=most_periods).contains(&ns(&client, "periods")),
         "{client}"

@@ -1,4 +1,4 @@
-//! A process group: who belongs to it by what /proc says, and signals to all of it.
+//! A process group: finds its members in /proc, and sends signals to all of them.
 
 use std::fs;
 use std::process::Child;
@@ -8,21 +8,21 @@ use rustix::process::{Pid, Signal, kill_process_group};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessGroup(Pid);
 
-/// A process that runs.
+/// A running process.
 #[derive(Debug, PartialEq)]
 pub struct Member {
     pub pid: u32,
-    /// From the boot of the machine, in hundredths of a second.
+    /// Its start, in hundredths of a second since the machine's boot.
     pub start_ticks: u64,
 }
 
 impl ProcessGroup {
-    /// Of a child that was started with `process_group(0)`.
+    /// Returns the group of a child that was started with `process_group(0)`.
     pub fn of(child: &Child) -> ProcessGroup {
         ProcessGroup(Pid::from_child(child))
     }
 
-    /// `None` for a number that no group has, or that means others than one group.
+    /// Returns `None` for a number that is not a group's id, or that kill(2) takes for something else.
     pub fn from_id(id: u32) -> Option<ProcessGroup> {
         let id = i32::try_from(id).ok().filter(|id| *id > 1)?;
         Pid::from_raw(id).map(ProcessGroup)
@@ -32,9 +32,9 @@ impl ProcessGroup {
         self.0.as_raw_pid().unsigned_abs()
     }
 
-    /// Its processes, without zombies: where nobody reaps, those stay for ever.
+    /// Returns its processes, without zombies: if nobody reaps them, those stay forever.
     ///
-    /// Reads a file for every process of the machine.
+    /// This reads a file for every process of the machine.
     pub fn members(self) -> Vec<Member> {
         let Ok(entries) = fs::read_dir("/proc") else {
             return Vec::new();
@@ -44,7 +44,7 @@ impl ProcessGroup {
     }
 
     fn member(self, pid: u32) -> Option<Member> {
-        // A program's name may be no UTF-8.
+        // A program's name may not be UTF-8.
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = Stat::parse(&String::from_utf8_lossy(&stat))?;
         let is_member = stat.group == self.id() && !matches!(stat.state, 'Z' | 'X' | 'x');
@@ -54,9 +54,9 @@ impl ProcessGroup {
         })
     }
 
-    /// To all members at once; a process that is being forked gets it too.
+    /// Sends a signal to all members at once, including a process that is being forked.
     pub fn signal(self, signal: Signal) {
-        // Fails when there is no member, or none that may be signalled: nothing is left to do.
+        // This fails if there is no member, or none that may be signalled: nothing is left to do.
         let _ = kill_process_group(self.0, signal);
     }
 }
@@ -71,10 +71,10 @@ struct Stat {
 
 impl Stat {
     fn parse(stat: &str) -> Option<Stat> {
-        // The second field, the program's name in parentheses, may hold anything.
+        // The second field, the program's name in parentheses, may contain anything.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
-        // The 3rd, the 5th and the 22nd.
+        // These are the 3rd, the 5th and the 22nd field.
         let state = fields.next()?.chars().next()?;
         let group = fields.nth(1)?.parse().ok()?;
         let start_ticks = fields.nth(16)?.parse().ok()?;
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_zombie_is_no_member() {
         let mut first = Command::new("sh")
-            // What takes the shell's place knows of no child, so it reaps none.
+            // The program that replaces the shell does not know the child, so it does not reap it.
             .args(["-c", "sleep 0 & echo $!; exec sleep 30"])
             .process_group(0)
             .stdout(Stdio::piped())

@@ -1,16 +1,16 @@
-//! The end of a server's log, in a form that a terminal may show.
+//! The end of a server's log, made safe for a terminal.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Of the file's end, for so many lines.
+/// Bytes read at the end of the file to find the last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
 const LAST_LINE_BYTES: u64 = 4 * 1024;
-/// Of a line that is shown.
+/// Longest line that is shown.
 const MAX_CHARS: usize = 400;
 
-/// The last lines, at most so many; none where the file cannot be read.
+/// Returns the last lines, at most `lines`; none if the file cannot be read.
 pub fn tail(log: &Path, lines: usize) -> Vec<String> {
     let text = read_end(log, TAIL_BYTES).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
@@ -18,7 +18,7 @@ pub fn tail(log: &Path, lines: usize) -> Vec<String> {
     all[first..].iter().map(|line| shown(line)).collect()
 }
 
-/// The last line that is not blank; empty where there is none.
+/// Returns the last line that is not blank; empty if there is none.
 pub fn last_line(log: &Path) -> String {
     let text = read_end(log, LAST_LINE_BYTES).unwrap_or_default();
     let lines = text.lines().rev().map(shown);
@@ -35,14 +35,14 @@ fn read_end(log: &Path, bytes: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&end).into_owned())
 }
 
-/// What a terminal would be left with: the last state of a progress bar, no colours, no control codes.
+/// Returns what a terminal would show at the end: the last state of a progress bar, without colours and control codes.
 fn shown(line: &str) -> String {
     let last = line.trim_end_matches('\r').rsplit('\r').next();
     let mut text = String::new();
     let mut chars = last.unwrap_or_default().chars().peekable();
     while let Some(c) = chars.next() {
         if c == '\x1b' && chars.next_if_eq(&'[').is_some() {
-            // A colour's code ends with a letter.
+            // The code of a colour ends with a letter.
             let _ = chars.find(|c| ('@'..='~').contains(c));
         } else {
             text.push(if c.is_control() { ' ' } else { c });

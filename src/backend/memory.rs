@@ -1,6 +1,6 @@
-//! Resident memory of a process group or of this process, read ten times a second by a thread.
+//! Reads the resident memory of a process group or of this process, ten times a second in a thread.
 //!
-//! Pages that processes share count once in each of them; memory of a GPU does not count.
+//! Pages that processes share count once for each process; GPU memory does not count.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use crate::lock::lock;
 use crate::units::Epoch;
 
 const READ_EVERY_NS: u64 = 100_000_000;
-/// Looking for the members reads a file of every process there is: too much to do for each reading.
+/// Readings between two searches for members, since a search reads a file of every process on the machine.
 const READINGS_A_LOOK: u64 = 10;
 
-/// Whose memory.
+/// The processes whose memory is read.
 #[derive(Debug, Clone, Copy)]
 pub enum Of {
     Group(ProcessGroup),
@@ -27,12 +27,12 @@ pub enum Of {
 /// The sum over all processes at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// From the epoch.
+    /// The time of the reading, from the epoch.
     pub t_ns: u64,
     pub bytes: u64,
 }
 
-/// A thread that reads until this is dropped.
+/// A thread that reads memory until this is dropped.
 pub struct Memory {
     readings: Arc<Mutex<Vec<Reading>>>,
     /// Dropped to end the thread.
@@ -41,10 +41,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The first reading is taken before this returns.
+    /// Starts the thread; the first reading is taken before this returns.
     ///
     /// # Errors
-    /// When the system does not give the thread.
+    /// Fails when the system refuses a thread.
     pub fn start(what: Of, epoch: Epoch) -> Result<Memory> {
         let readings = Arc::default();
         let (end, ended) = bounded(0);
@@ -67,7 +67,8 @@ impl Memory {
         })
     }
 
-    /// The readings since the last call, in order. A time at which no process was found has none.
+    /// Returns the readings since the last call, in order. If no process was found at some time, there is no reading of
+    /// it.
     pub fn take(&self) -> Vec<Reading> {
         std::mem::take(&mut lock(&self.readings))
     }
@@ -77,13 +78,13 @@ impl Drop for Memory {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            // Fails only where the thread has panicked.
+            // This fails only if the thread has panicked.
             let _ = thread.join();
         }
     }
 }
 
-/// The readings that tell of a time: those in it; where there is none, the last one before it.
+/// Returns the readings within a span; if there is none, the last one before it.
 pub fn during(readings: &[Reading], t_start_ns: u64, t_end_ns: u64) -> &[Reading] {
     let begun = readings.partition_point(|seen| seen.t_ns < t_start_ns);
     let ended = readings.partition_point(|seen| seen.t_ns <= t_end_ns);
@@ -95,9 +96,9 @@ struct Reader {
     what: Of,
     epoch: Epoch,
     readings: Arc<Mutex<Vec<Reading>>>,
-    /// Readings so far.
+    /// The number of readings so far.
     count: u64,
-    /// Whose; the names of their folders in /proc.
+    /// The processes, by the names of their folders in /proc.
     pids: Vec<String>,
 }
 
@@ -110,7 +111,7 @@ impl Reader {
         let t_ns = self.epoch.now_ns();
         let pids = self.pids.iter();
         let bytes = pids.filter_map(|pid| resident_bytes(pid)).sum();
-        // Only what is gone has none.
+        // Only a process that has ended has no memory.
         if bytes > 0 {
             lock(&self.readings).push(Reading { t_ns, bytes });
         }
@@ -119,7 +120,7 @@ impl Reader {
     fn run(mut self, ended: &Receiver<()>) {
         let mut due_ns = self.epoch.now_ns();
         loop {
-            // What was missed while the machine was busy cannot be read any more.
+            // Readings missed while the machine was busy are skipped.
             while due_ns <= self.epoch.now_ns() {
                 due_ns += READ_EVERY_NS;
             }
@@ -132,7 +133,7 @@ impl Reader {
     }
 }
 
-/// The names of their folders in /proc.
+/// Returns the names of the processes' folders in /proc.
 fn members(what: Of) -> Vec<String> {
     match what {
         Of::ThisProcess => vec!["self".to_string()],
@@ -146,13 +147,13 @@ fn members(what: Of) -> Vec<String> {
     }
 }
 
-/// `None` when the process is gone.
+/// Returns `None` when the process has ended.
 fn resident_bytes(pid: &str) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     Some(resident_pages(&statm)? * rustix::param::page_size() as u64)
 }
 
-/// The second number of `/proc/PID/statm`.
+/// Returns the second number of `/proc/PID/statm`.
 fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_whitespace().nth(1)?.parse().ok()
 }
@@ -165,7 +166,7 @@ mod tests {
     use super::super::testing::{Folder, until};
     use super::*;
 
-    /// The kernel's own figure in bytes.
+    /// Returns the kernel's own figure in bytes.
     fn vm_rss(pid: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn the_memory_of_a_group_is_what_the_kernel_says_of_its_processes() {
         let folder = Folder::new();
-        // A shell and its child, each with 20 MB of text or more.
+        // A shell and its child, each with at least 20 MB of text.
         let hold = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo $$; exec 3>&1; read y <held";
         let script = format!(
             "mkfifo held; sh -c '{}' & {hold}",
@@ -239,7 +240,7 @@ mod tests {
     fn this_process_is_read_as_well() {
         let memory = Memory::start(Of::ThisProcess, Epoch::start()).expect("a thread");
         let first = memory.take().first().copied();
-        // Other tests take and free memory in between.
+        // Other tests allocate and free memory in the meantime.
         let share = first.expect("a reading").bytes as f64 / vm_rss("self") as f64;
         assert!((0.5..2.0).contains(&share), "{first:?}");
     }

@@ -1,6 +1,6 @@
-//! Engines that this program starts and stops: their command lines, their process groups, the memory of
-//! these. A group is listed here from its start until it is gone, so that none outlives the program. Says
-//! nothing to the user and sends no request: whether a server is healthy is the caller's to ask.
+//! Engines that this program starts and stops: their command lines, process groups and memory. A group is listed here
+//! from its start until it has ended, so that none outlives the program. The module tells the user nothing and sends no
+//! request: the caller checks whether a server is healthy.
 
 mod group;
 mod log;
@@ -27,10 +27,9 @@ use crate::lock::lock;
 
 static STARTED: Started = Started::new();
 
-/// Kills every group that was started, at once and without waiting, and removes the pid files; no server
-/// starts after it.
+/// Kills every started group at once without waiting, and removes the pid files; no server can be started afterwards.
 ///
-/// For a second signal, a panic hook, and whatever else leaves without dropping its servers.
+/// Used by a second signal, a panic hook, and other exits that do not drop their servers.
 pub fn kill_all() {
     STARTED.kill_all();
 }
@@ -39,7 +38,7 @@ pub fn kill_all() {
 struct Started(Mutex<Groups>);
 
 struct Groups {
-    /// Each with its pid file.
+    /// Each group with its pid file.
     listed: Vec<(ProcessGroup, PathBuf)>,
     is_over: bool,
 }
@@ -52,9 +51,9 @@ impl Started {
         }))
     }
 
-    /// Starts a command that makes a group of its own.
+    /// Starts a command as a process group of its own.
     ///
-    /// The lock is held until it is listed, so that `kill_all` comes either before it or after it.
+    /// The lock is held until the group is listed, so that `kill_all` comes either before or after it.
     fn spawn(&self, command: &mut Command, pid_file: &Path) -> io::Result<Child> {
         let mut groups = lock(&self.0);
         if groups.is_over {
@@ -66,7 +65,7 @@ impl Started {
         Ok(child)
     }
 
-    /// To be called before the first process of the group is reaped: then its id may become another's.
+    /// Removes a group from the list. Must be called before its first process is reaped: then its id may be reused.
     fn forget(&self, group: ProcessGroup) {
         lock(&self.0).listed.retain(|(listed, _)| *listed != group);
     }
@@ -76,7 +75,7 @@ impl Started {
         groups.is_over = true;
         for (group, pid_file) in &groups.listed {
             group.signal(Signal::KILL);
-            // Not there yet, or not for this program to remove: the next run sees that nothing runs.
+            // The file may not exist yet, or this program may not remove it: the next run sees that nothing runs.
             let _ = fs::remove_file(pid_file);
         }
     }

@@ -1,4 +1,4 @@
-//! A server that an earlier run left behind, because it was killed itself.
+//! A server that an earlier run left behind because it was killed.
 
 use std::fmt;
 use std::fs;
@@ -7,24 +7,24 @@ use std::time::{Duration, SystemTime};
 
 use super::group::{Member, ProcessGroup};
 
-/// From a server's start to the writing of its pid file, at most; the machine may be busy.
+/// Longest time from a server's start to the writing of its pid file on a busy machine.
 const WRITTEN_AFTER: Duration = Duration::from_secs(60);
-/// The boot is told in whole seconds.
+/// The kernel gives the boot time in whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// A process group that still runs; its `Display` says how to stop it.
 #[derive(Debug, PartialEq)]
 pub struct Orphan {
-    /// Of the group.
+    /// The id of the group.
     pub pid: u32,
-    /// Without the words behind it: a key may be among them.
+    /// The program's name without its arguments, which may contain a key.
     pub program: String,
 }
 
-/// The server that this pid file names, if it still runs.
+/// Returns the server that this pid file names, if it still runs.
 ///
-/// A process that started after the file was written, or long before it, has only got the same number:
-/// it is none. So is one after the clock was set.
+/// A process that started after the file was written, or long before it, only has the same number, and is not returned.
+/// After the clock was set, no process is.
 pub fn orphan(pid_file: &Path) -> Option<Orphan> {
     let pid = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     let written = fs::metadata(pid_file).ok()?.modified().ok()?;
@@ -39,7 +39,7 @@ pub fn orphan(pid_file: &Path) -> Option<Orphan> {
     })
 }
 
-/// By the wall clock, up to a second too early.
+/// Returns its start by the wall clock, up to a second too early.
 fn started(member: &Member) -> Option<SystemTime> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let boot = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
@@ -47,7 +47,7 @@ fn started(member: &Member) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + boot + Duration::from_millis(member.start_ticks * 10))
 }
 
-/// Of a script the script's name, no more than 15 bytes of it; empty when it has just ended.
+/// Returns the program's name, for a script the script's, at most 15 bytes; empty if it has just ended.
 fn program(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = String::from_utf8_lossy(&bytes);

@@ -1,4 +1,4 @@
-//! The engines that can be started: one table, and the command line that comes from a row of it.
+//! The engines that can be started: a table, and the command line made from a row of it.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,28 +13,28 @@ use crate::error::{Error, Result};
 
 /// One engine.
 pub struct Preset {
-    /// As typed behind `--backend`.
+    /// The value for `--backend`.
     pub name: &'static str,
-    /// As its makers write it.
+    /// The name as its makers write it.
     label: &'static str,
-    /// The first that is on PATH is started; empty: the user gives the command line.
+    /// The programs, of which the first on PATH is started; empty: the user gives the command line.
     programs: &'static [&'static str],
-    /// Behind the program, a blank between two; `{model}` and `{port}` stand for theirs. Servers listen on loopback alone,
-    /// since nobody else is to send them requests, and vLLM and SGLang are told to report cached tokens in `usage`.
+    /// The arguments, separated by a blank; `{model}` and `{port}` are filled in. Servers listen only on loopback,
+    /// since only this program sends them requests, and vLLM and SGLang are told to report cached tokens in `usage`.
     arguments: &'static str,
-    /// Its path says whether it is healthy; empty: not known.
+    /// The path whose status says whether the engine is healthy; empty: unknown.
     pub health: &'static str,
-    /// Names its model in `/v1/models`; one that does not is asked for the model by the name that was given.
+    /// Whether `/v1/models` lists its model; if not, the given name is used in requests.
     pub lists_models: bool,
     /// The Python module that the program runs; empty: none.
     pub module: &'static str,
-    /// The command that installs it; empty: not known.
+    /// The command that installs it; empty: unknown.
     pub install: &'static str,
     /// A model for an example.
     example: &'static str,
 }
 
-/// All but the mock, which is no process.
+/// All backends except the mock, which is not a process.
 pub static PRESETS: &[Preset] = &[
     Preset {
         name: "cpu",
@@ -109,13 +109,13 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// The words of its command line.
+    /// Returns the words of its command line.
     ///
-    /// `template` is the text of `--backend-command`, which `command` needs and no other takes; `extra` are
-    /// the words of `--backend-args`, which are handed on as they are.
+    /// `template` is the text of `--backend-command`, which only `command` needs and accepts; `extra` are the words of
+    /// `--backend-args`, which are appended unchanged.
     ///
     /// # Errors
-    /// When the model or the template is missing, or the template is no shell words.
+    /// Fails when the model or the template is missing, or when the template cannot be split into words.
     pub fn words(
         &self,
         model: Option<&str>,
@@ -149,7 +149,7 @@ impl Preset {
         Ok(words)
     }
 
-    /// `None` for `command`.
+    /// Returns the program to start; `None` for `command`.
     fn program(&self, has: impl Fn(&str) -> bool) -> Option<&'static str> {
         let on_path = self.programs.iter().find(|program| has(program));
         on_path.or(self.programs.first()).copied()
@@ -162,12 +162,12 @@ impl Preset {
         ))
     }
 
-    /// How errors name it.
+    /// Returns the engine's name in errors.
     pub fn what(&self) -> String {
         format!("--backend {}", self.name)
     }
 
-    /// `program` is what was looked for, `why` says how it was missed.
+    /// Returns the error about a missing program; `why` says how that was noticed.
     pub fn not_installed(&self, program: &str, why: &str) -> Error {
         let error = Error::input(self.what(), format!("{program} is not installed ({why})"));
         match self.install {
@@ -179,19 +179,19 @@ impl Preset {
         }
     }
 
-    /// Whether Python says in these lines of a log that it has not got the module.
+    /// Returns whether Python says in these log lines that the module is missing.
     pub fn is_module_missing(&self, log: &[String]) -> bool {
         let is_missing = |line: &String| {
             let (_, name) = line.split_once("No module named ")?;
             let rest = name.trim_start_matches('\'').strip_prefix(self.module)?;
-            // Not one of its parts, or one of a longer name.
+            // A part of the module, or a module with a longer name, does not count.
             Some(!rest.starts_with(|c: char| c == '.' || c == '_' || c.is_alphanumeric()))
         };
         !self.module.is_empty() && log.iter().any(|line| is_missing(line) == Some(true))
     }
 }
 
-/// Whether a program without a `/` in its name would be found.
+/// Returns whether a program without a `/` in its name would be found.
 pub fn is_on_path(program: &str) -> bool {
     is_in(program, &env::var_os("PATH").unwrap_or_default())
 }
@@ -203,21 +203,21 @@ fn is_in(program: &str, path: &OsStr) -> bool {
     })
 }
 
-/// A loopback port that nobody listens on at this moment.
+/// Returns a loopback port on which nothing listens at this moment.
 ///
 /// # Errors
-/// When the system has none left.
+/// Fails when the system has no free port.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());
-    let address = address.map_err(|e| Error::input("a free port", e))?;
+    let address = address.map_err(|e| Error::input("no free port on 127.0.0.1", e))?;
     Ok(address.port())
 }
 
-/// Whether somebody listens on this loopback port.
+/// Returns whether something listens on this loopback port.
 pub fn is_taken(port: u16) -> bool {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    // Any other error is the engine's to tell: it may be allowed what this program is not.
+    // Other errors are left to the engine, which may have more rights than this program.
     bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_preset_has_the_command_line_of_its_engine() {
-        // `python` only where there is no python3.
+        // `python` is used only if there is no python3.
         let python = preset("sglang").program(is_on_path).expect("a name");
         let sglang = format!(
             "{python} -m sglang.launch_server --model-path a b --host 127.0.0.1 --port 8123 \
@@ -290,7 +290,7 @@ mod tests {
             .map(str::to_string)
             .to_vec())
         );
-        // A template without a place for it needs no model.
+        // A template without `{model}` needs no model.
         assert_eq!(words(None, "serve").map(|words| words.len()), Ok(2));
         for (template, wanted) in [
             (
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_model_is_told_with_an_example() {
+    fn a_missing_model_is_reported_with_an_example() {
         for (name, wanted) in [
             (
                 "cpu",
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_told_with_the_command_that_installs_it() {
+    fn a_missing_program_is_reported_with_the_command_that_installs_it() {
         for (name, program, wanted) in [
             (
                 "vllm",
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn python_is_taken_where_there_is_no_python3() {
+    fn python_is_used_without_python3() {
         let program = |on_path: &[&str]| preset("sglang").program(|name| on_path.contains(&name));
         assert_eq!(program(&["python", "python3"]), Some("python3"));
         assert_eq!(program(&["python"]), Some("python"));

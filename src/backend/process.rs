@@ -1,4 +1,4 @@
-//! A server as a process group: started, waited for until it is healthy, stopped with all its members.
+//! A server as a process group: it is started, waited for until healthy, and stopped with all its members.
 
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,31 +16,31 @@ use super::presets::{Preset, is_on_path};
 use super::{STARTED, Started};
 use crate::error::{Error, Result};
 
-/// From the end of one look at a server that starts to the next.
+/// Time from the end of one health check to the next while a server starts.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// From SIGTERM to SIGKILL.
+/// Time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
-/// From one look at a group that ends to the next: nothing tells when its last member is gone.
+/// Time between two looks at a group that is ending, since nothing signals the end of its last member.
 const GONE_EVERY: Duration = Duration::from_millis(20);
-/// Of the log, in an error.
+/// Lines of the log in an error.
 const TAIL_LINES: usize = 20;
 
-/// What to start, and where to keep what it says.
+/// The command to start, and the files for its output.
 pub struct Start {
     pub words: Vec<String>,
     pub port: u16,
-    /// Truncated.
+    /// The log file, which is truncated.
     pub log: PathBuf,
-    /// There while the server runs.
+    /// The pid file, which exists while the server runs.
     pub pid_file: PathBuf,
     pub preset: &'static Preset,
 }
 
-/// A server that was started; stopped when dropped.
+/// A started server, which is stopped when dropped.
 pub struct Server {
     child: Child,
     group: ProcessGroup,
-    /// Where the group is listed.
+    /// The list that has the group.
     started: &'static Started,
     port: u16,
     log: PathBuf,
@@ -49,7 +49,7 @@ pub struct Server {
     is_stopped: bool,
 }
 
-/// How waiting for a server ended.
+/// The end of a wait for a server.
 #[derive(Debug, PartialEq)]
 pub enum Waited {
     Healthy,
@@ -58,10 +58,10 @@ pub enum Waited {
 }
 
 impl Server {
-    /// Starts a server in a process group of its own, which no Ctrl-C reaches.
+    /// Starts a server in a process group of its own, which Ctrl-C does not reach.
     ///
     /// # Errors
-    /// When its program is not installed or does not start, or a file cannot be written.
+    /// Fails when its program is not installed or does not start, or when a file cannot be written.
     pub fn start(start: &Start) -> Result<Server> {
         Server::start_in(&STARTED, start)
     }
@@ -101,13 +101,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Asks `is_healthy` several times a second, until it says so, or something ends the wait.
+    /// Calls `is_healthy` several times a second until it returns true, or something ends the wait.
     ///
-    /// `timeout` is total, from this call on. `stopped` ends the wait with a message or by disconnecting.
-    /// `on_tick` gets the time waited and the last line of the log, which may be empty.
+    /// `timeout` is total, from this call. `stopped` ends the wait by a message or by disconnecting. `on_tick` gets the
+    /// time waited and the last line of the log, which may be empty.
     ///
     /// # Errors
-    /// When the server has died or the time is up, with the end of its log. It is not stopped here.
+    /// Fails when the server has ended or the time is up, with the end of its log. The server is not stopped here.
     pub fn wait_healthy(
         &mut self,
         timeout: Duration,
@@ -118,7 +118,7 @@ impl Server {
         let start = Instant::now();
         loop {
             let is_healthy = is_healthy();
-            // Looked at second: another server on its port may have answered.
+            // This is checked second, since another server on the port may have answered.
             if let Some(how) = self.has_died() {
                 return Err(self.died(&how));
             }
@@ -137,31 +137,30 @@ impl Server {
         }
     }
 
-    /// Whose memory is the server's.
+    /// Returns the group whose memory is the server's.
     pub fn group(&self) -> ProcessGroup {
         self.group
     }
 
-    /// How its first process ended, such as `exit status 3` or `signal 9 (SIGKILL)`; `None` while it runs.
+    /// Returns how its first process ended, such as `exit status 3` or `signal 9 (SIGKILL)`; `None` while it runs.
     ///
-    /// It is not reaped, so that its id, which is the group's, does not become another's.
+    /// The process is not reaped, so that its id, which is the group's, is not reused.
     pub fn has_died(&mut self) -> Option<String> {
         let wanted = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(Pid::from_child(&self.child)), wanted) {
             Ok(status) => {
                 let status = status?;
-                // The form that std reads: the code in the second byte, the signal in the first.
+                // std expects the code in the second byte and the signal in the first.
                 let code = status.exit_status().map(|code| code << 8);
                 let raw = code.or(status.terminating_signal())?;
                 Some(ExitStatus::from_raw(raw).to_string().replace(": ", " "))
             }
-            // Reaped: by `stop`, or by the kernel, where this program was started with SIGCHLD ignored.
-            Err(_) => Some("an exit status that is not known".to_string()),
+            // The process was reaped by `stop`, or by the kernel if this program was started with SIGCHLD ignored.
+            Err(_) => Some("an unknown exit status".to_string()),
         }
     }
 
-    /// Asks all processes of the group to end, kills what is left of them after ten seconds, and waits
-    /// until they are gone.
+    /// Asks all processes of the group to end, kills those left after ten seconds, and waits until all have ended.
     pub fn stop(&mut self) {
         self.stop_within(GRACE);
     }
@@ -175,19 +174,20 @@ impl Server {
         while !self.is_gone() && start.elapsed() < grace {
             sleep(GONE_EVERY);
         }
-        // Also to a group that looks empty: one look at /proc can miss a process that was just forked.
+        // The signal is also sent to a group that looks empty, since one look at /proc can miss a process that was just
+        // forked.
         self.group.signal(Signal::KILL);
         while !self.is_gone() {
             sleep(GONE_EVERY);
         }
         self.started.forget(self.group);
-        // Both fail only when it is done already.
+        // Both fail only if it is done already.
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.pid_file);
         self.is_stopped = true;
     }
 
-    /// The members are looked for, which costs, only when the first process is gone.
+    /// Searches for members, which is expensive, only once the first process has ended.
     fn is_gone(&mut self) -> bool {
         self.has_died().is_some() && self.group.members().is_empty()
     }

@@ -1,4 +1,4 @@
-//! What the tests of engines share: shell scripts that play them.
+//! Shared by the tests of engines: shell scripts that play them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::presets::Preset;
 use super::process::Start;
 
-/// A fresh folder; removed when dropped.
+/// A fresh folder, removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -26,7 +26,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// An engine that is a shell script, with its log and its pid file in this folder.
+    /// Returns an engine that is a shell script, with its log and its pid file in this folder.
     pub fn engine(&self, script: &str) -> Start {
         Start {
             words: ["sh", "-c", script].map(str::to_string).to_vec(),
@@ -40,12 +40,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Best effort: what is left over does no harm.
+        // Leftover files do no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Waits for something that is to come within a second or two.
+/// Waits for something that happens within a second or two.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! Shell scripts as engines: how they start, and that nothing of them is left.
+//! Shell scripts as engines: how they start, and that nothing of them remains.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn error_of(start: &Start, timeout: Duration) -> Error {
     wait(&mut server, timeout, || false, &never()).expect_err("an error")
 }
 
-/// Starts it and waits for the number that it writes into its log, of a process or of anything.
+/// Starts the engine and waits for the number that it writes into its log.
 fn started(start: &Start) -> (Server, String) {
     let server = Server::start(start).expect("it starts");
     let said = || fs::read_to_string(&start.log).expect("a log");
@@ -48,7 +48,7 @@ fn is_empty(group: ProcessGroup) -> bool {
 }
 
 #[test]
-fn a_server_that_dies_at_start_is_told_with_its_status_and_the_end_of_its_log() {
+fn a_server_that_dies_at_start_is_reported_with_its_status_and_the_end_of_its_log() {
     let folder = Folder::new();
     let script = "i=1; while [ $i -le 30 ]; do echo line $i; i=$((i+1)); done >&2; exit 3";
     let engine = folder.engine(script);
@@ -150,7 +150,7 @@ fn start_and_stop_write_the_pid_and_leave_only_the_log() {
     assert!(start.elapsed() < SECOND, "it ends at SIGTERM");
     assert!(!engine.pid_file.exists() && engine.log.exists());
     assert!(!is_alive(&pid) && is_empty(server.group()));
-    // Reaped: not even a zombie is left.
+    // The process was reaped: not even a zombie remains.
     assert!(!fs::exists(format!("/proc/{pid}")).expect("a look"));
     server.stop();
 }
@@ -167,7 +167,7 @@ fn a_server_that_ignores_sigterm_is_killed_after_the_grace_time() {
 
 #[test]
 fn a_grandchild_whose_parent_has_ended_is_stopped_too() {
-    // With and without an ear for SIGTERM.
+    // One script ignores SIGTERM, the other does not.
     for (trap, lasts) in [("trap '' TERM;", GRACE), ("", Duration::ZERO)] {
         let folder = Folder::new();
         let script = format!("{trap} sh -c 'echo $$; exec sleep 30' & exit 0");
@@ -200,7 +200,7 @@ fn a_server_that_was_left_behind_is_an_orphan_until_it_ends() {
     let found = orphan(&engine.pid_file).expect("it runs");
     assert_eq!(found.pid.to_string(), pid);
     assert_eq!(found.program, "sh");
-    // Its first process alone: the other one keeps the group.
+    // Only its first process is killed: the other one keeps the group.
     let first = Pid::from_raw(pid.parse().expect("a number")).expect("a pid");
     kill_process(first, Signal::KILL).expect("it runs");
     until("end of its first process", || !is_alive(&pid));
@@ -215,7 +215,7 @@ fn a_server_that_was_left_behind_is_an_orphan_until_it_ends() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_told() {
+fn a_missing_program_is_reported() {
     let folder = Folder::new();
     let mut engine = folder.engine("");
     for (word, wanted) in [
@@ -266,10 +266,10 @@ fn killing_all_races_with_starting_and_leaves_none() {
                 let folder = Folder::new();
                 let engine = folder.engine("trap '' TERM; sleep 30 & wait");
                 let mut groups = Vec::new();
-                // Ends when no server may be started any more.
+                // The loop ends when no server can be started any more.
                 while let Ok(server) = Server::start_in(list, &engine) {
                     groups.push(server.group());
-                    // As where the program leaves: nothing is dropped.
+                    // As when the program exits, the server is not dropped.
                     std::mem::forget(server);
                 }
                 groups

@@ -1,15 +1,15 @@
-//! A command line as text: split into words, and the places in these filled in.
+//! A command line as text: splits it into words and fills in their placeholders.
 
 use std::str::Chars;
 
-/// The words of a text as a POSIX shell splits it: blanks, `'…'`, `"…"` and backslashes. Nothing is
-/// expanded, and operators are text.
+/// Splits a text into words as a POSIX shell does: blanks, `'…'`, `"…"` and backslashes. Nothing is expanded, and
+/// operators are text.
 ///
 /// # Errors
-/// For a quote that is not closed, and a backslash with nothing behind it.
+/// Fails on a quote that is not closed, and on a backslash at the end.
 pub fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
-    // `None` between words; a quoted nothing is a word.
+    // `None` between words; an empty pair of quotes is a word.
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     let no_end = || "a backslash with nothing behind it".to_string();
@@ -18,7 +18,7 @@ pub fn split(text: &str) -> Result<Vec<String>, String> {
             ' ' | '\t' | '\n' => words.extend(word.take()),
             '\'' | '"' => quoted(c, &mut chars, word.get_or_insert_default())?,
             '\\' => match chars.next().ok_or_else(no_end)? {
-                // A line that goes on.
+                // The line is continued.
                 '\n' => {}
                 escaped => word.get_or_insert_default().push(escaped),
             },
@@ -29,7 +29,7 @@ pub fn split(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Takes what stands between two quotes; the first has been read.
+/// Reads up to the closing quote; the opening one has been read.
 fn quoted(quote: char, chars: &mut Chars, word: &mut String) -> Result<(), String> {
     let no_end = || format!("a {quote} that is not closed");
     loop {
@@ -46,8 +46,8 @@ fn quoted(quote: char, chars: &mut Chars, word: &mut String) -> Result<(), Strin
     }
 }
 
-/// The word with its places filled in, and nothing in what was filled in; `None` when there is no model
-/// for it.
+/// Returns the word with its placeholders filled in, but not those in the values; `None` when it needs a model and
+/// there is none.
 pub fn fill(word: &str, model: Option<&str>, port: &str) -> Option<String> {
     let mut filled = String::new();
     let mut rest = word;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn words_are_split_as_a_shell_splits_them() {
-        // Each of these was given to `printf '<%s>' …` in dash.
+        // The expected words are from `printf '<%s>' …` in dash.
         for (text, wanted) in [
             ("", &[][..]),
             (" \t\n ", &[]),
@@ -93,7 +93,7 @@ mod tests {
         ] {
             assert_eq!(split(text).expect(text), wanted, "{text:?}");
         }
-        // A shell would expand or obey these.
+        // A shell would expand or execute these.
         let text = "$HOME *.rs a|b ~ #x >y";
         let wanted = ["$HOME", "*.rs", "a|b", "~", "#x", ">y"];
         assert_eq!(split(text).expect(text), wanted);

@@ -1,8 +1,7 @@
-//! Options from the command line, split once by the flag table.
+//! The options of a command line, split once by the flag table.
 //!
-//! pico-args finds an option wherever its name stands and takes the word behind it, so it cannot tell `--a --b 1` from
-//! a value that is missing, knows no lists, and strips quotes behind `=`. It splits off the command; its options are
-//! split here.
+//! pico-args finds an option wherever its name stands and takes the next word, so it cannot tell `--a --b 1` from a
+//! missing value, knows no lists, and strips quotes behind `=`. It splits off the command; its options are split here.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -20,12 +19,12 @@ mod fuzz;
 pub struct Args {
     usage: &'static Usage,
     operand: Option<String>,
-    /// In their order: the option's long name, and one of its values; a switch has an empty one.
+    /// The options in their order: long name and one value each; a switch has an empty value.
     given: Vec<(&'static str, String)>,
 }
 
 impl Args {
-    /// Checks every word against the command's table.
+    /// Checks every word against the command's flag table.
     pub fn new(usage: &'static Usage, words: Vec<String>) -> Result<Args> {
         let mut args = Args {
             usage,
@@ -57,29 +56,29 @@ impl Args {
         Ok(args)
     }
 
-    /// The word without dashes.
+    /// Returns the word without dashes.
     ///
     /// # Errors
-    /// When it is missing.
+    /// Fails when the word is missing.
     pub fn operand(&self) -> Result<&str> {
         let Usage { name, operand, .. } = self.usage;
         self.operand.as_deref().ok_or_else(|| {
-            Error::input(name, format!("none given; want tmesh-cli {name} {operand}"))
+            Error::input(name, format!("not given; want tmesh-cli {name} {operand}"))
                 .next(format!("Try: tmesh-cli {name} --help"))
         })
     }
 
-    /// The command's name.
+    /// Returns the command's name.
     pub fn command(&self) -> &'static str {
         self.usage.name
     }
 
-    /// Whether an option is given.
+    /// Returns whether an option is given.
     pub fn has(&self, name: &str) -> bool {
         self.given.iter().any(|(flag, _)| *flag == name)
     }
 
-    /// Refuses an option beside another one that excludes it; what stands third goes on from there.
+    /// Refuses pairs of options that exclude each other. The third text of a pair continues the message.
     pub fn apart(&self, pairs: &[(&'static str, &'static str, &str)]) -> Result<()> {
         let mut both = pairs
             .iter()
@@ -92,7 +91,7 @@ impl Args {
         })
     }
 
-    /// Refuses an option that means something only beside another one, where that is not given.
+    /// Refuses an option that needs another one which is not given.
     pub fn only_with(&self, pairs: &[(&'static str, &'static str)]) -> Result<()> {
         let mut alone = pairs
             .iter()
@@ -106,13 +105,13 @@ impl Args {
         self.texts(name).next().map(str::to_string)
     }
 
-    /// Every value of an option that may be repeated, or takes several.
+    /// Returns every value of an option that may be repeated or takes several.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let given = self.given.iter().filter(move |(flag, _)| *flag == name);
         given.map(|(_, value)| value.as_str())
     }
 
-    /// The parsed value; `parse` says why it cannot.
+    /// Returns the parsed value; the error of `parse` says why it cannot be parsed.
     pub fn value<T, E: Display>(
         &self,
         name: &str,
@@ -121,7 +120,7 @@ impl Args {
         Ok(self.list(name, parse)?.pop())
     }
 
-    /// All values of an option that takes several, in their order; `parse` says why one is wrong.
+    /// Returns all values of an option that takes several, in their order; the error of `parse` says why one is wrong.
     pub fn list<T, E: Display>(
         &self,
         name: &str,
@@ -136,7 +135,8 @@ impl Args {
     }
 }
 
-/// The values of an option, typed as `name`: what is joined to it by `=`, then what `more` gives, as many as it takes.
+/// Returns the values of an option typed as `name`: the one joined to it by `=`, then as many words of `more` as it
+/// takes.
 fn values(
     flag: &Flag,
     name: &str,
@@ -166,7 +166,7 @@ fn values(
     Ok(vec![first])
 }
 
-/// The values of a list that is written with commas; those inside of braces belong to a value.
+/// Splits a list at its commas, except those inside braces.
 fn split(text: &str) -> Vec<String> {
     let mut depth = 0;
     let parts = text.split(|c| {
@@ -177,7 +177,7 @@ fn split(text: &str) -> Vec<String> {
     parts.map(str::to_string).collect()
 }
 
-/// A duration above zero.
+/// Parses a duration above zero.
 pub fn above_zero(text: &str) -> std::result::Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("want more than 0".to_string()),
@@ -185,7 +185,7 @@ pub fn above_zero(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
-/// A whole number above zero.
+/// Parses a whole number above zero.
 pub fn at_least_one(text: &str) -> std::result::Result<u64, String> {
     match parse_count(text)? {
         0 => Err("want 1 or more".to_string()),
@@ -193,7 +193,7 @@ pub fn at_least_one(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// A number from 0 to 1.
+/// Parses a number from 0 to 1.
 pub fn share(text: &str) -> std::result::Result<f64, String> {
     match parse_number(text)? {
         share if share <= 1.0 => Ok(share),
@@ -201,7 +201,7 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// The option of this name, long or short.
+/// Returns the option with this long or short name.
 fn option(usage: &Usage, name: &str) -> Option<Flag> {
     let is_named = |flag: &Flag| name == flag.name || !name.is_empty() && name == flag.short;
     usage.flags().find(is_named)
@@ -214,7 +214,7 @@ fn find(usage: &Usage, name: &str) -> Result<Flag> {
     let command = usage.name;
     let help = || format!("Try: tmesh-cli {command} --help");
     if !name.starts_with('-') {
-        // It may be another URL.
+        // The word may be a second URL, with a password in it.
         let word = without_secrets(name);
         return Err(Error::input(word, "not an option").next(help()));
     }
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_table_does_not_know_is_refused() {
+    fn options_that_the_table_lacks_are_refused() {
         assert!(error(&["--contxts", "1"]).ends_with("Did you mean --contexts?"));
         assert!(error(&["stray"]).starts_with("[ERROR] stray: not an option"));
         assert!(error(&["--seed", "1", "--seed", "2"]).contains("given twice"));
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(args.operand(), Ok("a.jsonl"));
         let none = Args::new(&LISTING, words("--on")).expect("valid");
         let text = none.operand().expect_err("none").to_string();
-        assert!(text.starts_with("[ERROR] listing: none given; want tmesh-cli listing FILE"));
+        assert!(text.starts_with("[ERROR] listing: not given; want tmesh-cli listing FILE"));
         let two = Args::new(&LISTING, words("a b")).err().expect("two");
         assert!(two.to_string().starts_with("[ERROR] b: not an option"));
     }

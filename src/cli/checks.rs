@@ -11,14 +11,14 @@ use crate::watchdog::proc::number_behind;
 const EXTRA_TOKENS: u64 = 64;
 /// The text of a question, its number and its place in the list.
 const QUESTION_BYTES: u64 = 128;
-/// Files that are open beside the connections.
+/// Open files other than connections.
 const OTHER_FILES: u64 = 24;
-/// Memory maps of a thread: its stack, one for signals, and a guard page below each.
+/// Memory maps of a thread: its stack, its signal stack, and a guard page below each.
 const THREAD_MAPS: u64 = 4;
-/// Memory maps beside those of the workers' threads.
+/// Memory maps other than those of the workers' threads.
 const OTHER_MAPS: u64 = 192;
 
-/// Prompt plus output against the server's limit, where it names one.
+/// Checks prompt plus output against the server's limit, if it names one.
 pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
     let besides = sizing.output_length.saturating_add(EXTRA_TOKENS);
     let needed = sizing.input_length.saturating_add(besides);
@@ -26,7 +26,7 @@ pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
         Some(limit) if besides >= limit => {
             let what = format!("--output-length {}", sizing.output_length);
             let why = format!(
-                "leaves nothing of the {limit} tokens that {} takes",
+                "leaves no room for a prompt in the {limit} tokens that {} accepts",
                 model.id
             );
             Err(Error::input(what, why))
@@ -34,7 +34,7 @@ pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
         Some(limit) if needed > limit => {
             let what = format!("--input-length {}", sizing.input_length);
             let why = format!(
-                "with its question and {} output tokens about {needed}; {} takes {limit}",
+                "with its question and {} output tokens about {needed} tokens; {} accepts {limit}",
                 sizing.output_length, model.id
             );
             Err(Error::input(what, why).next(format!("Try: --input-length {}", limit - besides)))
@@ -43,19 +43,20 @@ pub fn length(model: &Listed, sizing: &Sizing) -> Result<()> {
     }
 }
 
-/// So many requests in flight, as this option asks for, against the limits on open files and memory maps. Two ends of each
-/// connection are open, and a thread at each, where the mock is in this process.
+/// Checks that this many requests in flight, which `what` asks for, fit the limits on open files and memory maps.
+/// If the mock is in this process, both ends of each connection are open, with a thread at each.
 ///
-/// Other limits on threads are reported when the system refuses one. Too few memory maps are not: std panics then.
-pub fn in_flight(flag: &str, in_flight: u64, has_mock: bool) -> Result<()> {
+/// Other limits on threads are reported when the system refuses one. Too few memory maps are checked here, since std
+/// panics then.
+pub fn in_flight(what: &str, in_flight: u64, has_mock: bool) -> Result<()> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let files = number_behind(&read("/proc/self/limits"), "Max open files");
     let maps = read("/proc/sys/vm/max_map_count").trim().parse().ok();
     let ends = in_flight.saturating_mul(if has_mock { 2 } else { 1 });
-    within(&format!("{flag} {in_flight}"), ends, files, maps)
+    within(what, ends, files, maps)
 }
 
-/// Checks the connections, each with its thread, against the numbers of files and of maps that are allowed.
+/// Checks the connections, each with its thread, against the allowed numbers of files and memory maps.
 fn within(what: &str, connections: u64, files: Option<u64>, maps: Option<u64>) -> Result<()> {
     let needed_files = connections.saturating_add(OTHER_FILES);
     let needed_maps = connections
@@ -71,14 +72,15 @@ fn within(what: &str, connections: u64, files: Option<u64>, maps: Option<u64>) -
         ),
     ] {
         if let Some(limit) = limit.filter(|&limit| needed > limit) {
-            let why = format!("needs {needed} {things}, {limit} are allowed");
+            let why = format!("needs {needed} {things}, but only {limit} are allowed");
             return Err(Error::input(what, why).next(format!("Try: {raise}{needed}")));
         }
     }
     Ok(())
 }
 
-/// The texts stay in memory for the whole run; without this the kernel would end it.
+/// Checks that the texts, which stay in memory for the whole run, fit this machine. Otherwise the kernel would kill the
+/// process.
 pub fn memory(sizing: &Sizing) -> Result<()> {
     let context_bytes = sizing.input_length.saturating_mul(WORD_BYTES);
     let questions_bytes = sizing.questions.saturating_mul(QUESTION_BYTES);
@@ -94,7 +96,7 @@ pub fn memory(sizing: &Sizing) -> Result<()> {
                 sizing.contexts, sizing.input_length, sizing.questions
             );
             let why = format!(
-                "their texts take about {} MiB, {} MiB of memory are available",
+                "their texts take about {} MiB, but only {} MiB of memory are available",
                 needed >> 20,
                 kib >> 10
             );
@@ -115,19 +117,22 @@ mod tests {
             let why = format!("[ERROR] --concurrency N: needs {why} are allowed");
             Some(format!("{why}\nTry: {raise}"))
         };
-        // 1000 connections and 24 other files; 1000 * 4 maps of threads and 192 others.
+        // 1000 connections and 24 other files; 1000 × 4 maps of threads and 192 others.
         for (files, maps, wanted) in [
             (None, None, None),
             (Some(1024), Some(4192), None),
             (
                 Some(1023),
                 None,
-                low("1024 open files, 1023", "ulimit -n 1024"),
+                low("1024 open files, but only 1023", "ulimit -n 1024"),
             ),
             (
                 None,
                 Some(4191),
-                low("4192 memory maps, 4191", "sysctl -w vm.max_map_count=4192"),
+                low(
+                    "4192 memory maps, but only 4191",
+                    "sysctl -w vm.max_map_count=4192",
+                ),
             ),
         ] {
             let error = within("--concurrency N", 1000, files, maps).err();

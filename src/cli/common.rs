@@ -8,20 +8,19 @@ use crate::units::parse_count;
 
 #[derive(Debug, Clone, Default)]
 pub struct Common {
-    /// 0 where none is given.
+    /// The seed; 0 if none is given.
     pub seed: u64,
-    /// All texts begin with it: the one that was given, else one of its own for this run. `None`: texts go out as
-    /// they are.
+    /// The beginning of all texts: the given one, else one made for this run. `None`: texts are sent as they are.
     pub nonce: Option<String>,
-    /// `None`: no file of limits is given, or the command takes none.
+    /// `None`: no file of limits is given, or the command does not take one.
     pub slo: Option<Slo>,
 }
 
 impl Common {
-    /// Takes the shared options out of `args`; those that the command's table lacks are as if not given.
+    /// Takes the shared options out of `args`; options that the command does not have count as not given.
     ///
     /// # Errors
-    /// When the seed is no count, or the file is no SLO.
+    /// Fails when the seed is not a count, or the file is not an SLO.
     pub fn parse(args: &Args) -> Result<Common> {
         Ok(Common {
             seed: args.value("--seed", parse_count)?.unwrap_or(0),
@@ -35,7 +34,7 @@ impl Common {
     }
 }
 
-/// A nonce that no other run is likely to have.
+/// Returns a nonce that no other run is likely to have.
 pub fn fresh_nonce() -> String {
     format!("{:08x}", fastrand::u32(..))
 }
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_slo_and_a_seed_that_is_no_count_are_errors() {
+    fn a_malformed_slo_and_a_malformed_seed_are_errors() {
         for (words, start) in [
             (
                 ["--slo-file", "/nowhere/slo.yaml"],

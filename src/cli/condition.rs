@@ -1,26 +1,27 @@
-//! `--fail-if` and its relatives: figures that must not be on the wrong side of a number.
+//! `--fail-if` and similar options: conditions on figures that make a run fail.
 
 use super::args::Args;
 use super::flags::nearest;
+use super::flow::paragraph;
 use crate::error::{Error, Result};
 use crate::stats::catalog;
 use crate::stats::pass::Pass;
 use crate::units::fixed;
 
-/// Keys that a command has, each with the catalogue's key of the figure.
+/// A command's keys of figures, each with the catalogue's key.
 pub type Keys = &'static [(&'static str, &'static str)];
 
-/// Conditions that must not hold, each with the option it is from.
+/// Conditions that make the run fail, each with its option.
 pub struct Limits {
     keys: Keys,
     limits: Vec<(String, Condition)>,
 }
 
 impl Limits {
-    /// Takes `--fail-if`; `places` are the passes whose figures there will be, each a `kind`.
+    /// Parses `--fail-if`; `places` are the names of the passes that will have figures, each a `kind`.
     ///
     /// # Errors
-    /// When one is no condition, or is about a figure or a place that the run does not have.
+    /// Fails when one is not a condition, or names a figure or a place that the run does not have.
     pub fn parse(args: &Args, keys: Keys, kind: &str, places: &[String]) -> Result<Limits> {
         let mut limits = Limits {
             keys,
@@ -29,32 +30,30 @@ impl Limits {
         for text in args.texts("--fail-if") {
             let wrong = |why: String| Error::input(format!("--fail-if '{text}'"), why);
             let condition = Condition::parse(text).map_err(wrong)?;
-            limits.check(&condition, kind, places).map_err(wrong)?;
+            limits.check(&condition, kind, places)?;
             let option = format!("--fail-if {}", condition.text);
             limits.limits.push((option, condition));
         }
         Ok(limits)
     }
 
-    /// Adds a condition of the program's own that another option stands for.
+    /// Adds a condition that another option stands for.
     pub fn add(&mut self, option: String, condition: &str) {
         let condition = Condition::parse(condition).expect("it is one");
         self.limits.push((option, condition));
     }
 
-    fn check(
-        &self,
-        condition: &Condition,
-        kind: &str,
-        places: &[String],
-    ) -> std::result::Result<(), String> {
+    fn check(&self, condition: &Condition, kind: &str, places: &[String]) -> Result<()> {
+        let wrong = |why: &str| Error::input(format!("--fail-if '{}'", condition.text), why);
         let names = || self.keys.iter().map(|(name, _)| *name);
         if !names().any(|name| name == condition.figure) {
             return Err(match nearest(&condition.figure, names()) {
-                Some(near) => format!("no such figure; did you mean {near}?"),
+                Some(near) => wrong(&format!("no such figure; did you mean {near}?")),
                 None => {
                     let names: Vec<&str> = names().collect();
-                    format!("no such figure; want one of {}", names.join(", "))
+                    let mut list = String::new();
+                    paragraph(&mut list, &format!("Want one of: {}", names.join(", ")));
+                    wrong("no such figure").next(list.trim_end())
                 }
             });
         }
@@ -62,10 +61,12 @@ impl Limits {
             return Ok(());
         }
         let places = places.join(", ");
-        Err(format!("of a {kind} that is not run; it has {places}"))
+        Err(wrong(&format!(
+            "no such {kind} in this run; want one of {places}"
+        )))
     }
 
-    /// The options that were missed, each with what is wrong. A place has no pass where it was not run.
+    /// Returns the options that were missed, each with the reason. A place that was not run has no pass.
     pub fn missed(&self, places: &[(String, Option<&Pass>)]) -> Vec<(String, String)> {
         let value = |pass: &Pass, name: &str| {
             let (_, key) = self.keys.iter().find(|(known, _)| *known == name)?;
@@ -86,9 +87,9 @@ impl Limits {
 /// `[PLACE.]FIGURE OPERATOR NUMBER`, such as `stress_test.error_rate>=0.05`.
 #[derive(Debug)]
 struct Condition {
-    /// Without blanks.
+    /// The condition without blanks.
     text: String,
-    /// Whose figure; `None`: everyone's.
+    /// The pass whose figure is compared; `None`: every pass.
     place: Option<String>,
     figure: String,
     holds: Compare,
@@ -97,7 +98,7 @@ struct Condition {
 
 type Compare = fn(&f64, &f64) -> bool;
 
-/// The operators, those of two characters first.
+/// The operators, longest first.
 const OPERATORS: [(&str, Compare); 6] = [
     (">=", f64::ge),
     ("<=", f64::le),
@@ -109,7 +110,7 @@ const OPERATORS: [(&str, Compare); 6] = [
 
 impl Condition {
     /// # Errors
-    /// Why the text is none; the caller adds the option it came from.
+    /// Fails with the reason; the caller adds the option.
     fn parse(text: &str) -> std::result::Result<Condition, String> {
         let form = "want FIGURE, one of > >= < <= == !=, and a number, such as avg_ttft_ms>100";
         let at = text.find(['<', '>', '=', '!']).ok_or(form)?;
@@ -136,21 +137,31 @@ impl Condition {
         })
     }
 
-    /// Whether it is about what `place` stands for.
+    /// Returns whether the condition is about `place`.
     fn is_of(&self, place: &str) -> bool {
         self.place.as_ref().is_none_or(|own| own == place)
     }
 
-    /// Says what is wrong with the figure of `place`, such as that it is not reported; `None`: nothing is.
+    /// Says what is wrong with the figure of `place`, such as that it is not reported; `None` if it is fine.
     fn fault(&self, place: &str, value: Option<f64>) -> Option<String> {
         let figure = &self.figure;
         match value {
             None => Some(format!("{place}.{figure} is not reported")),
             Some(value) if (self.holds)(&value, &self.limit) => {
-                Some(format!("{place}.{figure} is {}", fixed(value, 3)))
+                Some(format!("{place}.{figure} is {}", self.shown(value)))
             }
             Some(_) => None,
         }
+    }
+
+    /// Formats a value for which the condition holds, with as many digits as it takes to see that it does.
+    fn shown(&self, value: f64) -> String {
+        let holds = |text: &String| {
+            text.parse()
+                .is_ok_and(|shown| (self.holds)(&shown, &self.limit))
+        };
+        let mut texts = (3..=12).map(|decimals| fixed(value, decimals));
+        texts.find(holds).unwrap_or_else(|| value.to_string())
     }
 }
 
@@ -189,7 +200,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_condition_says_what_is_wanted() {
+    fn a_value_is_shown_with_the_digits_that_put_it_beyond_its_limit() {
+        for (text, value, shown) in [
+            ("a>5", 5.0004, "x.a is 5.0004"),
+            ("a>5", 5.000_000_06, "x.a is 5.0000001"),
+            ("a<5", 4.9996, "x.a is 4.9996"),
+            ("a>5", 7.25, "x.a is 7.250"),
+            ("a>5", 5.000_000_000_000_001, "x.a is 5.000000000000001"),
+        ] {
+            let condition = Condition::parse(text).expect(text);
+            assert_eq!(condition.fault("x", Some(value)).as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn a_malformed_condition_says_what_is_wanted() {
         for text in [
             "",
             "avg_ttft_ms",

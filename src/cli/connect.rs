@@ -1,5 +1,4 @@
-//! The options that every command that sends requests shares, and the way from them to a server
-//! that answers.
+//! The options shared by every command that sends requests, and the way from them to a server that answers.
 
 use std::time::Duration;
 
@@ -24,24 +23,24 @@ use crate::mock::{self, Mock};
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
 
-/// A connection attempt takes this long at the most.
+/// Longest time of a connection attempt.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Of `load`; no other command has one.
+/// The default endpoint of `load`; no other command has one.
 const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
 
 /// The server that a command asks.
 #[derive(Clone)]
 pub enum Server {
-    /// As typed, or as `load` has it by default.
+    /// A URL as typed, or the default of `load`.
     Url(String),
     /// A mock in this process.
     Mock(Box<mock::Options>),
 }
 
 impl Server {
-    /// Takes `--endpoint`, `--backend mock` and `--mock`; `asked` is another option that asks for a mock, with what
-    /// that one says of it.
+    /// Parses `--endpoint`, `--backend mock` and `--mock`; `asked` is another option that asks for a mock, with that
+    /// option's settings.
     pub fn parse(args: &Args, asked: Option<(&'static str, mock::Options)>) -> Result<Server> {
         let command = args.command();
         let backend = args.value("--backend", |text| match text {
@@ -70,7 +69,7 @@ impl Server {
                 Ok(Server::Url(DEFAULT_ENDPOINT.to_string()))
             }
             (None, None) => {
-                let why = "none given; want such as http://localhost:8000";
+                let why = "not given; want one such as http://localhost:8000";
                 Err(Error::input("--endpoint", why).next(format!(
                     "Or try it without a server: tmesh-cli {command} --backend mock"
                 )))
@@ -93,15 +92,15 @@ pub struct Connection {
     pub server: Server,
     pub key: Option<ApiKey>,
     pub model: Option<String>,
-    /// By `--api`, else by the endpoint's path.
+    /// From `--api`, else from the endpoint's path.
     api: Option<Api>,
     timeouts: Timeouts,
-    /// The user's own headers, and the key.
+    /// The user's headers, and the key.
     headers: HeaderMap,
     pub extra_body: Map<String, Value>,
     trust: Trust,
     plain_http: bool,
-    /// Whether to go through the proxy of the environment.
+    /// Whether to use the proxy of the environment.
     proxy: bool,
 }
 
@@ -109,12 +108,12 @@ pub struct Connection {
 pub struct Opened {
     /// The options that led to it.
     pub connection: Connection,
-    /// As the user typed it.
+    /// The endpoint as the user typed it.
     pub typed: String,
     pub endpoint: Endpoint,
     pub link: Link,
     pub small: Small,
-    /// Runs as long as this lives.
+    /// The mock in this process, which runs until this is dropped.
     pub mock: Option<Mock>,
 }
 
@@ -128,7 +127,7 @@ impl Opened {
         }
     }
 
-    /// The server's counter of tokens, for texts of this target.
+    /// Returns the server's token counter, for texts of this target.
     pub fn tokenizer<'a>(&'a self, target: &'a Target) -> Tokenizer<'a> {
         Tokenizer {
             target,
@@ -139,7 +138,7 @@ impl Opened {
 }
 
 impl Connection {
-    /// Takes the options of the way to a server out of `args`; those that the command lacks are as if not given.
+    /// Parses the connection options in `args`; options that the command does not have count as not given.
     pub fn parse(args: &Args, server: Server) -> Result<Connection> {
         let duration = |name| args.value(name, above_zero);
         let total = duration("--timeout")?.unwrap_or(Duration::from_secs(300));
@@ -152,13 +151,13 @@ impl Connection {
         };
         let api = api(args, server.url())?;
         let taken = match api {
-            // Its bodies have neither of them.
+            // Bodies of this API have neither a model nor messages.
             Some(Api::Generate) => &["prompt"][..],
             _ => &["prompt", "messages", "stream", "model"],
         };
         let proxy = args.value("--proxy", |text| match text {
             "env" => Ok(()),
-            _ => Err("want env: the proxy stands in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
+            _ => Err("want env; the proxy is read from ALL_PROXY, HTTPS_PROXY or HTTP_PROXY"),
         })?;
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
         let key = key(args, server.url(), proxy.is_none())?;
@@ -181,12 +180,22 @@ impl Connection {
         })
     }
 
-    /// Whether a mock in this process is to be asked.
+    /// Returns whether the server is a mock in this process.
     pub fn is_mock(&self) -> bool {
         matches!(self.server, Server::Mock(_))
     }
 
-    /// Starts the mock if asked to, resolves the host and finds the address that answers.
+    /// Warns that secrets are sent over plain http.
+    fn warn_unencrypted(&self, endpoint: &Endpoint) {
+        let what = match self.headers.contains_key(header::AUTHORIZATION) {
+            true => "the API key is",
+            false => "secrets in headers or in the URL are",
+        };
+        let shown = endpoint.shown();
+        eprintln!("warning: {shown} is plain http: {what} sent unencrypted");
+    }
+
+    /// Starts the mock if it is asked for, resolves the host and finds the address that answers.
     pub fn open(self) -> Result<Opened> {
         let (typed, mock) = match &self.server {
             Server::Url(url) => (url.clone(), None),
@@ -212,10 +221,7 @@ impl Connection {
         in_query.iter().for_each(|secret| secrets.add(secret));
         let stays_here = proxy.is_none() && endpoint.is_loopback();
         if !(secrets.is_empty() || endpoint.is_https || stays_here) {
-            eprintln!(
-                "warning: {} is plain http: all on the way can read the key that is sent there",
-                endpoint.shown()
-            );
+            self.warn_unencrypted(&endpoint);
         }
         if let Some(password) = proxy.as_ref().and_then(Proxy::password) {
             secrets.add(password);
@@ -250,7 +256,7 @@ impl Connection {
     }
 }
 
-/// The API that the option names, else the path; only `load` speaks all.
+/// Returns the API of the option, else of the path; only `load` speaks all of them.
 fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
     let is_load = args.command() == LOAD.name;
     let named = args.value("--api", |name| match Api::parse(name) {
@@ -259,7 +265,7 @@ fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
         None if is_load => Err("no such API; want completions, chat or generate"),
         None => Err("no such API; want completions or chat"),
     })?;
-    // What is wrong with a URL is said where it is opened.
+    // `open` reports what is wrong with a URL.
     let by_path = typed.and_then(|typed| Endpoint::parse(typed).ok()?.api);
     let api = named.or(by_path);
     if api == Some(Api::Generate) && !is_load {
@@ -270,7 +276,7 @@ fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
     Ok(api)
 }
 
-/// The guide's three lines, and why.
+/// Returns the guide's three lines, with the reason.
 pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
     let shown = endpoint.shown();
     let curl = match endpoint.api {
@@ -293,19 +299,19 @@ pub fn unreachable(endpoint: &Endpoint, failure: &Failure) -> Error {
         return error;
     }
     error.next(if failure.reason.contains("UnknownIssuer") {
-        "Trust its issuer with --cacert FILE, or anyone with --insecure."
+        "Trust its issuer with --cacert FILE, or accept any certificate with --insecure."
     } else if failure.reason.contains("certificate") {
-        "Mend the certificate or the host name, or trust anyone with --insecure."
+        "Renew the certificate, correct the host name, or accept any certificate with --insecure."
     } else {
         "If the port speaks plain http: --plain-http"
     })
 }
 
-/// An object without any of the keys that are `taken`.
+/// Parses an object that has none of the `taken` keys.
 fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>, String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
     let Value::Object(map) = value else {
-        return Err("not a JSON object; want such as '{\"top_k\": 1}'".into());
+        return Err("not a JSON object; want one such as '{\"top_k\": 1}'".into());
     };
     match taken.iter().find(|key| map.contains_key(**key)) {
         Some(key) => Err(format!("{key} is set by tmesh-cli")),
@@ -313,7 +319,7 @@ fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>,
     }
 }
 
-/// As a shell reads it back.
+/// Quotes a word so that a shell reads it back.
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
@@ -327,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_read_otherwise_is_quoted() {
+    fn words_that_a_shell_would_change_are_quoted() {
         for (word, shown) in [
             ("http://h:8000/v1", "http://h:8000/v1"),
             ("org/model-7b", "org/model-7b"),

@@ -1,4 +1,4 @@
-//! Who asks and who answers: the options of key, headers and certificates.
+//! Keys, headers and certificates: the options that say who asks and which server is trusted.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::client::secret::{ApiKey, is_secret, is_secret_name};
 use crate::error::{Error, Result};
 use crate::file;
 
-/// The key in order of nearness: option, file, TMESH_API_KEY, and OPENAI_API_KEY where it cannot
-/// leak to a stranger in plain text, which a proxy is. Says what was around it.
+/// Finds the key: option, file, TMESH_API_KEY, or OPENAI_API_KEY. The last is only used where no stranger, such as a
+/// proxy, can read it in plain text. Notes what was stripped off the key.
 pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
     args.apart(&[("--api-key-file", "--api-key", "")])?;
     let given = args.value("--api-key", |text| GivenKey::new("--api-key", text))?;
@@ -44,10 +44,10 @@ pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<A
     }))
 }
 
-/// A key as it was found, and what stood around it.
+/// A key as it was found, with the text around it.
 struct GivenKey {
     key: ApiKey,
-    /// The option or variable.
+    /// The option or variable of the key.
     source: String,
     stripped: Vec<&'static str>,
 }
@@ -62,7 +62,7 @@ impl GivenKey {
         })
     }
 
-    /// The key; a note names what is not sent with it.
+    /// Returns the key; a note names what was stripped off.
     fn say(self) -> ApiKey {
         if !self.stripped.is_empty() {
             let stripped = self.stripped.join(", ");
@@ -73,8 +73,8 @@ impl GivenKey {
     }
 }
 
-/// The key inside of a line that people copy it with, such as `export NAME="sk-…"` or `Authorization: Bearer sk-…`,
-/// and what was taken off.
+/// Returns the key inside a line that people copy it with, such as `export NAME="sk-…"` or `Authorization: Bearer
+/// sk-…`, and what was taken off.
 fn strip(text: &str) -> (&str, Vec<&'static str>) {
     let mut key = text.trim_start_matches('\u{feff}').trim();
     let mut stripped = Vec::new();
@@ -87,7 +87,7 @@ fn strip(text: &str) -> (&str, Vec<&'static str>) {
     (key, stripped)
 }
 
-/// Takes off the outermost thing that is no part of a key.
+/// Takes off the outermost part that does not belong to the key.
 fn strip_once(text: &str) -> Option<(&'static str, &str)> {
     let quotes = [
         ('"', '"'),
@@ -96,7 +96,7 @@ fn strip_once(text: &str) -> Option<(&'static str, &str)> {
         ('\u{201c}', '\u{201d}'),
         ('\u{2018}', '\u{2019}'),
     ];
-    // Quotes that end before the text does are those of a name.
+    // Quotes that close before the end of the text belong to a name.
     let unquoted = |(open, close): &(char, char)| {
         let inside = text.strip_prefix(*open)?.strip_suffix(*close)?;
         (!inside.contains([*open, *close])).then_some(inside)
@@ -104,7 +104,7 @@ fn strip_once(text: &str) -> Option<(&'static str, &str)> {
     if let Some(inside) = quotes.iter().find_map(unquoted) {
         return Some(("quotes", inside));
     }
-    // A key has no blanks, so that a word in front of one is none of it.
+    // A key has no blanks, so a word before one is not part of it.
     if let Some((word, rest)) = text.split_once([' ', '\t']) {
         match word.to_ascii_lowercase().as_str() {
             "export" | "set" => return Some(("export", rest)),
@@ -129,22 +129,22 @@ fn strip_once(text: &str) -> Option<(&'static str, &str)> {
     let (name, value) = text.split_once('=')?;
     let name = bare(name);
     let is_variable = !name.contains(|c: char| c.is_ascii_lowercase() || c == '-');
-    // The `=` that a key of base 64 ends with has nothing behind it.
+    // Nothing follows the `=` padding of a base64 key.
     let has_value = !value.trim_matches('=').trim().is_empty();
     let is_variable = is_name(&name) && (is_variable || is_secret(&name));
     (has_value && is_variable).then(|| ("NAME=", value.trim_end_matches(';')))
 }
 
-/// Those of `--header`, each a line `NAME: VALUE`.
+/// Parses the values of `--header`, each a line `NAME: VALUE`.
 pub fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines {
-        // The value may be a secret: an error shows the name only.
+        // The value may be a secret, so an error shows only the name.
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| Error::input("--header", "no colon in it; want 'NAME: VALUE'"))?;
         let parsed = HeaderName::from_bytes(name.trim().as_bytes());
-        // It may be one with a value: 'Authorization Bearer KEY:'.
+        // The part before the colon may hold a value: 'Authorization Bearer KEY:'.
         let why = "no header name before the colon; want 'NAME: VALUE'";
         let name = parsed.map_err(|_| Error::input("--header", why))?;
         let what = format!("--header '{name}: …'");
@@ -164,7 +164,7 @@ pub fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// Whom an https server must be known to.
+/// Returns which certificates are accepted of an https server.
 pub fn trust(args: &Args) -> Result<Trust> {
     args.apart(&[("--insecure", "--cacert", "")])?;
     match args.text("--cacert") {
@@ -216,7 +216,7 @@ mod tests {
                 &["NAME=", "quotes", "Bearer"],
             ),
             ("K=QUJDRA==", "QUJDRA==", &["NAME="]),
-            // Keys that look a little like it.
+            // Keys that resemble such lines.
             ("QUJDRA==", "QUJDRA==", &[]),
             ("c2stYWJj=", "c2stYWJj=", &[]),
             ("sk-abc=def", "sk-abc=def", &[]),

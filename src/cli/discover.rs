@@ -1,4 +1,5 @@
-//! From an open connection to a server that is ready: its model, what it takes, how it counts.
+//! From an open connection to a server that is ready: finds its model, the fields that it accepts, and its token
+//! counts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
 use crate::units::{counted, format_utc};
 
-/// Models that are named of a list at the most.
+/// Most models of a list that are shown.
 pub const SHOWN_MODELS: usize = 10;
 
 /// Prints the endpoint as typed and as used, and the masked key.
@@ -45,7 +46,7 @@ pub fn announce(opened: &Opened) -> Result<()> {
     ))
 }
 
-/// The models that the server lists; none where it lists none and the user named one.
+/// Returns the models that the server lists; none if it lists none and the user named one.
 pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     let endpoint = &opened.endpoint;
     let listing = list(&opened.small, endpoint);
@@ -55,7 +56,9 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
         Listing::Unusable(why) if endpoint.deployment().is_some() => {
             let name = endpoint.deployment().unwrap_or_default().to_string();
             let why = opened.link.redact(why);
-            note!("note: no list of models ({why}); the model is that of the deployment: {name}");
+            note!(
+                "note: no list of models ({why}); using the deployment of the URL as the model: {name}"
+            );
             return Ok(vec![Listed {
                 id: name,
                 max_model_len: None,
@@ -71,12 +74,12 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     Err(Error::input(what, opened.link.redact(&why)).next(next))
 }
 
-/// The model to ask for: the one that the user named, else the first that the server lists.
+/// Returns the model to ask for: the one that the user named, else the first that the server lists.
 pub fn model(opened: &Opened) -> Result<Listed> {
     pick(opened.connection.model.as_deref(), &models(opened)?)
 }
 
-/// The model that is `named`, else the first of the list.
+/// Returns the model that is `named`, else the first of the list.
 pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let Some(name) = named else {
@@ -86,7 +89,7 @@ pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     print(&format!("model: {name} (given)\n"))?;
     if !ids.is_empty() && !ids.contains(&name) {
         let ids = names(&ids, SHOWN_MODELS);
-        note!("note: /v1/models does not list {name}, but {ids}");
+        note!("note: /v1/models does not list {name}; it lists {ids}");
     }
     let listed = models.iter().find(|model| model.id == name).cloned();
     Ok(listed.unwrap_or(Listed {
@@ -95,18 +98,18 @@ pub fn pick(named: Option<&str>, models: &[Listed]) -> Result<Listed> {
     }))
 }
 
-/// Prints which model was found, and what else could have been asked for.
+/// Prints which model was found, and which others the server lists.
 pub fn say_found(id: &str, others: &[&str]) -> Result<()> {
     print(&format!("found model: {id}\n"))?;
     if others.is_empty() {
         return Ok(());
     }
-    // The model that was found is one of them.
+    // The model that was found counts towards the limit.
     let others = names(others, SHOWN_MODELS - 1);
     print(&format!("also served: {others} (pick one with --model)\n"))
 }
 
-/// The first names of a list, `most` of them, and how many more there are.
+/// Returns the first names of a list, at most `most`, and how many more there are.
 fn names(ids: &[&str], most: usize) -> String {
     let shown = ids.iter().take(most).copied().collect::<Vec<_>>();
     let shown = shown.join(", ");
@@ -116,7 +119,7 @@ fn names(ids: &[&str], most: usize) -> String {
     }
 }
 
-/// A server that has been asked all that a run needs to know of it.
+/// A server that has answered all set-up questions of a run.
 pub struct Ready {
     pub opened: Opened,
     pub target: Arc<Target>,
@@ -125,19 +128,19 @@ pub struct Ready {
     pub common_tokens: Option<u64>,
     pub common: Common,
     pub writer: Writer,
-    /// How the server came to be there: `mock`, `attached` or the preset that started it.
+    /// The origin of the server: `mock`, `attached` or the preset that started it.
     pub backend: &'static str,
-    /// The engine that answers, as far as it is known.
+    /// The engine that answers, if known.
     pub engine: Option<String>,
     pub engine_version: Option<String>,
 }
 
 impl Ready {
-    /// Asks the set-up questions, and says what they found out. Where the server does not have the API of `body`, it
-    /// is asked for the other one, if there is a `fallback`.
+    /// Asks the set-up questions and says what they found. If the server does not have the API of `body`, the
+    /// `fallback` API is asked instead.
     ///
     /// # Errors
-    /// When the server refuses what the run will send.
+    /// Fails when the server refuses what the run will send.
     pub fn ask(
         opened: Opened,
         mut body: BodyShape,
@@ -157,7 +160,7 @@ impl Ready {
         if let Some(api) = fallback.filter(|_| has_no_route) {
             let retried = ask(BodyShape { api, ..body })?;
             if retried.1.failure.is_none() {
-                note!("note: the server has no completions; chat it is");
+                note!("note: no /v1/completions on this server; using /v1/chat/completions");
                 (target, setup) = retried;
             }
         }
@@ -191,8 +194,8 @@ impl Ready {
         self.opened.mock_version().is_some()
     }
 
-    /// The end of what a command says before its run: the set-up requests, seed and nonce, then the command's own
-    /// lines, then a word on a mock server.
+    /// Returns the end of the text before a run: the set-up findings, seed and nonce, then the command's own lines,
+    /// then a note on a mock server.
     pub fn lines(&self, own: &str) -> String {
         let setup = &self.setup;
         let seed = self.common.seed;
@@ -214,8 +217,8 @@ impl Ready {
         )
     }
 
-    /// What stands in front of samples and figures in files, the same keys for every command; no key, no prompt
-    /// text. `options` are those of the command.
+    /// Returns the header of samples and figures in files, with the same keys for every command. It holds no API key
+    /// and no prompt text. `options` are the command's.
     pub fn header(&self, mut options: Value) -> Value {
         let (target, setup) = (&self.target, &self.setup);
         options["api"] = target.body.api.name().into();
@@ -247,10 +250,10 @@ impl Ready {
     }
 }
 
-/// Says what the set-up questions found out.
+/// Says what the set-up questions found.
 ///
 /// # Errors
-/// When the server refuses what the run will send.
+/// Fails when the server refuses what the run will send.
 fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     if let Some(failure) = &setup.failure {
         let words = error_words(&failure.reason);
@@ -271,18 +274,18 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
     let dropped = &setup.lessons.dropped;
     if !dropped.is_empty() {
         note!(
-            "note: the server does not take {}; sent without",
+            "note: the server does not accept {}; sending without it",
             dropped.join(", ")
         );
     }
     if target.body.limit_name != LIMIT {
         let name = target.body.limit_name;
-        note!("note: the server does not take {LIMIT}; {name} is sent in its place");
+        note!("note: the server does not accept {LIMIT}; sending {name} instead");
     }
     Ok(())
 }
 
-/// The server refuses what is sent, with this status and these words.
+/// Returns the error about a server that refuses what is sent, with its status and words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let uri = without_secrets(&target.uri.to_string());
     Error::input(

@@ -3,7 +3,7 @@
 use super::usage::Usage;
 use crate::error::distance;
 
-/// The step that an error about a name adds, if a known name is near.
+/// Returns the next step of an error about a name, if a known name is near.
 pub fn did_you_mean<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     nearest(typed, names).map(|near| format!("Did you mean {near}?"))
 }
@@ -26,33 +26,33 @@ const KEY_AND_MODEL: &str = "\
     --api-key KEY                   (secret) sent as a bearer token; else TMESH_API_KEY, and for https or loopback \
                                     OPENAI_API_KEY
     --api-key-file FILE             reads the key from a file
-    --model NAME                    model to ask for, in place of discovery by /v1/models
+    --model NAME                    model to ask for, instead of discovery by /v1/models
 ";
 
 const API: &str = "\
     --api NAME                      completions or chat [by path]
 ";
 
-/// What is typed as a proxy may be a URL with a password: hence it is secret.
+/// The value of `--proxy` may contain a password, so the option is secret.
 const TRANSPORT: &str = "\
     --timeout DURATION              a whole request, from its send [300s]
     --first-token-timeout DURATION  until the first token, from the send [--timeout]
     --idle-timeout DURATION         between two reads after the first token [120s]
     --header 'NAME: VALUE'          (repeats, secret) sent with every request; may be repeated
     --extra-body JSON               an object whose keys go into every request body
-    --cacert FILE                   trusts the certificates of this PEM file only
-    --insecure                      takes any certificate
+    --cacert FILE                   trusts only the certificates of this PEM file
+    --insecure                      accepts any certificate
     --plain-http                    speaks http to an https URL
-    --proxy env                     (secret) goes through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY \
-                                    names; without it, through none
+    --proxy env                     (secret) uses the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names; \
+                                    without it, no proxy is used
 ";
 
 const MOCK_SERVER: &str = "\
-    --backend mock                  in place of --endpoint: a mock server in this process
+    --backend mock                  instead of --endpoint: a mock server in this process
     --mock 'NAME=VALUE,…'           options of that mock: see tmesh-cli mock --help
 ";
 
-/// `load` has an endpoint by default, and one more API.
+/// The connection options of `load`, which has a default endpoint and one more API.
 const LOAD_ENDPOINT: &str = "\
     Connection
     --endpoint URL                  server, such as http://localhost:8000; a path picks the API \
@@ -71,7 +71,7 @@ const QUIET: &str = "\
 pub static BENCHMARK: Usage = Usage {
     name: "benchmark",
     operand: "",
-    about: "Cycles through long contexts and shows what the KV cache does",
+    about: "Cycles through long contexts and shows how much the KV cache helps",
     options: &[
         ENDPOINT,
         KEY_AND_MODEL,
@@ -83,20 +83,20 @@ pub static BENCHMARK: Usage = Usage {
     --offload-size GB               size of the KV offload buffer that the contexts fill [by model]
     --input-length TOKENS           tokens of a context [32000]
     --output-length TOKENS          tokens asked for in an answer [100]
-    --contexts N                    contexts that are cycled through; no sizing is needed then [by size]
+    --contexts N                    number of contexts; no sizing is needed then [by size]
     --questions N                   questions to draw from [contexts]
     --max-inflight N                requests in flight at once [contexts/3]
     --model-configs FILE            entries that override and extend the built-in model table
     --bytes-per-token N             KV cache bytes of a token, for a model that has no entry
-    --hf-config FILE                works them out from a Hugging Face config.json
+    --hf-config FILE                computes these bytes from a Hugging Face config.json
     --kv-dtype-bytes N              bytes of a KV element, with --hf-config [2]
     --seed N                        decides texts and questions [0]
     --nonce TEXT                    makes the contexts new; give an old one for a warm start [random]
 
     Run and output
     --duration DURATION             ends the run after this time; requests in flight are cut
-    --requests N                    ends it after N requests
-    --rotations N                   ends it after N rounds through all contexts
+    --requests N                    ends the run after N requests
+    --rotations N                   ends the run after N rounds through all contexts
     --warmup-seconds S              leaves requests sent in the first S seconds out of every figure [0]
     --interval DURATION             time between two blocks [5s]
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
@@ -126,24 +126,24 @@ pub static LOAD: Usage = Usage {
         "\
     Load
     --requests N                    requests of each point [50]
-    --concurrency N…                (list) closed loop: requests in flight at once; several are a sweep: 1 2 4 8 [5]
-    --rate R…                       (list) open loop: requests a second, sent when they are due; several are a sweep
+    --concurrency N…                (list) closed loop: requests in flight at once; several make a sweep: 1 2 4 8 [5]
+    --rate R…                       (list) open loop: requests a second, sent at scheduled times; several make a sweep
     --burstiness B                  shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even [1]
-    --duration DURATION             in place of --requests: nothing is sent after it, what is in flight is waited for
+    --duration DURATION             instead of --requests: nothing is sent after it; requests in flight are completed
     --trace FILE                    a trace: Mooncake's or Bailian's JSONL, or Azure's or BurstGPT's CSV
-    --trace-unit UNIT               of its timestamps: ms or s [ms; s in CSV]
-    --speed X                       plays the trace so many times as fast [1]
+    --trace-unit UNIT               unit of the trace's timestamps: ms or s [ms; s in CSV]
+    --speed X                       sends the trace X times as fast [1]
     --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
     --warmup N                      requests sent before each point, with prompts of their own, in no figure [5]
 
     Prompts and answers
     --max-tokens N                  tokens asked for in an answer [100]
-    --output-tokens LENGTH          the same drawn for each prompt: N, A:B (uniform) or normal:MEAN,DEVIATION
+    --output-tokens LENGTH          tokens of an answer, drawn for each prompt: N, A:B (uniform) or normal:MEAN,DEVIATION
     --input-tokens LENGTH           tokens of a prompt, in the same forms [128]
     --repeat-ratio X                share of the requests that repeat an earlier prompt; 0 with --dataset [0.3]
     --shared-prefix-tokens N        tokens that all prompts of a group begin with
-    --groups N                      such groups [1]
-    --dataset FILE                  records of one question each, as replay reads them, in place of made prompts
+    --groups N                      number of these groups [1]
+    --dataset FILE                  records of one question each, as replay reads them, instead of made prompts
     --seed N                        decides texts, lengths, repeats and arrivals [0]
     --nonce TEXT                    makes the prompts new; give an old one for a warm start [random]
 
@@ -155,7 +155,7 @@ pub static LOAD: Usage = Usage {
     --output FILE                   the figures as JSON; - is stdout, without the report
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
                                     stdout, without the report
-    --export vllm FILE              (pair) the figures as a result of vllm bench serve; of a sweep a file a point
+    --export vllm FILE              (pair) the figures as a result of vllm bench serve; a sweep writes one file a point
 ",
         QUIET,
     ],
@@ -186,39 +186,39 @@ pub static REPLAY: Usage = Usage {
     --concurrency N…                (list) sessions in flight at once, a level each: 5 10 20 [1]
     --rounds N                      how often each level is sent [2]
     --no-shuffle-round2             later rounds keep the first one's order
-    --live-history                  later rounds go on from their own replies, not from the first round's
+    --live-history                  later rounds continue from their own replies, not from the first round's
     --seed N                        decides draw, order and intervals [0]
-    --nonce TEXT                    the line in front of each first message, with the level's number; an old one is \
-                                    warm [random]
+    --nonce TEXT                    line before each first message, with the level's number; give an old one for a \
+                                    warm start [random]
     --no-nonce                      sends the texts exactly as they are
     --reset-cache-url URL           where a POST empties the server's cache
     --reset-cache-between-rounds    empties it before every later round
-    --reset-cache-between-concurrency  empties it before every level; no nonce then
+    --reset-cache-between-concurrency  empties it before every level; no nonce is used then
 
     Lengths and sampling
     --max-input-length TOKENS       cuts longer questions before the first round
     --max-context-tokens TOKENS     drops the earliest question and answer of a longer history
     --max-output-tokens TOKENS      max_tokens of every request [the server's]
     --min-output-tokens TOKENS      min_tokens of every request
-    --temperature T                 0 draws nothing [0]
+    --temperature T                 0 is greedy [0]
     --top-p P                       sent only if given
     --send-metadata                 sends session and request ids as metadata, which strict servers refuse; the \
                                     mock gets them anyway
 
     Figures and output
     --slo-file FILE                 YAML with slo: ttft_ms, itl_ms, latency_ms: requests below all of them are goodput
-    --prometheus-url URL            metrics page to read beside the requests
-    --prometheus-metrics NAME…      (list) names on it, also name{label=\"x\"}; lmcache_hit_rate is worked out for \
+    --prometheus-url URL            metrics page to read during the rounds
+    --prometheus-metrics NAME…      (list) names on it, also name{label=\"x\"}; lmcache_hit_rate is computed for \
                                     any engine
-    --prometheus-interval DURATION  time between two reads above one request in flight [1s]
+    --prometheus-interval DURATION  time between two reads, at a concurrency above 1 [1s]
     --output-dir DIR                metrics_summary.csv, concurrency_C_round_R.json, samples.jsonl [benchmark_results]
     --no-gaps                       leaves the gaps between tokens out of samples.jsonl
     --debug                         logs every request's messages, a JSON line each
-    --debug-log-dir DIR             where, readable for you alone [debug_logs]
-    --mock-server                   in place of --endpoint: the built-in mock, its chat answers tagged with session \
+    --debug-log-dir DIR             where --debug writes, readable only by you [debug_logs]
+    --mock-server                   instead of --endpoint: the built-in mock, its chat answers tagged with session \
                                     and hash
-    --mock-host ADDRESS             where it listens [127.0.0.1]
-    --mock-port PORT                where it listens [a free one]
+    --mock-host ADDRESS             where --mock-server listens [127.0.0.1]
+    --mock-port PORT                where --mock-server listens [a free one]
 ",
         QUIET,
     ],
@@ -237,11 +237,11 @@ pub static RUN_FIXED: Usage = Usage {
     --workload NAME                 short, long, stress, or year1: all three in this order [year1]
     --requests N                    requests of each workload [5, 3, 10]
     --backend NAME                  mock, cpu, vllm, lmdeploy, sglang, llamacpp or command: started with --model \
-                                    for the run and stopped after it; beside --endpoint it only says whose metric \
+                                    for the run and stopped after it; with --endpoint it only selects the metric \
                                     names to read [mock]
-    --backend-command COMMAND       starts this one; {model} and {port} are filled in
-    --backend-args WORDS            (words) handed on to the backend, split as a shell would: \"--dtype bfloat16\"
-    --port PORT                     where the backend is to listen [a free one]
+    --backend-command COMMAND       what --backend command starts; {model} and {port} are filled in
+    --backend-args WORDS            (words) arguments for the backend, split as a shell would: \"--dtype bfloat16\"
+    --port PORT                     where the backend listens [a free one]
     --start-timeout DURATION        how long the backend may take until it is healthy [600s]
     --mock 'NAME=VALUE,…'           options of the mock: see tmesh-cli mock --help
     --seed N                        decides the texts [0]
@@ -250,7 +250,7 @@ pub static RUN_FIXED: Usage = Usage {
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]
-    -v, --verbose                   a line a request, as it ends
+    -v, --verbose                   prints a line for each request as it ends
     --bytes-per-token N             KV cache bytes of a token, for the bytes that the cache uses [by model]
     --fail-if 'EXPR'                (repeats) exit code 1 when it holds, or the figure is not reported: \
                                     'avg_ttft_ms>100', 'stress_test.error_rate>=0.05'; may be repeated
@@ -353,7 +353,7 @@ pub static CONVERT_LONGBENCH: Usage = Usage {
     Input and output
     --input-file FILE               one file of LongBench
     --input-dir FOLDER              the folder that LongBench's data.zip was unpacked to
-    --dataset NAME…                 (list) such as narrativeqa, of LongBench-E qasper_e, or longbench-v2 [all found]
+    --dataset NAME…                 (list) such as narrativeqa, qasper_e of LongBench-E, or longbench-v2 [all found]
     --num-samples N                 takes the first N records of each dataset [all]
     --output FILE                   JSON lines for replay
 "],
@@ -381,7 +381,7 @@ pub static MOCK: Usage = Usage {
     name: "mock",
     operand: "",
     about: "Serves the OpenAI API with a simulated, exact KV cache",
-    // Its options are the table in `mock::OPTIONS`, which --mock reads too.
+    // The mock's options are the table `mock::OPTIONS`, which --mock reads too.
     options: &[],
     examples: &[
         "tmesh-cli mock --port 8000",
@@ -404,7 +404,7 @@ mod tests {
         lines.map(str::trim).filter(|line| !line.is_empty())
     }
 
-    /// What is wrong with a line of a table.
+    /// Says what is wrong with a line of a table.
     fn problem(line: &'static str) -> Option<&'static str> {
         let flag = match line.trim() {
             heading if !heading.starts_with('-') => {
@@ -438,7 +438,7 @@ mod tests {
         .find_map(|(is_wrong, what)| is_wrong.then_some(what))
     }
 
-    /// The marks that a line has, as they are written.
+    /// Returns the marks of a line as written.
     fn marks(line: &str) -> Option<&str> {
         let help = line.trim().split_once("  ")?.1.trim_start();
         Some(help.strip_prefix('(')?.split_once(')')?.0)
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_found() {
+    fn a_malformed_line_is_found() {
         for (line, what) in [
             ("output", "heading"),
             ("Output  FILE", "heading"),
@@ -497,7 +497,7 @@ mod tests {
     #[test]
     fn a_url_that_is_the_operand_leaves_out_the_options_it_takes_the_place_of() {
         let names: Vec<&str> = CHECK_ENDPOINT.flags().map(|flag| flag.name).collect();
-        // The 16 options of a connection without these three, and --try-reset.
+        // A connection has 16 options: these three are left out, --try-reset is added.
         assert_eq!((names[0], names.len()), ("--api-key", 14));
         for name in ["--endpoint", "--backend", "--mock"] {
             assert!(!names.contains(&name), "{name}");

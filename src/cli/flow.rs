@@ -1,4 +1,4 @@
-//! Words in lines of at most 80 columns: paragraphs, and rows of a name and its explanation.
+//! Wraps words into lines of at most 80 columns: paragraphs, and rows of a name and its explanation.
 
 const WIDTH: usize = 80;
 /// Column at which the explanations start.
@@ -17,7 +17,7 @@ pub fn row(text: &mut String, left: &str, right: &str) {
     }
 }
 
-/// Writes a paragraph of at most 80 columns; what follows the dash of a list stands below its text.
+/// Writes a paragraph of at most 80 columns; continuation lines of a list item are indented to its text.
 pub fn paragraph(text: &mut String, words: &str) {
     match words.strip_prefix("- ") {
         Some(item) => {
@@ -28,7 +28,7 @@ pub fn paragraph(text: &mut String, words: &str) {
     }
 }
 
-/// Writes words from `column` on, all of them behind the column `left`, and ends the line.
+/// Writes words from `column` on, with all lines indented to the column `left`, and ends the line.
 fn flow(text: &mut String, mut column: usize, left: usize, words: &str) {
     let mut is_first = true;
     for word in words.split(' ') {

@@ -5,7 +5,7 @@ use super::flow::row;
 use super::usage::{Line, Usage};
 use crate::mock;
 
-/// What `--version` prints: version, commit, target.
+/// Returns the text of `--version`: version, commit, target.
 pub fn version() -> String {
     let commit = option_env!("TMESH_COMMIT")
         .filter(|commit| !commit.is_empty())
@@ -22,7 +22,7 @@ pub fn version() -> String {
     )
 }
 
-/// The commands of two words that begin with `first`, such as `check`.
+/// Returns help on the two-word commands that begin with `first`, such as `check`.
 pub fn group(first: &str) -> String {
     let prefix = format!("{first} ");
     let commands = COMMANDS.iter().map(|command| command.usage);
@@ -42,7 +42,7 @@ pub fn group(first: &str) -> String {
     text
 }
 
-/// The page of a command: what it does, its options, examples, exit codes and environment variables.
+/// Returns the page of a command: what it does, its options, examples, exit codes and environment variables.
 pub fn command(command: &Command) -> String {
     let usage = command.usage;
     let operand = match usage.operand {
@@ -62,7 +62,7 @@ pub fn command(command: &Command) -> String {
     text
 }
 
-/// The options of a command under their headings, each of which follows an empty line.
+/// Returns the options of a command under their headings, each after an empty line.
 pub fn options(command: &Command) -> String {
     let mut text = String::new();
     for line in command.usage.lines() {
@@ -81,12 +81,12 @@ pub fn options(command: &Command) -> String {
     text
 }
 
-/// Whether a command sends requests with a key.
+/// Returns whether a command sends requests with a key.
 fn connects(usage: &Usage) -> bool {
     usage.flags().any(|flag| flag.name == "--api-key")
 }
 
-/// Exit codes and environment variables, with which every page ends.
+/// Writes exit codes and environment variables, which end every page.
 pub fn ending(text: &mut String, connects: bool) {
     let codes: &[(&str, &str)] = match connects {
         true => &[
@@ -121,7 +121,7 @@ pub fn ending(text: &mut String, connects: bool) {
         row(
             text,
             "OPENAI_API_KEY",
-            "the same, for https and for servers on this machine alone",
+            "the same, only for https and for servers on this machine",
         );
         row(
             text,
@@ -132,14 +132,14 @@ pub fn ending(text: &mut String, connects: bool) {
     row(
         text,
         "LC_ALL, LC_CTYPE, LANG",
-        "tables on a terminal draw their lines by the character set that these name",
+        "character set of the tables on a terminal",
     );
     row(text, "PAGER", "shows help topics on a terminal");
 }
 
-/// The mock's own table.
+/// Writes the mock's own table.
 fn mock_options(text: &mut String) {
-    text.push_str("\nOptions (with _ in place of - for --mock NAME=VALUE,…)\n");
+    text.push_str("\nOptions (with _ instead of - for --mock NAME=VALUE,…)\n");
     for spec in mock::OPTIONS {
         let left = format!("--{} {}", spec.name.replace('_', "-"), spec.value);
         let default = match spec.default {

@@ -1,8 +1,8 @@
-//! The machine that measures, as Linux describes it.
+//! The machine that runs the client, as Linux describes it.
 
 use std::fs;
 
-/// The processor's name; `None` where Linux tells none.
+/// Returns the processor's name; `None` if Linux does not tell.
 pub fn cpu() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     cpu_name(&text)
@@ -14,7 +14,7 @@ fn cpu_name(text: &str) -> Option<String> {
     names.next().map(|(_, name)| name.trim().to_string())
 }
 
-/// The kernel's release, such as `6.1.0-18-amd64`.
+/// Returns the kernel's release, such as `6.1.0-18-amd64`.
 pub fn kernel() -> Option<String> {
     let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     Some(text.trim().to_string())

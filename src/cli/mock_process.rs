@@ -1,4 +1,4 @@
-//! The mock as a process of its own: this binary, started again, with its truth log on a pipe.
+//! The mock as a separate process: this binary, started again, with its truth log on a pipe.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -8,19 +8,19 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// A line of the mock's truth log, as far as a check needs it. Nanoseconds of the mock's clock.
+/// The fields of a truth log line that a check needs, in nanoseconds of the mock's clock.
 #[derive(Debug, Deserialize)]
 pub struct Truth {
     pub id: Option<String>,
     pub t_read_ns: u64,
-    /// Just before the write of each token began.
+    /// The moment just before the write of each token.
     pub t_written_ns: Vec<u64>,
 }
 
-/// A mock that runs; killed when dropped.
+/// A running mock, killed when dropped.
 pub struct MockProcess {
     child: Child,
-    /// What `/v1/…` is appended to.
+    /// The base URL, to which `/v1/…` is appended.
     pub url: String,
     log: Option<JoinHandle<Vec<u8>>>,
 }
@@ -29,7 +29,7 @@ impl MockProcess {
     /// Starts a mock with these options on a free loopback port.
     pub fn start(options: &[String]) -> Result<MockProcess> {
         let fail = |why: String| Error::input("tmesh-cli mock", why);
-        // The file of this process, even if it has been replaced since.
+        // This path starts the running binary, even if its file has been replaced since.
         let mut child = Command::new("/proc/self/exe")
             .args(["mock", "--truth-log", "/proc/self/fd/1"])
             .args(options)
@@ -47,12 +47,12 @@ impl MockProcess {
             .split_whitespace()
             .find_map(|word| word.strip_suffix("/v1/"));
         let Some(url) = url.map(str::to_string) else {
-            // What it said of the reason is on stderr.
+            // The mock has printed the reason to stderr.
             let _ = child.kill();
             let _ = child.wait();
             return Err(fail("it did not start".to_string()));
         };
-        // Read as it comes, or the mock would wait for room in the pipe; parsed later.
+        // The log is read while the mock runs, since a full pipe would block it; it is parsed later.
         let log = std::thread::spawn(move || {
             let mut bytes = Vec::new();
             let _ = stdout.read_to_end(&mut bytes);
@@ -65,7 +65,7 @@ impl MockProcess {
         })
     }
 
-    /// Ends the mock; what it logged. The line of an answer is there before its last byte is sent.
+    /// Ends the mock and returns its log. The line of an answer is written before its last byte is sent.
     pub fn truth(mut self) -> Vec<Truth> {
         let _ = self.child.kill();
         let log = self.log.take().and_then(|log| log.join().ok());
@@ -79,7 +79,7 @@ impl MockProcess {
 
 impl Drop for MockProcess {
     fn drop(&mut self) {
-        // Both fail only when the process is gone already.
+        // Both calls fail only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

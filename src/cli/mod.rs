@@ -36,10 +36,10 @@ use self::topics::TOPICS;
 use crate::error::{Error, Result};
 use crate::tty::be_quiet;
 
-/// Runs what the words after the program's name ask for; the exit code.
+/// Runs the command that the words after the program's name ask for, and returns the exit code.
 ///
 /// # Errors
-/// What stops the program.
+/// Fails with the error that stops the program.
 pub fn run(words: Vec<OsString>) -> Result<u8> {
     if let Some(word) = words.iter().find(|word| word.to_str().is_none()) {
         return Err(Error::input(word.to_string_lossy(), "not valid UTF-8"));
@@ -63,7 +63,7 @@ fn told(text: &str) -> Result<u8> {
     Ok(0)
 }
 
-/// `help`, `help TOPIC` and `help COMMAND`.
+/// Runs `help`, `help TOPIC` and `help COMMAND`.
 fn help_on(words: Arguments) -> Result<u8> {
     let rest = words.finish();
     let word = match &rest[..] {
@@ -104,7 +104,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
         return told(&help::command(command));
     }
     let words = words.finish().into_iter();
-    // All of them are UTF-8.
+    // All words were checked to be UTF-8.
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let words: Vec<String> = words.collect();
     match command.run {
@@ -119,7 +119,7 @@ fn start(first: &str, mut words: Arguments) -> Result<u8> {
     }
 }
 
-/// The name of a command of two words, such as `check client`, from its first word and those behind it.
+/// Returns the name of a two-word command, such as `check client`, from its first word and the words behind it.
 fn with_subject(first: &str, words: &mut Arguments) -> Result<String> {
     let prefix = format!("{first} ");
     let names = COMMANDS.iter().map(|command| command.usage.name);
@@ -130,6 +130,6 @@ fn with_subject(first: &str, words: &mut Arguments) -> Result<String> {
     if let Ok(Some(subject)) = words.subcommand() {
         return Ok(prefix + &subject);
     }
-    let why = format!("of what? want {}", ours.join(", "));
+    let why = format!("no subject given; want {}", ours.join(", "));
     Err(Error::input(first, why).next(format!("Try: tmesh-cli {} --help", ours[0])))
 }

@@ -1,4 +1,4 @@
-//! Where results go, files or a folder that the user names: whether they can be written, before the first request.
+//! The files and folders of results that the user names: checks, before the first request, that they can be written.
 
 use std::fs::{OpenOptions, create_dir_all, metadata, remove_file, symlink_metadata};
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 use crate::file::{Replacement, is_stdout, replace};
 use crate::samples_file::Writer;
 
-/// Tries each file that was named, with the option. Where `-` is named, nothing else goes to stdout.
+/// Checks each named file, given with its option. Where `-` is named, nothing else goes to stdout.
 ///
 /// # Errors
-/// Two options name one file, one names the file that stdout goes to, or one cannot be written.
+/// Fails when two options name one file, one names the file that stdout goes to, or one cannot be written.
 pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
     let named = files
         .iter()
@@ -38,26 +38,26 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
         let opened = OpenOptions::new().append(true).create(true).open(path);
         opened.map_err(|e| Error::input(what, e))?;
         if is_new {
-            // A run that is killed is to leave no empty file.
+            // A run that is killed should leave no empty file.
             let _ = remove_file(path);
         }
     }
     Ok(())
 }
 
-/// Where the samples go.
+/// The destination of the samples.
 pub struct Samples {
-    /// How the file is called in a warning.
+    /// The file's name in warnings.
     pub name: &'static str,
     /// The option that names it.
     pub option: &'static str,
-    /// `None`: nobody asked for one.
+    /// `None`: no file of samples is wanted.
     pub path: Option<PathBuf>,
     pub keep_gaps: bool,
 }
 
 impl Samples {
-    /// The file that `--samples` names, if it does.
+    /// Returns the file that `--samples` names, if it is given.
     pub fn named(path: Option<&String>, keep_gaps: bool) -> Samples {
         Samples {
             name: "--samples",
@@ -67,10 +67,10 @@ impl Samples {
         }
     }
 
-    /// Starts the file with its header.
+    /// Creates the file and writes its header.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails when the file cannot be written.
     pub fn create(&self, header: &Value) -> Result<Option<Writer>> {
         let Some(path) = &self.path else {
             return Ok(None);
@@ -81,7 +81,7 @@ impl Samples {
     }
 }
 
-/// Writes a result file whole; one that cannot be written is given up under this name, and the log says so.
+/// Writes a complete result file. If that fails, the log gives the output up under this name.
 pub fn write(log: &mut Log, name: &str, path: &Path, text: &str) {
     if let Err(error) = replace(path, text.as_bytes()) {
         let what = match name.starts_with("--") {
@@ -92,7 +92,7 @@ pub fn write(log: &mut Log, name: &str, path: &Path, text: &str) {
     }
 }
 
-/// Whether the path is the regular file that stdout was redirected to, by whatever name.
+/// Returns whether the path is the regular file that stdout was redirected to, under any name.
 fn is_redirected_stdout(path: &str) -> bool {
     let found = |path: &str| metadata(path).ok();
     let (file, stdout) = (found(path), found("/proc/self/fd/1"));
@@ -101,13 +101,13 @@ fn is_redirected_stdout(path: &str) -> bool {
     })
 }
 
-/// What the samples are called in a folder.
+/// The samples' file name in a folder.
 pub const SAMPLES: &str = "samples.jsonl";
 
-/// What `run` calls its figures of all workloads, which `report` reads.
+/// The file of figures of all workloads that `run` writes and `report` reads.
 pub const SUMMARY: &str = "benchmark_summary.json";
 
-/// A folder of results, found to be writable.
+/// A folder of results that can be written.
 pub struct Folder {
     /// The option that named it.
     flag: &'static str,
@@ -115,10 +115,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder and tries it.
+    /// Creates the folder and checks that it can be written.
     ///
     /// # Errors
-    /// When it cannot be made or written.
+    /// Fails when the folder cannot be created or written.
     pub fn open(flag: &'static str, dir: &Path) -> Result<Folder> {
         if dir.as_os_str().is_empty() {
             return Err(Error::input(flag, "no folder given"));
@@ -130,7 +130,7 @@ impl Folder {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::input(what, "not a folder"));
         }
-        // Given up at once, so that nothing stays.
+        // The file is dropped at once, so that nothing stays.
         let tried = create_dir_all(dir).and_then(|()| Replacement::create(&dir.join(".tmesh-cli")));
         tried.map_err(|e| Error::input(what, e))?;
         Ok(Folder {
@@ -139,7 +139,7 @@ impl Folder {
         })
     }
 
-    /// Says that results of an earlier run are there, if this one of them is.
+    /// Notes that the folder has results of an earlier run, if it has a file of this name.
     pub fn note_earlier(&self, name: &str) {
         if self.dir.join(name).exists() {
             let dir = self.dir.display();
@@ -157,7 +157,7 @@ impl Folder {
         &self.dir
     }
 
-    /// The file of samples in it.
+    /// Returns the file of samples in the folder.
     pub fn samples(&self, keep_gaps: bool) -> Samples {
         Samples {
             name: SAMPLES,
@@ -167,7 +167,7 @@ impl Folder {
         }
     }
 
-    /// Writes a result file whole; one that cannot be written is given up, and the log says so.
+    /// Writes a complete result file. If that fails, the log gives the output up.
     pub fn write(&self, log: &mut Log, name: &str, text: &str) {
         write(log, name, &self.path(name), text);
     }

@@ -1,4 +1,4 @@
-//! A run: opened once, then one pass after the other, each over a plan that the command brings.
+//! A run: opened once, then one pass after the other, each with a plan from the command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -30,48 +30,48 @@ use crate::stats::records::Records;
 use crate::units::nanoseconds;
 use crate::watchdog;
 
-/// Samples that may wait for the collector; beyond that workers wait, which costs load, not data.
+/// Samples that may wait for the collector; if more do, workers wait, which costs load but no data.
 const WAITING_SAMPLES: usize = 4096;
-/// How long nothing may answer before the run is ended.
+/// How long the server may answer nothing before the run is ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all passes of a run have in common, and what they have left so far.
+/// The state that all passes of a run share, and their results so far.
 pub struct Run {
     pub target: Arc<Target>,
     pub stop: Stop,
     pub slo: Option<Slo>,
-    /// The tokens that prompts begin with alike whatever their texts; `None`: nobody counted.
+    /// The tokens that all prompts have in common before their texts; `None`: nobody counted them.
     pub common_tokens: Option<u64>,
-    /// The mock server runs in this process.
+    /// Whether the mock server runs in this process.
     pub mock_in_process: bool,
     pub log: Log,
     /// The header of the samples, and the passes that have ended.
     pub report: Report,
     /// The id of the next request.
     pub next_id: u64,
-    /// A request of the run has succeeded.
+    /// Whether a request of the run has succeeded.
     succeeded: Arc<AtomicBool>,
 }
 
-/// One pass as a command asks for it.
+/// One pass, as a command asks for it.
 pub struct Step<'a> {
-    /// How the line of progress begins; empty: there is no such line.
+    /// The beginning of the progress line; empty: no progress line.
     pub label: String,
     pub extent: Extent,
     /// Requests in flight at once.
     pub in_flight: u64,
     pub records: Records,
-    /// Requests that are sent so soon after the first are in no figure; `None`: none is in any.
+    /// Requests sent within this time after the first are in no figure; `None`: no request is in any figure.
     pub warmup: Option<Duration>,
-    /// Rates count in the time of the pass, not from the first send to the last end, and requests that are in flight
-    /// when a duration is over are cut.
+    /// Rates are over the duration of the pass, not from the first send to the last end; requests that are in flight at
+    /// the end of a duration are cut.
     pub is_window: bool,
-    /// A server that does not answer is waited for as long as it takes.
+    /// Waits for a server that does not answer for as long as it takes.
     pub is_patient: bool,
-    /// The pages to scrape beside the requests, and how often; without an interval after every request.
+    /// The pages to scrape during the requests, and the interval; without one they are scraped after every request.
     pub scrapes: Option<(&'a Scrapes, Option<Duration>)>,
     pub on_sample: OnSample<'a>,
-    /// Lines of other series.
+    /// The lines of other series.
     pub series: Series,
     pub blocks: Option<Blocks<'a>>,
 }
@@ -82,11 +82,11 @@ pub enum Sending<'a> {
     Open(Box<dyn Iterator<Item = Due> + 'a>),
 }
 
-/// What a pass has left: its requests, and the facts that hold for every command.
+/// The result of a pass: its requests, and the facts that every command has.
 pub struct Sent {
     pub records: Records,
     pub facts: Facts,
-    /// Requests that ended, those that were cut included.
+    /// Requests that ended, including those that were cut.
     pub ended: u64,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Step<'a> {
 }
 
 impl Run {
-    /// A run without a file of samples.
+    /// Creates a run without a file of samples.
     pub fn new(target: Arc<Target>, stop: Stop, mock_in_process: bool) -> Run {
         Run {
             target,
@@ -132,11 +132,11 @@ impl Run {
         }
     }
 
-    /// A run against a server that is ready, with its header written to the file of samples, if there is one.
-    /// `options` are those of the command.
+    /// Opens a run against a server that is ready, and writes its header to the file of samples, if there is one.
+    /// `options` are the command's.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails when the file cannot be written.
     pub fn open(ready: &Ready, stop: &Stop, options: Value, samples: &Samples) -> Result<Run> {
         let mock_in_process = ready.opened.mock.is_some();
         let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), mock_in_process);
@@ -148,10 +148,10 @@ impl Run {
         Ok(run)
     }
 
-    /// Sends a plan, or what of it goes out until the extent is reached or the run is stopped.
+    /// Sends a plan until it ends, the extent is reached or the run is stopped.
     ///
     /// # Errors
-    /// When the system does not give the threads, or the server refuses every request.
+    /// Fails when the system refuses a thread, or the server refuses every request.
     pub fn pass(&mut self, step: Step<'_>, plan: Sending<'_>) -> Result<Sent> {
         let (sender, samples) = bounded(WAITING_SAMPLES);
         let gauge = Arc::new(Gauge::default());
@@ -211,7 +211,7 @@ impl Run {
         Ok(self.sent(collected, exhausted, is_window))
     }
 
-    /// What takes the samples of a pass, with a watchdog beside it.
+    /// Makes the collector of a pass, with a watchdog.
     fn collector<'a>(
         &'a mut self,
         step: Step<'a>,
@@ -287,7 +287,7 @@ impl Run {
         }
     }
 
-    /// Writes the line of a pass and works out its figures.
+    /// Writes the line of a pass and computes its figures.
     pub fn end_pass(&mut self, facts: Facts, records: Records) -> &Pass {
         self.log.write(|file| file.write_series("pass", &facts));
         self.report.passes.push(Pass::new(facts, records));

@@ -1,4 +1,4 @@
-//! The server's metrics beside the requests of a pass, and their lines in the samples file.
+//! The server's metrics during the requests of a pass, and their lines in the samples file.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::stats::record::Record;
 /// Scrapes of one page.
 pub struct Scrapes {
     recorder: Arc<Recorder>,
-    /// Those that the scraper wants.
+    /// The names of the metrics wanted.
     pub names: Vec<String>,
 }
 
@@ -32,11 +32,11 @@ impl Scrapes {
         }
     }
 
-    /// The edge of a pass, before its first request. Scrapes at every interval until the sender is dropped, or where
-    /// there is none whenever the first of both is called.
+    /// Scrapes once before the first request of a pass. Then scrapes at every interval until the returned sender is
+    /// dropped, or without an interval whenever the returned function is called.
     ///
     /// # Errors
-    /// When the system does not give the thread.
+    /// Fails when the system refuses a thread.
     pub fn begin(
         &self,
         interval: Option<Duration>,
@@ -50,18 +50,18 @@ impl Scrapes {
         })
     }
 
-    /// The edge of a pass, behind its last request. When the user is waiting for the end of the run, a page that
-    /// hangs is not waited for.
+    /// Scrapes once after the last request of a pass. If the user waits for the end of the run, a page that hangs is
+    /// not waited for.
     pub fn end(&self, is_stopped: bool) {
         self.recorder.scrape_last(is_stopped);
     }
 
-    /// What there is of the pass. Holding it stops those who scrape.
+    /// Returns the observations of the pass. Scrapes wait while the guard is held.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.recorder.seen()
     }
 
-    /// The readings that have come since the last call, as lines of the series `metrics`.
+    /// Returns a series of the readings that came since its last call, named `metrics`.
     pub fn lines(&self) -> Series {
         let (recorder, names) = (Arc::clone(&self.recorder), self.names.clone());
         let mut told = 0;
@@ -75,13 +75,13 @@ impl Scrapes {
     }
 }
 
-/// From the first send to the last end; `None`: nothing was sent.
+/// Returns the span from the first send to the last end; `None`: nothing was sent.
 pub fn span(records: &[Record]) -> Option<(u64, u64)> {
     let start_ns = records.iter().map(|record| record.t_send_ns).min();
     start_ns.zip(records.iter().map(|record| record.t_end_ns).max())
 }
 
-/// A scrape as it stands in the samples file.
+/// Returns the line of a scrape in the samples file.
 fn line(names: &[String], seen: &Observation) -> Value {
     let by_name = |of: fn(&Reading) -> Value| -> Map<String, Value> {
         let values = seen.values.iter().map(of);
@@ -95,7 +95,7 @@ fn line(names: &[String], seen: &Observation) -> Value {
     })
 }
 
-/// What a reading comes from, for the user.
+/// Returns the source of a reading, for the user.
 pub fn source(reading: &Reading) -> String {
     match reading {
         Reading::Absent => Metric::NOT_FOUND.to_string(),
@@ -115,7 +115,7 @@ pub fn source(reading: &Reading) -> String {
     }
 }
 
-/// A reading as it stands in the samples file: a number, or hits and what they are of.
+/// Returns a reading as the samples file has it: a number, or hits and their total.
 fn value(reading: &Reading) -> Value {
     match reading {
         Reading::Absent => Value::Null,
@@ -127,7 +127,7 @@ fn value(reading: &Reading) -> Value {
     }
 }
 
-/// The sum of counters; `None` where one has no value.
+/// Returns the sum of counters; `None` if one has no value.
 fn sum(readings: &[Reading]) -> Option<f64> {
     let counters = readings.iter().map(|reading| match reading {
         Reading::Counter(value) => *value,

@@ -1,5 +1,5 @@
-//! URLs beside the endpoint, such as a page of metrics or a route that resets a cache: as users type them, and
-//! the way to a host that answers.
+//! URLs beside the endpoint, such as a page of metrics or a route that resets a cache: parses them, and finds a host
+//! address that answers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,11 +19,11 @@ use crate::units::Epoch;
 /// A whole URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SideUrl {
-    /// As it is asked for; it may hold a secret.
+    /// The URL as it is requested; it may hold a secret.
     pub text: String,
-    /// As it may be shown.
+    /// The URL as it may be shown.
     pub shown: String,
-    /// Without the brackets and the zone of an IPv6 address.
+    /// The host without the brackets and the zone of an IPv6 address.
     host: String,
     /// The zone of an address, such as `%eth0`, or empty.
     zone: String,
@@ -37,14 +37,13 @@ impl fmt::Debug for SideUrl {
 }
 
 impl SideUrl {
-    /// Takes `localhost:8000`, `http://host:3001/metrics`, `https://host/prometheus/metrics?a=b`. Without a
-    /// scheme it is http, without a path it gets this one.
+    /// Parses `localhost:8000`, `http://host:3001/metrics`, `https://host/prometheus/metrics?a=b`. The default scheme
+    /// is http, the default path is `path`.
     ///
     /// # Errors
-    /// Why it is no such URL; the caller adds where it came from, but not a password: see
-    /// `endpoint::without_secrets`.
+    /// Fails with the reason; the caller adds the URL as typed, but never a password: see `endpoint::without_secrets`.
     pub fn parse(typed: &str, path: &str) -> Result<SideUrl, String> {
-        let wrong = "not a URL; want such as http://localhost:8000/metrics";
+        let wrong = "not a URL; want one such as http://localhost:8000/metrics";
         let (scheme, rest) = typed.split_once("://").unwrap_or(("http", typed));
         let (rest, zone) = split_zone(rest);
         let whole = format!("{scheme}://{rest}");
@@ -57,7 +56,7 @@ impl SideUrl {
         };
         let authority = uri.authority().ok_or(wrong)?;
         if authority.as_str().contains('@') {
-            return Err("a user name or password in the URL is not taken".to_string());
+            return Err("a user name or password in the URL is not accepted".to_string());
         }
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.as_str()[authority.host().len()..].trim_start_matches(':');
@@ -92,8 +91,7 @@ impl SideUrl {
         })
     }
 
-    /// Resolves the host and finds the address that answers. https is trusted by the roots that are built in;
-    /// no key is sent.
+    /// Resolves the host and finds the address that answers. https trusts the built-in roots; no key is sent.
     pub fn open(&self, epoch: Epoch) -> Result<Small, Failure> {
         let addrs = self.resolve()?;
         let timeouts = Timeouts {
@@ -115,15 +113,15 @@ impl SideUrl {
         )
     }
 
-    /// These, and those that stand in the URL.
+    /// Adds the secrets of the URL to the given ones.
     fn secrets(&self, mut secrets: Secrets) -> Secrets {
         let in_query = secrets_of(&self.text);
         in_query.iter().for_each(|secret| secrets.add(secret));
         secrets
     }
 
-    /// The same beside an endpoint, with its trust and clock. Key and headers go along only to the endpoint's
-    /// own scheme, host and port.
+    /// Opens the URL with the trust and clock of an endpoint. Key and headers are only sent to the endpoint's own
+    /// scheme, host and port.
     pub fn open_beside(&self, opened: &Opened) -> Result<Small, Failure> {
         let endpoint = &opened.endpoint;
         let headers = match self.is_at(endpoint) {
@@ -146,16 +144,16 @@ impl SideUrl {
     }
 }
 
-/// What a route that empties a cache has answered.
+/// The answer of a route that empties a cache.
 pub enum ResetAnswer {
     Done,
-    /// The reply says that it failed, in these words.
+    /// The reply says that it failed, with this text.
     Failed(String),
-    /// A status that is none of success, with the server's words.
+    /// The status is not a success; with the server's text.
     Refused(u16, String),
 }
 
-/// Reads the reply to a POST that was to empty a cache.
+/// Reads the reply to a POST that should empty a cache.
 pub fn reset_answer(page: &Page) -> ResetAnswer {
     let reply: Value = serde_json::from_str(&page.text).unwrap_or_default();
     match page.status {
@@ -220,7 +218,7 @@ mod tests {
         let endpoint = Endpoint::parse("https://Host:8443/v1").expect("an endpoint");
         for (typed, wanted) in [
             ("https://host:8443/metrics", true),
-            // The key would go out unencrypted.
+            // The key would be sent unencrypted.
             ("http://host:8443/metrics", false),
             ("https://host/metrics", false),
             ("https://other:8443/metrics", false),
@@ -231,15 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_says_why_without_a_password() {
-        let wrong = "not a URL; want such as http://localhost:8000/metrics";
+    fn a_malformed_url_says_why_without_its_password() {
+        let wrong = "not a URL; want one such as http://localhost:8000/metrics";
         for (typed, why) in [
             ("", wrong),
             ("http://", wrong),
             ("a b", wrong),
             (":8000", wrong),
             ("ftp://h", "the scheme is neither http nor https"),
-            ("u:p@h", "a user name or password in the URL is not taken"),
+            (
+                "u:p@h",
+                "a user name or password in the URL is not accepted",
+            ),
             ("h:0", "0 is not a port; want 1 to 65535"),
             ("h:70000", "70000 is not a port; want 1 to 65535"),
         ] {

@@ -1,6 +1,6 @@
-//! `--slo-file`: limits in YAML, in either of two forms.
+//! `--slo-file`: limits in YAML, in either of two formats.
 //!
-//! The YAML reader's events are read into a small tree of our own, which keeps the line of each key and has no aliases.
+//! The YAML reader's events are read into a small tree, which keeps the line of each key and has no aliases.
 
 use std::io::Read;
 use std::path::Path;
@@ -16,19 +16,19 @@ use crate::units::parse_number;
 #[cfg(test)]
 mod fuzz;
 
-/// A file above this is no SLO.
+/// Largest file that is accepted.
 const MAX_BYTES: u64 = 64 * 1024;
-/// `constraints`, a limit, `max`: nothing is nested deeper.
+/// Deepest nesting: `constraints`, a limit, `max`.
 const MAX_DEPTH: usize = 3;
 const FORMS: [&str; 2] = ["slo", "constraints"];
 const LIMITS: [&str; 3] = ["ttft_ms", "itl_ms", "latency_ms"];
-const EXAMPLE: &str = "Want such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms: 10000}, or constraints: {ttft_ms: {max: 1000}}";
+const EXAMPLE: &str = "Want limits such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms: 10000}, or constraints: {ttft_ms: {max: 1000}}";
 
-/// What is wrong, and on which line where that is known.
+/// The reason of an error, and its line if known.
 type Wrong = (Option<usize>, String);
 type Parsed<T> = std::result::Result<T, Wrong>;
 
-/// Reads the file's limits; at least one is set.
+/// Reads the file's limits, of which at least one is set.
 pub fn read(path: &str) -> Result<Slo> {
     let what = format!("--slo-file {path}");
     let unread = |error| Error::input(&what, format!("cannot read: {error}"));
@@ -38,7 +38,7 @@ pub fn read(path: &str) -> Result<Slo> {
         .read_to_end(&mut bytes)
         .map_err(unread)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::input(&what, "above 64 KB: no SLO is so long").next(EXAMPLE));
+        return Err(Error::input(&what, "larger than 64 KB; want a short YAML file").next(EXAMPLE));
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::input(&what, "not UTF-8 text"))?;
     parse(&text).map_err(|(line, why)| {
@@ -49,7 +49,7 @@ pub fn read(path: &str) -> Result<Slo> {
 
 fn parse(text: &str) -> Parsed<Slo> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // The reader would take it for the end of the file, and the limits behind it for none.
+    // The YAML reader would take a NUL for the end of the file and ignore the limits after it.
     if let Some(line) = text.split('\n').position(|line| line.contains('\0')) {
         return Err((Some(line + 1), "a NUL byte; want text".to_string()));
     }
@@ -58,7 +58,7 @@ fn parse(text: &str) -> Parsed<Slo> {
     let mut form: Option<&str> = None;
     for entry in document.entries("the file", &FORMS)? {
         if let Some(form) = form.replace(&entry.key) {
-            let both = format!("{form} and {} at once", entry.key);
+            let both = format!("both {form} and {}; want one of them", entry.key);
             return Err((Some(entry.line), both));
         }
         for limit in entry.node.entries(&entry.key, &LIMITS)? {
@@ -76,21 +76,21 @@ fn parse(text: &str) -> Parsed<Slo> {
     Ok(slo)
 }
 
-/// The number of `{max: …}`.
+/// Returns the number of `{max: …}`.
 fn maximum(limit: &Entry) -> Parsed<f64> {
     let bounds = limit.node.entries(&limit.key, &["max"])?;
     let missing = || (Some(limit.line), format!("{}: no max", limit.key));
     bounds.first().ok_or_else(missing)?.number()
 }
 
-/// On one line of bounded length.
+/// Returns the text on one line of bounded length.
 fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
 
 enum Node {
     Scalar(String),
-    /// Each key once.
+    /// A mapping; each key occurs once.
     Mapping(Vec<Entry>),
 }
 
@@ -115,7 +115,8 @@ impl Entry {
 }
 
 impl Node {
-    /// The entries of a mapping that has some, all of them with one of these keys; `name` is what it stands under.
+    /// Returns the entries of a non-empty mapping, all with one of these keys; `name` is the key that the mapping is
+    /// under.
     fn entries(&self, name: &str, keys: &[&str]) -> Parsed<&[Entry]> {
         let why = match self {
             Node::Scalar(text) if !text.is_empty() => {
@@ -140,10 +141,10 @@ fn unknown_key(entry: &Entry, known: &[&str]) -> Wrong {
     (Some(entry.line), format!("unknown key {key}; {hint}"))
 }
 
-/// The reader's events, one by one: a tree that aliases multiply is never built.
+/// The reader's events. They are read one by one, so that a tree multiplied by aliases is never built.
 type Events<'a> = Parser<std::str::Chars<'a>>;
 
-/// An event, and the line that it begins on.
+/// Returns the next event, and the line that it begins on.
 fn next(events: &mut Events) -> Parsed<(Event, usize)> {
     let (event, place) = events.next_token().map_err(|error| {
         let why = format!("not YAML: {}", error.info());
@@ -152,7 +153,7 @@ fn next(events: &mut Events) -> Parsed<(Event, usize)> {
     Ok((event, place.line()))
 }
 
-/// The one document, read to the end; `None`: the file has none.
+/// Reads the file's only document to its end; `None`: the file has none.
 fn document(text: &str) -> Parsed<Option<Node>> {
     let mut events = Parser::new(text.chars());
     let mut document = None;
@@ -190,7 +191,7 @@ fn mapping(events: &mut Events, depth: usize) -> Parsed<Node> {
             (_, line) => return Err((Some(line), "a key that is not plain text".to_string())),
         };
         if entries.iter().any(|entry| entry.key == key) {
-            return Err((Some(line), format!("{} stands here twice", shown(&key))));
+            return Err((Some(line), format!("{} is given twice", shown(&key))));
         }
         let node = node(events, depth + 1)?;
         entries.push(Entry { key, line, node });
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn an_error_in_the_file_is_named_with_its_line() {
         for (text, line, why) in [
             ("", None, "no limit in it"),
             ("# nothing\n", None, "no limit in it"),
@@ -254,7 +255,7 @@ mod tests {
             (
                 "slo:\n  itl_ms: 7\n  itl_ms: 8\n",
                 Some(3),
-                "\"itl_ms\" stands here twice",
+                "\"itl_ms\" is given twice",
             ),
             (
                 "slo:\n  itl_ms: -1\n",
@@ -299,7 +300,7 @@ mod tests {
             (
                 "slo: {itl_ms: 5}\nconstraints: {itl_ms: {max: 5}}\n",
                 Some(2),
-                "slo and constraints at once",
+                "both slo and constraints; want one of them",
             ),
             (
                 "slo: {itl_ms: 5}\n---\nslo: {itl_ms: 5}\n",
@@ -395,7 +396,7 @@ mod tests {
         );
         let endless = read("/dev/zero").expect_err("endless").to_string();
         assert!(
-            endless.starts_with("[ERROR] --slo-file /dev/zero: above 64 KB"),
+            endless.starts_with("[ERROR] --slo-file /dev/zero: larger than 64 KB"),
             "{endless}"
         );
         let random = std::env::temp_dir().join(format!("slo-{}.yaml", std::process::id()));

@@ -17,7 +17,7 @@ pub fn give_stdout_away() {
     IS_STDOUT_GIVEN.store(true, Relaxed);
 }
 
-/// Writes to stdout at once. When nobody reads it any more the program ends with 0, as `| head` wants it.
+/// Writes to stdout at once. If its reader is gone, the program ends with 0, as `| head` expects.
 pub fn print(text: &str) -> Result<()> {
     if !is_printed(text)? {
         backend::kill_all();
@@ -26,7 +26,7 @@ pub fn print(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Shows a long text in the user's pager, if stdout is a terminal and PAGER names one; else writes it.
+/// Shows a long text in the user's pager, if stdout is a terminal and PAGER is set; otherwise writes it.
 pub fn page(text: &str) -> Result<()> {
     let pager = std::env::var("PAGER").ok();
     let pager = pager.filter(|pager| !pager.is_empty() && std::io::stdout().is_terminal());
@@ -50,7 +50,7 @@ pub fn page(text: &str) -> Result<()> {
     print(text)
 }
 
-/// Writes to stdout at once, where the exit code is still to be decided: a reader that is gone does not change it.
+/// Writes to stdout at once, like `print`; but if its reader is gone, the caller still decides the exit code.
 pub fn print_last(text: &str) -> Result<()> {
     is_printed(text).map(|_| ())
 }
@@ -66,7 +66,7 @@ pub fn is_printed(text: &str) -> Result<bool> {
     }
 }
 
-/// Writes at once; whether somebody reads it.
+/// Writes at once; returns whether the reader is still there.
 fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
@@ -75,7 +75,7 @@ fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     }
 }
 
-/// What a table on stdout goes to.
+/// Returns the width and character set for a table on stdout.
 pub fn stdout_screen() -> Screen {
     Screen {
         width: columns(std::io::stdout()),
@@ -83,7 +83,7 @@ pub fn stdout_screen() -> Screen {
     }
 }
 
-/// Whether the locale is one of UTF-8: the first variable that is set and not empty decides.
+/// Returns whether the locale is UTF-8; the first variable that is set and not empty decides.
 fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let names = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter();
     let mut set = names.filter_map(variable).filter(|value| !value.is_empty());
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_reading_is_told_from_a_text_that_cannot_be_written() {
+    fn a_closed_stdout_is_told_from_a_write_error() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         assert_eq!(is_read(&writer, "text"), Ok(true));
         drop(reader);

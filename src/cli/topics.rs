@@ -1,5 +1,5 @@
-//! Help topics that travel with the binary: texts of src/help, and two that are made of the tables of the program;
-//! and the overview of commands and topics.
+//! Help topics in the binary: texts of src/help, two of which are made from the program's tables; and the overview of
+//! commands and topics.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ pub struct Topic {
 
 enum Text {
     Written(&'static str),
-    /// The file in src/help is a copy, for readers of the repository; a test holds it current.
+    /// A text made from a table. The file in src/help is a copy for readers of the repository, kept current by a test.
     Made(fn() -> String),
 }
 
@@ -33,7 +33,7 @@ impl Topic {
         Topic { name, about, text }
     }
 
-    /// Markdown, at most 80 columns wide.
+    /// Returns the topic as Markdown, at most 80 columns wide.
     pub fn text(&self) -> String {
         match self.text {
             Text::Written(text) => text.to_string(),
@@ -85,7 +85,7 @@ pub fn find(name: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == name)
 }
 
-/// The list of commands and of help topics.
+/// Returns the list of commands and help topics.
 pub fn overview() -> String {
     let mut text =
         String::from("tmesh-cli: how fast an LLM endpoint is, and how much its KV cache helps\n\n");

@@ -1,33 +1,33 @@
-//! How a command is used, as a text: help, parsing and "did you mean" read it.
+//! A command's usage as a text, which help, parsing and "did you mean" read.
 //!
-//! A line of the text is an option, `-o, --output FILE  (marks) help [default]`, or a heading. Two spaces stand in
-//! front of the help. The marks, with a comma between two, are the fields of `Flag` that hold a bool.
+//! A line of the text is an option, `-o, --output FILE  (marks) help [default]`, or a heading. Two spaces precede the
+//! help. The marks, separated by commas, are the bool fields of `Flag`.
 
 /// One option.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
     /// The long name as typed, such as `--endpoint`.
     pub name: &'static str,
-    /// The short name, such as `-o`; empty: the option has none.
+    /// The short name, such as `-o`; empty if there is none.
     pub short: &'static str,
-    /// What its value is called in help; empty for a switch.
+    /// The name of the value in help; empty for a switch.
     pub value: &'static str,
-    /// What the option does, with its default in brackets at the end.
+    /// The explanation of the option, with its default in brackets at the end.
     pub help: &'static str,
     /// The option may be given more than once.
     pub repeats: bool,
     /// The option takes several values: `5 10 20`, `5,10,20`, or the option again.
     pub list: bool,
-    /// The value is never shown again.
+    /// Messages never show the value.
     pub secret: bool,
-    /// The option takes two values, each as it stands.
+    /// The option takes two values, which are not split at commas.
     pub pair: bool,
     /// The value is the command line of another program, which may begin with dashes.
     pub words: bool,
 }
 
 impl Flag {
-    /// Takes the line of an option apart. A test checks each line of each command.
+    /// Parses the line of an option. A test checks each line of each command.
     pub fn parse(line: &'static str) -> Flag {
         let (form, rest) = line.split_once("  ").unwrap_or((line, ""));
         let rest = rest.trim_start();
@@ -58,14 +58,14 @@ pub enum Line {
     Flag(Flag),
 }
 
-/// How a command is used: what help shows of it, and what it takes.
+/// A command's usage: its help, and the words that it accepts.
 pub struct Usage {
-    /// One word, or two: `check client`.
+    /// The name, one word or two: `check client`.
     pub name: &'static str,
-    /// What its one word without dashes is called in help; empty: it takes none.
+    /// The name in help of its word without dashes; empty if it takes none.
     pub operand: &'static str,
     pub about: &'static str,
-    /// The text of its options, in parts that follow one another.
+    /// The text of its options, in consecutive parts.
     pub options: &'static [&'static str],
     pub examples: &'static [&'static str],
 }

@@ -1,27 +1,27 @@
-//! The exit code of a run: the one place that decides it.
+//! The exit code of a run, decided only here.
 
 use super::run::Run;
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 
-/// What a command knows of the end beside the run itself.
+/// The facts that a command knows about the end of its run.
 #[derive(Default)]
 pub struct Ending {
-    /// A signal is the end that the command was made for.
+    /// Whether a signal is the command's regular end.
     pub is_endless: bool,
-    /// Why the server that the command started is gone.
+    /// Why the server that the command started has ended.
     pub died: Option<Error>,
-    /// Limits of the user that were missed: the option, and what is wrong.
+    /// The user's limits that were missed: the option, and the reason.
     pub missed: Vec<(String, String)>,
 }
 
-/// The exit code once all that was measured is shown and written. Where several causes hold, the first of: an output
-/// was lost (1), a signal cut a finite run short (130), the server was gone or no measured request succeeded (1), a
-/// limit was missed (1). A run that the server refused (2) has ended before.
+/// Returns the exit code once all results are shown and written. The first of these that applies decides: an output was
+/// lost (1), a signal cut a finite run short (130), the server ended or no measured request succeeded (1), a limit was
+/// missed (1). A run that the server refused (2) has ended before.
 ///
 /// # Errors
-/// What the user is told beside the exit code.
+/// Fails with what the user is told besides the exit code.
 pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
     let lost: Vec<&str> = run.log.lost.iter().map(|lost| lost.why.as_str()).collect();
     if !lost.is_empty() {

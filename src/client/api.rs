@@ -11,12 +11,12 @@ pub enum Api {
     #[default]
     Completions,
     Chat,
-    /// `{"prompt","max_tokens","temperature"}`, answered by `{"text","cached"}` or a stream of such.
+    /// `{"prompt","max_tokens","temperature"}`, answered by `{"text","cached"}` or a stream of such objects.
     Generate,
 }
 
 impl Api {
-    /// The path below `/v1/`; of `Generate` beside it.
+    /// Returns the path below `/v1/`; for `Generate`, the path beside `/v1/`.
     pub fn path(self) -> &'static str {
         match self {
             Api::Completions => "completions",
@@ -25,7 +25,7 @@ impl Api {
         }
     }
 
-    /// As `--api` takes it.
+    /// Returns the name for `--api`.
     pub fn name(self) -> &'static str {
         match self {
             Api::Completions => "completions",
@@ -44,8 +44,8 @@ impl Api {
     }
 }
 
-/// The human part of an error reply: the first text of those that servers put it in, else what is in their place,
-/// else the text itself.
+/// Returns the human part of an error reply: the first text under the keys that servers use, else the JSON value there,
+/// else the whole text.
 pub fn error_words(body: &str) -> String {
     const PLACES: [&str; 12] = [
         "/error/message",
@@ -73,7 +73,7 @@ pub fn error_words(body: &str) -> String {
     text(words.unwrap_or(&value))
 }
 
-/// Whether this is the `[DONE]` that ends most streams, which some servers write as a JSON string.
+/// Returns whether this is the `[DONE]` that ends most streams, which some servers write as a JSON string.
 pub fn is_done(data: &[u8]) -> bool {
     matches!(data.trim_ascii(), b"[DONE]" | b"\"[DONE]\"")
 }

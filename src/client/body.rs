@@ -1,6 +1,6 @@
-//! Request bodies: what all of a run have in common, and a turn's own parts between them.
+//! Request bodies: the part that all requests of a run share, and a turn's own parts.
 //!
-//! A body is written from its pieces: long texts are shared and never copied.
+//! A body is written piece by piece: long texts are shared and never copied.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::api::Api;
 use crate::plan::{Message, Prompt, Turn};
 
-/// Fields that not every server takes; each is left out when the server refuses it.
+/// Fields that some servers refuse; each is left out if the server refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Optional {
     pub ignore_eos: bool,
@@ -33,7 +33,7 @@ impl Optional {
         temperature: false,
     };
 
-    /// The fields by name.
+    /// Returns the fields by name.
     pub fn fields(&mut self) -> [(&'static str, &mut bool); 4] {
         [
             ("ignore_eos", &mut self.ignore_eos),
@@ -43,7 +43,7 @@ impl Optional {
         ]
     }
 
-    /// Takes out the fields that an error text names; the names taken out.
+    /// Switches off the fields that an error text names; returns their names.
     pub fn drop_named(&mut self, text: &str) -> Vec<&'static str> {
         let fields = self.fields().into_iter();
         let named = fields.filter(|(name, on)| **on && text.contains(name));
@@ -56,35 +56,35 @@ impl Optional {
     }
 }
 
-/// How tokens are drawn, and how few an answer may have.
+/// How tokens are sampled, and the least number in an answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sampling {
     pub temperature: f64,
     pub top_p: Option<f64>,
-    /// `None`: as many as `max_tokens`, where `Optional::min_tokens` is on.
+    /// `None`: as many as `max_tokens`, if `Optional::min_tokens` is on.
     pub min_tokens: Option<u64>,
 }
 
-/// The usual name of the most tokens that an answer may have.
+/// The usual name of the limit on an answer's tokens.
 pub const LIMIT: &str = "max_tokens";
 
-/// What every request body of a run has in common.
+/// The part that all request bodies of a run share.
 #[derive(Debug, Clone)]
 pub struct BodyShape {
     pub api: Api,
     pub model: String,
     pub optional: Optional,
-    /// `LIMIT`, or the name that the server takes in its place.
+    /// `LIMIT`, or another name that the server accepts instead.
     pub limit_name: &'static str,
     pub sampling: Sampling,
-    /// Each request carries `metadata` with the ids of its session and of itself.
+    /// Whether each request carries `metadata` with its session's id and its own.
     pub sends_metadata: bool,
-    /// `--extra-body`: these keys win over ours.
+    /// The keys of `--extra-body`, which override ours.
     pub extra: Map<String, Value>,
 }
 
 impl BodyShape {
-    /// As many tokens as are asked for, drawn without chance, with all optional fields.
+    /// Asks for an exact number of tokens, greedy sampling and all optional fields.
     pub fn new(api: Api, model: impl Into<String>) -> BodyShape {
         BodyShape {
             api,
@@ -97,7 +97,7 @@ impl BodyShape {
         }
     }
 
-    /// The end of a body, from the key behind the prompt on.
+    /// Returns the end of a body, from the key after the prompt.
     pub fn rest(&self, max_tokens: Option<u64>) -> String {
         let mut fields = Map::new();
         if self.api != Api::Generate {
@@ -112,7 +112,7 @@ impl BodyShape {
         if let Some(top_p) = self.sampling.top_p {
             fields.insert("top_p".into(), number(top_p));
         }
-        // Its servers know no more than this, and stream or not as they please.
+        // Servers with this API know no other keys, and decide themselves whether to stream.
         if self.api == Api::Generate {
             return end_of_object(fields, &self.extra);
         }
@@ -124,7 +124,7 @@ impl BodyShape {
             fields.insert("ignore_eos".into(), json!(true));
         }
         let least = self.sampling.min_tokens.or(max_tokens);
-        // The requests before a run ask for one token, whatever the run will.
+        // Set-up requests ask for one token, whatever the run's minimum is.
         let least = least.map(|least| least.min(max_tokens.unwrap_or(u64::MAX)));
         if let Some(least) = least.filter(|_| self.optional.min_tokens) {
             fields.insert("min_tokens".into(), json!(least));
@@ -132,7 +132,7 @@ impl BodyShape {
         end_of_object(fields, &self.extra)
     }
 
-    /// The member `metadata` of a turn's body with the comma behind it; empty where it has none.
+    /// Returns the member `metadata` of a turn's body with a comma after it; empty if it has none.
     pub fn metadata(&self, turn: &Turn, request_id: &str) -> String {
         let mut text = String::new();
         if let Some(session) = turn.session.as_ref().filter(|_| self.sends_metadata) {
@@ -146,14 +146,14 @@ impl BodyShape {
     }
 }
 
-/// The fields, those of `extra` in the place of others, up to the closing brace.
+/// Returns the fields, overridden by those of `extra`, up to the closing brace.
 fn end_of_object(mut fields: Map<String, Value>, extra: &Map<String, Value>) -> String {
     fields.extend(extra.clone());
     let object = Value::Object(fields).to_string();
     object[1..].to_string()
 }
 
-/// Whole numbers without a fraction, as one writes them.
+/// Returns a number; whole numbers have no fraction.
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e9 {
         json!(value as i64)
@@ -162,7 +162,8 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// A turn's body, piece by piece, between which nothing stands; `metadata` and `rest` as made above.
+/// Returns the request body as consecutive slices, concatenated without separators; `metadata` and `rest` are made by
+/// the functions above.
 pub fn pieces<'a>(api: Api, turn: &'a Turn, metadata: &'a str, rest: &'a str) -> Vec<&'a [u8]> {
     let mut pieces: Vec<&[u8]> = Vec::new();
     match (&turn.prompt, api) {
@@ -189,7 +190,7 @@ pub fn pieces<'a>(api: Api, turn: &'a Turn, metadata: &'a str, rest: &'a str) ->
     pieces
 }
 
-/// The messages with commas between them; the nonce begins the first one's text.
+/// Pushes the messages, separated by commas; the nonce begins the first one's text.
 fn push_messages<'a>(pieces: &mut Vec<&'a [u8]>, nonce: Option<&'a str>, messages: &'a [Message]) {
     let mut nonce = nonce;
     for (at, message) in messages.iter().enumerate() {
@@ -205,7 +206,7 @@ fn push_messages<'a>(pieces: &mut Vec<&'a [u8]>, nonce: Option<&'a str>, message
     }
 }
 
-/// The messages as the JSON list that a body carries.
+/// Returns the messages as the JSON list in a body.
 pub fn messages_json(nonce: Option<&str>, messages: &[Message]) -> String {
     let mut pieces: Vec<&[u8]> = vec![b"["];
     push_messages(&mut pieces, nonce, messages);

@@ -1,49 +1,48 @@
-//! What an event of a stream, or a whole plain reply, says, and where servers put it: the tables that the dialects
-//! share.
+//! The content of a stream's event or of a whole plain reply, and the tables of keys under which servers put it, which
+//! the dialects share.
 //!
-//! Strings are measured where they stand in the JSON, not copied.
+//! Strings are measured inside the JSON, not copied.
 
 use serde_json::Value;
 
 use super::json::{self, Raw, inside, pick, text_bytes};
 use super::usage::Usage;
 
-/// What an event, or a whole plain reply, says.
+/// The content of an event, or of a whole plain reply.
 #[derive(Debug, Default)]
 pub struct Chunk<'a> {
-    /// Generated text that is the answer, in bytes of UTF-8.
+    /// Bytes of generated answer text, in UTF-8.
     pub answer_bytes: usize,
-    /// Generated text that is reasoning, in bytes of UTF-8.
+    /// Bytes of generated reasoning text, in UTF-8.
     pub reasoning_bytes: usize,
-    /// The number of JSON values that hold this text, and the last string of them.
+    /// The number of JSON values that hold generated text, and the last such string.
     pub texts: u32,
     pub text: Option<Raw<'a>>,
-    /// The answer's text of the first choice as it stands in the JSON, without its quotes.
+    /// The answer's text of the first choice as the JSON has it, without quotes.
     pub answer: &'a [u8],
-    /// A choice is in it.
+    /// Whether the chunk has a choice.
     pub has_choice: bool,
-    /// A choice has the field at all, null included.
+    /// Whether a choice has the field at all, even if null.
     pub has_finish_field: bool,
     /// The reason and the number of the last choice that finished here.
     pub finish: Option<(Raw<'a>, u64)>,
     pub usage: Option<Usage>,
     /// Whether the whole reply came from a cache; only `/generate` says so.
     pub cached: Option<bool>,
-    /// The server's words for what went wrong.
+    /// The server's message about an error.
     pub error: Option<Box<str>>,
 }
 
-/// What generated text is.
+/// The kind of generated text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Answer,
     Reasoning,
-    /// Names and arguments of a call are an answer.
+    /// Names and arguments of a tool call, which count as answer.
     Tool,
 }
 
-/// Where text may stand in a delta, a message or a part of one. Several of the names of reasoning may hold the same
-/// text.
+/// Keys of text in a delta, a message or a part of one. Several keys of reasoning may hold the same text.
 pub const TEXTS: [(&str, Kind); 15] = [
     ("content", Kind::Answer),
     ("refusal", Kind::Answer),
@@ -61,7 +60,7 @@ pub const TEXTS: [(&str, Kind); 15] = [
     ("thinking_blocks", Kind::Reasoning),
     ("thought", Kind::Reasoning),
 ];
-/// Where text may stand in a value that is no string.
+/// Keys of text in a value that is not a string.
 const PARTS: [&str; 9] = [
     "text",
     "content",
@@ -73,7 +72,7 @@ const PARTS: [&str; 9] = [
     "summary",
     "parts",
 ];
-/// Where a call of a tool has its text.
+/// Keys of text in a tool call.
 const CALLS: [&str; 6] = [
     "function",
     "custom",
@@ -82,7 +81,7 @@ const CALLS: [&str; 6] = [
     "input",
     "parameters",
 ];
-/// Finish reasons of a reply that failed.
+/// Finish reasons that mean failure.
 const FAILED: [&str; 14] = [
     "abort",
     "aborted",
@@ -99,18 +98,18 @@ const FAILED: [&str; 14] = [
     "overloaded",
     "insufficient_system_resource",
 ];
-/// Finish reasons of a reply that goes on: some gateways write these where others write null.
+/// Values that mean no finish reason: some gateways write these where others write null.
 const NO_REASON: [&str; 4] = ["null", "\"\"", "false", "\"null\""];
 
 impl<'a> Chunk<'a> {
-    /// The answer of a whole reply, unescaped; `None` where there is none, or no valid text.
+    /// Returns the answer of a whole reply, unescaped; `None` if there is none, or no valid text.
     pub fn answer_text(&self) -> Option<String> {
         let json = [b"\"", self.answer, b"\""].concat();
         let text: String = serde_json::from_slice(&json).ok()?;
         (!text.is_empty()).then_some(text)
     }
 
-    /// Takes a finish reason: a word, or an object of a type and a message (SGLang).
+    /// Reads a finish reason: a word, or an object with a type and a message (SGLang).
     pub fn finish_with(&mut self, reason: Raw<'a>, index: u64) {
         if NO_REASON.contains(&reason.get()) {
             return;
@@ -129,7 +128,7 @@ impl<'a> Chunk<'a> {
         self.usage = Some(self.usage.map_or(usage, |before| before.updated(usage)));
     }
 
-    /// Takes a value that has answer, and perhaps reasoning too.
+    /// Reads a value that holds an answer, and perhaps reasoning.
     pub fn add_content(&mut self, value: Option<Raw<'a>>, is_first: bool) {
         let [answer, reasoning] = self.measured(value, Kind::Answer);
         if answer > 0 && is_first {
@@ -139,7 +138,7 @@ impl<'a> Chunk<'a> {
         self.reasoning_bytes += reasoning;
     }
 
-    /// Bytes of answer and of reasoning in a value; where it has any, it is noted.
+    /// Returns the bytes of answer and of reasoning in a value, and records the value if it has any.
     pub fn measured(&mut self, value: Option<Raw<'a>>, kind: Kind) -> [usize; 2] {
         let is_string = inside(value).is_some();
         let bytes = match value {
@@ -165,7 +164,7 @@ fn of_kind(bytes: usize, kind: Kind) -> [usize; 2] {
     }
 }
 
-/// Bytes of answer and of reasoning in parts and calls. Allocates; only replies that have them pay.
+/// Returns the bytes of answer and of reasoning in parts and calls. Allocates, but only for replies that have them.
 fn parts(value: &Value, kind: Kind) -> [usize; 2] {
     let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
     match value {

@@ -1,4 +1,4 @@
-//! Output tokens of plain replies that did not say how many they have: counted once the run is over.
+//! Counts the output tokens of plain replies without a count, once the run is over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use super::setup::Tokenizer;
 use crate::plan::calibration::Calibration;
 use crate::sample::TokenSource;
 
-/// The server is asked no longer than this; the rest is estimated.
+/// Longest time that the server is asked to count; the rest is estimated.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// The tokens of each answer, and who counted them.
+/// Returns the tokens of each answer, and who counted them.
 ///
-/// The server's `/tokenize` counts, equal texts once, until it gives no answer; the rest is estimated from the bytes,
-/// at the tokens a byte that `lengths` has.
+/// The server's `/tokenize` counts, equal texts once, until it gives no answer; the rest is estimated from the bytes at
+/// the tokens per byte of `lengths`.
 pub fn count_texts<'a>(
     tokenizer: &Tokenizer<'_>,
     texts: impl Iterator<Item = &'a Arc<str>>,
@@ -53,7 +53,7 @@ mod tests {
     use crate::mock::testing::start;
     use crate::units::Epoch;
 
-    /// What is counted of two equal replies by the server at this address.
+    /// Returns the counts of two equal replies by the server at this address.
     fn counted(url: &str) -> Vec<(u64, TokenSource)> {
         let endpoint = Endpoint::parse(url).expect("an endpoint");
         let second = Duration::from_secs(1);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_counted_is_counted_by_the_server() {
+    fn uncounted_replies_are_counted_by_the_server() {
         let mock = start(&[]);
         // The mock's tokens are words.
         let three = (3, TokenSource::Tokenize);
@@ -83,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn where_it_counts_nothing_the_bytes_give_an_estimate() {
-        // A port that nothing listens on.
+    fn without_a_count_by_the_server_the_bytes_give_an_estimate() {
+        // Nothing listens on this port.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         drop(listener);
-        // Five bytes of words of some five letters and a space, 1.05 tokens each: below one and a half.
+        // Five bytes of words with about five letters and a space, 1.05 tokens each: less than one and a half tokens.
         let one = (1, TokenSource::Estimate);
         assert_eq!(counted(&url), [one, one]);
     }

@@ -1,4 +1,4 @@
-//! What a server says about itself: `/v1/models`.
+//! The models that a server lists under `/v1/models`.
 
 use std::collections::HashSet;
 
@@ -13,28 +13,28 @@ use crate::sample::{FailKind, Failure};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub id: String,
-    /// Prompt plus output tokens that a request may have.
+    /// Most tokens of prompt plus output in a request.
     pub max_model_len: Option<u64>,
 }
 
-/// What `/v1/models` answered.
+/// The answer of `/v1/models`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Listing {
     Models(Vec<Listed>),
-    /// No list: why not. The model can still be named by hand.
+    /// Why the answer is not a list. The model can still be given by name.
     Unusable(String),
-    /// 401 or 403: the server's words.
+    /// The server's words with a 401 or 403.
     Denied(String),
 }
 
 /// Asks for the models.
 ///
 /// # Errors
-/// A `Failure` when no answer came at all.
+/// Fails when no answer came at all.
 pub fn list(small: &Small, endpoint: &Endpoint) -> Result<Listing, Failure> {
     let page = match small.get(&endpoint.url("models")) {
         Ok(page) => page,
-        // The server is there, but what it says is no answer.
+        // The server is there, but its answer cannot be read.
         Err(f) if matches!(f.kind, FailKind::Truncated | FailKind::Malformed) => {
             return Ok(Listing::Unusable(format!("no HTTP reply ({})", f.reason)));
         }
@@ -47,9 +47,9 @@ pub fn list(small: &Small, endpoint: &Endpoint) -> Result<Listing, Failure> {
     })
 }
 
-/// Keys that a list of models stands under; a list may also be the whole answer.
+/// Keys of a list of models; a list may also be the whole answer.
 const LISTS: [&str; 4] = ["data", "models", "items", "results"];
-/// Keys of an entry's name, the one that requests take first.
+/// Keys of an entry's name, the preferred one first.
 const NAMES: [&str; 6] = ["id", "model", "name", "model_name", "model_id", "key"];
 
 fn parse(text: &str) -> Listing {
@@ -65,7 +65,7 @@ fn parse(text: &str) -> Listing {
     Listing::Models(models)
 }
 
-/// The models of a list, of an object that holds one, or of an object that is one.
+/// Returns the models of a list, of an object that holds one, or of an object that is one model.
 fn entries(value: &Value) -> Vec<Listed> {
     match value {
         Value::Array(list) => list.iter().filter_map(listed).collect(),
@@ -80,7 +80,7 @@ fn entries(value: &Value) -> Vec<Listed> {
     }
 }
 
-/// An entry of a list: a name, or an object that has one.
+/// Reads an entry of a list: a name, or an object that has one.
 fn listed(entry: &Value) -> Option<Listed> {
     // Control characters could steer the terminal that the name is printed to.
     let usable = |name: &&str| !name.trim().is_empty() && !name.contains(char::is_control);
@@ -93,7 +93,7 @@ fn listed(entry: &Value) -> Option<Listed> {
     })
 }
 
-/// Why an answer, `text` as it came, has no model.
+/// Says why an answer, with `text` as received, has no model.
 fn why_none(value: &Value, text: &str) -> String {
     let keys = LISTS.join(", ");
     let Value::Object(map) = value else {
@@ -107,7 +107,7 @@ fn why_none(value: &Value, text: &str) -> String {
     }
     let came: Vec<&str> = map.keys().map(String::as_str).collect();
     let came = came.join(", ");
-    format!("no list of models: its keys are {came}; read are {keys}")
+    format!("no list of models: its keys are {came}; want one of {keys}")
 }
 
 fn list_without(value: &Value, what: &str) -> String {
@@ -115,7 +115,7 @@ fn list_without(value: &Value, what: &str) -> String {
         Value::Array(list) if list.is_empty() => "it lists no model".to_string(),
         Value::Array(_) => {
             let keys = NAMES.join(", ");
-            format!("it lists no model: no entry has a name; read are {keys}")
+            format!("it lists no model: no entry has a name; want one of {keys}")
         }
         Value::Null => format!("it lists no model: {what} is null"),
         _ => format!("it lists no model: {what} is not a list"),
@@ -126,7 +126,7 @@ fn list_without(value: &Value, what: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The body of a recorded answer.
+    /// Returns the body of a recorded answer.
     fn recorded(path: &str) -> String {
         let file = format!("{}/tests/data/captures/{path}", env!("CARGO_MANIFEST_DIR"));
         let raw = std::fs::read_to_string(&file).expect(&file);
@@ -162,7 +162,7 @@ mod tests {
             Listing::Unusable("the answer is not JSON".into())
         );
     }
-    /// The names that are read of an answer.
+    /// Returns the names read from an answer.
     fn names(text: &str) -> Vec<String> {
         match parse(text) {
             Listing::Models(models) => models.into_iter().map(|model| model.id).collect(),
@@ -226,14 +226,14 @@ mod tests {
             (r#"{"data":"m"}"#, "it lists no model: data is not a list"),
             (
                 r#"{"data":[{"object":"model"}]}"#,
-                "it lists no model: no entry has a name; read are id, model, name, model_name, model_id, key",
+                "it lists no model: no entry has a name; want one of id, model, name, model_name, model_id, key",
             ),
             ("[]", "it lists no model"),
             ("null", "it lists no model: the answer is null"),
             ("7", "it lists no model: the answer is not a list"),
             (
                 r#"{"name":"gateway","version":"2"}"#,
-                "no list of models: its keys are name, version; read are data, models, items, results",
+                "no list of models: its keys are name, version; want one of data, models, items, results",
             ),
             (
                 r#"{"error":{"message":"no such route"},"data":null}"#,

@@ -1,4 +1,4 @@
-//! Where the server is: the URL as users type it.
+//! The server's address: the URL as users type it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,34 +13,34 @@ use super::query;
 #[cfg(test)]
 mod fuzz;
 
-/// Azure's folder of served models, each of which has the API's routes of its own.
+/// Azure's folder of served models, each with its own API routes below.
 const DEPLOYMENTS: &str = "/deployments";
 
-/// An endpoint URL, taken apart.
+/// The parts of an endpoint URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub is_https: bool,
-    /// Without the brackets and the zone of an IPv6 address.
+    /// The host without the brackets and the zone of an IPv6 address.
     pub host: String,
-    /// Of a link-local address, such as `%eth0`, or empty.
+    /// The zone of a link-local address, such as `%eth0`, or empty.
     zone: String,
     pub port: u16,
-    /// Ends in `/`, such as `/v1/` or `/inference/v1/`.
+    /// The path of the API's routes, such as `/v1/` or `/inference/v1/`; it ends in `/`.
     base_path: String,
-    /// Such as `?api-version=1`, or empty. Goes along with every request; its values may be secrets.
+    /// The query, such as `?api-version=1`, or empty. It is sent with every request; its values may be secrets.
     query: String,
-    /// From a path such as `/v1/chat/completions`.
+    /// The API named by a path such as `/v1/chat/completions`.
     pub api: Option<Api>,
 }
 
 impl Endpoint {
-    /// Takes `localhost:8000`, `http://host/`, `…/v1`, `…/v1/chat/completions`, `…/inference/v1`,
-    /// `http://[::1]:8000`, `http://[fe80::1%25eth0]:8000`, `…/openai/deployments/NAME/chat/completions?api-version=1`.
+    /// Parses `localhost:8000`, `http://host/`, `…/v1`, `…/v1/chat/completions`, `…/inference/v1`, `http://[::1]:8000`,
+    /// `http://[fe80::1%25eth0]:8000`, `…/openai/deployments/NAME/chat/completions?api-version=1`.
     pub fn parse(typed: &str) -> Result<Endpoint> {
         Endpoint::parse_behind("--endpoint", typed)
     }
 
-    /// The same for a URL that stands behind other words, which an error repeats.
+    /// Parses a URL that follows other words, which an error repeats.
     pub fn parse_behind(words: &str, typed: &str) -> Result<Endpoint> {
         let wrong = |why: &str| Error::input(format!("{words} {}", without_secrets(typed)), why);
         let (is_https, rest) = match typed.split_once("://") {
@@ -50,16 +50,16 @@ impl Endpoint {
             Some(_) => return Err(wrong("the scheme is neither http nor https")),
         };
         if without_userinfo(typed) != typed {
-            return Err(wrong("a user name or password in the URL is not taken")
+            return Err(wrong("a user name or password in the URL is not accepted")
                 .next("Give the key with --api-key-file FILE or TMESH_API_KEY, other schemes with --header"));
         }
         if rest.contains('#') {
             return Err(wrong(
-                "a fragment (#…) is not taken; want such as http://localhost:8000/v1",
+                "a fragment (#…) is not accepted; want a URL such as http://localhost:8000/v1",
             ));
         }
         if typed.contains(|c: char| c.is_whitespace() || c.is_control()) || !typed.is_ascii() {
-            return Err(wrong("not a URL; want such as http://localhost:8000"));
+            return Err(wrong("not a URL; want one such as http://localhost:8000"));
         }
         let (rest, query) = rest.find('?').map_or((rest, ""), |at| rest.split_at(at));
         let (rest, zone) = split_zone(rest);
@@ -78,24 +78,24 @@ impl Endpoint {
         })
     }
 
-    /// What names are looked up by: the host, and the zone of its address.
+    /// Returns the host with its zone, for looking up its address.
     pub fn host_and_zone(&self) -> String {
         format!("{}{}", self.host, self.zone)
     }
 
-    /// The secrets that requests carry in their query.
+    /// Returns the secrets in the query of its URLs.
     pub fn secrets(&self) -> Vec<String> {
         secrets_of(&self.query)
     }
 
-    /// The model that a path such as `/openai/deployments/NAME/` names.
+    /// Returns the model in a path such as `/openai/deployments/NAME/`.
     pub fn deployment(&self) -> Option<&str> {
         let (before, name) = self.base_path.trim_end_matches('/').rsplit_once('/')?;
-        // `…/deployments` alone is no deployment: its base ends in `v1`.
+        // `…/deployments` alone names no deployment: its base then ends in `v1`.
         Some(name).filter(|name| before.ends_with(DEPLOYMENTS) && *name != "v1")
     }
 
-    /// A URL below the base, such as `models`. It may hold a secret: see `shown_url`.
+    /// Returns a URL below the base, such as `models`. It may hold a secret: see `shown_url`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}{}", self.base(), self.query)
     }
@@ -104,12 +104,12 @@ impl Endpoint {
         format!("{}{}", self.origin(), self.base_path)
     }
 
-    /// The URL below the base as it may be shown.
+    /// Returns the URL below the base as it may be shown.
     pub fn shown_url(&self, path: &str) -> String {
         self.as_shown(&self.url(path))
     }
 
-    /// What is shown of it: the route that is asked where that is known to lie elsewhere than below the base.
+    /// Returns the endpoint as it may be shown: the API's route if that is known to be outside the base.
     pub fn shown(&self) -> String {
         match self.api {
             Some(Api::Generate) => self.shown_root(Api::Generate.path()),
@@ -117,7 +117,7 @@ impl Endpoint {
         }
     }
 
-    /// Where requests to the API go.
+    /// Returns the URI for requests to the API.
     pub fn route(&self, api: Api) -> Result<Uri> {
         match api {
             Api::Generate => uri(&self.root(api.path())),
@@ -125,7 +125,7 @@ impl Endpoint {
         }
     }
 
-    /// Where a GET does nothing but open a connection.
+    /// Returns a URI where a GET only opens a connection.
     pub fn idle_uri(&self, api: Api) -> Result<Uri> {
         match api {
             Api::Generate => uri(&self.root("health")),
@@ -133,7 +133,7 @@ impl Endpoint {
         }
     }
 
-    /// A URL outside `/v1/`, such as `tokenize`. It may hold a secret: see `shown_root`.
+    /// Returns a URL outside `/v1/`, such as `tokenize`. It may hold a secret: see `shown_root`.
     pub fn root(&self, path: &str) -> String {
         let above = self
             .base_path
@@ -143,12 +143,12 @@ impl Endpoint {
         format!("{}{above}/{path}{}", self.origin(), self.query)
     }
 
-    /// The URL outside `/v1/` as it may be shown.
+    /// Returns the URL outside `/v1/` as it may be shown.
     pub fn shown_root(&self, path: &str) -> String {
         self.as_shown(&self.root(path))
     }
 
-    /// One of its URLs with the zone, which requests leave out, and without secrets.
+    /// Returns one of its URLs with the zone, which requests leave out, and without secrets.
     fn as_shown(&self, url: &str) -> String {
         let shown = query::masked_url(url);
         match self.zone.strip_prefix('%') {
@@ -157,7 +157,7 @@ impl Endpoint {
         }
     }
 
-    /// The same endpoint over http; the default port becomes 80.
+    /// Returns the same endpoint over http; the default port becomes 80.
     pub fn into_plain(self) -> Endpoint {
         let port = if self.port == 443 { 80 } else { self.port };
         Endpoint {
@@ -199,8 +199,8 @@ fn uri(text: &str) -> Result<Uri> {
     parsed.map_err(|e| Error::input(format!("--endpoint {}", without_secrets(text)), e))
 }
 
-/// The text, which begins with a host, without the zone of an IPv6 address, and the zone behind a `%`. In URLs the `%`
-/// is written `%25`; both are taken.
+/// Splits the zone of an IPv6 address off a text that begins with a host; the zone follows a `%`. URLs write the `%` as
+/// `%25`; both are accepted.
 pub fn split_zone(text: &str) -> (Cow<'_, str>, String) {
     let zoned = || {
         let (inside, after) = text.strip_prefix('[')?.split_once(']')?;
@@ -220,7 +220,7 @@ pub fn split_zone(text: &str) -> (Cow<'_, str>, String) {
     }
 }
 
-/// Host (brackets removed) and port of an authority.
+/// Returns host (without brackets) and port of an authority.
 fn split_port(authority: &str) -> std::result::Result<(&str, Option<u16>), String> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest
@@ -233,7 +233,9 @@ fn split_port(authority: &str) -> std::result::Result<(&str, Option<u16>), Strin
             None if after.is_empty() => (host, None),
             Some(port) => (host, Some(port)),
             None => {
-                return Err("text after the IPv6 address; want such as http://[::1]:8000".into());
+                return Err(
+                    "text after the IPv6 address; want one such as http://[::1]:8000".into(),
+                );
             }
         }
     } else if authority.matches(':').count() > 1 {
@@ -245,7 +247,7 @@ fn split_port(authority: &str) -> std::result::Result<(&str, Option<u16>), Strin
     };
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     if host.is_empty() || !host.chars().all(name) {
-        return Err("no host name in it; want such as http://localhost:8000".into());
+        return Err("no host name in it; want one such as http://localhost:8000".into());
     }
     let port = match port {
         None | Some("") => None,
@@ -257,7 +259,7 @@ fn split_port(authority: &str) -> std::result::Result<(&str, Option<u16>), Strin
     Ok((host, port))
 }
 
-/// The base path that an endpoint's path means, and the API it names.
+/// Returns the base path of an endpoint's path, and the API that it names.
 fn split_path(path: &str) -> (String, Option<Api>) {
     let path = path.trim_end_matches('/');
     for api in [Api::Chat, Api::Completions] {
@@ -270,7 +272,7 @@ fn split_path(path: &str) -> (String, Option<Api>) {
     }
     let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
     if last == Api::Generate.path() {
-        // As if the OpenAI routes were beside it.
+        // The OpenAI routes are assumed beside it.
         let beside = path.strip_suffix(last).unwrap_or_default();
         return (format!("{beside}v1/"), Some(Api::Generate));
     }
@@ -284,25 +286,26 @@ fn split_path(path: &str) -> (String, Option<Api>) {
     }
 }
 
-/// The secrets in the query of a URL.
+/// Returns the secrets in the query of a URL.
 pub fn secrets_of(url: &str) -> Vec<String> {
     url.split_once('?')
         .map_or(Vec::new(), |(_, query)| query::secrets(query))
 }
 
-/// The URL as it may be shown: without a password, and without secrets in its query.
+/// Returns the URL as it may be shown: without a password, and without secrets in its query.
 pub fn without_secrets(typed: &str) -> String {
     query::masked_url(&without_userinfo(typed))
 }
 
-/// The URL without what may be a password: where no host with a port stands in front, all before the last `@`.
+/// Returns the URL without a possible password: if no host with a port is at its start, everything up to the last `@`
+/// is removed.
 fn without_userinfo(typed: &str) -> String {
     let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let scheme = typed.find("://").filter(|&end| is_scheme(&typed[..end]));
     let start = scheme.map_or(0, |end| end + 3);
     let authority = typed[start..].split('/').next().unwrap_or_default();
     match typed[start..].rfind('@') {
-        // A password may hold a slash, and what stands before that is then no address.
+        // A password may contain a slash, so the text before it is not an address.
         Some(at) if split_port(authority).is_err() => {
             format!("{}****{}", &typed[..start], &typed[start + at..])
         }
@@ -508,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_endpoint_is_refused_with_its_reason() {
+    fn a_malformed_endpoint_is_refused_with_its_reason() {
         for (typed, why) in [
             ("", "no host name"),
             ("http://", "no host name"),
@@ -537,7 +540,7 @@ mod tests {
     fn a_password_in_the_url_is_refused_and_not_repeated() {
         for typed in [
             "http://user:s3cret@h:1/v1",
-            // Unescaped, a slash ends the host for whoever reads the rest.
+            // Other parsers end the host at an unescaped slash.
             "http://user:p/s3cret@h:1/v1",
             "http://user:s3cret@h:x/v1@2",
             "user:s3cret@h:1/v1",

@@ -1,5 +1,4 @@
-//! ureq as this program needs it: settings, addresses resolved once, small requests, and what its
-//! errors mean.
+//! ureq for this program: settings, addresses resolved once, small requests, and the meaning of its errors.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -20,25 +19,25 @@ use crate::error;
 use crate::sample::{FailKind, Failure};
 use crate::units::Epoch;
 
-/// How long a request beside the measured ones may take: it generates nothing.
+/// Timeout of a request outside the measurement, which generates nothing.
 pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes of a reply that is not a stream that are read at the most.
+/// Most bytes read of a reply that is not a stream.
 pub const MAX_BODY_BYTES: u64 = 16 << 20;
-/// Bytes of a failed reply that are read at the most: 200 characters of them are shown.
+/// Most bytes read of a failed reply, of which 200 characters are shown.
 const MAX_REASON_BYTES: usize = 64 << 10;
 
 /// The header that every reply of `tmesh-cli mock` has, with its version.
 const MOCK_HEADER: &str = "x-tmesh-mock";
 
-/// How an https server proves who it is.
+/// How the certificate of an https server is checked.
 #[derive(Debug, Clone, Default)]
 pub enum Trust {
-    /// The roots that are built in.
+    /// Trusts the built-in roots.
     #[default]
     Bundled,
-    /// Only the certificates of `--cacert`.
+    /// Trusts only the certificates of `--cacert`.
     Given(Arc<Vec<Certificate<'static>>>),
-    /// `--insecure`: anyone.
+    /// Trusts any certificate (`--insecure`).
     Anyone,
 }
 
@@ -64,22 +63,22 @@ impl Trust {
     }
 }
 
-/// All that is needed to open connections to one server.
+/// The settings for connections to one server.
 #[derive(Debug, Clone)]
 pub struct Link {
     pub addrs: Vec<SocketAddr>,
     pub timeouts: Timeouts,
     pub trust: Trust,
-    /// Whose addresses these are then.
+    /// The proxy, if there is one; `addrs` are then the proxy's.
     pub proxy: Option<Proxy>,
-    /// Sent with every request: authorization and the user's own.
+    /// Headers of every request: authorization and the user's own.
     pub headers: HeaderMap,
     pub secrets: Secrets,
     pub epoch: Epoch,
 }
 
 impl Link {
-    /// Without key, headers or certificates of the user.
+    /// Makes a link without the user's key, headers or certificates.
     pub fn bare(addrs: Vec<SocketAddr>, timeouts: Timeouts, epoch: Epoch) -> Link {
         Link {
             addrs,
@@ -92,20 +91,20 @@ impl Link {
         }
     }
 
-    /// What one worker and its connection will tell each other.
+    /// Returns the state that one worker shares with its connection.
     pub fn wire(&self) -> Arc<Wire> {
         Wire::new(self.epoch, self.timeouts, self.proxy.is_some())
     }
 
-    /// How long a TCP connection takes to open; `None` when none opens.
+    /// Returns how long a TCP connection takes to open; `None` if none opens.
     pub fn connect_time(&self) -> Option<Duration> {
         let start = Instant::now();
         let stream = TcpStream::connect_timeout(self.addrs.first()?, self.timeouts.connect);
         stream.ok().map(|_| start.elapsed())
     }
 
-    /// Makes a failure fit to be shown: secrets masked, one line, no control characters (a server
-    /// could steer the terminal with them), at most 200 characters.
+    /// Makes a failure safe to show: secrets masked, one line, no control characters (a server could steer the terminal
+    /// with them), at most 200 characters.
     pub fn tidy(&self, failure: Failure) -> Failure {
         Failure {
             reason: self.redact(failure.reason),
@@ -113,7 +112,7 @@ impl Link {
         }
     }
 
-    /// The same for a text of the server.
+    /// Masks the secrets in a text of the server.
     pub fn redact(&self, text: impl Into<String>) -> String {
         one_line(&self.secrets.redact(text.into()))
     }
@@ -136,7 +135,7 @@ fn one_line(text: &str) -> String {
 /// Resolves a host once and puts first the address that accepts a connection.
 ///
 /// # Errors
-/// A `Failure` of kind `dns` when there is no address, `connect` or `timeout_connect` when none answers.
+/// Fails with kind `dns` when there is no address, and with `connect` or `timeout_connect` when no address answers.
 pub fn resolve(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, Failure> {
     let found = (host, port)
         .to_socket_addrs()
@@ -163,15 +162,15 @@ pub fn resolve(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAdd
     Err(last)
 }
 
-/// Answers every lookup from the addresses found at the start: ureq asks for each request, and
-/// starts a thread each time as soon as a timeout is set.
+/// Answers every lookup with the addresses found at the start. Otherwise ureq looks up the host for each request, in a
+/// new thread each time if a timeout is set.
 #[derive(Debug)]
 struct Fixed(Vec<SocketAddr>);
 
 impl Resolver for Fixed {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let mut addrs = self.empty();
-        // ureq takes 16 at the most.
+        // ureq accepts at most 16.
         for addr in self.0.iter().take(16) {
             addrs.push(*addr);
         }
@@ -179,7 +178,7 @@ impl Resolver for Fixed {
     }
 }
 
-/// An agent of one worker, whose connection reports to `wire`.
+/// Returns the agent of one worker, whose connection reports to `wire`.
 pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
     let tls = match &link.trust {
         Trust::Bundled => TlsConfig::builder().root_certs(RootCerts::WebPki),
@@ -193,16 +192,16 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // ureq takes one from the environment unless told otherwise; we measure the endpoint.
+        // By default ureq uses the environment's proxy; we measure the endpoint.
         .proxy(link.proxy.clone())
         .tls_config(tls.build())
         .user_agent(concat!("tmesh-cli/", env!("CARGO_PKG_VERSION")))
-        // Our transport keeps the other deadlines: see `Wire::limit`.
+        // Our transport enforces the other deadlines: see `Wire::limit`.
         .timeout_connect(Some(link.timeouts.connect))
-        // 128 kB each by default; an event is some hundred bytes. With TLS only: see `socket`.
+        // The default is 128 kB each, but an event is some hundred bytes. Used only with TLS: see `socket`.
         .input_buffer_size(16 << 10)
         .output_buffer_size(16 << 10)
-        // A head that fills the buffer would else look like the end of the connection.
+        // A larger head would fill the buffer and look like the end of the connection.
         .max_response_header_size((16 << 10) - 1)
         // One worker has one request in flight.
         .max_idle_connections(1)
@@ -213,14 +212,14 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
     Agent::with_parts(config, connector(wire), Fixed(link.addrs.clone()))
 }
 
-/// A whole small reply, secrets of some length masked.
+/// A whole small reply with its secrets masked, except very short ones.
 #[derive(Debug)]
 pub struct Page {
     pub status: u16,
     pub text: String,
 }
 
-/// One agent for the small requests before and beside a run.
+/// An agent for the small requests before and during a run.
 pub struct Small {
     link: Link,
     wire: Arc<Wire>,
@@ -235,7 +234,7 @@ impl Small {
         Small::within(link, SMALL_TIMEOUT)
     }
 
-    /// With a time of its own for each request.
+    /// Makes an agent with a timeout of its own for each request.
     pub fn within(link: Link, timeout: Duration) -> Small {
         let wire = link.wire();
         let agent = agent(&link, &wire);
@@ -274,14 +273,15 @@ impl Small {
             .body(body)
             .map_err(|e| Failure::new(FailKind::Malformed, e.to_string()))?;
         request.headers_mut().extend(self.link.headers.clone());
-        // A server that takes one connection at a time must be free for the run.
+        // A server that accepts one connection at a time must be free for the run.
         let close = HeaderValue::from_static("close");
         request.headers_mut().insert(header::CONNECTION, close);
         self.wire.begin_within(self.timeout);
         let broken = |e: Error| match (classify(&e, &self.wire), self.wire.seen().expired) {
-            (Failure { kind, .. }, Some(_)) => {
-                Failure::new(kind, "the server took the connection and did not answer")
-            }
+            (Failure { kind, .. }, Some(_)) => Failure::new(
+                kind,
+                "the server accepted the connection but did not answer",
+            ),
             (failure, None) => failure,
         };
         let mut response = self.agent.run(request).map_err(broken)?;
@@ -297,29 +297,29 @@ impl Small {
     }
 }
 
-/// Reads a body of text, invalid UTF-8 replaced.
+/// Reads a text body; invalid UTF-8 is replaced.
 pub fn text(body: &mut Body) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&bytes(body)?).into_owned())
 }
 
-/// As much of a failed reply's body as a message can use; a longer one costs its connection.
+/// Reads as much of a failed reply's body as a message can use; a longer body costs the connection.
 pub fn start(body: &mut Body) -> String {
     let mut bytes = Vec::new();
-    // What came before a broken end is still worth showing.
+    // The part before a broken end is still worth showing.
     let _ = body
         .as_reader()
         .take(MAX_REASON_BYTES as u64 + 1)
         .read_to_end(&mut bytes);
-    // One more tells that it is longer.
+    // One byte more shows that the body is longer.
     String::from_utf8_lossy(beginning(&bytes, MAX_REASON_BYTES)).into_owned()
 }
 
-/// The whole body, of at most `MAX_BODY_BYTES`.
+/// Reads the whole body, of at most `MAX_BODY_BYTES`.
 pub fn bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
     body.with_config().limit(MAX_BODY_BYTES).read_to_vec()
 }
 
-/// What an error of ureq means for the request.
+/// Returns the failure of the request that an error of ureq means.
 pub fn classify(error: &Error, wire: &Wire) -> Failure {
     let seen = wire.seen();
     let connecting = seen.connecting && seen.connect_ns.is_none();
@@ -338,10 +338,21 @@ pub fn classify(error: &Error, wire: &Wire) -> Failure {
             _ => FailKind::Malformed,
         },
     };
+    let limits = wire.timeouts();
+    let within = |limit: Duration, option| format!("{} s ({option})", limit.as_secs_f64());
     let text = match (kind, error) {
-        (FailKind::TimeoutFirstToken, _) => "no token before --first-token-timeout".to_string(),
-        (FailKind::TimeoutIdle, _) => "no byte for --idle-timeout".to_string(),
-        (FailKind::TimeoutTotal, _) => "not finished before --timeout".to_string(),
+        (FailKind::TimeoutFirstToken, _) => {
+            format!(
+                "no token within {}",
+                within(limits.first_token, "--first-token-timeout")
+            )
+        }
+        (FailKind::TimeoutIdle, _) => {
+            format!("no byte for {}", within(limits.idle, "--idle-timeout"))
+        }
+        (FailKind::TimeoutTotal, _) => {
+            format!("not finished within {}", within(limits.total, "--timeout"))
+        }
         (FailKind::Oversized, _) => format!("a body of more than {} MiB", MAX_BODY_BYTES >> 20),
         (_, Error::Io(io)) => io.to_string(),
         (_, other) => other.to_string(),

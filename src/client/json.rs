@@ -1,5 +1,5 @@
-//! JSON as servers write it: values are looked up by name and borrowed, keys may stand twice, other types are no
-//! error.
+//! JSON from servers: values are looked up by name and borrowed, duplicate keys are allowed, and values of other types
+//! are ignored.
 
 use std::fmt;
 
@@ -7,24 +7,24 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A JSON value as it stands in the text.
+/// A JSON value as a slice of the text.
 pub type Raw<'a> = &'a RawValue;
 
-/// The values of an object's keys, in the order of `names`; where a key stands twice, the last one. Anything but an
-/// object has none.
+/// Returns the values of an object's keys, in the order of `names`; of duplicate keys the last. Anything but an object
+/// has none.
 pub fn pick<'a, const N: usize>(
     object: Option<Raw<'a>>,
     names: &[&str; N],
 ) -> [Option<Raw<'a>>; N] {
-    // The text of a RawValue is valid JSON: only another type is an error.
+    // The text of a RawValue is valid JSON, so only another type is an error.
     let object = object.and_then(|object| read(object.get(), names).ok());
     object.unwrap_or([None; N])
 }
 
-/// The same for a text that may be no JSON; null and lists have no keys.
+/// Returns the values of the keys of a text that may not be JSON; null and lists have no keys.
 ///
 /// # Errors
-/// When the text is no JSON, or a bare string, number or truth value.
+/// Fails when the text is not JSON, or is a bare string, number or boolean.
 pub fn read<'a, const N: usize>(
     json: &'a str,
     names: &[&str; N],
@@ -62,7 +62,7 @@ impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
     }
 }
 
-/// A key's place among the names.
+/// The position of a key among the names.
 struct Place<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for Place<'_> {
@@ -109,30 +109,29 @@ pub fn each<'a>(list: Option<Raw<'a>>, each: impl FnMut(Raw<'a>)) {
     if list.get().starts_with('{') {
         (each.0)(list);
     } else {
-        // Another type is no list, and has no elements.
+        // A value of another type is not a list, and has no elements.
         let _ = serde_json::Deserializer::from_str(list.get()).deserialize_any(each);
     }
 }
 
-/// The names of an object's keys, as they are shown; `None` where it is no object, or an empty one.
+/// Returns the names of an object's keys for display; `None` if it is not an object or is empty.
 pub fn keys(json: &[u8]) -> Option<String> {
     let object: serde_json::Map<String, Value> = serde_json::from_slice(json).ok()?;
     let keys: Vec<&str> = object.keys().map(String::as_str).collect();
     (!keys.is_empty()).then(|| keys.join(", "))
 }
 
-/// A JSON string without its quotes; `None` for anything else.
+/// Returns a JSON string without its quotes; `None` for anything else.
 pub fn inside(raw: Option<Raw<'_>>) -> Option<&str> {
     raw?.get().strip_prefix('"')?.strip_suffix('"')
 }
 
-/// A string's value; `None` for anything else.
+/// Returns a string's value; `None` for anything else.
 pub fn string(raw: Option<Raw<'_>>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// A count: a whole number, also one written as 20.0 or "20". Of more than four thousand million nothing is
-/// believed.
+/// Returns a count: a whole number, also written as 20.0 or "20". Counts above four billion are not believed.
 pub fn count(raw: Option<Raw<'_>>) -> Option<u64> {
     let text = raw?.get();
     let text = text
@@ -147,7 +146,7 @@ pub fn count(raw: Option<Raw<'_>>) -> Option<u64> {
     count.filter(|&count| count <= u64::from(u32::MAX))
 }
 
-/// Whether a value says nothing: null, false, 0, an empty text, or a list or an object of nothing else.
+/// Returns whether a value is empty: null, false, 0, an empty text, or a list or object of only such values.
 pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -159,7 +158,7 @@ pub fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The text with null in the place of NaN and of infinities, which Python writes and JSON does not know; `None` where
+/// Returns the text with null instead of NaN and infinities, which Python writes and JSON does not have; `None` if
 /// there are none.
 pub fn without_nan(json: &str) -> Option<String> {
     const WORDS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
@@ -187,7 +186,7 @@ pub fn without_nan(json: &str) -> Option<String> {
     (out != json).then_some(out)
 }
 
-/// Bytes of UTF-8 in a JSON string; 0 for null and for anything else.
+/// Returns the UTF-8 bytes of a JSON string; 0 for anything else.
 pub fn text_bytes(raw: Option<Raw<'_>>) -> usize {
     let mut rest = inside(raw).unwrap_or_default().as_bytes();
     let mut bytes = 0;
@@ -202,7 +201,7 @@ pub fn text_bytes(raw: Option<Raw<'_>>) -> usize {
     bytes + rest.len()
 }
 
-/// Bytes that the four hex digits of `\u` stand for; each half of a surrogate pair counts 2 of 4.
+/// Returns the bytes that the four hex digits of `\u` stand for; each half of a surrogate pair counts 2 of 4.
 fn utf8_bytes(digits: Option<&[u8]>) -> usize {
     let code = digits
         .and_then(|digits| std::str::from_utf8(digits).ok())
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_empty_however_deep() {
+    fn nested_empty_values_are_empty() {
         for empty in [
             json!(null),
             json!(false),
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_become_null_outside_of_strings() {
+    fn nan_and_infinity_become_null_outside_strings() {
         for (json, wanted) in [
             (
                 r#"{"a":NaN,"b":[-Infinity,Infinity]}"#,

@@ -1,21 +1,21 @@
-//! What is sent otherwise because a server refuses it: decides from one reply to the next, sends nothing itself.
+//! Adapts requests to what a server refuses: decides from one reply to the next, sends nothing itself.
 
 use super::body::{BodyShape, LIMIT, Optional};
 use crate::sample::{FailKind, Sample};
 
-/// The name that a server may take in the place of `LIMIT`.
+/// The name that a server may accept instead of `LIMIT`.
 const OTHER_LIMIT: &str = "max_completion_tokens";
-/// Replies that teach something: of four fields, of one name, and of two numbers under each of the names.
+/// Most replies that teach something: four fields, one name, and two numbers under each of the names.
 const MOST: usize = 9;
 
-/// Learns from the replies to requests that are alike but for the body.
+/// Learns from the replies to requests that only differ in the body.
 #[derive(Debug, Clone)]
 pub struct Lessons {
     /// Optional fields that the server refused.
     pub dropped: Vec<&'static str>,
-    /// The fewest tokens of output that may be asked for, as far as is known.
+    /// The least number of output tokens that may be requested, as far as is known.
     pub tokens: u64,
-    /// No more than these are asked for.
+    /// Most output tokens that are requested.
     most_tokens: u64,
     left: usize,
     trial: Trial,
@@ -25,9 +25,9 @@ pub struct Lessons {
 #[derive(Debug, Clone, Copy)]
 enum Trial {
     NotBegun,
-    /// All fields have been left out; these were sent before.
+    /// All fields are left out; these were sent before.
     Bare(Optional),
-    /// The field of this number was put back.
+    /// The field with this number was put back.
     Field(Optional, usize),
     Over,
 }
@@ -43,8 +43,8 @@ impl Lessons {
         }
     }
 
-    /// Takes the reply to a request with this body, and all that the server said where it refused it. Returns whether
-    /// to ask again, with the body as it is then and with `tokens`.
+    /// Reads the reply to a request with this body, and the server's full text if it refused it. Returns whether to ask
+    /// again, with the changed body and with `tokens`.
     pub fn tell(&mut self, body: &mut BodyShape, sample: &Sample, refusal: &str) -> bool {
         match self.trial {
             Trial::Over => false,
@@ -52,7 +52,7 @@ impl Lessons {
             Trial::NotBegun => self.learn(body, sample, refusal) || self.begin(body, sample),
             Trial::Bare(wanted) if is_good(sample) => self.put_back(body, wanted, 0),
             Trial::Bare(wanted) => {
-                // It is something else that is refused.
+                // The server refuses something else.
                 body.optional = wanted;
                 self.trial = Trial::Over;
                 false
@@ -68,7 +68,7 @@ impl Lessons {
         }
     }
 
-    /// Leaves all fields out, if it may be one of them that is refused.
+    /// Leaves all fields out, if the refused one may be among them.
     fn begin(&mut self, body: &mut BodyShape, sample: &Sample) -> bool {
         let wanted = body.optional;
         if !is_refused(sample) || wanted == Optional::NONE {
@@ -90,13 +90,13 @@ impl Lessons {
         next.is_some()
     }
 
-    /// Whether the words name something that can be sent otherwise, which it is from now on.
+    /// Returns whether the text names something that can be sent differently, and changes it.
     fn learn(&mut self, body: &mut BodyShape, sample: &Sample, refusal: &str) -> bool {
         if self.left == 0 {
             return false;
         }
         self.left -= 1;
-        // Some gateways answer 500 for a field that they do not know.
+        // Some gateways answer 500 to an unknown field.
         if matches!(sample.status, Some(400 | 422 | 500..=599)) {
             let named = body.optional.drop_named(refusal);
             self.dropped.extend(&named);
@@ -119,13 +119,13 @@ impl Lessons {
     }
 }
 
-/// Whether the server took the request. One token may well be no text yet: half a character, or a role.
+/// Returns whether the server accepted the request. One token may have no text: half a character, or a role.
 pub fn is_good(sample: &Sample) -> bool {
     let kind = sample.failure.as_ref().map(|failure| failure.kind);
     matches!(kind, None | Some(FailKind::Empty))
 }
 
-/// Whether an answer takes the place of the one kept before it: the last one that was taken, else the last one of all.
+/// Returns whether an answer replaces the one kept before: the last accepted answer is kept, else the last one.
 pub fn is_kept(sample: &Sample, before: &Sample) -> bool {
     is_good(sample) || !is_good(before)
 }

@@ -1,7 +1,7 @@
 //! One request at a time over a kept connection: `Client::send(turn) -> Sample`.
 //!
-//! Owns HTTP, SSE and the JSON of the APIs. A turn goes in, a sample comes out; what fails is a
-//! sample too. Knows nothing of load, statistics or output.
+//! Owns HTTP, SSE and the JSON of the APIs. A turn goes in, a sample comes out, also for a failure. This module knows
+//! no load, statistics or output.
 
 pub mod api;
 pub mod body;
@@ -46,24 +46,24 @@ use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
-/// Everything the requests of a run have in common.
+/// The settings that all requests of a run share.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub link: Link,
-    /// Where the requests go, such as `http://localhost:8000/v1/completions`.
+    /// The URI of the requests, such as `http://localhost:8000/v1/completions`.
     pub uri: Uri,
-    /// Asked for before the run to have a connection; whatever the answer is.
+    /// The URI requested before the run to open a connection; the answer does not matter.
     pub idle_uri: Uri,
     pub body: BodyShape,
-    /// Stands before the number in `x-request-id`.
+    /// The text before the number in `x-request-id`.
     pub run_id: String,
 }
 
 impl Target {
-    /// The endpoint's route for the body's API, under a run id of its own.
+    /// Makes a target for the body's API of the endpoint, with a new run id.
     ///
     /// # Errors
-    /// When the endpoint makes no URI.
+    /// Fails when the endpoint makes no valid URI.
     pub fn new(link: Link, endpoint: &Endpoint, body: BodyShape) -> error::Result<Target> {
         Ok(Target {
             link,
@@ -75,15 +75,15 @@ impl Target {
     }
 }
 
-/// One worker's way to the server.
+/// One worker's connection to the server.
 pub struct Client {
     target: Arc<Target>,
     wire: Arc<Wire>,
     agent: Agent,
     receiver: Receiver,
-    /// The body of the last reply whose status was no success; a sample has the beginning of it.
+    /// The body of the last reply whose status was not a success; a sample has only its beginning.
     refusal: String,
-    /// The end of the last request's body and the `max_tokens` in it; most others are alike.
+    /// The end of the last request's body and its `max_tokens`, kept because most bodies end alike.
     rest: Option<(Option<u64>, String)>,
 }
 
@@ -102,23 +102,23 @@ impl Client {
         }
     }
 
-    /// A handle whose `shutdown` cuts the request in flight.
+    /// Returns a handle whose `shutdown` cuts the request in flight.
     pub fn agent(&self) -> Agent {
         self.agent.clone()
     }
 
-    /// The run's clock.
+    /// Returns the run's clock.
     pub fn epoch(&self) -> Epoch {
         self.wire.epoch
     }
 
-    /// The time now, on the run's clock.
+    /// Returns the current time on the run's clock.
     pub fn now_ns(&self) -> u64 {
         self.wire.epoch.now_ns()
     }
 
-    /// Opens the connection that the first request will find. Failing is no matter: the request
-    /// opens its own then, and its sample says so.
+    /// Opens the connection that the first request will use. A failure is ignored: the request then opens its own, and
+    /// its sample shows that.
     pub fn warm_up(&self) {
         self.wire.begin_within(http::SMALL_TIMEOUT);
         let mut request = Request::new(SendBody::none());
@@ -127,13 +127,13 @@ impl Client {
             .headers_mut()
             .extend(self.target.link.headers.clone());
         if let Ok(mut response) = self.agent.run(request) {
-            // Read to its end, or the connection is not kept.
+            // The connection is only kept if the body is read to its end.
             let _ = http::text(response.body_mut());
         }
     }
 
-    /// Sends one turn and waits for its end. A reused connection that turns out closed before a
-    /// byte came is replaced once, with a new clock (`resent`).
+    /// Sends one turn and waits for its end. A pooled connection that turns out closed before any byte came is replaced
+    /// once, and the clock restarts (`resent`).
     pub fn send(&mut self, turn: &Turn) -> Sample {
         let sample = self.attempt(turn);
         let seen = self.wire.seen();
@@ -146,8 +146,8 @@ impl Client {
                 .is_some_and(|f| f.kind == FailKind::Truncated);
         if stale {
             let again = self.attempt(turn);
-            // An agent that was shut down, which is how a run cuts its requests, opens no connection:
-            // then nothing was sent again.
+            // A run cuts requests by shutting down the agent, which then opens no connection: the request was not sent
+            // again.
             if self.wire.seen().connecting {
                 return Sample {
                     resent: true,
@@ -158,28 +158,28 @@ impl Client {
         sample
     }
 
-    /// The text of the last reply's answer, escaped for the inside of a JSON string, if its turn keeps it.
+    /// Returns the last answer's text, escaped for the inside of a JSON string, if its turn keeps it.
     pub fn take_answer(&mut self) -> Arc<str> {
         self.receiver.reply.take_answer()
     }
 
-    /// Events with data in the last reply, `[DONE]` left out.
+    /// Returns the number of events with data in the last reply, without `[DONE]`.
     pub fn events(&self) -> u64 {
         self.receiver.reply.events()
     }
 
-    /// What the server said with the last status that was no success, as it came.
+    /// Returns the server's text with the last status that was not a success, as received.
     pub fn refusal(&self) -> &str {
         &self.refusal
     }
 
-    /// Whether the last reply reported its usage before it ended.
+    /// Returns whether the last reply reported its usage before it ended.
     pub fn has_running_usage(&self) -> bool {
         self.receiver.reply.has_running_usage()
     }
 
-    /// Sends `warm_up`'s request: how long its answer took, and whether a kept connection carried it.
-    /// `None` when none came.
+    /// Sends the request of `warm_up`; returns how long its answer took, and whether a pooled connection carried it.
+    /// `None` without an answer.
     pub fn round_trip(&self) -> Option<(Duration, bool)> {
         let from_ns = self.now_ns();
         self.warm_up();
@@ -219,7 +219,7 @@ impl Client {
         *request.headers_mut() = headers;
 
         sample.t_send_ns = self.wire.begin();
-        // With TLS, the first bytes on the wire are a handshake.
+        // With TLS, the first bytes on the wire are the handshake.
         if self.target.uri.scheme() == Some(&Scheme::HTTP) {
             self.wire.body_follows(length);
         }
@@ -243,7 +243,7 @@ impl Client {
         sample
     }
 
-    /// Reads the reply to its end; `Err` is how it failed.
+    /// Reads the reply to its end; the error says how it failed.
     fn receive(
         &mut self,
         mut response: Response<Body>,
@@ -268,7 +268,7 @@ impl Client {
         if let Some(encoding) = encoding_unasked(response.headers()) {
             return Err(Failure::new(
                 FailKind::Malformed,
-                format!("the reply is encoded ({encoding}), which nobody asked for"),
+                format!("the reply is encoded ({encoding}), although no encoding was requested"),
             ));
         }
         let is_labelled = content_type
@@ -282,7 +282,7 @@ impl Client {
     }
 }
 
-/// The encoding of the body, which no request allows.
+/// Returns the encoding of the body, since requests allow none.
 fn encoding_unasked(headers: &HeaderMap) -> Option<String> {
     let of = |name, known: &[&str]| {
         let value = String::from_utf8_lossy(headers.get(name)?.as_bytes());
@@ -303,7 +303,7 @@ fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {
         HeaderValue::from_static("application/json"),
     );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    // Hex digits and a number are always a valid header value.
+    // Hex digits and a number always make a valid header value.
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
     }
@@ -334,7 +334,7 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// `Retry-After` in seconds, at most an hour; the form with a date is left alone.
+/// Returns `Retry-After` in seconds, at most an hour; its date form is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers
         .get(header::RETRY_AFTER)?

@@ -1,8 +1,8 @@
-//! The query of a URL: which of its values may be secrets, and the URL as it may be shown.
+//! The query of a URL: which values may be secrets, and the URL as it may be shown.
 
 use super::secret::{MIN_SECRET, is_secret_name, masked};
 
-/// Names of parameters with secret values, beside those that name a header's.
+/// Names of parameters with secret values, in addition to header names.
 const SECRET_NAMES: [&str; 8] = [
     "sig",
     "code",
@@ -13,7 +13,7 @@ const SECRET_NAMES: [&str; 8] = [
     "hmac",
     "ticket",
 ];
-/// Parameters whose values are names, however long.
+/// Parameters whose values are names of any length.
 const OPEN_NAMES: [&str; 6] = [
     "api-version",
     "version",
@@ -22,10 +22,10 @@ const OPEN_NAMES: [&str; 6] = [
     "region",
     "provider",
 ];
-/// From this length on a value may be a secret, whatever its name is.
+/// Least length of a value that may be a secret under any name.
 const MIN_LONG: usize = 20;
 
-/// The URL with the values that may be secrets masked. Cannot fail: it is for texts that are no URL, too.
+/// Returns the URL with possible secrets masked. It accepts texts that are not URLs, too.
 pub fn masked_url(url: &str) -> String {
     let (before, fragment) = url.split_once('#').unwrap_or((url, ""));
     let mut shown = match before.split_once('?') {
@@ -48,7 +48,7 @@ fn masked_pair(pair: &str) -> String {
     }
 }
 
-/// The secrets of a query long enough to be found again in a text: each as it is sent and as a server decodes it.
+/// Returns the secrets of a query that are long enough to be recognised in a text: each as sent and as decoded.
 pub fn secrets(query: &str) -> Vec<String> {
     let values = query.split('&').filter_map(secret_value);
     let telling = values.filter(|value| value.len() >= MIN_SECRET);
@@ -57,7 +57,7 @@ pub fn secrets(query: &str) -> Vec<String> {
         .collect()
 }
 
-/// The value of a parameter that may be a secret; a parameter without a name is its value.
+/// Returns the value of a parameter that may be a secret; a parameter without a name is its value.
 fn secret_value(pair: &str) -> Option<&str> {
     let (name, value) = pair.split_once('=').unwrap_or(("", pair));
     let name = decoded(name).to_lowercase();
@@ -69,7 +69,7 @@ fn secret_value(pair: &str) -> Option<&str> {
     (!value.is_empty() && (is_named || is_long)).then_some(value)
 }
 
-/// With `%2B` and its like resolved.
+/// Returns the text with escapes such as `%2B` decoded.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -111,14 +111,14 @@ mod tests {
                 "h?X-Amz-Signature=77&x.secret=8",
                 "h?X-Amz-Signature=****&x.secret=****",
             ),
-            // No name, or one that tells nothing, but long.
+            // The name is missing or meaningless, but the value is long.
             ("h?sk-0123456789abcdefgh", "h?****efgh"),
             ("h?t=0123456789abcdefghij", "h?t=****ghij"),
             (
                 "h?model=meta/a-model-of-a-long-name",
                 "h?model=meta/a-model-of-a-long-name",
             ),
-            // What follows an unescaped = or ? belongs to the value.
+            // After an unescaped = or ? the value continues.
             ("h?token=a=b?c", "h?token=****"),
             ("h?key=&max_tokens=5&stream", "h?key=&max_tokens=5&stream"),
             ("h#access_token=abc", "h#****"),

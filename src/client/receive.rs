@@ -1,4 +1,4 @@
-//! The body of a reply as it is read: an event stream, or something whole. Its bytes decide, not its label.
+//! Reads the body of a reply: an event stream, or a whole document. Its bytes decide which, not its label.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use super::sse;
 use super::wire::Wire;
 use crate::sample::{FailKind, Failure};
 
-/// The limit of an event: one that does not end may not eat the memory of the machine that the server runs on.
+/// Largest event: an endless one must not use up the memory of the machine, which may run the server too.
 const MAX_EVENT_BYTES: usize = 16 << 20;
-/// The limit of a stream: of one that does not end, the times between its tokens are kept.
+/// Largest stream: the gaps between tokens of an endless one would use up the memory.
 const MAX_STREAM_BYTES: usize = 256 << 20;
 
-/// Reads bodies one after the other; its buffers keep their capacity.
+/// Reads bodies one after the other; its buffers are reused.
 pub struct Receiver {
     wire: Arc<Wire>,
     sse: sse::Parser,
-    /// The reply under way, or the last one.
+    /// The current reply, or the last one.
     pub reply: Reply,
     buffer: Vec<u8>,
 }
@@ -36,14 +36,14 @@ impl Receiver {
         }
     }
 
-    /// Makes ready for a reply of about `tokens` tokens, whose answer is wanted or not.
+    /// Prepares for a reply of about `tokens` tokens; `keeps_answer`: its text is wanted.
     pub fn start(&mut self, tokens: u64, keeps_answer: bool) {
         self.sse.reset();
         self.reply.start(tokens, keeps_answer);
     }
 
-    /// Reads the body; returns whether it was a stream, which its bytes decide. `is_labelled` as an event stream, it
-    /// is no text.
+    /// Reads the body; returns whether it was a stream, which its bytes decide. With `is_labelled` as an event stream
+    /// it is not read as a text document.
     pub fn read(&mut self, body: &mut Body, is_labelled: bool) -> Result<bool, Failure> {
         let mut reader = body.as_reader();
         let n = self.first_read(&mut reader)?;
@@ -55,7 +55,7 @@ impl Receiver {
         if self.reply.plain(&whole.bytes) {
             return Ok(false);
         }
-        // Several JSON values, a line each: a stream all the same.
+        // Several JSON values, one a line, are a stream too.
         let mut from = 0;
         for (to, stamp_ns) in whole.reads {
             let part = &whole.bytes[from..to];
@@ -67,7 +67,7 @@ impl Receiver {
         Ok(true)
     }
 
-    /// Reads until something but white space has come; returns how many bytes of it are in the buffer.
+    /// Reads until something other than white space has come; returns the number of bytes in the buffer.
     fn first_read(&mut self, reader: &mut impl Read) -> Result<usize, Failure> {
         loop {
             let n = reader.read(&mut self.buffer);
@@ -78,11 +78,11 @@ impl Receiver {
         }
     }
 
-    /// Reads a body that is no event stream to its end, behind the `n` bytes of it that are in the buffer.
+    /// Reads a body that is not an event stream to its end; its first `n` bytes are in the buffer.
     fn whole(&mut self, reader: &mut impl Read, mut n: usize) -> Result<Whole, Failure> {
         let mut whole = Whole::default();
         while n > 0 {
-            // Between JSON values some servers write a zero byte in place of the end of a line.
+            // Some servers write a zero byte instead of a line end between JSON values.
             let bytes = self.buffer[..n].iter();
             whole
                 .bytes
@@ -97,7 +97,8 @@ impl Receiver {
         Ok(whole)
     }
 
-    /// The hot path, behind the first `n` bytes in the buffer. Order: read (the transport stamps it), then parse.
+    /// Reads a stream: the hot path. Its first `n` bytes are in the buffer. Order: read (the transport stamps it), then
+    /// parse.
     fn stream(&mut self, reader: &mut impl Read, mut n: usize) -> Result<(), Failure> {
         let mut stream_bytes = 0;
         loop {
@@ -123,10 +124,10 @@ impl Receiver {
             }
             n = match reader.read(&mut self.buffer) {
                 Ok(n) => n,
-                // Whatever happens behind a complete reply; the connection is not used again.
+                // Errors after a complete reply do not matter; the connection is not used again.
                 Err(_) if self.reply.is_complete() => return Ok(()),
                 Err(error) => {
-                    // An error event outranks the broken end that follows it.
+                    // An error event takes precedence over the broken end that follows it.
                     return match self.reply.judge(true) {
                         Some((FailKind::StreamError, words)) => {
                             Err(Failure::new(FailKind::StreamError, words))
@@ -139,14 +140,15 @@ impl Receiver {
     }
 }
 
-/// A body that is no event stream, and when each part of it had come: its end in the bytes, and the stamp.
+/// A body that is not an event stream, with the arrival of its parts: each part's end in the bytes, and its stamp.
 #[derive(Default)]
 struct Whole {
     bytes: Vec<u8>,
     reads: Vec<(usize, u64)>,
 }
 
-/// Whether a body that begins so is an event stream. `is_labelled` as one, it is one unless it begins as JSON does.
+/// Returns whether a body that begins like this is an event stream. With `is_labelled` it is one unless it begins like
+/// JSON.
 fn is_stream(start: &[u8], is_labelled: bool) -> bool {
     const FIELDS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"error"];
     let start = start.strip_prefix(sse::BOM).unwrap_or(start);
@@ -160,7 +162,7 @@ fn is_stream(start: &[u8], is_labelled: bool) -> bool {
     !is_json && (is_labelled || FIELDS.iter().any(is_field))
 }
 
-/// Hands the events that end with these bytes to the reply.
+/// Passes the events that these bytes complete to the reply.
 fn feed(sse: &mut sse::Parser, reply: &mut Reply, bytes: &[u8], stamp_ns: u64) {
     sse.feed(bytes, |event| take(reply, &event, stamp_ns));
 }

@@ -1,4 +1,4 @@
-//! A reply as it comes in: stamps and counts, gathered event by event, then judged once.
+//! A reply as it arrives: stamps and counts, collected event by event, then judged once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::secret::beginning;
 use super::template::Template;
 use super::usage::{Shown, Usage};
 
-/// Bytes of a text that are kept until secrets are masked in it: 200 characters are shown.
+/// Bytes of a text that are kept until secrets are masked; 200 characters are shown.
 const MAX_SHOWN: usize = 12 << 10;
-/// The text of a larger plain reply is not kept to be counted.
+/// Largest plain reply whose text is kept for counting.
 const MAX_COUNTED_BYTES: usize = 1 << 20;
 
-/// What has been seen of one reply.
+/// The state of one reply.
 #[derive(Debug, Default)]
 pub struct Reply {
     api: Api,
@@ -28,40 +28,40 @@ pub struct Reply {
     t_last_ns: Option<u64>,
     t_done_ns: Option<u64>,
     gaps_us: Vec<u32>,
-    /// Events with data, `[DONE]` left out.
+    /// Events with data, without `[DONE]`.
     events: u64,
     token_events: u64,
-    /// Those of them that have reasoning and no answer.
+    /// Token events that have reasoning and no answer.
     reasoning_events: u64,
-    /// Those of them that are the first of a read.
+    /// Token events that are the first of a read.
     token_reads: u64,
     text_bytes: u64,
     finish_reason: Option<String>,
     has_finish_field: bool,
-    /// The choices that finished, as bits of their numbers.
+    /// The choices that finished, as a bit set of their numbers.
     finished: u64,
-    /// From an event without choices, or summed over the events that finish a choice.
+    /// Usage from an event without choices, or summed over the events that finish a choice.
     final_usage: Option<Usage>,
-    /// From the last event before that.
+    /// Usage from the last event before the final one.
     running_usage: Option<Usage>,
-    /// What the reply says of a cache of whole replies.
+    /// The reply's statement about a cache of whole replies.
     cached: Option<bool>,
-    /// Of a plain reply, if it does not say how many tokens it has.
+    /// The text of a plain reply without a token count.
     text: Option<Arc<str>>,
     stream_error: Option<String>,
     malformed: Option<String>,
-    /// The number of events that are no JSON, and the first of them with the reason.
+    /// The number of events that are not JSON, and the first of them with the reason.
     unread: Option<(u64, String)>,
-    /// The keys of the first JSON that has no text.
+    /// The keys of the first JSON object without text.
     keys_without_text: Option<String>,
-    /// The answer so far as it stands in the JSON strings of the events, if it is to be kept.
+    /// The answer so far, as in the JSON strings of the events, if it is to be kept.
     answer: Option<Vec<u8>>,
-    /// Kept from reply to reply.
+    /// The template of token events, kept from reply to reply.
     template: Template,
 }
 
 impl Reply {
-    /// For replies of this API.
+    /// Makes a reader of replies of this API.
     pub fn new(api: Api) -> Reply {
         Reply {
             api,
@@ -69,7 +69,7 @@ impl Reply {
         }
     }
 
-    /// Makes ready for a reply of about `tokens` tokens, whose answer is wanted or not.
+    /// Prepares for a reply of about `tokens` tokens; `keeps_answer`: its text is wanted.
     pub fn start(&mut self, tokens: u64, keeps_answer: bool) {
         *self = Reply {
             answer: keeps_answer.then(Vec::new),
@@ -79,22 +79,22 @@ impl Reply {
         self.gaps_us.reserve(tokens.min(65_536) as usize);
     }
 
-    /// Whether an event with generated text has come.
+    /// Returns whether an event with generated text has come.
     pub fn has_token(&self) -> bool {
         self.t_first_ns.is_some()
     }
 
-    /// Events with data so far, `[DONE]` left out.
+    /// Returns the number of events with data so far, without `[DONE]`.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Whether an event before the last one has reported usage.
+    /// Returns whether an event before the last one has reported usage.
     pub fn has_running_usage(&self) -> bool {
         self.running_usage.is_some()
     }
 
-    /// Takes the data of one SSE event that was complete at `stamp_ns`.
+    /// Reads the data of one SSE event that was complete at `stamp_ns`.
     pub fn event(&mut self, data: &[u8], stamp_ns: u64) {
         self.t_event_ns.get_or_insert(stamp_ns);
         if self.t_done_ns.is_some() || data.is_empty() {
@@ -119,7 +119,7 @@ impl Reply {
         }
     }
 
-    /// Takes an event that is no JSON: perhaps it is but for its numbers.
+    /// Reads an event that is not JSON, but may be JSON with NaN or infinities.
     fn odd_event(&mut self, data: &[u8], stamp_ns: u64, error: &serde_json::Error) {
         let repaired = std::str::from_utf8(data).ok().and_then(without_nan);
         let repaired = repaired.as_ref().map(String::as_bytes);
@@ -137,7 +137,7 @@ impl Reply {
         *count += 1;
     }
 
-    /// Takes the words of an event that says it is an error.
+    /// Reads the message of an event that says it is an error.
     pub fn error(&mut self, data: &[u8]) {
         self.events += 1;
         let words = error_words(&excerpt(data));
@@ -181,14 +181,14 @@ impl Reply {
         self.t_last_ns = Some(stamp_ns);
     }
 
-    /// The answer's text, escaped for the inside of a JSON string; empty if it was not to be kept.
+    /// Returns the answer's text, escaped for the inside of a JSON string; empty if it was not kept.
     pub fn take_answer(&mut self) -> Arc<str> {
         let bytes = self.answer.take().unwrap_or_default();
-        // Only strings that were parsed have been added.
+        // The bytes are UTF-8: only parsed strings were added.
         String::from_utf8(bytes).unwrap_or_default().into()
     }
 
-    /// Answer, usage, finish reason and error: what has no time.
+    /// Reads answer, usage, finish reason and error, which have no time.
     fn facts(&mut self, chunk: &Chunk<'_>) {
         if let Some(answer) = &mut self.answer {
             answer.extend_from_slice(chunk.answer);
@@ -207,7 +207,7 @@ impl Reply {
         };
         let updated = |before: Option<Usage>| before.map_or(usage, |before| before.updated(usage));
         match chunk.finish {
-            // llama.cpp reports each choice apart, on the event that finishes it.
+            // llama.cpp reports each choice separately, on the event that finishes it.
             Some((_, index)) => {
                 let bit = 1 << index.min(63);
                 let others = self.final_usage.filter(|_| self.finished & !bit != 0);
@@ -225,9 +225,9 @@ impl Reply {
         }
     }
 
-    /// Takes a whole body that is no event stream; false where it is several JSON values, a line each.
+    /// Reads a whole body that is not an event stream; returns false if it is several JSON values, one a line.
     pub fn plain(&mut self, body: &[u8]) -> bool {
-        // That is no broken JSON: nothing came.
+        // An empty body is not broken JSON: nothing came.
         if body.trim_ascii().is_empty() {
             return true;
         }
@@ -256,15 +256,15 @@ impl Reply {
         }
     }
 
-    /// Whether the stream has said that it is over.
+    /// Returns whether the stream has said that it is complete.
     pub fn is_complete(&self) -> bool {
         self.t_done_ns.is_some()
     }
 
-    /// Judges a reply whose body ended as its framing said: why it is a failure, if it is one.
+    /// Judges a reply whose body ended as its framing said; returns the failure, if it is one.
     ///
-    /// A finish reason ends a stream; `[DONE]` alone does only where no finish_reason field was sent. `/generate` has
-    /// neither by any rule: there the end of the body ends it. Events that are no JSON are no failure of a reply that
+    /// A finish reason ends a stream; `[DONE]` alone does so only if no finish_reason field was sent. `/generate` is
+    /// required to send neither, so the end of its body ends it. Events that are not JSON are no failure if the reply
     /// has text and an end.
     pub fn judge(&self, streamed: bool) -> Option<(FailKind, String)> {
         if let Some(words) = &self.stream_error {
@@ -299,13 +299,13 @@ impl Reply {
         )
     }
 
-    /// The counts that the reply carries, the final ones before those that came on the way.
+    /// Returns the reply's counts; final ones take precedence over running ones.
     fn usage(&self) -> Usage {
         let running = self.running_usage.unwrap_or_default();
         running.updated(self.final_usage.unwrap_or_default())
     }
 
-    /// Returns what the events have shown, for the counts to be held against.
+    /// Returns what the events have shown, to check the counts against.
     fn shown(&self) -> Shown {
         Shown {
             events: self.token_events,
@@ -314,7 +314,7 @@ impl Reply {
         }
     }
 
-    /// Moves what was seen into the sample; `t_end_ns` there is the end of the body.
+    /// Moves the results into the sample; its `t_end_ns` is the end of the body.
     pub fn fill(&mut self, sample: &mut Sample) {
         let usage = self.usage();
         sample.t_event_ns = self.t_event_ns;
@@ -351,7 +351,7 @@ impl Reply {
     }
 }
 
-/// Whether the first of several lines is a JSON object.
+/// Returns whether the first of several lines is a JSON object.
 fn has_lines(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     let first = memchr::memchr(b'\n', body).map(|end| &body[..end]);
@@ -536,7 +536,8 @@ mod tests {
 
     const STOP: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
 
-    /// The sample of a reply of so many events of reasoning and of answer, with these counts before or behind them.
+    /// Returns the sample of a reply with this many events of reasoning and of answer, with these counts before or
+    /// after them.
     fn counted(reasoning: usize, answer: usize, before: &str, behind: &str) -> Sample {
         let mut events = vec![format!(r#"{{"choices":[],"usage":{before}}}"#)];
         events.extend(std::iter::repeat_n(text("reasoning_content"), reasoning));
@@ -571,7 +572,7 @@ mod tests {
                 Usage,
             ),
             (0, 11, "null", late, 11, EventsOverUsage),
-            // Reasoning is left out of the count, and the total tells.
+            // Reasoning is missing in the count, and the total shows it.
             (
                 20,
                 5,
@@ -605,23 +606,23 @@ mod tests {
     }
 
     #[test]
-    fn tokens_that_the_server_keeps_to_itself_are_none_of_the_streamed_ones() {
+    fn tokens_that_the_server_does_not_stream_are_not_counted_as_streamed() {
         let usage = |all: u64, reasoning: u64| {
             format!(r#"{{"completion_tokens":{all},"reasoning_tokens":{reasoning}}}"#)
         };
         for (reasoning, answer, all, of_reasoning, streamed) in [
             (0, 10, 10, 0, None),
-            // 500 of 510 never came.
+            // 500 of 510 tokens never came.
             (0, 10, 510, 500, Some(10)),
-            // The 10 others came three to an event.
+            // The 10 others came as three tokens an event.
             (0, 4, 510, 500, Some(10)),
-            // All came, one to an event, or three to an event.
+            // All came, as one or as three tokens an event.
             (500, 10, 510, 500, None),
             (20, 10, 90, 60, None),
-            // A summary of 10 events for 500 tokens.
+            // A summary of 10 events stands for 500 tokens.
             (10, 10, 510, 500, Some(20)),
             (10, 10, 30, 20, Some(20)),
-            // Cut before its answer: nothing to compare with.
+            // The stream was cut before its answer, so there is nothing to compare.
             (20, 0, 60, 60, None),
             (20, 0, 500, 500, Some(20)),
         ] {

@@ -1,10 +1,10 @@
-//! What is shown nowhere: the API key, and what headers with such names carry.
+//! Texts that are never shown: the API key, and the values of headers with secret names.
 
 use std::fmt;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Words of the names of headers whose values are secret, and ends of such words.
+/// Words in the names of headers whose values are secret, and ends of such words.
 const SECRET_WORDS: [&str; 11] = [
     "auth",
     "authorization",
@@ -19,20 +19,20 @@ const SECRET_WORDS: [&str; 11] = [
     "passwd",
 ];
 const SECRET_ENDS: [&str; 5] = ["key", "token", "secret", "cookie", "password"];
-/// A header's value of fewer characters is no secret: it stands in every text by chance.
+/// Least length of a header's value that is a secret: shorter ones occur in any text by chance.
 pub const MIN_SECRET: usize = 4;
-/// From this length on, a part of a cookie is taken for a secret, and no page has one by chance.
+/// Least length of a part of a cookie that counts as a secret; no page contains one by chance.
 const MIN_TELLING: usize = 6;
-/// Of a secret, at the most; servers take no longer headers.
+/// Largest secret; servers accept no longer headers.
 const MAX_SECRET: usize = 8 << 10;
 
-/// An API key; no way of printing it shows more than its last four characters.
+/// An API key; printing it in any way shows at most its last four characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
 impl ApiKey {
     /// # Errors
-    /// Why the text cannot be sent in a header.
+    /// Fails when the text cannot be sent in a header, with the reason.
     pub fn new(key: &str) -> Result<ApiKey, String> {
         let key = key.trim();
         if key.is_empty() {
@@ -47,7 +47,7 @@ impl ApiKey {
         Ok(ApiKey(key.to_string()))
     }
 
-    /// The value of the Authorization header, kept out of debug output.
+    /// Returns the value of the Authorization header, which debug output hides.
     pub fn authorization(&self) -> HeaderValue {
         let value = HeaderValue::from_str(&format!("Bearer {}", self.0));
         let mut value = value.expect("`new` took visible ASCII only");
@@ -68,12 +68,12 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Whether the value of a header of this name is a secret.
+/// Returns whether the value of a header of this name is a secret.
 pub fn is_secret(name: &HeaderName) -> bool {
     is_secret_name(name.as_str())
 }
 
-/// Whether a header, parameter or variable of this name, in lower case, has a secret value.
+/// Returns whether a header, parameter or variable of this name, in lower case, has a secret value.
 pub fn is_secret_name(name: &str) -> bool {
     let mut words = name.split(['-', '_', '.']);
     words.any(|word| {
@@ -81,8 +81,8 @@ pub fn is_secret_name(name: &str) -> bool {
     })
 }
 
-/// The beginning of a text that a server sent. Where it is cut no part of a secret is left, which nobody would find
-/// again.
+/// Returns the beginning of a text from a server. The cut leaves no part of a secret, since a part would not be
+/// recognised and masked.
 pub fn beginning(bytes: &[u8], most: usize) -> &[u8] {
     match bytes.get(..most) {
         Some(cut) => &cut[..most.saturating_sub(MAX_SECRET)],
@@ -90,16 +90,16 @@ pub fn beginning(bytes: &[u8], most: usize) -> &[u8] {
     }
 }
 
-/// The secrets among the headers of a request, one that holds another before it.
+/// The secrets in a request's headers; one that contains another comes before it.
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<Secret>);
 
 #[derive(Clone)]
 struct Secret {
     length: usize,
-    /// How it may stand in a text.
+    /// The forms in which it may occur in a text.
     forms: Vec<String>,
-    /// What stands in its place.
+    /// The text that replaces it.
     mask: String,
 }
 
@@ -108,7 +108,7 @@ impl Secrets {
         let mut secrets = Secrets::default();
         for (name, value) in headers.iter().filter(|(name, _)| is_secret(name)) {
             let value = String::from_utf8_lossy(value.as_bytes());
-            // The scheme, such as Bearer, is none.
+            // The scheme, such as Bearer, is not secret.
             let scheme = value
                 .split_once(' ')
                 .filter(|_| name.as_str().contains("auth"));
@@ -145,12 +145,12 @@ impl Secrets {
         }
     }
 
-    /// `text` with every occurrence of a secret masked; servers repeat them in their errors.
+    /// Returns `text` with every secret masked, since servers repeat them in errors.
     pub fn redact(&self, text: String) -> String {
         self.masked_from(0, text)
     }
 
-    /// The same for a text that is still to be read, where a short secret may stand by chance.
+    /// Masks secrets in a text that will be parsed, where a short secret may occur by chance.
     pub fn redact_page(&self, text: String) -> String {
         self.masked_from(MIN_TELLING, text)
     }
@@ -167,7 +167,7 @@ impl Secrets {
     }
 }
 
-/// As it is, and as it stands inside of a JSON string: by most programs, and by those that escape more.
+/// Returns the secret as it is, and as in a JSON string: as most programs escape it, and as those that escape more do.
 fn forms(secret: &str) -> Vec<String> {
     let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
     let slashes = json.replace('/', r"\/");
@@ -176,7 +176,7 @@ fn forms(secret: &str) -> Vec<String> {
         codes = codes.replace(c, &format!("\\u{:04x}", u32::from(c)));
     }
     let mut forms = vec![secret.to_string(), json, slashes, codes];
-    // Most have nothing to escape.
+    // Most secrets need no escaping.
     forms.dedup();
     forms
 }
@@ -187,7 +187,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// What is shown of a secret.
+/// Returns the masked form of a secret.
 pub fn masked(secret: &str) -> String {
     let length = secret.chars().count();
     let shown = if length >= 16 { 4 } else { 0 };
@@ -247,7 +247,7 @@ mod tests {
                 r"a/b+c== a\/b+c== a/b\u002bc\u003d\u003d",
                 "**** **** ****",
             ),
-            // Too short to tell anything.
+            // The value is too short to be a secret.
             ("x-session-id", "1", "11", "11"),
             ("x-tokenizer-mode", "true", "true", "true"),
             ("x-author", "somebody", "somebody", "somebody"),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_text_is_cut_no_part_of_a_secret_is_left() {
+    fn a_cut_text_keeps_no_part_of_a_secret() {
         let text = [b' '; 20_000];
         assert_eq!(beginning(&text, 20_001).len(), 20_000);
         assert_eq!(beginning(&text, 16_384).len(), 16_384 - 8192);

@@ -1,5 +1,5 @@
-//! The few requests before a run: which optional fields the server takes, and how its tokenizer
-//! counts. None of them is measured; all of them are counted, for who compares server counters.
+//! The set-up requests before a run: they find out which optional fields the server accepts, and how its tokenizer
+//! counts. They are not measured, but counted, so that they can be told apart in the server's counters.
 
 use std::sync::Arc;
 
@@ -15,38 +15,38 @@ use crate::plan::prompt::{BLOCK_WORDS, Writer};
 use crate::plan::{Prompt, Turn, escape};
 use crate::sample::{Failure, Labels, Sample, is_overload};
 
-/// Words of the two texts that are counted; whole blocks, so that every word weighs the same.
+/// Words of the shorter of the two counted texts; whole blocks, so that every word weighs the same.
 const SHORT_WORDS: u64 = 1 + BLOCK_WORDS;
 const LONG_WORDS: u64 = 1 + 4 * BLOCK_WORDS;
-/// One token of output is asked for, more where that is refused, and no more than these.
+/// Most output tokens that are requested: one, or more if the server refuses one.
 const MOST_TOKENS: u64 = 256;
 
-/// What the set-up found out.
+/// The findings of the set-up.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub lengths: Calibration,
-    /// Where `lengths` come from, for the user.
+    /// The source of `lengths`, for the user.
     pub counted_by: &'static str,
     /// Tokens that the server puts around a text, such as a chat template's, at the most; `None`: nobody counted.
     pub template_tokens: Option<u64>,
     pub lessons: Lessons,
-    /// Completion requests sent, and the tokens the server reported for them.
+    /// Completion requests sent, and the tokens that the server reported for them.
     pub requests: u64,
     pub prompt_tokens: u64,
     pub output_tokens: u64,
-    /// The last completion request that failed, when none succeeded.
+    /// The failure of the last completion request, if none succeeded.
     pub failure: Option<Failure>,
-    /// Its status.
+    /// The status of that failure.
     pub status: Option<u16>,
-    /// Whether replies come as streams; `None`: no reply has told.
+    /// Whether replies are streams; `None`: unknown.
     pub streams: Option<bool>,
 }
 
-/// Asks the server; `target.body.optional` is left with the fields it takes.
+/// Asks the server; afterwards `target.body.optional` has the fields that it accepts.
 pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Writer) -> Setup {
     let mut setup = Setup {
         lengths: Calibration::estimate(),
-        counted_by: "an estimate: no usable token counts",
+        counted_by: "an estimate, since the server gave no usable token counts",
         template_tokens: None,
         lessons: Lessons::new(1, MOST_TOKENS),
         requests: 0,
@@ -57,7 +57,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         streams: None,
     };
     let short = setup.probe(target, writer, SHORT_WORDS);
-    // A server that is overloaded or still loading may count all the same; others are not asked again.
+    // A server that is overloaded or still loading may count nevertheless; others are not asked again.
     if setup.failure.is_some() && !is_overload(setup.status) {
         return setup;
     }
@@ -91,8 +91,8 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
 }
 
 impl Setup {
-    /// Sends a text of so many words for the fewest tokens of output, without what the server refuses; the prompt
-    /// tokens that it reports.
+    /// Sends a text of `words` words and asks for the fewest output tokens, leaving out what the server refuses;
+    /// returns the prompt tokens that it reports.
     fn probe(&mut self, target: &mut Target, writer: &Writer, words: u64) -> Option<u64> {
         let (mut sample, mut refusal) = self.ask(target, writer, words);
         let mut kept = sample.clone();
@@ -113,7 +113,7 @@ impl Setup {
         kept.prompt_tokens
     }
 
-    /// The answer to a request, and all that the server said where it refused it.
+    /// Sends one request; returns its sample, and the server's full text if it refused it.
     fn ask(&mut self, target: &Target, writer: &Writer, words: u64) -> (Sample, String) {
         let asked = few_tokens(target, writer, self.requests, words, self.lessons.tokens);
         self.requests += 1;
@@ -130,7 +130,7 @@ fn few_tokens(
     words: u64,
     tokens: u64,
 ) -> (Sample, String) {
-    // A number that no context of the run has.
+    // No context of the run has this number.
     let context = writer.context(u64::MAX - number, words);
     let prompt = Prompt::Text(vec![escape(&context)]);
     let turn = Turn::alone(number, Labels::default(), prompt, Some(tokens));
@@ -143,7 +143,7 @@ fn few_tokens(
     (sample, client.refusal().to_string())
 }
 
-/// The server's own count of texts: vLLM and SGLang answer `count`, llama.cpp `tokens`.
+/// The server's token counter: vLLM and SGLang answer `count`, llama.cpp `tokens`.
 pub struct Tokenizer<'a> {
     pub target: &'a Target,
     pub endpoint: &'a Endpoint,
@@ -151,12 +151,12 @@ pub struct Tokenizer<'a> {
 }
 
 impl Tokenizer<'_> {
-    /// Tokens of a prompt, with those that the server puts around it; `None` where it does not count.
+    /// Returns the tokens of a prompt, including those that the server adds; `None` if it does not count.
     pub fn prompt_tokens(&self, text: &str) -> Option<u64> {
         self.tokens(text, true)
     }
 
-    /// Tokens of an answer: nothing is put around it.
+    /// Returns the tokens of an answer, to which the server adds none.
     pub fn answer_tokens(&self, text: &str) -> Option<u64> {
         self.tokens(text, false)
     }

@@ -1,7 +1,7 @@
-//! The TCP connection below TLS and HTTP: ureq's own, but for what a measuring client pays for it.
+//! The TCP connection below TLS and HTTP: like ureq's own, with fewer system calls.
 //!
-//! Head and body of a request leave together, long prompts in few large writes, and a connection that was
-//! read a moment ago is not asked whether it is open.
+//! Head and start of the body are sent together, long prompts in few large writes, and a connection that was just read
+//! is not checked for being open.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,16 +16,16 @@ use ureq::{Error, Timeout};
 
 use super::wire::Wire;
 
-/// What one write sends of a long prompt; short ones need less.
+/// Bytes of one write of a long prompt; short ones need less.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 const MIN_OUTPUT_BYTES: usize = 2 << 10;
-/// Holds a few events; doubled whenever a read fills it, up to the longest head of a reply.
+/// Initial input buffer, enough for a few events; doubled whenever a read fills it, up to the longest head of a reply.
 const MIN_INPUT_BYTES: usize = 2 << 10;
 const MAX_INPUT_BYTES: usize = 16 << 10;
-/// One of several addresses is tried at least this long.
+/// Least time for trying one of several addresses.
 const MIN_CONNECT: Duration = Duration::from_millis(10);
 
-/// Opens connections for the worker that this wire belongs to.
+/// Opens connections for the worker with this wire.
 #[derive(Debug)]
 pub struct SocketConnector(pub Arc<Wire>);
 
@@ -37,7 +37,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
         details: &ConnectionDetails,
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
-        // A tunnel through a proxy.
+        // The connection is a tunnel through a proxy.
         if let Some(chained) = chained {
             return Ok(Some(Either::A(chained)));
         }
@@ -56,7 +56,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
     }
 }
 
-/// Tries the addresses in order; each gets an equal share of the time that is left.
+/// Tries the addresses in order; each gets an equal share of the remaining time.
 fn connect(addrs: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, Error> {
     let started = std::time::Instant::now();
     let mut last = Error::Io(io::ErrorKind::ConnectionRefused.into());
@@ -83,7 +83,7 @@ struct Cut(TcpStream);
 
 impl ShutdownHandle for Cut {
     fn shutdown(&self) {
-        // It may be closed already.
+        // The connection may be closed already.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
@@ -92,7 +92,7 @@ pub struct Socket {
     stream: Arc<Cut>,
     wire: Arc<Wire>,
     buffers: SocketBuffers,
-    /// As last set: another value costs a `setsockopt`.
+    /// The timeout last set: a change costs a `setsockopt`.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
 }
@@ -118,7 +118,7 @@ impl Transport for Socket {
         &mut self.buffers
     }
 
-    /// A head waits for the start of its body.
+    /// Sends the output, but holds a head back until its body starts.
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         match self.wire.take_body_bytes() {
             0 => self.write(amount, timeout),
@@ -159,7 +159,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// Whether nothing waits to be read: neither an end nor bytes that nobody asked for.
+/// Returns whether nothing waits to be read: neither the end nor unexpected bytes.
 fn probe(mut stream: &TcpStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let read = stream.read(&mut [0]);
@@ -167,7 +167,7 @@ fn probe(mut stream: &TcpStream) -> io::Result<bool> {
     Ok(read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
 }
 
-/// A timeout of the socket comes as `WouldBlock`.
+/// Returns whether an error is a timeout; the socket reports one as `WouldBlock`.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -183,7 +183,7 @@ fn failed(error: io::Error, timeout: NextTimeout) -> Error {
     }
 }
 
-/// What is to be sent and what has been read; allocated when first used.
+/// The bytes to be sent and those read; allocated on first use.
 #[derive(Default)]
 struct SocketBuffers {
     output: Vec<u8>,
@@ -192,12 +192,12 @@ struct SocketBuffers {
     input: Vec<u8>,
     consumed: usize,
     filled: usize,
-    /// The last use of the input took something of it.
+    /// Whether the last use of the input consumed anything.
     progress: bool,
 }
 
 impl SocketBuffers {
-    /// Keeps `amount` bytes back, and makes room for a body of this size, or the largest piece of it.
+    /// Keeps `amount` bytes back, and makes room for a body of this size, or for its largest piece.
     fn hold(&mut self, amount: usize, body_bytes: usize) {
         self.held += amount;
         let wanted = self.held.saturating_add(body_bytes);
@@ -207,7 +207,7 @@ impl SocketBuffers {
         }
     }
 
-    /// What is to be sent now: what was held back and `amount` bytes after it.
+    /// Returns what to send now: what was held back, and `amount` bytes after it.
     fn take_output(&mut self, amount: usize) -> &[u8] {
         &self.output[..std::mem::take(&mut self.held) + amount]
     }
@@ -296,7 +296,7 @@ mod tests {
         let mut buffers = SocketBuffers::default();
         let mut expected = Vec::new();
         let mut seen = Vec::new();
-        // Up to 7,000 bytes in and 5,000 out a time: the rest is moved to the front again and again.
+        // Up to 7,000 bytes in and 5,000 out at a time: the rest is moved to the front again and again.
         for round in 0..6u8 {
             let piece = vec![round; 7000.min(buffers.input_append_buf().len())];
             buffers.input_append_buf()[..piece.len()].copy_from_slice(&piece);

@@ -1,8 +1,8 @@
-//! Server-sent events from bytes, by the WHATWG standard where servers keep to it; no I/O and no clock.
+//! Parses server-sent events by the WHATWG standard, with tolerance for servers that deviate; no I/O and no clock.
 //!
-//! Bytes go in as they were read, events come out as soon as their blank line is there. An event
-//! that lies whole in one read is handed out in place; one that is split, or has several data
-//! lines, is put together in buffers that keep their capacity. So nothing is allocated once warm.
+//! Bytes go in as they were read, events come out once their blank line is there. An event that lies within one read is
+//! passed on in place; one that is split, or has several data lines, is assembled in buffers that are reused. So
+//! nothing is allocated once these are large enough.
 
 use serde::de::IgnoredAny;
 
@@ -11,34 +11,34 @@ use super::api::is_done;
 #[cfg(test)]
 mod fuzz;
 
-/// What the stream said.
+/// One element of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The data of one event, its lines joined by LF; also a line that is JSON without `data:`.
+    /// The data of one event, its lines joined by LF; or a line that is JSON without `data:`.
     Data(&'a [u8]),
-    /// The data of an event that is named `error`, or the value of a field of that name.
+    /// The data of an event named `error`, or the value of a field of that name.
     Error(&'a [u8]),
-    /// A line that starts with a colon: a sign of life, never a token.
+    /// A line that starts with a colon: it keeps the connection alive, and is never a token.
     Comment,
 }
 
-/// What the buffers keep of their capacity from one stream to the next.
+/// Capacity that the buffers keep from one stream to the next.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// A byte order mark, which may stand before the first line.
+/// A byte order mark, allowed before the first line.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The line that the last read left unfinished.
+    /// The line that the last read left incomplete.
     line: Vec<u8>,
-    /// Data lines of the event under way, each ended by LF.
+    /// Data lines of the current event, each ended by LF.
     data: Vec<u8>,
-    /// The event under way is named `error`.
+    /// Whether the current event is named `error`.
     is_error: bool,
-    /// The last byte was a CR that ended a line: an LF right after it belongs to it.
+    /// Whether the last byte was a CR that ended a line: an LF right after it belongs to it.
     after_cr: bool,
-    /// Past the first line, where a byte order mark is only text.
+    /// Whether the first line is over, after which a byte order mark is ordinary text.
     started: bool,
 }
 
@@ -48,20 +48,20 @@ impl Parser {
         self.line.clear();
         self.data.clear();
         self.is_error = false;
-        // Of a huge event nothing stays.
+        // The memory of a huge event is released.
         self.line.shrink_to(KEPT_BYTES);
         self.data.shrink_to(KEPT_BYTES);
         self.after_cr = false;
         self.started = false;
     }
 
-    /// Bytes held of an event that has not ended.
+    /// Returns the bytes held of an event that has not ended.
     pub fn held_bytes(&self) -> usize {
         self.line.len() + self.data.len()
     }
 
-    /// Ends the stream, and with it an event whose blank line, or even whose last line end, never came. The standard
-    /// drops such an event; but servers leave them out, and what is cut in the middle is no JSON.
+    /// Ends the stream and its last event, even if its blank line or its last line end never came. The standard drops
+    /// such an event, but servers leave these out, and an event cut in the middle is not valid JSON.
     pub fn end(&mut self, mut on_event: impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
@@ -72,7 +72,7 @@ impl Parser {
         self.reset();
     }
 
-    /// Takes the bytes of one read and calls `on_event` for every event they complete.
+    /// Parses the bytes of one read and calls `on_event` for every event that they complete.
     pub fn feed(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
@@ -87,7 +87,7 @@ impl Parser {
             self.after_cr = bytes[end] == b'\r';
             bytes = rest;
             if self.line.is_empty() {
-                // Within one read: when the event ends right here too, its data is used in place.
+                // If the event also ends within this read, its data is used in place.
                 if self.data.is_empty() && self.whole_event(head, &mut bytes, &mut on_event) {
                     continue;
                 }
@@ -102,7 +102,7 @@ impl Parser {
         }
     }
 
-    /// Handles `data: …` followed at once by its blank line, without copying; the common case.
+    /// Handles `data: …` followed immediately by its blank line, without copying; the common case.
     fn whole_event(
         &mut self,
         line: &[u8],
@@ -122,7 +122,7 @@ impl Parser {
         true
     }
 
-    /// Takes a line, of which `rest` is what has come behind it.
+    /// Handles a complete line; `rest` is what was read after it.
     fn end_line(&mut self, line: &[u8], rest: &[u8], on_event: &mut impl FnMut(Event<'_>)) {
         let line = self.without_bom(line);
         self.started = true;
@@ -131,7 +131,7 @@ impl Parser {
         } else if line[0] == b':' {
             on_event(Event::Comment);
         } else if let Some(value) = field(line, b"data") {
-            // Some servers end an event with its line.
+            // Some servers do not send a blank line after an event.
             let may_be_whole = self.data.is_empty() && !self.is_blank_next(rest);
             let is_whole = may_be_whole && is_whole(value);
             self.data.extend_from_slice(value);
@@ -146,10 +146,10 @@ impl Parser {
         } else if line[0] == b'{' || is_done(line) {
             on_event(Event::Data(line));
         }
-        // id, retry and unknown fields say nothing about tokens.
+        // The fields id and retry and unknown ones do not concern tokens.
     }
 
-    /// Whether the line behind the one that has just ended is there, and blank.
+    /// Returns whether the next line has been read and is blank.
     fn is_blank_next(&self, rest: &[u8]) -> bool {
         let rest = match rest {
             [b'\n', rest @ ..] if self.after_cr => rest,
@@ -178,7 +178,8 @@ impl Parser {
     }
 }
 
-/// The value of the field of this name: one space after the colon is not part of it; the name alone is empty.
+/// Returns the value of the field of this name: one space after the colon is not part of it; a name alone has an empty
+/// value.
 fn field<'a, const N: usize>(line: &'a [u8], name: &[u8; N]) -> Option<&'a [u8]> {
     match line.strip_prefix(name)? {
         [] => Some(&[]),
@@ -187,7 +188,7 @@ fn field<'a, const N: usize>(line: &'a [u8], name: &[u8; N]) -> Option<&'a [u8]>
     }
 }
 
-/// Whether a line of data is all that its event can hold: a whole JSON object, or `[DONE]`.
+/// Returns whether a data line must be its event's only one: a whole JSON object, or `[DONE]`.
 fn is_whole(value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let is_object = value.starts_with(b"{") && value.ends_with(b"}");
@@ -198,7 +199,7 @@ fn is_whole(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Data as text and comments as `:`, fed in the pieces given.
+    /// Returns data as text and comments as `:`, parsed from these pieces.
     fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
         let mut parser = Parser::default();
         let mut seen = Vec::new();
@@ -251,7 +252,7 @@ mod tests {
         }
     }
 
-    /// The streams of web-platform-tests, eventsource/format-*, and what they must give, worked out by the standard.
+    /// The streams of web-platform-tests, eventsource/format-*, and their events, worked out by the standard.
     const FORMATS: &[(&str, &str, &[&str])] = &[
         (
             "bom",
@@ -349,7 +350,7 @@ mod tests {
         }
     }
 
-    /// Streams that keep to the standard only nearly.
+    /// Streams that deviate from the standard in ways that servers do.
     const NEARLY: &[(&str, &[&str])] = &[
         (
             "data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n",

@@ -1,11 +1,11 @@
-//! The token event before, as a template for the next one: most servers repeat every byte but the text.
+//! The previous token event as a template for the next one: most servers repeat every byte except the text.
 //!
-//! An event that is the same bytes around another string is the same JSON around another text, so only the
-//! text is read. Whatever differs elsewhere is left to the parser. Copies into buffers that keep their
-//! capacity: nothing is allocated once warm.
+//! An event with the same bytes around another string is the same JSON around another text, so only the text is read.
+//! Events that differ elsewhere are left to the parser. The template is copied into buffers that are reused, so nothing
+//! is allocated once they are large enough.
 //!
-//! Callgrind counts 2,659 user instructions a token of the static binary against the unpaced mock (`load`, 40 requests of 1,100
-//! less those of 100 tokens), and 15,618 with the parser alone.
+//! By Callgrind, a token costs 2,659 user instructions in the static binary against the unpaced mock (`load`, 40
+//! requests of 1,100 tokens minus those of 100), and 15,618 with the parser alone.
 
 use serde_json::value::RawValue;
 
@@ -15,25 +15,25 @@ use super::json::text_bytes;
 #[cfg(test)]
 mod fuzz;
 
-/// Larger events are not kept: they are no single tokens.
+/// Largest event that is kept: larger ones are not single tokens.
 const MAX_BYTES: usize = 4 << 10;
 
 #[derive(Debug, Default)]
 pub struct Template {
-    /// Up to the string that is the text; empty until an event has been learned.
+    /// The event's bytes up to the text; empty until an event was learned.
     before: Vec<u8>,
-    /// From its end on.
+    /// The event's bytes after the text.
     after: Vec<u8>,
     is_reasoning: bool,
-    /// The text is that of the first choice.
+    /// Whether the text belongs to the first choice.
     is_first: bool,
     has_finish_field: bool,
-    /// Of `/generate`, where every event may say so.
+    /// The `cached` of `/generate`, where every event may have it.
     cached: Option<bool>,
 }
 
 impl Template {
-    /// Reads an event that repeats the one learned; `None` leaves it to the parser.
+    /// Reads an event that repeats the learned one; `None` leaves it to the parser.
     pub fn read<'a>(&self, data: &'a [u8]) -> Option<Chunk<'a>> {
         if self.before.is_empty() {
             return None;
@@ -44,7 +44,7 @@ impl Template {
         let bytes = if inside.iter().all(is_plain) && std::str::from_utf8(inside).is_ok() {
             inside.len()
         } else {
-            // It may be more than a string (`"a","b":"c"`), or none: the parser knows.
+            // The bytes may be more than a string (`"a","b":"c"`), or not one; the parser decides.
             let value: &RawValue = serde_json::from_slice(text).ok()?;
             text_bytes(Some(value))
         };
@@ -64,14 +64,14 @@ impl Template {
         })
     }
 
-    /// Keeps a parsed event if its text is all that it says.
+    /// Learns a parsed event if it has nothing but a text.
     pub fn learn(&mut self, data: &[u8], chunk: &Chunk<'_>) {
         let says_more = chunk.usage.is_some() || chunk.finish.is_some() || chunk.error.is_some();
         let is_all = chunk.texts == 1 && !says_more && data.len() <= MAX_BYTES;
         let Some(text) = chunk.text.filter(|_| is_all) else {
             return;
         };
-        // The value borrows from `data`, so this is where it stands in it.
+        // The value borrows from `data`, so the pointers give its place.
         let from = text.get().as_ptr() as usize - data.as_ptr() as usize;
         self.before.clear();
         self.before.extend_from_slice(&data[..from]);
@@ -85,7 +85,7 @@ impl Template {
     }
 }
 
-/// A byte of a character that stands for itself in a JSON string.
+/// Returns whether a byte needs no escape in a JSON string.
 fn is_plain(byte: &u8) -> bool {
     *byte >= 0x20 && !matches!(byte, b'"' | b'\\')
 }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_event_that_says_of_a_cache_says_it_again_where_it_is_repeated() {
-        // Kept from reply to reply: in the second one no event need be left to the parser.
+        // The template is kept from reply to reply, so the second reply needs no parser.
         for (event, cached) in [
             (r#"{"text":" a","cached":true}"#, Some(true)),
             (r#"{"text":" a","cached":false}"#, Some(false)),
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_beside_the_text_is_left_to_the_parser() {
+    fn events_that_differ_beside_the_text_are_left_to_the_parser() {
         let template = learned(TOKEN);
         for (from, to) in [
             ("null", "\"stop\""),
             ("\"1\"", "\"2\""),
             ("]}", "],\"usage\":{\"completion_tokens\":3}}"),
-            // Other JSON, or none, in the place of the string.
+            // Other JSON, or none, replaces the string.
             ("\" a\"", "null"),
             ("\" a\"", "\"a\",\"finish_reason\":\"stop\",\"x\":\"b\""),
             ("\" a\"", "\"a\"b\""),

@@ -1,11 +1,11 @@
-//! The client against a socket: every recording of a real server, in every cut; every way to fail.
+//! The client against a socket: every recording of a real server, in every cut; every kind of failure.
 //!
-//! The 31 traps that came with the recordings and the test of each; RECORDINGS is
-//! `every_recording_gives_the_same_right_sample_however_it_is_cut` and names the recording.
+//! The 31 traps that came with the recordings, and the test of each. RECORDINGS stands for
+//! `every_recording_gives_the_same_right_sample_however_it_is_cut`, followed by the recording.
 //!
 //! | trap | test, or why it does not apply |
 //! |---|---|
-//! | 1 kept connection closed in silence | `a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock`, `the_same_on_a_fresh_connection_is_a_failure` |
+//! | 1 kept connection closed in silence | `a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock`, `a_fresh_connection_closed_without_a_reply_is_a_failure` |
 //! | 2 HTTP/1.0 ends by close | `an_http_1_0_reply_ends_with_its_connection_and_needs_a_finish_reason` |
 //! | 3 headers long before the first token | `the_first_token_is_the_first_event_with_text_not_the_role_the_headers_or_a_comment` |
 //! | 4 comments before the first event | `comments_keep_a_slow_stream_alive_and_silence_ends_it`, RECORDINGS llama-server/slow |
@@ -23,7 +23,7 @@
 //! | 16 200 and nothing; [DONE] without a finish reason | `each_kind_of_broken_reply_has_its_name` |
 //! | 17 an error that is a string; headers and then silence | RECORDINGS transformers/err_negative_max_tokens_stream; `headers_and_then_silence_are_a_first_token_timeout` |
 //! | 18 an unknown model and 200 | does not apply where it is answered; 404 and 400: `refusals_end_the_run_with_the_servers_own_words`, `pool::a_bad_request_is_a_refusal_only_when_it_names_the_model` |
-//! | 19 max_tokens 0, or over the context | 0 is never sent: `sizing::a_zero_is_named_by_its_flag`; `what_cannot_work_is_found_before_the_first_request` |
+//! | 19 max_tokens 0, or over the context | 0 is never sent: `sizing::a_zero_is_named_by_its_flag`; `options_that_cannot_work_are_refused_before_the_first_request` |
 //! | 20 prompts past the limit are taken | does not apply: a limit is checked where the server names it |
 //! | 21 forms of an error body | `api::the_words_of_an_error_are_found_wherever_servers_put_them`, RECORDINGS */err_* |
 //! | 22 a 400 typed as an event stream | `each_kind_of_broken_reply_has_its_name` |
@@ -79,7 +79,7 @@ fn turn() -> Turn {
     }
 }
 
-/// A server that handles its connections one after the other with `serve`.
+/// Starts a server that handles its connections one after the other with `serve`.
 fn server(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
@@ -87,7 +87,7 @@ fn server(serve: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     addr
 }
 
-/// Reads one request; its body, or `None` when the connection has ended.
+/// Reads one request; returns its body, or `None` when the connection has ended.
 fn read_request(stream: &TcpStream) -> Option<Vec<u8>> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
@@ -128,14 +128,14 @@ fn kind_of(addr: SocketAddr) -> Option<FailKind> {
         .map(|failure| failure.kind)
 }
 
-/// The head of a stream that the end of its connection ends.
+/// The head of a stream that ends with its connection.
 const OPEN_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 const STREAM_HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const TOKEN: &str = "data: {\"choices\":[{\"text\":\"a\",\"index\":0,\"finish_reason\":null}]}\n\n";
 const FINISH: &str = "data: {\"choices\":[{\"text\":\"b\",\"index\":0,\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n";
 
-/// A chunked stream of these events, with its last chunk.
+/// Returns a chunked stream of these events, with its last chunk.
 fn stream(events: &[&str]) -> String {
     let chunks: String = events
         .iter()
@@ -149,7 +149,7 @@ fn recording(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What does not depend on time, in the words of expected.json.
+/// Returns the facts that do not depend on time, named as in expected.json.
 fn facts(sample: &Sample) -> Value {
     serde_json::json!({
         "kind": sample.failure.as_ref().map(|failure| failure.kind.name()),
@@ -163,7 +163,7 @@ fn facts(sample: &Sample) -> Value {
     })
 }
 
-/// How a server's bytes are cut into writes.
+/// How a server's bytes are split into writes.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Whole,
@@ -186,8 +186,8 @@ fn write_cut(stream: &mut TcpStream, mut bytes: &[u8], cut: Cut) -> std::io::Res
     Ok(())
 }
 
-/// Serves one recording again and again, in one piece, byte by byte and in 200 random cuts, and
-/// compares every sample with what Python read.
+/// Serves one recording repeatedly, in one piece, byte by byte and in 200 random cuts, and compares every sample with
+/// Python's reading.
 fn check_recording(name: &str, wanted: &Value) {
     let bytes = recording(&format!("{name}.raw"));
     let cuts: Vec<Cut> = [Cut::Whole, Cut::Bytes]
@@ -201,7 +201,7 @@ fn check_recording(name: &str, wanted: &Value) {
         for cut in to_serve {
             let (mut stream, _) = listener.accept().expect("the client connects");
             if read_request(&stream).is_some() {
-                // Fails only when the client has gone, which its sample shows.
+                // This fails only when the client has hung up, which its sample shows.
                 let _ = write_cut(&mut stream, &bytes, cut);
             }
         }
@@ -301,6 +301,7 @@ fn comments_keep_a_slow_stream_alive_and_silence_ends_it() {
         (failure.kind, silent.token_events),
         (FailKind::TimeoutIdle, 1)
     );
+    assert_eq!(failure.reason, "no byte for 0.06 s (--idle-timeout)");
 }
 
 #[test]
@@ -470,7 +471,7 @@ fn a_body_that_stays_open_behind_its_reply_costs_a_moment_and_its_connection() {
                 sample.is_success() && !sample.reused,
                 "{behind:?} {sample:?}"
             );
-            // The reply ended with [DONE], not with the wait behind it.
+            // The reply ended with [DONE], before the wait after it.
             let waited_ns = sample.t_end_ns - sample.t_last_ns.expect("tokens");
             assert!(waited_ns < 90_000_000, "{behind:?} {waited_ns}");
         }
@@ -529,7 +530,7 @@ fn chunk_sizes_in_capitals_and_a_header_twice_change_nothing() {
 
 #[test]
 fn usage_beside_a_choice_without_text_is_the_final_one() {
-    // LiteLLM: zeros on every event, the figures after the finish, in a choice that has only its number.
+    // LiteLLM sends zeros on every event, and the figures after the finish, in a choice that has only its number.
     let token = TOKEN.replace(
         "]}\n",
         "],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}}\n",
@@ -561,7 +562,7 @@ fn headers_and_then_silence_are_a_first_token_timeout() {
     let addr = server(|mut stream| {
         read_request(&stream);
         let _ = stream.write_all(STREAM_HEAD.as_bytes());
-        // Until the client hangs up.
+        // The server waits until the client hangs up.
         let _ = stream.read(&mut [0]);
     });
     let timeouts = Timeouts {
@@ -583,7 +584,7 @@ fn a_refused_connection_a_silent_handshake_and_no_address_have_their_names() {
         .expect("a port, closed again");
     assert_eq!(kind_of(closed), Some(FailKind::Connect));
 
-    // An https endpoint whose server talks something else.
+    // This https endpoint's server does not speak TLS.
     let addr = server(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
@@ -597,7 +598,7 @@ fn a_refused_connection_a_silent_handshake_and_no_address_have_their_names() {
         .expect("a failure");
     assert_eq!(failure.kind, FailKind::Tls);
 
-    // One that takes the connection and never says a word.
+    // This server accepts the connection and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     let mut mute = target(
@@ -683,7 +684,7 @@ fn a_connection_is_reused_and_its_set_up_recorded_once() {
     );
 }
 
-/// A connection that is kept idle is asked whether it is open before it carries another request.
+/// An idle pooled connection is checked before it carries another request.
 #[test]
 fn a_connection_that_was_closed_while_idle_is_noticed_before_the_send() {
     let addr = server(|mut stream| {
@@ -705,7 +706,7 @@ fn stream_of_two() -> String {
 
 #[test]
 fn a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock() {
-    // llama.cpp: says keep-alive, then answers the next request with the end of the connection.
+    // llama.cpp promises keep-alive, then answers the next request by closing the connection.
     let recorded = String::from_utf8(recording("llama-server/keepalive.raw")).expect("UTF-8");
     let parts: Vec<String> = recorded
         .split("\n[end: eof]\n[new connection]\n")
@@ -765,7 +766,7 @@ fn a_request_cut_before_its_first_byte_keeps_its_send_and_is_not_resent() {
 }
 
 #[test]
-fn the_same_on_a_fresh_connection_is_a_failure() {
+fn a_fresh_connection_closed_without_a_reply_is_a_failure() {
     let addr = server(|stream| {
         read_request(&stream);
     });
@@ -813,7 +814,7 @@ fn the_body_goes_out_whole_with_its_length_and_the_request_id() {
         tell.send((head, body)).expect("the test waits");
         let _ = stream.write_all(stream_of_two().as_bytes());
     });
-    // Longer than the buffers of ureq, to be sent in several writes.
+    // The context is longer than ureq's buffers, so it takes several writes.
     let context = "word ".repeat(20_000);
     let big = Turn {
         prompt: Prompt::Text(vec![context.as_str().into(), "end\\n".into()]),

@@ -1,7 +1,7 @@
-//! Our layer between ureq and the socket: stamps every read, sets each read's deadline by the phase
-//! of the request, and notes connections as they are made.
+//! The layer between ureq and the socket: stamps every read, sets each read's deadline by the phase of the request, and
+//! notes connections as they are made.
 //!
-//! The layer sits outside TLS, so that a stamp is taken when plain bytes are there.
+//! The layer is outside TLS, so that stamps are taken when plain bytes are there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use ureq::unversioned::transport::{
 use super::socket::SocketConnector;
 use super::wire::Wire;
 
-/// The connector of one worker: TCP, or a tunnel through a proxy, then TLS where the scheme says so, then the stamping
-/// layer.
+/// Returns the connector of one worker: TCP or a tunnel through a proxy, then TLS if the scheme asks for it, then the
+/// stamping layer.
 pub fn connector(wire: &Arc<Wire>) -> impl Connector {
     ().chain(Begin(wire.clone()))
-        // Calls the whole chain for the connection to the proxy.
+        // It runs the whole chain for the connection to the proxy.
         .chain(ConnectProxyConnector::default())
         .chain(SocketConnector(wire.clone()))
         .chain(TcpDone(wire.clone()))
@@ -134,7 +134,7 @@ impl<In: Transport> Transport for Stamped<In> {
     }
 }
 
-/// Whether an error is a timeout, whichever way ureq wrapped it.
+/// Returns whether an error is a timeout, however ureq wrapped it.
 pub fn is_timeout(error: &Error) -> bool {
     match error {
         Error::Timeout(_) => true,

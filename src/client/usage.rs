@@ -1,4 +1,4 @@
-//! The token counts that a reply carries, by the names that servers give them.
+//! The token counts of a reply, under all names that servers use.
 
 use super::json::{Raw, count, pick};
 use crate::sample::TokenSource;
@@ -10,11 +10,11 @@ pub struct Usage {
     pub completion_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
-    /// Prompt and output together.
+    /// Tokens of prompt and output together.
     pub total_tokens: Option<u64>,
 }
 
-/// The names of counts, and of the objects that hold parts of them: those of OpenAI's completions, chat and responses,
+/// The names of counts, and of the objects that hold parts of them, in OpenAI's completions, chat and responses,
 /// Anthropic, DeepSeek, Kimi and SGLang.
 const NAMES: [&str; 14] = [
     "prompt_tokens",
@@ -33,18 +33,18 @@ const NAMES: [&str; 14] = [
     "output_tokens_details",
 ];
 
-/// What the events of a reply have shown of its tokens.
+/// The tokens of a reply as its events have shown them.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
     /// Events with generated text.
     pub events: u64,
-    /// Those events that have reasoning and no answer.
+    /// Token events that have reasoning and no answer.
     pub reasoning_events: u64,
     pub has_text: bool,
 }
 
 impl Usage {
-    /// Reads an object of counts; `None` where it has none.
+    /// Reads an object of counts; `None` if it has none.
     pub fn read(object: Option<Raw<'_>>) -> Option<Usage> {
         let [
             prompt,
@@ -64,7 +64,7 @@ impl Usage {
         ] = pick(object, &NAMES);
         let detail = |details, name| count(pick(details, &[name])[0]);
         let (read, created) = (count(read), count(created));
-        // Anthropic counts what its cache held, and what it stored there, apart from the input.
+        // Anthropic does not include what its cache held and what it stored there in the input.
         let beside_input = read.unwrap_or(0) + created.unwrap_or(0);
         let whole_input = count(input).map(|input| input + beside_input);
         let usage = Usage {
@@ -83,7 +83,7 @@ impl Usage {
         (usage != Usage::default()).then_some(usage)
     }
 
-    /// The counts of both, field by field, by `both` where both have one.
+    /// Combines the counts field by field, with `both` where both have one.
     fn with(self, other: Usage, both: impl Fn(u64, u64) -> u64) -> Usage {
         let field = |a: Option<u64>, b: Option<u64>| match (a, b) {
             (Some(a), Some(b)) => Some(both(a, b)),
@@ -98,12 +98,12 @@ impl Usage {
         }
     }
 
-    /// Sums field by field; what neither side reports stays absent.
+    /// Sums field by field; counts that neither side reports stay absent.
     pub fn plus(self, other: Usage) -> Usage {
         self.with(other, |a, b| a + b)
     }
 
-    /// Takes each count of `later`, but for a 0 that comes after a good count.
+    /// Takes each count of `later`, except a 0 after a good count.
     pub fn updated(self, later: Usage) -> Usage {
         self.with(
             later,
@@ -111,8 +111,8 @@ impl Usage {
         )
     }
 
-    /// The counts without those that are impossible, each judged by itself: a prompt of 0 tokens, and parts that are
-    /// more than their whole.
+    /// Returns the counts without impossible ones, each judged by itself: a prompt of 0 tokens, and parts that are more
+    /// than their whole.
     pub fn possible(self) -> Usage {
         let at_most = |part: Option<u64>, whole: Option<u64>| {
             part.filter(|&part| whole.is_none_or(|whole| part <= whole))
@@ -126,8 +126,8 @@ impl Usage {
         }
     }
 
-    /// The output tokens and where their number comes from. A count below the events with text, or of 0 beside text, is
-    /// refuted by them. The total may still tell then, as it does where reasoning was left out of a count.
+    /// Returns the output tokens and the source of their number. A count below the events with text, or 0 with text, is
+    /// refuted by the events. The total may still be right, such as when a count leaves out reasoning.
     pub fn output_tokens(&self, shown: Shown) -> Option<(u64, TokenSource)> {
         let least = shown.events.max(u64::from(shown.has_text));
         let counted = self.completion_tokens.filter(|&n| n >= least);
@@ -146,15 +146,15 @@ impl Usage {
             .or(of_events)
     }
 
-    /// The output tokens by the total, prompt tokens taken off.
+    /// Returns the output tokens as the total minus the prompt tokens.
     fn output_of_total(&self) -> Option<u64> {
         self.total_tokens?.checked_sub(self.prompt_tokens?)
     }
 
-    /// The output tokens whose events came; `None`: all of them, as far as one can see.
+    /// Returns the output tokens whose events came; `None`: all of them, as far as can be seen.
     ///
-    /// Reasoning that the server keeps to itself has no events, or fewer than its tokens by much more than the
-    /// answer, whose events may hold several tokens too.
+    /// Reasoning that the server does not stream has no events, or far fewer for its tokens than the answer, whose
+    /// events may hold several tokens too.
     pub fn streamed_tokens(&self, shown: Shown) -> Option<u64> {
         let (all, reasoning) = (self.completion_tokens?, self.reasoning_tokens?);
         let events = shown.events;

@@ -1,4 +1,4 @@
-//! The state that a worker shares with its connection: the request's clock and limits, and what became of it.
+//! The state that a worker shares with its connection: the request's clock, limits and progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -8,26 +8,26 @@ use ureq::unversioned::transport::ConnectionDetails;
 
 use crate::units::{Epoch, nanoseconds};
 
-/// A connection that was read this recently is not asked whether it is still open, which takes three
-/// system calls: should it be closed all the same, the request is sent again on a new one.
+/// A connection that was read this recently is not checked for being open, which takes three system calls. If it is
+/// closed after all, the request is sent again on a new one.
 const FRESH_NS: u64 = 10_000_000;
 
-/// How long the end of a body may take behind the end of its reply: some servers leave it open.
+/// How long the body may take to end after a complete reply: some servers leave it open.
 const END_NS: u64 = 100_000_000;
 
-/// The limits of a request. All run from the send, but `idle`, which every read restarts.
+/// The limits of a request. All run from the send, except `idle`, which every read restarts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     pub connect: Duration,
-    /// Until the first event with generated text.
+    /// Time until the first event with generated text.
     pub first_token: Duration,
-    /// Between two reads after the first token.
+    /// Time between two reads after the first token.
     pub idle: Duration,
     pub total: Duration,
 }
 
 impl Timeouts {
-    /// One limit for every phase.
+    /// Returns one limit for every phase.
     pub const fn all(timeout: Duration) -> Timeouts {
         Timeouts {
             connect: timeout,
@@ -38,33 +38,33 @@ impl Timeouts {
     }
 }
 
-/// Which limit a read ran into.
+/// The limit that a read ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     FirstToken,
     Idle,
     Total,
-    /// The reply was complete, and its body did not end.
+    /// The reply was complete, but its body did not end.
     End,
 }
 
-/// The state of one worker's connection. One thread uses it; the atomics are there
-/// because ureq wants its transports `Sync`, and cost nothing relaxed.
+/// The state of one worker's connection. Only one thread uses it; the fields are atomic because ureq wants its
+/// transports `Sync`, and relaxed access costs nothing.
 #[derive(Debug)]
 pub struct Wire {
     pub epoch: Epoch,
     timeouts: Timeouts,
-    /// A tunnel through a proxy is made first.
+    /// Whether a tunnel through a proxy is made first.
     is_proxied: bool,
-    /// The longest wait of one read: the same in every phase, because a change costs a `setsockopt`.
+    /// The longest wait of one read, the same in every phase because a change costs a `setsockopt`.
     pub read_step_ns: u64,
     /// The limit of a write is a multiple of this, so that the many writes of a long prompt cost no `setsockopt` each.
     pub write_step_ns: u64,
-    /// The total timeout of the request under way.
+    /// The total timeout of the current request.
     total_ns: AtomicU64,
     sent_ns: AtomicU64,
     last_ns: AtomicU64,
-    /// The last read of any request.
+    /// The stamp of the last read of any request.
     heard_ns: AtomicU64,
     has_token: AtomicBool,
     is_complete: AtomicBool,
@@ -79,13 +79,13 @@ pub struct Wire {
 /// The events on the wire since the request began.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
-    /// Reads that brought bytes.
+    /// The number of reads that brought bytes.
     pub reads: u64,
-    /// A connection was asked for.
+    /// Whether a connection was asked for.
     pub connecting: bool,
-    /// Its TCP part was made.
+    /// Whether its TCP part was made.
     pub tcp_done: bool,
-    /// TCP and TLS set-up, when it was completed.
+    /// The duration of TCP and TLS set-up, once it is complete.
     pub connect_ns: Option<u64>,
     pub expired: Option<Expired>,
 }
@@ -114,7 +114,7 @@ impl Wire {
         })
     }
 
-    /// Starts a request's clock; the stamp of the send.
+    /// Starts a request's clock and returns the stamp of the send.
     pub fn begin(&self) -> u64 {
         self.begin_within(self.timeouts.total)
     }
@@ -137,6 +137,14 @@ impl Wire {
         now
     }
 
+    /// Returns the limits of the current request.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            total: Duration::from_nanos(self.total_ns.load(Relaxed)),
+            ..self.timeouts
+        }
+    }
+
     /// From the first token on, the idle timeout holds instead of the first-token timeout.
     pub fn token_seen(&self) {
         self.has_token.store(true, Relaxed);
@@ -147,17 +155,17 @@ impl Wire {
         self.is_complete.store(true, Relaxed);
     }
 
-    /// Stamps a read that ended at `now_ns`; `has_bytes`: it was not the end of the connection.
+    /// Stamps a read that ended at `now_ns`; `has_bytes`: the connection did not end.
     pub fn read_ended(&self, now_ns: u64, has_bytes: bool) {
         self.last_ns.store(now_ns, Relaxed);
         if has_bytes {
             self.heard_ns.store(now_ns, Relaxed);
-            // One thread writes it, so no atomic addition is needed.
+            // Only one thread writes it, so no atomic addition is needed.
             self.reads.store(self.reads.load(Relaxed) + 1, Relaxed);
         }
     }
 
-    /// The stamp of the last read.
+    /// Returns the stamp of the last read.
     pub fn last_ns(&self) -> u64 {
         self.last_ns.load(Relaxed)
     }
@@ -179,9 +187,9 @@ impl Wire {
         }
     }
 
-    /// The nanoseconds that a read or write beginning at `from_ns` may wait, and the limit that sets them.
+    /// Returns how many nanoseconds a read or write beginning at `from_ns` may wait, and the limit that sets them.
     ///
-    /// A read counts from the last stamp, which saves a clock read an event.
+    /// For a read, the time counts from the last stamp, which saves reading the clock for each event.
     pub fn limit(&self, from_ns: u64) -> (u64, Expired) {
         let elapsed = from_ns.saturating_sub(self.sent_ns.load(Relaxed));
         let total = self.total_ns.load(Relaxed).saturating_sub(elapsed);
@@ -200,22 +208,22 @@ impl Wire {
         }
     }
 
-    /// The head that is sent next is followed by a body of this size: one write can take both. Where the next head may
-    /// be one to a proxy, it is left at two.
+    /// Notes that the next head is followed by a body of this size, so that one write can take both. If the next head
+    /// may go to a proxy, two writes are used.
     pub fn body_follows(&self, bytes: usize) {
         if !self.is_proxied {
             self.body_bytes.store(bytes, Relaxed);
         }
     }
 
-    /// Takes the size that `body_follows` noted; 0 from then on.
+    /// Takes the size that `body_follows` noted, and resets it to 0.
     pub fn take_body_bytes(&self) -> usize {
         let bytes = self.body_bytes.load(Relaxed);
         self.body_bytes.store(0, Relaxed);
         bytes
     }
 
-    /// Whether the connection was read a moment ago.
+    /// Returns whether the connection was read a moment ago.
     pub fn is_fresh(&self) -> bool {
         self.epoch.now_ns() - self.heard_ns.load(Relaxed) < FRESH_NS
     }
@@ -223,7 +231,7 @@ impl Wire {
     /// Notes that ureq asks for a connection.
     pub fn connection_asked(&self) {
         self.connecting.store(true, Relaxed);
-        // Until the connection stands this holds the time of the attempt.
+        // Until the connection is made, this holds the time of the attempt.
         self.last_ns.store(self.epoch.now_ns(), Relaxed);
     }
 
@@ -234,7 +242,7 @@ impl Wire {
         }
     }
 
-    /// Notes that a connection was made, TLS and all.
+    /// Notes that a connection was made completely, including TLS.
     pub fn connection_made(&self, details: &ConnectionDetails) {
         if self.is_whole(details) {
             let now = self.epoch.now_ns();
@@ -243,13 +251,13 @@ impl Wire {
         }
     }
 
-    /// Whether this is the connection that was asked for. One to a proxy is asked for without a proxy, before its
-    /// tunnel is there.
+    /// Returns whether this is the connection that was asked for. A connection to a proxy is made first, before its
+    /// tunnel.
     fn is_whole(&self, details: &ConnectionDetails) -> bool {
         !self.is_proxied || details.config.proxy().is_some()
     }
 
-    /// Whether a connection is being made: what is said to a proxy then has ureq's limit, that of the connection.
+    /// Returns whether a connection is being made: the exchange with a proxy then has ureq's limit for connecting.
     pub fn is_connecting(&self) -> bool {
         self.connecting.load(Relaxed) && self.connect_ns.load(Relaxed) == 0
     }

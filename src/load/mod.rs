@@ -1,6 +1,6 @@
-//! Drives a run: workers on OS threads, a bounded channel of sessions to them, and the end.
+//! Drives a run: worker threads, a bounded channel that feeds them sessions, and the end of the run.
 //!
-//! Sessions and clients go in, samples come out of a channel. Knows nothing of statistics.
+//! Sessions and clients go in, samples come out of a channel. This module knows no statistics.
 
 pub mod open;
 pub mod pool;
@@ -17,25 +17,25 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::plan::Session;
 
-/// Sessions that may wait for each worker. Below half of that the queue is filled up again: waking the
-/// feeder for each session would cost every request two system calls and a switch of threads.
+/// Sessions that may wait for each worker. The queue is refilled when it is half empty: waking the feeder for each
+/// session would cost every request two system calls and a thread switch.
 const QUEUED: usize = 4;
-/// From one worker's first session to the next one's. All at once would be measured as each other's delay,
-/// and again where their answers end together: a request's begin and end take about 0.1 ms of CPU.
+/// Time between the first sessions of two workers. Workers started together would delay one another, and the client's
+/// own CPU time (0.1 ms at each end of a request) would be measured as server latency.
 const RAMP: Duration = Duration::from_micros(250);
 
-/// What ends a run before its plan does; times count from the first send.
+/// The condition that ends a run before its plan does; times count from the first send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     None,
-    /// What is in flight then is cut.
+    /// Requests in flight at that time are cut.
     Cut(Duration),
-    /// What is in flight then is waited for.
+    /// Requests in flight at that time are completed.
     Drain(Duration),
 }
 
 impl Limit {
-    /// After which nothing is sent.
+    /// Returns the time after which nothing is sent.
     pub fn duration(self) -> Option<Duration> {
         match self {
             Limit::None => None,
@@ -44,13 +44,13 @@ impl Limit {
     }
 }
 
-/// Runs the plan with one worker a client, until it ends, the limit is reached or `stop` is set.
+/// Runs the plan with one worker for each client, until the plan ends, the limit is reached or `stop` is set.
 ///
-/// The workers are not joined: one that is inside `connect(2)` cannot be woken, and the final report
-/// does not wait for it. Whoever holds the receiver of the samples sees the last worker go.
+/// The workers are not joined, since one inside `connect(2)` cannot be woken and the final report does not wait for it.
+/// The receiver of the samples disconnects when the last worker ends.
 ///
 /// # Errors
-/// When the system does not give the threads.
+/// Fails when the system refuses a thread.
 pub fn run(
     plan: impl Iterator<Item = Session>,
     clients: Vec<Client>,
@@ -61,7 +61,7 @@ pub fn run(
     let (job_sender, jobs) = bounded(QUEUED * clients.len());
     let ramp_steps = u32::try_from(clients.len()).unwrap_or(u32::MAX);
     let workers = start(clients, &jobs, &shared)?;
-    // The workers hold the only ends that count: when they are gone, samples are complete.
+    // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
     let mut feeder = Feeder {
         limit,
@@ -76,7 +76,7 @@ pub fn run(
         ended => ended,
     };
     if ended == Waited::Over {
-        // Sessions that nobody has taken are not begun.
+        // Sessions that no worker has taken are dropped.
         while jobs.try_recv().is_ok() {}
         feeder.end = never();
         feeder.wait_for(&feeder.workers.gone);
@@ -84,20 +84,20 @@ pub fn run(
     Ok(())
 }
 
-/// How a wait has ended.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waited {
     Ready,
-    /// The run is to end at once.
+    /// The run must end at once.
     Stopped,
-    /// Nothing more is to be sent.
+    /// Nothing more may be sent.
     Over,
 }
 
 /// Keeps the queue filled until the plan, the limit or the run ends.
 struct Feeder {
     limit: Limit,
-    /// When the limit is reached.
+    /// Fires when the limit is reached.
     end: Receiver<Instant>,
     stop: Stop,
     workers: Workers,
@@ -126,7 +126,7 @@ impl Feeder {
                     return waited;
                 }
             }
-            // The duration counts from the first send, as the elapsed time does.
+            // The duration counts from the first send, like the elapsed time.
             if let Some(duration) = duration.take() {
                 select! {
                     recv(self.workers.first_send) -> begun => if let Ok(begun) = begun {
@@ -139,7 +139,7 @@ impl Feeder {
         Waited::Ready
     }
 
-    /// Waits for `ready`, the end of the run or its limit, at which a run that cuts is stopped.
+    /// Waits for `ready`, for the end of the run, or for its limit, at which a `Cut` run is stopped.
     fn wait_for<T>(&self, ready: &Receiver<T>) -> Waited {
         select! {
             recv(ready) -> _ => Waited::Ready,
@@ -155,17 +155,17 @@ impl Feeder {
     }
 }
 
-/// What is heard of the workers together.
+/// The channels on which the workers report.
 struct Workers {
-    /// When the first request of the run was sent.
+    /// The instant of the run's first send.
     first_send: Receiver<Instant>,
-    /// Said by a worker that finds few sessions waiting.
+    /// A worker signals here when it finds few sessions waiting.
     running_low: Receiver<()>,
     /// Disconnects when the last worker has ended.
     gone: Receiver<()>,
 }
 
-/// Starts the workers and waits until each has had its connection opened, or the run is stopped.
+/// Starts the workers and waits until each has opened its connection, or the run is stopped.
 fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Result<Workers> {
     let workers = clients.len();
     let (is_ready, ready) = bounded(workers);
@@ -179,7 +179,7 @@ fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Res
         let is_ready = is_ready.clone();
         move |worker: Worker| {
             worker.client.warm_up();
-            // Nobody waits any more when the run was stopped.
+            // Nobody receives this after the run was stopped.
             let _ = is_ready.send(());
             worker.run(&queue);
         }

@@ -1,8 +1,8 @@
-//! The open loop: every request goes out when it is due, whatever became of those before it.
+//! The open loop: every request is sent at its scheduled time, whatever became of earlier ones.
 //!
-//! A pacer, the calling thread, hands each one to the worker that became idle last. So there are no more
-//! connections than requests were in flight at once, and most requests find one open. A session that follows a
-//! reply waits for its end with the pacer (`replies`), so that it keeps no worker.
+//! The calling thread is the pacer: it hands each session to the worker that became idle last. So there are no more
+//! connections than requests were in flight at once, and most requests find an open one. A session that follows a reply
+//! waits for its end in the pacer (`replies`) and occupies no worker.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use crate::error::Result;
 use crate::plan::Session;
 use crate::units::{Epoch, nanoseconds};
 
-/// Connections that are open before the first request is due.
+/// Connections that are opened before the first scheduled time.
 const WARM: usize = 8;
-/// From the moment that all is ready to the first due time.
+/// Time from the moment that all is ready to the first scheduled time.
 const LEAD_NS: u64 = 1_000_000;
 
-/// What a worker is to do: its due time counts from the run's epoch.
+/// A worker's next session and its due time, from the run's epoch.
 type Job = (u64, Session);
 
-/// A worker's number and when, from the run's epoch, its last reply had ended.
+/// A worker's number, and the time from the run's epoch at which its last reply ended.
 type Idle = (usize, u64);
 
-/// Sends every session when it is due, with one worker a client, until the plan ends, what is due later than
-/// `duration`, or `stop` is set; then waits for what is in flight. Returns how many found no idle worker and went
-/// out late.
+/// Sends every session at its due time, with one worker for each client, until the plan ends, sessions are due later
+/// than `duration`, or `stop` is set; then waits for requests in flight. Returns how many sessions found no idle worker
+/// and were sent late.
 ///
 /// # Errors
-/// When the system does not give the threads.
+/// Fails when the system refuses a thread.
 pub fn run(
     plan: impl Iterator<Item = Due>,
     clients: Vec<Client>,
@@ -45,7 +45,7 @@ pub fn run(
         return Ok(0);
     };
     let pool = start(clients, &shared)?;
-    // The workers hold the only ends that count: when they are gone, samples are complete.
+    // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
     let base_ns = epoch.now_ns() + LEAD_NS;
     let last_ns = duration.map_or(u64::MAX, nanoseconds);
@@ -72,19 +72,19 @@ pub fn run(
     Ok(pacer.exhausted)
 }
 
-/// Hands out sessions when they are due.
+/// Hands out sessions at their due times.
 struct Pacer {
     pool: Pool,
     stop: Stop,
     epoch: Epoch,
     replies: Replies,
     exhausted: u64,
-    /// Until then no worker was idle, whoever has become so since.
+    /// No worker was idle before this time, even if one is now.
     busy_until_ns: u64,
 }
 
 impl Pacer {
-    /// Sends all of the plan; `None`: it was stopped, or the workers are gone.
+    /// Sends the whole plan; `None`: the run was stopped, or the workers have ended.
     fn pace(&mut self, mut plan: impl Iterator<Item = Due>) -> Option<()> {
         let mut next = plan.next();
         loop {
@@ -111,7 +111,7 @@ impl Pacer {
         }
     }
 
-    /// Waits for a time, or, where sessions wait for replies, for the end of a reply; whether the time has come.
+    /// Waits for a time or, if sessions wait for replies, for the end of a reply; returns whether the time has come.
     fn wait(&mut self, due_ns: Option<u64>) -> Option<bool> {
         let until = due_ns.map(|due_ns| self.epoch.instant(due_ns));
         let is_due = if self.replies.is_awaited() {
@@ -125,7 +125,7 @@ impl Pacer {
                 recv(timer) -> _ => true,
             }
         } else {
-            // Nothing is ever sent on it: it times out, or the run is stopped.
+            // This channel never has a message: it times out, or disconnects when the run is stopped.
             let woken = self.stop.woken().recv_deadline(until?);
             if !woken.is_err_and(|error| error.is_timeout()) {
                 return None;
@@ -145,7 +145,7 @@ impl Pacer {
         }
     }
 
-    /// Hands a session to a worker, the one that becomes idle next where none is; `None`: there is none any more.
+    /// Hands a session to an idle worker, or to the next that becomes idle; `None`: all workers have ended.
     fn send(&mut self, due: Due) -> Option<()> {
         let is_busy = self.pool.idle.is_empty();
         self.exhausted += u64::from(is_busy || due.due_ns < self.busy_until_ns);
@@ -158,18 +158,18 @@ impl Pacer {
         }
         let worker = self.pool.idle.pop()?;
         self.pool.places[worker] = due.order.map(|order| order.place);
-        // An idle worker waits for its job.
+        // The send cannot block: an idle worker waits for its job.
         let _ = self.pool.jobs[worker].send((due.due_ns, due.session));
         Some(())
     }
 }
 
-/// The workers as the pacer sees them, by number.
+/// The pacer's view of the workers, by number.
 struct Pool {
     jobs: Vec<Sender<Job>>,
-    /// The place of what each is at, if something may follow it.
+    /// The place of each worker's current session, if another may follow it.
     places: Vec<Option<u64>>,
-    /// The one that became idle last is on top.
+    /// Idle workers; the one that became idle last is on top.
     idle: Vec<usize>,
     became_idle: Receiver<Idle>,
     /// Disconnects when the last worker has ended.
@@ -189,7 +189,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
             if number < WARM {
                 worker.client.warm_up();
             }
-            // The pacer is gone only when the run is.
+            // The pacer ends only with the run.
             let mut ended_ns = 0;
             while tell_idle.send((number, ended_ns)).is_ok() {
                 let Ok((due_ns, session)) = own_jobs.recv() else {
@@ -207,7 +207,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
             recv(shared.stop.woken()) -> _ => break,
         }
     }
-    // Those with a connection are on top.
+    // Workers with an open connection are on top.
     idle.sort_unstable_by(|a, b| b.cmp(a));
     Ok(Pool {
         places: vec![None; jobs.len()],
@@ -254,12 +254,12 @@ mod tests {
     }
 
     struct Ran {
-        /// By id.
+        /// The samples, by id.
         samples: Vec<Sample>,
         exhausted: u64,
     }
 
-    /// Sends to a mock whose answers take `base`, with so many workers.
+    /// Sends to a mock whose answers take `base`, with this many workers.
     fn ran(
         base: &str,
         workers: usize,
@@ -300,13 +300,13 @@ mod tests {
             assert_eq!(sample.t_due_ns, Some(first_ns + sample.id * 5 * MS));
             assert!(sample.t_send_ns >= first_ns + sample.id * 5 * MS);
         }
-        // 8 connections were open before, and one request is in flight at a time.
+        // 8 connections were open before, and only one request is in flight at a time.
         assert!(samples.iter().all(|sample| sample.reused));
     }
 
     #[test]
     fn requests_without_an_idle_worker_are_counted_and_late() {
-        // Two workers, 60 ms each, the second 30 ms behind the first: request k goes out at 30 k ms, when the other
+        // Two workers, 60 ms each, the second 30 ms after the first: request k is sent at 30 k ms, when the other
         // worker is busy for 30 ms more.
         let due_ms = [0, 30, 40, 42, 44, 46, 48, 50];
         let Ran { samples, exhausted } = ran("60ms", 2, sessions(due_ms), None, &Stop::new());
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_request_was_without_an_idle_worker_though_two_become_idle_before_its_turn() {
-        // Both workers are busy from 0 to 60 ms, and again to 120 ms.
+        // Both workers are busy from 0 to 60 ms, and again until 120 ms.
         let Ran { exhausted, .. } = ran(
             "60ms",
             2,
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(exhausted, 4);
     }
 
-    /// Sessions with the places whose replies they follow.
+    /// Makes sessions, each with the place whose reply it follows.
     fn followers(turns: &[(u64, Option<u64>)]) -> Vec<Due> {
         let due_ms = turns.iter().map(|(due_ms, _)| *due_ms);
         let sessions = sessions(due_ms).into_iter();
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_turn_goes_out_after_the_reply_before_it_and_not_before_its_own_time() {
         for workers in [1, 8] {
-            // A reply takes 40 ms. 1 follows 0 and was due before its end, 2 follows 1 and is due long after; 3 and 4
+            // A reply takes 40 ms. 1 follows 0 and is due before its end, 2 follows 1 and is due long after; 3 and 4
             // both follow 0; 5 follows nothing.
             let plan = followers(&[
                 (0, None),
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!((samples.len(), exhausted), (4, 0));
         for pair in samples.windows(2) {
             assert!(pair[1].t_send_ns >= pair[0].t_end_ns);
-            // From the end of the reply before it, so that its own latency has nothing of that.
+            // Lateness counts from the end of the reply before it, so the request's own latency contains none of it.
             assert!(late_ms(&pair[1]) < 20, "{}", late_ms(&pair[1]));
         }
     }
@@ -412,7 +412,7 @@ mod tests {
         let plan = sessions((0..1000).map(|k| k * 10));
         let duration = Some(Duration::from_millis(45));
         let Ran { samples, .. } = ran("60ms", 16, plan, duration, &Stop::new());
-        // Due at 0, 10, … 40 ms.
+        // Five are due within the duration: at 0, 10, … 40 ms.
         assert_eq!(samples.len(), 5);
         assert!(samples.iter().all(Sample::is_success));
     }

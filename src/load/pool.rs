@@ -14,9 +14,9 @@ use crate::plan::{Reply, Session, Turn};
 use crate::sample::{FailKind, Failure, Gauge, Phase, Sample, is_overload};
 use crate::units::nanoseconds;
 
-/// A worker's stack: TLS and JSON of one request, with room to spare.
+/// A worker's stack: enough for the TLS and JSON of one request.
 const STACK_BYTES: usize = 256 << 10;
-/// A server that asks for a longer `Retry-After` is asked again after this all the same.
+/// Longest wait for a `Retry-After`; a server that asks for more is asked again after this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The state that the workers of a run share.
@@ -25,22 +25,22 @@ pub struct Shared {
     pub samples: Sender<Sample>,
     pub stop: Stop,
     pub gauge: Arc<Gauge>,
-    /// A request has succeeded: from now on a refusal is a failure like others.
+    /// Whether a request has succeeded; from then on a refusal is a failure like any other.
     pub any_success: Arc<AtomicBool>,
-    /// Requests sent before this many nanoseconds after the first are warm-up; `u64::MAX`: all are.
+    /// Requests sent within this time after the first are warm-up; `u64::MAX`: all are.
     pub warmup_ns: u64,
-    /// The model asked for, by which an "unknown model" in a 400 is recognised.
+    /// The requested model, used to recognise an "unknown model" in a 400.
     pub model: String,
-    /// Called after every request, outside of its time and before the next one's.
+    /// Called after every request, outside its latency and before the next request.
     pub beside: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// When the server answered last, whatever it said; at first, when the run began.
+    /// When the server last answered anything; at first, the start of the run.
     pub heard_ns: Arc<AtomicU64>,
-    /// The server may be down for this long before the run is ended; `None`: as long as it takes.
+    /// How long the server may be down before the run is ended; `None`: no limit.
     pub patience: Option<Duration>,
 }
 
 impl Shared {
-    /// For a run without warm-up that waits for its server as long as it takes.
+    /// Makes the state of a run without warm-up that waits for its server without limit.
     pub fn new(samples: Sender<Sample>, stop: Stop, gauge: Arc<Gauge>, model: &str) -> Shared {
         Shared {
             samples,
@@ -72,7 +72,7 @@ impl Shared {
     }
 }
 
-/// The failure of a request to which nothing answered.
+/// Returns the failure of a request that got no answer.
 fn is_down(sample: &Sample) -> Option<&Failure> {
     sample
         .failure
@@ -84,19 +84,19 @@ fn is_down(sample: &Sample) -> Option<&Failure> {
         })
 }
 
-/// One thread's part of a run.
+/// One worker thread's part of a run.
 pub struct Worker {
     pub client: Client,
     pub shared: Shared,
-    /// Told by the worker that sends the first request of the run; has room for that one message.
+    /// The worker that sends the run's first request reports it here; the channel has room for one message.
     pub first_send: Option<Sender<Instant>>,
 }
 
-/// Starts a thread for each client, which does the `work` that is made for its number. What is returned disconnects when
-/// the last of them has ended.
+/// Starts a thread for each client, which does the `work` made for its number. The returned receiver disconnects when
+/// the last thread has ended.
 ///
 /// # Errors
-/// When the system does not give the threads.
+/// Fails when the system refuses a thread.
 pub fn start<Work: FnOnce(Worker) + Send + 'static>(
     clients: Vec<Client>,
     shared: &Shared,
@@ -130,10 +130,10 @@ fn too_many(threads: usize, error: &std::io::Error) -> Error {
         .next("ulimit -u, the container's limit of processes (pids.max), or kernel.threads-max")
 }
 
-/// Where the sessions of a closed loop come from.
+/// The source of a closed loop's sessions.
 pub struct Queue {
     pub jobs: Receiver<Session>,
-    /// Told when few sessions wait; has room for one message.
+    /// Workers signal here when few sessions wait; the channel has room for one message.
     pub ask_for_more: Sender<()>,
 }
 
@@ -148,15 +148,14 @@ impl Worker {
             };
             let Ok(session) = session else { return };
             if queue.jobs.len() <= queue.jobs.capacity().unwrap_or(0) / 2 {
-                // One that was said before and not yet heard does as well.
+                // If the channel is full, an earlier signal is still unread and serves as well.
                 let _ = queue.ask_for_more.try_send(());
             }
             self.session(session, None, Some(&mut backoff));
         }
     }
 
-    /// Sends the turns of a session, of which the first was due at `due_ns`; without a `backoff` nothing is waited
-    /// for after a failure.
+    /// Sends the turns of a session whose first turn was due at `due_ns`. Without a `backoff`, failures cause no wait.
     pub fn session(
         &mut self,
         mut session: Session,
@@ -172,7 +171,7 @@ impl Worker {
             if wait.is_some_and(|wait| self.shared.stop.woken().recv_timeout(wait).is_ok()) {
                 return;
             }
-            // Nothing can be said to a reply that did not come.
+            // Without a reply the next turn cannot be made.
             if answered.is_none() {
                 return;
             }
@@ -180,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// Sends one turn; its reply if it succeeded, and how long to wait before the next one.
+    /// Sends one turn. Returns its reply if it succeeded, and how long to wait before the next one.
     fn turn(
         &mut self,
         turn: &Turn,
@@ -190,7 +189,7 @@ impl Worker {
         let shared = &self.shared;
         let is_first = shared.gauge.enter(self.client.now_ns());
         if let Some(first_send) = self.first_send.as_ref().filter(|_| is_first) {
-            // There is room for one, and nobody else sends.
+            // The channel has room for one message, and only this worker sends.
             let _ = first_send.try_send(Instant::now());
         }
         let mut sample = self.client.send(turn);
@@ -217,7 +216,7 @@ impl Worker {
             prompt_tokens: sample.prompt_tokens,
             completion_tokens: sample.completion_tokens,
         });
-        // The collector is gone only when the program is.
+        // The collector ends only with the program.
         let _ = self.shared.samples.send(sample);
         if let Some(beside) = &self.shared.beside {
             beside();
@@ -225,7 +224,7 @@ impl Worker {
         (reply, wait)
     }
 
-    /// Whether every further request would fail the same way.
+    /// Returns the reason if every further request would fail the same way.
     fn refusal(&self, sample: &Sample) -> Option<Reason> {
         let failure = sample.failure.as_ref()?;
         let refused = is_refusal(sample.status?, &failure.reason, &self.shared.model);
@@ -234,14 +233,14 @@ impl Worker {
     }
 }
 
-/// 401, 403, 404, and a 400 or 422 that names the model.
+/// Returns whether a status is 401, 403 or 404, or a 400 or 422 whose text names the model.
 pub fn is_refusal(status: u16, reason: &str, model: &str) -> bool {
     matches!(status, 401 | 403 | 404) || (matches!(status, 400 | 422) && names(reason, model))
 }
 
-/// Whether the text has the model's name as a word of its own.
+/// Returns whether the text has the model's name as a separate word.
 fn names(text: &str, model: &str) -> bool {
-    // A model without a name is named by none.
+    // An empty model name matches nothing.
     if model.is_empty() {
         return false;
     }
@@ -252,10 +251,10 @@ fn names(text: &str, model: &str) -> bool {
     })
 }
 
-/// In a closed loop a server that is down or overloaded is asked again after 100 ms, doubling to
-/// 5 s, or after its `Retry-After`, a minute at most. The wait lies between requests, never inside a latency.
+/// In a closed loop, waits before a server that is down or overloaded is asked again: 100 ms, doubling to 5 s, or its
+/// `Retry-After`, a minute at most. The wait lies between requests, never inside a latency.
 ///
-/// Down is also what takes the connection and closes it without a status line: a port forwarder or
+/// A server that accepts the connection and closes it without a status line is down too: it may be a port forwarder or
 /// a load balancer whose server is gone.
 #[derive(Default)]
 pub struct Backoff {

@@ -1,41 +1,42 @@
-//! Sessions that follow another's reply: held until it has ended, then due.
+//! Sessions that follow another session's reply: they are held until it ends, then they are due.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::plan::Session;
 
-/// A session with the time at which its first turn is due, in nanoseconds after the first of all.
+/// A session and the due time of its first turn, in nanoseconds after the first session's.
 ///
-/// One that follows another's reply is due at the later of that time and the end of that reply, failed or not.
+/// A session that follows a reply is due at that time or at the end of the reply, whichever is later, even if the reply
+/// failed.
 pub struct Due {
     pub due_ns: u64,
-    /// `None`: it follows no reply, and nothing follows its own.
+    /// `None`: it follows no reply, and no session follows its own.
     pub order: Option<Order>,
     pub session: Session,
 }
 
-/// A place among those that follow one another.
+/// The place of a session in a chain of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// Its own number, from 0 on.
+    /// The session's own number, from 0.
     pub place: u64,
-    /// The place whose reply it follows, which is below its own.
+    /// The place whose reply it follows, which is lower than its own.
     pub after: Option<u64>,
 }
 
 /// The replies that have ended, and the sessions that wait for others.
 #[derive(Default)]
 pub(super) struct Replies {
-    /// When the reply of each place ended; 0: it has not.
+    /// When the reply of each place ended; 0: not yet.
     ended_ns: Vec<u64>,
-    /// By the place that they follow.
+    /// Waiting sessions, by the place that they follow.
     held: HashMap<u64, Vec<Due>>,
-    /// The sessions whose turn has come, by due time and place.
+    /// Sessions that may be sent, by due time and place.
     freed: BTreeMap<(u64, u64), Due>,
 }
 
 impl Replies {
-    /// Keeps a session whose reply has not ended; gives back another, due when the reply ended if that is later.
+    /// Keeps a session whose reply has not ended; otherwise returns it, due when the reply ended if that is later.
     pub fn hold(&mut self, due: Due) -> Option<Due> {
         let Some(after) = due.order.and_then(|order| order.after) else {
             return Some(due);
@@ -52,7 +53,7 @@ impl Replies {
         }
     }
 
-    /// The reply of a place has ended.
+    /// Records the end of a place's reply.
     pub fn end(&mut self, place: u64, ended_ns: u64) {
         let at = place as usize;
         if self.ended_ns.len() <= at {
@@ -66,12 +67,12 @@ impl Replies {
         }
     }
 
-    /// Whether a session waits for the end of a reply.
+    /// Returns whether a session waits for the end of a reply.
     pub fn is_awaited(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether the first session that was freed is due before `next`.
+    /// Returns whether the first freed session is due before `next`.
     pub fn is_first(&self, next: Option<&Due>) -> bool {
         let first_ns = self.first_due_ns();
         first_ns.is_some_and(|first_ns| next.is_none_or(|next| first_ns <= next.due_ns))
@@ -81,7 +82,7 @@ impl Replies {
         self.freed.first_key_value().map(|((due_ns, _), _)| *due_ns)
     }
 
-    /// Takes the first session that was freed.
+    /// Takes the first freed session.
     pub fn pop(&mut self) -> Option<Due> {
         self.freed.pop_first().map(|(_, due)| due)
     }

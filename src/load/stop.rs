@@ -1,4 +1,4 @@
-//! Ending a run: who asked for it, and cutting what is in flight.
+//! Ends a run: who asked for it, and how requests in flight are cut.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -10,26 +10,26 @@ use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::sample::Failure;
 
-/// Why a run ended before its plan did.
+/// Why a run ended before its plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     Signal,
     Duration,
-    /// Nobody reads stdout any more.
+    /// The reader of stdout is gone.
     Closed,
-    /// The server refuses every request: status and its words.
+    /// The server refuses every request: its status and words.
     Refused(u16, Failure),
-    /// Nothing has answered for as long as the run is patient: the last failure.
+    /// Nothing has answered for as long as the run waits: the last failure.
     Gone(Failure),
 }
 
-/// A handle that every part of a run holds a clone of.
+/// A handle to end the run, of which every part of the run holds a clone.
 #[derive(Clone)]
 pub struct Stop(Arc<Inner>);
 
 struct Inner {
     reason: OnceLock<Reason>,
-    /// Dropped when the run is to end, which wakes all that wait on `woken`.
+    /// Dropped to end the run, which wakes all that wait on `woken`.
     sleepers: Mutex<Option<Sender<()>>>,
     woken: Receiver<()>,
     in_flight: Mutex<Vec<ureq::Agent>>,
@@ -48,7 +48,7 @@ impl Stop {
         }))
     }
 
-    /// Ends the run and cuts its requests; the first reason stays.
+    /// Ends the run and cuts its requests; the first reason is kept.
     pub fn request(&self, reason: Reason) {
         if self.0.reason.set(reason).is_err() {
             return;
@@ -67,7 +67,7 @@ impl Stop {
         self.reason().is_some()
     }
 
-    /// A channel that disconnects when the run is to end; nothing is ever sent on it.
+    /// Returns a channel that disconnects when the run must end; nothing is sent on it.
     pub fn woken(&self) -> &Receiver<()> {
         &self.0.woken
     }
@@ -75,18 +75,18 @@ impl Stop {
     /// Cuts this agent's request when the run ends.
     pub fn cuts(&self, agent: ureq::Agent) {
         lock(&self.0.in_flight).push(agent.clone());
-        // `request` may have passed over the list just before.
+        // `request` may have walked the list just before this agent was added.
         if self.is_set() {
             agent.shutdown();
         }
     }
 
-    /// Lets go of the agents so far, which have sent their last: their connections close with them.
+    /// Drops the agents so far, which have sent their last request; their connections then close.
     pub fn forget(&self) {
         lock(&self.0.in_flight).clear();
     }
 
-    /// Runs `last` when a second signal ends the process, before it does. It is not to wait for the run.
+    /// Registers a function to run before a second signal ends the process. It must return at once.
     pub fn before_leaving(&self, last: impl Fn() + Send + Sync + 'static) {
         lock(&self.0.before_leaving).push(Box::new(last));
     }
@@ -97,9 +97,9 @@ impl Stop {
         }
     }
 
-    /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second of them (exit 130).
+    /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second signal (exit 130).
     ///
-    /// A SIGHUP that was ignored at the start stays ignored: that is what nohup is for.
+    /// A SIGHUP that was ignored at the start stays ignored, as nohup requires.
     pub fn on_signals(&self) -> Result<()> {
         let mut wanted = vec![SIGINT, SIGTERM];
         if !is_ignored(SIGHUP) {
@@ -120,7 +120,7 @@ impl Stop {
     }
 }
 
-/// Whether this process was started with the signal ignored, as Linux tells it.
+/// Returns whether this process was started with the signal ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_registered_runs_before_the_process_leaves() {
+    fn registered_functions_run_before_the_process_exits() {
         let stop = Stop::new();
         let (sender, receiver) = bounded(2);
         for word in ["first", "second"] {

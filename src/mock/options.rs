@@ -252,7 +252,7 @@ mod tests {
             (
                 "max_running",
                 "many",
-                "not a whole number; want such as 100, 32k or 2M",
+                "not a whole number; want one such as 100, 32k or 2M",
             ),
             ("tier1_tokens", "5000M", "too large; want at most 4294M"),
             ("port", "70000", "not a port; want 0 to 65535"),

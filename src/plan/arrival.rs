@@ -1,4 +1,4 @@
-//! When the requests of an open loop are due: a pure function of rate, burstiness and seed.
+//! The scheduled times of an open loop: a pure function of rate, burstiness and seed.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use fastrand::Rng;
 use super::random::gamma;
 use crate::units::parse_number;
 
-/// Below it nearly all gaps are 0 and the few others hours long.
+/// Smallest shape. Below it nearly all gaps are 0 and the few others are hours long.
 const LEAST_SHAPE: f64 = 0.01;
-/// Above it gaps differ by less than 0.1 %: that is what `inf` is for.
+/// Largest shape. Above it gaps differ by less than 0.1 %; `inf` is for that.
 const GREATEST_SHAPE: f64 = 1e6;
 
 /// How unevenly requests arrive.
@@ -17,7 +17,7 @@ const GREATEST_SHAPE: f64 = 1e6;
 pub enum Burstiness {
     /// The shape of the gamma distribution of the gaps: 1 is a Poisson process, less comes in bursts.
     Shape(f64),
-    /// All gaps are alike.
+    /// All gaps are equal.
     Even,
 }
 
@@ -25,7 +25,7 @@ impl Burstiness {
     /// Takes a number above 0, or `inf`.
     ///
     /// # Errors
-    /// Says what is wanted.
+    /// Fails with the wanted form.
     pub fn parse(text: &str) -> Result<Burstiness, String> {
         if text == "inf" {
             return Ok(Burstiness::Even);
@@ -50,18 +50,18 @@ impl fmt::Display for Burstiness {
     }
 }
 
-/// Due times in nanoseconds from the start, without end; the first is 0.
+/// Scheduled times in nanoseconds from the start, without end; the first is 0.
 #[derive(Debug)]
 pub struct Arrivals {
     gap_s: f64,
     burstiness: Burstiness,
     rng: Rng,
-    /// The sum of the gaps before the next one, in units of the mean gap.
+    /// The sum of the gaps so far, in units of the mean gap.
     gaps: f64,
 }
 
 impl Arrivals {
-    /// `rate_per_s` is the mean, above 0 and finite.
+    /// Makes arrivals with a mean rate of `rate_per_s`, which is above 0 and finite.
     pub fn new(rate_per_s: f64, burstiness: Burstiness, seed: u64) -> Arrivals {
         Arrivals {
             gap_s: 1.0 / rate_per_s,
@@ -76,10 +76,10 @@ impl Iterator for Arrivals {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        // `as` saturates.
+        // The cast saturates.
         let due = (self.gaps * self.gap_s * 1e9).round() as u64;
         self.gaps += match self.burstiness {
-            // Sums of ones are exact: no rounding adds up.
+            // Sums of ones are exact, so no rounding error accumulates.
             Burstiness::Even => 1.0,
             Burstiness::Shape(shape) => gamma(shape, &mut self.rng) / shape,
         };
@@ -93,7 +93,7 @@ mod tests {
 
     const DRAWS: usize = 1_000_000;
 
-    /// Gaps in units of their wanted mean, at 1,000 a second.
+    /// Returns gaps in units of their wanted mean, at 1,000 a second.
     fn gaps(shape: f64) -> Vec<f64> {
         let times: Vec<u64> = Arrivals::new(1000.0, Burstiness::Shape(shape), 7)
             .take(DRAWS + 1)
@@ -117,7 +117,7 @@ mod tests {
         assert!((variance - 1.0).abs() < 0.02, "{variance}");
         gaps.sort_unstable_by(f64::total_cmp);
         let n = gaps.len() as f64;
-        // Kolmogorov and Smirnov: the greatest distance of the two distribution functions.
+        // Kolmogorov-Smirnov: the greatest distance between the two distribution functions.
         let distance = gaps.iter().enumerate().fold(0.0_f64, |most, (k, gap)| {
             let wanted = 1.0 - (-gap).exp();
             let (below, up_to) = (k as f64 / n, (k + 1) as f64 / n);
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn the_variance_of_the_gaps_is_one_over_the_burstiness() {
-        // A gamma distribution of shape B and mean 1 has the variance 1 / B; its estimate over n draws has a
-        // standard error of (1 / B) * sqrt((2 + 6 / B) / n): 0.74 % for 0.5, 0.37 % ... 0.19 % for 4.
+        // A gamma distribution of shape B and mean 1 has the variance 1 / B; its estimate over n draws has a standard
+        // error of (1 / B) * sqrt((2 + 6 / B) / n): 0.74 % for 0.5, 0.37 % ... 0.19 % for 4.
         for (shape, wanted) in [(0.5, 2.0), (4.0, 0.25)] {
             let (mean, variance) = moments(&gaps(shape));
             assert!((mean - 1.0).abs() < 0.005, "{shape}: {mean}");

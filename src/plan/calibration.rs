@@ -5,15 +5,15 @@ use super::prompt::VOCABULARY;
 /// A straight line from the words of a text to its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Tokens a word.
+    /// Tokens per word.
     slope: f64,
     /// Tokens of an empty prompt: BOS, chat template, the share of the first word.
     intercept: f64,
 }
 
 impl Calibration {
-    /// For servers that count nothing: 1.05 tokens a word of this vocabulary, a rule of thumb for
-    /// byte-pair tokenizers trained on English.
+    /// For servers that count nothing: 1.05 tokens per word of this vocabulary, a rule of thumb for byte-pair
+    /// tokenizers trained on English.
     pub fn estimate() -> Calibration {
         Calibration {
             slope: 1.05,
@@ -21,19 +21,19 @@ impl Calibration {
         }
     }
 
-    /// The line through two counted texts, each `(words, tokens)`; `None` where no line rises.
+    /// Returns the line through two counted texts, each `(words, tokens)`; `None` if the line does not rise.
     pub fn fit(short: (u64, u64), long: (u64, u64)) -> Option<Calibration> {
         let slope = (long.1 as f64 - short.1 as f64) / (long.0 as f64 - short.0 as f64);
         let intercept = short.1 as f64 - slope * short.0 as f64;
         (slope.is_finite() && slope > 0.0).then_some(Calibration { slope, intercept })
     }
 
-    /// Words of a prompt of `tokens` tokens; at least one.
+    /// Returns the words of a prompt of `tokens` tokens; at least one.
     pub fn words_of(&self, tokens: u64) -> u64 {
         (((tokens as f64 - self.intercept) / self.slope).round() as u64).max(1)
     }
 
-    /// Tokens that the server puts around a text: those of a prompt of no words.
+    /// Returns the tokens that the server puts around a text: those of a prompt of no words.
     ///
     /// The first word of the counted texts is longer than the others, and the line has what it is longer among them.
     /// `first_tokens` are its tokens; `None`: nobody counted them, and they stay in.
@@ -46,18 +46,18 @@ impl Calibration {
         beside_words.round() as u64
     }
 
-    /// Tokens a byte of text like this vocabulary's: an estimate for others.
+    /// Returns tokens per byte of text like this vocabulary's: an estimate for other texts.
     pub fn tokens_per_byte(&self) -> f64 {
         let bytes: usize = VOCABULARY.iter().map(|word| word.len() + 1).sum();
         self.slope * VOCABULARY.len() as f64 / bytes as f64
     }
 
-    /// Words that `tokens` more tokens are.
+    /// Returns the words that add `tokens` tokens.
     pub fn words_of_more(&self, tokens: u64) -> u64 {
         (tokens as f64 / self.slope).round() as u64
     }
 
-    /// Tokens that `words` more words add.
+    /// Returns the tokens that `words` more words add.
     pub fn tokens_of_more(&self, words: u64) -> u64 {
         (words as f64 * self.slope).round() as u64
     }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn tokens_a_byte_follow_from_tokens_a_word() {
-        // A block of the vocabulary with its spaces, at two tokens a word.
+        // One block of the vocabulary with its spaces, at two tokens a word.
         let bytes = VOCABULARY.join(" ").len() + 1;
         let calibration = Calibration::fit((10, 20), (20, 40)).expect("a rising line");
         let tokens = calibration.tokens_per_byte() * bytes as f64;

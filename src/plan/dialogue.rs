@@ -1,7 +1,7 @@
-//! A record of a dataset as the turns of one session, sent in every round of a level.
+//! A record of a dataset as the turns of one session, which is sent in every round of a level.
 //!
-//! The first round that sends a turn decides its bytes; later rounds send them again, replies of the
-//! first round included. With live history every round goes on from its own replies.
+//! The first round that sends a turn decides its bytes; later rounds repeat them, including the replies of the first
+//! round. With live history every round continues from its own replies.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -15,14 +15,14 @@ use crate::sample::Labels;
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub concurrency: u64,
-    /// A line in front of the first message's text, escaped.
+    /// A line before the first message's text, escaped.
     pub nonce: Option<Arc<str>>,
-    /// Questions go out as texts, not as messages; there is one in every session then.
+    /// Whether questions are sent as texts, not as messages; each session then has one question.
     pub as_text: bool,
     pub live_history: bool,
-    /// Above it the earliest pairs of question and answer are dropped.
+    /// The context limit above which the earliest pairs of question and answer are dropped.
     pub max_context_tokens: Option<u64>,
-    /// Until a reply has told the length of its prompt.
+    /// Tokens per byte until a reply has told the length of its prompt.
     pub tokens_per_byte: f64,
     pub max_tokens: Option<u64>,
 }
@@ -30,33 +30,33 @@ pub struct Rules {
 /// One session of a level.
 #[derive(Debug)]
 pub struct Dialogue {
-    /// Its number in the level.
+    /// The session's number in the level.
     pub number: u64,
-    /// The session's id in the dataset, else one that is made up.
+    /// The session's id in the dataset, or a made-up one.
     pub name: String,
     /// `name`, escaped.
     pub id: Arc<str>,
-    /// The number of its first request among those of a round.
+    /// The number of its first request within a round.
     pub first_request: u64,
     record: Arc<Record>,
     rules: Arc<Rules>,
     said: Mutex<Said>,
 }
 
-/// The parts that make up the messages of every turn so far.
+/// The parts of the messages of every turn so far.
 #[derive(Debug, Default)]
 struct Said {
     sent: Vec<Sent>,
-    /// To each turn but the last, escaped.
+    /// The answers to all turns but the last, escaped.
     answers: Vec<Arc<str>>,
 }
 
-/// The part of a conversation that one request carried.
+/// The part of a conversation that one request sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// By the usage of the turn before, else estimated.
+    /// Its length by the usage of the previous turn, else estimated.
     pub context_tokens: u64,
-    /// Pairs of question and answer that were left out, the earliest ones.
+    /// The number of earliest pairs of question and answer that were left out.
     pub dropped_pairs: u64,
 }
 
@@ -82,7 +82,7 @@ impl Dialogue {
         }
     }
 
-    /// Turns that the dataset has; a session that fails sends fewer.
+    /// Returns the number of turns in the dataset; a session that fails sends fewer.
     pub fn turns(&self) -> u64 {
         match &self.record.content {
             Content::Conversation { questions, .. } => questions.len() as u64,
@@ -90,7 +90,7 @@ impl Dialogue {
         }
     }
 
-    /// The question of a turn, unescaped: its last user message.
+    /// Returns the question of a turn, unescaped: its last user message.
     pub fn question(&self, turn: u64) -> String {
         match &self.record.content {
             Content::Conversation { questions, .. } => {
@@ -101,17 +101,17 @@ impl Dialogue {
         }
     }
 
-    /// The nonce in front of the messages below.
+    /// Returns the nonce that precedes the messages of `messages`.
     pub fn nonce(&self) -> Option<&str> {
         self.rules.nonce.as_deref()
     }
 
-    /// The part that a turn carried last; `None` before it was sent, and for a whole body.
+    /// Returns what a turn sent last; `None` before it was sent, and for a whole body.
     pub fn sent(&self, turn: u64) -> Option<Sent> {
         lock(&self.said).sent.get(turn as usize).copied()
     }
 
-    /// Its messages; `None` as above.
+    /// Returns the messages that a turn sent last; `None` as for `sent`.
     pub fn messages(&self, turn: u64) -> Option<Vec<Message>> {
         let Content::Conversation { opening, questions } = &self.record.content else {
             return None;
@@ -129,7 +129,7 @@ impl Dialogue {
         Some(messages)
     }
 
-    /// The record's own part of the body, where it goes out as it stands.
+    /// Returns the record's own part of the body, if it is sent unchanged.
     pub fn body(&self) -> Option<Cow<'_, str>> {
         match &self.record.content {
             Content::Body { json, .. } => Some(Cow::Borrowed(json)),
@@ -138,7 +138,7 @@ impl Dialogue {
         }
     }
 
-    /// The session's turns in a round, counted from 1, whose requests begin with `first_id`.
+    /// Starts the session's turns in a round, counted from 1, whose requests begin with `first_id`.
     pub fn walk(self: &Arc<Dialogue>, round: u64, first_id: u64) -> Walk {
         Walk {
             dialogue: Arc::clone(self),
@@ -156,15 +156,15 @@ pub struct Walk {
     dialogue: Arc<Dialogue>,
     round: u64,
     first_id: u64,
-    /// The next one.
+    /// The next turn.
     turn: u64,
     history: History,
 }
 
 impl Walk {
-    /// The next turn; `reply` answered the one before.
+    /// Returns the next turn; `reply` answered the previous one.
     ///
-    /// A later round ends where the first one ended: what that did not send has no bytes to repeat.
+    /// A later round ends where the first one ended: turns that the first did not send have no bytes to repeat.
     pub fn next(&mut self, reply: Option<Reply>) -> Option<Turn> {
         let dialogue = Arc::clone(&self.dialogue);
         let turn = self.turn;
@@ -203,7 +203,7 @@ impl Walk {
         })
     }
 
-    /// Works out what the turn of the last question carries; `reply` answered the one before.
+    /// Decides what the turn of the last question sends; `reply` answered the previous one.
     fn decide(
         &mut self,
         dialogue: &Dialogue,
@@ -224,15 +224,15 @@ impl Walk {
     }
 }
 
-/// How long the requests of a session are, and what they leave out.
+/// The lengths of a session's requests, and what they leave out.
 #[derive(Debug, Default)]
 struct History {
-    /// Tokens of each answer as reported; `None`: nobody counted them.
+    /// Tokens of each answer as reported; `None`: not reported.
     answer_tokens: Vec<Option<u64>>,
     dropped_pairs: usize,
     /// Bytes of the texts of the last request.
     sent_bytes: usize,
-    /// Its length by the server's count, its answer included; and its tokens a byte.
+    /// The length of the last request by the server's count, including its answer; and its tokens per byte.
     counted: Option<(f64, f64)>,
 }
 
@@ -246,7 +246,7 @@ impl History {
         self.answer_tokens.push(reply.completion_tokens);
     }
 
-    /// Makes ready for the last of the questions: the earliest pairs are left out where the limit wants it.
+    /// Prepares the last of the questions: the earliest pairs are left out as the limit demands.
     fn ask(
         &mut self,
         opening: &[Message],
@@ -331,7 +331,7 @@ mod tests {
         })
     }
 
-    /// The texts of a turn, each behind the first letter of its role.
+    /// Returns the texts of a turn, each after the first letter of its role.
     fn texts(turn: &Turn) -> Vec<String> {
         let Prompt::Messages { messages, .. } = &turn.prompt else {
             panic!("{:?} is no chat", turn.prompt);
@@ -410,8 +410,8 @@ mod tests {
         assert_eq!(texts(&third), ["s:ssss", "u:rrrr", "a:BBBBB", "u:tttt"]);
         let sent = dialogue.sent(2).expect("it was sent");
         assert_eq!((sent.context_tokens, sent.dropped_pairs), (17, 1));
-        // 17 counted, the answer has 30: nothing but system message and question fits, and 17 + 30 + 4
-        // − (4 + 5) − (4 + 30) = 8.
+        // 17 counted, the answer has 30: only system message and question fit, and 17 + 30 + 4 − (4 + 5) − (4 + 30) =
+        // 8.
         let fourth = walk.next(reply("C", 17, 30)).expect("a fourth");
         assert_eq!(texts(&fourth), ["s:ssss", "u:uuuu"]);
         let sent = dialogue.sent(3).expect("it was sent");

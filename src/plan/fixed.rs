@@ -5,12 +5,12 @@ use super::prompt::Writer;
 use super::{Prompt, Session, Turn, escape};
 use crate::sample::{Labels, Workload};
 
-/// One of them: what is sent, and how much of it at once.
+/// One fixed workload: its requests, and how many are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed {
     pub workload: Workload,
     pub requests: u64,
-    /// Requests at once.
+    /// Requests in flight at once.
     pub in_flight: u64,
 }
 
@@ -18,7 +18,7 @@ const SHORT: Fixed = Fixed::new(Workload::Short, 5, 1);
 const LONG: Fixed = Fixed::new(Workload::Long, 3, 1);
 const STRESS: Fixed = Fixed::new(Workload::Stress, 10, 10);
 
-/// The workloads that a name on the command line stands for; `None`: it stands for none.
+/// Returns the workloads of a name on the command line; `None`: no such name.
 pub fn named(name: &str) -> Option<&'static [Fixed]> {
     match name {
         "year1" => Some(&[SHORT, LONG, STRESS]),
@@ -38,7 +38,7 @@ impl Fixed {
         }
     }
 
-    /// Its requests, numbered from `first_id`; no two of a run begin alike.
+    /// Returns its requests, numbered from `first_id`; no two of a run begin alike.
     pub fn sessions(
         self,
         first_id: u64,

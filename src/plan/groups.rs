@@ -1,7 +1,7 @@
-//! The prompts that `load` makes: each a text of its own, behind a text that the prompts of a group share.
+//! The prompts that `load` makes: each is a text of its own after a text that its group shares.
 //!
-//! Made when they are asked for, so that an endless plan holds no more than the shared texts. Which prompt is
-//! sent when, and how long it is, is for the caller.
+//! Prompts are made on demand, so an endless plan only holds the shared texts. The caller decides which prompt is sent
+//! when, and how long it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::calibration::Calibration;
 use super::prompt::{SPELLED_WORDS, Writer};
 use crate::error::{Error, Result};
 
-/// The beginning that prompts share: prompt k is of group k mod `groups`.
+/// The beginning that prompts share: prompt k belongs to group k mod `groups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shared {
-    /// Tokens of the text that all prompts of a group begin with.
+    /// Tokens of the text at the beginning of all prompts of a group.
     pub tokens: u64,
-    /// At least 1.
+    /// The number of groups, at least 1.
     pub groups: u64,
 }
 
 impl Shared {
     /// # Errors
-    /// A prompt of `shortest` tokens would have no room for a text of its own.
+    /// Fails when a prompt of `shortest` tokens has no room for a text of its own.
     pub fn check(self, shortest: u64) -> Result<()> {
         if self.tokens < shortest {
             return Ok(());
@@ -36,7 +36,7 @@ impl Shared {
     }
 }
 
-/// The part for `Perfect` of prompt `number` that others have too.
+/// Returns, for `Perfect`, the part of prompt `number` that others share.
 pub fn parts(shared: Option<Shared>, number: u64) -> [(u64, u64); 1] {
     [match shared {
         Some(shared) => (number % shared.groups, shared.tokens),
@@ -50,12 +50,12 @@ pub struct Prompts {
     writer: Writer,
     calibration: Calibration,
     shared: Option<Shared>,
-    /// By group.
+    /// The shared texts, by group.
     beginnings: HashMap<u64, Arc<str>>,
 }
 
 impl Prompts {
-    /// For `shared` that `check` has passed; `None`: prompts have nothing in common.
+    /// Makes prompts for a `shared` that passed `check`; `None`: prompts share nothing.
     pub fn new(shared: Option<Shared>, writer: &Writer, calibration: &Calibration) -> Prompts {
         Prompts {
             writer: writer.clone(),
@@ -65,9 +65,9 @@ impl Prompts {
         }
     }
 
-    /// Prompt `number`, of `tokens` tokens with the shared ones. O(tokens).
+    /// Returns prompt `number`, of `tokens` tokens including the shared ones. O(tokens).
     ///
-    /// Its own text begins with a word that no other prompt has, so that no two prompts are alike.
+    /// Its own text begins with a word that no other prompt has, so no two prompts are alike.
     pub fn prompt(&mut self, number: u64, tokens: u64) -> Prompt {
         let words = self.calibration.words_of(tokens);
         let Some(shared) = self.shared else {
@@ -75,7 +75,7 @@ impl Prompts {
         };
         let beginning = self.beginning(shared, number % shared.groups);
         let own = words.saturating_sub(self.calibration.words_of_more(shared.tokens));
-        // Of a context's first word the calibration counts one a prompt, and here it is.
+        // The calibration counts a context's first word once a prompt, and this is that word.
         let own = self.writer.context(number, own.max(1));
         Prompt::Text(vec![beginning, format!(" {own}").into()])
     }
@@ -131,7 +131,7 @@ mod tests {
             (Some((30, 3)), &one, 50, vec![30, 20]),
             (Some((4, 3)), &one, 5, vec![4, 1]),
             (Some((60, 3)), &two, 203, vec![30, 70]),
-            // The prefix takes all words there are: the unique one stays.
+            // The prefix takes all words that there are; the unique word stays.
             (Some((60, 3)), &two, 61, vec![30, 1]),
         ] {
             let prompt = prompts(shared, calibration).prompt(7, tokens);

@@ -1,7 +1,8 @@
-//! KV cache bytes of a token, worked out from a model's Hugging Face `config.json`.
+//! Computes the KV cache bytes of a token from a model's Hugging Face `config.json`.
 //!
-//! Refuses what one figure a token cannot describe: layers that keep only a window, a fixed state or no cache of their
-//! own, and layers that differ. Weights and their quantization do not matter here; the cache's element size is given.
+//! It refuses models for which one figure per token is wrong: layers that keep only a window, a fixed state or no cache
+//! of their own, and layers that differ. Weights and their quantization do not matter; the cache's element size is
+//! given.
 
 use std::path::Path;
 
@@ -14,13 +15,13 @@ use crate::error::{Error, Result};
 #[cfg(test)]
 mod fuzz;
 
-/// Where multimodal configs keep their language model's part.
+/// Keys under which multimodal configs keep their language model.
 const PARTS: &str = "thinker_config text_config llm_config language_config";
 
-/// Keys that give every layer's kind: `layer_types` is of transformers ≥ 4.53; the others of older hybrid models.
+/// Keys that list every layer's kind: `layer_types` since transformers 4.53; the others in older hybrid models.
 const LAYER_LISTS: &str = "layer_types layers_block_type block_types attn_type_list";
 
-/// Keys of models that mix attention with layers that keep a fixed state, used where no list of the layers decides.
+/// Keys of models that mix attention with layers of fixed state, used if no list of layers decides.
 const HYBRID: &str = "mamba_d_state mamba_num_heads ssm_cfg hybrid_override_pattern attn_layer_indices \
     attn_layer_period full_attn_idxs full_attention_interval linear_num_key_heads linear_attn_config";
 
@@ -34,7 +35,7 @@ const UNEVEN: [(&str, &str); 6] = [
     ("index_topk", "a sparse-attention index is cached too"),
 ];
 
-/// KV cache bytes of one token, with `kv_dtype_bytes` for each cached element.
+/// Returns the KV cache bytes of one token, with `kv_dtype_bytes` for each cached element.
 ///
 /// 2 · num_hidden_layers · num_key_value_heads · head_dim · bytes; with multi-head latent attention (DeepSeek,
 /// Kimi-K2) num_hidden_layers · (kv_lora_rank + qk_rope_head_dim) · bytes. Errors name the file and the key.
@@ -45,7 +46,7 @@ pub fn bytes_per_token_of_hf_config(path: &Path, kv_dtype_bytes: u64) -> Result<
     let what = format!("--hf-config {}", path.display());
     let config: Value = json::parse(&what, &json::read(&what, path)?)?;
     bytes_per_token(&config, kv_dtype_bytes).map_err(|why| {
-        let next = "Give --bytes-per-token N in its place: KV cache bytes / KV cache tokens, from the engine's own log";
+        let next = "Give --bytes-per-token N instead: KV cache bytes / KV cache tokens, from the engine's own log";
         Error::input(&what, why).next(next)
     })
 }
@@ -87,7 +88,7 @@ fn wanted(config: &Value, key: &str) -> std::result::Result<u64, String> {
     count(config, key)?.ok_or_else(|| format!("no {key}"))
 }
 
-/// Every query head has its own where nothing is said; but Falcon says it in other keys.
+/// Returns the number of KV heads: every query head has its own if no key says otherwise. Falcon has keys of its own.
 fn kv_heads(config: &Value) -> std::result::Result<u64, String> {
     if let Some(heads) = count(config, "num_key_value_heads")? {
         return Ok(heads);
@@ -111,7 +112,7 @@ fn head_dim(config: &Value) -> std::result::Result<u64, String> {
     match hidden % heads {
         0 => Ok(hidden / heads),
         _ => Err(missing(format!(
-            "hidden_size {hidden} is no multiple of num_attention_heads {heads}"
+            "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
         ))),
     }
 }
@@ -147,7 +148,7 @@ fn refusal(because: &str) -> String {
     )
 }
 
-/// 1 is softmax attention in MiniMax's `attn_type_list`.
+/// Returns whether a layer's kind is full attention; 1 is softmax attention in MiniMax's `attn_type_list`.
 fn is_full_attention(kind: &Value) -> bool {
     match kind {
         Value::String(kind) => matches!(kind.as_str(), "full_attention" | "attention" | "full"),
@@ -155,7 +156,7 @@ fn is_full_attention(kind: &Value) -> bool {
     }
 }
 
-/// Not null (as absent keys are too), false, 0 or empty.
+/// Returns whether a value is not null (as absent keys are), false, 0 or empty.
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -167,10 +168,10 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-/// Whether `sliding_window` says that layers drop tokens.
+/// Returns whether `sliding_window` says that layers drop tokens.
 ///
-/// Not with `use_sliding_window: false` (Qwen2, whose default that is), nor in layers below `max_window_layers`, nor
-/// where the window is as long as the longest prompt (Phi-3 and Phi-4-mini with 128k).
+/// They do not with `use_sliding_window: false` (the default of Qwen2), nor in layers below `max_window_layers`, nor if
+/// the window is as long as the longest prompt (Phi-3 and Phi-4-mini with 128k).
 fn slides(config: &Value) -> bool {
     let number = |key: &str| config[key].as_u64();
     let is_qwen = config["model_type"]
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    // Sizes as in the models' own config.json, without the keys that have no say here.
+    // Sizes are from the models' own config.json, without irrelevant keys.
 
     fn llama_3_1_8b() -> Value {
         json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
@@ -222,7 +223,7 @@ mod tests {
             "num_key_value_heads": 8, "sliding_window": 128})
     }
 
-    /// A config with some keys changed (null: as if left out).
+    /// Returns a config with some keys changed (null: removed).
     fn with(mut config: Value, changes: Value) -> Value {
         let Value::Object(changes) = changes else {
             panic!("not an object: {changes}")
@@ -294,7 +295,7 @@ mod tests {
         for config in [
             json!({"model_type": "m", "vision_config": vision, "text_config": llama_3_1_8b()}),
             json!({"thinker_config": {"vision_config": vision, "text_config": llama_3_1_8b()}, "hidden_size": 1}),
-            // Flat, with a part that says nothing of layers (Qwen2-VL).
+            // A flat config whose language part does not describe layers (Qwen2-VL).
             with(
                 llama_3_1_8b(),
                 json!({"vision_config": vision, "text_config": {"model_type": "m"}}),
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_cuts_nothing_is_no_obstacle() {
+    fn a_window_that_cuts_nothing_is_accepted() {
         for (name, config) in [
             (
                 "Qwen2's default",
@@ -459,7 +460,7 @@ mod tests {
             ),
             (
                 with(llama_3_1_8b(), json!({"hidden_size": 4100})),
-                "no head_dim, and hidden_size 4100 is no multiple of num_attention_heads 32",
+                "no head_dim, and hidden_size 4100 is not a multiple of num_attention_heads 32",
             ),
             (
                 with(deepseek_v3(), json!({"qk_rope_head_dim": null})),
@@ -497,7 +498,7 @@ mod tests {
         assert_eq!(
             read("{}"),
             Err("[ERROR] --hf-config config.json: no num_hidden_layers\n\
-                Give --bytes-per-token N in its place: KV cache bytes / KV cache tokens, from the engine's own log"
+                Give --bytes-per-token N instead: KV cache bytes / KV cache tokens, from the engine's own log"
                 .to_string())
         );
         assert!(

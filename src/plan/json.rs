@@ -1,6 +1,6 @@
-//! JSON that the user wrote: parses it, takes values out of it, and says which line or key is wrong.
+//! JSON from the user: parses it, takes values out of it, and says which line or key is wrong.
 //!
-//! Knows no format: what the keys mean is for the callers. Values stay pieces of the file's text where they can.
+//! It knows no format: the callers know what keys mean. Values stay slices of the file's text where possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,7 +36,7 @@ pub fn parse<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T> {
     })
 }
 
-/// Says what a file is that begins with `first` and holds no text in UTF-8.
+/// Says what a file is that begins with `first` and is not UTF-8 text.
 pub fn not_text(first: &[u8]) -> Option<&'static str> {
     match first {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
@@ -51,10 +51,10 @@ pub fn not_text(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The values of an object's `keys`, each as it stands in the text; `None` where the key is absent or null.
+/// Returns the values of an object's `keys` as slices of the text; `None` if the key is absent or null.
 ///
 /// # Errors
-/// It is not JSON, it is no object, or one of the keys stands in it twice.
+/// Fails when the text is not JSON or not an object, or when one of the keys occurs twice.
 pub fn values<'a, const N: usize>(
     json: &'a str,
     keys: [&'static str; N],
@@ -93,15 +93,15 @@ impl<'de, const N: usize> Visitor<'de> for Keys<N> {
     }
 }
 
-/// The elements of an array, each as it stands in the text.
+/// Returns the elements of an array as slices of the text.
 ///
 /// # Errors
-/// Says what is wrong with it, to be put behind its name.
+/// Fails with the reason; the caller puts the name of the value in front.
 pub fn elements(json: &str) -> std::result::Result<Vec<&RawValue>, String> {
     serde_json::from_str(json).map_err(|error| without_place(&error))
 }
 
-/// Whether a value holds nothing: an empty text, list or object.
+/// Returns whether a value is empty: a text, list or object without content.
 pub fn is_empty(value: &RawValue) -> bool {
     let json = value.get();
     let inside = json
@@ -110,7 +110,7 @@ pub fn is_empty(value: &RawValue) -> bool {
     json.starts_with(['"', '[', '{']) && inside.trim_ascii().is_empty()
 }
 
-/// A whole number above 0, also as text ("8"); `None` if absent or null.
+/// Returns a whole number above 0, also from text ("8"); `None` if absent or null.
 pub fn count(key: &str, value: Option<&Value>) -> std::result::Result<Option<u64>, String> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Ok(None);
@@ -128,7 +128,7 @@ pub fn count(key: &str, value: Option<&Value>) -> std::result::Result<Option<u64
     }
 }
 
-/// A value as it stands in the file, on one line of bounded length.
+/// Returns a value as the file has it, on one line of bounded length.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Array(_) => "an array".to_string(),
@@ -137,7 +137,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// The word for a JSON value in an error; `json` begins with it.
+/// Returns the word for the kind of a JSON value in an error; `json` begins with the value.
 pub fn kind(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'{') => "an object",
@@ -149,7 +149,7 @@ pub fn kind(json: &str) -> &'static str {
     }
 }
 
-/// Says what is wrong with a piece of a record, without the line and column in the piece, which would mislead.
+/// Says what is wrong with a part of a record, without line and column inside the part, which would mislead.
 pub fn without_place(error: &serde_json::Error) -> String {
     shortened(&cause(error))
 }
@@ -162,7 +162,7 @@ fn cause(error: &serde_json::Error) -> String {
     }
 }
 
-/// Text from the file on one line of bounded length.
+/// Returns text from the file on one line of bounded length.
 pub fn shortened(text: &str) -> String {
     const MOST: usize = 120;
     let short: String = text.chars().take(MOST).collect();

@@ -7,16 +7,16 @@ use fastrand::Rng;
 use super::random::normal;
 use crate::units::{parse_count, parse_number};
 
-/// No prompt and no answer is longer.
+/// Longest prompt or answer.
 const MOST: u64 = 10_000_000;
 
 /// How many tokens each request has.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Length {
     Fixed(u64),
-    /// Every number from the first to the last is as likely.
+    /// Every number from the first to the last is equally likely.
     Uniform(u64, u64),
-    /// Rounded; below 1 it is 1.
+    /// Normally distributed, rounded, at least 1.
     Normal {
         mean: f64,
         deviation: f64,
@@ -24,10 +24,10 @@ pub enum Length {
 }
 
 impl Length {
-    /// Takes `N`, `A:B` or `normal:M,S`.
+    /// Parses `N`, `A:B` or `normal:M,S`.
     ///
     /// # Errors
-    /// Says what is wanted.
+    /// Fails with the wanted form.
     pub fn parse(text: &str) -> Result<Length, String> {
         if let Some(parameters) = text.strip_prefix("normal:") {
             let (mean, deviation) = parameters
@@ -49,7 +49,7 @@ impl Length {
         Ok(Length::Uniform(least, most))
     }
 
-    /// From 1 to 10 million tokens.
+    /// Draws a length from 1 to 10 million tokens.
     pub fn draw(&self, rng: &mut Rng) -> u64 {
         match *self {
             Length::Fixed(tokens) => tokens,
@@ -61,7 +61,7 @@ impl Length {
         }
     }
 
-    /// The least that can be drawn.
+    /// Returns the least length that can be drawn.
     pub fn least(&self) -> u64 {
         match *self {
             Length::Fixed(tokens) | Length::Uniform(tokens, _) => tokens,
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_length_is_refused() {
+    fn a_malformed_length_is_refused() {
         for text in [
             "",
             "0",

@@ -1,4 +1,4 @@
-//! Plans what to send: sessions of turns, and the texts in them. Knows nothing of sockets or results.
+//! Plans what to send: sessions of turns, and their texts. It knows no sockets and no results.
 
 pub mod arrival;
 pub mod calibration;
@@ -25,10 +25,10 @@ mod turn;
 use self::dialogue::Walk;
 pub use self::turn::{Message, Prompt, Reply, Role, Turn, escape};
 
-/// One job of a worker: turns that go out one after the other.
+/// One job of a worker: turns that are sent one after the other.
 #[derive(Debug)]
 pub enum Session {
-    /// A request that depends on no other; `None` once it was taken.
+    /// A request that depends on no other; `None` after it was taken.
     Single(Option<Turn>),
     Dialogue(Walk),
 }
@@ -38,7 +38,7 @@ impl Session {
         Session::Single(Some(turn))
     }
 
-    /// The next turn, built from the reply to the one before; `None` at the end.
+    /// Returns the next turn, made from the reply to the previous one; `None` at the end.
     pub fn next(&mut self, reply: Option<Reply>) -> Option<Turn> {
         match self {
             Session::Single(turn) => turn.take(),

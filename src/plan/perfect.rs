@@ -1,29 +1,29 @@
-//! A perfect prefix cache: it holds every prompt that it has seen, in blocks of so many tokens.
+//! A perfect prefix cache: it holds every prompt that it has seen, in blocks of a fixed number of tokens.
 //!
-//! Prompts come in as named parts, in the order in which they are sent. Knows no text: two prompts share
-//! their leading parts with equal names, and of the last of these what both have. Answers are left out.
-//! How many tokens a prompt has in the end may be said apart from its parts: servers count otherwise than plans.
+//! Prompts come as named parts, in the order in which they are sent. The cache knows no text: two prompts share their
+//! leading parts of equal names, and the common tokens of the last of these. Answers are left out. The length of a
+//! prompt may be given apart from its parts, because servers count differently from plans.
 
 use std::collections::HashMap;
 
 use super::random::mixed;
 use crate::units::share;
 
-/// Where every prompt starts.
+/// The hash at the start of every prompt.
 const ROOT: u64 = 0;
 
-/// About 34 bytes for each distinct part behind a distinct beginning.
+/// The cache takes about 34 bytes for each distinct part after a distinct beginning.
 #[derive(Debug)]
 pub struct Perfect {
     block_tokens: u64,
-    /// The most tokens seen of each part, by a hash of the parts before it and its name.
+    /// The most tokens seen of each part, by a hash of its name and the parts before it.
     longest: HashMap<u64, u64>,
     hit_tokens: u64,
     prompt_tokens: u64,
 }
 
 impl Perfect {
-    /// An empty cache; `block_tokens` ≥ 1, 16 in most engines.
+    /// Makes an empty cache; `block_tokens` ≥ 1, 16 in most engines.
     pub fn new(block_tokens: u64) -> Perfect {
         Perfect {
             block_tokens,
@@ -33,9 +33,9 @@ impl Perfect {
         }
     }
 
-    /// Takes in the parts of a prompt that others have too, and says how many of their tokens were held. O(parts).
+    /// Takes in the parts of a prompt that others share, and returns how many of their tokens were held. O(parts).
     ///
-    /// A part is its name and its tokens; the shorter of two parts of one name is the beginning of the longer.
+    /// A part is its name and its tokens; of two parts with one name, the shorter is the beginning of the longer.
     pub fn hold(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) -> u64 {
         let (mut prefix, mut is_held) = (ROOT, true);
         let mut held = 0;
@@ -52,9 +52,9 @@ impl Perfect {
         held
     }
 
-    /// Counts a prompt of so many tokens, and says how many of those that are held are hits: whole blocks.
+    /// Counts a prompt of `tokens` tokens, and returns how many of its held tokens are hits: whole blocks.
     ///
-    /// Engines compute the last token of a prompt in any case, and with it its block (vLLM, the mock).
+    /// Engines always compute the last token of a prompt again, and its block with it (vLLM, the mock).
     pub fn count(&mut self, tokens: u64, held: u64) -> u64 {
         let may_hit = tokens.saturating_sub(1);
         let hit = held.min(may_hit) / self.block_tokens * self.block_tokens;
@@ -63,7 +63,7 @@ impl Perfect {
         hit
     }
 
-    /// The share of all prompt tokens counted that were hits; `None` before the first.
+    /// Returns the share of all counted prompt tokens that were hits; `None` before the first prompt.
     pub fn hit_share(&self) -> Option<f64> {
         share(self.hit_tokens, self.prompt_tokens)
     }
@@ -74,7 +74,7 @@ pub(super) mod testing {
     use std::collections::HashSet;
     use std::hash::{DefaultHasher, Hash, Hasher};
 
-    /// A perfect cache in the plainest form, over words: each block by all that stands before its end.
+    /// A perfect cache in its plainest form, over words: each block is known by all words up to its end.
     pub struct Twin {
         block_words: u64,
         held: HashSet<u64>,
@@ -116,15 +116,15 @@ mod tests {
         assert_eq!(perfect.hit_share(), None);
         for (parts, hit) in [
             (vec![(1, 64)], 0),
-            // All of it is held, but its last block is computed again.
+            // All tokens are held, but the last block is computed again.
             (vec![(1, 64)], 48),
             (vec![(1, 65)], 64),
             // 40 held tokens are two blocks.
             (vec![(1, 40), (9, 60)], 32),
             (vec![(1, 40), (9, 60)], 96),
-            // Behind another length of part 1 nothing is known, and part 1 is held up to 65.
+            // Part 9 is unknown after another length of part 1, but part 1 is held up to 65.
             (vec![(1, 41), (9, 60)], 32),
-            // The longest of part 1 counts, whatever came last.
+            // The longest length of part 1 counts, not the last.
             (vec![(1, 100)], 64),
             (vec![(2, 0), (9, 60)], 0),
             (vec![], 0),
@@ -138,21 +138,21 @@ mod tests {
         assert!((share - 336.0 / 654.0).abs() < 1e-12, "{share}");
     }
 
-    /// The part's words: those of a shorter one begin those of a longer one.
+    /// Returns the part's words: a shorter part is the beginning of a longer one.
     fn words(name: u64, tokens: u64) -> String {
         let words = (0..tokens).map(|k| format!(" {name}-{k}"));
         words.collect()
     }
 
     #[test]
-    fn it_agrees_with_a_cache_of_real_blocks() {
+    fn a_perfect_cache_agrees_with_a_cache_of_real_blocks() {
         let mut rng = fastrand::Rng::with_seed(6);
         for block_tokens in [1, 4, 16] {
             let mut perfect = Perfect::new(block_tokens);
             let mut twin = Twin::new(block_tokens);
             let mut hits = 0;
             for _ in 0..2_000 {
-                // Two parts of one name in a row must not look like one longer part: names tell places apart.
+                // Two adjacent parts of one name would look like one longer part, so names differ by place.
                 let parts: Vec<(u64, u64)> = (0..rng.u64(1..5))
                     .map(|place| {
                         (

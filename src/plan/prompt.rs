@@ -10,14 +10,14 @@ use fastrand::Rng;
 
 use super::random::{fnv64, mixed};
 
-/// Bytes of a word of the vocabulary and its space, on average and rounded up.
+/// Average bytes of a vocabulary word with its space, rounded up.
 pub const WORD_BYTES: u64 = 6;
 /// Words in the vocabulary, and in one block of text.
 pub const BLOCK_WORDS: u64 = 96;
 /// Tokens that two contexts may begin with alike by chance: the letter and seven digits that their first words share in
 /// one of 268 million pairs are no more tokens than that.
 pub const ALIKE_TOKENS: u64 = 8;
-/// Words that spell a number of 64 bits: 96^10 is more than 2^64.
+/// Words that spell a 64-bit number: 96^10 is more than 2^64.
 pub const SPELLED_WORDS: u64 = 10;
 
 /// The words that texts are made of.
@@ -29,7 +29,7 @@ const WORDS: &str = "\
     research girl guy moment air teacher force education foot boy age policy music market sense nation plan \
     college interest death river";
 
-/// `BLOCK_WORDS` words, in the order that every shuffle begins with.
+/// The `BLOCK_WORDS` words, in the order that every shuffle starts from.
 pub(super) static VOCABULARY: LazyLock<Vec<&str>> = LazyLock::new(|| WORDS.split(' ').collect());
 
 /// Writes the texts of a run; the same seed and nonce give the same bytes.
@@ -47,7 +47,7 @@ impl Writer {
         }
     }
 
-    /// A writer of other texts, which share nothing with this one's.
+    /// Makes a writer of other texts, which share nothing with this one's.
     pub fn branch(&self, name: &str) -> Writer {
         Writer {
             seed: fnv64(format!("{}/{name}", self.seed).as_bytes()),
@@ -55,18 +55,18 @@ impl Writer {
         }
     }
 
-    /// A text of exactly `words` words. The first one is made from the nonce and `number`, so that
-    /// no two contexts, and no two runs, share a prefix.
+    /// Returns a text of exactly `words` words. The first word is made from the nonce and `number`, so that no two
+    /// contexts and no two runs share a prefix.
     pub fn context(&self, number: u64, words: u64) -> String {
         let first = fnv64(format!("{}/{number}", self.nonce).as_bytes());
         let text = format!("c{first:016x}");
         shuffled(text, self.rng(number, 1), words.saturating_sub(1))
     }
 
-    /// `words` words to go on with, a space before each. The first `SPELLED_WORDS` spell the nonce and
-    /// `number`: no two numbers, and no two runs, have them all alike.
+    /// Returns `words` continuation words, each with a space in front. The first `SPELLED_WORDS` spell the nonce and
+    /// `number`, so they differ between any two numbers and any two runs.
     ///
-    /// To a tokenizer they are words like any others, which the first word of a context is not.
+    /// A tokenizer sees them as ordinary words, unlike the first word of a context.
     pub fn spelled(&self, number: u64, words: u64) -> String {
         let mut rest = mixed(number.wrapping_add(fnv64(self.nonce.as_bytes())));
         let mut text = String::new();
@@ -78,12 +78,12 @@ impl Writer {
         text
     }
 
-    /// `words` words to go on with, a space before each, which may begin as others do.
+    /// Returns `words` continuation words, each with a space in front, which may begin as others do.
     pub fn filler(&self, number: u64, words: u64) -> String {
         shuffled(String::new(), self.rng(number, 4), words)
     }
 
-    /// A question to append to a context; it begins with a line break.
+    /// Returns a question to append to a context; it begins with a line break.
     pub fn question(&self, number: u64) -> String {
         let mut rng = self.rng(number, 2);
         let mut word = || VOCABULARY[rng.usize(..VOCABULARY.len())];
@@ -91,7 +91,7 @@ impl Writer {
         format!("\n\nQuestion {number}: how are {a}, {b} and {c} related in the text above?")
     }
 
-    /// The generator that draws questions.
+    /// Returns the generator that draws questions.
     pub fn draw(&self) -> Rng {
         self.rng(0, 3)
     }
@@ -102,7 +102,7 @@ impl Writer {
     }
 }
 
-/// Goes on with `words` words, a space before each: the vocabulary, shuffled anew for every block.
+/// Appends `words` words, each with a space in front: the vocabulary, shuffled anew for every block.
 fn shuffled(mut text: String, mut rng: Rng, words: u64) -> String {
     let mut block = VOCABULARY.clone();
     text.reserve((words * WORD_BYTES) as usize);

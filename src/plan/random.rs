@@ -1,15 +1,15 @@
-//! Hashes that seeds and names are made with, and draws that fastrand lacks.
+//! Hashes that make seeds and names, and distributions that fastrand lacks.
 
 use fastrand::Rng;
 
-/// The FNV-1a hash of 64 bits.
+/// Returns the 64-bit FNV-1a hash.
 pub fn fnv64(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The output function of SplitMix64 (Steele, Lea and Flood 2014), one step on: no two states have one result.
+/// Returns the output of SplitMix64 (Steele, Lea and Flood 2014), one step on; distinct states have distinct results.
 pub fn mixed(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

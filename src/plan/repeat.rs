@@ -1,40 +1,40 @@
-//! Which requests of a run send a prompt once more.
+//! Decides which requests of a run send a prompt again.
 //!
-//! A repeat stands far enough behind the first use of its prompt that its reply can be there already: a cache
-//! cannot hold what is still being made.
+//! A repeat is far enough behind the first use of its prompt that the reply can have arrived: a cache cannot hold a
+//! reply that is still being generated.
 
 use fastrand::Rng;
 
 /// The prompt that one request sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// Prompts are numbered from 0 in the order of their first use.
+    /// The prompt's number, from 0 in the order of first use.
     pub prompt: u64,
     pub is_repeat: bool,
 }
 
-/// The slots of a run, in their order: as many as there are requests, or without end.
+/// The slots of a run, in order: one for each request, or without end.
 #[derive(Debug)]
 pub struct Repeats {
-    /// `None`: without end.
+    /// The number of requests; `None`: without end.
     requests: Option<u64>,
-    /// Repeats to come, of a run that has an end.
+    /// Repeats still to come, in a run with an end.
     left: u64,
     ratio: f64,
-    /// Places from a prompt's first use to a repeat of it.
+    /// Least distance from a prompt's first use to its repeat.
     gap: u64,
-    /// From this place on requests may be repeats.
+    /// The first place at which a request may be a repeat.
     from: u64,
     rng: Rng,
     at: u64,
-    /// The places of the originals so far.
+    /// The places of the first uses so far.
     originals: Vec<u64>,
 }
 
 impl Repeats {
-    /// Exactly round(ratio · N) of N requests are repeats, the first never; without an end that is their share in
-    /// the long run. `ratio` is 0 to 1, `gap` 1 or more; where the ratio leaves less room than `gap`, repeats stand as far
-    /// behind their originals as it lets them.
+    /// Makes exactly round(ratio · N) of N requests repeats, never the first; without an end that is their share in the
+    /// long run. `ratio` is 0 to 1, `gap` at least 1. If the ratio leaves less room than `gap`, repeats are as far
+    /// behind their first use as it allows.
     pub fn new(requests: Option<u64>, ratio: f64, gap: u64, seed: u64) -> Repeats {
         let gap = gap.max(1);
         let wanted = |requests: u64| {
@@ -55,7 +55,7 @@ impl Repeats {
         }
     }
 
-    /// Repeats that are still to come; `None` in a run without end.
+    /// Returns the repeats that are still to come; `None` in a run without end.
     pub fn left(&self) -> Option<u64> {
         self.requests.map(|_| self.left)
     }
@@ -65,13 +65,13 @@ impl Repeats {
             return false;
         }
         match self.requests {
-            // Each of the places that are left is as likely.
+            // All remaining places are equally likely.
             Some(requests) => self.rng.u64(..requests - self.at) < self.left,
             None => self.rng.f64() < self.ratio,
         }
     }
 
-    /// How many originals lie far enough back.
+    /// Returns how many first uses are far enough back.
     fn eligible(&self) -> usize {
         let gap = match self.at >= self.gap {
             true => self.gap,
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Places of the first uses by prompt, and the repeats as (place, place of the first use).
+    /// Returns the places of first uses by prompt, and the repeats as (place, place of the first use).
     fn read(slots: &[Slot]) -> (HashMap<u64, u64>, Vec<(u64, u64)>) {
         let mut first = HashMap::new();
         let mut repeats = Vec::new();
@@ -138,7 +138,7 @@ mod tests {
                         let (first, repeats) = read(&slots);
                         let wanted = ((ratio * requests as f64).round() as u64).min(requests - 1);
                         assert_eq!(repeats.len() as u64, wanted, "{case}");
-                        // So many originals: the first repeat stands no later than behind all of them.
+                        // The number of first uses: the first repeat comes after all of them at the latest.
                         let room = gap.min(first.len() as u64);
                         for (at, of) in repeats {
                             assert!(at - of >= room, "{case}: {at} repeats {of}");

@@ -1,7 +1,7 @@
-//! The requests of `load`: which prompt goes out when, how long prompt and answer are, what is a repeat.
+//! The requests of `load`: which prompt is sent when, how long prompt and answer are, which are repeats.
 //!
-//! Prompts are made, or records of a dataset, or named by a trace. Everything follows from the seed, the nonce and
-//! the name of the batch, so that what was sent is worked out again when its figures are.
+//! Prompts are made, or are records of a dataset, or are named by a trace. Everything follows from the seed, the nonce
+//! and the name of the batch, so that figures can derive again what was sent.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::{Message, Prompt, Role, Turn, escape};
 use crate::sample::Labels;
 use crate::units::share;
 
-/// Where prompts and the lengths of answers come from.
+/// The source of prompts and of the lengths of answers.
 #[derive(Debug)]
 pub enum Source {
     Made {
@@ -31,7 +31,7 @@ pub enum Source {
         shared: Option<Shared>,
         repeat_ratio: f64,
     },
-    /// Gone through in their order; behind the last comes the first again.
+    /// Records sent in their order; after the last comes the first again.
     Records {
         records: Records,
         output: Length,
@@ -41,7 +41,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// When the request at place `k` of a trace is due, from the first on; `None`: none is.
+    /// Returns the due time of the request at place `k` of a trace, from the first on; `None` for other sources.
     pub fn due_ns(&self, k: usize, speed: f64) -> Option<u64> {
         match self {
             Source::Trace(trace) => (k < trace.len()).then(|| trace.due_ns(k, speed)),
@@ -49,7 +49,7 @@ impl Source {
         }
     }
 
-    /// The request of a trace whose reply that at place `k` waits for, as `Trace::after` says; `None` elsewhere.
+    /// Returns the trace request whose reply place `k` waits for, as `Trace::after` does; `None` for other sources.
     pub fn after(&self, k: usize) -> Option<Option<u64>> {
         match self {
             Source::Trace(trace) => trace.after(k),
@@ -57,7 +57,7 @@ impl Source {
         }
     }
 
-    /// Requests that it has; `None`: any number.
+    /// Returns the number of requests of the source; `None`: any number.
     pub fn requests(&self) -> Option<u64> {
         match self {
             Source::Made { .. } => None,
@@ -67,7 +67,7 @@ impl Source {
     }
 }
 
-/// Records of one question each.
+/// Records with one question each.
 #[derive(Debug)]
 pub struct Records(Vec<Question>);
 
@@ -75,22 +75,22 @@ pub struct Records(Vec<Question>);
 struct Question {
     line: u64,
     asked: Asked,
-    /// The first record that asks the same.
+    /// The first record with the same question.
     first: u64,
     record: Arc<Record>,
 }
 
-/// The part of a record that goes out.
+/// The part of a record that is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Asked {
     Messages(Vec<Message>),
-    /// Members of a chat's body, as they stand in the file.
+    /// Members of a chat's body, as the file has them.
     Request(Arc<str>),
 }
 
 impl Records {
     /// # Errors
-    /// The line of the first that is no single question, and why.
+    /// Fails with the line of the first record that is not a single question, and the reason.
     pub fn new(dataset: &Dataset) -> Result<Records, (u64, String)> {
         let mut firsts = HashMap::new();
         let mut questions = Vec::new();
@@ -108,22 +108,23 @@ impl Records {
         Ok(Records(questions))
     }
 
-    /// The line of the first record that only the chat API takes, and what it is.
+    /// Returns the line of the first record that only the chat API accepts, and what it is.
     pub fn first_chat(&self) -> Option<(u64, &'static str)> {
         self.0.iter().find_map(|question| match &question.asked {
             Asked::Messages(messages) if messages.len() == 1 => None,
             Asked::Messages(_) => Some((question.line, "a system message")),
-            Asked::Request(_) => Some((question.line, "messages that go out as they stand")),
+            Asked::Request(_) => Some((question.line, "messages that are sent unchanged")),
         })
     }
 
-    /// The line of the first record that asks for something else than a body ending in `rest` sends, and for what.
+    /// Returns the line of the first record that asks for something that a body ending in `rest` does not send, and the
+    /// reason.
     pub fn first_unlike(&self, rest: &str) -> Option<(u64, String)> {
         let mut records = self.0.iter().map(|question| &question.record);
         records.find_map(|record| Some((record.line, record.unlike(rest)?)))
     }
 
-    /// Records whose messages go out as they stand.
+    /// Returns the number of records whose messages are sent unchanged.
     pub fn requests(&self) -> usize {
         let is_request = |question: &&Question| matches!(question.asked, Asked::Request(_));
         self.0.iter().filter(is_request).count()
@@ -155,47 +156,47 @@ fn asked(content: &Content) -> Result<Asked, &'static str> {
     ))
 }
 
-/// The plan of a run, common to its batches.
+/// The plan of a run, shared by its batches.
 #[derive(Debug)]
 pub struct Plan {
     pub source: Source,
     pub seed: u64,
     pub nonce: String,
     pub lengths: Calibration,
-    /// Records go out as texts, not as messages of a chat.
+    /// Whether records are sent as texts, not as messages of a chat.
     pub as_text: bool,
 }
 
-/// Requests that go out together. Two batches of different names have no made prompt in common.
+/// Requests that are sent together. Batches of different names share no made prompt.
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub name: String,
-    /// `None`: without end.
+    /// The number of requests; `None`: without end.
     pub requests: Option<u64>,
-    /// Requests from the first use of a prompt to a repeat of it.
+    /// Requests from the first use of a prompt to its repeat.
     pub gap: u64,
     pub first_id: u64,
     /// Labels that all its requests have.
     pub labels: Labels,
 }
 
-/// One request before it has a text.
+/// One request before its text is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Item {
-    /// The number of its prompt in the order of first uses; in a trace its place.
+    /// The number of its prompt in the order of first uses; its place in a trace.
     prompt: u64,
-    /// `None`: nobody plans repeats.
+    /// Whether it is a repeat; `None`: repeats are not planned.
     is_repeat: Option<bool>,
     input_tokens: Option<u64>,
     output_tokens: u64,
 }
 
-/// Hit rates that caches of unlimited size would have in a batch; `None`: not known.
+/// Hit rates that caches of unlimited size would reach in a batch; `None`: unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PerfectRates {
-    /// Replies found whole, over requests.
+    /// Replies found whole, per request.
     pub response: Option<f64>,
-    /// Prompt tokens found, over prompt tokens.
+    /// Prompt tokens found, per prompt token.
     pub prefix: Option<f64>,
     /// The prompt tokens are those of the plan: the server counted none.
     pub is_by_plan: bool,
@@ -215,7 +216,7 @@ pub fn first_line(nonce: &str, batch: &str) -> String {
 }
 
 impl Plan {
-    /// The requests of a batch, each made when it is asked for.
+    /// Returns the requests of a batch, each made when it is taken.
     pub fn turns(&self, batch: &Batch) -> impl Iterator<Item = Turn> + use<'_> {
         let mut prompt = self.prompts(batch);
         let labels = batch.labels.clone();
@@ -231,7 +232,7 @@ impl Plan {
         })
     }
 
-    /// Makes the prompts of a batch.
+    /// Returns a function that makes the prompts of a batch.
     fn prompts(&self, batch: &Batch) -> Box<dyn FnMut(Item) -> Prompt + Send + '_> {
         let writer = Writer::new(self.seed, &self.nonce).branch(&batch.name);
         match &self.source {
@@ -255,14 +256,14 @@ impl Plan {
         }
     }
 
-    /// Repeats among the requests of a batch that has an end; `None`: it has none, or a trace decides.
+    /// Returns the number of repeats in a batch with an end; `None`: no end, or a trace decides.
     pub fn repeats(&self, batch: &Batch) -> Option<u64> {
         batch.requests?;
         let repeats = self.items(batch).map(|item| item.is_repeat);
         repeats.map(|is_repeat| is_repeat.map(u64::from)).sum()
     }
 
-    /// Hit rates over the first `sent` requests of a batch, in their order: an upper bound of what caches can hit.
+    /// Returns the hit rates over the first `sent` requests of a batch, in their order: an upper bound of what caches can hit.
     ///
     /// Prompts are as long as the server counted them. Requests without a count are no part of the rate, but the cache
     /// holds them. Where nothing was counted, the lengths are those of the plan.
@@ -338,7 +339,7 @@ impl Plan {
                 prompt,
                 is_repeat: Some(is_repeat || !records.is_first_use(prompt)),
                 input_tokens: None,
-                // A repeat asks for as many, or it would be another request.
+                // A repeat asks for as many tokens, or it would be another request.
                 output_tokens: self.length(output, records.of(prompt).first, 2),
             },
             Source::Trace(trace) => Item {
@@ -350,7 +351,7 @@ impl Plan {
         }
     }
 
-    /// Drawn for a prompt; the same each time.
+    /// Draws a length for a prompt; the same for the same prompt.
     fn length(&self, length: &Length, prompt: u64, purpose: u64) -> u64 {
         let key = mixed(self.seed ^ mixed(prompt ^ mixed(purpose)));
         length.draw(&mut Rng::with_seed(key))

@@ -1,23 +1,23 @@
-//! How large the workload of `benchmark` is: as many contexts as the offload buffer holds.
+//! Sizes the workload of `benchmark`: as many contexts as the offload buffer holds.
 //!
-//! In: the model's entry, if there is one, and what the user set. Out: the workload specification. GB are GiB (1024³
-//! bytes). The text of the contexts is made elsewhere.
+//! In: the model's entry, if there is one, and the user's settings. Out: the workload specification. GB are GiB (1024³
+//! bytes). Other modules make the texts.
 
 use super::models::ModelConfig;
 use crate::error::{Error, Result};
 
-/// Tokens of a context, as in the guide.
+/// Default tokens of a context, as in the guide.
 pub const INPUT_LENGTH: u64 = 32_000;
-/// Tokens asked for in an answer, as in the guide.
+/// Default tokens of an answer, as in the guide.
 pub const OUTPUT_LENGTH: u64 = 100;
-/// GB, for a model that has no entry: one rank's buffer in the built-in table.
+/// Default GB for a model without an entry: one rank's buffer in the built-in table.
 pub const OFFLOAD_SIZE_GB: f64 = 100.0;
 
 const BYTES_PER_GB: f64 = 1_073_741_824.0;
 /// The part of the buffer that the contexts fill, as in the guide.
 const FILL: f64 = 0.9;
 
-/// Sizes that the user set in place of those that would be worked out.
+/// Sizes that the user set instead of the computed ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
     pub offload_size_gb: Option<f64>,
@@ -33,9 +33,9 @@ pub struct Overrides {
 /// The workload specification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sizing {
-    /// GB; `None` where nobody said it and nothing needed it (`--contexts` and a model without an entry).
+    /// GB; `None` if it is unknown and not needed (`--contexts` and a model without an entry).
     pub offload_size_gb: Option<f64>,
-    /// KV cache bytes of one token; `None` as above.
+    /// KV cache bytes of one token; `None` as for `offload_size_gb`.
     pub bytes_per_token: Option<u64>,
     /// Long contexts that are cycled through, ≥ 1.
     pub contexts: u64,
@@ -50,11 +50,11 @@ pub struct Sizing {
 }
 
 impl Sizing {
-    /// Works out what the user did not set: contexts from the buffer (see [`contexts`]), as many questions as contexts,
-    /// in flight max(1, ⌊contexts / 3⌋).
+    /// Computes the sizes that the user did not set: contexts from the buffer (see [`contexts`]), as many questions as
+    /// contexts, in flight max(1, ⌊contexts / 3⌋).
     ///
-    /// Errors: a value that is not above 0; a buffer too small for one context; neither `--contexts` nor the bytes of
-    /// a token (a caller that knows the model's id says `models::not_found` before).
+    /// Fails on a value that is not above 0, on a buffer too small for one context, and without both `--contexts` and
+    /// the bytes of a token (a caller that knows the model's id reports `models::not_found` first).
     pub fn new(model: Option<&ModelConfig>, set: &Overrides) -> Result<Sizing> {
         set.check()?;
         let known_bytes = model.map(|model| model.bytes_per_token);
@@ -89,7 +89,7 @@ impl Sizing {
 }
 
 impl Overrides {
-    /// Errors: a value that is not above 0, named by its flag.
+    /// Fails on a value that is not above 0, and names its flag.
     pub fn check(&self) -> Result<()> {
         for (flag, value) in [
             ("--bytes-per-token", self.bytes_per_token),
@@ -113,20 +113,21 @@ impl Overrides {
     }
 }
 
-/// Contexts that fill nine tenths of the buffer: ⌊0.9 · offload GB / (bytes per token · input tokens / 1024³)⌋.
+/// Returns the contexts that fill nine tenths of the buffer: ⌊0.9 · offload GB / (bytes per token · input tokens /
+/// 1024³)⌋.
 ///
-/// The guide's formula; all arguments are above 0.
+/// This is the guide's formula; all arguments are above 0.
 pub fn contexts(offload_size_gb: f64, bytes_per_token: u64, input_tokens: u64) -> u64 {
     (FILL * offload_size_gb / context_gb(bytes_per_token, input_tokens)).floor() as u64
 }
 
-/// GB of one context's KV cache.
+/// Returns the GB of one context's KV cache.
 fn context_gb(bytes_per_token: u64, input_tokens: u64) -> f64 {
     bytes_per_token as f64 * input_tokens as f64 / BYTES_PER_GB
 }
 
 fn too_small(offload_size_gb: f64, bytes_per_token: u64, input_tokens: u64) -> Error {
-    // Up to the next hundredth, so that the figure works when it is typed.
+    // The figure is rounded up to the next hundredth, so that it works when typed.
     let least_gb = (context_gb(bytes_per_token, input_tokens) / FILL * 100.0).ceil() / 100.0;
     Error::input(
         format!("offload size {offload_size_gb} GB"),
@@ -143,7 +144,7 @@ mod tests {
     use super::super::models::Table;
     use super::*;
 
-    /// (offload GB, contexts, questions, in flight) of a model of the built-in table.
+    /// Returns (offload GB, contexts, questions, in flight) of a model of the built-in table.
     fn sized(name: &str) -> (Option<f64>, u64, u64, u64) {
         let table = Table::builtin();
         let sizing = Sizing::new(table.find(name), &Overrides::default()).unwrap();
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_sets_replaces_what_would_be_worked_out() {
+    fn the_users_settings_replace_computed_sizes() {
         let table = Table::builtin();
         let model = table.find("openai/gpt-oss-20b");
         // 1.46484375 GB a context: 0.9 · 50 / 1.46484375 = 30.72. Half the bytes: 90 / 0.732421875 = 122.88. A tenth of

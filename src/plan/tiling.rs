@@ -1,5 +1,5 @@
-//! The tiling workload: request k uses context k mod C in rotation ⌊k/C⌋, with a question drawn by
-//! the seed. Texts are built and escaped once.
+//! The tiling workload: request k uses context k mod C in rotation ⌊k/C⌋, with a question drawn by the seed. Texts are
+//! made and escaped once.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::sample::Labels;
 pub struct Shape {
     pub contexts: u64,
     pub questions: u64,
-    /// Tokens of a context; the question comes on top.
+    /// Tokens of a context, without the question.
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// Requests in all; `None` is endless.
+    /// Number of requests; `None`: endless.
     pub requests: Option<u64>,
 }
 
@@ -24,14 +24,14 @@ pub struct Shape {
 pub struct Tiling {
     shape: Shape,
     contexts: Vec<Arc<str>>,
-    /// Each with its tokens.
+    /// Each question with its tokens.
     questions: Vec<(Arc<str>, u64)>,
     draw: fastrand::Rng,
     next: u64,
 }
 
 impl Tiling {
-    /// Builds the texts; 61 contexts of 32,000 tokens take about 11 MB.
+    /// Makes the texts; 61 contexts of 32,000 tokens take about 11 MB.
     pub fn new(shape: Shape, writer: &Writer, calibration: &Calibration) -> Tiling {
         let words = calibration.words_of(shape.input_tokens);
         let contexts = (0..shape.contexts).map(|k| escape(&writer.context(k, words)));

@@ -1,4 +1,4 @@
-//! One request and what answers it: what a worker sends, whoever planned it.
+//! One request and its answer: what a worker sends, whichever plan made it.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use crate::sample::Labels;
 /// The answer to a turn, as far as the next turn needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// Escaped for the inside of a JSON string; without reasoning.
+    /// The text, escaped for the inside of a JSON string; without reasoning.
     pub text: Arc<str>,
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
 }
 
-/// One request: its prompt and what to call it.
+/// One request: its prompt and its labels.
 #[derive(Debug, Clone)]
 pub struct Turn {
-    /// Unique in the run; sent as the end of `x-request-id`.
+    /// The id, unique in the run; sent as the end of `x-request-id`.
     pub id: u64,
     pub labels: Labels,
     pub prompt: Prompt,
-    /// `None`: the server's own limit.
+    /// The output limit; `None`: the server's own.
     pub max_tokens: Option<u64>,
     /// The id of its session, escaped for a JSON string.
     pub session: Option<Arc<str>>,
-    /// The next turn needs the text of the reply.
+    /// Whether the next turn needs the text of the reply.
     pub keeps_reply: bool,
 }
 
 impl Turn {
-    /// A request that belongs to no session, and whose reply nobody goes on from.
+    /// Makes a request that belongs to no session and whose reply is not needed.
     pub fn alone(id: u64, labels: Labels, prompt: Prompt, max_tokens: Option<u64>) -> Turn {
         Turn {
             id,
@@ -42,25 +42,26 @@ impl Turn {
     }
 }
 
-/// The content of a request. Texts are escaped for the inside of a JSON string, so that a long one is escaped once
-/// and shared by every request that uses it.
+/// The content of a request. Texts are escaped for the inside of a JSON string, so that a long text is escaped once and
+/// shared by every request that uses it.
 #[derive(Debug, Clone)]
 pub enum Prompt {
-    /// One text, in pieces.
+    /// One text, in pieces that are concatenated.
     Text(Vec<Arc<str>>),
     /// A chat; the nonce begins the first message's text.
     Messages {
         nonce: Option<Arc<str>>,
         messages: Vec<Message>,
     },
-    /// Members of a chat's body, its messages among them: JSON that goes out as it is, before what all requests have.
+    /// Members of a chat's body, including its messages: JSON that is sent unchanged, before the members that all
+    /// requests have.
     Request(Arc<str>),
-    /// A whole request body: JSON that goes out as it is.
+    /// A whole request body: JSON that is sent unchanged.
     Body(Arc<str>),
 }
 
 impl Prompt {
-    /// A chat behind its nonce, or its texts one after the other.
+    /// Makes a chat after its nonce, or its texts concatenated.
     pub fn new(nonce: Option<Arc<str>>, messages: Vec<Message>, as_text: bool) -> Prompt {
         if as_text {
             let texts = messages.into_iter().map(|message| message.text);
@@ -70,7 +71,7 @@ impl Prompt {
         }
     }
 
-    /// Bytes of its texts as they are sent; of JSON that goes out as it is, all.
+    /// Returns the bytes of its texts as sent; of unchanged JSON, all of its bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Prompt::Text(texts) => texts.iter().map(|text| text.len()).sum(),
@@ -96,7 +97,7 @@ impl Message {
     }
 }
 
-/// Who speaks, whatever a dataset calls it.
+/// The speaker of a message, under any name that datasets use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     System,
@@ -115,7 +116,7 @@ impl Role {
         }
     }
 
-    /// `None` for a name that is none of the four, such as `tool`.
+    /// Returns `None` for a name that is none of the four, such as `tool`.
     pub fn parse(name: &str) -> Option<Role> {
         match name.to_ascii_lowercase().as_str() {
             "system" => Some(Role::System),

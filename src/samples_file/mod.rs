@@ -1,7 +1,7 @@
-//! Samples as JSON lines: a versioned header, then one line a request, flushed as it ends, and between
-//! them a line for every second of a series.
+//! Samples as JSON lines: a versioned header, then one line a request, flushed as it ends, and between them a line a
+//! second for each series.
 //!
-//! Holds neither the API key nor prompt text.
+//! The file contains neither the API key nor prompt text.
 
 mod read;
 
@@ -23,7 +23,7 @@ pub use self::read::{Entry, Reader, is_header, keep_countable};
 #[cfg(test)]
 pub use self::read::{broken, some_lines};
 
-/// Output tokens of a plain reply that were counted after the run, as series `tokens`. The names of the fields
+/// Output tokens of a plain reply that were counted after the run, as a line of the series `tokens`. The fields' names
 /// are the keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokensLine {
@@ -45,13 +45,13 @@ impl TokensLine {
 /// Writes one file of samples.
 pub struct Writer {
     out: File,
-    /// The line under way; keeps its capacity.
+    /// The current line; the buffer is reused.
     line: Vec<u8>,
     with_gaps: bool,
 }
 
 impl Writer {
-    /// Writes the header: schema and version, then `about`. Without gaps, `gaps_us` stays empty.
+    /// Creates the file and writes its header: schema and version, then `about`. Without gaps, `gaps_us` stays empty.
     pub fn create(path: &Path, about: &Value, with_gaps: bool) -> io::Result<Writer> {
         let mut writer = Writer {
             out: file::create(path)?,
@@ -71,8 +71,8 @@ impl Writer {
         self.line(&Line { sample, with_gaps })
     }
 
-    /// A line of the series `client`; one comes every second, and tells of a file that was taken away, which writing
-    /// does not.
+    /// Writes a line of the series `client`, which comes every second. It fails if the file was removed, which writing
+    /// alone does not notice.
     pub fn write_vitals(&mut self, vitals: &Vitals) -> io::Result<()> {
         let file = self.out.metadata()?;
         if file.is_file() && file.nlink() == 0 {
@@ -84,7 +84,7 @@ impl Writer {
         self.write_series("client", vitals)
     }
 
-    /// A line of a series: its name, then the keys of what was seen.
+    /// Writes a line of a series: its name, then the keys of `seen`.
     pub fn write_series(&mut self, series: &'static str, seen: &impl Serialize) -> io::Result<()> {
         self.line(&Series { series, seen })
     }
@@ -114,7 +114,7 @@ struct Series<'a, T: Serialize> {
     seen: &'a T,
 }
 
-/// A sample as it stands in the file.
+/// A sample as the file has it.
 struct Line<'a> {
     sample: &'a Sample,
     with_gaps: bool,
@@ -174,7 +174,7 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// The keys of a line in their order.
+/// The keys of a line, in order.
 struct Keys<M>(M);
 
 impl<M: SerializeMap> Keys<M> {
@@ -182,7 +182,7 @@ impl<M: SerializeMap> Keys<M> {
         self.0.serialize_entry(key, &value)
     }
 
-    /// Leaves the key out where it does not apply.
+    /// Writes a key, or leaves it out if it does not apply.
     fn put_some(&mut self, key: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
         value.map_or(Ok(()), |value| self.put(key, value))
     }

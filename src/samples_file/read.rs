@@ -1,4 +1,4 @@
-//! Reads a file of samples back: header, samples, series. The last line may be torn.
+//! Reads a file of samples: header, samples, series. The last line may be incomplete.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,32 +16,32 @@ mod fuzz;
 #[cfg(test)]
 pub use self::fuzz::{broken, some_lines};
 
-/// The schema that the first line names.
+/// The schema in the first line.
 pub(super) const SCHEMA: &str = "tmesh-cli/samples/2";
-/// Whole numbers are below this limit, since they are added up: as nanoseconds it is two years.
+/// Whole numbers are below this limit so that they can be summed: as nanoseconds it is two years.
 const COUNT_LIMIT: u64 = 1 << 56;
-/// The limit of the tokens of one request, as for those that a server reports.
+/// Most tokens of one request, as for those that a server reports.
 const TOKENS_LIMIT: u64 = 1 << 32;
 
-/// A part of a line, or why it is none.
+/// A part of a line, or why it is not one.
 type Parsed<T> = std::result::Result<T, String>;
 
-/// A line behind the header.
+/// A line after the header.
 #[derive(Debug)]
 pub enum Entry {
     Sample(Box<Sample>),
     /// A line of the series `client`.
     Vitals(Vitals),
-    /// A line of the series `tokens`: the id of a sample, and its output tokens, which were counted later.
+    /// A line of the series `tokens`: the id of a sample, and its output tokens counted after the run.
     Tokens(u64, u64, TokenSource),
-    /// A line of the series `pass`, as it is.
+    /// A line of the series `pass`, unchanged.
     Pass(Value),
-    /// A line of a series that figures do not need.
+    /// A line of a series that no figure needs.
     Other,
 }
 
-/// Takes out of a result what could not be added up: whole numbers from two years of nanoseconds on. A seed, which
-/// nothing is added to, may be any.
+/// Removes numbers from a result that could not be summed: whole numbers from two years of nanoseconds on. Seeds, which
+/// are not summed, may be any number.
 pub fn keep_countable(value: &mut Value) {
     match value {
         Value::Number(number) if number.as_u64().is_some_and(|count| count >= COUNT_LIMIT) => {
@@ -56,19 +56,19 @@ pub fn keep_countable(value: &mut Value) {
     }
 }
 
-/// Whether the line is the header of a file of samples, of whatever version.
+/// Returns whether the line is the header of a file of samples, of any version.
 pub fn is_header(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|header: Value| schema(&header).is_some())
 }
 
-/// The version that a header names, such as `2`.
+/// Returns the version in a header, such as `2`.
 fn schema(header: &Value) -> Option<&str> {
     header["schema"]
         .as_str()?
         .strip_prefix("tmesh-cli/samples/")
 }
 
-/// The header without schema and version.
+/// Returns the header without schema and version.
 fn header(line: &[u8]) -> Parsed<Value> {
     let not_one = || format!("not the header of {SCHEMA}");
     let mut header: Value = serde_json::from_slice(line).map_err(|_| not_one())?;
@@ -85,7 +85,7 @@ fn header(line: &[u8]) -> Parsed<Value> {
     Ok(header)
 }
 
-/// Reads a file line by line; keys and series that are not known are left out.
+/// Reads a file line by line; unknown keys and series are ignored.
 pub struct Reader<R> {
     /// The option with the file, as typed.
     what: String,
@@ -94,7 +94,7 @@ pub struct Reader<R> {
     number: u64,
     /// The header without schema and version.
     pub header: Value,
-    /// The last line was not whole and is left out.
+    /// Whether the last line was incomplete and is left out.
     pub is_torn: bool,
 }
 
@@ -102,7 +102,7 @@ impl Reader<BufReader<File>> {
     /// Opens a file and reads its header; `what` is the option with the file, as typed.
     ///
     /// # Errors
-    /// When it cannot be read or does not begin with a header of this version.
+    /// Fails when it cannot be read or does not begin with a header of this version.
     pub fn open(what: &str, path: &Path) -> Result<Reader<BufReader<File>>> {
         let file = file::open(path).map_err(|error| cannot_read(what, &error))?;
         Reader::new(what, BufReader::new(file))
@@ -110,10 +110,10 @@ impl Reader<BufReader<File>> {
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads the header of what has been opened.
+    /// Reads the header of an opened file.
     ///
     /// # Errors
-    /// As for `open`.
+    /// Fails as `open` does.
     pub fn new(what: &str, mut file: R) -> Result<Reader<R>> {
         let mut line = Vec::new();
         let read = file.read_until(b'\n', &mut line);
@@ -129,10 +129,10 @@ impl<R: BufRead> Reader<R> {
         })
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line; `None` at the end.
     ///
     /// # Errors
-    /// When it cannot be read, or is wrong and not the last one.
+    /// Fails when it cannot be read, or when a line is wrong that is not the last.
     pub fn next(&mut self) -> Result<Option<Entry>> {
         self.line.clear();
         self.number += 1;
@@ -142,7 +142,7 @@ impl<R: BufRead> Reader<R> {
         }
         match entry(&self.line) {
             Ok(entry) => Ok(Some(entry)),
-            // A line is written at once with its end: one without was cut off.
+            // A line is written at once with its end, so a line without one was cut off.
             Err(_) if !self.line.ends_with(b"\n") => {
                 self.is_torn = true;
                 Ok(None)
@@ -202,7 +202,7 @@ impl Keys<'_> {
         self.value(key)?.as_f64()
     }
 
-    // Thirty callers: each would have a copy.
+    // There are thirty callers, which would each get a copy.
     #[inline(never)]
     fn count(&self, key: &str) -> Parsed<Option<u64>> {
         self.below(key, COUNT_LIMIT)
@@ -234,7 +234,7 @@ impl Keys<'_> {
             .collect()
     }
 
-    /// The value that goes by the name that the key has.
+    /// Returns the value whose name the key has.
     fn named<T: Copy>(&self, key: &str, names: &[(T, &str)]) -> Parsed<Option<T>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
@@ -277,7 +277,7 @@ impl Keys<'_> {
             token_source: self.named("token_source", &TokenSource::NAMES)?,
             streamed_tokens: self.tokens("streamed_tokens")?,
             token_events,
-            // Without the key every event had a read of its own, as far as anyone knows.
+            // Without the key, each event counts as the first of a read.
             token_reads: self.tokens("token_reads")?.unwrap_or(token_events),
             unread: unread.map(|count| (count, first_unread.to_string())),
             gaps_us: self.counts("gaps_us"),
@@ -342,7 +342,7 @@ mod tests {
     use super::fuzz::{Saved, collected, sample};
     use super::*;
 
-    /// A file of its own, removed when dropped.
+    /// A temporary file, removed when dropped.
     struct Temp(PathBuf);
 
     impl Temp {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_what_is_read() {
+    fn written_samples_are_read_back() {
         let temp = Temp::new("round-trip");
         let about = json!({"command": "benchmark", "seed": 7, "slo": null});
         let mut writer = Writer::create(&temp.0, &about, true).expect("a file");

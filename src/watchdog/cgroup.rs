@@ -1,5 +1,5 @@
-//! Where the CPU quota of this process stands, in cgroups of version 1 and 2, and what the files there
-//! say. Text in, figures out; nothing is read here.
+//! Finds the CPU quota of this process in cgroups of version 1 and 2, and parses their files. Text in, figures out; no
+//! file is read here.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,18 @@ pub enum Version {
     V2,
 }
 
-/// One cgroup: this process's own or one above it, whose quota binds as well.
+/// One cgroup: this process's own, or one above it, whose quota limits it too.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cgroup {
     pub version: Version,
     pub dir: PathBuf,
 }
 
-/// The cgroups that may limit the CPU, own one first, from `/proc/self/cgroup` and
-/// `/proc/self/mountinfo`. Empty where none is mounted.
+/// Returns the cgroups that may limit the CPU, own one first, from `/proc/self/cgroup` and `/proc/self/mountinfo`.
+/// Empty if none is mounted.
 ///
-/// In a container the path may lead out of what is mounted there; then it is the mount's root alone.
-/// Whether a directory exists is for the caller to see.
+/// In a container the path may lead outside the mount; then only the mount's root is returned. The caller finds out
+/// whether a directory exists.
 pub fn groups(cgroup: &str, mountinfo: &str) -> Vec<Cgroup> {
     let found = [Version::V1, Version::V2].into_iter().find_map(|version| {
         let path = path(cgroup, version)?;
@@ -39,7 +39,7 @@ pub fn groups(cgroup: &str, mountinfo: &str) -> Vec<Cgroup> {
     below.ancestors().map(group).collect()
 }
 
-/// The path of this process in the hierarchy that has the CPU controller.
+/// Returns this process's path in the hierarchy that has the CPU controller.
 fn path(cgroup: &str, version: Version) -> Option<&str> {
     cgroup.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -53,13 +53,13 @@ fn path(cgroup: &str, version: Version) -> Option<&str> {
 }
 
 struct Mount<'a> {
-    /// What of the hierarchy is mounted.
+    /// The part of the hierarchy that is mounted.
     root: &'a str,
     point: &'a str,
 }
 
 impl Mount<'_> {
-    /// A cgroup's path from the mount point; `None` when it is not below it.
+    /// Returns a cgroup's path from the mount point; `None` when it is not below it.
     fn below<'p>(&self, path: &'p str) -> Option<&'p Path> {
         let below = Path::new(path).strip_prefix(self.root).ok()?;
         (!path.contains("..")).then_some(below)
@@ -82,26 +82,26 @@ fn mounts(mountinfo: &str, version: Version) -> impl Iterator<Item = Mount<'_>> 
     })
 }
 
-/// CPUs that `cpu.max` (version 2) grants: quota / period, both in µs; `None` for `max`.
+/// Returns the CPUs that `cpu.max` (version 2) grants: quota / period, both in µs; `None` for `max`.
 pub fn cores_v2(cpu_max: &str) -> Option<f64> {
     let (quota, period) = cpu_max.trim().split_once(' ')?;
     cores_v1(quota, period)
 }
 
-/// The same of `cpu.cfs_quota_us` and `cpu.cfs_period_us` (version 1); `None` for a quota of −1.
+/// Returns the CPUs that `cpu.cfs_quota_us` and `cpu.cfs_period_us` (version 1) grant; `None` for a quota of −1.
 pub fn cores_v1(quota: &str, period: &str) -> Option<f64> {
     let us = |text: &str| text.trim().parse::<u64>().ok().filter(|&us| us > 0);
     Some(us(quota)? as f64 / us(period)? as f64)
 }
 
-/// Periods in which a cgroup with a quota was busy, and those of them in which it was stopped.
+/// Periods in which a cgroup with a quota was busy, and those in which it was throttled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Periods {
     pub all: u64,
     pub throttled: u64,
 }
 
-/// From `cpu.stat`; `None` where the cgroup does not count them.
+/// Parses `cpu.stat`; `None` if the cgroup does not count periods.
 pub fn periods(cpu_stat: &str) -> Option<Periods> {
     let of = |key| super::proc::number_behind(cpu_stat, key);
     Some(Periods {
@@ -144,7 +144,7 @@ mod tests {
         let v1 = |dir: &str| (Version::V1, format!("/sys/fs/cgroup/cpu{dir}"));
         let mixed = "3:cpuset:/other\n2:cpuacct:/other\n1:cpu:/a\n0::/b\n";
         assert_eq!(dirs(mixed, V1), [v1("/a"), v1("")]);
-        // Without a mount of the first version the second one counts, and without any nothing does.
+        // Without a mount of the first version the second one counts, and without any none does.
         assert_eq!(dirs(mixed, V2), [v2("/b"), v2("")]);
         assert_eq!(dirs(mixed, ""), []);
         assert_eq!(dirs("", V2), []);

@@ -1,4 +1,4 @@
-//! Reads what the kernel counts for this process, and turns two readings into a second's `Vitals`.
+//! Reads the kernel's counters for this process, and turns two readings into a second's `Vitals`.
 
 use std::fs;
 
@@ -13,13 +13,13 @@ pub struct Meter {
     last: Reading,
 }
 
-/// Counters as they stood at one time; a file that cannot be read leaves `None`.
+/// The counters at one time; `None` for a file that cannot be read.
 #[derive(Default)]
 struct Reading {
     stamp_ns: u64,
     cpu_ticks: Option<u64>,
     cpus: Option<Cpus>,
-    /// Of each group.
+    /// The periods of each group.
     periods: Vec<Option<Periods>>,
 }
 
@@ -36,7 +36,7 @@ impl Meter {
         meter
     }
 
-    /// What has happened since the last reading; without probes.
+    /// Returns the change since the last reading, without probes.
     pub fn read(&mut self, now_ns: u64) -> Vitals {
         let now = self.reading(now_ns);
         let last = std::mem::replace(&mut self.last, now);
@@ -68,7 +68,7 @@ impl Meter {
         }
     }
 
-    /// The least of the CPUs and of every group's quota, which may change during a run.
+    /// Returns the smallest of the number of CPUs and every group's quota, which may change during a run.
     fn cores_allowed(&self) -> Option<f64> {
         let quota = |group: &Cgroup| match group.version {
             Version::V1 => {
@@ -83,7 +83,7 @@ impl Meter {
     }
 }
 
-/// A file's text; empty, which every parser takes for absent, where it cannot be read.
+/// Returns a file's text; empty if it cannot be read, which every parser takes for absent.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -96,7 +96,7 @@ fn since(now: Option<u64>, last: Option<u64>) -> Option<u64> {
     now.zip(last).map(|(now, last)| now.saturating_sub(last))
 }
 
-/// Of the groups that count periods, the one that was stopped in most of them.
+/// Returns the periods of the group that was throttled in most of them.
 fn most_throttled(now: &[Option<Periods>], last: &[Option<Periods>]) -> Option<Periods> {
     let each = now.iter().zip(last).filter_map(|(now, last)| {
         let (now, last) = (*now).zip(*last)?;
@@ -108,7 +108,7 @@ fn most_throttled(now: &[Option<Periods>], last: &[Option<Periods>]) -> Option<P
     each.max_by_key(|periods| (periods.throttled, periods.all))
 }
 
-/// `None` when nothing was counted, or when CPUs came or went in between.
+/// Returns `None` when nothing was counted, or when CPUs came or went in between.
 fn steal_share(now: Option<Cpus>, last: Option<Cpus>) -> Option<f64> {
     let (now, last) = now.zip(last)?;
     let ticks = now.ticks.saturating_sub(last.ticks);
@@ -116,8 +116,8 @@ fn steal_share(now: Option<Cpus>, last: Option<Cpus>) -> Option<f64> {
     (ticks > 0 && now.count == last.count).then(|| steal as f64 / ticks as f64)
 }
 
-/// Linux 6.2 and later tell the number in one stat(2); before, the size is 0 and they are counted,
-/// which costs O(files).
+/// Returns the number of open files. Linux 6.2 and later give it in one stat(2); before, the size is 0 and they are
+/// counted, in O(files).
 fn open_files() -> Option<u64> {
     const DIR: &str = "/proc/self/fd";
     match fs::metadata(DIR).ok()?.len() {
@@ -136,7 +136,7 @@ mod tests {
         let at = |all, throttled| Some(Periods { all, throttled });
         let last = [at(100, 5), at(1000, 0), None];
         let now = [at(110, 8), at(1010, 1), at(7, 7)];
-        // 3 of 10 in the first, 1 of 10 in the second; the third was not read before.
+        // 3 of 10 in the first, 1 of 10 in the second; the third has no previous reading.
         assert_eq!(most_throttled(&now, &last), at(10, 3));
         assert_eq!(most_throttled(&[None], &[None]), None);
         assert_eq!(most_throttled(&last, &last), at(0, 0));

@@ -1,5 +1,5 @@
-//! A thread that watches this process during a run: how late it wakes, and once a second what the
-//! kernel counts for it. Sends `Vitals`; judges nothing.
+//! A thread that watches this process during a run: how late it wakes, and once a second the kernel's counters for it.
+//! It sends `Vitals` and judges nothing.
 
 mod cgroup;
 mod meter;
@@ -15,21 +15,21 @@ use crate::units::Epoch;
 use crate::vitals::{PROBE_EVERY_NS, Vitals};
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Seconds that may wait to be received; beyond that the current one is left open.
+/// Seconds that may wait to be received; if more do, the current one is extended.
 const WAITING_SECONDS: usize = 64;
 
-/// The receiving side of a watchdog that runs.
+/// The receiving side of a running watchdog.
 pub struct Watch {
-    /// One a second, and the last partial one at the end; then it disconnects.
+    /// One a second, and a last partial one at the end; then the channel disconnects.
     pub vitals: Receiver<Vitals>,
-    /// Ends the watchdog at once, by a message or by being dropped.
+    /// Ends the watchdog at once, by a message or when dropped.
     pub end: Sender<()>,
 }
 
-/// Starts watching; probes are due from now on.
+/// Starts watching; the first probe is due from now on.
 ///
 /// # Errors
-/// When the system does not give the thread.
+/// Fails when the system refuses a thread.
 pub fn start(epoch: Epoch) -> Result<Watch> {
     let (end, ended) = bounded(1);
     let (sender, vitals) = bounded(WAITING_SECONDS);
@@ -73,20 +73,20 @@ impl Watchdog {
                 }
             }
         }
-        // The end may be heard by a thread that is late for its probes.
+        // The thread may receive the end while it is late with its probes.
         let now_ns = self.epoch.now_ns();
         while probes.due_ns <= now_ns {
             probes.wake(now_ns);
         }
-        // Nobody waits for it any more when the end was long in coming through.
+        // Nobody waits for it any more if the end took long to arrive.
         let _ = self.vitals.send(probes.end(meter.read(now_ns)));
     }
 }
 
 /// The probes since the last `Vitals`.
 struct Probes {
-    /// Of the next one. None is left out: after a pause the missed ones follow at once, each with the
-    /// lag that it had.
+    /// The due time of the next probe. No probe is left out: after a pause the missed ones follow at once, each with
+    /// its own lag.
     due_ns: u64,
     lags_us: Vec<u32>,
 }
@@ -94,12 +94,12 @@ struct Probes {
 impl Probes {
     fn wake(&mut self, now_ns: u64) {
         let lag_us = now_ns.saturating_sub(self.due_ns) / 1000;
-        // Beyond 71 minutes it saturates.
+        // The value saturates after 71 minutes.
         self.lags_us.push(u32::try_from(lag_us).unwrap_or(u32::MAX));
         self.due_ns += PROBE_EVERY_NS;
     }
 
-    /// Moves the probes into what the meter has read.
+    /// Moves the probes into the meter's reading.
     fn end(&mut self, mut read: Vitals) -> Vitals {
         read.lags_us = std::mem::take(&mut self.lags_us);
         read.t_first_probe_ns = self.due_ns - read.lags_us.len() as u64 * PROBE_EVERY_NS;
@@ -119,7 +119,7 @@ mod tests {
             due_ns: 1050 * MS,
             lags_us: Vec::new(),
         };
-        // Due at 1050, 1100 and 1150 ms, all of them seen at 1152 ms.
+        // Due at 1050, 1100 and 1150 ms, and all seen at 1152 ms.
         for _ in 0..3 {
             probes.wake(1152 * MS);
         }

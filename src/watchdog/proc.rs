@@ -1,15 +1,15 @@
-//! Parsers of what Linux says in /proc. Text in, figures out; nothing is read here.
+//! Parsers of files in /proc. Text in, figures out; no file is read here.
 
 use std::ops::RangeInclusive;
 
-/// Of `/proc/*/stat` and `/proc/stat`: USER_HZ, which is 100 on every platform this runs on.
+/// Milliseconds of a tick in `/proc/*/stat` and `/proc/stat`: USER_HZ is 100 on every platform that is supported.
 pub const MS_PER_TICK: u64 = 10;
 
-/// User and system time of all threads of a process in ticks, from its `/proc/PID/stat`.
+/// Returns the user and system time of all threads of a process in ticks, from its `/proc/PID/stat`.
 pub fn cpu_ticks(stat: &str) -> Option<u64> {
-    // The program's name, in parentheses, may hold anything.
+    // The program's name, in parentheses, may contain anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    // The first field behind it is the third of proc(5), utime and stime are the 14th and 15th.
+    // The first field after it is the third of proc(5); utime and stime are the 14th and 15th.
     let mut fields = fields.split_whitespace().skip(11);
     let utime: u64 = fields.next()?.parse().ok()?;
     let stime: u64 = fields.next()?.parse().ok()?;
@@ -21,7 +21,7 @@ pub fn cpu_ticks(stat: &str) -> Option<u64> {
 pub struct CpuList(Vec<RangeInclusive<u32>>);
 
 impl CpuList {
-    /// Those that a process may run on, from its `/proc/PID/status`. Some may be offline.
+    /// Returns the CPUs that a process may run on, from its `/proc/PID/status`. Some may be offline.
     pub fn allowed(status: &str) -> Option<CpuList> {
         let list = rest_of(status, "Cpus_allowed_list:")?;
         let range = |part: &str| {
@@ -37,7 +37,7 @@ impl CpuList {
     }
 }
 
-/// Sums over CPUs.
+/// Sums over several CPUs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cpus {
     pub count: u64,
@@ -46,7 +46,7 @@ pub struct Cpus {
     pub steal_ticks: u64,
 }
 
-/// The CPUs of the list that are online, from `/proc/stat`; `None` when there is none, or no steal.
+/// Returns the sums over the listed CPUs that are online, from `/proc/stat`; `None` when there is none, or no steal.
 pub fn cpus(stat: &str, list: &CpuList) -> Option<Cpus> {
     let mut sums = Cpus::default();
     for line in stat.lines() {
@@ -56,7 +56,7 @@ pub fn cpus(stat: &str, list: &CpuList) -> Option<Cpus> {
         if !number.is_some_and(|cpu| list.has(cpu)) {
             continue;
         }
-        // user nice system idle iowait irq softirq steal; guest time behind them is in user's.
+        // The fields are user nice system idle iowait irq softirq steal; guest time after them is part of user's.
         let ticks: Vec<u64> = words.take(8).filter_map(|word| word.parse().ok()).collect();
         sums.count += 1;
         sums.ticks += ticks.iter().sum::<u64>();
@@ -65,13 +65,13 @@ pub fn cpus(stat: &str, list: &CpuList) -> Option<Cpus> {
     (sums.count > 0).then_some(sums)
 }
 
-/// The first number behind a label at the start of a line; `None` without one, as for `unlimited`.
+/// Returns the first number after a label at the start of a line; `None` without one, as for `unlimited`.
 pub fn number_behind(text: &str, label: &str) -> Option<u64> {
     let rest = rest_of(text, label)?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// What stands behind a label at the start of a line.
+/// Returns the text after a label at the start of a line.
 fn rest_of<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(label))
 }
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn only_cpus_that_are_allowed_and_online_are_summed() {
-        // CPU 3 is offline, so it has no line; CPU 2 is another one's.
+        // CPU 3 is offline, so it has no line; CPU 2 belongs to others.
         let stat = "cpu  999 9 9 999 9 9 9 99 0 0\ncpu0 10 1 5 80 2 0 1 7 4 0\ncpu1 20 0 5 70 0 0 0 3 0 0\n\
                     cpu2 100 0 0 0 0 0 0 90 0 0\nintr 1 2 3\nctxt 4\n";
         let list = CpuList(vec![0..=1, 3..=3]);

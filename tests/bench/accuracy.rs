@@ -1,4 +1,4 @@
-//! Joins what a client measured with what the server says it did.
+//! Compares a client's measurements with the server's log.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,18 +6,18 @@ use std::fs;
 /// Stamps of one request, in nanoseconds of one clock: begin, first token, last token.
 type Stamps = [i64; 3];
 
-/// How far a client's figures are from the truth, over the requests of a run.
+/// A client's errors against the truth, over the requests of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Errors {
     pub ttft_mean_ms: f64,
     pub ttft_p99_ms: f64,
-    /// Mean over requests of the difference of their mean time between tokens.
+    /// Mean over the requests of the error in their mean time between tokens.
     pub itl_mean_us: f64,
     pub requests: usize,
 }
 
 impl Errors {
-    /// `samples` by request id, as the truth has them; every request but those of a set-up must be in both.
+    /// Compares `samples` with the truth by request id; every request except those of a set-up must be in both.
     pub fn of(samples: &HashMap<String, Stamps>, truth_file: &str, tokens: usize) -> Errors {
         let truth = lines_of_stamps(truth_file);
         let mut ttft_ms = Vec::new();
@@ -42,7 +42,7 @@ impl Errors {
     }
 }
 
-/// What the floor and the server write: `ID BEGIN FIRST LAST` a line.
+/// Reads the stamps that floor and server write: `ID BEGIN FIRST LAST` a line.
 pub fn lines_of_stamps(file: &str) -> HashMap<String, Stamps> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let stamps = |line: &str| {
@@ -56,7 +56,7 @@ pub fn lines_of_stamps(file: &str) -> HashMap<String, Stamps> {
         .collect()
 }
 
-/// What the client writes with `--samples`.
+/// Reads the stamps that the client writes with `--samples`.
 pub fn samples_of_client(file: &str) -> HashMap<String, Stamps> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let mut lines = text

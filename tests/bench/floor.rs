@@ -1,4 +1,4 @@
-//! The floor: blocking reads on as many threads, which stamp and count, and nothing else.
+//! The floor: blocking reads on as many threads, which only stamp and count.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::wire::{Events, HEAD, Request};
 
 const STACK_BYTES: usize = 64 << 10;
 
-/// What is sent, and how often.
+/// The requests that are sent, and how often.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub addr: SocketAddr,
@@ -22,7 +22,7 @@ pub struct Load {
     pub tokens: usize,
 }
 
-/// When the request was sent and its first and last token were read.
+/// The times at which the request was sent and its first and last token were read.
 struct Stamps {
     id: usize,
     send: Instant,

@@ -1,4 +1,4 @@
-//! `make bench`: what this client adds to what it measures, beside the floor, in the same minutes.
+//! `make bench`: how much time this client adds to its measurements, compared with the floor at the same time.
 //!
 //! Client and floor run in turn against the same paced server, each on one processor, the server on the other.
 //! Prints a table as Markdown; figures are medians of three runs.

@@ -1,4 +1,4 @@
-//! Runs one program to its end and says what it cost.
+//! Runs one program to its end and measures its cost.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,16 +10,16 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
 
-/// What a process used from its start to its end.
+/// The resources that a process used from its start to its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// User and system time of all its threads.
     pub cpu: Duration,
-    /// Its peak, as last seen while it ran.
+    /// Its peak memory, as last read while it ran.
     pub rss_bytes: u64,
 }
 
-/// Runs to the end, which must be a success, on one processor.
+/// Runs the command to its end on one processor; it must succeed.
 pub fn run(command: &mut Command, cpu: usize) -> Cost {
     let before = children_cpu();
     pin(cpu);
@@ -31,7 +31,7 @@ pub fn run(command: &mut Command, cpu: usize) -> Cost {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut rss_bytes = 0;
     let status = loop {
-        // Its peak goes with the process, so it is read as long as there is one.
+        // The peak is lost with the process, so it is read until the process ends.
         rss_bytes = peak_rss(child.id()).unwrap_or(rss_bytes);
         if let Some(status) = child.try_wait().expect("our own child") {
             break status;
@@ -74,11 +74,11 @@ impl Served {
         }
     }
 
-    /// Ends it and waits; the processor time it took.
+    /// Ends the server, waits for it, and returns the processor time that it took.
     pub fn end(mut self) -> Duration {
         let before = children_cpu();
         drop(self.stdin.take());
-        // A server that does not watch its stdin.
+        // This server does not watch its stdin.
         if self.first_line.contains("http://") {
             let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
             nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).expect("our own child");
@@ -88,7 +88,7 @@ impl Served {
     }
 }
 
-/// The processors that this process may use.
+/// Returns the processors that this process may use.
 pub fn allowed_cpus() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).expect("our own affinity");
     (0..CpuSet::count())
@@ -96,7 +96,7 @@ pub fn allowed_cpus() -> Vec<usize> {
         .collect()
 }
 
-/// What is started from now on runs on this processor only.
+/// Restricts processes started from now on to this processor.
 fn pin(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu).expect("a processor of this machine");

@@ -1,8 +1,8 @@
-//! A fast paced server: one thread writes every stream's events when they are due, ready-made.
+//! A fast paced server: one thread writes every stream's prepared events when they are due.
 //!
-//! It serves `benchmark` and the floor alike, counts no cache and checks nothing. A truth line a reply,
-//! `ID READ FIRST LAST` in nanoseconds, goes to a file when stdin ends: when the request had been read, and
-//! when the writes of its first and last token began.
+//! It serves `benchmark` and the floor alike, counts no cache and checks nothing. When stdin ends, it writes one truth
+//! line a reply to a file, `ID READ FIRST LAST` in nanoseconds: when the request had been read, and when the writes of
+//! its first and last token began.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,7 +18,7 @@ use crate::wire::{Events, HEAD};
 
 const STACK_BYTES: usize = 64 << 10;
 
-/// When tokens are due after the request has been read; both zero: at once, and in one write.
+/// The due times of tokens after the request was read; both zero: all tokens at once, in one write.
 #[derive(Clone, Copy)]
 pub struct Pace {
     pub first: Duration,
@@ -130,7 +130,7 @@ fn truth_line(stream: &Stream, last_at: Instant, epoch: Instant) -> String {
     )
 }
 
-/// Writes each token when it is due, whatever stream it is of.
+/// Writes each token of any stream when it is due.
 fn pacer(pace: Pace, incoming: &Receiver<Stream>, truth: &Sender<String>, epoch: Instant) {
     let events = Events::new();
     let mut due: BinaryHeap<Reverse<(Instant, usize)>> = BinaryHeap::new();
@@ -174,7 +174,8 @@ fn pacer(pace: Pace, incoming: &Receiver<Stream>, truth: &Sender<String>, epoch:
     }
 }
 
-/// Writes a token, and what follows the last; whether there is another. A client that is gone ends its stream.
+/// Writes a token, and the end after the last; returns whether there is another. A client that has hung up ends its
+/// stream.
 fn next_token(
     stream: &mut Stream,
     events: &Events,
@@ -195,7 +196,7 @@ fn next_token(
         return false;
     }
     if is_last {
-        // The line first: a reader that has the end may look for it.
+        // The line is written first, since a reader that has the end may look for it.
         truth
             .send(truth_line(stream, now, epoch))
             .expect("read at the end");

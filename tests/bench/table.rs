@@ -9,10 +9,10 @@ use crate::accuracy::{Errors, lines_of_stamps, samples_of_client};
 use crate::measure::{Cost, Served, allowed_cpus, run as run_measured};
 
 const RUNS: usize = 3;
-/// Words of the client's prompts, by which a prompt of its texts has this many bytes.
+/// Bytes of a word in the client's prompts; sets the words of a prompt by its bytes.
 const BYTES_OF_WORD: usize = 6;
 
-/// A load that client and floor are put under alike.
+/// A load that client and floor both get.
 #[derive(Clone, Copy)]
 struct Case {
     streams: usize,
@@ -29,7 +29,7 @@ impl Case {
         self.streams * self.rounds
     }
 
-    /// Token events of a whole run.
+    /// Returns the number of token events of a whole run.
     fn events(&self) -> f64 {
         (self.requests() * self.tokens) as f64
     }
@@ -74,7 +74,7 @@ const LONG_PROMPTS: Case = Case {
 #[derive(Clone, Copy)]
 struct Outcome {
     cost: Cost,
-    /// `None` where nothing was paced.
+    /// `None` for an unpaced load.
     errors: Option<Errors>,
 }
 
@@ -85,10 +85,10 @@ struct Bench {
     client_cpu: usize,
 }
 
-/// Measures and prints one line of the table, or some.
+/// Measures and prints one or more lines of the table.
 type Row = fn(&Bench);
 
-/// Prints the table; `only` picks the rows whose name holds it.
+/// Prints the table; `only` selects the rows whose name contains it.
 pub fn run(client: &str, only: Option<&str>) {
     let cpus = allowed_cpus();
     let folder = Path::new(client).with_file_name("bench-files");
@@ -122,7 +122,7 @@ pub fn run(client: &str, only: Option<&str>) {
     let _ = fs::remove_dir_all(&bench.folder);
 }
 
-/// Where and when the table was made.
+/// Returns where and when the table was made.
 fn machine(cpus: usize) -> String {
     let of = |command: &str, args: &[&str]| -> String {
         let output = Command::new(command).args(args).output();
@@ -138,7 +138,7 @@ fn machine(cpus: usize) -> String {
     format!("{date}, {cpus} cores of {model}, {kernel}")
 }
 
-/// A row of the table, marked when it misses what it must reach.
+/// Prints a row of the table, marked when it misses its limit.
 fn row(what: &str, must: &str, reached: bool, client: &str, floor: &str) {
     let mark = if reached { "" } else { " **missed**" };
     println!("| {what} | {must} | {client}{mark} | {floor} |");
@@ -159,7 +159,7 @@ impl Bench {
         self.folder.join(name).display().to_string()
     }
 
-    /// Client and floor in turn, each against a server of its own.
+    /// Runs client and floor in turn, each against a server of its own.
     fn compare(&self, case: Case) -> (Vec<Outcome>, Vec<Outcome>) {
         (0..RUNS)
             .map(|_| (self.run_client(case), self.run_floor(case)))
@@ -269,7 +269,7 @@ impl Bench {
         self.system_calls();
     }
 
-    /// One `recvfrom` an event, with all timeouts on; where there is an strace.
+    /// Checks for one `recvfrom` an event, with all timeouts on; needs strace.
     fn system_calls(&self) {
         let case = paced(16, 4, 10);
         let server = self.serve(case);
@@ -345,7 +345,7 @@ impl Bench {
         );
     }
 
-    /// How late requests go out that are due at a rate.
+    /// Measures how late requests are sent that are scheduled at a rate.
     fn rate(&self) {
         let result = self.path("load.json");
         let mut late_ms = Vec::new();
@@ -415,7 +415,7 @@ impl Bench {
         );
     }
 
-    /// The mock's own lateness, by its truth log, and what an event costs it.
+    /// Measures the mock's own lateness by its truth log, and its cost per event.
     fn mock(&self) {
         let log = self.path("truth.jsonl");
         let mut cpu_us = Vec::new();
@@ -457,7 +457,7 @@ fn ratio_row(what: &str, must: f64, unit: &str, client: f64, floor: f64) {
     );
 }
 
-/// The 99th percentile of written − due over all tokens of all requests.
+/// Returns the 99th percentile of written − due over all tokens of all requests.
 fn lateness_p99_ms(log: &str) -> f64 {
     let text = fs::read_to_string(log).unwrap_or_else(|error| panic!("{log}: {error}"));
     let mut late_ns: Vec<u64> = Vec::new();
@@ -474,7 +474,7 @@ fn lateness_p99_ms(log: &str) -> f64 {
     late_ns[(late_ns.len() - 1) * 99 / 100] as f64 / 1e6
 }
 
-/// This program, in another role.
+/// Returns a command that runs this program in another role.
 fn myself() -> Command {
     Command::new(std::env::current_exe().expect("a running program has a file"))
 }

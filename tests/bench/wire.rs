@@ -1,7 +1,7 @@
-//! What the paced server and the floor agree on: one request, and the bytes of one reply.
+//! The protocol of the paced server and the floor: one request, and the bytes of one reply.
 //!
-//! A reply is vLLM's: one HTTP chunk an event. Its length follows from its tokens alone, so the floor
-//! knows the end by counting bytes and parses nothing.
+//! A reply looks like vLLM's: one HTTP chunk an event. Its length follows from its tokens alone, so the floor finds the
+//! end by counting bytes and parses nothing.
 
 use std::io::Write;
 
@@ -25,10 +25,10 @@ impl Events {
         }
     }
 
-    /// What follows the last token: usage, `[DONE]` and the last chunk.
+    /// Returns the end after the last token: usage, `[DONE]` and the last chunk.
     pub fn tail(prompt_tokens: usize, tokens: usize) -> Vec<u8> {
-        // Numbers of fixed width, so that every reply of as many tokens has the same length. JSON has no
-        // leading zeros: blanks fill up.
+        // Numbers have a fixed width, so that all replies of as many tokens have the same length. JSON has no leading
+        // zeros, so blanks pad them.
         let usage = format!(
             r#"{{"id":"cmpl-000000000000001a","object":"text_completion",{CREATED},"choices":[],"usage":{{"prompt_tokens":{prompt_tokens:9},"total_tokens":{:9},"completion_tokens":{tokens:9}}}}}"#,
             prompt_tokens + tokens
@@ -39,7 +39,7 @@ impl Events {
         bytes
     }
 
-    /// Bytes of a whole reply, head included.
+    /// Returns the bytes of a whole reply, including its head.
     pub fn reply_bytes(&self, tokens: usize) -> usize {
         let events = self.token.len() * (tokens - 1) + self.last_token.len();
         HEAD.len() + events + Events::tail(0, tokens).len()
@@ -57,14 +57,14 @@ fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-/// A request as the floor sends it; its number stands at `id_at`, in eight digits.
+/// A request of the floor; its number is at `id_at`, in eight digits.
 pub struct Request {
     pub bytes: Vec<u8>,
     pub id_at: usize,
 }
 
 impl Request {
-    /// A prompt of `prompt_bytes` and `tokens` tokens wanted.
+    /// Makes a request with a prompt of `prompt_bytes` that asks for `tokens` tokens.
     pub fn new(prompt_bytes: usize, tokens: usize) -> Request {
         let prompt = "word ".repeat(prompt_bytes / 5);
         let body = format!(

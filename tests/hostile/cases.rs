@@ -1,4 +1,4 @@
-//! The fault table: every wrong reply, and what it must be called.
+//! The table of faults: every wrong reply, and the kind of failure that it must be.
 
 use serde_json::Value;
 
@@ -7,13 +7,13 @@ use super::server::{Act, DONE, HEAD, LAST, TOKEN, chunk, open_stream, plain, str
 pub struct Case {
     pub name: &'static str,
     pub act: Act,
-    /// `None`: the reply is right.
+    /// The expected kind of failure; `None`: the reply is right.
     pub kind: Option<&'static str>,
     pub status: Option<u16>,
 }
 
 impl Case {
-    /// The sample of a request that was answered so: its kind of failure and its status.
+    /// Checks the sample of a request with this answer: its kind of failure and its status.
     pub fn check(&self, sample: &Value, shown: &str) {
         let name = self.name;
         assert_eq!(
@@ -25,7 +25,7 @@ impl Case {
         assert_eq!(sample["status"].as_u64(), status, "{name} {sample} {shown}");
     }
 
-    /// Options of the client: what waits is to be over soon, what takes megabytes needs its time.
+    /// Returns the client's timeouts: stalls must end soon, megabytes need time.
     pub fn timeouts(&self) -> [&'static str; 6] {
         let [total, first, idle] = match self.kind {
             Some("oversized") => ["10s", "10s", "10s"],
@@ -417,7 +417,7 @@ pub fn content_cases() -> Vec<Case> {
     cases
 }
 
-/// What takes megabytes, and so a moment.
+/// Returns faults of many megabytes, which take a moment.
 pub fn oversized_cases() -> Vec<Case> {
     let ok = Some(200);
     let megabyte = "x".repeat(1 << 20);

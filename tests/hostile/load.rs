@@ -1,4 +1,4 @@
-//! Every fault at 100 %, through `load`.
+//! Every fault on every request, with `load`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::util::{Cmd, Dir, Output, json_file};
 
 const REQUESTS: usize = 4;
 
-/// `load` against the server; what it printed, its samples and its peak memory in MiB.
+/// Runs `load` against the server; returns its output, its samples and its peak memory in MiB.
 fn attack(addr: SocketAddr, dir: &Dir, timeouts: &[&str]) -> (Output, f64) {
     let running = Cmd::new(dir)
         .args(["load", "--endpoint", &addr.to_string(), "--model", "m"])
@@ -46,7 +46,7 @@ fn check(case: &Case) {
     let begun = Instant::now();
     let (output, mib) = attack(serve(case.act.clone()), &dir, &case.timeouts());
     let name = format!("{} {:?}\n{output}", case.name, case.status);
-    // Two requests of a second each one after the other, waits between them, and the set-up.
+    // Two sequential requests of a second each, the waits between them, and the set-up.
     assert!(
         begun.elapsed() < Duration::from_secs(12),
         "{:?} {name}",
@@ -80,7 +80,7 @@ fn check(case: &Case) {
     }
 }
 
-/// Some at a time: most of them wait.
+/// Checks several at a time, since most of them only wait.
 pub fn side_by_side<T: Sync>(all: &[T], check: impl Fn(&T) + Sync) {
     for some in all.chunks(8) {
         thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn every_fault_of_status_and_content_has_its_kind() {
 }
 
 #[test]
-fn what_is_oversized_fails_before_it_fills_the_memory() {
+fn an_oversized_reply_fails_before_it_fills_the_memory() {
     side_by_side(&oversized_cases(), check);
 }
 
@@ -120,7 +120,7 @@ fn a_server_that_refuses_every_request_ends_the_run() {
 }
 
 #[test]
-fn nothing_listens_and_that_is_said_before_any_request() {
+fn a_port_without_a_listener_is_reported_before_any_request() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");
     drop(listener);

@@ -1,4 +1,4 @@
-//! A server that answers badly now and then: what the others' figures are, and what a long run of it comes to.
+//! A server that answers some requests badly: the figures of the other requests, and a long run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::cases::{Case, content_cases, refusal_cases, transport_cases};
 use super::server::Mix;
 use crate::util::{Cmd, Dir, Samples, Server, errors_ms, json_file, median};
 
-/// All that neither stalls nor takes megabytes without end.
+/// Returns all faults that neither stall nor send megabytes without end.
 fn cases() -> Vec<Case> {
     let mut cases = transport_cases();
     cases.extend(content_cases());
@@ -18,7 +18,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Failures by kind, as the server has made them.
+/// Returns the failures by kind as the server made them.
 fn failures(mix: &Mix) -> BTreeMap<String, u64> {
     let mut failures = BTreeMap::new();
     for &case in mix.met().bad.values() {
@@ -29,7 +29,7 @@ fn failures(mix: &Mix) -> BTreeMap<String, u64> {
     failures
 }
 
-/// The same, as the client has written them.
+/// Returns the failures by kind as the client reported them.
 fn told(failures: &Value) -> BTreeMap<String, u64> {
     let failures = failures.as_object().expect("an object");
     failures
@@ -90,7 +90,7 @@ fn a_fault_in_a_hundred_leaves_the_figures_of_the_others_as_they_are() {
         itl_ms.push(itl);
     }
     assert!(stale >= met.stale, "{stale} of {}", met.stale);
-    // The way through this server and back is in them, on a machine that does other things, too.
+    // The figures include the way through this server and back, on a busy machine.
     let (ttft_ms, itl_ms) = (median(&ttft_ms), median(&itl_ms));
     assert!(
         ttft_ms.abs() < 10.0 && itl_ms.abs() < 1.0,
@@ -98,7 +98,7 @@ fn a_fault_in_a_hundred_leaves_the_figures_of_the_others_as_they_are() {
     );
 }
 
-/// Requests of the long run.
+/// Environment variable: requests of the long run.
 const SOAK: &str = "TMESH_SOAK";
 
 #[test]
@@ -125,7 +125,7 @@ fn a_long_run_with_every_fault_has_counts_that_add_up_and_keeps_its_memory() {
     let line = mock.wait_for_line(|line| line.contains("http://127.0.0.1:"));
     let upstream = line.split(['/', ' ']).find_map(|word| word.parse().ok());
     let cases = cases();
-    // A tenth of a percent each.
+    // Each case is a tenth of a percent.
     let every = 1000 / cases.len();
     let mix = Mix::new(cases, upstream.expect("an address"), every);
     let url = format!("http://{}/v1/completions", mix.serve());
@@ -172,7 +172,7 @@ fn a_long_run_with_every_fault_has_counts_that_add_up_and_keeps_its_memory() {
         (succeeded + count(&summary["failed"])).to_string(),
         requests
     );
-    // A record of each request is kept; nothing else grows.
+    // One record is kept of each request; nothing else grows.
     let records = requests.parse::<f64>().expect("a number") * 128.0 / f64::from(1 << 20);
     assert!(minutes.iter().all(|mib| mib - minutes[0] < 5.0 + records));
 }

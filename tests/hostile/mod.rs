@@ -1,5 +1,5 @@
-//! A server that does everything wrong, and what the commands make of it: the kind of failure, the counts, the memory,
-//! the exit code, and that nothing outlives its timeout.
+//! A server that does everything wrong, and how the commands react: the kind of failure, the counts, the memory, the
+//! exit code, and that nothing exceeds its timeout.
 
 mod cases;
 mod load;

@@ -1,4 +1,4 @@
-//! Faults at 100 %, through the other commands that send: five that stand for all, or all of them in `make faults`.
+//! Faults on every request with the other commands that send: five that represent all, or all of them in `make faults`.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::load::side_by_side;
 use super::server::serve;
 use crate::util::{Cmd, Dir};
 
-/// Names in the tables, with the status.
+/// The names of the faults in the tables, with their status.
 const FIVE: [(&str, Option<u16>); 5] = [
     ("reset mid-event", Some(200)),
     ("accepted and silent", None),
@@ -26,12 +26,12 @@ fn cases() -> Vec<Case> {
         cases.retain(|case| FIVE.contains(&(case.name, case.status)));
         assert_eq!(cases.len(), FIVE.len());
     }
-    // A right reply is no fault; the requests that find a reused connection reset are sent again.
+    // A right reply is no fault, and requests on a reset pooled connection are sent again.
     cases.retain(|case| case.kind.is_some());
     cases
 }
 
-/// A command line with its samples file and how many requests it sends.
+/// A command line with its samples file and its number of requests.
 struct Command {
     words: &'static str,
     samples: &'static str,
@@ -74,7 +74,7 @@ fn attack(words: &str, case: &Case) -> (Dir, String) {
     let mib = running.peak_mib();
     let output = running.wait();
     let shown = format!("{} {:?}\n{output}", case.name, case.status);
-    // `run` waits for the gauges of the server before and after.
+    // `run` waits for the server's gauges before and after.
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "{:?} {shown}",

@@ -1,4 +1,4 @@
-//! The server: what it does in place of a right reply, and to whom.
+//! The server: what it sends instead of a right reply, and to which requests.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read, Write};
@@ -13,22 +13,22 @@ use rustix::net::sockopt::set_socket_linger;
 use super::cases::Case;
 use crate::util::{self, Request, read_request};
 
-/// What the server does once it has a request's head.
+/// The server's action after reading a request's head.
 #[derive(Clone)]
 pub enum Act {
-    /// Reads the body, writes these bytes, goes on with the connection.
+    /// Reads the body, writes these bytes, and keeps the connection.
     Keep(Vec<u8>),
-    /// The same, and closes it.
+    /// Reads the body, writes these bytes, and closes the connection.
     Close(Vec<u8>),
-    /// Writes, and resets the connection.
+    /// Writes these bytes, and resets the connection.
     Reset(Vec<u8>),
     /// Answers one request of each connection, and resets at the next.
     ResetReused(Vec<u8>),
-    /// Writes, then neither writes nor closes.
+    /// Writes these bytes, then neither writes nor closes.
     Hang(Vec<u8>),
-    /// Writes a byte at a time.
+    /// Writes these bytes one at a time.
     Drip(Vec<u8>),
-    /// Writes the first, then the second again and again.
+    /// Writes the first bytes, then the second again and again.
     Endless(Vec<u8>, Vec<u8>),
 }
 
@@ -44,7 +44,7 @@ pub fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-/// A stream of these events without its last chunk.
+/// Returns a stream of these events without its last chunk.
 pub fn open_stream(events: &[&str]) -> String {
     let chunks: String = events.iter().map(|event| chunk(event)).collect();
     format!("{HEAD}{chunks}")
@@ -54,7 +54,7 @@ pub fn stream(events: &[&str]) -> String {
     open_stream(events) + "0\r\n\r\n"
 }
 
-/// A right stream with this usage in its last event but one.
+/// Returns a right stream with this usage in its last event but one.
 pub fn with_usage(usage: &str) -> String {
     let event = format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n");
     stream(&[TOKEN, LAST, &event, DONE])
@@ -67,7 +67,7 @@ pub fn plain(status: &str, media_type: &str, body: &str) -> String {
     )
 }
 
-/// Serves until the test ends. Lists a model; the set-up's requests are answered right.
+/// Serves until the test ends. It lists a model and answers the set-up requests correctly.
 pub fn serve(act: Act) -> SocketAddr {
     listen(move |request, connection| {
         if !request.path.ends_with("/completions") {
@@ -84,22 +84,22 @@ pub fn serve(act: Act) -> SocketAddr {
     })
 }
 
-/// A server in front of a right one, to which it passes on what no fault meets.
+/// A server in front of a correct one, to which it passes the requests without a fault.
 pub struct Mix {
     pub cases: Vec<Case>,
     pub upstream: SocketAddr,
-    /// One request in so many is answered badly, by each case in its turn.
+    /// One in this many requests is answered badly, by each case in turn.
     pub every: usize,
     sent: AtomicUsize,
     met: Mutex<Met>,
 }
 
-/// Whom the faults have met.
+/// The requests that the faults affected.
 #[derive(Default)]
 pub struct Met {
-    /// Ids of requests and the cases of the bad replies that they got.
+    /// The ids of requests that got bad replies, with the case.
     pub bad: HashMap<String, usize>,
-    /// Requests on a reused connection that got no byte: they are sent again.
+    /// Requests on a pooled connection that got no byte and are sent again.
     pub stale: u64,
 }
 
@@ -146,12 +146,12 @@ impl Mix {
 }
 
 impl Act {
-    /// Whether it is only over when the client has had enough of it.
+    /// Returns whether the fault only ends when the client gives up.
     pub fn stalls(&self) -> bool {
         matches!(self, Act::Hang(_) | Act::Drip(_) | Act::Endless(..))
     }
 
-    /// Whether a reused connection ends without a byte.
+    /// Returns whether a pooled connection ends without a byte.
     fn is_silent(&self) -> bool {
         match self {
             Act::Close(bytes) | Act::Reset(bytes) => bytes.is_empty(),
@@ -166,7 +166,7 @@ fn is_setup(request: &Request) -> bool {
     id.is_some_and(|id| id.contains("-setup-"))
 }
 
-/// One of a client's.
+/// A connection of a client.
 struct Connection {
     stream: TcpStream,
     /// Requests that were answered on it.
@@ -174,7 +174,7 @@ struct Connection {
     upstream: Option<TcpStream>,
 }
 
-/// An `answer` that fails ends its connection with a reset.
+/// Serves connections; an `answer` that fails ends its connection with a reset.
 fn listen(
     answer: impl Fn(&Request, &mut Connection) -> io::Result<()> + Send + Sync + 'static,
 ) -> SocketAddr {
@@ -227,13 +227,13 @@ impl Connection {
             }
             Act::Reset(bytes) => {
                 stream.write_all(bytes)?;
-                // A reset at once would take what was written with it.
+                // An immediate reset would discard the written bytes.
                 thread::sleep(Duration::from_millis(60));
                 Err(io::ErrorKind::ConnectionReset.into())
             }
             Act::Hang(bytes) => {
                 stream.write_all(bytes)?;
-                // Until the client goes.
+                // This waits until the client hangs up.
                 let _ = stream.read(&mut [0]);
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
@@ -277,7 +277,7 @@ impl Connection {
     }
 }
 
-/// Passes one reply on as it comes in: a body with its length, or chunks without trailers.
+/// Passes on one reply as it arrives: a body with its length, or chunks without trailers.
 fn pass_back(server: &mut TcpStream, client: &mut TcpStream) -> io::Result<()> {
     let mut reply = Vec::new();
     let mut piece = [0; 4 << 10];
@@ -303,7 +303,7 @@ fn pass_back(server: &mut TcpStream, client: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-/// Of a reply whose head is complete: all its bytes, or 0 where it has chunks.
+/// Returns the length of a reply whose head is complete: all its bytes, or 0 if it has chunks.
 fn length(reply: &[u8]) -> Option<usize> {
     let head = reply.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&reply[..head]).to_ascii_lowercase();

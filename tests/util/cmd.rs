@@ -1,4 +1,4 @@
-//! A program as a process: cleaned environment, deadline, and everything it said when a test fails.
+//! A program as a process: clean environment, deadline, and its whole output when a test fails.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -24,7 +24,7 @@ pub struct Cmd {
 }
 
 impl Cmd {
-    /// tmesh-cli, as built for this test run.
+    /// Returns a command for tmesh-cli, as built for this test run.
     pub fn new(dir: &Dir) -> Cmd {
         Cmd::program(env!("CARGO_BIN_EXE_tmesh-cli"), dir)
     }
@@ -57,7 +57,7 @@ impl Cmd {
         self
     }
 
-    /// Total running time after which the process is killed and the test fails; 30 s unless set.
+    /// Sets the running time after which the process is killed and the test fails; 30 s unless set.
     pub fn deadline(mut self, deadline: Duration) -> Cmd {
         self.deadline = deadline;
         self
@@ -68,12 +68,12 @@ impl Cmd {
         self.start().wait()
     }
 
-    /// Runs to the end, which must be exit code 0.
+    /// Runs to the end and checks exit code 0.
     pub fn ok(self) -> Output {
         self.fails(0)
     }
 
-    /// Runs to the end, which must be this exit code.
+    /// Runs to the end and checks this exit code.
     pub fn fails(self, code: i32) -> Output {
         let output = self.run();
         assert_eq!(
@@ -118,7 +118,7 @@ impl Cmd {
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cd {} &&", self.dir.display())?;
-        // PATH, always first, is the test run's own.
+        // The first variable, PATH, is the test run's own.
         for (name, value) in &self.envs[1..] {
             write!(f, " {}={value:?}", name.display())?;
         }
@@ -131,18 +131,18 @@ impl fmt::Display for Cmd {
 pub struct Running {
     command: Cmd,
     child: Child,
-    /// Ends when the process has closed its stdout.
+    /// Lines of stdout; disconnects when the process has closed it.
     lines: Receiver<String>,
-    /// What has been received from `lines`.
+    /// The text received from `lines`.
     stdout: String,
     stderr: Option<JoinHandle<String>>,
     expired: Arc<AtomicBool>,
-    /// Dropping it ends the watchdog.
+    /// The watchdog ends when this is dropped.
     watchdog: Option<Sender<()>>,
 }
 
 impl Running {
-    /// Reads stdout up to the first line, its end cut off, that `wanted` accepts; fails when there is none.
+    /// Reads stdout up to the first line, without its end, that `wanted` accepts; fails when there is none.
     pub fn wait_for_line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         while let Ok(line) = self.lines.recv() {
             self.stdout.push_str(&line);
@@ -160,12 +160,12 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
-    /// Sends SIGKILL; a process that has ended does not mind.
+    /// Sends SIGKILL; does nothing to a process that has ended.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
     }
 
-    /// The resident set at its highest, in MiB, read until the process has ended; its stdout must not be long.
+    /// Returns the peak resident set in MiB, read until the process has ended; its stdout must be short.
     pub fn peak_mib(&self) -> f64 {
         let path = format!("/proc/{}/status", self.child.id());
         let mut peak_kib = 0.0;
@@ -174,14 +174,14 @@ impl Running {
             .as_deref()
             .and_then(|status| kib(status, "VmHWM:"))
         {
-            // The last reading, not the highest: the first ones may be of this process, before the exec.
+            // The last reading is used, since the first ones may be of this process, before the exec.
             peak_kib = kib;
             thread::sleep(Duration::from_millis(10));
         }
         peak_kib / 1024.0
     }
 
-    /// The resident set now, in MiB; `None` when the process has ended.
+    /// Returns the current resident set in MiB; `None` when the process has ended.
     pub fn resident_mib(&self) -> Option<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         kib(&status, "VmRSS:").map(|kib| kib / 1024.0)
@@ -220,13 +220,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when the process is gone already.
+        // Both fail only when the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// How a process ended; `Display` is everything that a failed assertion should show.
+/// How a process ended; `Display` shows all that a failed assertion needs.
 pub struct Output {
     command: String,
     pub status: ExitStatus,
@@ -257,7 +257,7 @@ fn watch(pid: u32, deadline: Duration, expired: Arc<AtomicBool>) -> Sender<()> {
     sender
 }
 
-/// Through the shell's own `kill`: std sends only SIGKILL, and a small machine may lack /bin/kill.
+/// Sends a signal with the shell's own `kill`: std sends only SIGKILL, and a small machine may lack /bin/kill.
 fn send_signal(pid: u32, name: &str) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -{name} {pid}")])
@@ -281,12 +281,12 @@ fn send_lines(mut stdout: impl BufRead, lines: &Sender<String>) {
 
 fn read_all(mut stderr: impl Read) -> String {
     let mut bytes = Vec::new();
-    // A read error ends the text; what came before it is still worth showing.
+    // A read error ends the text; the part before it is still worth showing.
     let _ = stderr.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Of a process that has ended there is none.
+/// Returns a value of `/proc/PID/status`; `None` for a process that has ended.
 fn kib(status: &str, label: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(label))?;
     line.trim().trim_end_matches(" kB").parse().ok()

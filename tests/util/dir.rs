@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A fresh directory; removed when dropped, kept when the test failed.
+/// A fresh directory; removed when dropped, kept if the test failed.
 pub struct Dir {
     path: PathBuf,
 }
@@ -26,7 +26,7 @@ impl Dir {
         &self.path
     }
 
-    /// Writes a file, folders on the way included; returns its full path.
+    /// Writes a file, creating its folders; returns its full path.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().expect("a joined path has a parent"))
@@ -35,7 +35,7 @@ impl Dir {
         path
     }
 
-    /// A file's text; panics with the path where it cannot be read.
+    /// Returns a file's text; panics with the path if it cannot be read.
     pub fn read(&self, name: &str) -> String {
         let path = self.path.join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -45,7 +45,7 @@ impl Dir {
 impl Drop for Dir {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // Best effort: a leftover directory below target/ does no harm.
+            // A leftover directory below target/ does no harm.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! Shell scripts that play engines, and the process groups that these are started in.
+//! Shell scripts that play engines, and the process groups in which they are started.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use super::{Cmd, Dir};
 /// The folder that comes first on PATH.
 const BIN: &str = "bin";
 
-/// Puts a shell script on PATH under this name; it is run where the command is run.
+/// Puts a shell script on PATH under this name; it runs in the directory of the command.
 pub fn engine(dir: &Dir, name: &str, script: &str) {
     let path = dir.write(&format!("{BIN}/{name}"), format!("#!/bin/sh\n{script}\n"));
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its own file");
@@ -23,7 +23,7 @@ const ARGUMENTS: &str = r#"for word; do
   last=$word
 done"#;
 
-/// Shell lines that define `serve`, which serves the mock in the place of an engine.
+/// Returns shell lines that define `serve`, which serves the mock instead of an engine.
 pub fn serving(options: &str) -> String {
     let bin = env!("CARGO_BIN_EXE_tmesh-cli");
     format!(
@@ -31,14 +31,14 @@ pub fn serving(options: &str) -> String {
     )
 }
 
-/// `tmesh-cli` where the scripts are on PATH.
+/// Returns a command for `tmesh-cli` with the scripts on PATH.
 pub fn with_engines(dir: &Dir) -> Cmd {
     let path = std::env::var("PATH").unwrap_or_default();
     let own = dir.path().join(BIN);
     Cmd::new(dir).env("PATH", format!("{}:{path}", own.display()))
 }
 
-/// The processes of a group, without zombies.
+/// Returns the processes of a group, without zombies.
 fn members(group: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("Linux").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -48,25 +48,25 @@ fn members(group: u32) -> Vec<u32> {
         let Some((_, fields)) = stat.rsplit_once(')') else {
             return false;
         };
-        // State, parent, group.
+        // The fields are state, parent and group.
         let fields: Vec<&str> = fields.split_whitespace().take(3).collect();
         matches!(fields[..], [state, _, of] if state != "Z" && state != "X" && of == group.to_string())
     };
     pids.filter(is_member).collect()
 }
 
-/// What is left of a group; killed, so that a test that fails leaves nothing behind.
+/// Returns what is left of a group, and kills it, so that a failed test leaves nothing behind.
 pub fn left(group: u32) -> Vec<u32> {
     let left = members(group);
     if !left.is_empty() {
-        // Fails where they have just ended.
+        // This fails if they have just ended.
         let kill = format!("kill -KILL -- -{group}");
         let _ = Command::new("sh").args(["-c", &kill]).status();
     }
     left
 }
 
-/// What is left of a group that is killed at this moment, after the time that this may take.
+/// Returns what is left of a group that is being killed, after the time that this may take.
 pub fn left_soon(group: u32) -> Vec<u32> {
     let start = Instant::now();
     while !members(group).is_empty() && start.elapsed() < Duration::from_secs(5) {
@@ -75,14 +75,14 @@ pub fn left_soon(group: u32) -> Vec<u32> {
     left(group)
 }
 
-/// The number that a script has written into this file.
+/// Returns the number that a script has written into this file.
 pub fn pid_in(dir: &Dir, name: &str) -> u32 {
     let text = dir.read(name);
     let pid = text.trim().parse();
     pid.unwrap_or_else(|error| panic!("{name}: {text:?}: {error}"))
 }
 
-/// Waits for something that is to come soon.
+/// Waits for something that happens soon.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! What the tests stand on: a fresh directory, the binary as a process, servers to point it at.
+//! The base of the tests: a fresh directory, the binary as a process, and servers for it.
 
 mod cmd;
 mod dir;
@@ -14,7 +14,7 @@ pub use server::{RawServer, Request, Server, read_request, serve};
 
 use serde_json::Value;
 
-/// A stamp of a sample or of the truth log, in nanoseconds.
+/// Returns a stamp of a sample or of the truth log, in nanoseconds.
 pub fn ns(value: &Value) -> i64 {
     value
         .as_i64()
@@ -25,19 +25,19 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Half way between the two in the middle where their number is even.
+/// Returns the median; halfway between the middle two of an even number.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2])
 }
 
-/// A result file.
+/// Reads a result file.
 pub fn json_file(dir: &Dir, name: &str) -> Value {
     serde_json::from_str(&dir.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Says that a test was not run, past the capture of a passing test's output.
+/// Reports that a test was not run, even where the output of passing tests is captured.
 pub fn not_run(what: &str, why: &str) {
     use std::io::Write;
     writeln!(std::io::stderr(), "{what}: not run: {why}").expect("an open stderr");

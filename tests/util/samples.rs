@@ -1,4 +1,4 @@
-//! What a run wrote and what the mock saw of it, joined by request.
+//! The samples of a run and the mock's log of it, joined by request.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{Dir, ns};
 
-/// A samples file, of which every line is JSON.
+/// A samples file whose lines are all JSON.
 pub struct Samples {
     pub header: Value,
-    /// The lines behind the header.
+    /// The lines after the header.
     pub lines: Vec<Value>,
 }
 
@@ -25,23 +25,23 @@ impl Samples {
         Samples { header, lines }
     }
 
-    /// The requests, without what was seen beside them.
+    /// Returns the requests, without the lines of series.
     pub fn requests(&self) -> impl Iterator<Item = &Value> {
         self.lines.iter().filter(|line| line["series"].is_null())
     }
 
-    /// The lines of a series.
+    /// Returns the lines of a series.
     pub fn series(&self, name: &str) -> impl Iterator<Item = &Value> {
         self.lines.iter().filter(move |line| line["series"] == name)
     }
 
-    /// The `x-request-id` that a request was sent with.
+    /// Returns the `x-request-id` of a request.
     pub fn request_id(&self, request: &Value) -> String {
         let run_id = self.header["run_id"].as_str().expect("a run id");
         format!("{run_id}-{}", request["id"])
     }
 
-    /// Each request with its line in the mock's log of these lines.
+    /// Returns each request with its line in the mock's log.
     pub fn with_truth(&self, truth: Vec<Value>) -> Vec<(Value, Value)> {
         let id = |line: &Value| line["id"].as_str().map(str::to_string);
         let truth = truth
@@ -58,7 +58,7 @@ impl Samples {
     }
 }
 
-/// (client's − mock's) TTFT and ITL of a request, in milliseconds.
+/// Returns (client's − mock's) TTFT and ITL of a request, in milliseconds.
 pub fn errors_ms(sample: &Value, truth: &Value) -> (f64, f64) {
     let written = truth["t_written_ns"].as_array().expect("a stamp a token");
     let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));

@@ -1,4 +1,4 @@
-//! Servers to point the binary at: the mock as a process of its own, and a raw one that a closure plays.
+//! Servers for the binary: the mock as a separate process, and a raw one played by a closure.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns once the mock has printed its address.
+    /// Starts the mock; returns once it has printed its address.
     pub fn start(options: &[&str]) -> Server {
         let dir = Dir::new();
         let mut process = Cmd::new(&dir)
@@ -36,7 +36,7 @@ impl Server {
         }
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Returns `127.0.0.1:PORT`.
     pub fn addr(&self) -> &str {
         &self.addr
     }
@@ -45,7 +45,7 @@ impl Server {
         format!("http://{}", self.addr)
     }
 
-    /// Ends the mock with SIGTERM, so that its log is whole, and returns the log: one value a request.
+    /// Ends the mock with SIGTERM, so that its log is complete, and returns the log: one value a request.
     pub fn truth(self) -> Vec<serde_json::Value> {
         self.process.signal("TERM");
         self.process.wait();
@@ -60,7 +60,7 @@ impl Server {
 
 /// Runs `connection` in a thread for each connection to a free loopback port, until the test run ends.
 ///
-/// Its errors are dropped: a client that leaves in the middle is what some tests want.
+/// Its errors are ignored, since some tests want clients that hang up early.
 pub fn serve(
     connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
 ) -> SocketAddr {
@@ -77,19 +77,19 @@ pub fn serve(
     addr
 }
 
-/// One HTTP request as it came in.
+/// One HTTP request as received.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Names in lower case, in the order of arrival.
+    /// The headers, with names in lower case, in the order of arrival.
     pub headers: Vec<(String, String)>,
-    /// Without its chunk framing.
+    /// The body without its chunk framing.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// The first header of that (lower-case) name.
+    /// Returns the first header with that (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -98,7 +98,7 @@ impl Request {
     }
 }
 
-/// A server on a free port that answers each request as a closure says, to imitate odd ones.
+/// A server on a free port whose answers are made by a closure, to imitate odd servers.
 ///
 /// A connection is kept until the client closes it or the closure shuts it down. Its threads end with the test run.
 pub struct RawServer {
@@ -107,7 +107,8 @@ pub struct RawServer {
 }
 
 impl RawServer {
-    /// `answer` runs on the connection's thread and writes the whole response, status line included.
+    /// Starts the server. `answer` runs on the connection's thread and writes the whole response, including the status
+    /// line.
     pub fn start(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> RawServer {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (answer, log) = (Arc::new(answer), Arc::clone(&requests));
@@ -127,7 +128,7 @@ impl RawServer {
         self.addr
     }
 
-    /// What has come in so far, in order of arrival.
+    /// Returns the requests so far, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.requests
             .lock()
@@ -138,7 +139,7 @@ impl RawServer {
 
 /// Reads one request; `None` when the connection ended before its first byte.
 ///
-/// The head is read byte by byte, so that nothing behind the request is taken.
+/// The head is read byte by byte, so that nothing after the request is taken.
 pub fn read_request(stream: &mut impl Read) -> io::Result<Option<Request>> {
     let Some(first) = read_line(stream)? else {
         return Ok(None);
@@ -183,7 +184,7 @@ fn read_chunks(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// One line without its CRLF; `None` at the end of the stream.
+/// Reads one line without its CRLF; `None` at the end of the stream.
 fn read_line(stream: &mut impl Read) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     let mut byte = [0];

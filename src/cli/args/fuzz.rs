@@ -1,4 +1,4 @@
-//! Command lines of any words: the values that were given, or a clean error that tells no secret.
+//! Command lines of any words: they yield the values that were given, or a clean error without secrets.
 
 use fastrand::Rng;
 
@@ -80,14 +80,14 @@ fn word(rng: &mut Rng) -> String {
     })
 }
 
-/// Whether its value names a file or a folder: nothing is to be read or written at random.
+/// Whether an option's value names a file or a folder, which the test must not read or write at random.
 fn is_path(flag: &Flag) -> bool {
     ["FILE", "DIR", "PATH", "FOLDER"]
         .iter()
         .any(|name| flag.value.contains(name))
 }
 
-/// Any but `mock`, whose options are a table of their own.
+/// Picks any command but `mock`, whose options are a table of their own.
 fn command(rng: &mut Rng) -> &'static Usage {
     let others = COMMANDS.iter().map(|command| command.usage);
     let others = others.filter(|usage| usage.flags().next().is_some());
@@ -101,7 +101,7 @@ fn words(rng: &mut Rng, command: &Usage) -> Vec<String> {
     for _ in 0..rng.usize(1..7) {
         let flag = &flags[rng.usize(..flags.len())];
         let value = match flag.secret {
-            // Of a header the name is shown, if it is one.
+            // An error shows the name of a header, if it has one.
             true if flag.name == "--header" => ["x: ", "a b "][rng.usize(..2)].to_string() + SECRET,
             true => SECRET.to_string() + &word(rng),
             false if is_path(flag) => "/nowhere/file".to_string(),
@@ -111,7 +111,7 @@ fn words(rng: &mut Rng, command: &Usage) -> Vec<String> {
             0 => words.push(word(rng)),
             1 => words.push(flag.name.to_string()),
             2 => words.push(fuzz::text(&fuzz::input(rng, VALUES, |_| flag.name.into()))),
-            // Apart from its option it may be taken for a word of its own, which an error repeats.
+            // As a separate word the value could be taken for an operand, which errors repeat.
             _ if flag.secret => words.push(format!("{}={value}", flag.name)),
             3..8 => words.push(format!("{}={value}", flag.name)),
             _ if flag.value.is_empty() => words.push(flag.name.to_string()),
@@ -121,7 +121,8 @@ fn words(rng: &mut Rng, command: &Usage) -> Vec<String> {
     words
 }
 
-/// What a command makes of its words before it opens anything; `None`: it is not taken apart from the rest.
+/// Parses the options of a command as it does before it opens anything; `None`: the command does not parse them
+/// separately.
 fn options(command: &Usage, args: &Args) -> Option<Result<()>> {
     Some(match command.name {
         "load" => load::Options::parse(args).map(drop),
@@ -176,7 +177,7 @@ fn values_that_were_given_are_found_whatever_their_order() {
         {
             let value = match flag.value.is_empty() {
                 true => String::new(),
-                // No value may look like an option where it stands apart.
+                // A separate value must not look like an option.
                 false => format!("v{}", word(rng)),
             };
             match value.is_empty() {

@@ -1,4 +1,4 @@
-//! `tmesh-cli convert longbench` and `convert sharegpt`: datasets of others as the JSON lines that `replay` reads.
+//! `tmesh-cli convert longbench` and `convert sharegpt`: turn public datasets into the JSON lines that `replay` reads.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -22,7 +22,7 @@ const GET_V2: &str = "LongBench v2: download https://huggingface.co/datasets/THU
 
 /// A file to read.
 struct Input {
-    /// The option as typed, or the file that was found by it.
+    /// The option as typed, or the file that it led to.
     what: String,
     path: PathBuf,
 }
@@ -63,7 +63,7 @@ pub fn longbench(args: &Args) -> Result<u8> {
         .find(|name| !tallies.iter().any(|tally| tally.dataset == **name));
     if let Some(name) = missing {
         let places: Vec<&str> = inputs.iter().map(|input| input.what.as_str()).collect();
-        let why = format!("no record of it in {}", places.join(", "));
+        let why = format!("no record of this dataset in {}", places.join(", "));
         return Err(Error::input(format!("--dataset {name}"), why));
     }
     lines.finish()?;
@@ -117,10 +117,10 @@ pub fn sharegpt(args: &Args) -> Result<u8> {
 
 fn required(args: &Args, name: &'static str, value: &str) -> Result<String> {
     args.text(name)
-        .ok_or_else(|| Error::input(name, format!("none given; want {name} {value}")))
+        .ok_or_else(|| Error::input(name, format!("not given; want {name} {value}")))
 }
 
-/// Writes the lines that `line` makes of the records of all inputs, for the caller to finish.
+/// Writes the lines that `line` makes of the records of all inputs; the caller finishes the file.
 fn convert(
     inputs: &[Input],
     output: &str,
@@ -129,7 +129,7 @@ fn convert(
     let what = format!("--output {output}");
     let output = Path::new(output);
     for input in inputs {
-        // What cannot be resolved is not there yet, or gets its own error.
+        // A path that cannot be resolved does not exist yet, or gets its own error.
         let is_same = input.path.canonicalize().ok() == output.canonicalize().ok();
         if is_same && input.path.exists() {
             return Err(Error::input(what, "it is an input file"));
@@ -147,17 +147,17 @@ fn convert(
     Ok(lines)
 }
 
-/// A file of lines that appears whole or not at all: what is dropped before its end leaves nothing.
+/// A file of lines that appears complete or not at all: dropped before its end, it leaves nothing.
 struct Lines {
     /// The option with its value, as typed.
     what: String,
     file: BufWriter<Replacement>,
-    /// Nothing is written after the first failure.
+    /// The first failure; nothing is written after it.
     written: io::Result<()>,
 }
 
 impl Lines {
-    /// Creates the folders on the way, and the file.
+    /// Creates the missing folders, and the file.
     fn create(what: String, path: &Path) -> Result<Lines> {
         if path.is_dir() {
             return Err(Error::input(what, "a folder; want a file"));
@@ -173,17 +173,17 @@ impl Lines {
         }
     }
 
-    /// Adds a line; a failure comes out at the end.
+    /// Adds a line; `finish` reports a failure.
     fn add(&mut self, line: &str) {
         if self.written.is_ok() {
             self.written = writeln!(self.file, "{line}");
         }
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its target.
     ///
     /// # Errors
-    /// When not all could be written.
+    /// Fails when a line could not be written.
     fn finish(self) -> Result<()> {
         let file = self.written.and_then(|()| Ok(self.file.into_inner()?));
         let finished = file.and_then(Replacement::finish);
@@ -191,7 +191,7 @@ impl Lines {
     }
 }
 
-/// The values of `--dataset`, each once.
+/// Returns the values of `--dataset`, each once.
 fn datasets(args: &Args) -> Result<Vec<String>> {
     let known: Vec<String> = tasks::names().collect();
     let mut wanted: Vec<String> = Vec::new();
@@ -209,7 +209,7 @@ fn datasets(args: &Args) -> Result<Vec<String>> {
     Ok(wanted)
 }
 
-/// The files of the wanted datasets in `dir`; of all but LongBench-E where none is named.
+/// Finds the files of the wanted datasets in `dir`; if none is named, of all but LongBench-E.
 fn found(dir: &str, wanted: &[String]) -> Result<Vec<Input>> {
     let what = format!("--input-dir {dir}");
     if !Path::new(dir).is_dir() {
@@ -228,18 +228,18 @@ fn found(dir: &str, wanted: &[String]) -> Result<Vec<Input>> {
             let what = path.display().to_string();
             inputs.push(Input { what, path });
         } else if !wanted.is_empty() {
-            let error = Error::input(what, format!("no file of {name} in it"));
+            let error = Error::input(what, format!("no file of {name} in this folder"));
             return Err(with_source(error, std::slice::from_ref(name)));
         }
     }
     if inputs.is_empty() {
-        let error = Error::input(what, "no file of a dataset of LongBench in it");
+        let error = Error::input(what, "no LongBench file in this folder");
         return Err(with_source(error, wanted));
     }
     Ok(inputs)
 }
 
-/// `NAME.jsonl` in the folder or in its folder `data`, as the archive has it.
+/// Returns `NAME.jsonl` in the folder or in its subfolder `data`, as in the archive.
 fn file_of(dir: &Path, name: &str) -> Option<PathBuf> {
     let own = format!("{name}.jsonl");
     let files = match name {
@@ -252,7 +252,7 @@ fn file_of(dir: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Adds where to get the wanted datasets; both versions when none is named.
+/// Adds where to get the wanted datasets; both versions if none is named.
 fn with_source(error: Error, wanted: &[String]) -> Error {
     let wants = |is_v2| wanted.is_empty() || wanted.iter().any(|name| (name == V2) == is_v2);
     let sources = [(false, GET_V1), (true, GET_V2)].into_iter();
@@ -260,7 +260,7 @@ fn with_source(error: Error, wanted: &[String]) -> Error {
     sources.fold(error, |error, (_, source)| error.next(source))
 }
 
-/// `min 1, median 2, max 4`; n/a without values.
+/// Formats `min 1, median 2, max 4`; n/a without values.
 pub(super) fn spread(values: &[u64]) -> String {
     let mut sorted: Vec<f64> = values.iter().map(|&value| value as f64).collect();
     sorted.sort_by(f64::total_cmp);
@@ -271,7 +271,7 @@ pub(super) fn spread(values: &[u64]) -> String {
     format!("min {min}, median {median}, max {max}")
 }
 
-/// A count, or what lies between two.
+/// Formats a count, or the middle of two.
 pub(super) fn figure(value: f64) -> String {
     if value.fract() == 0.0 {
         format!("{value:.0}")
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_spread_shows_counts_as_they_are() {
         assert_eq!(spread(&[4, 1, 2]), "min 1, median 2, max 4");
-        // Half way between 1000 and 1001.
+        // Halfway between 1000 and 1001.
         assert_eq!(spread(&[1001, 1000]), "min 1000, median 1000.5, max 1001");
         assert_eq!(spread(&[]), "min n/a, median n/a, max n/a");
     }

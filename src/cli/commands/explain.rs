@@ -1,4 +1,4 @@
-//! `tmesh-cli explain`: what a figure is, from the catalogue of all figures.
+//! `tmesh-cli explain`: explains a figure, from the catalogue of all figures.
 
 use crate::cli::args::Args;
 use crate::cli::flags::did_you_mean;
@@ -9,14 +9,14 @@ use crate::report::layout::other_keys;
 use crate::stats::catalog::{Definition, FIGURES, find};
 use crate::stats::terms::{Term, other_name, terms};
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let name = args.operand()?;
     print(&explained(name)?)?;
     Ok(0)
 }
 
-/// The page of a figure or a term, under whatever name a report has for it.
+/// Returns the page of a figure or a term, under any name that a report uses for it.
 fn explained(name: &str) -> Result<String> {
     let lower = name.trim().to_lowercase();
     let of_key = |key: &str| find(key).map(|figure| figure.definition);
@@ -38,7 +38,7 @@ fn explained(name: &str) -> Result<String> {
     Ok(term_page(&term))
 }
 
-/// Names that hold what was typed come first, then the one that is nearest to it, then all of them.
+/// Lists names that contain the typed one, or the nearest name, or all of them.
 fn unknown(name: &str, lower: &str) -> Error {
     let terms = terms();
     let keys = FIGURES.iter().map(|figure| figure.key);
@@ -85,7 +85,7 @@ mod tests {
             Formula: t_first - t_send, or t_first - t_due in an open loop\n\
             Source: requests\n\
             Absent when: no request succeeded with a streamed reply\n";
-        // Keys, a statistic, a key of run, a label of a guide, in any case.
+        // Keys, a statistic, a key of `run`, a guide's label, in upper or lower case.
         for name in [
             "ttft",
             "ttft_p50_ms",
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_gets_those_that_hold_it_or_the_nearest_one() {
+    fn an_unknown_name_gets_names_that_contain_it_or_the_nearest_one() {
         for (name, next) in [
             ("eror_rate", "Did you mean error_rate?"),
             (

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::mock::{Mock, OPTIONS, Options};
 
-/// Holds the id of the process that started a mock for itself: such a mock ends with it, even where that
-/// process is killed and can end nothing.
+/// Environment variable with the id of the process that started this mock for itself. The mock ends with that process,
+/// even if it is killed.
 pub const OWNER: &str = "TMESH_MOCK_OWNER";
 
 /// Serves until SIGINT or SIGTERM.
@@ -54,7 +54,7 @@ pub fn run(words: &[String]) -> Result<u8> {
         let parent = std::os::unix::process::parent_id().to_string();
         owner.as_ref().is_some_and(|owner| *owner != parent)
     };
-    // Disconnects at the signal; nothing is ever sent on it.
+    // This channel disconnects at the signal; nothing is sent on it.
     while stop.woken().recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         if is_orphan() {
             break;
@@ -63,7 +63,7 @@ pub fn run(words: &[String]) -> Result<u8> {
     Ok(0)
 }
 
-/// Options of `--mock 'name=value,…'`, the others as in `options`.
+/// Parses the options of `--mock 'name=value,…'`; options not in the list stay as in `options`.
 pub fn options(mut options: Options, list: &str) -> Result<Options> {
     let mut seen: Vec<String> = Vec::new();
     for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
@@ -91,7 +91,7 @@ fn once(seen: &mut Vec<String>, name: &str, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// An error about an option, with the name that was meant if one is near.
+/// Returns an error about an option, with the nearest name if one is near.
 fn refused(name: &str, what: &str, why: String) -> Error {
     let error = Error::input(what, why);
     let names = OPTIONS.iter().map(|spec| spec.name);
@@ -101,7 +101,7 @@ fn refused(name: &str, what: &str, why: String) -> Error {
     }
 }
 
-/// The value as an error may show it; `name` as in the table.
+/// Returns the value as an error may show it; `name` is the table's.
 fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if name == "api_key" { "****" } else { value }
 }

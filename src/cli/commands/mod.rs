@@ -1,4 +1,5 @@
-//! One file or folder a command: its options, its plan, what it adds to the run that all share; and their table.
+//! The commands, one file or folder each: options, plan, and what each adds to the shared run; and the table of
+//! commands.
 
 pub mod benchmark;
 pub mod check;
@@ -15,7 +16,7 @@ use super::flags;
 use super::usage::Usage;
 use crate::error::Result;
 
-/// A command: how it is used, and what it does; the exit code.
+/// A command: its usage and its function, which returns the exit code.
 pub struct Command {
     pub usage: &'static Usage,
     pub run: Run,
@@ -23,9 +24,9 @@ pub struct Command {
 
 #[derive(Clone, Copy)]
 pub enum Run {
-    /// Takes the options of its usage.
+    /// The function takes the parsed options of the command's usage.
     Options(fn(&Args) -> Result<u8>),
-    /// Takes its words as they stand: the mock's options are a table of its own, which `--mock` reads too.
+    /// The function takes the words as typed: the mock's options are a table of their own, which `--mock` reads too.
     Mock(fn(&[String]) -> Result<u8>),
 }
 

@@ -1,4 +1,4 @@
-//! Limits in any YAML: by the grammar they are read as written, anything else is a clean error.
+//! Limits in any YAML: text by the grammar is read as written, anything else is a clean error.
 
 use fastrand::Rng;
 
@@ -45,7 +45,7 @@ const WORDS: &[&str] = &[
     "\n  ",
 ];
 
-/// A file by one of both forms, and its limits.
+/// Makes a file in one of the two formats, and its limits.
 fn valid(rng: &mut Rng) -> (String, Slo) {
     let is_flow = rng.bool();
     let is_constraints = rng.bool();

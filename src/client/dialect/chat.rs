@@ -1,4 +1,4 @@
-//! Chat completions: a choice has its text in a delta, or in a message where it is whole.
+//! Chat completions: a choice has its text in a delta, or in a message if it is whole.
 
 use crate::client::chunk::{Chunk, TEXTS};
 use crate::client::json::{Raw, pick};
@@ -13,7 +13,7 @@ pub fn read<'a>(chunk: &mut Chunk<'a>, delta: Option<Raw<'a>>, is_first: bool) {
         } else {
             let [answer, reasoning] = chunk.measured(value, kind);
             chunk.answer_bytes += answer;
-            // Some servers send several spellings with the same text.
+            // Some servers send the same text under several keys.
             reasoning_bytes = reasoning_bytes.max(reasoning);
         }
     }

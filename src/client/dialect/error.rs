@@ -7,23 +7,23 @@ use crate::client::json::is_empty;
 
 /// Keys that only an error has.
 const TELLING: [&str; 4] = ["detail", "error_msg", "error_message", "errorMessage"];
-/// Keys of an error's words, which other objects may have too.
+/// Keys of an error's message, which other objects may have too.
 const WORDS: [&str; 3] = ["message", "msg", "reason"];
 
-/// The words of the error in a JSON object; `None` where it has none, or an empty one. A bare object, without text
-/// and counts, may itself be the error.
+/// Returns the message of the error in a JSON object; `None` if it has none, or an empty one. An object without text
+/// and counts may itself be the error.
 pub fn words(json: &str, is_bare: bool) -> Option<String> {
     let object: Value = serde_json::from_str(json).ok()?;
     let has = |key: &str| !is_empty(&object[key]);
     let is_error = has("error")
         || has("errors")
-        // MiniMax says how it went in every reply.
+        // MiniMax reports a status in every reply.
         || !is_empty(&object["base_resp"]["status_code"])
         || is_bare && (TELLING.into_iter().any(has) || is_flat(&object));
     is_error.then(|| error_words(json))
 }
 
-/// Whether an object with words is an error: it says so, or it has the code of one.
+/// Returns whether an object with a message is an error: it says so, or it has an error code.
 fn is_flat(object: &Value) -> bool {
     let says = |key: &str| {
         let word = object[key].as_str().unwrap_or_default().to_lowercase();
@@ -99,7 +99,7 @@ mod tests {
         ] {
             assert_eq!(words(none, true), None, "{none}");
         }
-        // Beside text only an error that is called one.
+        // Beside text, only an object that is named an error counts.
         assert_eq!(
             words(r#"{"choices":[],"message":"hi","code":7}"#, false),
             None

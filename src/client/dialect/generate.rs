@@ -1,10 +1,10 @@
-//! `/generate`: the text stands beside no choice, under names that differ from server to server.
+//! `/generate`: the text is not inside a choice, and its key differs from server to server.
 
 use crate::client::chunk::Chunk;
 use crate::client::json::{self, Raw, each, inside, pick};
 use crate::client::usage::Usage;
 
-/// Where servers have the text; the first of them that has any counts.
+/// Keys of the text; the first that has any counts.
 pub const NAMES: [&str; 8] = [
     "text",
     "response",
@@ -16,10 +16,10 @@ pub const NAMES: [&str; 8] = [
     "content",
 ];
 
-/// Reads a reply, or an event of one, and returns its JSON with what it says.
+/// Reads a reply, or one event of it; returns its JSON and its content.
 ///
 /// # Errors
-/// When the bytes are no JSON, or JSON of another type.
+/// Fails when the bytes are not JSON, or are JSON of another type.
 pub fn read(text: &str) -> serde_json::Result<(&str, Chunk<'_>)> {
     let mut chunk = Chunk::default();
     let text = first(text);
@@ -32,7 +32,7 @@ pub fn read(text: &str) -> serde_json::Result<(&str, Chunk<'_>)> {
     }
     let [cached, meta, finish] = json::read(text, &["cached", "meta_info", "finish_reason"])?;
     chunk.cached = cached.and_then(|cached| serde_json::from_str(cached.get()).ok());
-    // SGLang counts, and says how it ended, in an object of its own.
+    // SGLang puts counts and the finish reason into an object of their own.
     if let Some(usage) = Usage::read(meta) {
         chunk.add_usage(usage);
     }
@@ -43,7 +43,7 @@ pub fn read(text: &str) -> serde_json::Result<(&str, Chunk<'_>)> {
     Ok((text, chunk))
 }
 
-/// The JSON of one reply: some servers answer with a list of one.
+/// Returns the JSON of one reply: some servers answer with a list of one.
 fn first(text: &str) -> &str {
     let is_list = text.trim_start().starts_with('[');
     let list: Option<Vec<Raw>> = is_list.then(|| serde_json::from_str(text).ok()).flatten();
@@ -51,7 +51,7 @@ fn first(text: &str) -> &str {
     first.unwrap_or(text)
 }
 
-/// A text as servers have it: bare, the first of a list, or in an object of one token.
+/// Returns a text in any of the servers' formats: bare, the first of a list, or in an object of one token.
 fn whole(value: Option<Raw<'_>>) -> Option<Raw<'_>> {
     let mut first = None;
     match value?.get().as_bytes().first() {

@@ -15,7 +15,7 @@ pub use self::generate::NAMES as GENERATE_NAMES;
 /// Reads one JSON object of the API; `null` is an empty chunk (llama.cpp sends it between two prompts).
 ///
 /// # Errors
-/// When the bytes are no JSON, or JSON of another type.
+/// Fails when the bytes are not JSON, or are JSON of another type.
 pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
     let text = std::str::from_utf8(data).map_err(serde::de::Error::custom)?;
     let (text, mut chunk) = match api {
@@ -35,7 +35,7 @@ pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
         ],
     )?;
     each(choices, |choice| add_choice(&mut chunk, choice));
-    // Groq has its counts below a key of its own, llama.cpp some of them beside the others.
+    // Groq has its counts under a key of its own, llama.cpp some of them beside the others.
     let [groq] = pick(groq, &["usage"]);
     for usage in [usage, groq].into_iter().filter_map(Usage::read) {
         chunk.add_usage(usage);
@@ -65,7 +65,7 @@ fn add_choice<'a>(chunk: &mut Chunk<'a>, choice: Raw<'a>) {
             "usage",
         ],
     );
-    // An odd number is that of no other choice.
+    // An unreadable number counts as 0, which belongs to no other choice.
     let index = json::count(index).unwrap_or(0);
     completions::read(chunk, text, index == 0);
     chat::read(chunk, delta, index == 0);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_that_is_none_is_absent_number_by_number() {
+    fn a_malformed_usage_is_absent_number_by_number() {
         for (usage, prompt, completion) in [
             (
                 r#"{"prompt_tokens":9,"completion_tokens":-5}"#,
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    /// Bytes of answer and of reasoning in a delta.
+    /// Returns the bytes of answer and of reasoning in a delta.
     fn bytes_of(delta: &str) -> (usize, usize) {
         let json = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
         let chunk = parse(Api::Chat, json.as_bytes()).expect(delta);

@@ -1,4 +1,4 @@
-//! URLs as nobody should type them: a clean error, or parts that make the same URL again.
+//! Random URLs: they yield a clean error, or parts that make the same URL again.
 
 use fastrand::Rng;
 
@@ -44,7 +44,7 @@ const WORDS: &[&str] = &[
     "0x7f.1",
 ];
 
-/// A URL by the grammar, and its parts.
+/// Makes a URL by the grammar, and its parts.
 fn valid(rng: &mut Rng) -> (String, bool, String, u16) {
     let (scheme, is_https) = [
         ("", false),
@@ -119,7 +119,7 @@ fn a_password_is_refused_and_not_repeated_whatever_is_in_it() {
     fuzz::run("url (password)", 3000, |rng| {
         const CHARS: &[u8] = b"a1/@:?#[]%. \\\"";
         let more = (0..rng.usize(..12)).map(|_| char::from(CHARS[rng.usize(..CHARS.len())]));
-        // With a digit in front it may be a port, and the rest a path.
+        // A password that begins with a digit could be a port, and the rest a path.
         let password: String = "s3cret".chars().chain(more).collect();
         let (url, ..) = valid(rng);
         let start = url.find("://").map_or(0, |end| end + 3);
@@ -139,7 +139,7 @@ fn a_token_in_the_query_is_sent_and_never_shown() {
         let name = ["key", "api-key", "access_token", "Sig", "code", "k%65y"][rng.usize(..6)];
         let (url, ..) = valid(rng);
         let sep = if url.contains('?') { '&' } else { '?' };
-        // A path keeps an @ of the query from looking like a password's end.
+        // A path keeps an @ in the query from looking like a password's end.
         let sep = if url.contains('?') || url.ends_with('/') {
             sep.to_string()
         } else {

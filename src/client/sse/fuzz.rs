@@ -1,4 +1,4 @@
-//! Streams of any bytes in any pieces give what a slow reading of the standard gives.
+//! Streams of any bytes in any pieces: the parser agrees with a slow reading of the standard.
 
 use fastrand::Rng;
 
@@ -26,10 +26,10 @@ const WORDS: &[&str] = &[
     "[DONE]",
 ];
 
-/// The kind of each event, and its data: `d`ata, `e`rror, `:` a comment.
+/// The kind of each event and its data: `d`ata, `e`rror, `:` a comment.
 type Said = Vec<(char, Vec<u8>)>;
 
-/// The rules word for word: the whole stream cut into lines first, then each line read.
+/// The standard's rules word for word: first the whole stream is cut into lines, then each line is read.
 fn slow_twin(stream: &[u8]) -> Said {
     let stream = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
     let (mut said, mut data, mut name, mut line) = (Said::new(), None::<Vec<u8>>, 'd', Vec::new());
@@ -82,7 +82,7 @@ fn slow_twin(stream: &[u8]) -> Said {
     said
 }
 
-/// A JSON object by a tree of its values, or the end.
+/// Recognises a JSON object by a tree of its values, or `[DONE]`.
 fn is_whole(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value.trim_ascii()).into_owned();
     ["[DONE]", "\"[DONE]\""].contains(&text.as_str())
@@ -101,7 +101,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Said {
     for piece in pieces {
         fed += piece.len();
         parser.feed(piece, &mut say);
-        // Each data line has an LF more in place of `data`.
+        // Each data line has one LF more instead of `data`.
         assert!(parser.held_bytes() <= fed, "holds more than it was fed");
     }
     parser.end(&mut say);
@@ -119,7 +119,7 @@ fn pieces<'a>(rng: &mut Rng, mut rest: &'a [u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// A stream by the grammar, and what it says.
+/// Makes a stream by the grammar, and its events.
 fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
     let (mut stream, mut said) = (Vec::new(), Said::new());
     if rng.u8(..4) == 0 {
@@ -127,7 +127,7 @@ fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
     }
     let end = |rng: &mut Rng, stream: &mut Vec<u8>, line: &[u8]| {
         stream.extend_from_slice(line);
-        // A CR before an LF would be one end with it.
+        // A CR and an LF together would be one line end.
         stream.extend_from_slice([&b"\n"[..], b"\r\n"][rng.usize(..2)]);
     };
     for _ in 0..rng.usize(..6) {
@@ -141,7 +141,7 @@ fn valid(rng: &mut Rng) -> (Vec<u8>, Said) {
                     said.push((':', Vec::new()));
                 }
                 _ => {
-                    // Neither an object nor the end, which would be an event of their own.
+                    // An object or `[DONE]` would be an event of its own.
                     let value = fuzz::string(rng).0.replace(['\n', '\r', '}', ']'], "");
                     end(rng, &mut stream, format!("data: {value}").as_bytes());
                     lines.push(value);

@@ -1,5 +1,4 @@
-//! Chunks of any JSON: what the parser folds from borrowed bytes is what a tree of values gives, and what the
-//! template reads is what the parser reads.
+//! Chunks of any JSON: the parser reads the same as a tree of values gives, and the template the same as the parser.
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -57,7 +56,7 @@ const WORDS: &[&str] = &[
     "\"a\",\"x\":\"b\"",
 ];
 
-/// A chunk as servers send it.
+/// Makes a chunk as servers send it.
 fn token(rng: &mut Rng) -> String {
     let text = fuzz::string(rng).1;
     let finish = ["", ",\"finish_reason\":null", ",\"finish_reason\":\"stop\""][rng.usize(..3)];
@@ -89,7 +88,7 @@ fn token(rng: &mut Rng) -> String {
     }
 }
 
-/// What two readings of a chunk must agree on.
+/// The facts on which two readings of a chunk must agree.
 #[derive(Debug, PartialEq)]
 struct Seen {
     answer_bytes: usize,
@@ -114,7 +113,7 @@ impl Seen {
         }
     }
 
-    /// From a tree of values; `None` where text stands in lists and objects, which tests by hand have.
+    /// Reads a chunk from a tree of values; `None` if text is in lists and objects, which other tests cover.
     fn slowly(api: Api, chunk: &Value) -> Option<Seen> {
         let chunk = match (api, chunk) {
             (Api::Generate, Value::Array(list)) => list.first()?,
@@ -170,7 +169,7 @@ impl Seen {
     }
 }
 
-/// Names that the readers know beside `KEYS`. Tests by hand have them; the tree below does not read them.
+/// Names that the readers know in addition to `KEYS`. Other tests cover them; the tree below does not read them.
 const OTHER_NAMES: &[&str] = &[
     "refusal",
     "audio",
@@ -206,7 +205,7 @@ fn has_other_names(value: &Value) -> bool {
         .any(|name| tree.contains(&format!("\"{name}\":")))
 }
 
-/// Whether no key that counts stands twice in an object, or under another spelling.
+/// Returns whether no relevant key occurs twice in an object, or under another spelling.
 fn has_all_keys(json: &str, value: &Value) -> bool {
     let tree = value.to_string();
     KEYS.iter().all(|key| {
@@ -215,13 +214,13 @@ fn has_all_keys(json: &str, value: &Value) -> bool {
     })
 }
 
-/// `None`: not a text, but something that may hold one.
+/// Returns the bytes of a text; `None` if the value is not a text, but may hold one.
 fn bytes(value: &Value) -> Option<usize> {
     let is_more = value.is_array() || value.is_object();
     (!is_more).then(|| value.as_str().map_or(0, str::len))
 }
 
-/// `None`: not a list of calls with a name and arguments.
+/// Returns the bytes of tool calls; `None` if it is not a list of calls with a name and arguments.
 fn tool_bytes(calls: &Value) -> Option<usize> {
     let Value::Array(calls) = calls else {
         return bytes(calls);
@@ -279,7 +278,7 @@ fn a_chunk_is_what_a_tree_of_its_values_says() {
                 continue;
             };
             let _ = chunk.answer_text();
-            // A tree holds less: no half of a surrogate pair, no number above the largest, no key twice.
+            // A tree cannot hold half of a surrogate pair, numbers beyond the largest, or duplicate keys.
             if let Ok(value) = serde_json::from_slice::<Value>(&json)
                 && has_all_keys(&shown, &value)
                 && !has_other_names(&value)
@@ -326,7 +325,7 @@ fn an_event_that_the_template_reads_is_what_the_parser_reads() {
     fuzz::assert_both(read, left);
 }
 
-/// The same event with another string in the place of one.
+/// Returns the event with one string replaced.
 fn other_text(rng: &mut Rng, event: &str) -> String {
     let quotes: Vec<usize> = memchr::memchr_iter(b'"', event.as_bytes()).collect();
     if quotes.len() < 2 {

@@ -1,5 +1,5 @@
-//! Odd replies of kinds that servers send, one a line of tests/data/replies.jsonl: its bytes, each a character, and
-//! the values that are right. They were worked out by hand from what each reply says.
+//! Odd replies that servers send, one a line of tests/data/replies.jsonl: its bytes, one a character, and the right
+//! values, which were worked out by hand.
 
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::client::api::Api;
 use crate::sample::{Sample, TokenSource};
 
-/// Serves the bytes in each of the cuts. The connection stays open behind them, unless the reply is one that `closes`.
+/// Serves the bytes in each of the cuts. The connection stays open afterwards, unless the reply is one that `closes`.
 fn serving(bytes: Vec<u8>, closes: bool, cuts: Vec<Cut>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("an address");

@@ -1,4 +1,4 @@
-//! Servers that refuse fields, one way or another: what the set-up learns of each.
+//! Servers that refuse fields in various ways: what the set-up learns from each.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -14,17 +14,17 @@ use crate::client::setup::{self, Setup};
 use crate::plan::prompt::Writer;
 
 const OK: &str = r#"{"choices":[{"text":"a b","finish_reason":"length"}],"usage":{"prompt_tokens":90,"completion_tokens":2}}"#;
-/// 200 characters are shown of a failure; the field is named behind them.
+/// The server's words before the name of the field: longer than the 200 characters that are shown of a failure.
 const LONG: &str = "gateway.BadRequestError: the provider behind this deployment has refused the call that was sent to it on behalf of your team, after one attempt and no fallbacks, with the following words, which we pass on as they are: ";
 
-/// Runs the set-up against a server that refuses a body as `refuse` says, with a status and a text.
+/// Runs the set-up against a server that refuses bodies as `refuse` says, with a status and a text.
 fn learnt(refuse: impl Fn(&Value) -> Option<(u16, String)> + Send + 'static) -> (Target, Setup) {
     let addr = server(move |stream: TcpStream| {
         let mut stream = stream;
         while let Some(body) = read_request(&stream) {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let (status, text) = match body["prompt"].as_str() {
-                // That is /tokenize.
+                // This is a request to /tokenize.
                 Some(_) if body["content"].is_string() => (404, "{}".to_string()),
                 _ => refuse(&body).unwrap_or((200, OK.to_string())),
             };
@@ -45,7 +45,7 @@ fn learnt(refuse: impl Fn(&Value) -> Option<(u16, String)> + Send + 'static) -> 
     (target, setup)
 }
 
-/// A server that refuses these fields, in words made from the field's name.
+/// Refuses these fields, in words made from the field's name.
 fn refusing(
     fields: &'static [&'static str],
     status: u16,
@@ -85,11 +85,11 @@ fn a_refused_field_is_left_out_however_it_is_named() {
     is_learnt(refusing(THREE, 500, |field| {
         format!("json: unknown field \"{field}\"")
     }));
-    // Not named at all.
+    // The answer names no field.
     is_learnt(refusing(THREE, 400, |_| {
         "Additional properties are not allowed".to_string()
     }));
-    // Several named at once.
+    // The answer names several fields.
     is_learnt(refusing(THREE, 422, |_| {
         format!("Unexpected fields: {}", THREE.join(", "))
     }));
@@ -135,7 +135,7 @@ fn more_tokens_are_asked_for_where_one_is_refused() {
         );
         assert_eq!(target.body.limit_name, LIMIT);
     }
-    // A server that does both.
+    // This server does both.
     let (_, setup) = learnt(|body| {
         if body[LIMIT].as_u64() < Some(16) {
             return Some((
@@ -154,7 +154,7 @@ fn the_other_name_of_the_limit_is_tried_where_the_first_is_refused() {
     for words in [
         "'max_tokens' is not taken by this model; say 'max_completion_tokens'",
         "Unsupported parameter: max_tokens. Use max_completion_tokens instead.",
-        // It does not say what it takes.
+        // The answer does not name the right field.
         "Extra input: max_tokens",
     ] {
         let (target, setup) = refusing(&[LIMIT], 400, move |_| words.to_string());
@@ -170,7 +170,7 @@ fn the_other_name_of_the_limit_is_tried_where_the_first_is_refused() {
 }
 
 #[test]
-fn what_no_field_explains_stays_refused() {
+fn a_refusal_that_no_field_explains_stays() {
     let (target, setup) = learnt(|_| Some((400, r#"{"error":"no such model"}"#.to_string())));
     let failure = setup.failure.expect("a failure");
     assert!(failure.reason.contains("no such model"), "{failure}");
@@ -178,6 +178,6 @@ fn what_no_field_explains_stays_refused() {
         (target.body.optional, setup.lessons.dropped),
         (Optional::ALL, vec![])
     );
-    // With all fields, and once without them.
+    // Once with all fields, and once without them.
     assert_eq!(setup.requests, 2);
 }

@@ -10,25 +10,25 @@ use super::{Problem, Raw};
 use crate::plan::escape;
 use crate::plan::json::shortened;
 
-/// Turns records into lines, and drops those that it has seen.
+/// Turns records into lines, and drops duplicates.
 #[derive(Debug, Default)]
 pub struct Longbench {
-    /// Datasets to take; all when empty.
+    /// Datasets to take; empty for all.
     wanted: Vec<String>,
-    /// Records of each dataset; `None` takes all.
+    /// Most records of each dataset; `None` for all.
     most: Option<u64>,
     ids: HashSet<String>,
     texts: HashSet<u64>,
     tallies: Vec<Tally>,
 }
 
-/// Figures of the records of one dataset that were written, and the count of those that were not.
+/// Figures of one dataset's written records, and counts of those dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
     pub dataset: String,
-    /// Dropped: a record with this `_id` or this text came before.
+    /// Records dropped because this `_id` or this text came before.
     pub duplicates: u64,
-    /// Characters of each text that was written.
+    /// Characters of each written text.
     pub characters: Vec<u64>,
 }
 
@@ -61,12 +61,12 @@ impl Longbench {
         }
     }
 
-    /// The line for a record, without a line break; `None` where it is dropped or not wanted.
+    /// Returns the line for a record, without a line break; `None` if it is dropped or not wanted.
     ///
-    /// `file` is the name of the file that it is from, without its ending: it decides where the record does not.
+    /// `file` is the record's file name without extension. It decides the dataset if the record does not.
     ///
     /// # Errors
-    /// A record that is of no dataset of LongBench.
+    /// Fails when the record belongs to no dataset of LongBench.
     pub fn line(&mut self, raw: Raw<'_>, file: &str) -> Result<Option<String>, Problem> {
         let entry: Entry = raw.object(serde_json::from_str)?;
         let problem = |why| raw.problem(why);
@@ -98,7 +98,7 @@ impl Longbench {
         )))
     }
 
-    /// The tally of each dataset met, in the order of their first records.
+    /// Returns the tally of each dataset, in the order of their first records.
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
     }
@@ -114,7 +114,7 @@ impl Longbench {
         })
     }
 
-    /// Which dataset a record is of: by its shape, by its `dataset`, by its file, or by the one that is wanted.
+    /// Returns the record's dataset: by its shape, by its `dataset`, by its file, or by the one that is wanted.
     fn name(&self, entry: &Entry, file: &str) -> Result<String, String> {
         if entry.question.is_some() && entry.a.is_some() {
             return Ok(V2.to_string());
@@ -124,7 +124,7 @@ impl Longbench {
             _ => "",
         };
         let name = match &entry.dataset {
-            // LongBench-E's records may bear the plain name.
+            // Records of LongBench-E may have the plain name.
             Some(name) if file.strip_suffix("_e") == Some(name) => file,
             Some(name) => name,
             None if Task::find(file).is_some() => file,
@@ -244,7 +244,7 @@ mod tests {
             take(r#"{"_id":"4","context":"over the number asked for"}"#),
         ];
         assert_eq!(taken, [true, false, false, true, false]);
-        // lsht's words before the context are 26 characters and two line breaks.
+        // lsht's prompt has 26 characters and two line breaks before the context.
         let before = Task::find("lsht")
             .expect("known")
             .prompt("", "")

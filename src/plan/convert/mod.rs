@@ -1,7 +1,7 @@
-//! Other people's datasets as the JSON lines that `dataset` reads.
+//! Converts public datasets to the JSON lines that `dataset` reads.
 //!
-//! In: the text of one record. Out: one line, or what is wrong with it; and counts of what was dropped. It opens the
-//! files that it is told to read, and writes none.
+//! In: the text of one record. Out: one line, or what is wrong with the record; and counts of dropped records. It reads
+//! the given files and writes none.
 
 pub mod longbench;
 pub mod sharegpt;
@@ -13,10 +13,10 @@ use super::dataset::source;
 pub use super::dataset::source::{Problem, Raw};
 use crate::error::Result;
 
-/// Hands over each record of a file; `what` begins every error.
+/// Passes on each record of a file; `what` begins every error.
 ///
 /// # Errors
-/// The first record that `on_record` refuses, and what `dataset::load` refuses.
+/// Fails on the first record that `on_record` refuses, and where `dataset::load` does.
 pub fn read(
     what: &str,
     path: &Path,

@@ -1,4 +1,4 @@
-//! ShareGPT and its variants: conversations whose turns can be counted.
+//! ShareGPT and its variants: conversations with any number of turns.
 
 use serde_json::value::RawValue;
 
@@ -10,29 +10,29 @@ use crate::plan::dataset::text::Text;
 use crate::plan::json;
 use crate::plan::{Role, escape};
 
-/// Turns entries into lines, and counts what it drops.
+/// Turns entries into lines, and counts dropped entries.
 #[derive(Debug)]
 pub struct Sharegpt {
     min_turns: u64,
-    /// `None` keeps all.
+    /// Most user turns; `None` for all.
     max_turns: Option<u64>,
     pub counts: Counts,
 }
 
-/// Figures of the entries that were written, and counts of those that were not.
+/// Figures of the written entries, and counts of the dropped ones.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// User turns of each conversation that was written.
+    /// User turns of each written conversation.
     pub turns: Vec<u64>,
-    /// Characters of its texts.
+    /// Characters in the texts of each written conversation.
     pub characters: Vec<u64>,
-    /// Dropped: no text of a user.
+    /// Conversations dropped for having no user text.
     pub without_user: u64,
-    /// Dropped: fewer user turns than asked for.
+    /// Conversations dropped for having too few user turns.
     pub too_short: u64,
-    /// Dropped: calls of tools, their results, tools or images, which a talk of texts does not carry.
+    /// Conversations dropped for tool calls, their results, tools or images, which texts cannot represent.
     pub with_more: u64,
-    /// Written with fewer turns than they had.
+    /// Conversations written with fewer turns than they had.
     pub cut: u64,
 }
 
@@ -50,7 +50,7 @@ struct Message {
 }
 
 impl Sharegpt {
-    /// Keeps conversations of `min_turns` user turns or more, and of each the first `max_turns` with their answers.
+    /// Keeps conversations of at least `min_turns` user turns, and of each the first `max_turns` with their answers.
     pub fn new(min_turns: u64, max_turns: Option<u64>) -> Sharegpt {
         Sharegpt {
             min_turns,
@@ -59,10 +59,10 @@ impl Sharegpt {
         }
     }
 
-    /// The line for an entry, without a line break; `None` where it is dropped.
+    /// Returns the line for an entry, without a line break; `None` if it is dropped.
     ///
     /// # Errors
-    /// An entry without a list of messages, and a message that cannot be read.
+    /// Fails on an entry without a list of messages, and on a message that cannot be read.
     pub fn line(&mut self, raw: Raw<'_>) -> Result<Option<String>, Problem> {
         let problem = |why| raw.problem(why);
         let values = raw.object(|json| json::values(json, KEYS))?;
@@ -113,8 +113,8 @@ impl Sharegpt {
     }
 }
 
-/// The messages that have text, behind the system message beside them; those of one speaker in a row are one, with a
-/// blank line between. `None`: one of them is more than a text.
+/// Returns the messages that have text, after the system message beside them. Adjacent messages of one speaker are
+/// joined with a blank line. `None`: one of them is more than a text.
 fn joined(json: &str, system: Option<&RawValue>) -> Result<Option<Vec<Message>>, String> {
     let mut joined: Vec<Message> = Vec::new();
     let mut add = |from, text: Text<'_>| {
@@ -146,7 +146,7 @@ fn joined(json: &str, system: Option<&RawValue>) -> Result<Option<Vec<Message>>,
             Some(Role::Assistant) => "gpt",
         };
         match message.text {
-            // An answer without content: there is nothing to keep.
+            // An answer without content is skipped.
             Err(_) if from == "gpt" => {}
             text => add(from, text?),
         }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn messages_of_one_speaker_in_a_row_become_one() {
         let mut sharegpt = Sharegpt::new(1, None);
-        // The blank answer is no message, so that c and d stand in a row.
+        // The blank answer is skipped, so c and d are adjacent.
         assert_eq!(
             line(&mut sharegpt, THREE).expect("kept"),
             r#"{"session_id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a\n\né"},{"from":"gpt","value":"b"},{"from":"human","value":"c\n\nd"},{"from":"gpt","value":"e"},{"from":"human","value":"f"}]}"#
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_or_without_a_user_is_dropped_and_counted() {
+    fn conversations_too_short_or_without_a_user_are_dropped_and_counted() {
         let mut sharegpt = Sharegpt::new(2, None);
         for (json, kept) in [
             (r#"{"conversations":[]}"#, false),

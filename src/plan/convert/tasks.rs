@@ -1,9 +1,9 @@
-//! LongBench's tasks: how context and input become one prompt. In our own words; what is asked is LongBench's.
+//! LongBench's tasks: how context and input become one prompt. The wording is ours, the questions are LongBench's.
 
-/// LongBench v2, which is one dataset.
+/// The name of LongBench v2, which is one dataset.
 pub const V2: &str = "longbench-v2";
 
-/// The tasks of v1 in LongBench's order: their names, then their prompt. Names in `_e` are of LongBench-E.
+/// The tasks of v1 in LongBench's order: their names, then their prompt. Names that end in `_e` belong to LongBench-E.
 const TASKS: [&str; 18] = [
     "narrativeqa: Below is a story, a novel or a film script, and then a question about it.\n\n\
      Story:\n{context}\n\nQuestion: {input}\nGive the answer alone, without any explanation.\nAnswer:",
@@ -49,7 +49,7 @@ const TASKS: [&str; 18] = [
 #[derive(Debug)]
 pub struct Task {
     before: &'static str,
-    /// Between context and input; left out, like the input, where a record has none.
+    /// The text between context and input; left out, with the input, for records without one.
     between: &'static str,
     after: &'static str,
 }
@@ -74,7 +74,7 @@ impl Task {
     }
 }
 
-/// Every name that `--dataset` takes: those of v1, those of LongBench-E, and v2.
+/// Returns every name that `--dataset` accepts: those of v1, those of LongBench-E, and v2.
 pub fn names() -> impl Iterator<Item = String> {
     let names = || {
         let rows = TASKS.iter().filter_map(|row| row.split_once(": "));

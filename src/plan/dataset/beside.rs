@@ -1,12 +1,12 @@
-//! The keys beside the messages of a record that decide what is asked: tools and the like, settings, images.
+//! The keys beside a record's messages that change the request: tools and the like, settings, images.
 //!
-//! Other keys, such as `id` or `source`, describe the record and go nowhere.
+//! Other keys, such as `id` or `source`, describe the record and are not sent.
 
 use serde_json::value::RawValue;
 
 use crate::plan::json::{self, kind};
 
-/// Keys that go out beside messages. The first two tell a model what it can call, in whatever form the record is.
+/// Keys that are sent beside messages. The first two tell a model which tools it can call, in any record format.
 const MEMBERS: [&str; 33] = [
     "tools",
     "functions",
@@ -42,9 +42,9 @@ const MEMBERS: [&str; 33] = [
     "modalities",
     "cache_salt",
 ];
-/// Those of `MEMBERS` that say in every record what can be called.
+/// The number of `MEMBERS` that list tools in every record format.
 const CALLABLE: usize = 2;
-/// Keys that every request of a run has of its own.
+/// Keys that the run itself sets in every request.
 const SETTINGS: [&str; 9] = [
     "model",
     "max_tokens",
@@ -56,7 +56,7 @@ const SETTINGS: [&str; 9] = [
     "stream",
     "stream_options",
 ];
-/// Keys of what is seen or heard, in whatever form the record is.
+/// Keys of images, sound or video, in any record format.
 const MEDIA: [&str; 12] = [
     "image",
     "images",
@@ -72,7 +72,7 @@ const MEDIA: [&str; 12] = [
     "multi_modal_data",
 ];
 
-/// The values that a record has of those keys; empty ones count as absent.
+/// A record's values of those keys; empty ones count as absent.
 #[derive(Debug)]
 pub(in crate::plan) struct Beside<'a> {
     members: [Option<&'a RawValue>; MEMBERS.len()],
@@ -93,7 +93,7 @@ impl<'a> Beside<'a> {
         })
     }
 
-    /// The keys that must go out with the value of `key`, with what stands in them.
+    /// Returns the keys that must be sent with the value of `key`, and their values.
     pub fn members(&self, key: &str) -> Vec<(&'static str, &'a str)> {
         let count = match key {
             "messages" | "prompt" => MEMBERS.len(),
@@ -105,7 +105,7 @@ impl<'a> Beside<'a> {
             .collect()
     }
 
-    /// What the record sets for itself, where `key` is one of the API.
+    /// Returns the record's own settings, if `key` belongs to the API.
     pub fn settings(&self, key: &str) -> Vec<(&'static str, &'a str)> {
         match key {
             "messages" | "prompt" => present(SETTINGS, self.settings).collect(),
@@ -113,13 +113,13 @@ impl<'a> Beside<'a> {
         }
     }
 
-    /// Whether something stands beside the texts that a conversation of texts does not carry.
+    /// Returns whether the record has something besides texts that a conversation of texts cannot carry.
     pub fn is_more(&self) -> bool {
         !self.members("conversations").is_empty() || self.media.iter().any(Option::is_some)
     }
 
     /// # Errors
-    /// There is an image or the like, which would silently be left out.
+    /// Fails on an image or the like, which would be left out silently.
     pub fn refuse_media(&self) -> Result<(), String> {
         match present(MEDIA, self.media).next() {
             None => Ok(()),
@@ -130,11 +130,11 @@ impl<'a> Beside<'a> {
     }
 
     /// # Errors
-    /// Tools are no list, or a system message stands beside messages that go out as they stand.
+    /// Fails when tools are not a list, or when a system message is beside messages that are sent unchanged.
     pub fn refuse_odd(&self) -> Result<(), String> {
         if self.system.is_some() {
             let why =
-                "system beside messages that go out as they stand; want it as the first message";
+                "system beside messages that are sent unchanged; want it as the first message";
             return Err(why.to_string());
         }
         for (key, json) in self.members("conversations") {

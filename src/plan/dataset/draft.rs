@@ -1,4 +1,4 @@
-//! A record that borrows from the text it was read from, checked but not copied.
+//! A record that borrows from the text it was read from: checked but not copied.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::text::Text;
 use crate::plan::json::{self, kind, shortened};
 use crate::plan::turn::{Message, Role};
 
-/// The keys that a record may be read by, the first that fits, and those of what else is taken from it.
+/// The keys of a record's content, of which the first that fits is used, and the other keys that are read.
 const KEYS: [&str; 9] = [
     "body",
     "messages",
@@ -27,12 +27,12 @@ const KEYS: [&str; 9] = [
     "url",
 ];
 
-/// A checked record; `record` makes a copy that lasts.
+/// A checked record; `record` makes an owned copy.
 #[derive(Debug)]
 pub struct Draft<'a> {
     /// The line of the record's first byte, from 1.
     pub line: u64,
-    /// The key that it was read by, such as `messages`.
+    /// The key that the record was read by, such as `messages`.
     pub kind: &'static str,
     pub session_id: Option<Cow<'a, str>>,
     asked: Asked<'a>,
@@ -44,7 +44,7 @@ enum Asked<'a> {
     Turns(Turns<'a>),
     Request {
         messages: &'a str,
-        /// The record's other keys of the chat API.
+        /// The record's other keys that the chat API has.
         members: Vec<(&'static str, &'a str)>,
     },
     Body {
@@ -54,7 +54,7 @@ enum Asked<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Turns of the session.
+    /// Returns the number of turns of the session.
     pub fn turns(&self) -> u64 {
         match &self.asked {
             Asked::Turns(turns) => turns.questions.len() as u64,
@@ -62,12 +62,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether its messages go out as they stand, to the chat API.
+    /// Returns whether its messages are sent unchanged, to the chat API.
     pub fn is_request(&self) -> bool {
         matches!(self.asked, Asked::Request { .. })
     }
 
-    /// The user's messages; of a request its last one, of a body also its prompt, if it has any.
+    /// Returns the user's messages; for a request only the last one, for a body the last one or the prompt, if any.
     pub fn prompts(&self) -> Vec<Cow<'a, str>> {
         match &self.asked {
             Asked::Turns(turns) => turns.questions.iter().map(Text::decoded).collect(),
@@ -143,10 +143,10 @@ pub(super) fn parse(raw: Raw<'_>) -> Result<Draft<'_>, Problem> {
     Err(problem(unfit(raw.json)))
 }
 
-/// Reads the value of a key; `None` where it is of another kind or holds no user text.
+/// Reads the value of a key; `None` if it is of another kind or has no user text.
 ///
 /// # Errors
-/// The value is wrong, or something stands beside it that cannot go out with it.
+/// Fails when the value is wrong, or when something beside it cannot be sent with it.
 fn fit<'a>(
     key: &'static str,
     value: &'a RawValue,
@@ -175,13 +175,13 @@ fn fit<'a>(
     beside.refuse_media()?;
     if let Some((other, _)) = beside.members(key).first() {
         return Err(format!(
-            "{other} beside {key}, which cannot go out with it; want it beside messages of role and content, or take it out"
+            "{other} beside {key}, which cannot be sent with it; want it beside messages of role and content, or take it out"
         ));
     }
     Ok(Some(Asked::Turns(turns)))
 }
 
-/// Reads an array of messages as turns, or as a request where it holds more than texts or has tools beside it.
+/// Reads an array of messages as turns, or as a request if it has more than texts or has tools beside it.
 fn talk<'a>(
     key: &'static str,
     json: &'a str,
@@ -203,7 +203,7 @@ fn talk<'a>(
         Talk::Turns { is_chat: false, .. } => {
             let (other, _) = members[0];
             return Err(format!(
-                "{other} beside {key} of from and value, which cannot go out with them; want it beside messages of role and content, or take it out"
+                "{other} beside {key} of from and value, which cannot be sent with them; want it beside messages of role and content, or take it out"
             ));
         }
         Talk::Turns { .. } | Talk::AsItStands => {
@@ -218,7 +218,7 @@ fn talk<'a>(
     Ok(Some(asked))
 }
 
-/// Says of which key the value is wrong.
+/// Puts the key in front of an error about its value.
 fn under<T>(key: &str, read: Result<T, String>) -> Result<T, String> {
     read.map_err(|why| format!("{key}: {why}"))
 }
@@ -230,7 +230,7 @@ fn user_messages(json: &str) -> Result<Turns<'_>, String> {
     Ok(Turns::new(Vec::new(), texts.collect::<Result<_, _>>()?))
 }
 
-/// Says what a record has in place of user text.
+/// Says what a record has instead of user text.
 fn unfit(json: &str) -> String {
     const MOST: usize = 8;
     let keys: BTreeMap<Cow<str>, IgnoredAny> = serde_json::from_str(json).unwrap_or_default();
@@ -249,15 +249,15 @@ fn unfit(json: &str) -> String {
         );
     }
     format!(
-        "no user text in {}; {found}; take the record out, of ShareGPT with convert sharegpt",
+        "no user text in {}; {found}; remove the record, or for ShareGPT use convert sharegpt",
         without_text.join(", ")
     )
 }
 
-/// Text, or a number as it stands in the file.
+/// Returns text, or a number as the file has it.
 ///
 /// # Errors
-/// Says what else it is, to be put behind the name of the value.
+/// Fails with the kind of the value; the caller puts the name of the value in front.
 pub(in crate::plan) fn session_id(value: &RawValue) -> Result<Cow<'_, str>, String> {
     match value.get() {
         json if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Ok(json.into()),
@@ -272,7 +272,8 @@ fn text_alone(value: &RawValue) -> Result<Cow<'_, str>, String> {
     }
 }
 
-/// The last user message of a request body, else its prompt. Bodies are sent as they are: nothing in one is wrong here.
+/// Returns the last user message of a request body, else its prompt. Bodies are sent unchanged, so nothing in one is an
+/// error here.
 fn body_prompt(json: &str) -> Option<Cow<'_, str>> {
     let [messages, prompt] = json::values(json, ["messages", "prompt"]).ok()?;
     let last = messages.and_then(|messages| last_question(messages.get()));

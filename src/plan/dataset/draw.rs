@@ -1,6 +1,7 @@
-//! Which records of a file are kept: those with the smallest keys, a key being a hash of the seed and the position.
+//! Chooses which records of a file are kept: those with the smallest keys. A key is a hash of the seed and the
+//! position.
 //!
-//! So one pass does, with no more records in memory than are wanted, and a smaller draw is part of a larger one.
+//! This takes one pass with no more records in memory than are wanted, and a smaller draw is part of a larger one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::draft::Draft;
 use super::record::Record;
 use crate::plan::random::mixed;
 
-/// The key of a record, and its position in the file.
+/// A record's key, and its position in the file.
 type Rank = (u64, u64);
 
 pub(super) struct Draw {
@@ -20,7 +21,7 @@ pub(super) struct Draw {
 }
 
 impl Draw {
-    /// Keeps at most `most` records; all for `None`.
+    /// Keeps at most `most` records; `None` for all.
     pub fn new(most: Option<u64>, seed: u64) -> Draw {
         Draw {
             most: most.map_or(usize::MAX, |most| most as usize),
@@ -60,17 +61,17 @@ impl Draw {
 #[derive(Debug)]
 pub struct Dataset {
     total: u64,
-    /// In the file's order.
+    /// The drawn records in the file's order.
     drawn: Vec<(Rank, Arc<Record>)>,
 }
 
 impl Dataset {
-    /// Records in the file.
+    /// Returns the number of records in the file.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Puts another record in the place of each for which `change` gives one.
+    /// Replaces each record for which `change` returns another.
     pub fn change(&mut self, mut change: impl FnMut(&Record) -> Option<Record>) {
         for (_, record) in &mut self.drawn {
             if let Some(changed) = change(record) {
@@ -79,7 +80,7 @@ impl Dataset {
         }
     }
 
-    /// The first `n` of the seed's draw, in the file's order; all that were kept for `None`.
+    /// Returns the first `n` records of the seed's draw, in the file's order; `None` for all that were kept.
     ///
     /// A smaller `n` gives a subset of a larger one.
     pub fn sample(&self, n: Option<u64>) -> Vec<Arc<Record>> {

@@ -1,4 +1,4 @@
-//! Broken files must end in an error or in records, never in a panic, and what is written of them can be read.
+//! Broken files: they yield an error or records, never a panic, and converted records can be read.
 
 use fastrand::Rng;
 
@@ -64,7 +64,7 @@ fn seed(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// Records of a question each, by several keys and in several forms, and the questions.
+/// Makes records of one question each, by several keys and in several formats, and the questions.
 fn grammar(rng: &mut Rng) -> (String, Vec<String>) {
     let (mut records, mut questions) = (Vec::new(), Vec::new());
     for number in 0..rng.usize(1..5) {
@@ -130,7 +130,7 @@ fn no_mutation_of_a_dataset_panics() {
     fuzz::assert_both(read, refused);
 }
 
-/// What a record holds must be JSON once it is put between quotes, or as it is.
+/// Checks that a record's texts are JSON, between quotes or as they are.
 fn check(record: &Record) {
     match &record.content {
         Content::Conversation { opening, questions } => {
@@ -152,7 +152,7 @@ fn check(record: &Record) {
     }
 }
 
-/// Every line that `convert` makes of a record is a record.
+/// Checks that every line that `convert` makes of a record is a record.
 fn converted(
     bytes: &[u8],
     mut line: impl FnMut(source::Raw<'_>) -> std::result::Result<Option<String>, Problem>,
@@ -176,7 +176,7 @@ fn converted(
 }
 
 #[test]
-fn what_convert_sharegpt_writes_is_read_again() {
+fn the_output_of_convert_sharegpt_can_be_read() {
     let (mut written, mut refused) = (0, 0);
     fuzz::run("sharegpt", 6000, |rng| {
         let bytes = fuzz::input(rng, WORDS, |_| SHAREGPT.into());
@@ -188,7 +188,7 @@ fn what_convert_sharegpt_writes_is_read_again() {
 }
 
 #[test]
-fn what_convert_longbench_writes_is_read_again() {
+fn the_output_of_convert_longbench_can_be_read() {
     let (mut written, mut refused) = (0, 0);
     fuzz::run("longbench", 6000, |rng| {
         let bytes = fuzz::input(rng, WORDS, |_| LONGBENCH.into());

@@ -1,4 +1,4 @@
-//! The messages of a conversation: `{"role", "content"}` or `{"from", "value"}`, whichever array they stand in.
+//! The messages of a conversation: `{"role", "content"}` or `{"from", "value"}`, in any array.
 
 use serde_json::value::RawValue;
 
@@ -6,8 +6,8 @@ use super::text::Text;
 use crate::plan::json::{self, kind, shortened};
 use crate::plan::turn::Role;
 
-/// Keys of a message that a text alone does not carry. Those of an answer go with it, as a reply takes its place:
-/// all but the first two.
+/// Keys of a message that a text cannot carry. All but the first two may be ignored in an answer, since a reply
+/// replaces it.
 const MORE: [&str; 10] = [
     "tool_calls",
     "function_call",
@@ -21,10 +21,10 @@ const MORE: [&str; 10] = [
     "audio",
 ];
 
-/// The texts of a conversation that go out.
+/// The texts of a conversation that are sent.
 #[derive(Debug)]
 pub(super) struct Turns<'a> {
-    /// Stand before the first question: all system messages, and an assistant's words that nothing was asked before.
+    /// The messages before the first question: all system messages, and assistant messages that answer nothing.
     pub opening: Vec<(Role, Text<'a>)>,
     pub questions: Vec<Text<'a>>,
 }
@@ -34,15 +34,15 @@ pub(super) struct Turns<'a> {
 pub(super) enum Talk<'a> {
     Turns {
         turns: Turns<'a>,
-        /// All messages are those of the chat API, so that the array can also go out as it stands.
+        /// Whether all messages have the chat API's format, so that the array can also be sent unchanged.
         is_chat: bool,
     },
-    /// Messages of the chat API of which one is more than a text: they go out as they stand or not at all.
+    /// Messages of the chat API of which one is more than a text: they can only be sent unchanged.
     AsItStands,
 }
 
 impl<'a> Turns<'a> {
-    /// Leaves out texts of nothing but white space.
+    /// Leaves out texts that are only white space.
     pub fn new(mut opening: Vec<(Role, Text<'a>)>, mut questions: Vec<Text<'a>>) -> Turns<'a> {
         opening.retain(|(_, text)| !text.is_blank());
         questions.retain(|text| !text.is_blank());
@@ -51,10 +51,10 @@ impl<'a> Turns<'a> {
 }
 
 impl<'a> Talk<'a> {
-    /// Takes the messages of the array that `json` is; of turns, the dataset's answers to questions are dropped.
+    /// Reads the messages of the JSON array `json`. In turns, the dataset's answers to questions are dropped.
     ///
     /// # Errors
-    /// Which message is wrong, and how.
+    /// Fails with the message that is wrong, and how.
     pub fn parse(json: &'a str) -> Result<Talk<'a>, String> {
         let (mut opening, mut questions) = (Vec::new(), Vec::new());
         let (mut is_chat, mut more, mut wrong) = (true, None, None);
@@ -80,7 +80,7 @@ impl<'a> Talk<'a> {
         match (more, wrong) {
             (Some(_), _) if is_chat => Ok(Talk::AsItStands),
             (Some((number, what)), _) => Err(format!(
-                "message {number}: {what}, which goes out only from messages of role and content; write the record so, or leave it out as convert sharegpt does"
+                "message {number}: {what}, which can only be sent from messages of role and content; write the record that way, or drop it as convert sharegpt does"
             )),
             (None, Some(why)) => Err(why),
             (None, None) => Ok(Talk::Turns {
@@ -91,7 +91,7 @@ impl<'a> Talk<'a> {
     }
 }
 
-/// The last text of a user in the array that `json` is; messages that cannot be read are passed over.
+/// Returns the last user text in the JSON array `json`, ignoring messages that cannot be read.
 pub(super) fn last_question(json: &str) -> Option<Text<'_>> {
     let texts = messages(json).ok()?.filter_map(|message| {
         let message = message.ok()?;
@@ -103,20 +103,20 @@ pub(super) fn last_question(json: &str) -> Option<Text<'_>> {
 
 /// One message.
 pub(in crate::plan) struct Message<'a> {
-    /// The one who speaks; `None`: a tool, or its caller.
+    /// The speaker; `None`: a tool, or a call of one.
     pub role: Option<Role>,
-    /// The content, or why it is no text.
+    /// The content, or why it is not text.
     pub text: Result<Text<'a>, String>,
-    /// Names what the message is or has that a text does not carry.
+    /// The name of what the message has that a text cannot carry.
     pub more: Option<String>,
-    /// It has the keys and the roles of the chat API.
+    /// Whether it has the keys and the roles of the chat API.
     is_chat: bool,
 }
 
-/// The messages of the array that `json` is, one after the other.
+/// Returns the messages of the JSON array `json`, one after the other.
 ///
 /// # Errors
-/// It is no array; then which message is wrong, and how.
+/// Fails when it is not an array; each message is an error that says which one is wrong, and how.
 pub(in crate::plan) fn messages(
     json: &str,
 ) -> Result<impl Iterator<Item = Result<Message<'_>, String>>, String> {
@@ -186,7 +186,7 @@ fn message(json: &str) -> Result<Message<'_>, String> {
     })
 }
 
-/// Whether the role is a tool's, or that of a call of one, as datasets name them.
+/// Returns whether the role is that of a tool or of a tool call, by the names that datasets use.
 fn is_tool(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace(['-', ' '], "_");
     matches!(
@@ -197,7 +197,7 @@ fn is_tool(name: &str) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// Names the first part of a content that is no text, such as an image.
+/// Returns the name of the first part that is not text, such as an image.
 fn other_part(content: &RawValue) -> Option<String> {
     let parts = json::elements(content.get()).ok()?;
     parts.into_iter().find_map(|part| {

@@ -1,7 +1,7 @@
-//! Datasets that the user brings: conversations and whole request bodies, one a record.
+//! Datasets of the user: conversations and whole request bodies, one a record.
 //!
-//! In: a file in one of the forms of `source` with records of the kinds of `draft`. Out: the records that the seed
-//! draws, or an error with the file's line. It sends nothing and cuts nothing to length.
+//! In: a file in one of the formats of `source` with records of the kinds of `draft`. Out: the records that the seed
+//! draws, or an error with the file's line. It sends nothing and shortens nothing.
 
 pub(super) mod beside;
 mod draft;
@@ -32,10 +32,11 @@ use crate::error::Result;
 /// The words of a made prompt without its question: enough to show what a cache does for it.
 const MADE_WORDS: u64 = 480;
 
-/// Reads the file once, checks every record and keeps the `most` that the seed draws; all for `None`.
+/// Reads the file once, checks every record and keeps the `most` that the seed draws; `None` for all.
 ///
 /// # Errors
-/// The first record that fits nothing or is not JSON, a file without records, one that cannot be read.
+/// Fails on the first record that fits no kind or is not JSON, on a file without records, and on one that cannot be
+/// read.
 pub fn load(path: &Path, most: Option<u64>, seed: u64) -> Result<Dataset> {
     let what = format!("--dataset {}", path.display());
     load_from(&what, source::open(&what, path)?, most, seed)
@@ -61,12 +62,12 @@ fn load_from(what: &str, input: impl Read, most: Option<u64>, seed: u64) -> Resu
     Ok(draw.finish())
 }
 
-/// Reads the file once and hands over every record, and every one that is wrong.
+/// Reads the file once and passes on every record, or the problem of a wrong one.
 ///
-/// It goes on after a wrong record; an array that is not JSON ends where it breaks.
+/// It continues after a wrong record; an array that is not JSON ends where it breaks.
 ///
 /// # Errors
-/// A file without records, or one that cannot be read.
+/// Fails on a file without records, or one that cannot be read.
 pub fn scan(
     path: &Path,
     mut on_record: impl FnMut(std::result::Result<Draft<'_>, Problem>),

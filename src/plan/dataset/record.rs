@@ -1,4 +1,4 @@
-//! A record of a dataset, in memory of its own.
+//! A record of a dataset, with memory of its own.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value};
 use crate::plan::json::shortened;
 use crate::plan::turn::Message;
 
-/// One record of a dataset: a session, or one request as it stands.
+/// One record of a dataset: a session, or one request that is sent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The line of the record's first byte, from 1.
     pub line: u64,
     pub session_id: Option<String>,
     pub content: Content,
-    /// Values that the record has for keys that a run sets itself, such as `temperature`: key and JSON.
+    /// The record's values of keys that the run sets itself, such as `temperature`: key and JSON.
     pub settings: Vec<(&'static str, Arc<str>)>,
 }
 
 impl Record {
-    /// Says which of the record's own values a run would not send; `rest` is the end of the run's bodies.
+    /// Says which of the record's own values the run would not send; `rest` is the end of the run's bodies.
     pub fn unlike(&self, rest: &str) -> Option<String> {
         let rest: Map<String, Value> =
             serde_json::from_str(&format!("{{{rest}")).unwrap_or_default();
@@ -38,34 +38,35 @@ impl Record {
             return None;
         };
         let twice = keys.iter().find(|key| rest.contains_key(**key));
-        twice.map(|key| format!("{key} in it and in --extra-body"))
+        twice.map(|key| format!("{key} is both in it and in --extra-body"))
     }
 }
 
-/// The part of a record that goes to the server.
+/// The part of a record that is sent to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Texts are escaped for the inside of a JSON string (`plan::escape`). Messages without any text are left out.
+    /// A conversation of texts, escaped for the inside of a JSON string (`plan::escape`). Messages without text are
+    /// left out.
     Conversation {
-        /// Stands before the first question.
+        /// The messages before the first question.
         opening: Vec<Message>,
-        /// One a turn, never empty.
+        /// The questions, one a turn, never empty.
         questions: Vec<Arc<str>>,
     },
-    /// Messages of the chat API that are more than texts, or that stand beside tools and the like.
+    /// Messages of the chat API that are more than texts, or that have tools and the like beside them.
     Request {
-        /// The members of the body as they stand in the file, with commas between them.
+        /// The members of the body as the file has them, joined by commas.
         members: Arc<str>,
-        /// Their keys but `messages`.
+        /// The members' keys except `messages`.
         keys: Vec<&'static str>,
-        /// Its last user message, unescaped, for reports; empty if it has none.
+        /// The last user message, unescaped, for reports; empty if there is none.
         prompt: String,
     },
     /// A line of an OpenAI batch file.
     Body {
-        /// The body as it stands in the file.
+        /// The body as the file has it.
         json: Arc<str>,
-        /// Its last user message, or its prompt, unescaped, for reports; empty if it has none.
+        /// The last user message, or the prompt, unescaped, for reports; empty if there is none.
         prompt: String,
         /// The line's `url`, such as `/v1/chat/completions`.
         url: Option<String>,

@@ -1,7 +1,7 @@
-//! A file of records as pieces of text: JSON lines, an array, an object with a `data` array, or one object.
+//! Splits a file into the text of its records: JSON lines, an array, an object with a `data` array, or one object.
 //!
-//! JSON lines are read one by one, so that a pipe does as well as a file; the rest is read whole. What is in a
-//! record is for the caller, who also finds out whether a line is JSON at all.
+//! JSON lines are read one by one, so that a pipe works too; other formats are read whole. The caller parses the
+//! records and finds out whether a line is JSON at all.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,14 +18,14 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// The text of one record.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw<'a> {
-    /// The line of its first byte, from 1.
+    /// The line of the record's first byte, from 1.
     pub line: u64,
-    /// Without white space around it.
+    /// The record without surrounding white space.
     pub json: &'a str,
 }
 
 impl<'a> Raw<'a> {
-    /// Says what is wrong with the record.
+    /// Returns the problem of this record.
     pub fn problem(self, why: String) -> Problem {
         Problem {
             line: self.line,
@@ -33,7 +33,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// Parses a record that must be an object, for which serde would take an array as well.
+    /// Parses a record that must be an object; serde would accept an array too.
     pub fn object<T>(
         self,
         parse: impl FnOnce(&'a str) -> serde_json::Result<T>,
@@ -52,12 +52,12 @@ impl<'a> Raw<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub line: u64,
-    /// One line.
+    /// The reason, in one line.
     pub why: String,
 }
 
 impl Problem {
-    /// `line` is where the text that was parsed begins.
+    /// Makes a problem of a JSON error; `line` is the line at which the parsed text begins.
     fn from_json(line: u64, error: &serde_json::Error) -> Problem {
         let mut why = json::without_place(error);
         if !error.is_data() {
@@ -82,10 +82,10 @@ fn unreadable(what: &str, error: &io::Error) -> Error {
     Error::input(what, format!("cannot read: {error}"))
 }
 
-/// Hands over each record, and each that is wrong, up to one that `visit` refuses; `what` begins every error.
+/// Passes on each record, or the problem of a wrong one, until `visit` refuses one; `what` begins every error.
 ///
 /// # Errors
-/// `visit` refuses a record; there is none, it is not text, or it cannot be read.
+/// Fails when `visit` refuses a record, when there is none, and when the file is not text or cannot be read.
 pub fn read(
     what: &str,
     input: impl Read,
@@ -145,7 +145,7 @@ struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Goes on to the next line that is not blank; false at the end.
+    /// Moves to the next line that is not blank; false at the end.
     fn next(&mut self) -> io::Result<bool> {
         loop {
             self.line.clear();
@@ -176,19 +176,19 @@ fn form(first: &[u8]) -> Form {
         Ok(value) if value.get().starts_with('[') || data(value.get()).is_some() => {
             Form::WholeIfAlone
         }
-        // No text in JSON runs over the end of a line: that is a broken line.
+        // JSON strings cannot span lines, so this is a broken line.
         Err(error) if error.is_eof() && !error.to_string().contains("a string") => Form::Whole,
         _ => Form::Lines,
     }
 }
 
-/// The `data` array of an object; `None` where the object has none.
+/// Returns the `data` array of an object; `None` if it has none.
 fn data(object: &str) -> Option<&RawValue> {
     let [data] = json::values(object, ["data"]).ok()?;
     data.filter(|data| data.get().starts_with('['))
 }
 
-/// The records of one JSON value that begins in line `line`.
+/// Returns the records of one JSON value that begins in line `line`.
 fn elements(mut line: u64, bytes: &[u8]) -> std::result::Result<Vec<Raw<'_>>, Problem> {
     let not_json = |error: serde_json::Error| Problem::from_json(line, &error);
     let value: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;

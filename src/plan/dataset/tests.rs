@@ -16,7 +16,7 @@ fn records(text: &str) -> Vec<Arc<Record>> {
     from_text(text).expect(text).sample(None)
 }
 
-/// What follows the file's name in the error.
+/// Returns the error's text after the file name.
 fn why(text: impl AsRef<[u8]>) -> String {
     let error = from_text(text).expect_err("an error").to_string();
     let why = error.strip_prefix("[ERROR] --dataset f").expect(&error);
@@ -34,7 +34,7 @@ fn asked(record: &Record) -> (Vec<&str>, Vec<&str>) {
     }
 }
 
-/// The members of the body, and the last question.
+/// Returns the members of the body, and the last question.
 fn as_it_stands(line: &str) -> (String, String) {
     match &records(line)[0].content {
         Content::Request {
@@ -94,9 +94,9 @@ fn system_texts_come_first_and_parts_are_joined() {
 }
 
 #[test]
-fn messages_that_are_more_than_texts_go_out_as_they_stand() {
+fn messages_with_more_than_text_are_sent_unchanged() {
     for (messages, prompt) in [
-        // A call of a tool and its result.
+        // A tool call and its result.
         (
             r#"[{"role":"user","content":"list"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]}, {"role":"tool","tool_call_id":"c1","content":"a b"},{"role":"user","content":"delete"}]"#,
             "delete",
@@ -146,7 +146,7 @@ fn tools_and_the_like_go_out_beside_their_messages() {
         assert_eq!(members, format!("\"messages\":{messages},{beside}"));
         assert_eq!(prompt, "c");
     }
-    // Nothing in them is nothing beside.
+    // Empty values count as absent.
     let plain = format!("{{\"tools\":[],\"images\":[ ],\"stop\":null,\"messages\":{messages}}}");
     assert_eq!(asked(&records(&plain)[0]), (vec![], vec!["a", "c"]));
 }
@@ -181,8 +181,8 @@ fn words_before_the_first_question_open_every_turn_in_their_roles() {
 }
 
 #[test]
-fn what_would_be_left_out_in_silence_is_refused() {
-    let form = "which goes out only from messages of role and content; write the record so, or leave it out as convert sharegpt does";
+fn content_that_would_be_left_out_silently_is_refused() {
+    let form = "which can only be sent from messages of role and content; write the record that way, or drop it as convert sharegpt does";
     let media =
         "which is not sent; want it in messages as a part such as image_url, or take it out";
     for (line, wanted) in [
@@ -209,11 +209,11 @@ fn what_would_be_left_out_in_silence_is_refused() {
         ),
         (
             r#"{"tools":"[{}]","conversations":[{"from":"human","value":"a"}]}"#,
-            "tools beside conversations of from and value, which cannot go out with them; want it beside messages of role and content, or take it out".to_string(),
+            "tools beside conversations of from and value, which cannot be sent with them; want it beside messages of role and content, or take it out".to_string(),
         ),
         (
             r#"{"tools":[{}],"text":"a"}"#,
-            "tools beside text, which cannot go out with it; want it beside messages of role and content, or take it out".to_string(),
+            "tools beside text, which cannot be sent with it; want it beside messages of role and content, or take it out".to_string(),
         ),
         (
             r#"{"tools":"[]","messages":[{"role":"user","content":"a"}]}"#,
@@ -221,15 +221,15 @@ fn what_would_be_left_out_in_silence_is_refused() {
         ),
         (
             r#"{"tools":[{}],"system":"s","messages":[{"role":"user","content":"a"}]}"#,
-            "system beside messages that go out as they stand; want it as the first message".to_string(),
+            "system beside messages that are sent unchanged; want it as the first message".to_string(),
         ),
         (
             r#"{"id":"q2","conversations":[]}"#,
-            "no user text in conversations; its keys: conversations, id; take the record out, of ShareGPT with convert sharegpt".to_string(),
+            "no user text in conversations; its keys: conversations, id; remove the record, or for ShareGPT use convert sharegpt".to_string(),
         ),
         (
             r#"{"conversations":[{"from":"gpt","value":"alone"}]}"#,
-            "no user text in conversations; its keys: conversations; take the record out, of ShareGPT with convert sharegpt".to_string(),
+            "no user text in conversations; its keys: conversations; remove the record, or for ShareGPT use convert sharegpt".to_string(),
         ),
     ] {
         assert_eq!(why(format!("{{\"text\":\"a\"}}\n{line}\n")), format!(", line 2: {wanted}"));
@@ -237,7 +237,7 @@ fn what_would_be_left_out_in_silence_is_refused() {
 }
 
 #[test]
-fn a_value_that_the_run_sends_otherwise_is_named() {
+fn a_record_value_that_differs_from_the_run_is_named() {
     let rest = r#""model":"m","temperature":0,"max_tokens":9,"stream":true,"tools":[1]}"#;
     for (own, wanted) in [
         (r#""temperature":0"#, None),
@@ -254,12 +254,15 @@ fn a_value_that_the_run_sends_otherwise_is_named() {
             r#""model":"other""#,
             Some(r#"model "other" in it, but the run sends "m""#),
         ),
-        (r#""tools":[{}]"#, Some("tools in it and in --extra-body")),
+        (
+            r#""tools":[{}]"#,
+            Some("tools is both in it and in --extra-body"),
+        ),
     ] {
         let line = format!("{{{own},\"messages\":[{{\"role\":\"user\",\"content\":\"a\"}}]}}");
         assert_eq!(records(&line)[0].unlike(rest).as_deref(), wanted, "{own}");
     }
-    // Beside texts that are of no API they describe the record.
+    // Beside texts that belong to no API these keys describe the record.
     let line = r#"{"model":"other","text":"a"}"#;
     assert_eq!(records(line)[0].unlike(rest), None);
 }
@@ -308,7 +311,7 @@ fn when_several_keys_fit_the_first_of_the_order_is_taken() {
         ("text", r#""t""#, "t"),
     ];
     for from in 0..all.len() {
-        // In the opposite order in the file.
+        // Here the keys are in the opposite order.
         let keys: Vec<String> = all[from..]
             .iter()
             .rev()
@@ -323,7 +326,7 @@ fn when_several_keys_fit_the_first_of_the_order_is_taken() {
     assert!(
         matches!(&body[0].content, Content::Body { json, prompt, .. } if &**json == "{}" && prompt.is_empty())
     );
-    // What does not fit is passed over: no object, no array, no text.
+    // Values of the wrong kind are ignored: no object, no array, no text.
     for other in [
         r#""body":"b""#,
         r#""messages":"m""#,
@@ -399,11 +402,11 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
         ),
         (
             r#"{"text":" \n"}"#,
-            "no user text in text; its keys: text; take the record out, of ShareGPT with convert sharegpt",
+            "no user text in text; its keys: text; remove the record, or for ShareGPT use convert sharegpt",
         ),
         (
             r#"{"messages":[{"role":"assistant","content":"a"}],"text":7}"#,
-            "no user text in messages, text; its keys: messages, text; take the record out, of ShareGPT with convert sharegpt",
+            "no user text in messages, text; its keys: messages, text; remove the record, or for ShareGPT use convert sharegpt",
         ),
         ("[1]", "an array; want an object"),
         ("\"hello\"", "a text; want an object"),
@@ -444,7 +447,7 @@ fn a_record_that_fits_nothing_is_named_with_its_line_and_what_was_found() {
         ),
         (
             r#"{"text":null}"#,
-            "no user text in text; its keys: text; take the record out, of ShareGPT with convert sharegpt",
+            "no user text in text; its keys: text; remove the record, or for ShareGPT use convert sharegpt",
         ),
         (r#"{"body":{},"url":1}"#, "url: a number, not text"),
     ] {
@@ -497,7 +500,7 @@ fn text_that_is_not_json_is_named_with_line_and_column() {
 }
 
 #[test]
-fn what_is_no_text_file_of_records_is_refused_as_what_it_is() {
+fn a_file_of_another_format_is_refused_by_its_format() {
     for (bytes, wanted) in [
         (&b""[..], ": no record in it"),
         (b"\n \r\n\n", ": no record in it"),
@@ -561,7 +564,7 @@ fn a_draw_is_nested_in_order_and_the_same_for_the_same_seed() {
         assert_eq!(drawn.len() as u64, n);
         assert!(drawn.is_sorted(), "{drawn:?}");
         assert!(drawn.iter().all(|line| larger.contains(line)), "{n}");
-        // The same with no more than those in memory.
+        // The same, with no more than `n` in memory.
         let few = draw(Some(n), 9);
         assert_eq!(
             (few.total(), lines(&few.sample(None))),

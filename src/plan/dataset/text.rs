@@ -1,4 +1,4 @@
-//! The text of a message, as it stands in the file: a JSON string, or an array of text parts.
+//! The text of a message as the file has it: a JSON string, or an array of text parts.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 use crate::plan::json::{self, kind, shortened};
 use crate::plan::turn::escape;
 
-/// Text that is known to be decodable, but is not decoded before it is needed: the inside of a JSON string.
+/// Text that is known to be decodable, but is only decoded when needed: the inside of a JSON string.
 #[derive(Debug, Clone)]
 pub struct Text<'a>(Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// Takes a string or an array of text parts, which are joined with nothing between.
+    /// Reads a string or an array of text parts, which are joined without separators.
     ///
     /// # Errors
-    /// Says what else it is, to be put behind the name of the value.
+    /// Fails with the kind of the value; the caller puts the name of the value in front.
     pub fn parse(value: &'a RawValue) -> Result<Text<'a>, String> {
         let json = value.get();
         if json.starts_with('"') {
@@ -31,18 +31,18 @@ impl<'a> Text<'a> {
         Ok(Text(parts.collect::<Result<_, _>>()?))
     }
 
-    /// Whether there is nothing but white space in it.
+    /// Returns whether the text is only white space.
     pub fn is_blank(&self) -> bool {
-        // Most texts begin with a letter, and need no decoding to tell.
+        // Most texts begin with a letter, which shows it without decoding.
         let first = self.0.bytes().next();
         !first.is_some_and(|byte| byte.is_ascii_graphic() && byte != b'\\')
             && self.decoded().trim().is_empty()
     }
 
-    /// For the inside of a JSON string, as `plan::escape` writes it.
+    /// Returns the text for the inside of a JSON string, as `plan::escape` writes it.
     pub fn escaped(&self) -> Arc<str> {
         match self.decoded() {
-            // Without a backslash it holds nothing that has to be escaped.
+            // Text without a backslash needs no escaping.
             Cow::Borrowed(text) => text.into(),
             Cow::Owned(text) => escape(&text),
         }
@@ -57,7 +57,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The text of a `{"type": "text", "text": …}`; or what it is instead.
+/// Returns the text of a `{"type": "text", "text": …}`; the error says what it is instead.
 fn text_part(json: &str) -> Result<&str, String> {
     if !json.starts_with('{') {
         return Err(format!("{}, not a text part", kind(json)));
@@ -74,10 +74,10 @@ fn text_part(json: &str) -> Result<&str, String> {
     }
 }
 
-/// The inside of a JSON string that can be decoded.
+/// Returns the inside of a JSON string, if it can be decoded.
 fn inside(quoted: &str) -> Result<&str, String> {
     let inside = &quoted[1..quoted.len() - 1];
-    // serde_json has checked all but the pairing of surrogates.
+    // serde_json has checked everything except the pairing of surrogates.
     let mut rest = inside.as_bytes();
     while let Some(at) = memchr::memchr(b'\\', rest) {
         if matches!(rest[at..], [_, b'u', b'd' | b'D', ..]) {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_named() {
+    fn a_value_that_is_not_text_is_named() {
         for (json, why) in [
             ("7", "a number, not text"),
             (r#"{"a":1}"#, "an object, not text"),

@@ -1,4 +1,4 @@
-//! A model's config of any JSON: a figure that the sizes give, or a clean error.
+//! A model's config of any JSON: it yields the figure of its sizes, or a clean error.
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -27,7 +27,7 @@ const KEYS: &[&str] = &[
     "mamba_d_state",
 ];
 
-/// A config by the grammar, and its bytes a token at 2 an element.
+/// Makes a config by the grammar, and its bytes per token at 2 bytes an element.
 fn valid(rng: &mut Rng) -> (String, u64) {
     let (layers, heads, dim) = (rng.u64(1..200), rng.u64(1..200), rng.u64(1..600));
     let (size, bytes) = match rng.u8(..3) {

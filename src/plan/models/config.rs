@@ -1,7 +1,7 @@
-//! An entry of the model table, and the form of `model_configs.json`: an array of entries, each checked key by key.
+//! An entry of the model table, and the format of `model_configs.json`: an array of entries, each checked key by key.
 //!
 //! In: the text of a file. Out: `ModelConfig`s, or an error that names the line, or the entry and its key. Numbers may
-//! also stand as text ("100"), which the guide's tool takes too. Left out, `tensorParallelSize` is 1 and a buffer 0 GB.
+//! also be text ("100"), which the guide's tool accepts too. If absent, `tensorParallelSize` is 1 and a buffer 0 GB.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,9 +19,9 @@ mod fuzz;
 /// One model of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// The id that the server gives it.
+    /// The model's id on the server.
     pub model_name: String,
-    /// A part of other ids of the same model, case ignored; `None`: only `model_name` matches.
+    /// A part of other ids of the same model, in any case; `None`: only `model_name` matches.
     pub search: Option<String>,
     /// GPUs (ranks) that share the model; each has buffers of its own.
     pub tensor_parallel_size: u64,
@@ -33,7 +33,7 @@ pub struct ModelConfig {
     pub remote_offload_gb: f64,
     /// KV cache bytes of one token over all layers and ranks.
     pub bytes_per_token: u64,
-    /// Where the entry stands: `built in`, or the user's file.
+    /// The origin of the entry: `built in`, or the user's file.
     pub source: String,
 }
 
@@ -47,7 +47,7 @@ impl ModelConfig {
     }
 }
 
-/// One line: the entry as used.
+/// Shows the entry on one line, as used.
 impl fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, source, bytes) = (&self.model_name, &self.source, self.bytes_per_token);
@@ -61,14 +61,14 @@ impl fmt::Display for ModelConfig {
     }
 }
 
-/// KV cache bytes of one token: 2 (key and value) · layers · KV heads · head dimension · bytes of an element.
+/// Returns the KV cache bytes of one token: 2 (key and value) · layers · KV heads · head dimension · bytes per element.
 ///
-/// `None` where that overflows.
+/// Returns `None` on overflow.
 pub fn kv_bytes_per_token(sizes: [u64; 4]) -> Option<u64> {
     sizes.into_iter().try_fold(2, u64::checked_mul)
 }
 
-/// An entry as it stands in the file; its values are checked one by one, so that an error can name the key.
+/// An entry as the file has it; its values are checked one by one, so that an error can name the key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an entry in braces")]
 struct Entry {
@@ -89,7 +89,7 @@ struct Entry {
     bytes_per_tok: Option<Value>,
 }
 
-/// Parses a file; `what` begins every error, `source` is what the entries say they come from.
+/// Parses a file; `what` begins every error, `source` is stored as the entries' origin.
 pub(super) fn parse(what: &str, source: &str, text: &[u8]) -> Result<Vec<ModelConfig>> {
     let example = "Want the form of model_configs.json: [{\"model_name\": \"org/model\", \"search\": \"model\", \
         \"tensorParallelSize\": 1, \"cpuOffloadingBufferSize\": 100, \"bytes_per_tok\": 98304}]";
@@ -110,7 +110,7 @@ pub(super) fn parse(what: &str, source: &str, text: &[u8]) -> Result<Vec<ModelCo
         };
         let model = entry.check(source).map_err(wrong)?;
         if !names.insert(model.model_name.clone()) {
-            return Err(wrong("model_name: stands in this file twice".to_string()));
+            return Err(wrong("model_name: occurs twice in this file".to_string()));
         }
         models.push(model);
     }
@@ -141,7 +141,7 @@ impl Entry {
         Ok(model)
     }
 
-    /// The given figure, which must agree with the architecture if that is given too; else worked out from it.
+    /// Returns the given figure, which must agree with the architecture if that is given too; else computes it.
     fn bytes_per_token(&self) -> std::result::Result<u64, String> {
         let given = count("bytes_per_tok", self.bytes_per_tok.as_ref())?;
         let layers = count("layers", self.layers.as_ref())?;
@@ -158,14 +158,14 @@ impl Entry {
         match (given, kv_bytes_per_token([layers, heads, dim, dtype])) {
             (_, None) => Err(format!("{formula}: too large")),
             (Some(given), Some(bytes)) if given != bytes => Err(format!(
-                "bytes_per_tok {given} disagrees with {formula} = {bytes}; leave out what is wrong"
+                "bytes_per_tok {given} disagrees with {formula} = {bytes}; remove the wrong one"
             )),
             (_, Some(bytes)) => Ok(bytes),
         }
     }
 }
 
-/// `None` where it is absent.
+/// Returns a text; `None` if it is absent.
 fn text(key: &str, value: Option<&Value>) -> std::result::Result<Option<String>, String> {
     match value {
         None => Ok(None),
@@ -177,7 +177,7 @@ fn text(key: &str, value: Option<&Value>) -> std::result::Result<Option<String>,
     }
 }
 
-/// GB, also as text ("100"); absent is 0: no such buffer.
+/// Returns GB, also from text ("100"); 0 if absent.
 fn gigabytes(key: &str, value: Option<&Value>) -> std::result::Result<f64, String> {
     let number = match value {
         None => Some(0.0),
@@ -267,7 +267,7 @@ mod tests {
             (
                 r#"[{"model_name": "m", "bytes_per_tok": 8, "cpuOffloadingBufferSize": 1},
                     {"model_name": "m", "bytes_per_tok": 8, "cpuOffloadingBufferSize": 1}]"#,
-                "my.json, entry 2 (m): model_name: stands in this file twice",
+                "my.json, entry 2 (m): model_name: occurs twice in this file",
             ),
         ] {
             let error =

@@ -1,7 +1,7 @@
-//! The model table: what is known of a served model's KV cache and of the buffers it is offloaded to.
+//! The model table: the KV cache sizes of known models and their offload buffers.
 //!
-//! In: the built-in `model_configs.json`, a user's file of the same form, the ids of `/v1/models`. Out: the entry that
-//! fits. `sizing` turns an entry into a workload. Sizes in GB are GiB (1024³ bytes), as in the guide's formula.
+//! In: the built-in `model_configs.json`, a user's file of the same format, the ids of `/v1/models`. Out: the matching
+//! entry. `sizing` turns an entry into a workload. Sizes in GB are GiB (1024³ bytes), as in the guide's formula.
 
 mod config;
 
@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 const BUILTIN: &str = include_str!("../../../model_configs.json");
 
 const WAYS_ON: &str = "\
-Ways on, one of:
+Use one of:
   --model-configs FILE       your own entries, in the form of model_configs.json
   --bytes-per-token N        KV cache bytes of one token
-  --hf-config config.json    the model's Hugging Face config, to work them out
-  --contexts N               the number of contexts itself: nothing to work out";
+  --hf-config config.json    the model's Hugging Face config, to compute them
+  --contexts N               the number of contexts itself, which needs no sizing";
 
 /// All known models, in the order of the files.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table that is compiled in.
+    /// Returns the table that is compiled in.
     pub fn builtin() -> Table {
         let models = parse("model_configs.json", "built in", BUILTIN.as_bytes());
         Table {
@@ -36,9 +36,9 @@ impl Table {
         }
     }
 
-    /// Adds the entries of `--model-configs FILE`; one with a known `model_name` takes the whole place of the old one.
+    /// Adds the entries of `--model-configs FILE`; an entry with a known `model_name` replaces the old one completely.
     ///
-    /// Errors name the file, then the line or the entry and its key; the table is then as it was.
+    /// Errors name the file, then the line or the entry and its key; the table is then unchanged.
     pub fn extend_from(&mut self, path: &Path) -> Result<()> {
         let what = format!("--model-configs {}", path.display());
         let source = path.display().to_string();
@@ -52,7 +52,8 @@ impl Table {
         Ok(())
     }
 
-    /// The entry of a served model: by its exact name, else by the longest `search` in the id (of two the later).
+    /// Returns the entry of a served model: by its exact name, else by the longest `search` in the id (the later of two
+    /// equals).
     pub fn find(&self, model_id: &str) -> Option<&ModelConfig> {
         let by_name = |model: &&ModelConfig| model.model_name == model_id;
         let id = model_id.to_lowercase();
@@ -65,7 +66,7 @@ impl Table {
         named.or_else(|| by_search().map(|(_, model)| model))
     }
 
-    /// The known model names, in the order of the files.
+    /// Returns the known model names, in the order of the files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(|model| model.model_name.as_str())
     }
@@ -74,9 +75,9 @@ impl Table {
 /// The served model to measure.
 #[derive(Debug, PartialEq)]
 pub struct Choice<'a> {
-    /// Its id, as the server spells it.
+    /// The model's id as the server spells it.
     pub id: &'a str,
-    /// Its entry in the table.
+    /// The model's entry in the table.
     pub model: &'a ModelConfig,
     /// Other served ids that the table knows too.
     pub others: Vec<&'a str>,
@@ -92,7 +93,7 @@ pub fn choose<'a>(ids: &'a [String], table: &'a Table) -> Option<Choice<'a>> {
     Some(Choice { id, model, others })
 }
 
-/// The guide's error for a model that the table does not know, the known ones, and the ways on.
+/// Returns the guide's error for a model that the table does not know, with the known ones and ways to proceed.
 pub fn not_found(model: &str, table: &Table) -> Error {
     let names: String = table.names().map(|name| format!("  {name}\n")).collect();
     Error::fixed(format!("model {model} not found in model_configs.json"))
@@ -142,7 +143,7 @@ mod tests {
                 Some("Qwen/Qwen3-30B-A3B-Instruct-2507"),
             ),
             ("Qwen/Qwen3-Coder-30B-A3B-Instruct", None),
-            // Not the FP8 entry's one byte an element: this one keeps two.
+            // The FP8 entry's one byte per element must not match: this model keeps two.
             ("Qwen/Qwen3-235B-A22B-Instruct-2507", None),
             ("meta-llama/Llama-3.1-8B-Instruct", None),
             ("", None),
@@ -206,7 +207,7 @@ mod tests {
             (model.bytes_per_token, model.offload_size_gb()),
             (24_576, 500.0)
         );
-        // The whole entry is replaced: without `search` only the exact name matches.
+        // The whole entry is replaced, so without `search` only the exact name matches.
         assert_eq!(table.find("local/gpt-oss-20b"), None);
         // 2 · 2 layers · 2 heads · 32 · 4 bytes = 1,024; 0.5 GB of disk on each of 2 ranks.
         let model = table.find("x/My-Model").unwrap();

@@ -1,7 +1,7 @@
 //! Traces in columns, such as Azure's and BurstGPT's: when requests came and how long they were.
 //!
-//! In: lines of values parted by commas, the first of which names the columns. Out: the values of those that are
-//! known by name, whatever else stands beside them.
+//! In: comma-separated lines, the first of which names the columns. Out: the values of the columns with known names;
+//! others are ignored.
 
 use std::io::BufRead;
 
@@ -10,9 +10,9 @@ use super::unit::{Unit, date_ms};
 use crate::plan::dataset::Problem;
 use crate::plan::json::shortened;
 
-/// A longer prompt must be a slip: no engine has such a context.
+/// Most tokens of a prompt. More must be a mistake: no engine has such a context.
 const MOST_TOKENS: u64 = 1 << 24;
-/// Names of the columns, in lower case and without blanks and underscores.
+/// Names of the columns, in lower case, without blanks and underscores.
 const TIMESTAMP: &[&str] = &["timestamp"];
 const INPUT: &[&str] = &[
     "contexttokens",
@@ -30,13 +30,13 @@ const OUTPUT: &[&str] = &[
 ];
 const SESSION: &[&str] = &["sessionid"];
 
-/// Places of the columns, and how times stand in them.
+/// The places of the columns, and the form of their times.
 pub(super) struct Columns {
     timestamp: usize,
     input: usize,
     output: usize,
     session: Option<usize>,
-    /// The unit of timestamps that are no dates.
+    /// The unit of timestamps that are not dates.
     unit: Unit,
 }
 
@@ -44,7 +44,7 @@ impl Columns {
     /// Finds the columns by their names.
     ///
     /// # Errors
-    /// Says which is missing.
+    /// Fails with the name of a missing column.
     fn find(header: &str) -> Result<Columns, String> {
         let header = fields(header);
         let plain = |name: &String| name.to_ascii_lowercase().replace([' ', '_'], "");
@@ -69,10 +69,10 @@ impl Columns {
     }
 }
 
-/// Reads the lines behind the header. A record without tokens, of a request that failed, is counted and left out.
+/// Reads the lines after the header. A record without tokens belongs to a failed request; it is counted and left out.
 ///
 /// # Errors
-/// The first line that is wrong.
+/// Fails on the first wrong line.
 pub(super) fn read(
     reader: &mut Reader,
     header: &str,
@@ -128,7 +128,7 @@ fn push(
     Ok(())
 }
 
-/// The milliseconds of a number in the unit, or of a date.
+/// Returns the milliseconds of a number in the unit, or of a date.
 fn milliseconds(text: &str, unit: Unit) -> Result<f64, String> {
     let number = text.parse().ok().map(|number: f64| number * unit.in_ms());
     let number = number.filter(|ms| ms.is_finite() && *ms >= 0.0);
@@ -138,7 +138,7 @@ fn milliseconds(text: &str, unit: Unit) -> Result<f64, String> {
     })
 }
 
-/// The values of a line; one that holds commas stands in quotes.
+/// Splits a line into its values; a value that contains commas is in quotes.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut is_quoted = false;

@@ -1,4 +1,4 @@
-//! Traces of any JSON: by the grammar they are read as written, anything else is a clean error.
+//! Traces of any JSON: traces by the grammar are read as written, anything else is a clean error.
 
 use fastrand::Rng;
 
@@ -23,10 +23,10 @@ const WORDS: &[&str] = &[
     "Timestamp,",
 ];
 
-/// Timestamp, input and output tokens, blocks.
+/// Timestamp, input tokens, output tokens and blocks of a request.
 type Made = (u64, u64, u64, Vec<u64>);
 
-/// A trace by the grammar, and its requests.
+/// Makes a trace by the grammar, and its requests.
 fn valid(rng: &mut Rng) -> (String, Vec<Made>) {
     let mut made: Vec<Made> = Vec::new();
     let mut records = Vec::new();
@@ -70,7 +70,7 @@ fn a_trace_by_the_grammar_has_the_requests_it_was_made_of() {
     });
 }
 
-/// A trace in columns, good or nearly so.
+/// Makes a trace in columns, correct or nearly so.
 fn columns(rng: &mut Rng) -> String {
     let mut text = "Timestamp,Model,Request tokens,Response tokens,Session ID\n".to_string();
     for _ in 0..rng.usize(..4) {

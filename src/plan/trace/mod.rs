@@ -1,9 +1,9 @@
-//! Traces: when requests came, how long they were, and what their prompts had in common.
+//! Traces: when requests came, how long they were, and which parts their prompts shared.
 //!
-//! In: JSON records of Mooncake's format, of which `hash_ids` names the prompt block by block of 512 tokens, or of
-//! Bailian's, in blocks of 16 and with `chat_id`; or columns without names of blocks (`csv`). Out: due times, lengths,
-//! names, and which request follows which reply; `text` makes the prompts, one at a time. Keys that it does not know
-//! are ignored, those that would send something else are refused.
+//! In: JSON records in Mooncake's format, where `hash_ids` names the prompt's blocks of 512 tokens, or in Bailian's,
+//! with blocks of 16 and `chat_id`; or columns without names of blocks (`csv`). Out: due times, lengths, names, and
+//! which request follows which reply; `text` makes the prompts, one at a time. Unknown keys are ignored; known keys
+//! that would change what is sent are refused.
 
 mod csv;
 #[cfg(test)]
@@ -23,7 +23,7 @@ use super::dataset::{Problem, source};
 use super::json;
 use crate::error::{Error, Result};
 
-/// The requests of a trace by time; 56 bytes a request and 8 a block.
+/// The requests of a trace by time; they take 56 bytes a request and 8 a block.
 #[derive(Debug)]
 pub struct Trace {
     requests: Vec<Request>,
@@ -34,13 +34,13 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads and checks a file; `what` begins every error. Requests of one timestamp stay in the file's order.
+    /// Reads and checks a file; `what` begins every error. Requests with the same timestamp keep the file's order.
     ///
-    /// Without a unit, timestamps of JSON are milliseconds, those of columns seconds or dates.
+    /// Without a unit, timestamps in JSON are milliseconds, those in columns seconds or dates.
     ///
     /// # Errors
-    /// The first record that is wrong, with its line; timestamps that look like seconds and were not said to be
-    /// anything; a file without records, one that cannot be read.
+    /// Fails on the first wrong record, with its line; if timestamps look like seconds and no unit was given; and on a
+    /// file without records, or one that cannot be read.
     pub fn load(what: &str, path: &Path, unit: Option<Unit>) -> Result<Trace> {
         Trace::read(what, source::open(what, path)?, unit)
     }
@@ -66,9 +66,8 @@ impl Trace {
             source::read(what, input, |raw| reader.push(raw?))?;
             reader.scale(unit).map_err(|why| {
                 let why = format!("timestamps look like seconds, not milliseconds: {why}");
-                Error::input(what, why).next(
-                    "Try: --trace-unit s; or --trace-unit ms if they are milliseconds all the same",
-                )
+                Error::input(what, why)
+                    .next("Try: --trace-unit s; or --trace-unit ms if they really are milliseconds")
             })?;
         }
         reader.put_in_order().map_err(in_line)?;
@@ -80,30 +79,30 @@ impl Trace {
         })
     }
 
-    /// Records that were left out because they have no tokens.
+    /// Returns the number of records that were left out because they have no tokens.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// The request whose reply request `k` waits for: the turn before it in its session, or its parent. `Some(None)`
-    /// for a session's first, `None` for a request of no session.
+    /// Returns the request whose reply request `k` waits for: the previous turn of its session, or its parent.
+    /// `Some(None)` for a session's first, `None` for a request without a session.
     pub fn after(&self, k: usize) -> Option<Option<u64>> {
         let turn = self.requests[k].turn?;
         Some(turn.after.map(u64::from))
     }
 
-    /// Requests; at least 1.
+    /// Returns the number of requests, at least 1.
     pub fn len(&self) -> usize {
         self.requests.len()
     }
 
-    /// When request `k` is due, from the first one's time on, at `speed` times the trace's own.
+    /// Returns the due time of request `k`, from the first one's, at `speed` times the trace's own.
     pub fn due_ns(&self, k: usize, speed: f64) -> u64 {
         let after_ms = self.requests[k].timestamp_ms - self.requests[0].timestamp_ms;
         (after_ms * 1e6 / speed).round() as u64
     }
 
-    /// Tokens of a block that one of `hash_ids` names.
+    /// Returns the tokens of a block that one of `hash_ids` names.
     pub fn block_tokens(&self) -> u64 {
         self.block_tokens
     }
@@ -112,17 +111,17 @@ impl Trace {
         self.requests[k].input_tokens
     }
 
-    /// At least 1: an answer of no token, which some traces have, cannot be asked for.
+    /// Returns at least 1: some traces have answers without tokens, which cannot be requested.
     pub fn output_tokens(&self, k: usize) -> u64 {
         self.requests[k].output_tokens.max(1)
     }
 
-    /// The prompt of request `k`. O(blocks).
+    /// Returns the prompt of request `k`. O(blocks).
     pub fn prompt(&self, k: usize, texts: &Texts) -> Prompt {
         texts.prompt(self.hash_ids(k), self.input_tokens(k))
     }
 
-    /// The blocks of its prompt as parts for `Perfect`.
+    /// Returns the blocks of its prompt as parts for `Perfect`.
     pub fn parts(&self, k: usize) -> impl Iterator<Item = (u64, u64)> {
         let tokens = self.input_tokens(k);
         let block_tokens = self.block_tokens;
@@ -139,7 +138,7 @@ impl Trace {
     }
 }
 
-/// The first line, where it is text parted by commas and no JSON.
+/// Returns the first line, if it is comma-separated text and not JSON.
 fn header(first: &[u8]) -> Option<&str> {
     let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
     let text = std::str::from_utf8(first)

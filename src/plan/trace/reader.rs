@@ -1,4 +1,4 @@
-//! Reads the records of a trace one by one, and puts their requests in order.
+//! Reads the records of a trace one by one, and sorts their requests.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::plan::dataset::source::Raw;
 use crate::plan::dataset::{Problem, session_id};
 use crate::plan::json::{self, kind, shortened};
 
-/// The keys that are read, and those of AIPerf's own, each of which asks for other requests than the rest.
+/// The keys that are read, and those of AIPerf that change what is sent, which are refused.
 pub(super) const KEYS: [&str; 13] = [
     "timestamp",
     "input_length",
@@ -36,7 +36,7 @@ pub(super) struct Request {
     pub timestamp_ms: f64,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// Place in `hash_ids`.
+    /// The start of its blocks in `hash_ids`.
     pub first_hash: usize,
     line: u64,
     pub turn: Option<Turn>,
@@ -45,21 +45,21 @@ pub(super) struct Request {
 /// A request's place in its session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
-    /// The session or the chat, by number.
+    /// The number of the session or the chat.
     own: u32,
-    /// The one that went before; while the file is read its number, then its place.
+    /// The previous one: its number while the file is read, then its place.
     pub after: Option<u32>,
 }
 
-/// The requests of a trace on their way in.
+/// The requests of a trace while it is read.
 pub(super) struct Reader {
     pub requests: Vec<Request>,
     /// The names of all requests' blocks, one request after the other.
     pub hash_ids: Vec<u64>,
     pub block_tokens: u64,
-    /// Records of columns without tokens.
+    /// Records in columns without tokens.
     pub skipped: u64,
-    /// Sessions and chats by name, behind a letter that says which.
+    /// Sessions and chats by name, after a letter that says which.
     names: HashMap<String, u32>,
 }
 
@@ -74,10 +74,10 @@ impl Reader {
         }
     }
 
-    /// Makes milliseconds of the timestamps of JSON records.
+    /// Converts the timestamps of JSON records to milliseconds.
     ///
     /// # Errors
-    /// They look like seconds, and nobody said what they are.
+    /// Fails when they look like seconds and no unit was given.
     pub fn scale(&mut self, unit: Option<Unit>) -> Result<(), String> {
         self.sort();
         let times = self.requests.iter().map(|request| request.timestamp_ms);
@@ -99,10 +99,10 @@ impl Reader {
         requests.sort_by(|a, b| time(a).total_cmp(&time(b)));
     }
 
-    /// Puts the requests in order, each behind the one that it follows.
+    /// Sorts the requests by time, and links each to the one that it follows.
     ///
     /// # Errors
-    /// A chat whose parent comes later.
+    /// Fails on a chat whose parent comes later.
     pub fn put_in_order(&mut self) -> Result<(), Problem> {
         self.sort();
         let mut is_in_file = vec![false; self.names.len()];
@@ -127,13 +127,13 @@ impl Reader {
         Ok(())
     }
 
-    /// The number of a session or a chat.
+    /// Returns the number of a session or a chat.
     pub fn name(&mut self, letter: char, name: &str) -> u32 {
         let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         *self.names.entry(format!("{letter}{name}")).or_insert(next)
     }
 
-    /// Adds a request whose prompt has nothing in common with others.
+    /// Adds a request whose prompt shares nothing with others.
     pub fn push_unnamed(
         &mut self,
         line: u64,
@@ -167,7 +167,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one record and puts its names behind `hash_ids`; an error says what is wrong with it.
+    /// Reads one record and appends its names to `hash_ids`; the error says what is wrong with it.
     fn request(
         &mut self,
         line: u64,
@@ -228,7 +228,8 @@ impl Reader {
         Ok(())
     }
 
-    /// A session goes by its id, a chat by its own and its parent's, which for a root is -1 or null.
+    /// Returns the request's place: a session is known by its id, a chat by its own and its parent's, which for a root
+    /// is -1 or null.
     fn turn(
         &mut self,
         session: Option<&RawValue>,

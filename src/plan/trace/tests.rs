@@ -43,8 +43,8 @@ fn common(one: &Prompt, other: &Prompt) -> usize {
     pairs.take_while(|(x, y)| x == y).count()
 }
 
-/// Conversations in turns, as in Mooncake's traces: each begins with one of three system prompts of one to three
-/// blocks, and each turn repeats the whole blocks of the turn before it. Names are spread over all 64 bits.
+/// Makes conversations in turns, as in Mooncake's traces: each begins with one of three system prompts of one to three
+/// blocks, and each turn repeats the whole blocks of the previous turn. Names are spread over all 64 bits.
 fn conversations(seed: u64, lines: usize) -> String {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut open: Vec<(Vec<u64>, u64)> = Vec::new();
@@ -59,7 +59,7 @@ fn conversations(seed: u64, lines: usize) -> String {
             rng.usize(..open.len())
         };
         let (ids, tokens) = &mut open[at];
-        // A name stands for all that is before it: what was cut gets another one when it goes on.
+        // A name stands for everything before it, so a block that was cut gets another name when it is continued.
         ids.truncate((*tokens / 512) as usize);
         *tokens += rng.u64(1..1500);
         while (ids.len() as u64) < tokens.div_ceil(512) {
@@ -87,7 +87,7 @@ fn a_request_is_due_after_the_first_one_at_the_speed_asked_for() {
             r#"{{"timestamp": {ms}, "input_length": {tokens}, "output_length": 0, "hash_ids": [7], "type": 1}}"#
         )
     };
-    // Out of order: sorted, and of one time in the file's order.
+    // Requests out of order are sorted; those of one time keep the file's order.
     let text = [
         line("1500", 3),
         line("1000", 1),
@@ -125,7 +125,7 @@ fn a_folder_is_no_trace() {
     );
 }
 
-/// A record of 100 tokens and one block at a time, as it stands in the file.
+/// Makes a record of 100 tokens and one block.
 fn at(timestamp: &str, more: &str) -> String {
     format!(
         "{{\"timestamp\":{timestamp},\"input_length\":100,\"output_length\":5,\"hash_ids\":[1]{more}}}\n"
@@ -170,7 +170,7 @@ fn after(trace: &Trace) -> Vec<Option<Option<u64>>> {
 fn turns_of_a_session_follow_one_another_in_the_order_of_their_times() {
     let a = r#","session_id":"a""#;
     for (lines, wanted) in [
-        // Two sessions, a request of none, and a number for an id.
+        // Two sessions, a request without one, and a number as id.
         (
             [
                 at("0", a),
@@ -181,7 +181,7 @@ fn turns_of_a_session_follow_one_another_in_the_order_of_their_times() {
             ],
             [Some(None), None, Some(Some(0)), Some(None), Some(Some(2))],
         ),
-        // Out of order in the file: 0, 50, 90, 100, 300.
+        // The file is out of order: 0, 50, 90, 100, 300.
         (
             [
                 at("90", a),
@@ -198,7 +198,7 @@ fn turns_of_a_session_follow_one_another_in_the_order_of_their_times() {
                 Some(Some(2)),
             ],
         ),
-        // At one time they stay in the file's order.
+        // Requests of one time keep the file's order.
         (
             [
                 at("0", a),
@@ -218,7 +218,7 @@ fn turns_of_a_session_follow_one_another_in_the_order_of_their_times() {
     assert_eq!(after(&trace), [Some(None), None, Some(Some(0))]);
 }
 
-/// A record of Bailian's, 40 tokens and three blocks of 16.
+/// Makes a record of Bailian's: 40 tokens and three blocks of 16.
 fn chat(timestamp: &str, chat: i64, parent: &str) -> String {
     format!(
         "{{\"chat_id\":{chat},\"parent_chat_id\":{parent},\"timestamp\":{timestamp},\"input_length\":40,\"output_length\":5,\"type\":\"text\",\"turn\":1,\"hash_ids\":[1,2,{}]}}\n",
@@ -228,7 +228,7 @@ fn chat(timestamp: &str, chat: i64, parent: &str) -> String {
 
 #[test]
 fn a_chat_follows_its_parent_and_has_blocks_of_16() {
-    // 1 and 3 go on from 0, 4 from 3; the parent of 5 is not in the file.
+    // 1 and 3 continue 0, 4 continues 3; the parent of 5 is not in the file.
     let text = [
         chat("0.0", 0, "-1"),
         chat("0.5", 1, "0"),
@@ -253,7 +253,7 @@ fn a_chat_follows_its_parent_and_has_blocks_of_16() {
     );
     let prompts = [trace.prompt(0, &texts), trace.prompt(1, &texts)];
     assert_eq!(words(&prompts[0]).len(), 40);
-    // Two blocks of 16 in common, and nothing of the third.
+    // Two blocks of 16 are shared, and nothing of the third.
     assert_eq!(common(&prompts[0], &prompts[1]), 32);
     let late = [chat("0", 1, "0"), chat("100", 0, "-1")].concat();
     assert_eq!(
@@ -283,7 +283,7 @@ fn columns_are_found_by_their_names() {
                 )
             })
             .collect();
-        // A date is a number of 10^12 ms, of which an f64 holds quarters of a microsecond.
+        // A date is about 10^12 ms, of which an f64 resolves a quarter of a microsecond.
         for (have, wanted) in have.iter().zip(wanted) {
             assert_eq!((have.0, have.1), (wanted.0, wanted.1));
             assert!(have.2.abs_diff(wanted.2) < 1000, "{have:?}");
@@ -450,7 +450,7 @@ fn a_prompt_has_the_words_of_its_tokens_and_its_blocks_end_where_theirs_do() {
         // (512 + 10) / 0.5 and (1300 + 10) / 0.5, (1024 + 10) / 0.5
         (&few, 512, [1044, 1044]),
         (&few, 1300, [2620, 2068]),
-        // What stands before the prompt is longer than it.
+        // The text before the prompt is longer than the prompt.
         (&chat, 20, [1, 1]),
     ] {
         let texts = texts(calibration);
@@ -458,7 +458,7 @@ fn a_prompt_has_the_words_of_its_tokens_and_its_blocks_end_where_theirs_do() {
         let prompt = texts.prompt(&ids, tokens);
         assert_eq!(words(&prompt).len(), counts[0], "{tokens}");
         let mut other = ids.clone();
-        // The same but for the last block.
+        // All blocks but the last are the same.
         *other.last_mut().expect("a block") = 9;
         let same = common(&prompt, &texts.prompt(&other, tokens));
         let before_last = if ids.len() == 1 { 0 } else { counts[1] };
@@ -503,7 +503,7 @@ fn long_texts_are_shared_between_prompts() {
         .iter()
         .filter(|piece| Arc::strong_count(piece) == 1);
     let own_bytes: usize = own.map(|piece| piece.len()).sum();
-    // Eleven words of at most nine letters and a space each; all in all some 600 KB.
+    // Eleven words of at most nine letters and a space each; about 600 KB in all.
     assert!(own_bytes < 200 * 110, "{own_bytes}");
     assert!(prompt.bytes() > 500_000, "{}", prompt.bytes());
 }
@@ -515,7 +515,7 @@ fn hits_of(perfect: &mut Perfect, trace: &Trace, k: usize) -> u64 {
 }
 
 #[test]
-fn what_prompts_share_is_what_their_names_say() {
+fn prompts_share_the_blocks_that_their_names_share() {
     let trace = read(&conversations(7, 600)).expect("a good trace");
     let texts = texts(&one_token_a_word());
     let mut twin = Twin::new(16);
@@ -524,7 +524,7 @@ fn what_prompts_share_is_what_their_names_say() {
     let (mut hits, mut tokens) = (0, 0);
     for k in 0..trace.len() {
         let found = twin.see(&pieces(&trace.prompt(k, &texts)).concat());
-        // Each name stands for all before it, so a set of names is enough; the last token is never found.
+        // Each name stands for everything before it, so a set of names is enough; the last token is never found.
         let leading = trace.hash_ids(k).iter().take_while(|id| seen.contains(*id));
         let by_name = (512 * leading.count() as u64).min(trace.input_tokens(k) - 1) / 16 * 16;
         assert_eq!(found, by_name, "request {k}");

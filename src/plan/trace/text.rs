@@ -1,7 +1,7 @@
-//! The prompts of a trace: text for each block's name, made when it is asked for.
+//! The prompts of a trace: text for each block's name, made on demand.
 //!
-//! A block begins with words that spell its name and goes on with one of a few fillers, which all prompts share:
-//! a prompt costs some hundred bytes a block, and traces of any length cost no more than their names.
+//! A block begins with words that spell its name and continues with one of a few fillers, which all prompts share: a
+//! prompt costs some hundred bytes a block, and a trace of any length costs only its names.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::plan::calibration::Calibration;
 use crate::plan::prompt::{SPELLED_WORDS, Writer};
 use crate::plan::random::mixed;
 
-/// About 3 KB each.
+/// The number of fillers, of about 3 KB each.
 const FILLERS: u64 = 64;
 
-/// Makes the text of a block from its name and its place in the prompt, the same each time.
+/// Makes the text of a block from its name and its place in the prompt, always the same.
 #[derive(Debug)]
 pub struct Texts {
     writer: Writer,
@@ -24,10 +24,10 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// For blocks of so many tokens; the last block of a prompt may have fewer.
+    /// Makes texts for blocks of `block_tokens` tokens; the last block of a prompt may have fewer.
     pub fn new(writer: &Writer, calibration: &Calibration, block_tokens: u64) -> Texts {
         let writer = writer.branch("trace");
-        // A block has a word more or less than the next where words are no whole tokens.
+        // If words are not whole tokens, adjacent blocks differ by a word.
         let fewest = calibration.words_of_more(block_tokens).saturating_sub(1);
         let filler_words = fewest.saturating_sub(SPELLED_WORDS);
         Texts {
@@ -41,9 +41,9 @@ impl Texts {
         }
     }
 
-    /// A prompt of `tokens` tokens. Those of two prompts are the same words as far as their names are the same.
+    /// Returns a prompt of `tokens` tokens. Two prompts have the same words as far as their names are the same.
     ///
-    /// Behind that they differ within `SPELLED_WORDS` words; the first block differs in its first word.
+    /// After that they differ within `SPELLED_WORDS` words; in the first block the first word differs.
     pub fn prompt(&self, hash_ids: &[u64], tokens: u64) -> Prompt {
         let mut pieces = Vec::with_capacity(2 * hash_ids.len());
         let end = self.words_before(tokens);
@@ -68,7 +68,8 @@ impl Texts {
         Prompt::Text(pieces)
     }
 
-    /// Words of a prompt's first `tokens` tokens: what the server puts before it counts for the first block.
+    /// Returns the words of a prompt's first `tokens` tokens; what the server puts before it counts for the first
+    /// block.
     fn words_before(&self, tokens: u64) -> u64 {
         match tokens {
             0 => 0,
@@ -77,7 +78,7 @@ impl Texts {
     }
 }
 
-/// The first `words` words of a text in which a space stands before each.
+/// Returns the first `words` words of a text in which every word has a space in front.
 fn beginning(text: &str, words: u64) -> &str {
     let end = memchr::memchr_iter(b' ', text.as_bytes()).nth(words as usize);
     &text[..end.unwrap_or(text.len())]

@@ -7,20 +7,20 @@ pub enum Unit {
     Seconds,
 }
 
-/// A mean gap below this, in whole milliseconds, is more than 200 arrivals a second; published traces have some ten.
+/// Least mean gap of whole milliseconds. Less means more than 200 arrivals a second; published traces have about ten.
 const LEAST_GAP: f64 = 5.0;
-/// The same for numbers with a fraction, which traces in milliseconds rarely have.
+/// Least mean gap of numbers with a fraction, which are rare in traces in milliseconds.
 const LEAST_FRACTIONAL_GAP: f64 = 20.0;
-/// Fewer different whole numbers say nothing of a gap.
+/// Least number of different whole numbers for which the gap is judged.
 const LEAST_WHOLE: usize = 4;
-/// Seconds since 1970 lie in here from 2001 to 2286; in milliseconds a trace would begin after 11 days of its own.
+/// Seconds since 1970 from 2001 to 2286; as milliseconds, the trace would begin 11 days after its own start.
 const EPOCH_SECONDS: std::ops::Range<f64> = 1e9..1e10;
 
 impl Unit {
-    /// Takes `ms` or `s`.
+    /// Parses `ms` or `s`.
     ///
     /// # Errors
-    /// Says what is wanted.
+    /// Fails with the wanted form.
     pub fn parse(text: &str) -> Result<Unit, String> {
         match text {
             "ms" => Ok(Unit::Milliseconds),
@@ -46,8 +46,8 @@ impl Unit {
 
 /// Says why timestamps, in ascending order, look like seconds; `None`: they can be milliseconds.
 ///
-/// They look like seconds where the mean gap between different ones would be a rate that traces do not have, or where
-/// all are seconds since 1970.
+/// They look like seconds if the mean gap between different ones would be an implausible rate, or if all are seconds
+/// since 1970.
 pub(super) fn like_seconds(times: impl Iterator<Item = f64> + Clone) -> Option<String> {
     let mut different: usize = 0;
     let mut first_and_last: Option<(f64, f64)> = None;
@@ -71,7 +71,8 @@ pub(super) fn like_seconds(times: impl Iterator<Item = f64> + Clone) -> Option<S
     is_dense.then(|| format!("{different} different ones within {span}"))
 }
 
-/// The milliseconds since 1970 of a date such as `2023-11-16 18:15:46.6805900`, in UTC unless it ends in an offset.
+/// Returns the milliseconds since 1970 of a date such as `2023-11-16 18:15:46.6805900`, in UTC unless it ends in an
+/// offset.
 pub(super) fn date_ms(text: &str) -> Option<f64> {
     let (date, time) = text.split_once([' ', 'T'])?;
     let mut date = date.splitn(3, '-').map(digits);
@@ -97,7 +98,7 @@ pub(super) fn date_ms(text: &str) -> Option<f64> {
     if hour > 23 || minute > 59 || second >= 61.0 {
         return None;
     }
-    // March begins the year, so that a leap day is its last one: Howard Hinnant's days_from_civil.
+    // March begins the year, so that a leap day is its last day: Howard Hinnant's days_from_civil.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
@@ -108,7 +109,7 @@ pub(super) fn date_ms(text: &str) -> Option<f64> {
     Some(minutes as f64 * 60_000.0 + second * 1000.0)
 }
 
-/// A time without what stands for its zone, and that in minutes east of UTC.
+/// Splits the zone off a time; returns the time and the zone's minutes east of UTC.
 fn without_offset(time: &str) -> Option<(&str, i64)> {
     if let Some(time) = time.strip_suffix('Z').or(time.strip_suffix(" UTC")) {
         return Some((time, 0));
@@ -129,7 +130,7 @@ fn without_offset(time: &str) -> Option<(&str, i64)> {
     Some((time, if is_west { -offset_min } else { offset_min }))
 }
 
-/// One to four digits.
+/// Parses one to four digits.
 fn digits(text: &str) -> Option<i64> {
     let is_number = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| text.parse().ok())?
@@ -148,7 +149,7 @@ mod tests {
             (&[0.0, 3.0, 6.0, 9.0, 12.0], true),
             (&[0.25, 7.5, 14.75], true),
             (&[1_700_000_000.0, 1_700_000_030.0], true),
-            // Many at once do not make the gap smaller.
+            // Simultaneous requests do not make the gap smaller.
             (&[0.0, 0.0, 0.0, 0.0, 0.0, 50.0], false),
             (&[0.0, 50.0], false),
             (&[0.0, 5.0, 10.0, 15.0], false),
@@ -166,7 +167,7 @@ mod tests {
     fn a_date_is_read_with_its_fraction_and_its_zone() {
         for (text, wanted) in [
             ("1970-01-01 00:00:00", Some(0.0)),
-            // 19,677 days from 1970 to 2023-11-16; 18 h 15 min 46.5 s are 65,746.5 s.
+            // From 1970 to 2023-11-16 are 19,677 days; 18 h 15 min 46.5 s are 65,746.5 s.
             (
                 "2023-11-16 18:15:46.5000000",
                 Some((19_677.0 * 86_400.0 + 65_746.5) * 1000.0),

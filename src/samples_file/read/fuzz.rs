@@ -26,7 +26,7 @@ const WORDS: &[&str] = &[
     "72057594037927935",
 ];
 
-/// All that a file holds, but for its header.
+/// The content of a file, except its header.
 #[derive(Debug, Default)]
 pub struct Saved {
     pub header: Value,
@@ -57,7 +57,7 @@ fn read_from(what: &str, file: impl BufRead) -> Result<Saved> {
     collected(Reader::new(what, file)?)
 }
 
-/// The header and some of the lines of a file that a command wrote.
+/// Returns the header and some of the lines of a file that a command wrote.
 pub fn some_lines(rng: &mut Rng) -> Vec<u8> {
     let mut lines = SEEDS[rng.usize(..SEEDS.len())].lines();
     let header = lines.next().unwrap_or_default();
@@ -89,7 +89,7 @@ fn labels(rng: &mut Rng) -> Labels {
         turn: maybe(rng, count),
         round: maybe(rng, count),
         concurrency: maybe(rng, count),
-        // Eighths: exact in decimal.
+        // Eighths are exact in decimal.
         rate_per_s: maybe(rng, |rng| f64::from(rng.u32(..1 << 20)) / 8.0),
         repeat: maybe(rng, Rng::bool),
         wanted_prompt_tokens: maybe(rng, count),
@@ -101,7 +101,7 @@ fn labels(rng: &mut Rng) -> Labels {
     }
 }
 
-/// A sample whose every key is one of several by chance, absent ones among them.
+/// Makes a sample with a random choice of several values for every key, absent ones among them.
 pub fn sample(rng: &mut Rng) -> Sample {
     Sample {
         id: count(rng),
@@ -146,7 +146,7 @@ pub fn sample(rng: &mut Rng) -> Sample {
 }
 
 #[test]
-fn what_was_written_of_samples_is_read_again() {
+fn written_samples_are_read_back() {
     fuzz::run("samples (written)", 2000, |rng| {
         let samples: Vec<Sample> = (0..3)
             .map(|number| Sample {

@@ -1,4 +1,4 @@
-//! `tmesh-cli benchmark`: long contexts in a cycle, until something ends it.
+//! `tmesh-cli benchmark`: long contexts in a cycle, until a limit or a signal ends the run.
 
 mod workload;
 
@@ -33,7 +33,7 @@ use crate::stats::pass::Pass;
 use crate::stats::records::Records;
 use crate::units::parse_duration;
 
-/// When the run ends by itself, and what it leaves behind.
+/// When the run ends by itself, and what it writes.
 struct Options {
     duration: Option<Duration>,
     requests: Option<u64>,
@@ -77,7 +77,7 @@ impl Options {
         self.duration.is_none() && self.requests.is_none() && self.rotations.is_none()
     }
 
-    /// The shape of the tiling: its contexts and questions, and where it ends.
+    /// Returns the shape of the tiling: its contexts and questions, and where it ends.
     fn shape(&self, sizing: &Sizing) -> Shape {
         let of_rotations = self.rotations.map(|n| n.saturating_mul(sizing.contexts));
         Shape {
@@ -90,7 +90,7 @@ impl Options {
     }
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let server = Server::parse(args, None)?;
     let connection = Connection::parse(args, server)?;
@@ -104,7 +104,12 @@ pub fn run(args: &Args) -> Result<u8> {
     announce(&opened)?;
     let (model, sizing) = workload.size(&opened)?;
     checks::length(&model, &sizing)?;
-    checks::in_flight("--max-inflight", sizing.max_inflight, opened.mock.is_some())?;
+    let most = sizing.max_inflight;
+    let what = match args.has("--max-inflight") {
+        true => format!("--max-inflight {most}"),
+        false => format!("--max-inflight {most} (a third of --contexts)"),
+    };
+    checks::in_flight(&what, most, opened.mock.is_some())?;
     checks::memory(&sizing)?;
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape::new(api, model.id);
@@ -121,7 +126,7 @@ pub fn run(args: &Args) -> Result<u8> {
     end(run, &options)
 }
 
-/// The NOTE, the workload and what was found out for it.
+/// Returns the text before the run: the NOTE, the workload, and the findings of the set-up.
 fn specification(ready: &Ready, sizing: &Sizing, options: &Options) -> String {
     let note = match options.is_endless() {
         true => "NOTE: tmesh-cli benchmark will run forever until you interrupt the process.\n\n",
@@ -148,7 +153,7 @@ fn specification(ready: &Ready, sizing: &Sizing, options: &Options) -> String {
     text + &ready.lines(&warmup)
 }
 
-/// The options of the run, for the header.
+/// Returns the run's options for the header.
 fn header(options: &Options, sizing: &Sizing) -> Value {
     json!({
         "offload_size_gb": sizing.offload_size_gb,
@@ -166,7 +171,7 @@ fn header(options: &Options, sizing: &Sizing) -> Value {
     })
 }
 
-/// Sends the plan, with a block of figures at every interval.
+/// Sends the plan and prints a block of figures at every interval.
 fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Result<Sent> {
     let stop = run.stop.clone();
     let (mock_in_process, header) = (run.mock_in_process, run.report.about.clone());
@@ -217,7 +222,7 @@ fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Resu
     run.pass(step, Sending::Closed(Box::new(plan)))
 }
 
-/// The facts of a pass that goes on.
+/// Returns the facts of a pass that is still running.
 fn so_far(moment: &Moment) -> Facts {
     Facts {
         t_start_ns: moment.t_start_ns,
@@ -227,7 +232,7 @@ fn so_far(moment: &Moment) -> Facts {
     }
 }
 
-/// The final report and the exit code.
+/// Prints the final report and returns the exit code.
 fn end(mut run: Run, options: &Options) -> Result<u8> {
     run.report.notes = notes::cut(&run.report.about, &run.report.passes);
     let document = layout::final_report(&run.report);

@@ -1,4 +1,4 @@
-//! The size of the workload: what the user said of it, and what the table of models adds.
+//! The size of the workload, from the options and the table of models.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::units::parse_number;
 pub struct Workload {
     set: Overrides,
     table: Table,
-    /// `--model-configs` was given: the entry used is shown.
+    /// `--model-configs` was given, so the entry used is shown.
     shows_entry: bool,
 }
 
@@ -56,10 +56,10 @@ impl Workload {
         })
     }
 
-    /// The model, and the sizes that follow from its entry in the table; prints both.
+    /// Returns the model, and the sizes that follow from its entry in the table; prints both.
     ///
     /// # Errors
-    /// When the server lists no model, the model needs an entry and has none, or its sizes leave nothing to send.
+    /// Fails when the server lists no model, the model needs an entry and has none, or its sizes leave nothing to send.
     pub fn size(&self, opened: &Opened) -> Result<(Listed, Sizing)> {
         let models = models(opened)?;
         let named = opened.connection.model.as_deref();

@@ -1,7 +1,7 @@
-//! `tmesh-cli check client`: what this client adds to what it measures, on this host, now.
+//! `tmesh-cli check client`: how much time this client adds to its measurements, on this host, now.
 //!
-//! The client of every command against a mock in a process of its own: a few seconds of paced streams, whose
-//! samples are joined with the mock's truth log, then two seconds without any pace.
+//! Runs the client of every command against a mock in a process of its own: a few seconds of paced streams, whose
+//! samples are compared with the mock's truth log, then two seconds of unpaced streams.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -36,26 +36,26 @@ use crate::units::{Epoch, fixed, parse_number, seconds};
 const MODEL: &str = "check";
 const RUN_ID: &str = "check";
 const PROMPT_TOKENS: u64 = 64;
-/// Paced streams begin with this and last about a second; each is sent so many times.
+/// Time to the first token of paced streams. They last about a second, and each is sent several times.
 const FIRST_TOKEN: Duration = Duration::from_millis(50);
 const ROUNDS: u64 = 4;
-/// The unpaced part.
+/// The unpaced part's number of streams.
 const SATURATING_STREAMS: u64 = 10;
 const SATURATING_TOKENS: u64 = 100;
 const SATURATING_TIME: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One part of the check: the streams that a mock is asked for.
+/// One part of the check: the streams that it requests from a mock.
 struct Part {
     streams: u64,
     tokens: u64,
-    /// From the request to the first token, and between two.
+    /// Time from the request to the first token.
     first: Duration,
     itl: Duration,
     extent: Extent,
 }
 
-/// A part of the check that has run: what both sides saw of it.
+/// A finished part of the check, as client and mock saw it.
 struct Ran {
     records: Records,
     watched: ClientSummary,
@@ -68,27 +68,27 @@ impl Ran {
         list.map(|record| f64::from(record.token_events)).sum()
     }
 
-    /// Events a second from the first send to the last end.
+    /// Formats the events per second from the first send to the last end.
     fn rate(&self) -> String {
         let (start_ns, end_ns) = span(&self.records.list).unwrap_or_default();
         fixed(self.events() / seconds(end_ns - start_ns), 0)
     }
 
-    /// CPU time of this process for each event; `None`: /proc does not tell.
+    /// Returns the CPU time of this process per event; `None`: /proc does not tell.
     fn cpu_us_of_event(&self) -> Option<f64> {
         let cpu_us = self.watched.cpu_ms? as f64 * 1e3;
         Some(cpu_us / self.events()).filter(|us| us.is_finite())
     }
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 ///
 /// # Errors
-/// When the mock does not start, or the check fails: the client was limited, or a request was not answered.
+/// Fails when the mock does not start, the client was limited, or a request was not answered.
 pub fn run(args: &Args) -> Result<u8> {
     let streams = args.value("--streams", at_least_one)?.unwrap_or(256);
     let rate = args.value("--rate", rate)?.unwrap_or(100.0);
-    checks::in_flight("--streams", streams, false)?;
+    checks::in_flight(&format!("--streams {streams}"), streams, false)?;
     let paced = Part {
         streams,
         tokens: (rate.round() as u64).max(2),
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<u8> {
         itl: Duration::ZERO,
         extent: Extent::Duration(SATURATING_TIME),
     };
-    // Before the mock is there: a signal must not leave it behind.
+    // Signals are caught before the mock starts, so that none leaves it behind.
     let stop = Stop::new();
     stop.on_signals()?;
     print(&format!(
@@ -127,12 +127,12 @@ pub fn run(args: &Args) -> Result<u8> {
     if ran.watched.limited == Some(true) {
         let why = "this host does not give the client the time it needs";
         return Err(Error::missed("check client", why)
-            .next("Leave it a core of its own, or ask for less: fewer --streams, a lower --rate"));
+            .next("Give the client a core of its own, or use fewer --streams or a lower --rate"));
     }
     Ok(0)
 }
 
-/// Tokens a second of a stream. Its request has a second's tokens, which must fit the mock's model.
+/// Parses a stream's tokens per second. A request asks for one second's tokens, which must fit the mock's model.
 fn rate(text: &str) -> std::result::Result<f64, String> {
     match parse_number(text)? {
         rate if (0.1..=1e4).contains(&rate) => Ok(rate),
@@ -140,7 +140,7 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// Puts a mock under a load, with the watchdog beside it; `None`: a signal has ended it.
+/// Sends a load to a mock, with the watchdog running; `None`: a signal ended it.
 fn measure(part: &Part, stop: &Stop) -> Result<Option<Ran>> {
     let us = |duration: Duration| format!("{}us", duration.as_secs_f64() * 1e6);
     let options = [
@@ -192,11 +192,11 @@ fn target(url: &str, epoch: Epoch) -> Result<Target> {
     })
 }
 
-/// The time that the client added to each request: its own figure less that of the truth log, sorted.
+/// The time that the client added to each request: its own figure minus that of the truth log, sorted.
 #[derive(Debug)]
 struct Added {
     ttft_ms: Vec<f64>,
-    /// The size of the difference, whatever its sign.
+    /// Absolute differences.
     itl_us: Vec<f64>,
 }
 
@@ -211,7 +211,7 @@ impl Added {
             let id = format!("{RUN_ID}-{}", detail.id);
             let truth = by_id.get(id.as_str());
             let differences = truth.and_then(|truth| differences(record, truth));
-            let missing = || format!("the mock has no truth of {id}");
+            let missing = || format!("the mock's truth log has no request {id}");
             differences.ok_or_else(|| Error::missed("check client", missing()))
         });
         let (mut ttft_ms, mut itl_us): (Vec<f64>, Vec<f64>) = joined.collect::<Result<_>>()?;
@@ -221,7 +221,8 @@ impl Added {
     }
 }
 
-/// TTFT's in milliseconds and ITL's in microseconds; `None` unless each token was an event of its own.
+/// Returns the difference in TTFT in milliseconds and in ITL in microseconds; `None` unless each token was an event of
+/// its own.
 fn differences(record: &Record, truth: &Truth) -> Option<(f64, f64)> {
     let (first, last) = (*truth.t_written_ns.first()?, *truth.t_written_ns.last()?);
     let gaps = truth.t_written_ns.len().checked_sub(1).filter(|&n| n > 0)? as f64;
@@ -257,7 +258,7 @@ fn saturated_report(ran: &Ran) -> String {
     let alone = alone.map_or_else(|| "n/a".to_string(), |us| fixed(1e6 / us, 0));
     format!(
         "At saturation, {SATURATING_STREAMS} in flight: {} events/s, {} of client CPU each;\n  \
-         the mock shares these cores, a core of the client's own would take {alone} events/s\n",
+         the mock shares these cores, a core of the client's own would handle {alone} events/s\n",
         ran.rate(),
         quantity(ran.cpu_us_of_event(), 1, "µs")
     )
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
     use crate::sample::Sample;
 
-    /// Sent at 1 s, first token 51.25 ms later, two more in 20.5 ms.
+    /// Sent at 1 s, first token 51.25 ms later, two more within 20.5 ms.
     fn records(token_events: u64) -> Records {
         let sample = Sample {
             id: 3,
@@ -288,7 +289,7 @@ mod tests {
         records
     }
 
-    /// On another clock: read at 7 s, written 50, 60 and 71 ms later.
+    /// The mock's clock differs: read at 7 s, written 50, 60 and 71 ms later.
     fn truth(id: &str) -> Truth {
         Truth {
             id: Some(id.to_string()),
@@ -298,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_added_is_its_figure_less_that_of_the_mock() {
+    fn the_added_time_is_the_clients_figure_minus_the_mocks() {
         let added = Added::of(&records(3), &[truth("check-4"), truth("check-3")]).expect("joined");
         // TTFT 51.25 − 50 ms; ITL 20.5 / 2 = 10.25 against 21 / 2 = 10.5 ms: 250 µs, whichever way.
         assert_eq!((added.ttft_ms, added.itl_us), (vec![1.25], vec![250.0]));
     }
 
     #[test]
-    fn a_request_that_the_mock_knows_otherwise_or_not_at_all_fails_the_check() {
+    fn a_request_whose_log_line_differs_or_is_missing_fails_the_check() {
         assert!(Added::of(&records(3), &[truth("check-4")]).is_err());
         assert!(Added::of(&records(2), &[truth("check-3")]).is_err());
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::dataset::{self, Draft, Problem};
 use crate::stats::spread::exact_quantile;
 
-/// Wrong records that are shown; the rest is counted.
+/// The number of wrong records shown; the others are only counted.
 const SHOWN: u64 = 20;
 
 pub fn run(args: &Args) -> Result<u8> {
@@ -32,9 +32,9 @@ pub fn run(args: &Args) -> Result<u8> {
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Records by the key that they were read by.
+    /// The number of records per kind, named by the key that they were read by.
     kinds: BTreeMap<&'static str, u64>,
-    /// Records whose messages go out as they stand.
+    /// The number of records whose messages are sent unchanged.
     requests: u64,
     session_ids: HashSet<String>,
     with_session_id: u64,
@@ -88,7 +88,7 @@ impl Found {
         let (with, different) = (self.with_session_id, self.session_ids.len());
         let as_they_stand = match self.requests {
             0 => String::new(),
-            n => format!("as they stand: {n} requests, to the chat API only\n"),
+            n => format!("sent unchanged: {n} requests, to the chat API only\n"),
         };
         let (sum, turns) = (self.turns.iter().sum::<u64>(), spread(&self.turns));
         text += &format!(

@@ -1,4 +1,4 @@
-//! `tmesh-cli check`: what a long run will need, and the client itself, looked at beforehand.
+//! `tmesh-cli check`: checks, before a long run, what it will need and the client itself.
 
 pub mod client;
 pub mod dataset;

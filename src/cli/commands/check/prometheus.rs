@@ -1,4 +1,4 @@
-//! `tmesh-cli check prometheus`: whether a metrics page can be read, and what it has under which names.
+//! `tmesh-cli check prometheus`: whether a metrics page can be read, and which metrics it has.
 
 use std::fmt::Write;
 
@@ -22,10 +22,10 @@ struct Row {
     series: usize,
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 ///
 /// # Errors
-/// When the page is out of reach, is no page of metrics, or lacks a name that was asked for.
+/// Fails when the page is out of reach, is not a page of metrics, or lacks a name that was asked for.
 pub fn run(args: &Args) -> Result<u8> {
     let typed = args.operand()?;
     let url = SideUrl::parse(typed, "/metrics")
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<u8> {
     asked(&page, selectors)
 }
 
-/// What is found of the asked-for names goes to stdout, what is not is the error.
+/// Prints the requested metrics that are found to stdout; the error names those that are not.
 fn asked(page: &Exposition, selectors: Vec<Selector>) -> Result<u8> {
     let wanted = Wanted::new(selectors);
     let values = since_start(wanted.read(page));
@@ -107,11 +107,13 @@ fn asked(page: &Exposition, selectors: Vec<Selector>) -> Result<u8> {
     let error = Error::missed(format!("--metrics {name}"), "not on the page");
     let error = error.next(format!("Nearest: {nearest}"));
     Err(missing.fold(error, |error, (name, nearest)| {
-        error.next(format!("Neither is {name}; nearest: {nearest}"))
+        error.next(format!(
+            "{name} is not on the page either; nearest: {nearest}"
+        ))
     }))
 }
 
-/// The change from nothing to these readings: a counter's value, and a ratio of all that was counted.
+/// Returns the change since the server's start: a counter's value, and a ratio of all that was counted.
 fn since_start(values: Vec<Reading>) -> Vec<Option<f64>> {
     let count = values.len();
     let observation = |t_ns, values| Observation {
@@ -138,7 +140,7 @@ fn level(reading: &Reading) -> Option<f64> {
 fn table(rows: &[Row]) -> String {
     let shown = |value: Option<f64>| match value {
         None => "-".to_string(),
-        // Whole numbers as the page has them.
+        // Whole numbers are shown as on the page.
         Some(value) if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value}"),
         Some(value) => fixed(value, 3),
     };

@@ -1,4 +1,4 @@
-//! `tmesh-cli load`: N requests, or as many as a duration allows, in a closed loop, at a rate or as a trace says.
+//! `tmesh-cli load`: N requests, or as many as fit a duration, in a closed loop, at a rate or by a trace.
 
 mod options;
 mod outputs;
@@ -44,7 +44,7 @@ struct Load {
     plans: Plans,
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let server = Server::parse(args, None)?;
     let connection = Connection::parse(args, server)?;
@@ -60,10 +60,10 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 impl Load {
-    /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
+    /// Checks all that can be checked, cheapest first, and says what will be sent.
     fn open(connection: Connection, mut options: Options) -> Result<Load> {
         let (flag, most) = options.most_in_flight();
-        checks::in_flight(flag, most, connection.is_mock())?;
+        checks::in_flight(&format!("{flag} {most}"), most, connection.is_mock())?;
         let source = prompts::source(&options)?;
         if let Some(most) = source.requests() {
             options.requests = prompts::extent(&options, most);
@@ -76,7 +76,7 @@ impl Load {
             Api::Generate => opened.connection.model.clone().unwrap_or_default(),
             Api::Completions | Api::Chat => model(&opened)?.id,
         };
-        // The answers to a dataset end where the model ends them.
+        // Answers to a dataset's prompts end where the model ends them.
         let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
         let body = BodyShape {
             optional: Optional {
@@ -96,7 +96,7 @@ impl Load {
         if limits_ttft && ready.setup.streams == Some(false) {
             let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
             return Err(Error::input("--slo-file", why)
-                .next("Take ttft_ms out of it and limit latency_ms."));
+                .next("Remove ttft_ms from the file and limit latency_ms instead."));
         }
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
@@ -112,7 +112,7 @@ impl Load {
         })
     }
 
-    /// Sends a point, counts what is left to count, writes and shows its figures.
+    /// Sends a point, counts missing tokens, writes and shows its figures.
     fn point(&mut self, at: usize) -> Result<()> {
         let point = self.options.points[at];
         let records = self.warm_up(at, point)?;
@@ -153,12 +153,12 @@ impl Load {
         write_output(&mut self.run, path);
         match self.options.points.len() {
             1 => Ok(()),
-            // In a sweep each point is shown as it ends.
+            // A sweep shows each point as it ends.
             _ => print(&text::section(&shown, stdout_screen())),
         }
     }
 
-    /// Requests with prompts of their own, in no figure.
+    /// Sends warm-up requests with prompts of their own, which are in no figure.
     fn warm_up(&mut self, at: usize, point: Point) -> Result<Records> {
         let requests = self.options.warmup;
         let mut records = Records::kept();
@@ -237,7 +237,7 @@ impl Load {
         self.run.pass(step, sending)
     }
 
-    /// Counts the tokens of plain replies that did not say, and writes a line for each.
+    /// Counts the tokens of plain replies without `usage`, and writes a line for each.
     fn count(&mut self, records: &mut Records) {
         let replies = std::mem::take(&mut records.uncounted);
         if replies.is_empty() {
@@ -262,7 +262,7 @@ impl Load {
         }
     }
 
-    /// Shows the rest of the report and judges.
+    /// Shows the rest of the report and returns the exit code.
     fn end(mut self) -> Result<u8> {
         if self.run.report.passes.is_empty() && self.run.is_signalled() {
             eprintln!("stopped before the first measured request; nothing was measured");
@@ -296,7 +296,7 @@ impl Load {
         verdict(&self.run, ending)
     }
 
-    /// The limits that were missed, each with what is wrong.
+    /// Returns the limits that were missed, each with the reason.
     fn missed(&self) -> Vec<(String, String)> {
         let mut missed = Vec::new();
         let passes = &self.run.report.passes;

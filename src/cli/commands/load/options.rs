@@ -22,30 +22,30 @@ const MAX_TOKENS: u64 = 100;
 const INPUT_TOKENS: u64 = 128;
 const REPEAT_RATIO: f64 = 0.3;
 const WARMUP: u64 = 5;
-/// The length of a prompt of the warm-up where the run makes none of its own.
+/// Prompt tokens of a warm-up request in a run whose prompts are not made by the program.
 const WARMUP_TOKENS: u64 = 100;
 const MAX_INFLIGHT: u64 = 256;
 
-/// A trace says for each request how long its answer is.
-const EACH: &str = ", which says so for each request";
+/// Ends the message about options that a trace, which sets each answer's length, excludes.
+const EACH: &str = ", which sets it for each request";
 
-/// Options that exclude each other, with what else is said of it.
+/// Options that exclude each other, with the rest of the message.
 const APART: [(&str, &str, &str); 14] = [
     ("--concurrency", "--rate", ""),
     (
         "--concurrency",
         "--trace",
-        ", which says when requests are due; --max-inflight limits them",
+        ", which schedules the requests; --max-inflight limits those in flight",
     ),
     (
         "--rate",
         "--trace",
-        ", which says when requests are due; --speed changes it",
+        ", which schedules the requests; --speed changes the rate",
     ),
     (
         "--duration",
         "--trace",
-        ", which has an end; --requests takes its first ones",
+        ", which ends by itself; --requests N sends its first N",
     ),
     ("--duration", "--requests", ""),
     ("--dataset", "--trace", ""),
@@ -76,7 +76,7 @@ pub struct Options {
     pub burstiness: Burstiness,
     /// The speed at which a trace is sent, as a multiple of its own.
     pub speed: f64,
-    /// Threads of an open loop.
+    /// Number of threads of an open loop.
     pub max_inflight: u64,
     pub common: Common,
     pub limits: Limits,
@@ -87,19 +87,19 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompts {
     pub origin: Origin,
-    /// Tokens of a prompt that is made: of the run's, or else of its warm-up's.
+    /// Tokens of a made prompt: the run's, or else the warm-up's.
     pub input: Length,
     pub output: Length,
     pub shared: Option<Shared>,
     pub repeat_ratio: f64,
 }
 
-/// Where the prompts of a run come from.
+/// The source of a run's prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
     Made,
     Dataset(PathBuf),
-    /// Without a unit, the file's form and its timestamps decide.
+    /// A trace; without a unit, its format and its timestamps decide.
     Trace(PathBuf, Option<Unit>),
 }
 
@@ -114,7 +114,7 @@ impl Options {
         let requests = args.value("--requests", at_least_one)?;
         let max_inflight = args.value("--max-inflight", at_least_one)?;
         if max_inflight.is_some() && !points.iter().any(Point::is_open) {
-            let why = "only with --rate or --trace; in a closed loop --concurrency says how many";
+            let why = "only with --rate or --trace; in a closed loop --concurrency sets how many";
             return Err(Error::input("--max-inflight", why));
         }
         let burstiness = args.value("--burstiness", Burstiness::parse)?;
@@ -139,7 +139,7 @@ impl Options {
         self.common.slo.is_some_and(|slo| slo.ttft_ms.is_some())
     }
 
-    /// The most requests at once, and the option that says so.
+    /// Returns the most requests at once, and the option that sets it.
     pub fn most_in_flight(&self) -> (&'static str, u64) {
         match self.points.iter().filter_map(Point::concurrency).max() {
             Some(most) => ("--concurrency", most),
@@ -147,8 +147,8 @@ impl Options {
         }
     }
 
-    /// Requests from the first use of a prompt to a repeat of it, so that the reply can be there: as many as are in
-    /// flight, or in an open loop as are due in a second.
+    /// Returns the least number of requests between the first use of a prompt and its repeat, so that the first reply
+    /// can arrive: as many as are in flight, or in an open loop as many as are scheduled in a second.
     pub fn gap(&self, point: Point) -> u64 {
         match point {
             Point::Concurrency(n) => n,
@@ -157,13 +157,13 @@ impl Options {
         }
     }
 
-    /// Requests at once of a point.
+    /// Returns a point's requests in flight.
     pub fn in_flight(&self, point: Point) -> u64 {
         point.concurrency().unwrap_or(self.max_inflight)
     }
 }
 
-/// `--fail-if` and `--max-error-rate`.
+/// Parses `--fail-if` and `--max-error-rate`.
 fn limits(args: &Args, points: &[String]) -> Result<Limits> {
     let mut limits = Limits::parse(args, &KEYS, "point", points)?;
     if let Some(rate) = args.value("--max-error-rate", share)? {
@@ -181,7 +181,7 @@ fn prompts(args: &Args) -> Result<Prompts> {
     };
     let (tokens, ratio) = match origin {
         Origin::Made => (INPUT_TOKENS, REPEAT_RATIO),
-        // Its records are there to be sent once each.
+        // By default, each record is sent once.
         Origin::Dataset(_) | Origin::Trace(..) => (WARMUP_TOKENS, 0.0),
     };
     let input = args.value("--input-tokens", Length::parse)?;
@@ -217,14 +217,14 @@ fn points(args: &Args, origin: &Origin) -> Result<Vec<Point>> {
     for (at, point) in points.iter().enumerate() {
         if points[..at].contains(point) {
             let what = format!("--{}", point.name().replace('_', " "));
-            let why = "the same point twice; its figures have the same name";
+            let why = "the same point twice; its figures would have the same name";
             return Err(Error::input(what, why));
         }
     }
     Ok(points)
 }
 
-/// A number that is neither so small nor so large that it must be a slip.
+/// Parses a number and refuses one so small or large that it must be a slip.
 fn within(text: &str, unit: &str) -> std::result::Result<f64, String> {
     match parse_number(text)? {
         number if (0.001..=100_000.0).contains(&number) => Ok(number),

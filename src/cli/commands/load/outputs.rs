@@ -1,23 +1,23 @@
-//! The files of `load`: figures, samples, and the result under another tool's keys.
+//! The files of `load`: figures, samples, and results under the keys of `vllm bench serve`.
 
 use crate::cli::args::Args;
 use crate::cli::output;
 use crate::error::{Error, Result};
 
-/// Where the results go; `None`: nowhere.
+/// The files of the results; `None` for outputs that are not wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outputs {
-    /// Figures as JSON.
+    /// The file of figures as JSON.
     pub output: Option<String>,
     pub samples: Option<String>,
-    /// Under the keys of a result of `vllm bench serve`, a file for each point.
+    /// Files with the keys of a result of `vllm bench serve`, one for each point.
     pub vllm: Vec<String>,
 }
 
 impl Outputs {
-    /// Takes the options; `points` are the names of the points.
+    /// Parses the options; `points` are the names of the points.
     pub fn parse(args: &Args, points: &[String]) -> Result<Outputs> {
-        // Two words or none: the option takes a pair.
+        // The option takes a pair, so there are two words or none.
         let mut export = args.texts("--export");
         if let Some(format) = export.next().filter(|format| *format != "vllm") {
             let what = format!("--export {format}");
@@ -36,7 +36,7 @@ impl Outputs {
         })
     }
 
-    /// Finds out before the first request whether the files can be written.
+    /// Checks before the first request that the files can be written.
     pub fn check(&self) -> Result<()> {
         let named = [("--samples", &self.samples), ("--output", &self.output)];
         let named = named.map(|(flag, path)| (flag, path.as_deref()));
@@ -48,7 +48,7 @@ impl Outputs {
     }
 }
 
-/// A file for each point: the one that was named, in a sweep with the point's name in it.
+/// Returns one file a point: the named one, or in a sweep names that include the point's.
 fn a_file_each(path: &str, points: &[String]) -> Vec<String> {
     if points.len() == 1 {
         return vec![path.to_string()];

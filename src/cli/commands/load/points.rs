@@ -1,16 +1,16 @@
-//! The points of a run: each a pass at one concurrency, at one rate, or of a trace.
+//! The points of a run: each is a pass at one concurrency, at one rate, or by a trace.
 
 use crate::sample::Labels;
 use crate::stats::facts::Facts;
 
-/// How requests of a pass come about.
+/// How a pass schedules its requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Point {
-    /// Of a closed loop: requests in flight at once.
+    /// A closed loop with this many requests in flight.
     Concurrency(u64),
-    /// Of an open loop: requests a second.
+    /// An open loop with this many requests a second.
     Rate(f64),
-    /// Of an open loop: the file says when.
+    /// An open loop by the times of a file.
     Trace,
 }
 
@@ -19,7 +19,7 @@ impl Point {
         !matches!(self, Point::Concurrency(_))
     }
 
-    /// The title of its pass, for the line of progress.
+    /// Returns the title of the pass, for the progress line.
     pub fn title(&self) -> String {
         let facts = Facts {
             concurrency: self.concurrency(),
@@ -29,7 +29,7 @@ impl Point {
         facts.title()
     }
 
-    /// In names of files and in conditions.
+    /// Returns the name in file names and in conditions.
     pub fn name(&self) -> String {
         match self {
             Point::Concurrency(n) => format!("concurrency_{n}"),
@@ -52,7 +52,7 @@ impl Point {
         }
     }
 
-    /// The labels that all requests of the point carry.
+    /// Returns the labels that all requests of the point carry.
     pub fn labels(&self) -> Labels {
         Labels {
             concurrency: self.concurrency(),

@@ -1,4 +1,4 @@
-//! The prompts of `load`, made, read or named by a trace, and the words on them before the run.
+//! The prompts of `load`, made, read or named by a trace, and the text about them before the run.
 
 use std::path::Path;
 
@@ -19,11 +19,11 @@ use crate::plan::trace::{Trace, Unit};
 use crate::sample::Labels;
 use crate::units::counted;
 
-/// The next step where a record sets what the run sends.
+/// The next step if a record sets what the run sets.
 const SETTINGS: &str =
     "Take the key out of the record, or give its value with --max-tokens or --extra-body";
 
-/// The requests of a run, and those of its warm-up.
+/// The requests of a run and of its warm-up.
 pub struct Plans {
     pub measured: Plan,
     pub warmup: Plan,
@@ -50,7 +50,7 @@ impl Plans {
     }
 }
 
-/// Reads the file of prompts, if there is one.
+/// Reads the file of prompts, if the origin is one.
 pub fn source(options: &Options) -> Result<Source> {
     let prompts = &options.prompts;
     Ok(match &prompts.origin {
@@ -82,7 +82,7 @@ fn trace(path: &Path, unit: Option<Unit>) -> Result<Trace> {
     Ok(trace)
 }
 
-/// As many as there are first uses, drawn by the seed.
+/// Draws as many records by the seed as there are first uses.
 fn records(options: &Options, path: &Path) -> Result<Records> {
     let first_uses = options.requests.map(|requests| {
         let repeats = Repeats::new(Some(requests), options.prompts.repeat_ratio, 1, 0);
@@ -94,7 +94,7 @@ fn records(options: &Options, path: &Path) -> Result<Records> {
     let (path, has) = (path.display(), dataset.total());
     if let Some(wanted) = first_uses.filter(|&wanted| wanted > has) {
         note!(
-            "note: --dataset {path}: {has} records for {wanted} first uses; they are gone through again, as repeats"
+            "note: --dataset {path}: {has} records, but {wanted} different prompts are needed; records are sent again and count as repeats"
         );
     }
     Ok(records)
@@ -104,7 +104,7 @@ fn in_line(path: &Path, line: u64) -> String {
     format!("--dataset {}, line {line}", path.display())
 }
 
-/// Whether every record can go out to the API of the body, as it says itself.
+/// Checks that every record fits the API of the body.
 pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
     let Origin::Dataset(path) = &options.prompts.origin else {
         return Ok(());
@@ -123,14 +123,14 @@ pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Re
     match records.requests() {
         0 => {}
         n => note!(
-            "note: --dataset {}: {n} records go out as they stand, without a nonce",
+            "note: --dataset {}: {n} records are sent unchanged, without a nonce",
             path.display()
         ),
     }
     Ok(())
 }
 
-/// How many requests go out of a source that has so many.
+/// Returns how many requests are sent from a source of `has` requests.
 pub fn extent(options: &Options, has: u64) -> Option<u64> {
     match (&options.prompts.origin, options.requests, options.duration) {
         (Origin::Trace(..), Some(wanted), _) => Some(wanted.min(has)),
@@ -139,7 +139,7 @@ pub fn extent(options: &Options, has: u64) -> Option<u64> {
     }
 }
 
-/// The text that says what will be sent.
+/// Returns the text that says what will be sent.
 pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String {
     let phrase = |point: &Point| match point {
         Point::Trace => "as the trace says".to_string(),
@@ -166,7 +166,7 @@ pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String 
     )
 }
 
-/// How many, and of them the repeats.
+/// Formats the number of requests, and how many of them are repeats.
 fn requests(options: &Options, plan: &Plan, each: &str) -> String {
     let Some(requests) = options.requests else {
         let seconds = options.duration.unwrap_or_default().as_secs_f64();
@@ -211,13 +211,13 @@ fn prompts(options: &Options) -> String {
     }
 }
 
-/// The options of the run, for the header.
+/// Returns the run's options for the header.
 pub fn header(options: &Options) -> Value {
     let points = options.points.iter();
     let concurrency: Vec<u64> = points.clone().filter_map(Point::concurrency).collect();
     let rates: Vec<f64> = points.clone().filter_map(Point::rate_per_s).collect();
     let is_open = options.points.iter().any(Point::is_open);
-    // A number, or `inf` as a text.
+    // A number, or the text `inf`.
     let burstiness = match options.burstiness {
         Burstiness::Shape(shape) => json!(shape),
         Burstiness::Even => json!("inf"),

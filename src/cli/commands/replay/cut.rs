@@ -1,4 +1,4 @@
-//! `--max-input-length`: questions that are longer are cut before the first round, by the server's own count.
+//! `--max-input-length`: cuts longer questions before the first round, by the server's own token count.
 
 use std::sync::Arc;
 
@@ -6,31 +6,31 @@ use crate::cli::discover::Ready;
 use crate::plan::dataset::{Content, Dataset, Record};
 use crate::plan::escape;
 
-/// How often a text that was cut is counted again.
+/// How often a cut text is counted again.
 const RECOUNTS: usize = 3;
 
-/// What was cut, for the user.
+/// The counts for the message to the user.
 #[derive(Debug, Default, PartialEq)]
 struct Cuts {
-    /// Questions in all, and those that were cut.
+    /// All questions, and those that were cut.
     questions: u64,
     cut: u64,
-    /// Of the questions that were cut: tokens in all and of the longest.
+    /// Tokens of the cut questions, in total and of the longest.
     tokens: u64,
     longest: u64,
-    /// Questions whose length nobody counted.
+    /// Questions whose length was estimated, since the server did not count it.
     estimated: u64,
-    /// Records that are whole bodies or requests, which are left as they are.
+    /// Records that are whole bodies or requests, which are not cut.
     bodies: u64,
 }
 
-/// The tokens of a text, and whether they were counted or else estimated.
+/// Returns the tokens of a text, and whether they were counted (or else estimated).
 type Count<'a> = dyn Fn(&str) -> (u64, bool) + 'a;
 
-/// Cuts every question that has more than `limit` tokens, its end first; what was done, for the user.
+/// Cuts every question of more than `limit` tokens at its end; returns a message for the user.
 pub fn to_length(dataset: &mut Dataset, limit: u64, ready: &Ready) -> String {
     let tokenizer = ready.opened.tokenizer(&ready.target);
-    // One question to a server that does not count is enough.
+    // One question is enough to learn that a server does not count.
     let counts = tokenizer.prompt_tokens("one two three").is_some();
     let estimate = |text: &str| text.len() as f64 * ready.setup.lengths.tokens_per_byte();
     let count = |text: &str| match counts.then(|| tokenizer.prompt_tokens(text)).flatten() {
@@ -82,10 +82,10 @@ impl Cuts {
     }
 }
 
-/// A question of at most `limit` tokens, escaped as before.
+/// Returns the escaped question, cut to at most `limit` tokens.
 fn question(escaped: &Arc<str>, limit: u64, count: &Count<'_>, cuts: &mut Cuts) -> Arc<str> {
     cuts.questions += 1;
-    // No token is shorter than a byte, and no escape shorter than what it stands for.
+    // A token has at least one byte, and an escape is at least as long as its character.
     if escaped.len() as u64 <= limit {
         return Arc::clone(escaped);
     }
@@ -113,7 +113,7 @@ fn question(escaped: &Arc<str>, limit: u64, count: &Count<'_>, cuts: &mut Cuts) 
     escape(kept)
 }
 
-/// The first `bytes` of a text, or a few less where a character would be cut.
+/// Returns the first `bytes` of a text, or slightly fewer so that no character is cut.
 fn head(text: &str, bytes: usize) -> &str {
     let ends = (0..=bytes.min(text.len())).rev();
     let end = ends.into_iter().find(|&end| text.is_char_boundary(end));
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_long_question_is_cut_in_proportion_and_counted_again() {
-        // 10 words of 4 bytes and a space: 50 bytes, limit 4: 20 bytes, 4 words.
+        // 10 words of 4 bytes and a space: 50 bytes; for limit 4: 20 bytes, 4 words.
         let (kept, cuts) = cut(&"word ".repeat(10), 4, &words);
         assert_eq!(kept, "word word word word ");
         assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn uneven_words_are_recounted_and_characters_stay_whole() {
-        // The first half has words of one byte: in proportion they would be too many.
+        // The first half has words of one byte, so the proportional cut has too many.
         let text = format!("{}{}", "a ".repeat(40), "longer-word ".repeat(10));
         let (kept, cuts) = cut(&text, 20, &words);
         assert!(words(&kept) <= Some(20) && cuts.longest <= 20, "{kept}");
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn without_a_count_bytes_are_cut_by_the_estimate() {
-        // 40 bytes at 0.5 are 20 tokens; 10 are 20 bytes.
+        // 40 bytes at 0.5 tokens a byte are 20 tokens; 10 tokens are 20 bytes.
         let (kept, cuts) = cut(&"x".repeat(40), 10, &|_| None);
         assert_eq!((kept.len(), cuts.estimated, cuts.tokens), (20, 1, 10));
     }

@@ -1,4 +1,4 @@
-//! The dataset of `replay`: whether it fits the API, and what the user is told of it.
+//! The dataset of `replay`: whether it fits the API, and the text about it before the run.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::client::body::BodyShape;
 use crate::error::{Error, Result};
 use crate::plan::dataset::{Content, Dataset};
 
-/// Whether every record can go out to this API.
+/// Checks that every record can be sent to this API.
 pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
     for record in dataset.sample(None) {
         let why = match (&record.content, api) {
@@ -19,7 +19,7 @@ pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
                 "a conversation, which goes to the chat API only".to_string()
             }
             (Content::Request { .. }, Api::Completions | Api::Generate) => {
-                "messages that go out as they stand, which go to the chat API only".to_string()
+                "messages that are sent unchanged, which go to the chat API only".to_string()
             }
             (Content::Body { url: Some(url), .. }, _) if api_of(url) != Some(api) => {
                 format!("a request to {url}, not to /v1/{}", api.path())
@@ -36,7 +36,7 @@ pub fn check_api(options: &Options, dataset: &Dataset, api: Api) -> Result<()> {
     Ok(())
 }
 
-/// Whether what records set for themselves is what the run sends.
+/// Checks that settings in the records are those of the run.
 pub fn check_settings(options: &Options, dataset: &Dataset, body: &BodyShape) -> Result<()> {
     let rest = body.rest(options.max_output_tokens);
     for record in dataset.sample(None) {
@@ -54,7 +54,7 @@ fn in_line(options: &Options, line: u64) -> String {
     format!("--dataset {}, line {line}", options.dataset)
 }
 
-/// The API that a batch line's `url` is of. `/chat/completions` ends like `/completions` too.
+/// Returns the API of a batch line's `url`. `/chat/completions` is tested first, since it too ends like `/completions`.
 fn api_of(url: &str) -> Option<Api> {
     let mut apis = [Api::Chat, Api::Completions].into_iter();
     apis.find(|api| url.ends_with(&format!("/{}", api.path())))
@@ -110,7 +110,7 @@ pub fn specification(options: &Options, dataset: &Dataset, ready: &Ready) -> Str
     text + &ready.lines(&own)
 }
 
-/// The options of the run, for the header.
+/// Returns the run's options for the header.
 pub fn header(options: &Options, dataset: &Dataset) -> Value {
     let levels = options.levels.iter();
     json!({

@@ -1,4 +1,4 @@
-//! `--debug`: a line a request, with every message that it sent.
+//! `--debug`: a log of one line a request, with every message that was sent.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub struct DebugLog {
 }
 
 impl DebugLog {
-    /// Starts a file that only its owner can read, also where it was there before.
+    /// Creates a file that only its owner can read, also if it existed before.
     pub fn create(
         path: &Path,
         target: Arc<Target>,
@@ -41,7 +41,7 @@ impl DebugLog {
     /// Writes the line of a request.
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// Fails with the reason why the line cannot be written.
     pub fn write(&mut self, sample: &Sample) -> Result<(), String> {
         let mut line = self.target.link.secrets.redact_page(self.line(sample));
         line.push('\n');
@@ -63,7 +63,7 @@ impl DebugLog {
                 sent.dropped_pairs,
                 messages_json(dialogue.nonce(), &messages)
             ),
-            // In JSON a line break stands between values only.
+            // Line breaks in JSON stand only between values.
             (None, Some(body)) => format!(r#""body":{}"#, body.replace(['\n', '\r'], " ")),
             (None, None) => String::new(),
         };

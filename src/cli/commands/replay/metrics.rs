@@ -1,4 +1,4 @@
-//! The server's metrics beside the requests of a round.
+//! The server's metrics during the requests of a round.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use crate::stats::facts::Metric;
 use crate::stats::record::Record;
 use crate::stats::spread::Spread;
 
-/// Scrapes while requests are sent: at one in flight between them, else on a schedule.
+/// Scrapes during a round: between requests at concurrency 1, else on a schedule.
 pub struct Metrics {
     scrapes: Scrapes,
     interval: Duration,
 }
 
 impl Metrics {
-    /// Looks at the page once and warns of names that are not on it.
+    /// Reads the page once and warns of names that are not on it.
     ///
     /// # Errors
-    /// When there is no page of metrics.
+    /// Fails when there is no page of metrics.
     pub fn open(wanted: &Prometheus, opened: &Opened) -> Result<Metrics> {
         let url = &wanted.url.shown;
         let what = format!("--prometheus-url {url}");
@@ -64,7 +64,7 @@ impl Metrics {
         (&self.scrapes, (concurrency > 1).then_some(self.interval))
     }
 
-    /// Says that scrapes of the round failed, if some did.
+    /// Warns if scrapes of the round failed.
     pub fn warn(&self) {
         let seen = self.scrapes.seen();
         if let Some(why) = &seen.first_error {
@@ -73,7 +73,7 @@ impl Metrics {
         }
     }
 
-    /// The metrics beside one request, by name; null where there is no figure.
+    /// Returns the metrics of one request, by name; null where there is no figure.
     pub fn of(&self, record: &Record) -> Map<String, Value> {
         let seen = self.scrapes.seen();
         let names = self.scrapes.names.iter().enumerate();
@@ -82,7 +82,7 @@ impl Metrics {
         values.collect()
     }
 
-    /// Each metric over the requests and over the round as a whole.
+    /// Returns each metric over the requests and over the whole round.
     pub fn over(&self, records: &[Record], concurrency: u64) -> Vec<Metric> {
         let seen = &self.scrapes.seen().observations;
         let whole = span(records);

@@ -1,4 +1,4 @@
-//! `tmesh-cli replay`: a dataset, sent in rounds at every level of concurrency.
+//! `tmesh-cli replay`: a dataset, sent in rounds at every concurrency level.
 
 mod cut;
 mod dataset;
@@ -49,7 +49,7 @@ struct Replay {
     metrics: Option<Metrics>,
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let asked = mock_server(args)?;
     let server = Server::parse(args, asked)?;
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<u8> {
     replay.end()
 }
 
-/// `--mock-server` and where it listens.
+/// Parses `--mock-server` and its address.
 fn mock_server(args: &Args) -> Result<Option<(&'static str, mock::Options)>> {
     args.only_with(&[
         ("--mock-host", "--mock-server"),
@@ -78,10 +78,11 @@ fn mock_server(args: &Args) -> Result<Option<(&'static str, mock::Options)>> {
 }
 
 impl Replay {
-    /// Checks all that can be checked, in the order of what it costs, and says what will be sent.
+    /// Checks all that can be checked, cheapest first, and says what will be sent.
     fn open(connection: Connection, options: Options) -> Result<Replay> {
         let has_mock = connection.is_mock();
-        checks::in_flight("--concurrency", options.most_concurrency(), has_mock)?;
+        let most = options.most_concurrency();
+        checks::in_flight(&format!("--concurrency {most}"), most, has_mock)?;
         let (most, seed) = (options.most_samples(), options.common.seed);
         let mut dataset = match &options.dataset {
             Source::File(path) => load(path, most, seed),
@@ -188,7 +189,7 @@ impl Replay {
         let name = format!("{}.json", file_name(concurrency, round));
         let text = round_file::text(&self.run, &self.options, sessions, self.metrics.as_ref());
         self.folder.write(&mut self.run.log, &name, &text);
-        // They were needed for the file alone.
+        // The records were only needed for the file.
         if let Some(pass) = self.run.report.passes.last_mut() {
             pass.records.details = None;
         }
@@ -224,7 +225,7 @@ impl Replay {
         Ok(sent)
     }
 
-    /// The end of the report, and the exit code.
+    /// Prints the end of the report and returns the exit code.
     fn end(&mut self) -> Result<u8> {
         let passes = &self.run.report.passes;
         let mut end = match self.metrics.is_some() && !passes.is_empty() {
@@ -245,7 +246,7 @@ impl Replay {
     }
 }
 
-/// The debug log of a round, if it is asked for and can be written.
+/// Returns the debug log of a round, if it was requested and can be written.
 fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
     let name = file_name(sessions.level.concurrency, round);
     let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
@@ -257,7 +258,7 @@ fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> O
     log.ok()
 }
 
-/// Returns the beginning of the names of a round's files.
+/// Returns the common beginning of a round's file names.
 fn file_name(concurrency: u64, round: u64) -> String {
     format!("concurrency_{concurrency}_round_{round}")
 }

@@ -14,15 +14,14 @@ use crate::error::{Error, Result};
 use crate::prom::selector::Selector;
 use crate::units::parse_number;
 
-/// What is sent, how often and where the results go.
+/// The options of `replay`: what is sent, how often, and where the results go.
 pub struct Options {
     pub dataset: Source,
-    /// One a level; `None`: all records.
     pub levels: Vec<Level>,
     pub rounds: u64,
     pub shuffles: bool,
     pub live_history: bool,
-    /// Each level adds its number to the nonce.
+    /// The shared options; each level adds its number to the nonce.
     pub common: Common,
     pub reset: Option<Reset>,
     pub max_context_tokens: Option<u64>,
@@ -81,21 +80,22 @@ impl fmt::Display for Source {
     }
 }
 
-/// A number of requests in flight, and how many records go out with it.
+/// A concurrency level: a number of requests in flight, and how many records are sent with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level {
     pub concurrency: u64,
+    /// `None`: all records.
     pub samples: Option<u64>,
 }
 
-/// When the server's cache is to be emptied, and how.
+/// When and how to empty the server's cache.
 pub struct Reset {
     pub url: SideUrl,
     pub between_rounds: bool,
     pub between_levels: bool,
 }
 
-/// What is read of the server's metrics.
+/// Which of the server's metrics to read.
 pub struct Prometheus {
     pub url: SideUrl,
     pub selectors: Vec<Selector>,
@@ -136,13 +136,13 @@ impl Options {
         }
     }
 
-    /// The most records that any level wants; `None`: all.
+    /// Returns the largest number of records of any level; `None`: all.
     pub fn most_samples(&self) -> Option<u64> {
         let wanted: Option<Vec<u64>> = self.levels.iter().map(|level| level.samples).collect();
         wanted.and_then(|wanted| wanted.into_iter().max())
     }
 
-    /// Of the server's metrics, as asked.
+    /// Returns the requested names of server metrics.
     pub fn metric_names(&self) -> Vec<&str> {
         let wanted = self.prometheus.iter();
         let selectors = wanted.flat_map(|prometheus| &prometheus.selectors);
@@ -155,7 +155,7 @@ impl Options {
     }
 }
 
-/// Each number of requests in flight once, with its number of records.
+/// Returns the levels: each number of requests in flight once, with its number of records.
 fn levels(args: &Args) -> Result<Vec<Level>> {
     let mut concurrency = args.list("--concurrency", at_least_one)?;
     let samples = args.list("--num-samples", at_least_one)?;
@@ -164,7 +164,7 @@ fn levels(args: &Args) -> Result<Vec<Level>> {
     }
     for (at, level) in concurrency.iter().enumerate() {
         if concurrency[..at].contains(level) {
-            let why = "the same level twice; its files have the same names";
+            let why = "the same level twice; its files would have the same names";
             return Err(Error::input(format!("--concurrency {level}"), why));
         }
     }
@@ -184,7 +184,7 @@ fn levels(args: &Args) -> Result<Vec<Level>> {
     Ok(levels.map(level).collect())
 }
 
-/// A cache that is emptied before every level needs no line that makes its texts new.
+/// Parses the shared options. If a cache is emptied before every level, texts need no line that makes them new.
 fn common(args: &Args, reset: Option<&Reset>) -> Result<Common> {
     args.apart(&[("--no-nonce", "--nonce", "")])?;
     let is_reset = reset.is_some_and(|reset| reset.between_levels);
@@ -196,7 +196,7 @@ fn common(args: &Args, reset: Option<&Reset>) -> Result<Common> {
     Ok(common)
 }
 
-/// A URL beside the endpoint; without a path of its own it gets this one.
+/// Parses a URL beside the endpoint; `path` is used if it has none.
 fn side_url(args: &Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
     let Some(typed) = args.text(flag) else {
         return Ok(None);
@@ -218,11 +218,11 @@ fn reset(args: &Args) -> Result<Option<Reset>> {
         })),
         Some(url) => Err(Error::input(
             format!("--reset-cache-url {}", url.shown),
-            "when? want --reset-cache-between-concurrency, --reset-cache-between-rounds, or both",
+            "does not say when to reset; want --reset-cache-between-concurrency, --reset-cache-between-rounds, or both",
         )),
         None if between_rounds || between_levels => Err(Error::input(
             "--reset-cache-url",
-            "none given; want such as http://localhost:8000/reset_prefix_cache",
+            "not given; want one such as http://localhost:8000/reset_prefix_cache",
         )),
         None => Ok(None),
     }
@@ -238,12 +238,12 @@ fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
         if selectors.is_empty() && interval.is_none() {
             return Ok(None);
         }
-        let why = "none given; want such as http://localhost:8000/metrics";
+        let why = "not given; want one such as http://localhost:8000/metrics";
         return Err(Error::input("--prometheus-url", why));
     };
     if selectors.is_empty() {
         let what = format!("--prometheus-url {}", url.shown);
-        let error = Error::input(what, "which metrics? want --prometheus-metrics NAME…");
+        let error = Error::input(what, "no metric named; want --prometheus-metrics NAME…");
         return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.shown)));
     }
     Ok(Some(Prometheus {

@@ -7,10 +7,10 @@ use crate::cli::side::{ResetAnswer, SideUrl, reset_answer};
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 
-/// Empties the cache; when the run is stopped meanwhile, it is no longer waited for.
+/// Empties the cache. If the run is stopped meanwhile, the answer is not waited for.
 ///
 /// # Errors
-/// When the server does not say that it did. `has_measured`: there are results already.
+/// Fails when the server does not confirm it. `has_measured`: there are results already.
 pub fn reset(url: &SideUrl, opened: &Opened, stop: &Stop, has_measured: bool) -> Result<()> {
     let what = format!("--reset-cache-url {}", url.shown);
     let failed = |why: String| match has_measured {

@@ -1,4 +1,4 @@
-//! `concurrency_{C}_round_{R}.json`: what a round was asked to do, its figures, and every request of it.
+//! `concurrency_{C}_round_{R}.json`: a round's settings, its figures, and all of its requests.
 
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::stats::records::Detail;
 
-/// The file of the last round, as text.
+/// Returns the text of the last round's file.
 pub fn text(
     run: &Run,
     options: &Options,
@@ -54,7 +54,7 @@ fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass)
     })
 }
 
-/// The requests of a round in the dataset's order, made into JSON one after the other: prompts may be long.
+/// The requests of a round in the dataset's order, serialized one by one, since prompts may be long.
 struct Requests<'a> {
     sessions: &'a Sessions,
     pass: &'a Pass,

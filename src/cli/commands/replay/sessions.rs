@@ -1,4 +1,4 @@
-//! The sessions of a level: what is sent of the dataset, in which order, and what was not.
+//! The sessions of a level: the part of the dataset that is sent, in which order, and the turns that were not sent.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ pub fn first_line(options: &Options, concurrency: u64) -> Option<String> {
 pub struct Sessions {
     pub level: Level,
     pub dialogues: Vec<Arc<Dialogue>>,
-    /// Turns of all of them.
+    /// Turns of all sessions.
     pub requests: u64,
 }
 
 impl Sessions {
-    /// Numbered in the dataset's order, with a line of its own in front of each.
+    /// Takes the level's sessions, numbered in the dataset's order, each with a line of its own in front.
     pub fn new(level: Level, dataset: &Dataset, options: &Options, ready: &Ready) -> Sessions {
         let concurrency = level.concurrency;
         let nonce = first_line(options, concurrency);
@@ -54,8 +54,8 @@ impl Sessions {
         }
     }
 
-    /// The plan of a round: the first goes in the dataset's order, later ones in one that the seed decides, if they
-    /// are to be shuffled.
+    /// Returns the plan of a round: the first keeps the dataset's order, later ones are shuffled by the seed if that is
+    /// wanted.
     pub fn plan(
         &self,
         round: u64,
@@ -73,7 +73,8 @@ impl Sessions {
         })
     }
 
-    /// Turns whose session ended before them. Of a round that was stopped, those behind a failure only.
+    /// Returns the number of turns whose session ended before them. In a round that was stopped, only those after a
+    /// failure count.
     pub fn turns_not_sent(&self, records: &[Record], is_stopped: bool) -> u64 {
         let mut sent = vec![(0, false); self.dialogues.len()];
         for record in records.iter().filter(|record| record.is_measured()) {
@@ -89,7 +90,8 @@ impl Sessions {
             .sum()
     }
 
-    /// Requests that went out without their earliest pairs for `--max-context-tokens`, and the most pairs of one.
+    /// Returns how many requests were sent without their earliest pairs, for `--max-context-tokens`, and the most pairs
+    /// left out of one.
     pub fn shortened(&self) -> Option<(u64, u64)> {
         let sent = self.dialogues.iter().flat_map(|dialogue| {
             let turns = 0..dialogue.turns();

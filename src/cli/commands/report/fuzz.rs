@@ -1,4 +1,4 @@
-//! Files that are broken in any way: a clean error, or a report that is fit for every format.
+//! Files broken in any way: they yield a clean error, or a report that is fit for every format.
 
 use fastrand::Rng;
 
@@ -32,7 +32,7 @@ const WORDS: &[&str] = &[
     "\"metric_sources\":",
 ];
 
-/// Renders in every format; what one of them says is not checked, but that it is fit for where it goes.
+/// Renders in every format, and checks only that the text suits its destination.
 fn rendered(rng: &mut Rng, document: &Document) {
     let screen = Screen {
         width: rng.bool().then(|| rng.usize(..300)),

@@ -1,4 +1,4 @@
-//! The input of `report`: files of samples, or a result file that leads to one.
+//! The input of `report`: a file of samples, or a result file that leads to one.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -15,29 +15,28 @@ use crate::report::summary_file;
 use crate::samples_file::{Entry, Reader, is_header, keep_countable};
 use crate::stats::pass::{Pass, Passes};
 
-/// A first line longer than this is no header.
+/// Longest first line that can be a header.
 const HEADER_BYTES: u64 = 1 << 20;
-/// Files of a folder that are looked at for the samples of a result.
+/// Most files of a folder that are searched for the samples of a result.
 const NEIGHBOURS: usize = 100;
 const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark or load wrote with --samples";
-const TORN: &str =
-    "The last line of the samples is torn and left out: the run was killed, or is still writing";
+const TORN: &str = "The last line of the samples is incomplete and left out: the run was killed, or is still writing";
 
-/// An input, read.
+/// An input that was read.
 pub struct Loaded {
     pub document: Document,
-    /// The file that figures come from.
+    /// The file that the figures come from.
     pub read: Option<PathBuf>,
 }
 
 /// Reads what the path leads to.
 ///
 /// # Errors
-/// When there is nothing, when it cannot be read, or when no command wrote it.
+/// Fails when there is nothing at the path, when it cannot be read, or when no command wrote it.
 pub fn load(typed: &str) -> Result<Loaded> {
     let what = format!("--input {typed}");
     let path = Path::new(typed);
-    // `replay` writes into the same folder, but no summary.
+    // `replay` writes into the same folder, but not a summary.
     let summary_of = path.parent().filter(|_| path.ends_with(SUMMARY));
     let beside = summary_of.filter(|folder| !path.exists() && folder.join(SAMPLES).is_file());
     if path.is_file() {
@@ -72,9 +71,9 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
         return of_samples(&what, &samples, |pass| result.is_about(pass));
     }
     let document = summary_file::document(&file).ok_or_else(|| {
-        let why = "a result file, and the samples of its run are not beside it; a report is made from samples";
+        let why = "a result file, but the samples of its run are not in the same folder; a report is made from samples";
         Error::input(what, why)
-            .next("Keep them with --samples FILE, then: tmesh-cli report --input FILE")
+            .next("Run again with --samples FILE, then: tmesh-cli report --input FILE")
     })?;
     Ok(Loaded {
         document,
@@ -97,7 +96,7 @@ pub(super) struct ResultFile {
 }
 
 impl ResultFile {
-    /// `None`: no command wrote the file.
+    /// Returns `None` if no command wrote the file.
     pub(super) fn of(file: &Value) -> Option<ResultFile> {
         let schema = file["schema"].as_str()?;
         let about = match schema {
@@ -124,7 +123,7 @@ impl ResultFile {
     }
 }
 
-/// The file of samples in the same folder that is of this run.
+/// Finds the file of samples of this run in the same folder.
 fn samples_beside(path: &Path, run_id: &Value) -> Option<PathBuf> {
     if run_id.is_null() {
         return None;
@@ -147,10 +146,10 @@ fn of_samples(what: &str, path: &Path, is_wanted: impl Fn(&Pass) -> bool) -> Res
     })
 }
 
-/// The report of the passes in a file of samples.
+/// Returns the report of the passes in a file of samples.
 ///
 /// # Errors
-/// When a line is wrong, or no report is made of the command.
+/// Fails when a line is wrong, or when there is no report for the command.
 pub(super) fn of_reader(
     what: &str,
     mut reader: Reader<impl BufRead>,

@@ -1,4 +1,4 @@
-//! `tmesh-cli report`: saved samples as a table, JSON, Markdown or a page.
+//! `tmesh-cli report`: renders saved samples as a table, JSON, Markdown or an HTML page.
 
 #[cfg(test)]
 mod fuzz;
@@ -17,7 +17,7 @@ use crate::report::{html, json, markdown, text};
 
 const INPUT: &str = "./benchmark_results/benchmark_summary.json";
 
-/// Makes a report's text, for a screen of this width where it matters.
+/// Makes a report's text, for a screen of this width if that matters.
 type Render = fn(&Document, Screen) -> String;
 
 const FORMATS: [(&str, Render); 4] = [
@@ -33,7 +33,7 @@ fn format(name: &str) -> std::result::Result<Render, &'static str> {
     known.ok_or("want table, json, markdown or html")
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let input = args.text("--input").unwrap_or_else(|| INPUT.to_string());
     let render = args.value("--format", format)?.unwrap_or(text::render);
@@ -68,7 +68,7 @@ mod tests {
 
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-    /// The fixed samples of a replay in a format, for a reader without a terminal.
+    /// Renders the fixed samples of a replay, not for a terminal.
     fn rendered(format: &str) -> String {
         rendered_of("replay", format)
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_or_a_user_wrote_is_no_markup() {
+    fn text_of_a_server_or_a_user_is_not_markup() {
         let page = rendered("html");
         let reason = "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; | `y`";
         assert!(page.contains(reason), "{page}");

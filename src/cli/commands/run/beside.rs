@@ -1,4 +1,4 @@
-//! What is read beside the requests of a workload: memory, and the server's page of metrics.
+//! Readings during the requests of a workload: memory, and the server's page of metrics.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::stats::catalog::{HIT_RATE, told_figures};
 use crate::stats::facts::{Told, ToldFigures};
 use crate::units::Epoch;
 
-/// Between two looks at the page while requests are in flight.
+/// Time between two scrapes while requests are in flight.
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 const MIB: f64 = (1 << 20) as f64;
-/// Keys of the figures that are worked out here.
+/// Keys of the figures that are computed here.
 const PEAK_MEMORY: &str = "peak_mem_mb";
 const MEAN_MEMORY: &str = "avg_mem_mb";
 const KV_TOKENS: &str = "total_kv_used_tokens";
 const KV_BYTES: &str = "kv_used_bytes";
 
 pub struct Beside {
-    /// Whose memory is read; `None`: the server is somebody else's.
+    /// The processes whose memory is read; `None`: the server was not started by us.
     memory_of: Option<Of>,
     /// The server's metrics, or why there are none.
     pub page: std::result::Result<Page, String>,
-    /// KV cache bytes of one token, and who says so.
+    /// KV cache bytes of one token, and their source.
     token_bytes: Option<(u64, String)>,
     epoch: Epoch,
-    /// Of the workload under way.
+    /// The memory readings of the current workload.
     memory: Option<Arc<Memory>>,
     readings: Arc<Mutex<Vec<Reading>>>,
 }
@@ -49,7 +49,7 @@ pub struct Page {
 }
 
 impl Beside {
-    /// Looks for a page of metrics; `names` says whose names to read on it.
+    /// Looks for a page of metrics; `names` is the engine whose names to read on it.
     pub fn open(
         opened: &Opened,
         names: Option<&str>,
@@ -66,7 +66,7 @@ impl Beside {
         }
     }
 
-    /// Reads memory from now on. What has been read since the last call comes as lines of its series.
+    /// Starts reading memory. The returned series yields the readings since its last call.
     pub fn begin(&mut self) -> Result<Series> {
         lock(&self.readings).clear();
         let Some(of) = self.memory_of else {
@@ -83,13 +83,13 @@ impl Beside {
         }))
     }
 
-    /// What is scraped beside the requests, and how often.
+    /// Returns the scrapes and their interval.
     pub fn scrapes(&self) -> Option<(&Scrapes, Option<Duration>)> {
         let page = self.page.as_ref().ok()?;
         Some((&page.scrapes, Some(SCRAPE_EVERY)))
     }
 
-    /// The figures of a workload whose requests lie between the two stamps.
+    /// Returns the figures of a workload whose requests lie between the two stamps.
     pub fn told(&mut self, (t_start_ns, t_end_ns): (u64, u64)) -> ToldFigures {
         self.memory = None;
         let mut told: ToldFigures = match &self.page {
@@ -107,7 +107,7 @@ impl Beside {
         told
     }
 
-    /// The peak and the mean between the two stamps.
+    /// Returns the peak and the mean between the two stamps.
     fn memory(&self, of: Of, t_start_ns: u64, t_end_ns: u64) -> [Told; 2] {
         let readings = lock(&self.readings);
         let told_of = during(&readings, t_start_ns, t_end_ns).iter();
@@ -116,7 +116,7 @@ impl Beside {
             return [(); 2].map(|()| Told::absent("no reading during the workload"));
         };
         let whose = match of {
-            Of::ThisProcess => "this process, which the mock is in",
+            Of::ThisProcess => "this process, which contains the mock",
             Of::Group(_) => {
                 "the backend's process group; shared pages count twice, GPU memory not at all"
             }
@@ -142,13 +142,14 @@ impl Beside {
 
 impl Page {
     /// # Errors
-    /// Why there is none.
+    /// Fails with the reason why there is no page.
     fn open(opened: &Opened, names: Option<&str>) -> std::result::Result<Page, String> {
         let url = opened.endpoint.root("metrics");
         let text = fetch(&opened.small, &url);
         let shown = opened.endpoint.shown_root("metrics");
         let text = text.map_err(|why| format!("no page of metrics at {shown}: {why}"))?;
-        let page = parse(&text).map_err(|why| format!("{shown} is no page of metrics: {why}"))?;
+        let page =
+            parse(&text).map_err(|why| format!("{shown} is not a page of metrics: {why}"))?;
         if let Some(skipped) = &page.skipped {
             let skipped = opened.link.redact(skipped.to_string());
             eprintln!("warning: {shown}: {skipped}");
@@ -178,7 +179,7 @@ impl Page {
     }
 }
 
-/// The format's key, and what its unit is in that of the page.
+/// Returns the format's key, and the factor from the page's unit to the format's.
 fn key(quantity: Quantity) -> (&'static str, f64) {
     match quantity {
         Quantity::KvUsedTokens => (KV_TOKENS, 1.0),

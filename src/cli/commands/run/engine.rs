@@ -1,4 +1,4 @@
-//! The server of a run: started and stopped for it, and what it says of its version.
+//! The server of a run: starts and stops it, and finds its version.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::units::Epoch;
 
 const PID_FILE: &str = "server.pid";
 pub const LOG: &str = "server.log";
-/// Of each question for the server's version, which few servers answer.
+/// Timeout of each question for the server's version, which few servers answer.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of one look at whether it is healthy.
+/// Timeout of one health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server to start.
@@ -41,7 +41,7 @@ impl Launch {
 /// Names the server that an earlier run in this folder has left behind.
 pub fn name_orphan(folder: &Folder) {
     if let Some(orphan) = orphan(&folder.path(PID_FILE)) {
-        eprintln!("warning: a server of an earlier run is still there: {orphan}");
+        eprintln!("warning: a server of an earlier run is still running: {orphan}");
     }
 }
 
@@ -53,16 +53,19 @@ pub fn start(
     is_verbose: bool,
 ) -> Result<Option<Server>> {
     let (log, port) = (folder.path(LOG), launch.port);
-    // Its answers would pass for those of the server that is started.
+    // Otherwise another server's answers would pass for those of the started one.
     if is_taken(port) {
-        let error = Error::input(format!("--port {port}"), "another server listens there");
-        let next = "Stop that one, or leave --port out: a free port is found then.";
+        let error = Error::input(
+            format!("--port {port}"),
+            "another server already listens on it",
+        );
+        let next = "Stop that server, or leave --port out to use a free port.";
         return Err(error.next(next));
     }
     if is_verbose {
-        // Not its words: a key may be among them.
+        // The command line itself is not printed, since it may contain a key.
         let (program, log) = (&launch.words[0], log.display());
-        note!("starting {program} on port {port}; what it says goes to {log}");
+        note!("starting {program} on port {port}; its output goes to {log}");
     }
     let mut server = Server::start(&Start {
         words: launch.words.clone(),
@@ -86,7 +89,7 @@ pub fn start(
     Ok((waited? == Waited::Healthy).then_some(server))
 }
 
-/// By its health route; where it has none, by its list of models. One that asks for a key is up.
+/// Asks the health route or, if there is none, the list of models. A server that asks for a key is up.
 fn is_healthy(small: &Small, launch: &Launch) -> bool {
     let status = |path: &str| {
         let page = small.get(&(launch.url() + path));
@@ -99,7 +102,7 @@ fn is_healthy(small: &Small, launch: &Launch) -> bool {
     is_up(health, status)
 }
 
-/// `status` of a path; 0: no answer.
+/// Judges by the status of paths; 0: no answer.
 fn is_up(health: &str, status: impl Fn(&str) -> u16) -> bool {
     let is_up = |status| matches!(status, 200..300 | 401 | 403);
     match status(health) {
@@ -108,7 +111,7 @@ fn is_up(health: &str, status: impl Fn(&str) -> u16) -> bool {
     }
 }
 
-/// Says how long the server has been waited for, and what it wrote last.
+/// Says how long the server has been waited for, and its last line of output.
 fn say_waiting<'a>(
     launch: &Launch,
     status: &'a mut StatusLine,
@@ -127,9 +130,9 @@ fn say_waiting<'a>(
     }
 }
 
-/// What the server says of its version; `None`: nothing.
+/// Returns the server's version; `None`: it does not tell.
 pub fn version(opened: &Opened) -> Option<String> {
-    // vLLM, llama.cpp and SGLang, in this order.
+    // The routes of vLLM, llama.cpp and SGLang, in this order.
     let routes = [
         ("version", "version"),
         ("props", "build_info"),

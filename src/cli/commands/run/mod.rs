@@ -1,4 +1,4 @@
-//! `tmesh-cli run`: fixed workloads against the mock, a server that is there, or one that is started for them.
+//! `tmesh-cli run`: fixed workloads against the mock, a running server, or one started for the run.
 
 mod beside;
 mod engine;
@@ -48,7 +48,7 @@ struct Workloads {
     beside: Beside,
 }
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let options = Options::parse(args)?;
     let mut connection = Connection::parse(args, options.server.clone())?;
@@ -76,18 +76,18 @@ pub fn run(args: &Args) -> Result<u8> {
     workloads.measure(backend)
 }
 
-/// The exit code of a run that a signal ended before it sent anything.
+/// Returns the exit code of a run that a signal ended before it sent anything.
 fn stopped_early() -> u8 {
     eprintln!("stopped before the first request; nothing was measured");
     130
 }
 
-/// Ends the process at a signal that comes before `is_open`: a server that hangs would answer no set-up request,
-/// and there is nothing to report.
+/// Ends the process at a signal before `is_open`: a server that hangs would not answer a set-up request, and there is
+/// nothing to report.
 fn leave_unless(is_open: &Arc<AtomicBool>, stop: &Stop) {
     let (is_open, stop) = (Arc::clone(is_open), stop.clone());
     std::thread::spawn(move || {
-        // Disconnects at the signal; nothing is ever sent on it.
+        // This channel disconnects at the signal; nothing is sent on it.
         let _ = stop.woken().recv();
         if !is_open.load(Relaxed) {
             let code = stopped_early();
@@ -97,7 +97,7 @@ fn leave_unless(is_open: &Arc<AtomicBool>, stop: &Stop) {
     });
 }
 
-/// In a release a panic ends the process without dropping its servers.
+/// Kills started servers on a panic, which in a release build ends the process without dropping them.
 fn kill_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -116,8 +116,9 @@ impl Workloads {
         backend: Option<&process::Server>,
     ) -> Result<Workloads> {
         let most = options.workloads.iter().map(|fixed| fixed.in_flight).max();
-        let (flag, most) = ("--workload, requests at once:", most.unwrap_or(1));
-        checks::in_flight(flag, most, connection.is_mock())?;
+        let most = most.unwrap_or(1);
+        let what = format!("--workload {} ({most} requests at once)", options.workload);
+        checks::in_flight(&what, most, connection.is_mock())?;
         let opened = connection.open()?;
         announce(&opened)?;
         let listed = models(&opened)?;
@@ -139,7 +140,7 @@ impl Workloads {
         let names = options.names.as_deref();
         let beside = Beside::open(&ready.opened, names, memory_of, token_bytes);
         if let Err(why) = &beside.page {
-            note!("note: {why}; what only the server can tell is n/a");
+            note!("note: {why}; figures that only the server reports are n/a");
         }
         name_engine(&mut ready, &options, &beside);
         print(&specification(&options, &ready))?;
@@ -156,7 +157,7 @@ impl Workloads {
         })
     }
 
-    /// Sends every workload, writes and shows; then stops the backend and judges.
+    /// Sends every workload, writes and shows the results, stops the backend, and returns the exit code.
     fn measure(mut self, mut backend: Option<process::Server>) -> Result<u8> {
         let mut died = None;
         for fixed in self.options.workloads.clone() {
@@ -192,7 +193,7 @@ impl Workloads {
         verdict(&self.run, ending)
     }
 
-    /// Sends one workload, then writes its file and the summary: what comes next may be killed.
+    /// Sends one workload, then writes its file and the summary, since the run may be killed in the next one.
     fn workload(&mut self, fixed: Fixed) -> Result<()> {
         let name = fixed.workload.name();
         let extent = Extent::Requests(fixed.requests);
@@ -246,9 +247,9 @@ impl Workloads {
     }
 }
 
-/// The name to ask for; `None`: the first of the list.
+/// Returns the name of the model to ask for; `None`: the first of the list.
 ///
-/// A backend may list what it was started with under a name of its own, such as a path's last part.
+/// A backend may list its model under another name than it was started with, such as the path's last part.
 fn asked_for<'a>(
     named: Option<&'a str>,
     listed: &[Listed],
@@ -259,7 +260,7 @@ fn asked_for<'a>(
     named.filter(|name| !renames || listed.is_empty() || is_listed(name))
 }
 
-/// KV cache bytes of one token, and who says so.
+/// Returns the KV cache bytes of one token, and their source.
 fn token_bytes(options: &Options, model: &str) -> Option<(u64, String)> {
     if let Some(bytes) = options.bytes_per_token {
         return Some((bytes, "--bytes-per-token".to_string()));
@@ -270,7 +271,7 @@ fn token_bytes(options: &Options, model: &str) -> Option<(u64, String)> {
     Some((entry.bytes_per_token, source))
 }
 
-/// Keeps what is known of the server: by its page of metrics, else by what it says itself.
+/// Stores which engine answers: from its page of metrics, else from its own answers.
 fn name_engine(ready: &mut Ready, options: &Options, beside: &Beside) {
     if let Some(launch) = &options.launch {
         ready.backend = launch.preset.name;
@@ -304,7 +305,7 @@ fn specification(options: &Options, ready: &Ready) -> String {
     text + &ready.lines("")
 }
 
-/// Says on stderr how each request ended.
+/// Prints to stderr how each request ended.
 fn said() -> OnSample<'static> {
     Box::new(|sample| {
         let name = sample.labels.workload.map_or("", Workload::name);
@@ -353,7 +354,7 @@ mod tests {
             ("command", Some("/m/b"), &["b"], None),
             ("command", Some("b"), &[], Some("b")),
             ("command", None, &["a"], None),
-            // Its list has all that was ever downloaded.
+            // The backend lists every model that was ever downloaded.
             ("cpu", Some("/m/b"), &["a"], Some("/m/b")),
         ] {
             let got = asked_for(named, &listed(ids), Some(&started(backend)));

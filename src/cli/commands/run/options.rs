@@ -15,15 +15,15 @@ use crate::error::{Error, Result};
 use crate::plan::fixed::{Fixed, named};
 use crate::report::layout::run::KEYS;
 
-/// What is sent, to whom, and what is made of it.
+/// The options of `run`: what is sent, to which server, and where the results go.
 pub struct Options {
-    /// As typed.
+    /// The workload option as typed.
     pub workload: String,
     pub workloads: Vec<Fixed>,
     pub server: Server,
-    /// The server is started for the run.
+    /// How to start the server, if it is started for the run.
     pub launch: Option<Launch>,
-    /// Whose metric names to read; `None`: those on the page.
+    /// The engine whose metric names to read; `None`: the one found on the page.
     pub names: Option<String>,
     pub output: PathBuf,
     pub is_verbose: bool,
@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// The limits of each year's contract, on each workload's own figures.
+/// The limits of each year's contract, applied to each workload's own figures.
 const CONTRACTS: [(&str, &str); 3] = [
     (
         "year1",
@@ -86,7 +86,7 @@ const CONTRACTS: [(&str, &str); 3] = [
     ),
 ];
 
-/// `--fail-if` and `--contract`.
+/// Parses `--fail-if` and `--contract`.
 fn limits(args: &Args, workloads: &[Fixed]) -> Result<Limits> {
     let names = workloads.iter().map(|fixed| fixed.workload.name());
     let names: Vec<String> = names.map(str::to_string).collect();
@@ -105,7 +105,7 @@ fn limits(args: &Args, workloads: &[Fixed]) -> Result<Limits> {
     Ok(limits)
 }
 
-/// The options of a server that is started.
+/// The options that only matter for a server that is started.
 const STARTING: [&str; 4] = [
     "--backend-command",
     "--backend-args",
@@ -113,7 +113,7 @@ const STARTING: [&str; 4] = [
     "--start-timeout",
 ];
 
-/// The server to ask, and how it is started if it is not there yet.
+/// Returns the server to ask, and how to start it if the run starts it.
 fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
     let url = args.text("--endpoint");
     let name = args.text("--backend");
@@ -130,7 +130,7 @@ fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
     }
     let starting = STARTING.into_iter().find(|flag| args.has(flag));
     if let Some(flag) = starting.filter(|_| preset.is_none() || url.is_some()) {
-        let error = Error::input(flag, "only where a backend is started");
+        let error = Error::input(flag, "only for a backend that is started");
         return Err(error.next("Try: tmesh-cli run --help"));
     }
     let list = args.text("--mock");
@@ -147,7 +147,7 @@ fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
             let own = crate::mock::Options {
                 base: Duration::from_millis(10),
                 itl: Duration::from_millis(5),
-                // No queue for prefill.
+                // So high that prefill does not queue.
                 prefill_rate: 1_000_000_000,
                 ..crate::mock::Options::default()
             };
@@ -165,7 +165,7 @@ fn launch(preset: &'static Preset, args: &Args) -> Result<Launch> {
     if let Some(template) = template.as_ref().filter(|_| port.is_none())
         && !template.contains("{port}")
     {
-        let why = "has no {port}, and a free port is chosen";
+        let why = "has no {port}, so the server would not listen on the free port that is chosen";
         return Err(Error::input("--backend-command", why)
             .next("Put {port} where the command takes its port, or name the port with --port."));
     }
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::cli::flags::RUN_FIXED;
 
-    /// The options that a year's contract stands for: of a workload that was not run all are missed.
+    /// Returns the conditions of a year's contract. A workload that was not run misses all of its conditions.
     fn contract(year: &str) -> Result<Vec<String>> {
         let words = ["--contract", year].map(str::to_string).to_vec();
         let workloads = named("short").expect("a workload");

@@ -1,4 +1,4 @@
-//! Model tables of any JSON: by the grammar they are read as written, anything else is a clean error.
+//! Model tables of any JSON: tables by the grammar are read as written, anything else is a clean error.
 
 use fastrand::Rng;
 
@@ -28,7 +28,7 @@ const WORDS: &[&str] = &[
     "\"layers\":",
 ];
 
-/// A table by the grammar, and what its entries have: name, ranks, bytes of a token.
+/// Makes a table by the grammar, and the name, ranks and bytes per token of its entries.
 fn valid(rng: &mut Rng) -> (String, Vec<(String, u64, u64)>) {
     let mut entries = Vec::new();
     let mut made = Vec::new();

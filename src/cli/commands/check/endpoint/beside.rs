@@ -1,4 +1,4 @@
-//! What a server has beside its APIs: the way to it, a tokenizer, metrics, a route that empties its cache.
+//! Checks of what a server has beside its APIs: its round-trip time, a tokenizer, metrics, a route that empties its cache.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::prom::selector::Selector;
 use crate::prom::series::{Found, Kind, Wanted, lines};
 use crate::units::fixed;
 
-/// Each time is the least of so many.
+/// Each time is the minimum of this many tries.
 const TIMES: usize = 3;
 
-/// vLLM's and SGLang's.
+/// The routes of vLLM and of SGLang.
 const RESETS: [&str; 2] = ["reset_prefix_cache", "flush_cache"];
 
-/// How long a connection and a small request take.
+/// Says how long a connection and a small request take.
 pub fn round_trip(target: &Target) -> String {
     let millis = |time: std::time::Duration| fixed(time.as_secs_f64() * 1e3, 2);
     let connect = (0..TIMES).filter_map(|_| target.link.connect_time()).min();
@@ -29,7 +29,7 @@ pub fn round_trip(target: &Target) -> String {
         |time| format!("connect {} ms", millis(time)),
     );
     let client = Client::new(Arc::new(target.clone()));
-    // The first opens the connection that the others find.
+    // The first request opens the connection that the others reuse.
     let trips: Vec<_> = (0..=TIMES).map_while(|_| client.round_trip()).collect();
     let kept = trips
         .iter()
@@ -37,13 +37,13 @@ pub fn round_trip(target: &Target) -> String {
         .map(|(time, _)| *time);
     let request = match (kept.min(), trips.iter().map(|(time, _)| *time).min()) {
         (Some(time), _) => format!("GET models {} ms on a kept connection", millis(time)),
-        (None, Some(time)) => format!("GET models {} ms, a connection each", millis(time)),
+        (None, Some(time)) => format!("GET models {} ms, each on a new connection", millis(time)),
         (None, None) => "no answer to GET models".to_string(),
     };
     format!("{connect}, {request}")
 }
 
-/// Whether the server counts tokens, and whether as `usage` does for the same prompt.
+/// Says whether the server counts tokens, and whether its count equals the `usage` of the same prompt.
 pub fn tokenizer(opened: &Opened, target: &Target, text: &str, by_usage: Option<u64>) -> String {
     let counted = opened.tokenizer(target).prompt_tokens(text);
     match (counted, by_usage) {
@@ -59,10 +59,10 @@ pub fn tokenizer(opened: &Opened, target: &Target, text: &str, by_usage: Option<
     }
 }
 
-/// Describes the metrics page, and says where a hit rate would come from; `None`: from nowhere.
+/// Describes the metrics page, and says which metric gives the hit rate; `None`: none does.
 ///
 /// # Errors
-/// The reason why there is no such page.
+/// Fails with the reason why there is no such page.
 pub fn metrics(opened: &Opened) -> Result<(String, Option<String>), String> {
     let text = fetch(&opened.small, &opened.endpoint.root("metrics"))?;
     let (names, source) = on_page(&parse(&text)?);
@@ -89,7 +89,7 @@ fn on_page(page: &Exposition) -> (String, Option<String>) {
     (names, source)
 }
 
-/// Calls the routes that empty a cache until one does: what was found, and that one's URL as it may be shown.
+/// Calls known routes until one empties the cache. Returns the finding, and that route's URL as it may be shown.
 pub fn reset(opened: &Opened) -> (String, Option<String>) {
     let mut answers = Vec::new();
     for path in RESETS {

@@ -1,6 +1,6 @@
-//! `tmesh-cli check endpoint URL`: what a server can do for the other commands, a line a finding.
+//! `tmesh-cli check endpoint URL`: what a server can do for the other commands, one finding a line.
 //!
-//! What goes wrong in one check is a line. Only a server without any stream is an error.
+//! A check that fails is one line. Only a server without any stream is an error.
 
 mod beside;
 mod next;
@@ -29,10 +29,10 @@ use crate::report::layout::common::MOCK;
 
 /// Column of the values.
 const VALUES: usize = 22;
-/// Words of the prompt that is sent twice: several blocks of every engine.
+/// Words of the prompt that is sent twice: enough for several cache blocks of every engine.
 const REPEATED_WORDS: u64 = 600;
-const NO_RESET: &str = "not tried: it empties the cache; --try-reset does";
-/// What the check itself decides in a body.
+const NO_RESET: &str = "not tried, since it empties the cache; --try-reset tries it";
+/// Body fields that the check sets itself.
 const OWN_FIELDS: [&str; 7] = [
     "max_tokens",
     "max_completion_tokens",
@@ -43,10 +43,10 @@ const OWN_FIELDS: [&str; 7] = [
     "stream_options",
 ];
 
-/// Runs the command; the exit code.
+/// Runs the command and returns the exit code.
 ///
 /// # Errors
-/// When the server cannot be reached, denies the key, or streams with neither API.
+/// Fails when the server cannot be reached, denies the key, or streams with neither API.
 pub fn run(args: &Args) -> Result<u8> {
     let url = args.operand()?;
     Endpoint::parse_behind(args.command(), url)?;
@@ -105,7 +105,7 @@ fn say(name: &str, value: &str) -> Result<()> {
     print(&format!("{name:<VALUES$}{value}\n"))
 }
 
-/// Tokens and their limit are the check's own.
+/// Refuses tokens and their limit in `--extra-body`, since the check sets them.
 fn check_extra(extra: &Map<String, Value>) -> Result<()> {
     let mut taken = OWN_FIELDS.into_iter();
     match taken.find(|field| extra.contains_key(*field)) {
@@ -125,10 +125,10 @@ fn where_it_is(opened: &Opened) -> String {
     }
 }
 
-/// The way to the chat API, with the model that is asked for.
+/// Returns the target for the chat API, with the model to ask for.
 fn target(opened: &Opened, listed: &[Listed]) -> Result<Target> {
     let first = listed.first().map(|model| model.id.clone());
-    // Without a list there is a name: else `models` has failed.
+    // Without a list a model was named; otherwise `models` has failed.
     let named = opened.connection.model.clone();
     let model = named.or(first).unwrap_or_default();
     let body = BodyShape {
@@ -138,7 +138,7 @@ fn target(opened: &Opened, listed: &[Listed]) -> Result<Target> {
     Target::new(opened.link.clone(), &opened.endpoint, body)
 }
 
-/// A line a model, and which of them is asked.
+/// Prints one line a model, and which of them is asked.
 fn say_models(opened: &Opened, listed: &[Listed]) -> Result<()> {
     let names = std::iter::once("models").chain(std::iter::repeat(""));
     for (name, model) in names.zip(listed.iter().take(SHOWN_MODELS)) {
@@ -159,7 +159,10 @@ fn say_models(opened: &Opened, listed: &[Listed]) -> Result<()> {
             say("model asked for", &format!("{name} (given)"))
         }
         Some(name) => say("model asked for", &format!("{name} (given, not listed)")),
-        None if listed.len() > 1 => say("model asked for", "the first; another with --model"),
+        None if listed.len() > 1 => say(
+            "model asked for",
+            "the first of the list; --model picks another",
+        ),
         None => Ok(()),
     }
 }
@@ -167,7 +170,7 @@ fn say_models(opened: &Opened, listed: &[Listed]) -> Result<()> {
 /// Asks both APIs.
 ///
 /// # Errors
-/// When the key was refused and neither answered.
+/// Fails when the key was refused and neither API answered.
 fn find_routes(
     probe: &mut Probe,
     opened: &Opened,
@@ -187,17 +190,17 @@ fn find_routes(
     Ok(routes)
 }
 
-/// Words of the prompt that is sent twice; a model may have no room for all of them.
+/// Returns the number of words of the prompt that is sent twice; a model may not have room for all of them.
 fn repeated_words(listed: &[Listed], asked: &str) -> u64 {
     let model = listed.iter().find(|model| model.id == asked);
     let limit = model.and_then(|model| model.max_model_len);
-    // A word is two tokens at the most, with few exceptions.
+    // A word is at most two tokens, with few exceptions.
     limit.map_or(REPEATED_WORDS, |tokens| REPEATED_WORDS.min(tokens / 3))
 }
 
-/// What the API's streams are like; the tokens of the prompt that was sent twice, by usage.
+/// Describes the API's streams; returns the tokens of the prompt that was sent twice, by usage.
 fn say_api(probe: &mut Probe, route: &Route, text: &str, repeated: &str) -> Result<Option<u64>> {
-    say("API of what follows", route.api().path())?;
+    say("API used below", route.api().path())?;
     for (name, value) in stream::findings(probe, route, text) {
         say(name, &value)?;
     }
@@ -206,7 +209,7 @@ fn say_api(probe: &mut Probe, route: &Route, text: &str, repeated: &str) -> Resu
     Ok(prompt_tokens)
 }
 
-/// Says what the metrics page has; whether there is a hit rate.
+/// Describes the metrics page; returns whether it has a hit rate.
 fn say_metrics(opened: &Opened) -> Result<bool> {
     match beside::metrics(opened) {
         Ok((names, source)) => {
@@ -224,7 +227,7 @@ fn say_metrics(opened: &Opened) -> Result<bool> {
     }
 }
 
-/// Asks `/generate`; a server without it is nothing to speak of.
+/// Asks `/generate`; a server without it gets no line.
 fn say_generate(probe: &mut Probe, opened: &Opened, model: &str, text: &str) -> Result<()> {
     let finding = match probe.generate(opened, model, text) {
         None => return Ok(()),
@@ -239,14 +242,14 @@ fn say_generate(probe: &mut Probe, opened: &Opened, model: &str, text: &str) -> 
     say("/generate", &finding)
 }
 
-/// The route of the API that is used by default, if it streams, else one that does.
+/// Returns the route of the API that is used by default, if it streams, else one that does.
 fn used_route(routes: &[Route], used: Api) -> Option<&Route> {
     let mut streaming = routes.iter().filter(|route| route.stream().is_some());
     let other = streaming.clone().next();
     streaming.find(|route| route.api() == used).or(other)
 }
 
-/// Fails when the key was refused and nothing answered.
+/// Fails when the key was refused and no API answered.
 fn denied(routes: &[Route]) -> Result<()> {
     let answers = routes.iter().filter_map(|route| route.answer.as_ref());
     let any_answered = answers.clone().any(|answer| answer.sample.is_success());

@@ -1,4 +1,4 @@
-//! The command lines that a user would start from, made of what the check has found.
+//! The command lines that a user would start from, made of the findings.
 
 use crate::cli::connect::{Opened, quoted};
 use crate::client::api::Api;
@@ -33,8 +33,8 @@ fn server(opened: &Opened, api: Api, default: Api) -> Vec<String> {
     options
 }
 
-/// A `replay` through an API that streams, an option a line so that it can be copied; the key never stands in it.
-/// `reset_url` is a route that empties the cache, as it may be shown.
+/// Returns a `replay` command line through an API that streams, one option a line, for copying; it never contains the
+/// key. `reset_url` is a route that empties the cache, as it may be shown.
 pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&str>) -> String {
     let (connection, endpoint, link) = (&opened.connection, &opened.endpoint, &opened.link);
     let mut options = server(opened, api, Api::Chat);

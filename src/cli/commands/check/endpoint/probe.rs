@@ -1,4 +1,4 @@
-//! The generating requests of a check: one at a time, each on a connection of its own, all of them counted here.
+//! The generating requests of a check: one at a time, each on a connection of its own, all counted here.
 
 use std::sync::Arc;
 
@@ -10,31 +10,31 @@ use crate::client::{Client, Target};
 use crate::plan::{Prompt, Turn, escape};
 use crate::sample::{Failure, Labels, Sample};
 
-/// A check sends no more than this, whatever the server answers.
+/// Most requests of a check, whatever the server answers.
 pub const MAX_REQUESTS: u64 = 20;
-/// Output tokens that a request asks for at the most.
+/// Most output tokens that a request asks for.
 pub const MAX_TOKENS: u64 = 16;
 
-/// The requests that were sent so far.
+/// The requests sent so far.
 #[derive(Default)]
 pub struct Probe {
     pub requests: u64,
-    /// Output tokens asked for by all of them.
+    /// Output tokens requested in total.
     pub tokens: u64,
 }
 
 pub struct Answer {
     pub sample: Sample,
-    /// All that the server said where it refused the request.
+    /// The server's full answer where it refused the request.
     pub refusal: String,
     /// Events with data, `[DONE]` left out.
     pub events: u64,
-    /// An event before the end reported usage.
+    /// Whether an event before the end reported usage.
     pub has_running_usage: bool,
 }
 
 impl Probe {
-    /// Counts a request; its number, `None` when there may be no more.
+    /// Counts a request and returns its number; `None` once the limit is reached.
     fn count(&mut self, tokens: u64) -> Option<u64> {
         if self.requests == MAX_REQUESTS {
             return None;
@@ -44,8 +44,8 @@ impl Probe {
         Some(self.requests)
     }
 
-    /// Sends a request for so many tokens, `MAX_TOKENS` at the most, and waits for its end; `None` when there may be no
-    /// more.
+    /// Sends a request for this many tokens, at most `MAX_TOKENS`, and waits for its end; `None` once the limit is
+    /// reached.
     pub fn send(&mut self, target: &Target, text: &str, tokens: u64) -> Option<Answer> {
         let tokens = tokens.min(MAX_TOKENS);
         let turn = Turn {
@@ -56,7 +56,7 @@ impl Probe {
             session: None,
             keeps_reply: false,
         };
-        // A new client has no connection that could turn out closed, so nothing is sent twice.
+        // A new client has no pooled connection that could be closed, so nothing is sent twice.
         let mut client = Client::new(Arc::new(target.clone()));
         let sample = client.send(&turn);
         Some(Answer {
@@ -67,7 +67,7 @@ impl Probe {
         })
     }
 
-    /// Asks `/generate` in the words of every server that has it; `None` when there may be no more requests.
+    /// Asks `/generate` in the body formats of all servers that have it; `None` once the limit is reached.
     pub fn generate(
         &mut self,
         opened: &Opened,
@@ -97,7 +97,7 @@ mod tests {
     use std::time::Duration;
     use ureq::http::Uri;
 
-    /// A server that cannot be reached: no address.
+    /// A target that cannot be reached: it has no address.
     fn target() -> Target {
         let second = Duration::from_secs(1);
         let uri: Uri = "http://h/v1/completions".parse().expect("a URI");
@@ -114,7 +114,7 @@ mod tests {
     fn there_are_no_more_than_twenty_requests_and_sixteen_tokens_each() {
         let (mut probe, target) = (Probe::default(), target());
         let sent = (0..30).filter(|_| probe.send(&target, "a", 500).is_some());
-        // 20 x 16.
+        // 20 × 16.
         assert_eq!((sent.count(), probe.requests, probe.tokens), (20, 20, 320));
     }
 }

@@ -7,15 +7,15 @@ use crate::client::lessons::{Lessons, is_kept};
 use crate::sample::{FailKind, Sample};
 
 pub struct Route {
-    /// Its URI, with the fields that it takes.
+    /// The API's URI, with the optional fields that it accepts.
     pub target: Target,
     pub lessons: Lessons,
-    /// The last one that it took, else the last one of all.
+    /// The last accepted answer, else the last answer.
     pub answer: Option<Answer>,
 }
 
 impl Route {
-    /// Asks for a short stream, without what is refused.
+    /// Asks for a short stream, leaving out fields that the server refuses.
     pub fn find(probe: &mut Probe, target: Target, text: &str) -> Route {
         let mut route = Route {
             target,
@@ -38,20 +38,20 @@ impl Route {
         self.target.body.api
     }
 
-    /// The answer, if it is a stream that a run could measure.
+    /// Returns the answer, if it is a stream that a run could measure.
     pub fn stream(&self) -> Option<&Answer> {
         let is_stream =
             |answer: &&Answer| answer.sample.is_success() && answer.sample.token_events > 0;
         self.answer.as_ref().filter(is_stream)
     }
 
-    /// Whether it was the key that was refused.
+    /// Returns whether the server refused the key.
     pub fn is_denied(&self) -> bool {
         let status = self.answer.as_ref().and_then(|answer| answer.sample.status);
         matches!(status, Some(401 | 403))
     }
 
-    /// What the user is told of it.
+    /// Returns the finding for the user.
     pub fn verdict(&self) -> String {
         let Some(answer) = &self.answer else {
             return "not tried".to_string();
@@ -64,7 +64,7 @@ impl Route {
     }
 }
 
-/// How a request failed, in words; `None` when it did not.
+/// Says how a request failed; `None` when it did not.
 pub fn why_failed(sample: &Sample) -> Option<String> {
     let failure = sample.failure.as_ref()?;
     let words = error_words(&failure.reason);

@@ -1,4 +1,4 @@
-//! What an answer to one short request says about the streams of an API, in words.
+//! Findings about the streams of an API, from one short answer.
 
 use serde_json::json;
 
@@ -9,13 +9,13 @@ use crate::report::layout::notes::CACHE_OPTIONS;
 use crate::sample::{FailKind, Sample, TokenSource};
 use crate::units::fixed;
 
-/// Output tokens of the requests that only look at the prompt.
+/// Output tokens of requests that are only about the prompt.
 const FEW_TOKENS: u64 = 4;
 
-/// A name and what was found.
+/// A name and its finding.
 pub type Finding = (&'static str, String);
 
-/// All that can be said of the stream of a route that has one.
+/// Returns all findings about the stream of a route that has one.
 pub fn findings(probe: &mut Probe, route: &Route, text: &str) -> Vec<Finding> {
     let Some(answer) = route.stream() else {
         return Vec::new();
@@ -60,7 +60,7 @@ fn streaming(answer: &Answer) -> String {
 
 fn usage(sample: &Sample, takes_options: bool) -> String {
     let options = match takes_options {
-        true => "stream_options is taken",
+        true => "stream_options is accepted",
         false => "stream_options is refused",
     };
     let count = |tokens: Option<u64>| tokens.map_or("unknown".to_string(), |n| n.to_string());
@@ -79,7 +79,7 @@ fn usage(sample: &Sample, takes_options: bool) -> String {
     }
 }
 
-/// `plain` is the answer to a request that did not ask for it.
+/// Says whether the API reports usage on every event; `plain` is the answer to a request that did not ask for it.
 fn continuous_usage(answer: Option<&Answer>, plain: &Answer) -> String {
     let Some(answer) = answer else {
         return "not tried".to_string();
@@ -104,7 +104,7 @@ fn optional_fields(route: &Route, sample: &Sample) -> String {
     let limit = route.target.body.limit_name;
     refused.extend((limit != LIMIT).then_some(LIMIT));
     match refused.is_empty() {
-        true => format!("ignore_eos and min_tokens are taken{tokens}"),
+        true => format!("ignore_eos and min_tokens are accepted{tokens}"),
         false => format!("refused: {}{tokens}", refused.join(", ")),
     }
 }
@@ -130,7 +130,7 @@ fn tokens_an_event(sample: &Sample) -> String {
     }
 }
 
-/// Sends a prompt twice: what is said of its cached tokens, and the prompt's length by usage.
+/// Sends a prompt twice; returns a finding on its cached tokens, and its length by usage.
 pub fn cached_tokens(probe: &mut Probe, route: &Route, text: &str) -> (String, Option<u64>) {
     let first = probe.send(&route.target, text, FEW_TOKENS);
     let second = probe.send(&route.target, text, FEW_TOKENS);
@@ -144,7 +144,7 @@ pub fn cached_tokens(probe: &mut Probe, route: &Route, text: &str) -> (String, O
 }
 
 fn cached(first: &Sample, second: &Sample) -> String {
-    // A few tokens may have no text yet: reasoning that is not shown, half a character.
+    // A few tokens may have no text yet: hidden reasoning, half a character.
     let is_empty =
         |sample: &&Sample| sample.failure.as_ref().map(|f| f.kind) == Some(FailKind::Empty);
     let samples = [first, second]
@@ -192,7 +192,7 @@ mod tests {
         let one = sample(16, 16, TokenSource::Usage);
         assert_eq!(
             usage(&one, true),
-            "40 prompt and 16 output tokens; stream_options is taken"
+            "40 prompt and 16 output tokens; stream_options is accepted"
         );
         assert_eq!(tokens_an_event(&one), "one");
         assert_eq!(tokens_an_event(&sample(16, 15, TokenSource::Usage)), "one");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_came_in_one_read_is_said_to_have_no_gaps() {
+    fn a_stream_that_came_in_one_read_is_reported_to_have_no_gaps() {
         let mut answer = Answer {
             refusal: String::new(),
             sample: sample(3, 3, TokenSource::Usage),
