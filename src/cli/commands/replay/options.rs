@@ -56,7 +56,7 @@ impl Source {
                 Some(url) => format!("--endpoint {}", quoted(&without_secrets(&url))),
                 None => "--backend mock".to_string(),
             };
-            Error::input("--dataset", "none given; want a file of prompts").next(format!(
+            Error::input("--dataset", "not given; want a file of prompts").next(format!(
                 "Or with 20 made prompts: tmesh-cli replay --synthetic 20 {server}"
             ))
         })
