@@ -1,6 +1,6 @@
-//! What each engine calls the same quantity: prompt tokens found in a cache, and prompt tokens looked up.
+//! The engines' names for the same quantities: prompt tokens found in a cache, and prompt tokens looked up.
 //!
-//! The names come from the engines' sources; of vLLM and llama.cpp also from recorded pages. Names are
+//! The names come from the engines' sources, and those of vLLM and llama.cpp also from recorded pages. Names are
 //! found with and without `_total`: see `series`.
 
 /// The name that guides ask for, which no engine exposes: hits over lookups, of the best pair there is.
@@ -10,14 +10,14 @@ pub const HIT_RATE: &str = "lmcache_hit_rate";
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pair {
     pub engine: &'static str,
-    /// Their sum is what was found.
+    /// Counters whose sum is the tokens found.
     pub hits: &'static [&'static str],
-    /// Their sum is what was looked for.
+    /// Counters whose sum is the tokens looked up.
     pub of: &'static [&'static str],
 }
 
-/// Best source first: what stands alone on a page decides for itself, and where an engine runs with LMCache
-/// its lookups are what was asked for.
+/// The best source comes first. On a page with one source that one counts; where an engine runs with LMCache, the
+/// lookups of LMCache count.
 pub static PAIRS: &[Pair] = &[
     // Inside the engine's process; lookups of its scheduler.
     Pair {

@@ -1,4 +1,4 @@
-//! What changed between two scrapes, beside one request or over a round: pure functions of observations.
+//! The change of a metric between two scrapes, beside one request or over a round: pure functions of observations.
 //!
 //! A counter that fell, or vanished, between the two scrapes or in one that lies between them was reset: the
 //! server restarted, and the change is unknown. A restart that no scrape shows as a fall is not seen. A
@@ -9,11 +9,11 @@ use super::series::{PairReading, Reading};
 /// One scrape. Lists of them are in the order of time, and no two overlap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// Before the request for the page, from the run's epoch.
+    /// Nanoseconds from the run's epoch to the moment before the request for the page.
     pub t_begin_ns: u64,
-    /// When the page had been read.
+    /// Nanoseconds from the run's epoch to the moment when the page had been read.
     pub t_end_ns: u64,
-    /// One for each asked-for name.
+    /// The readings, one for each asked-for name.
     pub values: Vec<Reading>,
 }
 
@@ -22,15 +22,15 @@ pub struct Observation {
 pub enum Unknown {
     /// No scrape had ended by the start.
     NoBefore,
-    /// None began at or after the end.
+    /// No scrape began at or after the end.
     NoAfter,
-    /// Not on the page at the end.
+    /// The metric was not on the page at the end.
     Absent,
-    /// It fell or vanished on the way: the server restarted.
+    /// The counter fell or vanished in between: the server restarted.
     Reset,
-    /// NaN or infinite at either end.
+    /// The value is NaN or infinite at either end.
     NoNumber,
-    /// A gauge.
+    /// The metric is a gauge, which has no increase.
     NoCounter,
     /// The counter that another one is divided by did not rise.
     Zero,
@@ -61,10 +61,11 @@ pub fn beside(
     }
 }
 
-/// From the last scrape that had ended by the start to the first that began at or after the end, both included.
+/// Returns the scrapes from the last one that had ended by the start to the first one that began at or after the end,
+/// both included.
 ///
 /// # Errors
-/// One of the two is missing.
+/// When one of the two is missing.
 pub fn span(
     observations: &[Observation],
     t_start_ns: u64,
@@ -76,28 +77,28 @@ pub fn span(
     observations.get(before..=after).ok_or(Unknown::NoAfter)
 }
 
-/// The place of the first scrape that began at or after a time.
+/// Returns the index of the first scrape that began at or after a time.
 fn first_from(observations: &[Observation], t_ns: u64) -> usize {
     observations.partition_point(|seen| seen.t_begin_ns < t_ns)
 }
 
-/// What a scrape says of a metric.
+/// Returns the reading of a metric in a scrape.
 pub fn reading(seen: &Observation, metric: usize) -> &Reading {
     seen.values.get(metric).unwrap_or(&Reading::Absent)
 }
 
-/// By how much a counter rose from the first scrape of a span to its last.
+/// Returns the increase of a counter from the first scrape of a span to its last.
 ///
 /// # Errors
-/// Why that is unknown.
+/// The reason why the increase is unknown.
 pub fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
     rise(span.iter().map(|seen| reading(seen, metric)))
 }
 
-/// Hits over lookups, by the counters of the pair that was best in the end.
+/// Returns hits over lookups, by the counters of the pair that was best at the end.
 ///
 /// # Errors
-/// As `increase`, and when nothing was looked up.
+/// Those of `increase`, and when nothing was looked up.
 pub fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<f64, Unknown> {
     let seen = || {
         span.iter().map(|seen| match reading(seen, metric) {
@@ -113,10 +114,10 @@ pub fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<
     quotient(rises(|pair| &pair.hits), rises(|pair| &pair.of))
 }
 
-/// One change over another.
+/// Divides one change by another.
 ///
 /// # Errors
-/// Of the first that is unknown, and when the lower one is 0.
+/// The reason of the first change that is unknown, and a denominator of 0.
 pub fn quotient(part: Result<f64, Unknown>, whole: Result<f64, Unknown>) -> Result<f64, Unknown> {
     match (part?, whole?) {
         (part, whole) if whole > 0.0 => Ok(part / whole),
@@ -124,7 +125,7 @@ pub fn quotient(part: Result<f64, Unknown>, whole: Result<f64, Unknown>) -> Resu
     }
 }
 
-/// From the first reading to the last.
+/// Returns the increase from the first reading to the last.
 fn rise<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> Result<f64, Unknown> {
     let mut readings = readings.into_iter();
     let first = match readings.next() {

@@ -15,14 +15,14 @@ pub enum Quantity {
     KvUsedTokens,
     /// Cached prompt tokens over prompt tokens, 0..=1.
     PrefixHitRate,
-    /// In the engine's own unit, which the source names.
+    /// Evictions, in the engine's own unit, which the source names.
     Evictions,
-    /// Milliseconds.
+    /// Eviction time in milliseconds.
     EvictMs,
     Preemptions,
     /// Accepted draft tokens over draft tokens, 0..=1.
     SpecAcceptRate,
-    /// Bytes, as the one below.
+    /// Resident memory in bytes: the peak, and below it the mean.
     ResidentBytesPeak,
     ResidentBytesMean,
 }
@@ -57,15 +57,15 @@ impl Quantity {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Engine {
     pub name: &'static str,
-    /// Its names behind `--backend`.
+    /// The engine's names behind `--backend`.
     backends: &'static [&'static str],
-    /// How its metrics' names begin: in its own words first, then as exporters on the way rename them. Empty: it has
-    /// no page.
+    /// Prefixes of its metrics: its own first, then those that exporters on the way give them. Empty: the engine has no
+    /// page.
     prefixes: &'static [&'static str],
 }
 
-/// Found on a page in this order: LMCache adds its names to an engine's. Ray Serve exports an engine's names with
-/// `ray_` in front, and like others that know no colon with `_` in its place.
+/// The engines, in the order in which they are looked for on a page: LMCache adds its names to an engine's. Ray Serve
+/// exports names with `ray_` in front, and like others that know no colon with `_` in its place.
 static ENGINES: &[Engine] = &[
     engine(
         "vLLM",
@@ -106,7 +106,7 @@ const fn engine(
     }
 }
 
-/// The engine whose prefix a metric's name has, the longest one, and what follows it.
+/// Returns the engine with the longest prefix of a metric's name, and the rest of the name.
 fn split_prefix(name: &str) -> Option<(&'static Engine, &str)> {
     let prefixed = ENGINES.iter().flat_map(|engine| {
         let prefixes = engine.prefixes.iter();
@@ -115,7 +115,7 @@ fn split_prefix(name: &str) -> Option<(&'static Engine, &str)> {
     prefixed.min_by_key(|(_, rest)| rest.len())
 }
 
-/// The name in the engine's own words; one that is no engine's stays as it is.
+/// Returns the name with the engine's own prefix; a name of no engine stays unchanged.
 pub fn canonical(name: &str) -> Cow<'_, str> {
     match split_prefix(name) {
         Some((engine, rest)) => Cow::Owned(format!("{}{rest}", engine.prefixes[0])),
@@ -123,8 +123,8 @@ pub fn canonical(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The names that mean the same, the best first: the name itself, then with `_total` added or removed, which a counter
-/// may or may not carry, then both behind the engine's other prefixes.
+/// Returns the spellings of a name, the best first: the name itself, then with `_total` added or removed, then both
+/// with the engine's other prefixes.
 pub fn spellings(name: &str) -> Vec<String> {
     let mut names = vec![name.to_string(), other_total(name)];
     if let Some((engine, rest)) = split_prefix(name) {
@@ -145,7 +145,7 @@ fn other_total(name: &str) -> String {
 }
 
 impl Engine {
-    /// The one that a backend's name says; without one, or with one that says nothing, by the page's names.
+    /// Returns the engine that a backend's name tells; otherwise the one whose names the page has.
     pub fn of(page: &Exposition, backend: Option<&str>) -> Option<&'static Engine> {
         let by_name =
             |engine: &&Engine| backend.is_some_and(|name| engine.backends.contains(&name));
@@ -153,7 +153,7 @@ impl Engine {
         named.or_else(|| Engine::all_on(page).next())
     }
 
-    /// Those whose names a page has.
+    /// Returns the engines whose names a page has.
     pub fn all_on(page: &Exposition) -> impl Iterator<Item = &'static Engine> {
         let is_on = |engine: &&Engine| page.samples.iter().any(|one| engine.exposes(one.name));
         ENGINES.iter().filter(is_on)
@@ -180,12 +180,12 @@ impl Engine {
     }
 }
 
-/// One way to a quantity.
+/// One way to measure a quantity.
 #[derive(Debug)]
 pub struct Source {
     pub quantity: Quantity,
     pub how: How,
-    /// A remark that the user needs beside the figure, or empty.
+    /// A remark for the user beside the figure; may be empty.
     pub note: &'static str,
 }
 
@@ -193,10 +193,10 @@ pub struct Source {
 pub enum How {
     /// The highest reading of a gauge, summed over data-parallel ranks.
     Peak(&'static str),
-    /// The highest reading of a gauge that counts in something else than tokens.
+    /// The highest reading of a gauge that does not count tokens.
     PeakOf(&'static str, Size),
     Mean(&'static str),
-    /// The mean of the readings above 0: the engine shows 0 for what is not in use.
+    /// The mean of the readings above 0: the engine shows 0 for a feature that is not in use.
     MeanInUse(&'static str),
     Increase(&'static str),
     /// The increase of a sum of seconds, in milliseconds.
@@ -206,25 +206,25 @@ pub enum How {
         part: &'static str,
         whole: &'static str,
     },
-    /// By the best of `catalog::PAIRS`.
+    /// The hit rate of the best of `catalog::PAIRS`.
     HitRate,
 }
 
-/// The tokens that 1 of a gauge stands for.
+/// How many tokens a gauge's value of 1 stands for.
 #[derive(Debug, Clone, Copy)]
 pub enum Size {
-    /// The gauge is a share; labels of vLLM's info metric of that name tell of what.
+    /// The gauge is a share of a size that the labels of this info metric of vLLM tell.
     ConfigInfo(&'static str),
     /// The gauge is a share of this gauge, in tokens.
     ShareOf(&'static str),
     /// The gauge counts blocks, of so many tokens as this gauge says.
     Block(&'static str),
-    /// The gauge is a share, and no page of the engine tells of what.
+    /// The gauge is a share of a size that no page of the engine tells.
     Untold,
 }
 
 impl Source {
-    /// The metrics that it reads, but those of the hit rate.
+    /// Returns the metrics that the source reads, except those of the hit rate.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let (first, second) = match self.how {
             How::Peak(name)
@@ -266,7 +266,7 @@ const CONFIG: Size = Size::ConfigInfo("vllm:cache_config_info");
 const SGLANG_TOKENS: Size = Size::ShareOf("sglang:max_total_num_tokens");
 const TRTLLM_BLOCK: Size = Size::Block("trtllm_kv_cache_tokens_per_block");
 
-/// Best first for each quantity.
+/// All sources; for each quantity the best comes first.
 pub static SOURCES: &[Source] = {
     use How::{HitRate, Increase, IncreaseMs, Mean, MeanInUse, Peak, PeakOf};
     use Quantity::{

@@ -1,4 +1,4 @@
-//! One figure over the scrapes of a workload, by one source, with the words that say so.
+//! One figure over the scrapes of a workload, from one source, with a text that names the source.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,9 +12,9 @@ use super::size::Scale;
 /// One figure of a workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageFigure {
-    /// In the unit of its quantity.
+    /// The value, in the unit of its quantity.
     pub value: Option<f64>,
-    /// Exposed names and what was done with them; without a value, why there is none.
+    /// The exposed names and how the value was made of them; without a value, the reason for its absence.
     pub source: String,
 }
 
@@ -40,19 +40,19 @@ impl PageFigure {
     }
 }
 
-/// The watched names.
+/// The names that are watched on a page.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// In the order of the readings.
+    /// The names, in the order of the readings.
     pub asked: Vec<&'static str>,
-    /// Those that the hit rate may be of.
+    /// The pairs of counters that the hit rate may be made of.
     pub pairs: Vec<&'static Pair>,
-    /// As on the first page, for those that were on it; those of the pairs too.
+    /// The spellings on the first page of those names that were on it, those of the pairs included.
     pub exposed: HashMap<&'static str, String>,
 }
 
 impl Names {
-    /// Looks up which of them are on a page, in which spelling.
+    /// Looks up which names are on a page, and in which spelling.
     pub fn note_exposed(&mut self, page: &Exposition) {
         let on_page: HashSet<&str> = page.samples.iter().map(|sample| sample.name).collect();
         let of_pairs = self
@@ -77,7 +77,7 @@ impl Names {
         self.exposed.get(name).map_or(name, String::as_str)
     }
 
-    /// As in "Δ a + Δ b".
+    /// Returns the text of a sum, such as "Δ a + Δ b".
     fn deltas(&self, names: &[&str]) -> String {
         let deltas = names.iter().map(|name| format!("Δ {}", self.exposed(name)));
         deltas.collect::<Vec<_>>().join(" + ")
@@ -94,7 +94,8 @@ pub struct Span<'a> {
 }
 
 impl Span<'_> {
-    /// `None`: no scrape has what the figure is made of. `scale`: of a gauge; `None` where the page tells none.
+    /// Works out the figure; `None`: no scrape has its metrics. `scale` is that of a gauge, `None` if the page tells
+    /// none.
     pub fn figure(&self, source: &Source, scale: Option<&Scale>) -> Option<PageFigure> {
         if !source.names().all(|name| self.shows(name)) {
             return None;
@@ -131,7 +132,7 @@ impl Span<'_> {
         seen.any(|seen| *reading(seen, place) != Reading::Absent)
     }
 
-    /// Of the last scrape.
+    /// Returns the reading of the last scrape.
     fn best_pair(&self) -> Option<&PairReading> {
         match reading(self.seen.last()?, self.names.place(HIT_RATE)) {
             Reading::Ratio(pairs) => {
@@ -174,7 +175,7 @@ impl Span<'_> {
         PageFigure::of(mean(&levels), &of, note)
     }
 
-    /// Without the scrape before the workload, which shows the value of what came earlier.
+    /// Returns the readings without the scrape before the workload, which shows what earlier work left.
     fn mean_in_use(&self, name: &str, note: &str) -> PageFigure {
         let during = Span {
             seen: self.seen.get(1..).unwrap_or_default(),
@@ -196,7 +197,7 @@ impl Span<'_> {
         seen.any(|seen| seen.t_begin_ns >= self.t_start_ns && seen.t_end_ns <= self.t_end_ns)
     }
 
-    /// Those that are numbers; no gauge that is read here can be below 0.
+    /// Returns the readings that are numbers; no gauge that is read here can be below 0.
     fn levels(&self, name: &str) -> Vec<f64> {
         let place = self.names.place(name);
         let levels = self

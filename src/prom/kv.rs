@@ -1,4 +1,4 @@
-//! A workload's KV figures from the server's page: what is watched, and what it told in the end.
+//! A workload's KV figures from the server's page: the names to watch, and the figures at the end.
 //!
 //! Each figure comes with its source, or with the reason why there is none.
 
@@ -11,19 +11,19 @@ use super::selector::Selector;
 use super::series::Wanted;
 use super::size::Scale;
 
-/// What is read of one server's page.
+/// The names that are read from one server's page.
 #[derive(Debug)]
 pub struct Watch {
     engine: Option<&'static Engine>,
     version: Option<String>,
     names: Names,
-    /// Best first, each with the scale of its gauge.
+    /// The sources, the best first, each with the scale of its gauge.
     sources: Vec<(&'static Source, Option<Scale>)>,
 }
 
 impl Watch {
-    /// By the server's first page. `backend`: whose names to read, as `--backend` says it; without it, those
-    /// that are on the page.
+    /// Chooses the names by the server's first page. `backend` is the engine whose names to read, as `--backend` has it;
+    /// without it, those on the page count.
     pub fn choose(page: &Exposition, backend: Option<&str>) -> Watch {
         let engine = Engine::of(page, backend);
         let mut names = Names {
@@ -57,29 +57,29 @@ impl Watch {
         }
     }
 
-    /// `None`: the page has no engine's names.
+    /// The engine; `None`: the page has no engine's names.
     pub fn engine(&self) -> Option<&'static str> {
         self.engine.map(|engine| engine.name)
     }
 
-    /// Where the page tells it.
+    /// The engine's version, if the page tells it.
     pub fn engine_version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// What is read of the page, in the order of `wanted`.
+    /// Returns the names to read from the page, in the order of `wanted`.
     pub fn names(&self) -> Vec<String> {
         let names = self.names.asked.iter();
         names.map(|name| name.to_string()).collect()
     }
 
-    /// For the scraper whose observations `told` gets.
+    /// Returns the selectors for the scraper whose observations go to `told`.
     pub fn wanted(&self) -> Wanted {
         let names = self.names.asked.iter();
         Wanted::new(names.map(|name| Selector::of_name(name)).collect())
     }
 
-    /// Every quantity over a workload: from the last scrape that had ended by its start to the first that
+    /// Returns every quantity over a workload: from the last scrape that had ended by its start to the first that
     /// began at or after its end.
     pub fn told(
         &self,
@@ -114,7 +114,7 @@ impl Watch {
         })
     }
 
-    /// Why there is no figure of a quantity that no scrape shows.
+    /// Returns the reason why a quantity that no scrape shows has no figure.
     fn missing(&self, quantity: Quantity) -> String {
         match (self.own_name(quantity), self.engine) {
             (Some(name), _) => format!("no {name} on the page"),
@@ -123,7 +123,7 @@ impl Watch {
         }
     }
 
-    /// The first name that the engine has for it in any version.
+    /// Returns the first name that any version of the engine has for the quantity.
     fn own_name(&self, quantity: Quantity) -> Option<&'static str> {
         let sources = SOURCES.iter().filter(|source| source.quantity == quantity);
         let mut names = sources.flat_map(Source::names);

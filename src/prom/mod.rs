@@ -1,5 +1,5 @@
 //! Server metrics: a Prometheus page read, the asked-for names found on it, and what changed between two
-//! scrapes. Judges nothing and prints nothing.
+//! scrapes. This module judges nothing and prints nothing.
 //!
 //! Url -> `scrape` -> `parse` -> `series` (readings of one scrape) -> `change` (figures from several).
 //! `kv` makes a workload's KV figures of them, by the table in `engine`.

@@ -1,17 +1,18 @@
-//! Which exposed names a name that was not found may have meant.
+//! Suggestions for a name that was not found: the nearest exposed names.
 
 use super::engine::canonical;
 use crate::error::distance;
 
-/// How many are offered.
+/// How many names are suggested.
 const OFFERED: usize = 5;
-/// Shorter texts are part of too many names by chance.
+/// The least length of a text to search inside names; shorter ones are part of too many names by chance.
 const MIN_PART_CHARS: usize = 3;
 
-/// The five names nearest to `asked`, nearest first; fewer when the page has fewer.
+/// Returns the five names nearest to `asked`, nearest first; fewer if the page has fewer.
 ///
-/// An engine's names count as if they had its own prefix. First those with a few letters changed or with one name inside the other, then those with most of its
-/// words, then by distance. One distance a name: for the start of a run, not for each scrape.
+/// An engine's names count as if they had its own prefix. First those with a few letters changed or with one name
+/// inside the other, then those with most of its words, then by distance. One distance a name: for the start of a run,
+/// not for each scrape.
 pub fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let own = |name: &str| canonical(&name.to_ascii_lowercase()).into_owned();
     let asked = own(asked);

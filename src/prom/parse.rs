@@ -1,6 +1,6 @@
-//! The text that a /metrics page is: Prometheus' format and OpenMetrics, pure and without copies.
+//! The text of a /metrics page, in Prometheus' format or OpenMetrics, parsed without copies.
 //!
-//! What is taken from a page is its types and samples; help texts, timestamps and exemplars are skipped. A line that
+//! Types and samples are taken from a page; help texts, timestamps and exemplars are skipped. A line that
 //! is not understood is counted, and the rest of the page is read.
 
 use std::borrow::Cow;
@@ -10,10 +10,10 @@ use std::fmt;
 #[cfg(test)]
 mod fuzz;
 
-/// Characters of a line that an error repeats at the most.
+/// How many characters of a line an error repeats at most.
 const SHOWN_CHARS: usize = 40;
 
-/// What `# TYPE` says of a family.
+/// The type of a family by its `# TYPE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     Counter,
@@ -50,19 +50,19 @@ impl Type {
 /// One line with a value.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricSample<'a> {
-    /// A quoted name as it stands between its quotes.
+    /// The name; a quoted one is as between its quotes.
     pub name: &'a str,
     pub labels: Labels<'a>,
-    /// NaN and the infinities as the page has them.
+    /// The value; NaN and infinities are kept.
     pub value: f64,
 }
 
-/// What stands between the braces, checked; without any it is empty.
+/// The checked text between the braces; empty without braces.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a>(&'a str);
 
 impl<'a> Labels<'a> {
-    /// Names and values in the page's order, escapes resolved.
+    /// Returns names and values in the page's order, with escapes resolved.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let mut rest = self.0;
         let items = std::iter::from_fn(move || {
@@ -77,7 +77,7 @@ impl<'a> Labels<'a> {
         })
     }
 
-    /// As on the page, without the braces.
+    /// The text on the page, without the braces.
     pub fn text(self) -> &'a str {
         self.0
     }
@@ -86,10 +86,10 @@ impl<'a> Labels<'a> {
 /// A page, in the order of its lines.
 #[derive(Debug, Default)]
 pub struct Exposition<'a> {
-    /// By family: OpenMetrics' counter `foo` has the sample `foo_total`.
+    /// Types by family: OpenMetrics' counter `foo` has the sample `foo_total`.
     pub types: HashMap<&'a str, Type>,
     pub samples: Vec<MetricSample<'a>>,
-    /// `None`: every line was understood.
+    /// The lines that were not understood; `None`: every line was.
     pub skipped: Option<Skipped>,
 }
 
@@ -97,7 +97,7 @@ pub struct Exposition<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     pub lines: u64,
-    /// The number of the first of them, and what is wrong with it.
+    /// The line number of the first one, and what is wrong with it.
     pub first: String,
 }
 
@@ -112,7 +112,7 @@ impl fmt::Display for Skipped {
 }
 
 impl<'a> Exposition<'a> {
-    /// Takes one line, without the blanks around it.
+    /// Takes in one line, given without the blanks around it.
     fn take(&mut self, line: &'a str) -> Result<(), String> {
         if let Some(comment) = line.strip_prefix('#') {
             self.types.extend(type_line(comment)?);
@@ -122,7 +122,7 @@ impl<'a> Exposition<'a> {
         Ok(())
     }
 
-    /// The type of the family that a sample's name belongs to, and whether the family has that very name.
+    /// Returns the type of the family that a sample's name belongs to, and whether the family has exactly that name.
     pub fn type_of(&self, name: &str) -> (Type, bool) {
         if let Some(known) = self.types.get(name) {
             return (*known, true);
@@ -149,7 +149,7 @@ impl<'a> Exposition<'a> {
 ///
 /// # Errors
 /// When no line is a sample and one is not understood: what the page is, or what is wrong with the first such line. An
-/// empty page too.
+/// empty page is an error too.
 pub fn parse(text: &str) -> Result<Exposition<'_>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let body = text.trim_start();
@@ -187,7 +187,7 @@ fn blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r')
 }
 
-/// Family and type when the comment is a `# TYPE`.
+/// Returns family and type if the comment is a `# TYPE`.
 fn type_line(comment: &str) -> Result<Option<(&str, Type)>, String> {
     let comment = comment.trim_start_matches(blank);
     let rest = comment.strip_prefix("TYPE");
@@ -231,7 +231,7 @@ fn sample(line: &str) -> Result<MetricSample<'_>, String> {
     })
 }
 
-/// What follows the name and the labels: a value, perhaps a timestamp and an exemplar.
+/// Parses the text behind name and labels: a value, perhaps a timestamp and an exemplar.
 fn value(rest: &str) -> Result<f64, String> {
     // Neither a value nor a timestamp has a `#`.
     let (numbers, exemplar) = match rest.split_once('#') {
@@ -260,7 +260,7 @@ fn number(word: &str) -> Option<f64> {
     word.parse().ok()
 }
 
-/// A metric's name (letters, digits, `_`, `:`, no digit first; empty: there is none) and what follows it.
+/// Splits off a metric's name (letters, digits, `_`, `:`, no digit first; empty: there is none).
 pub fn split_name(text: &str) -> (&str, &str) {
     let end = text
         .bytes()
@@ -272,8 +272,8 @@ pub fn split_name(text: &str) -> (&str, &str) {
     }
 }
 
-/// Checks labels up to the closing brace: the quoted metric name among them, if there is one, what stands before the
-/// brace, and what follows it.
+/// Checks labels up to the closing brace. Returns the quoted metric name among them, if there is one, the text before
+/// the brace, and the text behind it.
 pub fn labels(inside: &str) -> Result<(Option<&str>, Labels<'_>, &str), String> {
     let (mut rest, mut name) = (inside, None);
     while let Some((item, after)) = next_item(rest)? {
@@ -289,15 +289,15 @@ pub fn labels(inside: &str) -> Result<(Option<&str>, Labels<'_>, &str), String> 
     Ok((name, Labels(&inside[..end]), &inside[end + 1..]))
 }
 
-/// What stands between two commas in braces.
+/// An item between two commas in braces.
 enum Item<'a> {
     /// A metric's name in quotes, as UTF-8 names are written.
     MetricName(&'a str),
-    /// Its name, and its value as written between the quotes.
+    /// A label: its name, and its value as written between the quotes.
     Label(&'a str, &'a str),
 }
 
-/// An item and what follows its comma; `None` at the brace or the text's end.
+/// Splits off an item and its comma; `None` at the brace or the text's end.
 fn next_item(text: &str) -> Result<Option<(Item<'_>, &str)>, String> {
     let text = text.trim_start_matches(blank);
     if text.is_empty() {
@@ -334,7 +334,7 @@ fn next_item(text: &str) -> Result<Option<(Item<'_>, &str)>, String> {
     }
 }
 
-/// What stands between the quote that a text begins with and the closing one, and what follows it.
+/// Splits a text that begins with a quote at the closing one.
 fn quoted(text: &str) -> Result<(&str, &str), String> {
     let inside = &text[1..];
     let end =
@@ -342,7 +342,7 @@ fn quoted(text: &str) -> Result<(&str, &str), String> {
     Ok((&inside[..end], &inside[end + 1..]))
 }
 
-/// A quoted name and what follows it.
+/// Splits off a quoted name.
 fn quoted_name(text: &str) -> Result<(&str, &str), String> {
     let (name, rest) = quoted(text)?;
     // They could steer the terminal that the name is printed to.
@@ -352,7 +352,7 @@ fn quoted_name(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// Where the first quote without a backslash before it stands.
+/// Returns the position of the first quote without a backslash before it.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {
@@ -362,7 +362,7 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// `\\`, `\"` and `\n` resolved; any other backslash stands for itself.
+/// Resolves `\\`, `\"` and `\n`; any other backslash stands for itself.
 fn unescape(value: &str) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);

@@ -1,4 +1,4 @@
-//! Scrapes: one page fetched, stamped and read, by whoever asks or by a thread on a schedule.
+//! Scrapes: a page is fetched, stamped and read, on request or by a thread on a schedule.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::units::{Epoch, nanoseconds};
 
-/// How long the last scrape of a run that was stopped may take.
+/// Limit of the last scrape of a run that was stopped, in total.
 const STOPPED_WAIT: Duration = Duration::from_millis(250);
 
-/// One /metrics page and what is wanted of it.
+/// One /metrics page and the names wanted from it.
 pub struct Scraper {
     small: Small,
     url: String,
@@ -36,10 +36,10 @@ impl Scraper {
         }
     }
 
-    /// Scrapes once. Takes 20 s at the most.
+    /// Scrapes once; takes at most 20 s.
     ///
     /// # Errors
-    /// Why there is no observation: out of reach, a status that is not 2xx, no metrics.
+    /// The reason why there is no observation: out of reach, a status that is not 2xx, no metrics.
     pub fn scrape(&self) -> std::result::Result<Observation, String> {
         let t_begin_ns = self.epoch.now_ns();
         let text = fetch(&self.small, &self.url)?;
@@ -51,10 +51,10 @@ impl Scraper {
         })
     }
 
-    /// Which of the wanted names the page has, and its lines that were not understood.
+    /// Returns which of the wanted names the page has, and its lines that were not understood.
     ///
     /// # Errors
-    /// Why there is no page.
+    /// The reason why there is no page.
     pub fn find(&self) -> std::result::Result<(Vec<Found>, Option<Skipped>), String> {
         let text = fetch(&self.small, &self.url)?;
         let page = parse(&text)?;
@@ -62,10 +62,10 @@ impl Scraper {
     }
 }
 
-/// The text of a page.
+/// Fetches the text of a page.
 ///
 /// # Errors
-/// Why there is none: the kind of the failure and its reason, or the status.
+/// The kind of the failure and its reason, or the status.
 pub fn fetch(small: &Small, url: &str) -> std::result::Result<String, String> {
     let page = small.get(url).map_err(|failure| failure.to_string())?;
     match page.status {
@@ -74,8 +74,7 @@ pub fn fetch(small: &Small, url: &str) -> std::result::Result<String, String> {
     }
 }
 
-/// What scrapes of one run have left, whoever made them. One scrape at a time: the others wait for it, so that
-/// observations do not overlap.
+/// The observations of all scrapes of a run. Scrapes wait for one another, so that observations do not overlap.
 pub struct Recorder {
     scraper: Mutex<Scraper>,
     seen: Mutex<Seen>,
@@ -112,8 +111,8 @@ impl Recorder {
         }
     }
 
-    /// The scrape behind the last request. When the user is waiting for the end of the run, a page that hangs
-    /// is not waited for.
+    /// Makes the scrape after the last request. If the user is waiting for the end of the run, a page that hangs is not
+    /// waited for.
     pub fn scrape_last(self: &Arc<Recorder>, is_stopped: bool) {
         if !is_stopped {
             return self.scrape_now();
@@ -127,7 +126,7 @@ impl Recorder {
         let _ = done.recv_timeout(STOPPED_WAIT);
     }
 
-    /// What there is so far. Holding it stops those who scrape.
+    /// Returns the observations so far. Scrapes wait while the guard is held.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
@@ -139,7 +138,7 @@ impl Recorder {
 /// Due times are absolute. Those that pass while a scrape takes its time are left out.
 ///
 /// # Errors
-/// When the system does not give the thread.
+/// When the system refuses the thread.
 pub fn start(recorder: Arc<Recorder>, interval: Duration) -> Result<Sender<()>> {
     let (end, ended) = bounded(1);
     let epoch = lock(&recorder.scraper).epoch;
@@ -158,7 +157,7 @@ fn run(recorder: &Recorder, epoch: Epoch, interval_ns: u64, ended: &Receiver<()>
     }
 }
 
-/// The first due time after now.
+/// Returns the first due time after now.
 fn next_due(due_ns: u64, interval_ns: u64, now_ns: u64) -> u64 {
     due_ns + interval_ns * (now_ns.saturating_sub(due_ns) / interval_ns + 1)
 }

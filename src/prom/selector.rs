@@ -1,24 +1,24 @@
-//! What a user asks for: a metric's name, perhaps with labels that its series must have.
+//! Selectors: a metric's name as the user asks for it, perhaps with labels that its series must have.
 
 use super::parse::{MetricSample, labels, split_name};
 
 /// `name`, `name{label="value",…}` or `{"name in quotes",label="value",…}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
-    /// As typed.
+    /// The text as typed.
     pub asked: String,
     pub name: String,
-    /// Each must be on a series with that value; a series may have more.
+    /// Labels that a series must have, with their values; a series may have more.
     pub labels: Vec<(String, String)>,
 }
 
 impl Selector {
     /// # Errors
-    /// Why the text is no selector; the caller adds the option it came from.
+    /// The reason why the text is no selector; the caller adds the option it came from.
     pub fn parse(text: &str) -> Result<Selector, String> {
         let asked = text.trim();
         let (name, rest) = split_name(asked);
-        let no_name = "no metric name; want such as vllm:prompt_tokens_total";
+        let no_name = "no metric name; want for example vllm:prompt_tokens_total";
         let (mut quoted, mut owned) = (None, Vec::new());
         if let Some(inside) = rest.strip_prefix('{') {
             let (metric, labels, after) = labels(inside)?;
@@ -46,7 +46,7 @@ impl Selector {
         })
     }
 
-    /// A name alone.
+    /// Returns a selector of a name alone.
     pub fn of_name(name: &str) -> Selector {
         Selector {
             asked: name.to_string(),
@@ -55,7 +55,7 @@ impl Selector {
         }
     }
 
-    /// The same labels on another name.
+    /// Returns a selector of another name with the same labels.
     pub fn renamed(&self, name: &str) -> Selector {
         Selector {
             name: name.to_string(),
@@ -63,7 +63,7 @@ impl Selector {
         }
     }
 
-    /// Whether a series of the right name has the asked-for labels.
+    /// Returns whether a series of this name has the asked-for labels.
     pub fn takes(&self, sample: &MetricSample) -> bool {
         self.labels.iter().all(|(label, value)| {
             let mut exposed = sample.labels.iter();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_says_why() {
-        let no_name = "no metric name; want such as vllm:prompt_tokens_total";
+        let no_name = "no metric name; want for example vllm:prompt_tokens_total";
         for (text, why) in [
             ("", no_name),
             ("9a", no_name),

@@ -1,4 +1,4 @@
-//! The asked-for names on a page: which there are, of which kind, and what each scrape says of them.
+//! The asked-for names on a page: which exist, of which kind, and their readings in each scrape.
 //!
 //! Series of one name are one value: the sum for a counter, the mean for a gauge.
 
@@ -13,7 +13,7 @@ use super::selector::Selector;
 /// What a name's values mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// It only rises: differences count.
+    /// A counter: it only rises, and differences count.
     Counter,
     Gauge,
     /// Two counters' differences, one over the other; names as exposed, `a + b` for a sum.
@@ -27,14 +27,14 @@ pub enum Kind {
 /// An asked-for name that is exposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metric {
-    /// As asked.
+    /// The name as asked for.
     pub name: String,
     pub kind: Kind,
     /// How many of the page's series it covers.
     pub series: usize,
 }
 
-/// What a page has of one asked-for name.
+/// The result of looking up one asked-for name on a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     Metric(Metric),
@@ -48,13 +48,13 @@ pub enum Found {
 /// One asked-for name in one scrape.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
-    /// No series of it is on the page.
+    /// No series of the name is on the page.
     Absent,
-    /// The series' sum; `None` when all of them are NaN.
+    /// The sum of the series; `None` when all of them are NaN.
     Counter(Option<f64>),
-    /// Their mean; `None` as above.
+    /// The mean of the series; `None` when all of them are NaN.
     Gauge(Option<f64>),
-    /// Of the catalog's pairs those that show at all, best first.
+    /// Those of the catalog's pairs that are on the page, the best first.
     Ratio(Vec<PairReading>),
 }
 
@@ -67,7 +67,7 @@ pub struct PairReading {
 }
 
 impl PairReading {
-    /// Whether all of its counters are on the page.
+    /// Returns whether all counters of the pair are on the page.
     pub fn is_whole(&self) -> bool {
         !self.hits.contains(&Reading::Absent) && !self.of.contains(&Reading::Absent)
     }
@@ -77,7 +77,7 @@ impl PairReading {
 #[derive(Debug)]
 pub struct Wanted {
     asked: Vec<Asked>,
-    /// What is collected; `by_name` has the places in it.
+    /// The selectors; `by_name` holds indices into them.
     selectors: Vec<Selector>,
     by_name: HashMap<String, Vec<usize>>,
 }
@@ -86,7 +86,7 @@ pub struct Wanted {
 struct Asked {
     selector: Selector,
     term: Term,
-    /// Of the alias only.
+    /// The pairs, for the alias only.
     pairs: Vec<PairTerms>,
 }
 
@@ -105,7 +105,7 @@ struct PairTerms {
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     series: usize,
-    /// Those that are not NaN, and their sum.
+    /// How many series are not NaN, and their sum.
     numbers: usize,
     sum: f64,
 }
@@ -194,7 +194,7 @@ impl Wanted {
         found.collect()
     }
 
-    /// What the page says of each name, those that appear only now included. One hash a sample.
+    /// Returns the reading of each name, also of names that appear only now. Costs one hash a sample.
     pub fn read(&self, page: &Exposition) -> Vec<Reading> {
         let tallies = self.tally(page);
         let readings = self.asked.iter().map(|asked| {
@@ -257,7 +257,7 @@ impl Wanted {
 }
 
 impl Term {
-    /// Where its series are.
+    /// Returns the place of its series.
     fn exposed(&self, tallies: &[Tally]) -> Option<usize> {
         let mut places = self.0.iter().copied();
         places.find(|&place| tallies[place].series > 0)
@@ -289,7 +289,7 @@ fn ratio(pairs: &[PairTerms], tallies: &[Tally]) -> Reading {
     }
 }
 
-/// By `# TYPE`; an untyped name is a counter when it ends in `_total`, `_count` or `_sum`.
+/// Tells the kind by `# TYPE`; an untyped name is a counter if it ends in `_total`, `_count` or `_sum`.
 pub fn kind(page: &Exposition, name: &str) -> Kind {
     let is_counter = match page.type_of(name) {
         (Type::Counter, _) => true,
@@ -331,7 +331,7 @@ fn missing(selector: &Selector, page: &Exposition) -> Found {
     }
 }
 
-/// Without repetitions, so that each name is compared once.
+/// Removes repetitions, so that each name is compared once.
 fn unique<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
     let mut seen = std::collections::HashSet::new();
     names.filter(move |name| seen.insert(*name))
@@ -346,7 +346,7 @@ pub struct Line<'a> {
     pub series: usize,
 }
 
-/// Every name of a page in its order, but `_created` and `_bucket`, whose sums mean nothing.
+/// Returns every name of a page in its order, except `_created` and `_bucket`, whose sums mean nothing.
 pub fn lines<'a>(page: &Exposition<'a>) -> Vec<Line<'a>> {
     let mut order: Vec<(&str, Tally)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();

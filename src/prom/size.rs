@@ -1,15 +1,15 @@
-//! How many tokens 1 of a KV gauge is, from the page that tells it.
+//! The size of a KV cache in tokens, from the page, which turns the share of a gauge into tokens.
 
 use std::collections::HashSet;
 
 use super::engine::{Size, spellings};
 use super::parse::{Exposition, MetricSample};
 
-/// What a gauge's readings are multiplied with.
+/// The factor of a gauge's readings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
     pub factor: f64,
-    /// As in "… × 4096 tokens of …"; empty for a factor of 1.
+    /// The text of the factor, as in "… × 4096 tokens of …"; empty for a factor of 1.
     pub text: String,
 }
 
@@ -26,7 +26,7 @@ impl Scale {
         }
     }
 
-    /// `None`: the page does not tell the size.
+    /// Works out the scale; `None`: the page does not tell the size.
     ///
     /// A share that is a mean over engines is right where these are of one size.
     pub fn of_size(page: &Exposition, gauge: &str, size: Size) -> Option<Scale> {
@@ -54,8 +54,8 @@ impl Scale {
     }
 }
 
-/// Sum over the engines. `kv_cache_size_tokens`, which recent versions have, holds for hybrid models too, whose
-/// layers do not share their blocks.
+/// Returns the sum over the engines. `kv_cache_size_tokens`, which recent versions have, holds for hybrid models too,
+/// whose layers do not share their blocks.
 fn config_info(page: &Exposition, info: &str) -> Option<Scale> {
     let sizes: Option<Vec<(f64, String)>> = series(page, info).map(config_size).collect();
     let sizes = sizes.filter(|sizes| !sizes.is_empty())?;
@@ -70,7 +70,7 @@ fn config_info(page: &Exposition, info: &str) -> Option<Scale> {
     })
 }
 
-/// Tokens of one engine that requests can fill, and the labels that say so.
+/// Returns the tokens of one engine that requests can fill, and the labels that tell them.
 ///
 /// vLLM holds one block back, the null block: its labels count it, its gauge is a share of the others.
 fn config_size(sample: &MetricSample) -> Option<(f64, String)> {
@@ -96,7 +96,7 @@ fn config_size(sample: &MetricSample) -> Option<(f64, String)> {
     Some(((blocks - 1) as f64 * block as f64, how))
 }
 
-/// Data-parallel ranks that a name's series are of; 1 at the least.
+/// Returns the number of data-parallel ranks among a name's series; at least 1.
 fn ranks(page: &Exposition, name: &str) -> usize {
     let ranks: HashSet<Vec<String>> = series(page, name)
         .map(|sample| {
@@ -108,14 +108,14 @@ fn ranks(page: &Exposition, name: &str) -> usize {
     ranks.len().max(1)
 }
 
-/// Above 0.
+/// Parses a number above 0.
 fn mean(page: &Exposition, name: &str) -> Option<f64> {
     let values: Vec<f64> = series(page, name).map(|sample| sample.value).collect();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     Some(mean).filter(|mean| mean.is_finite() && *mean > 0.0)
 }
 
-/// The first spelling of a name that is on the page.
+/// Returns the first spelling of a name that is on the page.
 fn exposed<'a>(page: &Exposition<'a>, name: &str) -> Option<&'a str> {
     let on_page = |name: String| page.samples.iter().find(|sample| sample.name == name);
     let sample = spellings(name).into_iter().find_map(on_page)?;
