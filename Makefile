@@ -103,7 +103,7 @@ lint: toolchain ## formatting, clippy with warnings denied, licences and sources
 	cargo clippy --locked --all-targets -- -D warnings
 	.ci/dependencies
 
-layers: ## the imports in src: DESIGN.md's layer table, and no circles of files
+layers: ## the imports in src: only those that the table of layers allows, and no circles of files
 	.ci/layers src
 
 check: export TMESH_STATIC_BIN = $(STATIC_BIN)

@@ -140,7 +140,7 @@ const COMMANDS: [Command; 5] = [
 ];
 
 impl Situation {
-    /// Returns the exit code that DESIGN.md §1 demands. If several apply, the first of: 2 refused, 1 output lost, 130
+    /// Returns the exit code that is documented. If several apply, the first of: 2 refused, 1 output lost, 130
     /// signal, 1 server gone or no success, 1 limit missed, 0.
     fn wanted(self, command: &Command) -> i32 {
         // A signal is the regular end of an endless run, so it does not change the code there.

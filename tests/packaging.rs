@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::util::{Cmd, Dir, Output, Server, not_run};
 
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 const WHAT: &str = "static binary in an empty root";
 
 /// Runs in an empty root that contains only two files that a node without DNS has too. TMESH_STATIC_BIN, set by `make
@@ -51,6 +52,51 @@ fn the_static_binary_resolves_names_in_an_empty_root() {
             .contains("Total Number of Requests Processed: 4"),
         "{output}"
     );
+    // The manual travels with it.
+    let topics = [
+        "metrics", "options", "files", "errors", "guides", "mock", "bench", "ci",
+    ];
+    for topic in topics {
+        let output = in_root(&root, chroot, &["help", topic]);
+        let page = fs::read_to_string(format!("{SOURCES}/src/help/{topic}.md")).expect(topic);
+        assert_eq!(output.stdout, page, "{topic}");
+    }
+}
+
+#[test]
+fn makefile_and_sources_name_no_document_that_is_not_in_the_repository() {
+    let mut files = vec![format!("{SOURCES}/Makefile"), format!("{SOURCES}/.ci/run")];
+    let mut folders = vec![format!("{SOURCES}/src"), format!("{SOURCES}/tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect(&folder).flatten() {
+            let path = entry.path().display().to_string();
+            match entry.path().is_dir() {
+                true => folders.push(path),
+                false if path.ends_with(".rs") => files.push(path),
+                false => {}
+            }
+        }
+    }
+    for file in files {
+        let text = fs::read_to_string(&file).expect(&file);
+        let words = text.split(|c: char| !(c.is_alphanumeric() || "._-/".contains(c)));
+        // Documents in capitals, such as those that describe a project.
+        let documents = words.filter(|word| {
+            let name = word.strip_suffix(".md").unwrap_or_default();
+            name.len() > 3 && name.chars().all(|c| c.is_ascii_uppercase())
+        });
+        for name in documents.filter(|name| *name != "REPORT.md") {
+            let known = fs::exists(format!("{SOURCES}/{name}")).unwrap_or(false);
+            assert!(known, "{file} names {name}");
+        }
+        let outside = ["shared", "captures"].map(|folder| format!("{folder}/"));
+        for word in text.split_whitespace() {
+            let is_outside = outside
+                .iter()
+                .any(|folder| word.starts_with(folder.as_str()));
+            assert!(!is_outside, "{file} names {word}");
+        }
+    }
 }
 
 /// Returns the first way to change the root that is permitted here.

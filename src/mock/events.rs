@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn completions_events_have_vllms_fields() {
-        // shared/captures/vllm/completions_stream_continuous_usage without its last two null fields.
+        // An event that vLLM sent with continuous usage, without its last two null fields.
         let events = events(Api::Completions);
         assert_eq!(
             made(|out| events.push_text(out, " nuqua", Some("length"), Some(USAGE))),

@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_unknown_model_gets_vllms_reply() {
-        // shared/captures/vllm/err_unknown_model, with its names.
+        // A reply of vLLM to an unknown model, with its names.
         let bytes = ErrorReply::unknown_model("no-such-model", "tiny-chain")
             .response()
             .into_bytes(true);
