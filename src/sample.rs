@@ -205,6 +205,8 @@ pub struct Sample {
     pub reused: bool,
     /// A pooled connection turned out closed before a byte came; this is the second sending.
     pub resent: bool,
+    /// The dispatch of the first sending of a request that was sent again.
+    pub t_first_send_ns: Option<u64>,
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,

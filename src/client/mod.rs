@@ -46,6 +46,10 @@ use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
+/// A reused connection that was closed before the request says so within this time of the send, or within three times
+/// as long as it took to open.
+const STALE_NS: u64 = 100_000_000;
+
 /// Everything the requests of a run have in common.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -136,26 +140,32 @@ impl Client {
     /// byte came is replaced once, with a new clock (`resent`).
     pub fn send(&mut self, turn: &Turn) -> Sample {
         let sample = self.attempt(turn);
-        let seen = self.wire.seen();
-        let stale = sample.reused
-            && seen.reads == 0
-            && seen.expired.is_none()
-            && sample
-                .failure
-                .as_ref()
-                .is_some_and(|f| f.kind == FailKind::Truncated);
-        if stale {
+        if self.was_stale(&sample) {
             let again = self.attempt(turn);
             // An agent that was shut down, which is how a run cuts its requests, opens no connection:
             // then nothing was sent again.
             if self.wire.seen().connecting {
                 return Sample {
                     resent: true,
+                    t_first_send_ns: Some(sample.t_send_ns),
                     ..again
                 };
             }
         }
         sample
+    }
+
+    /// Whether the request found a reused connection that was closed already. A server that takes the request, holds
+    /// it and then closes has failed, and that time is the request's.
+    fn was_stale(&self, sample: &Sample) -> bool {
+        let seen = self.wire.seen();
+        let failure = sample.failure.as_ref();
+        let took_ns = sample.t_end_ns.saturating_sub(sample.t_send_ns);
+        sample.reused
+            && seen.reads == 0
+            && seen.expired.is_none()
+            && failure.is_some_and(|failure| failure.kind == FailKind::Truncated)
+            && took_ns <= STALE_NS.max(3 * self.wire.last_connect_ns())
     }
 
     /// The text of the last reply's answer, escaped for the inside of a JSON string, if its turn keeps it.

@@ -739,6 +739,28 @@ fn a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock() {
         "{second:?}"
     );
     assert!(second.connect_ns.is_some());
+    let first_send_ns = second.t_first_send_ns.expect("the first send");
+    assert!(first.t_end_ns <= first_send_ns && first_send_ns < second.t_send_ns);
+}
+
+#[test]
+fn a_kept_connection_that_is_held_and_then_closed_is_a_failure_with_its_time() {
+    let addr = server(|mut stream| {
+        if read_request(&stream).is_some() {
+            let _ = stream.write_all(stream_of_two().as_bytes());
+        }
+        if read_request(&stream).is_some() {
+            thread::sleep(Duration::from_millis(80));
+            thread::sleep(Duration::from_millis(80));
+        }
+    });
+    let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+    assert!(client.send(&turn()).is_success());
+    let held = client.send(&turn());
+    let kind = held.failure.as_ref().map(|failure| failure.kind);
+    assert_eq!((kind, held.resent), (Some(FailKind::Truncated), false));
+    let took_ms = (held.t_end_ns - held.t_send_ns) / 1_000_000;
+    assert!((160..1000).contains(&took_ms), "{took_ms} ms");
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub struct Wire {
     connecting: AtomicBool,
     tcp_done: AtomicBool,
     connect_ns: AtomicU64,
+    /// The set-up of the connection made last, by whichever request.
+    last_connect_ns: AtomicU64,
     expired: AtomicU8,
     body_bytes: AtomicUsize,
 }
@@ -109,6 +111,7 @@ impl Wire {
             connecting: AtomicBool::new(false),
             tcp_done: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
+            last_connect_ns: AtomicU64::new(0),
             expired: AtomicU8::new(0),
             body_bytes: AtomicUsize::new(0),
         })
@@ -240,7 +243,13 @@ impl Wire {
             let now = self.epoch.now_ns();
             let took = now.saturating_sub(self.last_ns.swap(now, Relaxed));
             self.connect_ns.store(took.max(1), Relaxed);
+            self.last_connect_ns.store(took, Relaxed);
         }
+    }
+
+    /// The set-up of the connection made last in nanoseconds; 0: none was made.
+    pub fn last_connect_ns(&self) -> u64 {
+        self.last_connect_ns.load(Relaxed)
     }
 
     /// Whether this is the connection that was asked for. One to a proxy is asked for without a proxy, before its

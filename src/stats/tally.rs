@@ -164,6 +164,8 @@ impl Tally {
         self.response_hits += u64::from(record.response_cached == Some(true));
         self.all.add(record);
         match record.is_cold {
+            // Its first sending may have brought its prompt into the cache.
+            _ if record.resent => {}
             true => self.cold.add(record),
             false => self.warm.add(record),
         }

@@ -15,7 +15,7 @@ use crate::stats::pass::Pass;
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
 /// The hit rate above which the first rotation, or round, was not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
-/// Shares of connection set-up and of resent requests are shown above this.
+/// The share of connection set-up is shown above this.
 const NOTABLE_SHARE: f64 = 0.01;
 
 const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
@@ -74,7 +74,7 @@ pub fn connections(section: &mut Section, pass: &Pass) {
         section.pair(name, "the server does not keep connections");
     }
     let stale = figures.stale_connections;
-    if stale as f64 > NOTABLE_SHARE * figures.successful as f64 {
+    if stale > 0 {
         let said = format!("{stale} requests were sent again on a new one");
         section.pair("Stale connections", said);
     }
