@@ -319,6 +319,12 @@ pub fn bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
     body.with_config().limit(MAX_BODY_BYTES).read_to_vec()
 }
 
+/// Whether ureq refused a request because its agent was shut down; it tells so by these words alone.
+pub fn is_shut_down(error: &Error) -> bool {
+    matches!(error, Error::Io(io) if io.kind() == std::io::ErrorKind::NotConnected
+        && io.to_string() == "Agent is shut down")
+}
+
 /// What an error of ureq means for the request.
 pub fn classify(error: &Error, wire: &Wire) -> Failure {
     let seen = wire.seen();

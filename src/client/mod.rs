@@ -111,6 +111,19 @@ impl Client {
         self.agent.clone()
     }
 
+    /// What this client and its connection tell each other.
+    pub fn wire(&self) -> Arc<Wire> {
+        self.wire.clone()
+    }
+
+    /// Whether the shutdown of the agent ended the last request. A server that had refused it, or reported an error in
+    /// its stream, had ended it before.
+    pub fn was_cut(&self, sample: &Sample) -> bool {
+        let failure = sample.failure.as_ref();
+        let is_open = |f: &Failure| !matches!(f.kind, FailKind::Http | FailKind::StreamError);
+        self.wire.seen().is_cut && failure.is_some_and(is_open)
+    }
+
     /// The run's clock.
     pub fn epoch(&self) -> Epoch {
         self.wire.epoch
@@ -164,6 +177,7 @@ impl Client {
         sample.reused
             && seen.reads == 0
             && seen.expired.is_none()
+            && !seen.is_cut
             && failure.is_some_and(|failure| failure.kind == FailKind::Truncated)
             && took_ns <= STALE_NS.max(3 * self.wire.last_connect_ns())
     }
@@ -235,7 +249,12 @@ impl Client {
         }
         let outcome = match self.agent.run(request) {
             Ok(response) => self.receive(response, &mut sample),
-            Err(error) => Err(classify(&error, &self.wire)),
+            Err(error) => {
+                if http::is_shut_down(&error) {
+                    self.wire.cut();
+                }
+                Err(classify(&error, &self.wire))
+            }
         };
         sample.t_end_ns = match outcome {
             Ok(()) => self.wire.last_ns(),

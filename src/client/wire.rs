@@ -12,6 +12,9 @@ use crate::units::{Epoch, nanoseconds};
 /// system calls: should it be closed all the same, the request is sent again on a new one.
 const FRESH_NS: u64 = 10_000_000;
 
+/// Connections made so far by all wires.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 /// How long the end of a body may take behind the end of its reply: some servers leave it open.
 const END_NS: u64 = 100_000_000;
 
@@ -58,7 +61,7 @@ pub struct Wire {
     is_proxied: bool,
     /// The longest wait of one read: the same in every phase, because a change costs a `setsockopt`.
     pub read_step_ns: u64,
-    /// The limit of a write is a multiple of this, so that the many writes of a long prompt cost no `setsockopt` each.
+    /// The longest wait of one write, for the same reason.
     pub write_step_ns: u64,
     /// The total timeout of the request under way.
     total_ns: AtomicU64,
@@ -74,6 +77,12 @@ pub struct Wire {
     connect_ns: AtomicU64,
     /// The set-up of the connection made last, by whichever request.
     last_connect_ns: AtomicU64,
+    /// The number of the connection made last, counted over all wires; 0: none was made.
+    connection: AtomicU64,
+    /// The connection is to carry no further request.
+    is_left: AtomicBool,
+    /// The request was ended by this side.
+    is_cut: AtomicBool,
     expired: AtomicU8,
     body_bytes: AtomicUsize,
 }
@@ -90,6 +99,8 @@ pub struct Seen {
     /// TCP and TLS set-up, when it was completed.
     pub connect_ns: Option<u64>,
     pub expired: Option<Expired>,
+    /// The request was ended by this side.
+    pub is_cut: bool,
 }
 
 impl Wire {
@@ -112,6 +123,9 @@ impl Wire {
             tcp_done: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
             last_connect_ns: AtomicU64::new(0),
+            connection: AtomicU64::new(0),
+            is_left: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             expired: AtomicU8::new(0),
             body_bytes: AtomicUsize::new(0),
         })
@@ -135,6 +149,7 @@ impl Wire {
         self.tcp_done.store(false, Relaxed);
         self.connect_ns.store(0, Relaxed);
         self.expired.store(0, Relaxed);
+        self.is_cut.store(false, Relaxed);
         self.body_bytes.store(0, Relaxed);
         self.sent_ns.store(now, Relaxed);
         now
@@ -160,7 +175,17 @@ impl Wire {
         }
     }
 
-    /// The stamp of the last read.
+    /// Stamps the end of a write: the wait for the reply counts from here.
+    pub fn write_ended(&self, now_ns: u64) {
+        self.last_ns.store(now_ns, Relaxed);
+    }
+
+    /// The stamp of the last read of any request; 0: nothing was read.
+    pub fn heard_ns(&self) -> u64 {
+        self.heard_ns.load(Relaxed)
+    }
+
+    /// The stamp of the last read or write.
     pub fn last_ns(&self) -> u64 {
         self.last_ns.load(Relaxed)
     }
@@ -179,6 +204,7 @@ impl Wire {
                 4 => Some(Expired::End),
                 _ => None,
             },
+            is_cut: self.is_cut.load(Relaxed),
         }
     }
 
@@ -244,7 +270,29 @@ impl Wire {
             let took = now.saturating_sub(self.last_ns.swap(now, Relaxed));
             self.connect_ns.store(took.max(1), Relaxed);
             self.last_connect_ns.store(took, Relaxed);
+            self.connection
+                .store(CONNECTIONS.fetch_add(1, Relaxed) + 1, Relaxed);
+            self.is_left.store(false, Relaxed);
         }
+    }
+
+    /// The number of the connection made last, which no other connection of this process has; 0: none was made.
+    pub fn connection(&self) -> u64 {
+        self.connection.load(Relaxed)
+    }
+
+    /// Lets the next request open a connection of its own.
+    pub fn leave_connection(&self) {
+        self.is_left.store(true, Relaxed);
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.is_left.load(Relaxed)
+    }
+
+    /// Notes that the request was ended by this side, not by the server.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
     }
 
     /// The set-up of the connection made last in nanoseconds; 0: none was made.

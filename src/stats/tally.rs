@@ -212,7 +212,8 @@ impl Tally {
             None => {
                 let run_end_ns = to_ns.max(self.last_end_ns);
                 let run_ns = run_end_ns.saturating_sub(facts.t_start_ns);
-                (self.busy_ns, seconds(run_ns))
+                let busy_ns = self.busy_ns.saturating_add(facts.in_flight_ns);
+                (busy_ns, seconds(run_ns))
             }
         };
         let reported = self.reported(facts);
