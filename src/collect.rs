@@ -23,6 +23,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 /// How often the collector looks for the first send, from which intervals count.
 const START_POLL: Duration = Duration::from_millis(50);
+/// From the end of an interval to its block: the time that samples which ended before it take to arrive.
+const ARRIVAL: Duration = Duration::from_millis(5);
 
 /// The channels that are read while requests are in flight.
 pub struct Feed {
@@ -139,6 +141,8 @@ pub struct Moment {
     pub measured_ns: u64,
     pub now_ns: u64,
     pub in_flight: u64,
+    /// How long those requests have been in flight, added up.
+    pub in_flight_ns: u64,
     pub peak: u64,
 }
 
@@ -163,6 +167,8 @@ struct State<'a> {
     status: StatusLine,
     /// The stamp at which the next block is due.
     boundary_ns: Option<u64>,
+    /// Samples that ended after it.
+    early: Vec<Sample>,
     saved: Instant,
     next_id: u64,
     ended: u64,
@@ -171,20 +177,15 @@ struct State<'a> {
 
 /// Collects until the last worker has ended, or for `CUT_WAIT` after the run was stopped.
 pub fn run(collector: Collector<'_>) -> Collected {
-    let mut state = State {
-        collector,
-        client: ClientStats::default(),
-        begun: Instant::now(),
-        status: StatusLine::new(),
-        boundary_ns: None,
-        saved: Instant::now(),
-        next_id: 0,
-        ended: 0,
-        failed: 0,
-    };
+    let mut state = State::new(collector);
     let ended_ns = state.until_the_end();
+    let end = state.moment(ended_ns);
     Collected {
-        end: state.moment(ended_ns),
+        end: Moment {
+            // Whichever way they were cut, or are still to come back: none has a line.
+            in_flight: state.collector.feed.gauge.begun() - state.ended,
+            ..end
+        },
         records: state.collector.records,
         client: state.client,
         series: state.collector.series,
@@ -193,7 +194,22 @@ pub fn run(collector: Collector<'_>) -> Collected {
     }
 }
 
-impl State<'_> {
+impl<'a> State<'a> {
+    fn new(collector: Collector<'a>) -> State<'a> {
+        State {
+            collector,
+            client: ClientStats::default(),
+            begun: Instant::now(),
+            status: StatusLine::new(),
+            boundary_ns: None,
+            early: Vec::new(),
+            saved: Instant::now(),
+            next_id: 0,
+            ended: 0,
+            failed: 0,
+        }
+    }
+
     fn until_the_end(&mut self) -> u64 {
         let samples = self.collector.feed.samples.clone();
         let mut vitals = self.collector.feed.vitals.clone();
@@ -202,7 +218,7 @@ impl State<'_> {
         loop {
             select! {
                 recv(samples) -> sample => match sample {
-                    Ok(sample) => self.take(&sample),
+                    Ok(sample) => self.arrive(sample),
                     Err(_) => break,
                 },
                 recv(vitals) -> seen => match seen {
@@ -215,10 +231,13 @@ impl State<'_> {
             }
         }
         let ended_ns = self.collector.feed.epoch.now_ns();
-        // A block that is due exactly at the end is always printed.
+        // Blocks that are due exactly at the end are always printed.
         self.boundary_ns = self.boundary_ns.or_else(|| self.first_boundary());
-        if let Some(boundary_ns) = self.boundary_ns.filter(|&due| due <= ended_ns) {
-            self.block(boundary_ns);
+        while self.boundary_ns.is_some_and(|due| due <= ended_ns) {
+            self.block();
+        }
+        for sample in std::mem::take(&mut self.early) {
+            self.take(&sample);
         }
         self.take_last_reports();
         self.write_series();
@@ -242,6 +261,23 @@ impl State<'_> {
         }
     }
 
+    /// Takes a sample, or keeps it where it ended after the interval whose block is due next.
+    fn arrive(&mut self, sample: Sample) {
+        self.boundary_ns = self.boundary_ns.or_else(|| self.first_boundary());
+        match self.boundary_ns {
+            Some(boundary_ns) if sample.t_end_ns > boundary_ns => self.early.push(sample),
+            _ => self.take(&sample),
+        }
+    }
+
+    /// Takes the samples that have arrived.
+    fn arrive_all(&mut self) {
+        let samples = self.collector.feed.samples.clone();
+        while let Ok(sample) = samples.try_recv() {
+            self.arrive(sample);
+        }
+    }
+
     fn take(&mut self, sample: &Sample) {
         let collector = &mut self.collector;
         collector.log.write(|file| file.write(sample));
@@ -256,13 +292,19 @@ impl State<'_> {
 
     fn watch(&mut self, seen: &Vitals) {
         self.collector.log.write(|file| file.write_vitals(seen));
+        let is_save_due = self.saved.elapsed() >= SAVED_EVERY;
+        if is_save_due {
+            self.arrive_all();
+        }
         let moment = self.moment(self.collector.feed.epoch.now_ns());
         // Before the first send nothing is measured yet.
         if moment.t_start_ns > 0 {
             self.client.add(seen, moment.measured_ns);
         }
         if let View::Blocks(blocks) = &mut self.collector.view
-            && self.saved.elapsed() >= SAVED_EVERY
+            && is_save_due
+            // Else it is due again in a second: figures lack those that ended just now.
+            && self.early.is_empty()
         {
             self.saved += SAVED_EVERY;
             (blocks.save)(&self.collector.records, &self.client, &moment);
@@ -271,23 +313,20 @@ impl State<'_> {
 
     /// Shows what is due, and returns when to tick again.
     fn tick(&mut self) -> Instant {
-        let interval = match &self.collector.view {
-            View::Blocks(blocks) => nanoseconds(blocks.interval),
-            View::Progress(_) | View::Nothing => {
-                self.write_series();
-                self.show_progress();
-                return Instant::now() + PROGRESS_EVERY;
-            }
-        };
-        self.boundary_ns = match self.boundary_ns {
-            Some(boundary_ns) => {
-                self.block(boundary_ns);
-                Some(boundary_ns + interval)
-            }
-            None => self.first_boundary(),
-        };
+        if !matches!(self.collector.view, View::Blocks(_)) {
+            self.write_series();
+            self.show_progress();
+            return Instant::now() + PROGRESS_EVERY;
+        }
+        let epoch = self.collector.feed.epoch;
+        let now_ns = epoch.now_ns();
+        let has_passed = |due_ns| due_ns + nanoseconds(ARRIVAL) <= now_ns;
+        self.boundary_ns = self.boundary_ns.or_else(|| self.first_boundary());
+        if self.boundary_ns.is_some_and(has_passed) {
+            self.block();
+        }
         match self.boundary_ns {
-            Some(boundary_ns) => self.collector.feed.epoch.instant(boundary_ns),
+            Some(boundary_ns) => epoch.instant(boundary_ns) + ARRIVAL,
             None => Instant::now() + START_POLL,
         }
     }
@@ -301,32 +340,39 @@ impl State<'_> {
         (moment.t_start_ns > 0).then(|| moment.measured_ns + nanoseconds(blocks.interval))
     }
 
-    /// Prints the block of the interval that ended at the boundary; samples that ended later belong to the next block.
-    fn block(&mut self, boundary_ns: u64) {
-        let samples = self.collector.feed.samples.clone();
-        let mut early = Vec::new();
-        while let Ok(sample) = samples.try_recv() {
-            match sample.t_end_ns <= boundary_ns {
-                true => self.take(&sample),
-                false => early.push(sample),
-            }
-        }
-        let moment = self.moment(boundary_ns);
+    /// Prints the block of the interval whose end has come, and begins the next one with the samples that ended later.
+    fn block(&mut self) {
+        self.arrive_all();
+        let Some(boundary_ns) = self.boundary_ns else {
+            return;
+        };
+        let begun = |sample: &&Sample| sample.t_send_ns <= boundary_ns;
+        let ended_since = self.early.iter().filter(begun).count() as u64;
+        let (in_flight, _) = self.collector.feed.gauge.in_flight_at(boundary_ns);
+        let moment = Moment {
+            in_flight: in_flight + ended_since,
+            ..self.moment(boundary_ns)
+        };
         if let View::Blocks(blocks) = &mut self.collector.view {
             (blocks.print)(&mut self.collector.records, &moment);
+            self.boundary_ns = Some(boundary_ns + nanoseconds(blocks.interval));
         }
-        early.iter().for_each(|sample| self.take(sample));
+        for sample in std::mem::take(&mut self.early) {
+            self.arrive(sample);
+        }
     }
 
     fn moment(&self, now_ns: u64) -> Moment {
         let gauge = &self.collector.feed.gauge;
         let t_start_ns = gauge.started_ns();
+        let (in_flight, in_flight_ns) = gauge.in_flight_at(now_ns);
         Moment {
             t_start_ns,
             measured_ns: t_start_ns + nanoseconds(self.collector.warmup),
             // Before the first send no time has passed.
             now_ns: if t_start_ns == 0 { 0 } else { now_ns },
-            in_flight: gauge.in_flight(),
+            in_flight,
+            in_flight_ns,
             peak: gauge.peak(),
         }
     }
@@ -374,7 +420,11 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
+    use crate::sample::Place;
+    use crate::stats::facts::Facts;
 
     fn line(label: &str, done: u64, extent: Extent, failed: u64, elapsed_s: f64) -> String {
         let progress = Progress {
@@ -382,6 +432,178 @@ mod tests {
             extent,
         };
         progress.line(done, failed, elapsed_s)
+    }
+
+    fn feed(samples: Receiver<Sample>, gauge: &Arc<Gauge>) -> Feed {
+        Feed {
+            samples,
+            vitals: crossbeam_channel::bounded(0).1,
+            end_watch: crossbeam_channel::bounded(1).0,
+            stopped: never(),
+            gauge: Arc::clone(gauge),
+            epoch: Epoch::start(),
+        }
+    }
+
+    fn no_file() -> Log {
+        Log {
+            name: "--samples",
+            file: None,
+            lost: Vec::new(),
+        }
+    }
+
+    fn collector<'a>(feed: Feed, log: &'a mut Log, view: View<'a>) -> Collector<'a> {
+        Collector {
+            feed,
+            log,
+            records: Records::live(true, 0),
+            warmup: Duration::ZERO,
+            view,
+            on_sample: Box::new(|_| Ok(())),
+            series: Box::new(Vec::new),
+        }
+    }
+
+    #[test]
+    fn requests_that_leave_no_line_are_counted_as_in_flight() {
+        let (sender, samples) = crossbeam_channel::unbounded();
+        let gauge = Arc::new(Gauge::default());
+        // Three were sent. One has its line, one hangs, and one has left just now: its line comes too late.
+        let places = [1, 2, 3].map(|at_ns| {
+            let place = Place::new(&gauge);
+            place.enter(at_ns);
+            place
+        });
+        places[0].leave();
+        places[1].leave();
+        sender.send(Sample::default()).expect("room");
+        drop(sender);
+        let mut log = no_file();
+        let collected = run(collector(feed(samples, &gauge), &mut log, View::Nothing));
+        assert_eq!((collected.ended, collected.end.in_flight), (1, 2));
+    }
+
+    /// Requests of some workers, one behind the other on each: when they are sent and when they end.
+    fn schedule(rng: &mut Rng) -> Vec<Vec<(u64, u64)>> {
+        let worker = |rng: &mut Rng| {
+            let mut at_ns = 1;
+            let requests = (0..rng.usize(1..12)).map(|_| {
+                let send_ns = at_ns + rng.u64(0..40);
+                at_ns = send_ns + rng.u64(1..60);
+                (send_ns, at_ns)
+            });
+            requests.collect()
+        };
+        (0..rng.usize(1..6)).map(|_| worker(rng)).collect()
+    }
+
+    #[test]
+    fn the_mean_concurrency_of_a_moment_is_that_of_a_count_at_every_instant() {
+        for seed in 0..300 {
+            let mut rng = Rng::with_seed(seed);
+            let workers = schedule(&mut rng);
+            let start_ns = workers.iter().map(|requests| requests[0].0).min();
+            let start_ns = start_ns.expect("a worker");
+            let now_ns = start_ns + rng.u64(1..400);
+            let all = || workers.iter().flatten();
+            let at = |t_ns| {
+                all()
+                    .filter(|&&(send, end)| send <= t_ns && t_ns < end)
+                    .count() as u64
+            };
+            let wanted = (start_ns..now_ns).map(at).sum::<u64>() as f64;
+
+            let gauge = Arc::new(Gauge::default());
+            let mut records = Records::live(true, 0);
+            for requests in &workers {
+                let place = Place::new(&gauge);
+                for &(send_ns, end_ns) in requests.iter().filter(|(send, _)| *send < now_ns) {
+                    place.enter(send_ns);
+                    if end_ns <= now_ns {
+                        place.leave();
+                        records.add(&Sample {
+                            t_send_ns: send_ns,
+                            t_end_ns: end_ns,
+                            ..Sample::default()
+                        });
+                    }
+                }
+            }
+            let (_, in_flight_ns) = gauge.in_flight_at(now_ns);
+            let facts = Facts {
+                t_start_ns: start_ns,
+                window_ns: Some((start_ns, now_ns)),
+                in_flight_ns,
+                ..Facts::default()
+            };
+            let got = records.live_figures(&facts).concurrency_mean;
+            let wanted = wanted / (now_ns - start_ns) as f64;
+            assert!(
+                got.is_some_and(|got| (got - wanted).abs() < 1e-9),
+                "{seed}: {got:?} {wanted}"
+            );
+        }
+    }
+
+    const INTERVAL_NS: u64 = 50;
+    const INTERVALS: u64 = 20;
+
+    /// Successes of each interval, and requests in flight at its end, as the collector shows them.
+    fn shown(samples: Vec<Sample>, start_ns: u64) -> Vec<(u64, u64)> {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        for sample in samples {
+            sender.send(sample).expect("room");
+        }
+        let gauge = Arc::new(Gauge::default());
+        let place = Place::new(&gauge);
+        place.enter(start_ns);
+        place.leave();
+        let mut blocks = Vec::new();
+        let mut log = no_file();
+        let view = View::Blocks(Blocks {
+            interval: Duration::from_nanos(INTERVAL_NS),
+            print: Box::new(|records, moment| {
+                blocks.push((records.end_interval().requests, moment.in_flight));
+            }),
+            save: Box::new(|_, _, _| ()),
+        });
+        let mut state = State::new(collector(feed(receiver, &gauge), &mut log, view));
+        state.arrive_all();
+        (0..INTERVALS).for_each(|_| state.block());
+        drop(state);
+        blocks
+    }
+
+    #[test]
+    fn every_interval_has_the_requests_that_ended_in_it() {
+        for seed in 0..100 {
+            let mut rng = Rng::with_seed(seed);
+            let mut requests = schedule(&mut rng).concat();
+            let start_ns = requests.iter().map(|(send_ns, _)| *send_ns).min();
+            let start_ns = start_ns.expect("a request");
+            let count = |is_in: &dyn Fn(u64, u64) -> bool| {
+                let counted = requests.iter().filter(|(send, end)| is_in(*send, *end));
+                counted.count() as u64
+            };
+            let wanted: Vec<(u64, u64)> = (0..INTERVALS)
+                .map(|k| {
+                    let from_ns = start_ns + k * INTERVAL_NS;
+                    let to_ns = from_ns + INTERVAL_NS;
+                    let ended = count(&|_, end_ns| from_ns < end_ns && end_ns <= to_ns);
+                    let in_flight = count(&|send_ns, end_ns| send_ns <= to_ns && to_ns < end_ns);
+                    (ended, in_flight)
+                })
+                .collect();
+            // They arrive in any order, before the collector looks at its clock.
+            rng.shuffle(&mut requests);
+            let samples = requests.iter().map(|&(send_ns, end_ns)| Sample {
+                t_send_ns: send_ns,
+                t_end_ns: end_ns,
+                ..Sample::default()
+            });
+            assert_eq!(shown(samples.collect(), start_ns), wanted, "seed {seed}");
+        }
     }
 
     #[test]

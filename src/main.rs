@@ -47,6 +47,7 @@ mod watchdog;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    load::stop::obey_signals();
     match cli::run(std::env::args_os().skip(1).collect()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -3,9 +3,11 @@
 //! Stamps are nanoseconds from the run's epoch. Absent is `None`, never 0.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::lock::lock;
 
 /// Declares an enum whose values have names in files; the values are serialized by these names.
 macro_rules! named {
@@ -206,6 +208,8 @@ pub struct Sample {
     pub reused: bool,
     /// A pooled connection turned out to be closed before any byte came, and the request was sent a second time.
     pub resent: bool,
+    /// The dispatch of the first sending of a request that was sent again.
+    pub t_first_send_ns: Option<u64>,
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
@@ -260,28 +264,71 @@ impl Sample {
 #[derive(Debug, Default)]
 pub struct Gauge {
     now: AtomicU64,
+    /// Requests that have begun.
+    begun: AtomicU64,
     peak: AtomicU64,
     /// The stamp of the first send; 0 before it.
     started_ns: AtomicU64,
+    /// Of every worker the stamp at which its request in flight began; 0: it has none.
+    since_ns: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+/// A worker's place in the gauge.
+pub struct Place {
+    gauge: Arc<Gauge>,
+    since_ns: Arc<AtomicU64>,
+}
+
+impl Place {
+    pub fn new(gauge: &Arc<Gauge>) -> Place {
+        let since_ns = Arc::default();
+        lock(&gauge.since_ns).push(Arc::clone(&since_ns));
+        Place {
+            gauge: Arc::clone(gauge),
+            since_ns,
+        }
+    }
+
+    /// A request is about to be sent at `now_ns`; whether it is the first.
+    pub fn enter(&self, now_ns: u64) -> bool {
+        self.since_ns.store(now_ns.max(1), Relaxed);
+        self.gauge.enter(now_ns)
+    }
+
+    pub fn leave(&self) {
+        self.since_ns.store(0, Relaxed);
+        self.gauge.leave();
+    }
 }
 
 impl Gauge {
     /// Counts a request that is sent at `now_ns`; returns whether it is the first.
-    pub fn enter(&self, now_ns: u64) -> bool {
+    fn enter(&self, now_ns: u64) -> bool {
         let first = self
             .started_ns
             .compare_exchange(0, now_ns.max(1), Relaxed, Relaxed);
+        self.begun.fetch_add(1, Relaxed);
         let now = self.now.fetch_add(1, Relaxed) + 1;
         self.peak.fetch_max(now, Relaxed);
         first.is_ok()
     }
 
-    pub fn leave(&self) {
+    fn leave(&self) {
         self.now.fetch_sub(1, Relaxed);
     }
 
-    pub fn in_flight(&self) -> u64 {
-        self.now.load(Relaxed)
+    /// The requests in flight that had begun at `now_ns`, and how long they have taken until then, added up.
+    pub fn in_flight_at(&self, now_ns: u64) -> (u64, u64) {
+        let since_ns = lock(&self.since_ns);
+        let since_ns = since_ns.iter().map(|since_ns| since_ns.load(Relaxed));
+        let begun = since_ns.filter(|&since_ns| since_ns > 0 && since_ns <= now_ns);
+        begun.fold((0, 0), |(n, sum_ns), since_ns| {
+            (n + 1, sum_ns + (now_ns - since_ns))
+        })
+    }
+
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
     }
 
     pub fn peak(&self) -> u64 {

@@ -333,6 +333,42 @@ fn bare_server(body: &'static str) -> RawServer {
     })
 }
 
+/// A balancer gives every connection to one of its servers, of which the first that the run meets knows no model. The
+/// set-up has met another.
+#[test]
+fn one_bad_server_behind_a_balancer_does_not_end_the_run() {
+    let peers = std::sync::Mutex::new(Vec::new());
+    let server = RawServer::start(move |request, stream| {
+        let peer = stream.peer_addr().ok();
+        let mut peers = peers.lock().expect("whole");
+        // The first connection that is kept is that of the set-up, the second that of the worker.
+        if request.header("connection") != Some("close") && !peers.contains(&peer) {
+            peers.push(peer);
+        }
+        let is_bad = peers.get(1) == Some(&peer);
+        drop(peers);
+        let (status, body) = match is_bad {
+            true => ("404 Not Found", r#"{"detail":"no such model"}"#),
+            false => ("200 OK", r#"{"text": "one two", "cached": false}"#),
+        };
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    });
+    let dir = Dir::new();
+    let url = format!("http://{}/generate", server.addr());
+    let args = ["--endpoint", &url, "--warmup", "0", "--concurrency", "1"];
+    load(&dir, &args)
+        .args(["--requests", "4", "--output", "r.json"])
+        .ok();
+    let result = json_file(&dir, "r.json");
+    let count = |key: &str| result[key].as_u64();
+    assert_eq!(count("failed_requests"), Some(1), "{result}");
+    assert_eq!(count("successful_requests"), Some(3), "{result}");
+}
+
 #[test]
 fn a_server_that_counts_nothing_leads_to_an_estimate_with_a_note() {
     let server = bare_server(r#"{"text": "one two three four", "cached": false}"#);
@@ -727,11 +763,60 @@ fn a_duration_ends_the_sending_and_waits_for_what_is_in_flight() {
         let sent = result["sent_requests"].as_u64().expect("a count");
         assert!((least..=most).contains(&sent), "{kind}: {sent}");
         assert_eq!(result["successful_requests"], sent, "{kind}");
+        // A rate says how many are due in a duration: 40 a second for 0.7 s.
+        let planned = if kind == "--rate" {
+            json!(28)
+        } else {
+            Value::Null
+        };
         assert_eq!(
             (&result["cut_requests"], &result["planned_requests"]),
-            (&json!(0), &Value::Null)
+            (&json!(0), &planned)
         );
     }
+}
+
+#[test]
+fn a_rate_that_runs_out_of_workers_sends_nothing_after_its_duration() {
+    let server = Server::start(&["--base", "100ms", "--itl", "0s"]);
+    let dir = Dir::new();
+    let args = [
+        "--endpoint",
+        server.addr(),
+        "--rate",
+        "40",
+        "--duration",
+        "500ms",
+        "--max-inflight",
+        "1",
+        "--warmup",
+        "0",
+        "--output",
+        "r.json",
+        "--samples",
+        "s.jsonl",
+    ];
+    let output = load(&dir, &args).ok();
+    let result = json_file(&dir, "r.json");
+    let count = |key: &str| result[key].as_u64().expect(key);
+    // 20 are due within the half second, and one worker takes up to five of them.
+    let sent = count("sent_requests");
+    assert!((2..=5).contains(&sent), "{sent}");
+    assert_eq!(
+        (count("planned_requests"), count("not_sent_requests")),
+        (20, 20 - sent)
+    );
+    assert_lines(
+        &output,
+        &[&format!("Not Sent: {} of 20; workers ran out", 20 - sent)],
+    );
+    let sends: Vec<u64> = measured(&dir, "s.jsonl")
+        .iter()
+        .map(|sample| sample["t_send_ns"].as_u64().expect("a stamp"))
+        .collect();
+    let (first_ns, last_ns) = (sends.iter().min(), sends.iter().max());
+    let took_ns = last_ns.zip(first_ns).map(|(last, first)| last - first);
+    assert!(took_ns.is_some_and(|ns| ns <= 505_000_000), "{sends:?}");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Dir, Output, Running, engine, left, left_soon, serving, until, with_engines};
+use crate::util::{
+    Cmd, Dir, Output, Running, engine, left, left_soon, serving, until, with_engines,
+};
 
 const RUNS: u64 = 50;
 const LANES: u64 = 2;
@@ -118,7 +120,7 @@ fn a_reader_that_has_seen_enough_leaves_no_engine_behind() {
     let script = format!("{{ {bin} {options}; echo $? >code; }} 2>errors | head -1");
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", dir.path().join("bin").display());
-    let shell = crate::util::Cmd::program("sh", &dir).env("PATH", path);
+    let shell = Cmd::program("sh", &dir).env("PATH", path);
     let output = shell.args(["-c", &script]).ok();
     assert_eq!(output.stdout.lines().count(), 1, "{output}");
     assert_eq!(
@@ -127,4 +129,29 @@ fn a_reader_that_has_seen_enough_leaves_no_engine_behind() {
     );
     let left = left_soon(group(&dir).expect("it was started"));
     assert!(left.is_empty(), "{left:?} are left\n{output}");
+}
+
+/// A shell without job control starts its background jobs with SIGINT ignored.
+#[test]
+fn a_background_job_obeys_a_signal_before_its_run_begins() {
+    // It takes the connection, and its list of models never comes.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    for name in ["INT", "TERM"] {
+        let dir = Dir::new();
+        let script = format!(
+            "trap '' INT; exec {} load --endpoint {addr} --api completions --requests 1",
+            env!("CARGO_BIN_EXE_tmesh-cli")
+        );
+        let running = Cmd::program("sh", &dir)
+            .args(["-c", &script])
+            .deadline(Duration::from_secs(10))
+            .start();
+        // The first connections come from the start of it, long before it listens to signals in its run.
+        drop(listener.accept().expect("a connection"));
+        running.signal(name);
+        let output = running.wait();
+        let number = if name == "INT" { 2 } else { 15 };
+        assert_eq!(output.status.signal(), Some(number), "{output}");
+    }
 }

@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
+/// Time from SIGKILL to giving up: a process that hangs in the kernel, in a driver or a lost file system, does not end.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// Time between two looks at a group that is ending, since nothing signals the end of its last member.
 const GONE_EVERY: Duration = Duration::from_millis(20);
 /// Lines of the log in an error.
@@ -169,22 +171,36 @@ impl Server {
         if self.is_stopped {
             return;
         }
-        let start = Instant::now();
+        self.is_stopped = true;
         self.group.signal(Signal::TERM);
-        while !self.is_gone() && start.elapsed() < grace {
-            sleep(GONE_EVERY);
-        }
+        self.is_gone_within(grace);
         // The signal is also sent to a group that looks empty, since one look at /proc can miss a process that was just
         // forked.
         self.group.signal(Signal::KILL);
-        while !self.is_gone() {
-            sleep(GONE_EVERY);
+        if !self.is_gone_within(KILLED_WITHIN) {
+            // Its pid file stays: the next run tells of it.
+            let (id, waited_s) = (self.group.id(), KILLED_WITHIN.as_secs());
+            eprintln!(
+                "warning: the server (pid {id}) was killed and still runs after {waited_s} s"
+            );
+            return;
         }
         self.started.forget(self.group);
         // Both fail only if it is done already.
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.pid_file);
-        self.is_stopped = true;
+    }
+
+    /// Waits until all processes of the group are gone, no longer than so long; whether they are.
+    pub(super) fn is_gone_within(&mut self, most: Duration) -> bool {
+        let start = Instant::now();
+        while !self.is_gone() {
+            if start.elapsed() >= most {
+                return false;
+            }
+            sleep(GONE_EVERY);
+        }
+        true
     }
 
     /// Searches for members, which is expensive, only once the first process has ended.

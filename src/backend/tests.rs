@@ -166,6 +166,17 @@ fn a_server_that_ignores_sigterm_is_killed_after_the_grace_time() {
 }
 
 #[test]
+fn a_wait_for_a_group_that_does_not_end_is_no_longer_than_its_time() {
+    let folder = Folder::new();
+    let (mut server, _) = started(&folder.engine("echo $$; exec sleep 30"));
+    let start = Instant::now();
+    assert!(!server.is_gone_within(GRACE));
+    assert!(start.elapsed() >= GRACE && start.elapsed() < SECOND);
+    server.group().signal(Signal::KILL);
+    assert!(server.is_gone_within(SECOND * 5));
+}
+
+#[test]
 fn a_grandchild_whose_parent_has_ended_is_stopped_too() {
     // One script ignores SIGTERM, the other does not.
     for (trap, lasts) in [("trap '' TERM;", GRACE), ("", Duration::ZERO)] {

@@ -1,7 +1,7 @@
 //! A run: opened once, then one pass after the other, each with a plan from the command.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ impl Run {
             any_success: Arc::clone(&self.succeeded),
             beside: after_each,
             warmup_ns: step.warmup.map_or(u64::MAX, nanoseconds),
-            heard_ns: Arc::new(AtomicU64::new(epoch.now_ns())),
+            begun_ns: epoch.now_ns(),
             patience: (!step.is_patient).then_some(PATIENCE),
             ..Shared::new(
                 sender,
@@ -263,6 +263,7 @@ impl Run {
                 window_ns: is_window.then_some((end.measured_ns, end.now_ns)),
                 concurrency_peak: end.peak,
                 in_flight: end.in_flight,
+                in_flight_ns: end.in_flight_ns,
                 exhausted,
                 ended: Some(self.why_ended()),
                 reported: reported(&self.report.passes),

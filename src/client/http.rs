@@ -319,6 +319,12 @@ pub fn bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
     body.with_config().limit(MAX_BODY_BYTES).read_to_vec()
 }
 
+/// Returns whether ureq refused a request because its agent was shut down; only the text of its error tells.
+pub fn is_shut_down(error: &Error) -> bool {
+    matches!(error, Error::Io(io) if io.kind() == std::io::ErrorKind::NotConnected
+        && io.to_string() == "Agent is shut down")
+}
+
 /// Returns the failure of the request that an error of ureq means.
 pub fn classify(error: &Error, wire: &Wire) -> Failure {
     let seen = wire.seen();

@@ -46,6 +46,10 @@ use crate::units::Epoch;
 
 /// The media type of a stream; media types have no case.
 const STREAM_TYPE: &[u8] = b"text/event-stream";
+/// A reused connection that the server had closed before the request fails within this time of the send, or within
+/// three times as long as it took to open.
+const STALE_NS: u64 = 100_000_000;
+
 /// The settings that all requests of a run share.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -107,6 +111,19 @@ impl Client {
         self.agent.clone()
     }
 
+    /// The state that this client and its connection share.
+    pub fn wire(&self) -> Arc<Wire> {
+        self.wire.clone()
+    }
+
+    /// Returns whether the shutdown of the agent ended the last request. A server that had refused it, or reported an error in
+    /// its stream, had ended it before.
+    pub fn was_cut(&self, sample: &Sample) -> bool {
+        let failure = sample.failure.as_ref();
+        let is_open = |f: &Failure| !matches!(f.kind, FailKind::Http | FailKind::StreamError);
+        self.wire.seen().is_cut && failure.is_some_and(is_open)
+    }
+
     /// Returns the run's clock.
     pub fn epoch(&self) -> Epoch {
         self.wire.epoch
@@ -136,26 +153,33 @@ impl Client {
     /// once, and the clock restarts (`resent`).
     pub fn send(&mut self, turn: &Turn) -> Sample {
         let sample = self.attempt(turn);
-        let seen = self.wire.seen();
-        let stale = sample.reused
-            && seen.reads == 0
-            && seen.expired.is_none()
-            && sample
-                .failure
-                .as_ref()
-                .is_some_and(|f| f.kind == FailKind::Truncated);
-        if stale {
+        if self.was_stale(&sample) {
             let again = self.attempt(turn);
             // A run cuts requests by shutting down the agent, which then opens no connection: the request was not sent
             // again.
             if self.wire.seen().connecting {
                 return Sample {
                     resent: true,
+                    t_first_send_ns: Some(sample.t_send_ns),
                     ..again
                 };
             }
         }
         sample
+    }
+
+    /// Returns whether the request found a reused connection that was closed already. A server that takes the request, holds
+    /// it and then closes has failed, and that time is the request's.
+    fn was_stale(&self, sample: &Sample) -> bool {
+        let seen = self.wire.seen();
+        let failure = sample.failure.as_ref();
+        let took_ns = sample.t_end_ns.saturating_sub(sample.t_send_ns);
+        sample.reused
+            && seen.reads == 0
+            && seen.expired.is_none()
+            && !seen.is_cut
+            && failure.is_some_and(|failure| failure.kind == FailKind::Truncated)
+            && took_ns <= STALE_NS.max(3 * self.wire.last_connect_ns())
     }
 
     /// Returns the last answer's text, escaped for the inside of a JSON string, if its turn keeps it.
@@ -225,7 +249,12 @@ impl Client {
         }
         let outcome = match self.agent.run(request) {
             Ok(response) => self.receive(response, &mut sample),
-            Err(error) => Err(classify(&error, &self.wire)),
+            Err(error) => {
+                if http::is_shut_down(&error) {
+                    self.wire.cut();
+                }
+                Err(classify(&error, &self.wire))
+            }
         };
         sample.t_end_ns = match outcome {
             Ok(()) => self.wire.last_ns(),

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use super::wire::Wire;
+use crate::units::nanoseconds;
 
 /// Bytes of one write of a long prompt; short ones need less.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
@@ -43,9 +45,16 @@ impl<In: Transport> Connector<In> for SocketConnector {
         }
         let stream = connect(&details.addrs, details.timeout)?;
         stream.set_nodelay(true)?;
-        let stream = Arc::new(Cut(stream));
+        let stream = Arc::new(Cut {
+            stream,
+            is_cut: AtomicBool::new(false),
+        });
         let handle: Weak<dyn ShutdownHandle> = Arc::<Cut>::downgrade(&stream);
-        (details.register_shutdown)(handle)?;
+        if let Err(error) = (details.register_shutdown)(handle) {
+            // Only an agent that was shut down refuses it.
+            self.0.cut();
+            return Err(error);
+        }
         Ok(Some(Either::B(Socket {
             stream,
             wire: self.0.clone(),
@@ -79,12 +88,17 @@ fn connect(addrs: &[SocketAddr], timeout: NextTimeout) -> Result<TcpStream, Erro
 }
 
 /// The stream, which another thread may shut down.
-struct Cut(TcpStream);
+struct Cut {
+    stream: TcpStream,
+    /// Set before the stream is shut down: what ends the stream before that is the server's doing.
+    is_cut: AtomicBool,
+}
 
 impl ShutdownHandle for Cut {
     fn shutdown(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
         // The connection may be closed already.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 
@@ -98,18 +112,48 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Writes all of it within the timeout, which no part of it renews.
     fn write(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let timeout = timeout.for_write();
-        let wanted = timeout.not_zero().map(|limit| *limit);
-        let mut stream = &self.stream.0;
-        if wanted != self.write_timeout {
-            stream.set_write_timeout(wanted)?;
-            self.write_timeout = wanted;
+        let limit_ns = timeout.not_zero().map(|limit| nanoseconds(*limit));
+        let from_ns = self.wire.epoch.now_ns();
+        let mut left_ns = limit_ns;
+        let mut bytes = self.buffers.take_output(amount);
+        let mut stream = &self.stream.stream;
+        while !bytes.is_empty() {
+            if left_ns == Some(0) {
+                return Err(Error::Timeout(timeout.reason));
+            }
+            let step_ns = left_ns.map(|left_ns| left_ns.min(self.wire.write_step_ns));
+            let wanted = step_ns.map(Duration::from_nanos);
+            if wanted != self.write_timeout {
+                stream.set_write_timeout(wanted)?;
+                self.write_timeout = wanted;
+            }
+            match stream.write(bytes) {
+                Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
+                Ok(amount) => bytes = &bytes[amount..],
+                Err(error) if is_timeout(&error) || is_interrupted(&error) => {}
+                Err(error) => {
+                    self.stream.tell(&self.wire);
+                    return Err(Error::Io(error));
+                }
+            }
+            if !bytes.is_empty() {
+                let waited_ns = self.wire.epoch.now_ns() - from_ns;
+                left_ns = limit_ns.map(|limit_ns| limit_ns.saturating_sub(waited_ns));
+            }
         }
-        let bytes = self.buffers.take_output(amount);
-        stream
-            .write_all(bytes)
-            .map_err(|error| failed(error, timeout))
+        Ok(())
+    }
+}
+
+impl Cut {
+    /// Notes on the wire whether the stream, which has just ended, was ended by this side.
+    fn tell(&self, wire: &Wire) {
+        if self.is_cut.load(Ordering::SeqCst) {
+            wire.cut();
+        }
     }
 }
 
@@ -132,30 +176,38 @@ impl Transport for Socket {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         let wanted = timeout.not_zero().map(|limit| *limit);
-        let mut stream = &self.stream.0;
+        let mut stream = &self.stream.stream;
         if wanted != self.read_timeout {
             stream.set_read_timeout(wanted)?;
             self.read_timeout = wanted;
         }
         let amount = loop {
             match stream.read(self.buffers.input_append_buf()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_interrupted(&error) => {}
                 Ok(amount) => break amount,
-                Err(error) => return Err(failed(error, timeout)),
+                Err(error) if is_timeout(&error) => return Err(Error::Timeout(timeout.reason)),
+                Err(error) => {
+                    self.stream.tell(&self.wire);
+                    return Err(Error::Io(error));
+                }
             }
         };
+        if amount == 0 {
+            self.stream.tell(&self.wire);
+        }
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.wire.is_fresh() || probe(&self.stream.0).unwrap_or(false)
+        !self.wire.is_left()
+            && (self.wire.is_fresh() || probe(&self.stream.stream).unwrap_or(false))
     }
 }
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Socket").field(&self.stream.0).finish()
+        f.debug_tuple("Socket").field(&self.stream.stream).finish()
     }
 }
 
@@ -175,12 +227,8 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-fn failed(error: io::Error, timeout: NextTimeout) -> Error {
-    if is_timeout(&error) {
-        Error::Timeout(timeout.reason)
-    } else {
-        Error::Io(error)
-    }
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// The bytes to be sent and those read; allocated on first use.

@@ -632,8 +632,39 @@ fn a_server_that_stops_reading_runs_into_the_total_timeout() {
         ..NO_HURRY
     };
     let sample = Client::new(Arc::new(target(addr, timeouts))).send(&big);
+    let took_ms = (sample.t_end_ns - sample.t_send_ns) / 1_000_000;
     assert_eq!(sample.failure.map(|f| f.kind), Some(FailKind::TimeoutTotal));
+    // A write of which a part went out is not given the whole time again.
+    assert!((200..300).contains(&took_ms), "{took_ms} ms");
     drop(held);
+}
+
+#[test]
+fn an_upload_is_part_of_the_time_that_a_reply_may_take() {
+    for (total_ms, kind) in [
+        (300, FailKind::TimeoutTotal),
+        (20_000, FailKind::TimeoutFirstToken),
+    ] {
+        // Reads nothing for 160 ms, then all of it, and never answers.
+        let addr = server(|mut stream| {
+            for _ in 0..2 {
+                thread::sleep(Duration::from_millis(80));
+            }
+            let mut some = vec![0; 1 << 20];
+            while stream.read(&mut some).is_ok_and(|n| n > 0) {}
+        });
+        let mut big = turn();
+        big.prompt = Prompt::Text(vec!["x".repeat(32 << 20).into()]);
+        let timeouts = Timeouts {
+            total: Duration::from_millis(total_ms),
+            first_token: Duration::from_millis(if total_ms == 300 { 20_000 } else { 300 }),
+            ..NO_HURRY
+        };
+        let sample = Client::new(Arc::new(target(addr, timeouts))).send(&big);
+        let took_ms = (sample.t_end_ns - sample.t_send_ns) / 1_000_000;
+        assert_eq!(sample.failure.map(|f| f.kind), Some(kind));
+        assert!((300..400).contains(&took_ms), "{took_ms} ms");
+    }
 }
 
 #[test]
@@ -740,6 +771,28 @@ fn a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock() {
         "{second:?}"
     );
     assert!(second.connect_ns.is_some());
+    let first_send_ns = second.t_first_send_ns.expect("the first send");
+    assert!(first.t_end_ns <= first_send_ns && first_send_ns < second.t_send_ns);
+}
+
+#[test]
+fn a_kept_connection_that_is_held_and_then_closed_is_a_failure_with_its_time() {
+    let addr = server(|mut stream| {
+        if read_request(&stream).is_some() {
+            let _ = stream.write_all(stream_of_two().as_bytes());
+        }
+        if read_request(&stream).is_some() {
+            thread::sleep(Duration::from_millis(80));
+            thread::sleep(Duration::from_millis(80));
+        }
+    });
+    let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+    assert!(client.send(&turn()).is_success());
+    let held = client.send(&turn());
+    let kind = held.failure.as_ref().map(|failure| failure.kind);
+    assert_eq!((kind, held.resent), (Some(FailKind::Truncated), false));
+    let took_ms = (held.t_end_ns - held.t_send_ns) / 1_000_000;
+    assert!((160..1000).contains(&took_ms), "{took_ms} ms");
 }
 
 #[test]
@@ -763,6 +816,69 @@ fn a_request_cut_before_its_first_byte_keeps_its_send_and_is_not_resent() {
     let took_ms = (sample.t_end_ns - sample.t_send_ns) / 1_000_000;
     assert!(sample.failure.is_some() && !sample.resent, "{sample:?}");
     assert!(took_ms >= 70, "{took_ms} ms in flight");
+    assert!(client.was_cut(&sample));
+    // From now on nothing goes out.
+    let sample = client.send(&turn());
+    assert!(
+        sample.failure.is_some() && client.was_cut(&sample),
+        "{sample:?}"
+    );
+}
+
+#[test]
+fn what_the_server_ended_was_not_cut_though_the_run_is_over() {
+    let (close, closed) = std::sync::mpsc::channel::<()>();
+    for reply in ["", "HTTP/1.1 500 Sorry\r\ncontent-length: 2\r\n\r\nno"] {
+        let addr = answering(reply);
+        let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+        let sample = client.send(&turn());
+        client.agent().shutdown();
+        assert!(
+            sample.failure.is_some() && !client.was_cut(&sample),
+            "{sample:?}"
+        );
+    }
+    // The head of a refusal came; its body is cut.
+    let addr = server(move |mut stream| {
+        read_request(&stream);
+        let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 9\r\n\r\nbusy");
+        let _ = closed.recv();
+    });
+    let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+    let agent = client.agent();
+    let cutting = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(60));
+        agent.shutdown();
+    });
+    let sample = client.send(&turn());
+    cutting.join().expect("the cut");
+    assert_eq!(sample.status, Some(503));
+    assert!(!client.was_cut(&sample), "{sample:?}");
+    drop(close);
+}
+
+#[test]
+fn a_connection_that_was_left_carries_no_further_request() {
+    let addr = server(|mut stream| {
+        while read_request(&stream).is_some() {
+            let _ = stream.write_all(stream_of_two().as_bytes());
+            if read_request(&stream).is_none() {
+                return;
+            }
+            let _ = stream.write_all(stream_of_two().as_bytes());
+        }
+    });
+    let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
+    let first = client.send(&turn());
+    let number = client.wire().connection();
+    assert!(client.send(&turn()).reused && client.wire().connection() == number);
+    client.wire().leave_connection();
+    let next = client.send(&turn());
+    assert!(
+        first.is_success() && next.is_success() && !next.reused,
+        "{next:?}"
+    );
+    assert_ne!(client.wire().connection(), number);
 }
 
 #[test]

@@ -92,13 +92,12 @@ impl<In: Transport> Transport for Stamped<In> {
             self.wire.expire(kind);
             return Err(Error::Timeout(ureq::Timeout::PerWrite));
         }
-        let step_ns = self.wire.write_step_ns;
-        let limit_ns = limit_ns.div_ceil(step_ns).saturating_mul(step_ns);
         timeout.per_write = Some(Duration::from_nanos(limit_ns).into());
         let sent = self.inner.transmit_output(amount, timeout);
         if sent.as_ref().is_err_and(is_timeout) {
             self.wire.expire(kind);
         }
+        self.wire.write_ended(self.wire.epoch.now_ns());
         sent
     }
 

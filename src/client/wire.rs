@@ -12,6 +12,9 @@ use crate::units::{Epoch, nanoseconds};
 /// closed after all, the request is sent again on a new one.
 const FRESH_NS: u64 = 10_000_000;
 
+/// The number of connections made so far by all wires.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 /// How long the body may take to end after a complete reply: some servers leave it open.
 const END_NS: u64 = 100_000_000;
 
@@ -58,7 +61,7 @@ pub struct Wire {
     is_proxied: bool,
     /// The longest wait of one read, the same in every phase because a change costs a `setsockopt`.
     pub read_step_ns: u64,
-    /// The limit of a write is a multiple of this, so that the many writes of a long prompt cost no `setsockopt` each.
+    /// The longest wait of one write, for the same reason.
     pub write_step_ns: u64,
     /// The total timeout of the current request.
     total_ns: AtomicU64,
@@ -72,6 +75,14 @@ pub struct Wire {
     connecting: AtomicBool,
     tcp_done: AtomicBool,
     connect_ns: AtomicU64,
+    /// The set-up of the connection made last, by whichever request.
+    last_connect_ns: AtomicU64,
+    /// The number of the connection made last, counted over all wires; 0: none was made.
+    connection: AtomicU64,
+    /// The connection is to carry no further request.
+    is_left: AtomicBool,
+    /// The request was ended by this side.
+    is_cut: AtomicBool,
     expired: AtomicU8,
     body_bytes: AtomicUsize,
 }
@@ -88,6 +99,8 @@ pub struct Seen {
     /// The duration of TCP and TLS set-up, once it is complete.
     pub connect_ns: Option<u64>,
     pub expired: Option<Expired>,
+    /// The request was ended by this side.
+    pub is_cut: bool,
 }
 
 impl Wire {
@@ -109,6 +122,10 @@ impl Wire {
             connecting: AtomicBool::new(false),
             tcp_done: AtomicBool::new(false),
             connect_ns: AtomicU64::new(0),
+            last_connect_ns: AtomicU64::new(0),
+            connection: AtomicU64::new(0),
+            is_left: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             expired: AtomicU8::new(0),
             body_bytes: AtomicUsize::new(0),
         })
@@ -132,6 +149,7 @@ impl Wire {
         self.tcp_done.store(false, Relaxed);
         self.connect_ns.store(0, Relaxed);
         self.expired.store(0, Relaxed);
+        self.is_cut.store(false, Relaxed);
         self.body_bytes.store(0, Relaxed);
         self.sent_ns.store(now, Relaxed);
         now
@@ -165,7 +183,17 @@ impl Wire {
         }
     }
 
-    /// Returns the stamp of the last read.
+    /// Stamps the end of a write: the wait for the reply counts from here.
+    pub fn write_ended(&self, now_ns: u64) {
+        self.last_ns.store(now_ns, Relaxed);
+    }
+
+    /// Returns the stamp of the last read of any request; 0: nothing was read.
+    pub fn heard_ns(&self) -> u64 {
+        self.heard_ns.load(Relaxed)
+    }
+
+    /// Returns the stamp of the last read or write.
     pub fn last_ns(&self) -> u64 {
         self.last_ns.load(Relaxed)
     }
@@ -184,6 +212,7 @@ impl Wire {
                 4 => Some(Expired::End),
                 _ => None,
             },
+            is_cut: self.is_cut.load(Relaxed),
         }
     }
 
@@ -248,7 +277,35 @@ impl Wire {
             let now = self.epoch.now_ns();
             let took = now.saturating_sub(self.last_ns.swap(now, Relaxed));
             self.connect_ns.store(took.max(1), Relaxed);
+            self.last_connect_ns.store(took, Relaxed);
+            self.connection
+                .store(CONNECTIONS.fetch_add(1, Relaxed) + 1, Relaxed);
+            self.is_left.store(false, Relaxed);
         }
+    }
+
+    /// Returns the number of the connection made last, which no other connection of this process has; 0: none was made.
+    pub fn connection(&self) -> u64 {
+        self.connection.load(Relaxed)
+    }
+
+    /// Lets the next request open a connection of its own.
+    pub fn leave_connection(&self) {
+        self.is_left.store(true, Relaxed);
+    }
+
+    pub fn is_left(&self) -> bool {
+        self.is_left.load(Relaxed)
+    }
+
+    /// Notes that the request was ended by this side, not by the server.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+    }
+
+    /// Returns the set-up time of the connection made last in nanoseconds; 0: none was made.
+    pub fn last_connect_ns(&self) -> u64 {
+        self.last_connect_ns.load(Relaxed)
     }
 
     /// Returns whether this is the connection that was asked for. A connection to a proxy is made first, before its

@@ -4,7 +4,7 @@
 //! connections than requests were in flight at once, and most requests find an open one. A session that follows a reply
 //! waits for its end in the pacer (`replies`) and occupies no worker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, bounded, never, select};
 
@@ -48,16 +48,19 @@ pub fn run(
     // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
     let base_ns = epoch.now_ns() + LEAD_NS;
-    let last_ns = duration.map_or(u64::MAX, nanoseconds);
+    let last_ns = duration.map_or(u64::MAX, |duration| {
+        base_ns.saturating_add(nanoseconds(duration))
+    });
     let mut pacer = Pacer {
         pool,
         stop,
         epoch,
         replies: Replies::default(),
         exhausted: 0,
-        busy_until_ns: 0,
+        last_ns,
+        over: duration.map_or_else(never, |_| at(epoch.instant(last_ns))),
+        is_over: false,
     };
-    let plan = plan.take_while(|due| due.due_ns <= last_ns);
     let is_done = pacer.pace(plan.map(|due| Due {
         due_ns: base_ns.saturating_add(due.due_ns),
         ..due
@@ -79,12 +82,15 @@ struct Pacer {
     epoch: Epoch,
     replies: Replies,
     exhausted: u64,
-    /// No worker was idle before this time, even if one is now.
-    busy_until_ns: u64,
+    /// Nothing is sent after this time, whatever was due before.
+    last_ns: u64,
+    /// Receives at that time.
+    over: Receiver<Instant>,
+    is_over: bool,
 }
 
 impl Pacer {
-    /// Sends the whole plan; `None`: the run was stopped, or the workers have ended.
+    /// Sends the whole plan, or the part for which there is time; `None`: the run was stopped, or the workers have ended.
     fn pace(&mut self, mut plan: impl Iterator<Item = Due>) -> Option<()> {
         let mut next = plan.next();
         loop {
@@ -93,7 +99,9 @@ impl Pacer {
                 true => self.replies.first_due_ns(),
                 false => next.as_ref().map(|due| due.due_ns),
             };
-            if due_ns.is_none() && !self.replies.is_awaited() {
+            let is_late = due_ns.is_some_and(|due_ns| due_ns > self.last_ns);
+            let is_done = due_ns.is_none() && !self.replies.is_awaited();
+            if is_done || is_late || self.is_over {
                 return Some(());
             }
             if !self.wait(due_ns)? {
@@ -122,6 +130,10 @@ impl Pacer {
                     false
                 }
                 recv(self.stop.woken()) -> _ => return None,
+                recv(self.over) -> _ => {
+                    self.is_over = true;
+                    false
+                }
                 recv(timer) -> _ => true,
             }
         } else {
@@ -139,7 +151,7 @@ impl Pacer {
     }
 
     fn idle(&mut self, (worker, ended_ns): Idle) {
-        self.pool.idle.push(worker);
+        self.pool.idle.push((worker, ended_ns));
         if let Some(place) = self.pool.places[worker].take() {
             self.replies.end(place, ended_ns);
         }
@@ -147,21 +159,35 @@ impl Pacer {
 
     /// Hands a session to an idle worker, or to the next that becomes idle; `None`: all workers have ended.
     fn send(&mut self, due: Due) -> Option<()> {
-        let is_busy = self.pool.idle.is_empty();
-        self.exhausted += u64::from(is_busy || due.due_ns < self.busy_until_ns);
-        if is_busy {
+        if self.pool.idle.is_empty() {
             select! {
                 recv(self.pool.became_idle) -> worker => self.idle(worker.ok()?),
                 recv(self.stop.woken()) -> _ => return None,
+                recv(self.over) -> _ => self.is_over = true,
             }
-            self.busy_until_ns = self.epoch.now_ns();
         }
-        let worker = self.pool.idle.pop()?;
+        // A pacer that woke too late sends nothing either.
+        self.is_over |= self.epoch.now_ns() > self.last_ns;
+        if self.is_over {
+            return Some(());
+        }
+        let (worker, is_short) = take_idle(&mut self.pool.idle, due.due_ns)?;
+        self.exhausted += u64::from(is_short);
         self.pool.places[worker] = due.order.map(|order| order.place);
         // The send cannot block: an idle worker waits for its job.
         let _ = self.pool.jobs[worker].send((due.due_ns, due.session));
         Some(())
     }
+}
+
+/// Takes a worker for a request, and whether none was idle when it was due, however late the pacer looks. A worker that
+/// was idle then is the one that became so last, so that few connections are in use; else it is the first to have
+/// become idle, as if the request had waited for it. `None`: no worker is idle.
+fn take_idle(idle: &mut Vec<Idle>, due_ns: u64) -> Option<(usize, bool)> {
+    let in_time = idle.iter().rposition(|&(_, ended_ns)| ended_ns <= due_ns);
+    let first = || (0..idle.len()).min_by_key(|&at| idle[at].1);
+    let (worker, _) = idle.remove(in_time.or_else(first)?);
+    Some((worker, in_time.is_none()))
 }
 
 /// The pacer's view of the workers, by number.
@@ -170,7 +196,7 @@ struct Pool {
     /// The place of each worker's current session, if another may follow it.
     places: Vec<Option<u64>>,
     /// Idle workers; the one that became idle last is on top.
-    idle: Vec<usize>,
+    idle: Vec<Idle>,
     became_idle: Receiver<Idle>,
     /// Disconnects when the last worker has ended.
     gone: Receiver<()>,
@@ -203,7 +229,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
     let mut idle = Vec::with_capacity(workers);
     while idle.len() < workers {
         select! {
-            recv(became_idle) -> worker => idle.extend(worker.map(|(number, _)| number)),
+            recv(became_idle) -> worker => idle.extend(worker),
             recv(shared.stop.woken()) -> _ => break,
         }
     }
@@ -281,6 +307,81 @@ mod tests {
         let mut samples: Vec<Sample> = samples.iter().collect();
         samples.sort_by_key(|sample| sample.id);
         Ran { samples, exhausted }
+    }
+
+    #[test]
+    fn nothing_is_sent_after_the_duration_though_it_was_due_before() {
+        // One worker, 40 ms a reply: of 50 requests that are due within 100 ms, it takes those at 0, 40 and 80 ms.
+        let plan = sessions((0..50).map(|k| k * 2));
+        let limit = Duration::from_millis(100);
+        let Ran { samples, exhausted } = ran("40ms", 1, plan, Some(limit), &Stop::new());
+        let start_ns = samples[0].t_due_ns.expect("it was due");
+        let last_ns = samples.iter().map(|sample| sample.t_send_ns).max();
+        assert!(last_ns.is_some_and(|last_ns| last_ns <= start_ns + 101 * MS));
+        assert!((2..=3).contains(&samples.len()), "{}", samples.len());
+        assert!(
+            samples.iter().all(Sample::is_success),
+            "they are waited for"
+        );
+        // Only what was sent counts: the others are not sent.
+        assert_eq!(exhausted, samples.len() as u64 - 1);
+    }
+
+    #[test]
+    fn a_turn_that_waits_for_a_reply_is_not_sent_after_the_duration() {
+        let plan = followers(&[(0, None), (0, Some(0))]);
+        let limit = Duration::from_millis(30);
+        let Ran { samples, .. } = ran("60ms", 4, plan, Some(limit), &Stop::new());
+        assert_eq!(samples.len(), 1);
+    }
+
+    #[test]
+    fn requests_without_an_idle_worker_are_those_that_wait_in_a_queue_worked_out_apart() {
+        for seed in 0..300 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let workers = rng.usize(1..6);
+            let mut due_ns = 10;
+            let requests: Vec<(u64, u64)> = (0..60)
+                .map(|_| {
+                    due_ns += rng.u64(0..20);
+                    (due_ns, rng.u64(1..60))
+                })
+                .collect();
+            // The twin: first come, first served, by whoever is free first.
+            let mut free_ns = vec![0; workers];
+            let waits = requests.iter().filter(|&&(due_ns, takes_ns)| {
+                let free_ns = free_ns.iter_mut().min().expect("a worker");
+                let waits = *free_ns > due_ns;
+                *free_ns = due_ns.max(*free_ns) + takes_ns;
+                waits
+            });
+            let wanted = waits.count();
+            // The pacer looks at any time after a request is due, and sees all that have become idle until then.
+            let mut busy: Vec<Idle> = (0..workers).map(|worker| (worker, 0)).collect();
+            let (mut idle, mut now_ns, mut short) = (Vec::new(), 0, 0);
+            for (due_ns, takes_ns) in requests {
+                let first_ns = busy.iter().map(|&(_, ended_ns)| ended_ns).min();
+                now_ns = u64::max(now_ns, due_ns + rng.u64(0..25));
+                if idle.is_empty() {
+                    now_ns = now_ns.max(first_ns.unwrap_or(0));
+                }
+                busy.sort_by_key(|&(_, ended_ns)| ended_ns);
+                let ended = busy.partition_point(|&(_, ended_ns)| ended_ns <= now_ns);
+                idle.extend(busy.drain(..ended));
+                let ended_ns = |idle: &[Idle], of: usize| {
+                    let mut all = idle.iter().copied();
+                    all.find(|&(worker, _)| worker == of)
+                        .expect("it was idle")
+                        .1
+                };
+                let before = idle.clone();
+                let (worker, is_short) = take_idle(&mut idle, due_ns).expect("an idle worker");
+                short += usize::from(is_short);
+                let begun_ns = due_ns.max(ended_ns(&before, worker));
+                busy.push((worker, begun_ns + takes_ns));
+            }
+            assert_eq!(short, wanted, "seed {seed}");
+        }
     }
 
     fn late_ms(sample: &Sample) -> u64 {

@@ -9,9 +9,10 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::stop::{Reason, Stop};
 use crate::client::Client;
+use crate::client::wire::Wire;
 use crate::error::{Error, Result};
 use crate::plan::{Reply, Session, Turn};
-use crate::sample::{FailKind, Failure, Gauge, Phase, Sample, is_overload};
+use crate::sample::{FailKind, Failure, Gauge, Phase, Place, Sample, is_overload};
 use crate::units::nanoseconds;
 
 /// A worker's stack: enough for the TLS and JSON of one request.
@@ -33,8 +34,10 @@ pub struct Shared {
     pub model: String,
     /// Called after every request, outside its latency and before the next request.
     pub beside: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// When the server last answered anything; at first, the start of the run.
-    pub heard_ns: Arc<AtomicU64>,
+    /// The number of the connection on which the last reply was a refusal; 0: the last reply was no refusal.
+    pub refused_on: Arc<AtomicU64>,
+    /// When the run began.
+    pub begun_ns: u64,
     /// How long the server may be down before the run is ended; `None`: no limit.
     pub patience: Option<Duration>,
 }
@@ -50,25 +53,35 @@ impl Shared {
             warmup_ns: 0,
             model: model.to_string(),
             beside: None,
-            heard_ns: Arc::default(),
+            refused_on: Arc::default(),
+            begun_ns: 0,
             patience: None,
         }
     }
 
-    /// Ends the run when nothing has answered for too long.
-    fn listen(&self, sample: &Sample) {
-        let now_ns = sample.t_end_ns;
-        let Some(failure) = is_down(sample) else {
-            self.heard_ns.fetch_max(now_ns, Relaxed);
+    /// Ends the run when a request got no answer and no worker has heard a byte for too long; `heard_ns` are the
+    /// stamps at which each of them heard the last one.
+    fn listen(&self, sample: &Sample, heard_ns: impl Iterator<Item = u64>) {
+        let Some((failure, patience)) = is_down(sample).zip(self.patience) else {
             return;
         };
-        let silent_ns = now_ns.saturating_sub(self.heard_ns.load(Relaxed));
-        if self
-            .patience
-            .is_some_and(|patience| silent_ns > nanoseconds(patience))
-        {
+        let heard_ns = heard_ns.fold(self.begun_ns, u64::max);
+        if sample.t_end_ns.saturating_sub(heard_ns) > nanoseconds(patience) {
             self.stop.request(Reason::Gone(failure.clone()));
         }
+    }
+
+    /// Whether every further request would fail the same way: before the first success, two refusals in a row came on
+    /// different connections. A load balancer may have one bad server behind it.
+    fn refusal(&self, sample: &Sample, connection: u64) -> Option<Reason> {
+        let status = sample.status.filter(|_| !self.any_success.load(Relaxed))?;
+        let failure = sample.failure.as_ref();
+        let refused = failure.filter(|f| is_refusal(status, &f.reason, &self.model));
+        let before = self
+            .refused_on
+            .swap(refused.map_or(0, |_| connection), Relaxed);
+        let failure = refused.filter(|_| before != 0 && before != connection)?;
+        Some(Reason::Refused(status, failure.clone()))
     }
 }
 
@@ -88,6 +101,10 @@ fn is_down(sample: &Sample) -> Option<&Failure> {
 pub struct Worker {
     pub client: Client,
     pub shared: Shared,
+    /// The wires of all workers of the run, and the index of this worker's own.
+    wires: Arc<[Arc<Wire>]>,
+    number: usize,
+    place: Place,
     /// The worker that sends the run's first request reports it here; the channel has room for one message.
     pub first_send: Option<Sender<Instant>>,
 }
@@ -105,11 +122,15 @@ pub fn start<Work: FnOnce(Worker) + Send + 'static>(
 ) -> Result<Receiver<()>> {
     let threads = clients.len();
     let (here, gone) = bounded::<()>(0);
+    let wires: Arc<[Arc<Wire>]> = clients.iter().map(Client::wire).collect();
     for (number, client) in clients.into_iter().enumerate() {
         shared.stop.cuts(client.agent());
         let worker = Worker {
             client,
             shared: shared.clone(),
+            wires: Arc::clone(&wires),
+            number,
+            place: Place::new(&shared.gauge),
             first_send: first_send.cloned(),
         };
         let (work, here) = (work(number), here.clone());
@@ -187,16 +208,16 @@ impl Worker {
         backoff: Option<&mut Backoff>,
     ) -> (Option<Reply>, Option<Duration>) {
         let shared = &self.shared;
-        let is_first = shared.gauge.enter(self.client.now_ns());
+        let is_first = self.place.enter(self.client.now_ns());
         if let Some(first_send) = self.first_send.as_ref().filter(|_| is_first) {
             // The channel has room for one message, and only this worker sends.
             let _ = first_send.try_send(Instant::now());
         }
         let mut sample = self.client.send(turn);
-        shared.gauge.leave();
+        self.place.leave();
         sample.t_due_ns = due_ns;
         let warm_ns = shared.gauge.started_ns().saturating_add(shared.warmup_ns);
-        if shared.stop.is_set() && sample.failure.is_some() {
+        if self.client.was_cut(&sample) {
             sample.phase = Phase::Cut;
             sample.failure = None;
         } else if sample.t_send_ns < warm_ns {
@@ -204,11 +225,16 @@ impl Worker {
         }
         if sample.is_success() {
             shared.any_success.store(true, Relaxed);
-        } else if let Some(reason) = self.refusal(&sample) {
+        }
+        let wire = &self.wires[self.number];
+        if let Some(reason) = shared.refusal(&sample, wire.connection()) {
             shared.stop.request(reason);
+        } else if shared.refused_on.load(Relaxed) == wire.connection() {
+            // The next request may find a server that does not refuse.
+            wire.leave_connection();
         }
         if sample.phase != Phase::Cut {
-            shared.listen(&sample);
+            shared.listen(&sample, self.wires.iter().map(|wire| wire.heard_ns()));
         }
         let wait = backoff.and_then(|backoff| backoff.after(&sample));
         let reply = sample.is_success().then(|| Reply {
@@ -222,14 +248,6 @@ impl Worker {
             beside();
         }
         (reply, wait)
-    }
-
-    /// Returns the reason if every further request would fail the same way.
-    fn refusal(&self, sample: &Sample) -> Option<Reason> {
-        let failure = sample.failure.as_ref()?;
-        let refused = is_refusal(sample.status?, &failure.reason, &self.shared.model);
-        (refused && !self.shared.any_success.load(Relaxed))
-            .then(|| Reason::Refused(sample.status.unwrap_or(0), failure.clone()))
     }
 }
 
@@ -280,6 +298,13 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Target;
+    use crate::client::api::Api;
+    use crate::client::body::BodyShape;
+    use crate::client::endpoint::Endpoint;
+    use crate::client::http::Link;
+    use crate::client::wire::Timeouts;
+    use crate::units::Epoch;
 
     fn failed(kind: FailKind, status: Option<u16>, retry_after: Option<u64>) -> Sample {
         let retry_after = retry_after.map(Duration::from_secs);
@@ -346,9 +371,46 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_of_the_server_after_the_stop_keeps_its_reason() {
+        let mock = crate::mock::testing::start(&[("faults", "http:500@1")]);
+        let endpoint = Endpoint::parse(&mock.url()).expect("an endpoint");
+        let addrs = vec![std::net::SocketAddr::from(([127, 0, 0, 1], endpoint.port))];
+        let link = Link::bare(
+            addrs,
+            Timeouts::all(Duration::from_secs(10)),
+            Epoch::start(),
+        );
+        let body = BodyShape::new(Api::Completions, "tiny");
+        let client = Client::new(Arc::new(
+            Target::new(link, &endpoint, body).expect("a target"),
+        ));
+        let (sender, samples) = bounded(1);
+        let gauge = Arc::default();
+        let mut worker = Worker {
+            place: Place::new(&gauge),
+            wires: [client.wire()].into(),
+            number: 0,
+            client,
+            shared: Shared::new(sender, Stop::new(), gauge, "tiny"),
+            first_send: None,
+        };
+        // The reply comes after the stop, and before the shutdown reaches this worker.
+        worker.shared.stop.request(Reason::Signal);
+        let text = crate::plan::Prompt::Text(vec!["p".into()]);
+        let turn = Turn::alone(0, crate::sample::Labels::default(), text, Some(1));
+        worker.turn(&turn, None, None);
+        let sample = samples.recv().expect("a sample");
+        let kind = sample.failure.map(|failure| failure.kind);
+        assert_eq!(
+            (sample.phase, kind),
+            (Phase::Measured, Some(FailKind::Http))
+        );
+    }
+
+    #[test]
     fn a_server_that_answers_nothing_for_too_long_ends_the_run() {
         let shared = |patience| Shared {
-            heard_ns: Arc::new(AtomicU64::new(1_000_000_000)),
+            begun_ns: 1_000_000_000,
             patience,
             ..Shared::new(bounded(1).0, Stop::new(), Arc::default(), "m")
         };
@@ -356,21 +418,60 @@ mod tests {
             t_end_ns: at_s * 1_000_000_000,
             ..failed(FailKind::Connect, None, None)
         };
+        const S: u64 = 1_000_000_000;
         let patient = shared(Some(Duration::from_secs(60)));
-        patient.listen(&refused(61));
+        patient.listen(&refused(61), [0, 0].into_iter());
         assert!(!patient.stop.is_set(), "60 s are not more than 60");
-        // A 503 is an answer.
-        patient.listen(&Sample {
-            t_end_ns: 62_000_000_000,
-            ..failed(FailKind::Http, Some(503), None)
-        });
-        patient.listen(&refused(120));
+        // One of the others has a long prefill or a long stream, and bytes of it came at 62 s.
+        patient.listen(&refused(122), [0, 62 * S].into_iter());
         assert!(!patient.stop.is_set());
-        patient.listen(&refused(123));
+        // An answer, if only a 503, says that something is there.
+        let busy = Sample {
+            t_end_ns: 200 * S,
+            ..failed(FailKind::Http, Some(503), None)
+        };
+        patient.listen(&busy, [0, 62 * S].into_iter());
+        assert!(!patient.stop.is_set());
+        patient.listen(&refused(123), [0, 62 * S].into_iter());
         assert!(matches!(patient.stop.reason(), Some(Reason::Gone(_))));
         let endless = shared(None);
-        endless.listen(&refused(10_000));
+        endless.listen(&refused(10_000), [0].into_iter());
         assert!(!endless.stop.is_set());
+    }
+
+    #[test]
+    fn two_refusals_in_a_row_on_different_connections_end_the_run() {
+        let refused = || failed(FailKind::Http, Some(404), None);
+        let busy = || failed(FailKind::Http, Some(503), None);
+        let silent = || failed(FailKind::Connect, None, None);
+        let ends = |replies: &[(Sample, u64)]| {
+            let shared = Shared::new(bounded(1).0, Stop::new(), Arc::default(), "m");
+            let mut reasons = replies
+                .iter()
+                .filter_map(|(sample, connection)| shared.refusal(sample, *connection));
+            reasons.next()
+        };
+        let wanted = Some(Reason::Refused(404, Failure::new(FailKind::Http, "x")));
+        assert_eq!(ends(&[(refused(), 1), (refused(), 2)]), wanted);
+        // What does not answer says nothing of the others.
+        let around = [(refused(), 1), (silent(), 2), (refused(), 3)];
+        assert_eq!(ends(&around), wanted);
+        // One bad server of several.
+        assert_eq!(ends(&[(refused(), 1)]), None);
+        assert_eq!(ends(&[(refused(), 1), (refused(), 1)]), None);
+        let between = [(refused(), 1), (busy(), 2), (refused(), 3)];
+        assert_eq!(ends(&between), None);
+        let served = [
+            (refused(), 1),
+            (
+                Sample {
+                    status: Some(200),
+                    ..Sample::default()
+                },
+                2,
+            ),
+        ];
+        assert_eq!(ends(&served), None);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Ends a run: who asked for it, and how requests in flight are cut.
 
+use std::io::{IsTerminal, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -100,23 +104,48 @@ impl Stop {
     /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second signal (exit 130).
     ///
     /// A SIGHUP that was ignored at the start stays ignored, as nohup requires.
+    ///
+    /// # Errors
+    /// When the system refuses a pipe, a handler or a thread.
     pub fn on_signals(&self) -> Result<()> {
+        let failed = |e: std::io::Error| Error::input("signals", e);
         let mut wanted = vec![SIGINT, SIGTERM];
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
-        let mut signals = Signals::new(wanted).map_err(|e| Error::input("signals", e))?;
+        // A byte a signal: of two in a row none is lost.
+        let (mut came, tell) = UnixStream::pair().map_err(failed)?;
+        for signal in wanted {
+            pipe::register(signal, tell.try_clone().map_err(failed)?).map_err(failed)?;
+        }
+        ENDS_AT_ONCE.store(false, SeqCst);
         let stop = self.clone();
-        std::thread::spawn(move || {
-            for _ in signals.forever() {
+        let listening = std::thread::Builder::new().spawn(move || {
+            while came.read_exact(&mut [0]).is_ok() {
                 if stop.is_set() {
                     stop.leave();
                     std::process::exit(130);
                 }
+                // The terminal has shown ^C where the report would begin.
+                if std::io::stderr().is_terminal() {
+                    eprintln!("");
+                }
                 stop.request(Reason::Signal);
             }
         });
-        Ok(())
+        listening.map(|_| ()).map_err(failed)
+    }
+}
+
+/// Whether SIGINT and SIGTERM end the process: until a run listens to them.
+static ENDS_AT_ONCE: AtomicBool = AtomicBool::new(true);
+
+/// Lets SIGINT and SIGTERM end the process until a run takes them over. A shell without job control starts its background
+/// jobs with SIGINT ignored; they are to obey one all the same, from their first moment on.
+pub fn obey_signals() {
+    for signal in [SIGINT, SIGTERM] {
+        // It fails for signals that nobody may handle.
+        let _ = flag::register_conditional_default(signal, &ENDS_AT_ONCE);
     }
 }
 

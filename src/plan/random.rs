@@ -46,9 +46,49 @@ pub fn gamma(shape: f64, rng: &mut Rng) -> f64 {
     }
 }
 
+/// Draws from the beta distribution with these shapes, of which the second is above 0; with a first of 0 it is 0.
+pub fn beta(first: f64, second: f64, rng: &mut Rng) -> f64 {
+    if first == 0.0 {
+        return 0.0;
+    }
+    let (x, y) = (gamma(first, rng), gamma(second, rng));
+    match x + y {
+        // Draws of small shapes can be too small for a number. The rest of the distribution is then at its ends.
+        0.0 => f64::from(u8::from(rng.f64() * (first + second) < first)),
+        sum => x / sum,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn draws_of_the_beta_distribution_have_its_mean_and_variance() {
+        let mut rng = Rng::with_seed(6);
+        for (a, b) in [
+            (0.001_f64, 0.003_f64),
+            (0.25, 12.25),
+            (1.0, 1.0),
+            (1.0, 49.0),
+            (30.0, 2.0),
+        ] {
+            let draws: Vec<f64> = (0..200_000).map(|_| beta(a, b, &mut rng)).collect();
+            assert!(draws.iter().all(|x| (0.0..=1.0).contains(x)));
+            let mean = draws.iter().sum::<f64>() / 2e5;
+            let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2e5;
+            let (wanted, sum) = (a / (a + b), a + b);
+            let spread = a * b / (sum * sum * (sum + 1.0));
+            // Four standard errors of the mean.
+            let error = 4.0 * (spread / 2e5).sqrt();
+            assert!((mean - wanted).abs() < error, "{a} {b}: {mean}");
+            assert!(
+                (variance / spread - 1.0).abs() < 0.05,
+                "{a} {b}: {variance}"
+            );
+        }
+        assert_eq!(beta(0.0, 1.0, &mut rng), 0.0);
+    }
 
     #[test]
     fn a_million_normal_draws_have_mean_0_and_variance_1() {

@@ -27,7 +27,9 @@ pub struct Repeats {
     from: u64,
     rng: Rng,
     at: u64,
-    /// The places of the first uses so far.
+    /// The number of originals so far.
+    firsts: u64,
+    /// Their places, if a repeat is still to come.
     originals: Vec<u64>,
 }
 
@@ -51,6 +53,7 @@ impl Repeats {
             from,
             rng: Rng::with_seed(seed),
             at: 0,
+            firsts: 0,
             originals: Vec::new(),
         }
     }
@@ -95,8 +98,15 @@ impl Iterator for Repeats {
             let eligible = self.eligible();
             self.rng.usize(..eligible) as u64
         } else {
-            self.originals.push(self.at);
-            self.originals.len() as u64 - 1
+            let has_repeats = match self.requests {
+                Some(_) => self.left > 0,
+                None => self.ratio > 0.0,
+            };
+            if has_repeats {
+                self.originals.push(self.at);
+            }
+            self.firsts += 1;
+            self.firsts - 1
         };
         self.at += 1;
         Some(Slot { prompt, is_repeat })

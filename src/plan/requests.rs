@@ -258,9 +258,18 @@ impl Plan {
 
     /// Returns the number of repeats in a batch with an end; `None`: no end, or a trace decides.
     pub fn repeats(&self, batch: &Batch) -> Option<u64> {
-        batch.requests?;
-        let repeats = self.items(batch).map(|item| item.is_repeat);
-        repeats.map(|is_repeat| is_repeat.map(u64::from)).sum()
+        let requests = batch.requests?;
+        let planned = self.slots(batch).left()?;
+        match &self.source {
+            Source::Made { .. } => Some(planned),
+            Source::Records { records, .. } => {
+                // Each record is asked for the first time once, whatever the number of requests.
+                let originals = (requests - planned).min(records.0.len() as u64);
+                let firsts = (0..originals).filter(|&prompt| records.is_first_use(prompt));
+                Some(requests - firsts.count() as u64)
+            }
+            Source::Trace(_) => None,
+        }
     }
 
     /// Returns the hit rates over the first `sent` requests of a batch, in their order: an upper bound of what caches can hit.
@@ -315,14 +324,17 @@ impl Plan {
     }
 
     fn items(&self, batch: &Batch) -> impl Iterator<Item = Item> + use<'_> {
+        self.slots(batch).map(move |slot| self.item(slot))
+    }
+
+    fn slots(&self, batch: &Batch) -> Repeats {
         let ratio = match &self.source {
             Source::Made { repeat_ratio, .. } | Source::Records { repeat_ratio, .. } => {
                 *repeat_ratio
             }
             Source::Trace(_) => 0.0,
         };
-        let slots = Repeats::new(batch.requests, ratio, batch.gap, self.seed);
-        slots.map(move |slot| self.item(slot))
+        Repeats::new(batch.requests, ratio, batch.gap, self.seed)
     }
 
     fn item(&self, Slot { prompt, is_repeat }: Slot) -> Item {
@@ -427,6 +439,40 @@ mod tests {
         assert!(others.iter().all(|turn| !texts.contains(&text(turn))));
         let again: Vec<Turn> = plan.turns(&batch("0", Some(200))).collect();
         assert!(turns.iter().zip(&again).all(|(a, b)| text(a) == text(b)));
+    }
+
+    #[test]
+    fn repeats_are_counted_without_going_through_the_requests() {
+        let lines = r#"{"prompt": "a"}"#.to_string()
+            + "\n"
+            + r#"{"prompt": "b"}"#
+            + "\n"
+            + r#"{"prompt": "a"}"#;
+        let records = || records(&lines).expect("single questions");
+        for ratio in [0.0, 0.3, 1.0] {
+            let of_records = Source::Records {
+                records: records(),
+                output: Length::Fixed(5),
+                repeat_ratio: ratio,
+            };
+            for source in [made(ratio), of_records] {
+                let plan = plan(source);
+                for requests in 1..40 {
+                    let batch = batch("0", Some(requests));
+                    let repeats = plan
+                        .items(&batch)
+                        .filter(|item| item.is_repeat == Some(true));
+                    assert_eq!(
+                        plan.repeats(&batch),
+                        Some(repeats.count() as u64),
+                        "{ratio}"
+                    );
+                }
+            }
+        }
+        // No list of a hundred million is made, nor walked.
+        let many = batch("0", Some(100_000_000));
+        assert_eq!(plan(made(0.3)).repeats(&many), Some(30_000_000));
     }
 
     #[test]

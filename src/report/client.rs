@@ -1,7 +1,7 @@
 //! The line of a report on whether this client kept up.
 
 use super::document::{Cell, Pair};
-use crate::stats::client::{CPU_LIMIT_SHARE, ClientSummary, LAG_LIMIT_MS, Limit};
+use crate::stats::client::{CPU_LIMIT_SHARE, ClientSummary, LAG_LIMIT_MS, LAG_MAX_LIMIT_MS, Limit};
 use crate::units::fixed;
 
 /// Steal is mentioned above this share, open files above the other one of their limit.
@@ -15,6 +15,7 @@ pub fn pair(client: &ClientSummary) -> Pair {
     };
     let mut figures = [
         (Limit::Lag, lag(client)),
+        (Limit::LagMax, lag_max(client)),
         (Limit::Cpu, cpu(client)),
         (Limit::Throttled, throttled(client)),
     ];
@@ -37,12 +38,25 @@ pub fn pair(client: &ClientSummary) -> Pair {
 fn lag(client: &ClientSummary) -> Option<String> {
     let lag = client.lag?;
     let p99 = fixed(lag.p99, 2);
-    if !client.reasons.contains(&Limit::Lag) {
+    let has = |limit| client.reasons.contains(&limit);
+    if !has(Limit::Lag) {
         return Some(format!("wake-up lag p99 {p99} ms"));
     }
+    let over = format!("wake-up lag p99 {p99} ms, over {LAG_LIMIT_MS} ms");
+    if has(Limit::LagMax) {
+        return Some(over);
+    }
     let (worst, at) = (fixed(lag.max, 2), at("", client.lag_max_at_s));
-    let over = format!("over {LAG_LIMIT_MS} ms, worst {worst} ms{at}");
-    Some(format!("wake-up lag p99 {p99} ms, {over}"))
+    Some(format!("{over}, worst {worst} ms{at}"))
+}
+
+/// The worst lag where it is over its limit.
+fn lag_max(client: &ClientSummary) -> Option<String> {
+    let lag = client.lag?;
+    let is_over = client.reasons.contains(&Limit::LagMax);
+    let (worst, at) = (fixed(lag.max, 0), at("", client.lag_max_at_s));
+    is_over
+        .then(|| format!("this client stood still for {worst} ms{at}, over {LAG_MAX_LIMIT_MS} ms"))
 }
 
 fn cpu(client: &ClientSummary) -> Option<String> {
@@ -140,6 +154,13 @@ mod tests {
         };
         let seen = "wake-up lag p99 7.30 ms, over 5 ms, worst 31.00 ms at 12.4 s; CPU at most 12.0 % of 2 cores";
         assert_eq!(text(&late), format!("client-limited: {seen}"));
+        let stopped = ClientSummary {
+            lag: quiet().lag.map(|lag| Spread { max: 2004.2, ..lag }),
+            ..limited(&[Limit::LagMax])
+        };
+        let seen = "this client stood still for 2004 ms at 12.4 s, over 250 ms; wake-up lag p99 0.140 ms; \
+                    CPU at most 12.0 % of 2 cores";
+        assert_eq!(text(&stopped), format!("client-limited: {seen}"));
         let busy = ClientSummary {
             cores_allowed: Some(0.5),
             seconds_over_cpu_limit: 4,

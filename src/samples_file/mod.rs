@@ -150,6 +150,7 @@ impl Serialize for Line<'_> {
         keys.put("connect_ns", of.connect_ns)?;
         keys.put("reused", of.reused)?;
         keys.put("resent", of.resent)?;
+        keys.put_some("t_first_send_ns", of.t_first_send_ns)?;
         keys.put("prompt_tokens", of.prompt_tokens)?;
         keys.put("cached_tokens", of.cached_tokens)?;
         keys.put("completion_tokens", of.completion_tokens)?;

@@ -270,6 +270,7 @@ impl Keys<'_> {
             connect_ns: self.count("connect_ns")?,
             reused: self.is_true("reused"),
             resent: self.is_true("resent"),
+            t_first_send_ns: self.count("t_first_send_ns")?,
             prompt_tokens: self.tokens("prompt_tokens")?,
             cached_tokens: self.tokens("cached_tokens")?,
             completion_tokens: self.tokens("completion_tokens")?,

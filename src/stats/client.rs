@@ -7,6 +7,8 @@ use crate::vitals::Vitals;
 
 /// The p99 of the wake-up lag above which the client's own delays are in the figures.
 pub const LAG_LIMIT_MS: f64 = 5.0;
+/// The wake-up lag that not one probe may exceed: this process stood still, and every request in flight with it.
+pub const LAG_MAX_LIMIT_MS: f64 = 250.0;
 /// A second above this share of the CPU allowed counts as over.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
 /// How much may be over, or throttled, without a mark: in a hundred seconds, or periods.
@@ -18,6 +20,7 @@ named! {
     /// Why a client is limited.
     pub enum Limit {
         Lag = "lag",
+        LagMax = "lag_max",
         Cpu = "cpu",
         Throttled = "throttled",
     }
@@ -175,6 +178,10 @@ impl ClientStats {
         let counts = seen.throttled_periods.zip(seen.periods);
         let rules = [
             (Limit::Lag, lag.is_some_and(|lag| lag.p99 > LAG_LIMIT_MS)),
+            (
+                Limit::LagMax,
+                lag.is_some_and(|lag| lag.max > LAG_MAX_LIMIT_MS),
+            ),
             (Limit::Cpu, busy),
             (
                 Limit::Throttled,
@@ -266,6 +273,26 @@ mod tests {
         );
         assert_eq!(limited.lag.expect("lag").max, 31.0);
         assert_eq!(limited.lag_max_at_s, Some(2.0));
+    }
+
+    #[test]
+    fn one_stop_in_a_long_run_is_a_limit_and_says_when_it_was() {
+        // 300 s are 6,000 probes. A stop of 2 s makes 40 of them late, which p99 does not see.
+        let stopped = |lag_us: u32| {
+            run(300, move |k, vitals| {
+                if k == 120 {
+                    for (late, lag) in vitals.lags_us.iter_mut().enumerate() {
+                        *lag = lag_us.saturating_sub(50_000 * late as u32).max(100);
+                    }
+                }
+            })
+        };
+        let limited = stopped(2_000_000);
+        assert!(limited.lag.is_some_and(|lag| lag.p99 < 5.0));
+        assert_eq!(limited.reasons, [Limit::LagMax]);
+        assert_eq!(limited.limited, Some(true));
+        assert_eq!(limited.lag_max_at_s, Some(120.0));
+        assert_eq!(stopped(250_000).reasons, [], "250 ms are not over 250 ms");
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct Facts {
     pub concurrency_peak: u64,
     /// Requests that were in flight at the end and have no sample.
     pub in_flight: u64,
+    /// How long those requests have been in flight, added up.
+    #[serde(skip)]
+    pub in_flight_ns: u64,
     /// Requests of an open loop that found no idle worker when they were due.
     pub exhausted: Option<u64>,
     /// Hit rates that a cache of unlimited size would have had.

@@ -1,4 +1,4 @@
-//! A request as the figures need it: 88 bytes, so that a finite run can keep a record of every request.
+//! A request as the figures need it: 96 bytes, so that a finite run can keep a record of every request.
 
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;
@@ -41,6 +41,7 @@ pub struct Record {
     pub t_send_ns: u64,
     pub t_end_ns: u64,
     pub t_due_ns: Stamp,
+    pub t_first_send_ns: Stamp,
     pub t_first_ns: Stamp,
     pub t_last_ns: Stamp,
     pub connect_ns: Stamp,
@@ -71,6 +72,7 @@ impl From<&Sample> for Record {
             t_send_ns: sample.t_send_ns,
             t_end_ns: sample.t_end_ns,
             t_due_ns: sample.t_due_ns.into(),
+            t_first_send_ns: sample.t_first_send_ns.into(),
             t_first_ns: sample.t_first_ns.into(),
             t_last_ns: sample.t_last_ns.into(),
             connect_ns: sample.connect_ns.into(),
@@ -126,7 +128,7 @@ impl Record {
 
     /// Time to first token in nanoseconds from the scheduled time in an open loop, else from the send.
     pub fn ttft_ns(&self) -> Option<u64> {
-        Some(self.ttft_from_sent_ns()? + self.lateness_ns().unwrap_or(0))
+        Some(self.ttft_from_sent_ns()? + self.before_send_ns())
     }
 
     /// Time that the streamed tokens after the first took, in nanoseconds, and their number; `None` with fewer than two
@@ -160,12 +162,20 @@ impl Record {
 
     /// Latency in nanoseconds from the scheduled time in an open loop, else from the send.
     pub fn latency_ns(&self) -> u64 {
-        self.latency_from_sent_ns() + self.lateness_ns().unwrap_or(0)
+        self.latency_from_sent_ns() + self.before_send_ns()
     }
 
-    /// `t_send − t_due` in nanoseconds; `None` in a closed loop.
+    /// From the scheduled time to the send that was answered, in nanoseconds; 0 in a closed loop.
+    fn before_send_ns(&self) -> u64 {
+        let due_ns = self.t_due_ns.get().unwrap_or(self.t_send_ns);
+        self.t_send_ns.saturating_sub(due_ns)
+    }
+
+    /// `t_send − t_due` in nanoseconds, of the first send where the request was sent again: the connection that turned
+    /// out closed is no delay of this client. `None` in a closed loop.
     pub fn lateness_ns(&self) -> Option<u64> {
-        Some(self.t_send_ns.saturating_sub(self.t_due_ns.get()?))
+        let sent_ns = self.t_first_send_ns.get().unwrap_or(self.t_send_ns);
+        Some(sent_ns.saturating_sub(self.t_due_ns.get()?))
     }
 
     /// `prompt_tokens / TTFT` in tokens per second, TTFT from the send; queueing is inside TTFT.
@@ -198,8 +208,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_has_88_bytes() {
-        assert_eq!(size_of::<Record>(), 88);
+    fn a_record_has_96_bytes() {
+        assert_eq!(size_of::<Record>(), 96);
     }
 
     #[test]
@@ -244,6 +254,20 @@ mod tests {
         assert_eq!(one.prefill_tokens_per_s(), Some(200.0));
         // In flight from 1.5 to 3.5 s, of which 2 to 3 s lie in the span.
         assert_eq!(one.overlap_ns(2_000_000_000, 3_000_000_000), 1_000_000_000);
+    }
+
+    #[test]
+    fn a_request_that_was_sent_again_was_late_by_its_first_send_only() {
+        // First sent at 1.2 s; what is due at 1 s still waits for its token until 2 s and for its last until 3 s.
+        let again = Record {
+            t_first_send_ns: Some(1_200_000_000).into(),
+            resent: true,
+            ..record()
+        };
+        assert_eq!(again.lateness_ns(), Some(200_000_000));
+        assert_eq!(again.ttft_from_sent_ns(), Some(500_000_000));
+        assert_eq!(again.ttft_ns(), Some(1_000_000_000));
+        assert_eq!(again.latency_ns(), 2_000_000_000);
     }
 
     #[test]

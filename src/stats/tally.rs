@@ -180,6 +180,8 @@ impl Tally {
         let common_tokens = self.common_tokens;
         self.all.add(record, common_tokens);
         match record.is_cold {
+            // Its first sending may have brought its prompt into the cache.
+            _ if record.resent => {}
             true => self.cold.add(record, common_tokens),
             false => self.warm.add(record, common_tokens),
         }
@@ -226,7 +228,8 @@ impl Tally {
             None => {
                 let run_end_ns = to_ns.max(self.last_end_ns);
                 let run_ns = run_end_ns.saturating_sub(facts.t_start_ns);
-                (self.busy_ns, seconds(run_ns))
+                let busy_ns = self.busy_ns.saturating_add(facts.in_flight_ns);
+                (busy_ns, seconds(run_ns))
             }
         };
         let reported = self.reported(facts);

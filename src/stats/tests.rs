@@ -187,6 +187,42 @@ fn connections_that_were_opened_or_found_stale_are_counted() {
 }
 
 #[test]
+fn a_request_that_was_sent_again_is_neither_cold_nor_warm() {
+    let labelled = |rotation: u64, repeat: bool, resent: bool, sample: Sample| Sample {
+        labels: Labels {
+            rotation: Some(rotation),
+            repeat: Some(repeat),
+            ..Labels::default()
+        },
+        cached_tokens: Some(if resent { 1000 } else { 0 }),
+        resent,
+        ..sample
+    };
+    let samples = [
+        labelled(0, false, false, success(0, 100)),
+        labelled(0, false, true, success(0, 10)),
+        labelled(1, true, false, success(0, 50)),
+        labelled(1, true, true, success(0, 20)),
+    ];
+    let got = figures(&samples, Facts::default());
+    let mean = |time| got.time(time).map(|spread: Spread| (spread.n, spread.avg));
+    assert_eq!((got.successful, got.stale_connections), (4, 2));
+    assert_eq!((got.cold.requests, got.warm.requests), (1, 1));
+    assert_eq!(got.cold.prefix_cache_hit_rate, Some(0.0));
+    assert_eq!(got.warm.prefix_cache_hit_rate, Some(0.0));
+    for (time, wanted_ms) in [
+        (Time::TtftCold, 100.0),
+        (Time::TtftWarm, 50.0),
+        (Time::TtftFirstUse, 100.0),
+        (Time::TtftRepeat, 50.0),
+        (Time::LatencyFirstUse, 300.0),
+        (Time::LatencyRepeat, 250.0),
+    ] {
+        assert_eq!(mean(time), Some((1, wanted_ms)), "{time:?}");
+    }
+}
+
+#[test]
 fn an_slo_gives_goodput_over_the_rounds_duration() {
     let slo = Slo {
         ttft_ms: Some(250.0),

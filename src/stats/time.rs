@@ -84,6 +84,8 @@ impl Time {
     /// The time of a request in nanoseconds; `None` where it does not have it.
     pub fn of(self, record: &Record, rule: Option<HitRule>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
+        // The first sending of a request that was sent again may have brought its prompt into the cache.
+        let is_once = !record.resent;
         let is_hit = rule.map(|rule| rule.is_hit(record));
         let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();
         let latency = |is_in: bool| good.filter(|_| is_in).map(Record::latency_ns);
@@ -94,14 +96,14 @@ impl Time {
             Time::Lateness => record.lateness_ns().filter(|_| record.is_measured()),
             Time::TtftFromSent => good?.ttft_from_sent_ns(),
             Time::LatencyFromSent => Some(good?.latency_from_sent_ns()),
-            Time::TtftCold => ttft(record.is_cold),
-            Time::TtftWarm => ttft(!record.is_cold),
-            Time::TtftFirstUse => ttft(record.repeat == Some(false)),
-            Time::TtftRepeat => ttft(record.repeat == Some(true)),
+            Time::TtftCold => ttft(is_once && record.is_cold),
+            Time::TtftWarm => ttft(is_once && !record.is_cold),
+            Time::TtftFirstUse => ttft(is_once && record.repeat == Some(false)),
+            Time::TtftRepeat => ttft(is_once && record.repeat == Some(true)),
             Time::TtftHit => ttft(is_hit == Some(true)),
             Time::TtftMiss => ttft(is_hit == Some(false)),
-            Time::LatencyFirstUse => latency(record.repeat == Some(false)),
-            Time::LatencyRepeat => latency(record.repeat == Some(true)),
+            Time::LatencyFirstUse => latency(is_once && record.repeat == Some(false)),
+            Time::LatencyRepeat => latency(is_once && record.repeat == Some(true)),
             Time::LatencyHit => latency(is_hit == Some(true)),
             Time::LatencyMiss => latency(is_hit == Some(false)),
         };

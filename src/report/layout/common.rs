@@ -16,7 +16,7 @@ pub const MOCK: &str = "Mock server: not a measurement of an engine";
 /// The hit rate, beyond what prompts begin with alike whatever their texts, above which a first rotation, or the first
 /// turns of a first round, were not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
-/// Shares of connection set-up and of resent requests are shown above this.
+/// The share of connection set-up is shown above this.
 const NOTABLE_SHARE: f64 = 0.01;
 
 const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
@@ -75,7 +75,7 @@ pub fn connections(section: &mut Section, pass: &Pass) {
         section.pair(name, "the server does not keep connections");
     }
     let stale = figures.stale_connections;
-    if stale as f64 > NOTABLE_SHARE * figures.successful as f64 {
+    if stale > 0 {
         let said = format!("{stale} requests were sent again on a new one");
         section.pair("Stale connections", said);
     }

@@ -125,6 +125,7 @@ pub fn sample(rng: &mut Rng) -> Sample {
         connect_ns: maybe(rng, count),
         reused: rng.bool(),
         resent: rng.bool(),
+        t_first_send_ns: maybe(rng, count),
         prompt_tokens: maybe(rng, tokens),
         cached_tokens: maybe(rng, tokens),
         completion_tokens: maybe(rng, tokens),

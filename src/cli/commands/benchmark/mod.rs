@@ -228,6 +228,7 @@ fn so_far(moment: &Moment) -> Facts {
         t_start_ns: moment.t_start_ns,
         window_ns: Some((moment.measured_ns, moment.now_ns)),
         concurrency_peak: moment.peak,
+        in_flight_ns: moment.in_flight_ns,
         ..Facts::default()
     }
 }

@@ -44,6 +44,13 @@ struct Load {
     plans: Plans,
 }
 
+/// Returns the number of requests that a point sends; `None`: as many as a duration allows.
+fn planned(point: Point, options: &Options) -> Option<u64> {
+    let of_rate = |rate| Some(Arrivals::within(rate, options.duration?));
+    let of_duration = point.rate_per_s().and_then(of_rate);
+    options.requests.or(of_duration)
+}
+
 /// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
     let server = Server::parse(args, None)?;
@@ -129,17 +136,18 @@ impl Load {
         let template_tokens = self.ready.setup.template_tokens.unwrap_or(0);
         let mut counted = Counted::new(batch.first_id, template_tokens);
         let mut sent = self.measure(point, &batch, records, &mut counted)?;
-        if sent.ended == 0 {
+        let sent_requests = sent.ended + sent.facts.in_flight;
+        if sent_requests == 0 {
             return Ok(());
         }
         self.count(&mut sent.records);
-        let perfect = self.plans.measured.perfect(&batch, sent.ended, &counted);
-        let planned = batch.requests;
+        let perfect = self.plans.measured.perfect(&batch, sent_requests, &counted);
+        let planned = planned(point, &self.options);
         let facts = Facts {
             concurrency: point.concurrency(),
             rate_per_s: point.rate_per_s(),
             planned,
-            not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent.ended)),
+            not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent_requests)),
             perfect_response_rate: perfect.response,
             perfect_prefix_rate: perfect.prefix,
             perfect_prefix_by_plan: perfect.is_by_plan,
@@ -212,7 +220,8 @@ impl Load {
         let sending = match point {
             Point::Concurrency(_) => Sending::Closed(Box::new(sessions)),
             Point::Rate(rate) => {
-                let times = Arrivals::new(rate, options.burstiness, options.common.seed);
+                let count = planned(point, options).unwrap_or(u64::MAX);
+                let times = Arrivals::new(rate, options.burstiness, options.common.seed, count);
                 let due = |(due_ns, session)| Due {
                     due_ns,
                     order: None,

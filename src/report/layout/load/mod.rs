@@ -166,7 +166,9 @@ fn counts(section: &mut Section, pass: &Pass) {
     section.pair("Requests", sum);
     if facts.not_sent > 0 {
         let planned = facts.planned.map_or(String::new(), |n| format!(" of {n}"));
-        section.pair("Not Sent", format!("{}{planned}", facts.not_sent));
+        let exhausted = facts.exhausted.is_some_and(|n| n > 0);
+        let why = if exhausted { "; workers ran out" } else { "" };
+        section.pair("Not Sent", format!("{}{planned}{why}", facts.not_sent));
     }
     if let Some(rate) = figures.error_rate() {
         section.pair("Error Rate", Cell::percent(rate));

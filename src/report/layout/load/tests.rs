@@ -337,3 +337,19 @@ fn no_line_of_a_block_or_a_sweep_is_wider_than_80_columns() {
         assert!(text.contains(wanted), "{text}");
     }
 }
+
+#[test]
+fn one_request_in_a_thousand_that_was_sent_again_is_said() {
+    let mut samples = vec![streamed(0, 100); 1000];
+    samples[7].resent = true;
+    let report = report(vec![closed(4, &samples)]);
+    let shown = text::render(&on_screen(&report), Screen::FILE);
+    let said = shown
+        .lines()
+        .find(|line| line.contains("Stale connections"));
+    let said = said.unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        said.contains("1 requests were sent again on a new one"),
+        "{said}"
+    );
+}
