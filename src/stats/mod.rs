@@ -2,9 +2,10 @@
 //!
 //! Nothing here prints.
 
-pub mod bootstrap;
+pub mod batches;
 pub mod catalog;
 pub mod client;
+pub mod comparison;
 pub mod facts;
 pub mod figures;
 pub mod goodput;

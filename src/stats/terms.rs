@@ -29,6 +29,10 @@ rotation | One round of benchmark through all of its contexts.
 percentile | In a run that has an end it is exact: linear interpolation between the closest ranks (type 7). In an endless
   run, in benchmark's blocks and for gaps it comes from a histogram: nearest rank, at most 0.1 % too high. The maximum
   is always exact.
+independent_unit | A stretch of a round of replay that lasts ten mean latencies; there are no more of them than sessions.
+  Requests that are closer together wait for one another, so they do not tell twice as much as one. Below twenty units
+  a comparison has no interval. Otherwise the sessions, in the order of their sends, are cut into twenty batches, and
+  the interval is that of their sums (Student's t), widened where neighbouring batches go together.
 closed_loop | A load with a fixed number of requests in flight: the next one is sent when one has ended (--concurrency).
 open_loop | A load whose requests are sent at scheduled times, whatever became of earlier ones (--rate, --trace). Its
   times count from t_due, so that a server that stalls cannot hide the wait of those behind it.

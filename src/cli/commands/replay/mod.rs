@@ -195,7 +195,7 @@ impl Replay {
         let passes = &self.run.report.passes;
         let rows = csv::render(&layout::csv(passes));
         self.folder.write(&mut self.run.log, SUMMARY, &rows);
-        let shown = layout::round(&self.run.report.about, passes, passes.len() - 1);
+        let shown = layout::round(passes, passes.len() - 1);
         print(&text::section(&shown, stdout_screen()))
     }
 
