@@ -81,6 +81,12 @@ duration_s | Duration | s | requests | no request was measured
 prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | no reply reported cached tokens
   Prompt tokens that the server reported as cached, over all prompt tokens of successes.
   = sum of cached_tokens / sum of prompt_tokens
+cold_warm_ttft_ratio | Cold TTFT / Warm TTFT | ratio | requests | no whole warm rotation has ended, or the command is not benchmark
+  Median TTFT of cold requests over that of warm ones at like load, with its 95 % interval. Of the cold requests, the
+  burst at the start is left out: as many as are in flight, and those sent before each of these had its first token. Of
+  the warm ones, those sent while a cold one was in flight are left out, and after that as many as are in flight.
+  The interval wants twenty requests on each side, and two for each that is in flight.
+  = median of cold TTFT / median of warm TTFT
 first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of the replies | no session has a second turn, or no reply reported cached tokens
   The prefix cache hit rate over first turns alone.
   = as prefix_cache_hit_rate
@@ -317,6 +323,7 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "request_throughput_rps" => Number(of.request_throughput),
         "duration_s" => Number(Some(of.duration_s)),
         "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
+        "cold_warm_ttft_ratio" => Number(of.reuse.ratio()),
         "first_turn_hit_rate" => Number(of.first_turn_hit_rate),
         "response_cache_hit_rate" => Number(of.response_cache_hit_rate),
         "perfect_prefix_cache_hit_rate" => Number(facts.perfect_prefix_rate),

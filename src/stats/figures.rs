@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::goodput::Goodput;
 use super::lengths::Lengths;
 use super::record::Record;
+use super::reuse::Reuse;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
 use crate::units::share;
@@ -63,6 +64,8 @@ pub struct Figures {
     /// The first rotation, and all later ones.
     pub cold: Side,
     pub warm: Side,
+    /// TTFT of cold requests over that of warm ones, at like load.
+    pub reuse: Reuse,
     /// The first turns of sessions.
     pub first_turns: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.

@@ -13,6 +13,7 @@ pub mod lengths;
 pub mod pass;
 pub mod record;
 pub mod records;
+pub mod reuse;
 pub mod spread;
 mod tally;
 pub mod terms;

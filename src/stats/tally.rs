@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::figures::{Figures, Side, Tokens};
 use super::record::Record;
+use super::reuse::Rotations;
 use super::spread::Mean;
 use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
@@ -118,6 +119,7 @@ pub struct Tally {
     last_end_ns: u64,
     /// Time in flight of all requests, whatever their phase.
     busy_ns: u64,
+    rotations: Rotations,
 }
 
 impl Tally {
@@ -130,6 +132,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, record: &Record) {
+        self.rotations.add(record);
         self.reported = self.reported.or(Reported {
             prefix: record.cached_tokens.get().is_some(),
             response: record.response_cached.is_some(),
@@ -179,7 +182,7 @@ impl Tally {
         self.response_hits += u64::from(record.response_cached == Some(true));
         let common_tokens = self.common_tokens;
         self.all.add(record, common_tokens);
-        match record.is_cold {
+        match record.is_cold() {
             true => self.cold.add(record, common_tokens),
             false => self.warm.add(record, common_tokens),
         }
@@ -252,6 +255,7 @@ impl Tally {
             all: self.all.side(reported.prefix),
             cold: self.cold.side(reported.prefix),
             warm: self.warm.side(reported.prefix),
+            reuse: self.rotations.reuse(facts.concurrency_peak),
             first_turn_hit_rate: first_turn_hit_rate.filter(|_| self.has_later_turns),
             first_turns,
             reported,
