@@ -70,7 +70,9 @@ decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | re
   Output tokens per second after the first token, weighted by tokens.
   = sum of (n_streamed - 1) / sum of (t_last - t_first)
 throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a count of output tokens
-  Output tokens of successes over the duration.
+  Output tokens of successes over the duration. In benchmark it is the tokens that came within the window: a request
+  that was cut, or that began in the warm-up, counts with the token events that it had in the window, each worth n_out
+  over its events (of a request that was cut, the run's mean). Without gaps in the samples, events count as evenly spread.
   = sum of n_out / duration
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.

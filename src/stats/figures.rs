@@ -12,7 +12,7 @@ use super::record::Record;
 use super::reuse::Reuse;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
-use crate::units::share;
+use crate::units::{seconds, share};
 
 /// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
 /// pass kept its records.
@@ -145,6 +145,16 @@ pub struct Side {
 }
 
 impl Figures {
+    /// With tokens of requests across the edges of the window, where the pass has one.
+    pub fn with_edge_tokens(mut self, window_ns: (u64, u64), tokens: f64) -> Figures {
+        let duration_s = seconds(window_ns.1.saturating_sub(window_ns.0));
+        if duration_s > 0.0 && (tokens > 0.0 || self.token_throughput.is_some()) {
+            let at_edges = tokens / duration_s;
+            self.token_throughput = Some(self.token_throughput.unwrap_or(0.0) + at_edges);
+        }
+        self
+    }
+
     pub fn time(&self, time: Time) -> Option<Spread> {
         self.times[time as usize]
     }

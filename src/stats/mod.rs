@@ -6,6 +6,7 @@ pub mod batches;
 pub mod catalog;
 pub mod client;
 pub mod comparison;
+mod edges;
 pub mod facts;
 pub mod figures;
 pub mod goodput;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::edges::Edges;
 use super::facts::Facts;
 use super::figures::{FailureCount, Figures, Means};
 use super::goodput::Goodput;
@@ -30,6 +31,8 @@ pub struct Records {
     pub uncounted: Vec<Uncounted>,
     /// A detail a record, where a file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
+    /// Requests across the edges of a window.
+    edges: Edges,
     live: Option<Box<Live>>,
     keeps: bool,
     keeps_gaps: bool,
@@ -108,6 +111,7 @@ impl Records {
 
     pub fn add(&mut self, sample: &Sample) {
         let record = Record::from(sample);
+        self.edges.add(sample);
         if record.is_good() {
             if !record.is_burst {
                 self.add_gaps(&sample.gaps_us);
@@ -170,9 +174,21 @@ impl Records {
     /// The figures so far at a cost that does not grow with the run: percentiles are those of histograms.
     pub fn live_figures(&self, facts: &Facts) -> Figures {
         match &self.live {
-            Some(live) => live.figures(facts).with_beside(self),
+            Some(live) => {
+                let figures = live.figures(facts).with_beside(self);
+                self.with_edges(figures, facts, &live.tally)
+            }
             None => Figures::of(self, facts),
         }
+    }
+
+    /// Adds the output tokens of requests across the edges, where the pass has a window.
+    fn with_edges(&self, figures: Figures, facts: &Facts, tally: &Tally) -> Figures {
+        let Some(window_ns) = facts.window_ns else {
+            return figures;
+        };
+        let tokens = self.edges.tokens(window_ns, tally.tokens_an_event());
+        figures.with_edge_tokens(window_ns, tokens)
     }
 
     /// A time of the requests in milliseconds, ascending, each value with its number of occurrences; from a
@@ -257,12 +273,13 @@ impl Figures {
         let (list, not_sent) = (&records.list, facts.turns_not_sent);
         let goodput = facts.slo.as_ref();
         let goodput = goodput.map(|slo| Goodput::of(slo, list, not_sent, figures.duration_s));
-        Figures {
+        let figures = Figures {
             times,
             goodput,
             ..figures
         }
-        .with_beside(records)
+        .with_beside(records);
+        records.with_edges(figures, facts, &tally)
     }
 
     /// Adds what records do not tell one by one: failures, gaps and events that could not be read.

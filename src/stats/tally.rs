@@ -208,6 +208,11 @@ impl Tally {
         }
     }
 
+    /// The output tokens that an event holds, by the requests whose tokens the server counted; 1 where it counted none.
+    pub fn tokens_an_event(&self) -> f64 {
+        share(self.counted_tokens, self.counted_events).unwrap_or(1.0)
+    }
+
     /// Where the measured requests lie, from the first send to the last end.
     pub fn span_ns(&self) -> (u64, u64) {
         (self.measured.first_ns, self.measured_end_ns)
