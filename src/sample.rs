@@ -145,7 +145,7 @@ named! {
         Total = "total_tokens",
         /// The server's own count of the text of a plain reply, asked for after the run.
         Tokenize = "tokenize",
-        /// The bytes of that text at the tokens a byte that prompts have: the server counts nothing.
+        /// The bytes of that text, at the tokens a byte of plain replies that were counted, else of prompts.
         Estimate = "estimate",
     }
 }

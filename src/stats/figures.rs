@@ -35,6 +35,8 @@ pub struct Figures {
     pub partly_streamed: u64,
     /// Events of successes that could not be read, and the first of them.
     pub unread: Option<(u64, String)>,
+    /// Successes with a count of tokens that cannot be, which is not taken.
+    pub impossible_counts: u64,
     /// Lengths of successes beside those that were wanted.
     pub lengths: Lengths,
     /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
@@ -130,6 +132,8 @@ pub struct FailureCount {
 /// Tokens over the requests that count them; `None`: no request does.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tokens {
+    /// The requests that count them.
+    pub n: u64,
     pub total: Option<u64>,
     pub mean: Option<f64>,
 }

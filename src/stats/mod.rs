@@ -6,6 +6,7 @@ pub mod batches;
 pub mod catalog;
 pub mod client;
 pub mod comparison;
+pub mod counts;
 mod edges;
 pub mod facts;
 pub mod figures;

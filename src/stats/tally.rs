@@ -26,6 +26,7 @@ impl Sum {
 
     fn tokens(self) -> Tokens {
         Tokens {
+            n: self.n,
             total: (self.n > 0).then_some(self.total),
             mean: share(self.total, self.n),
         }
@@ -45,7 +46,10 @@ struct Hits {
 impl Hits {
     fn add(&mut self, record: &Record, common_tokens: u64) {
         self.requests += 1;
-        self.prompt += record.prompt_tokens.get().unwrap_or(0);
+        let Some(prompt_tokens) = record.prompt_tokens.get() else {
+            return;
+        };
+        self.prompt += prompt_tokens;
         self.cached += record.cached_tokens.get().unwrap_or(0);
         self.beyond += record.cached_beyond(common_tokens);
     }

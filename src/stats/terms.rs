@@ -11,10 +11,15 @@ token_event | An event of the stream that carries generated text: answer, reason
   events with a role alone, empty events and events with usage alone are none.
 n_out | The output tokens of a reply: the server's last usage.completion_tokens, else the number of token events. A
   count that is below the token events is refuted by them: then total_tokens less the prompt counts, or the events.
+  A plain reply without a count is counted by the server's /tokenize after the run, else estimated from the bytes of its
+  text: at the tokens a byte of the counted plain replies, if there are any, or of the prompts. A count above the bytes of
+  the text, the tokens asked for (1,048,576 if none were) and 65,536 together cannot be; then the events count.
 n_streamed | The output tokens that were streamed: n_out without the reasoning tokens that the server keeps to itself.
   If only a part of the reasoning was streamed, it is the number of token events.
-prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them.
-cached_tokens | The prompt tokens that the server took from its prefix cache, as its usage counts them.
+prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them. A count of more than
+  65,536 above the bytes of the prompt cannot be, and is left out.
+cached_tokens | The prompt tokens that the server took from its prefix cache, as its usage counts them. A count
+  above the prompt tokens cannot be, and is left out.
 success | A request with status 2xx, no error in its reply, generated text, and an end: a finish reason other than
   abort or error, or [DONE] from a server that sends no finish reasons. Failures enter no time and no token figure.
 cut | A request that was in flight when the run was ended. It is neither a success nor a failure.

@@ -167,7 +167,10 @@ impl Replay {
 
     /// Sends every session of the level once, then writes and shows the round.
     fn round(&mut self, sessions: &Sessions, round: u64) -> Result<()> {
-        let Sent { records, facts, .. } = self.send(sessions, round)?;
+        let Sent {
+            mut records, facts, ..
+        } = self.send(sessions, round)?;
+        self.run.count(&self.ready, &mut records);
         let is_stopped = self.run.stop.is_set();
         let concurrency = sessions.level.concurrency;
         let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped);
