@@ -106,6 +106,8 @@ pub const SAMPLES: &str = "samples.jsonl";
 
 /// What `run` calls its figures of all workloads, which `report` reads.
 pub const SUMMARY: &str = "benchmark_summary.json";
+/// The table of the rounds of `replay` there.
+pub const ROUNDS: &str = "metrics_summary.csv";
 
 /// A folder of results, found to be writable.
 pub struct Folder {

@@ -20,7 +20,7 @@ use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
-use crate::cli::output::Folder;
+use crate::cli::output::{Folder, ROUNDS};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
@@ -36,8 +36,6 @@ use crate::report::layout::{notes, replay as layout};
 use crate::report::{csv, text};
 use crate::stats::facts::Facts;
 use crate::stats::records::Records;
-
-const SUMMARY: &str = "metrics_summary.csv";
 
 /// A replay, ready to send.
 struct Replay {
@@ -91,7 +89,7 @@ impl Replay {
         if let Some(dir) = &options.debug_dir {
             Folder::open("--debug-log-dir", dir)?;
         }
-        folder.note_earlier(SUMMARY);
+        folder.note_earlier(ROUNDS);
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
@@ -197,7 +195,7 @@ impl Replay {
         }
         let passes = &self.run.report.passes;
         let rows = csv::render(&layout::csv(passes));
-        self.folder.write(&mut self.run.log, SUMMARY, &rows);
+        self.folder.write(&mut self.run.log, ROUNDS, &rows);
         let shown = layout::round(passes, passes.len() - 1);
         print(&text::section(&shown, stdout_screen()))
     }
