@@ -23,10 +23,10 @@ FUZZ ?= fuzz::
 # Requests of `make soak`.
 SOAK ?= 10000000
 
-.PHONY: help build static demo bench test fuzz faults soak lint layers check golden docs toolchain
+.PHONY: help build static demo bench test fuzz faults recompute soak lint layers check golden docs toolchain
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: toolchain ## build target/release/tmesh-cli for this machine
 	TMESH_COMMIT=$(COMMIT) cargo build --release --locked
@@ -93,6 +93,9 @@ fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases
 
 faults: static ## every fault through every command that sends, and 200 kills of each, in about two minutes
 	TMESH_FAULTS=1 TMESH_KILLS=200 cargo test --locked --test main -- hostile:: kills::
+
+recompute: static ## compute every figure of every command again, from the samples, in Python
+	python3 tests/recompute.py $(STATIC_BIN)
 
 soak: static ## ten million requests, one in a thousand with each fault: counts and memory, in about an hour
 	TMESH_SOAK=$(SOAK) TMESH_STATIC_BIN=$(STATIC_BIN) \

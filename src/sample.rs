@@ -148,7 +148,7 @@ named! {
         Total = "total_tokens",
         /// Counted by the server from the text of a plain reply, after the run.
         Tokenize = "tokenize",
-        /// Estimated from the bytes of that text at the prompts' tokens per byte, since the server counts nothing.
+        /// Estimated from the bytes of that text, at the tokens per byte of counted plain replies, or else of prompts.
         Estimate = "estimate",
     }
 }

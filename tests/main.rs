@@ -20,6 +20,7 @@ mod lost;
 mod manners;
 mod memory;
 mod mock_mark;
+mod odd_counts;
 mod packaging;
 mod proxy;
 mod readme;

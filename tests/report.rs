@@ -89,7 +89,11 @@ fn a_replay_is_reported_as_it_was_printed() {
         .env("LC_ALL", "C.UTF-8")
         .ok();
     assert!(utf8.stdout.contains('▇'), "{utf8}");
-    for input in ["benchmark_results", "benchmark_results/samples.jsonl"] {
+    for input in [
+        "benchmark_results",
+        "benchmark_results/samples.jsonl",
+        "benchmark_results/metrics_summary.csv",
+    ] {
         assert_eq!(
             report(&dir, &["-i", input]).ok().stdout,
             shown.stdout,
@@ -377,4 +381,28 @@ fn input_without_a_report_says_why() {
         unwritten.stderr.contains("--output no/such/r.html: "),
         "{unwritten}"
     );
+}
+
+#[test]
+fn a_folder_and_the_summary_in_it_show_the_same_or_the_folder_says_that_they_are_of_two_runs() {
+    let dir = Dir::new();
+    let run = |nonce: &str| {
+        let words = "run --backend mock --workload short --requests 5 --output f --nonce";
+        Cmd::new(&dir).args(words.split(' ')).arg(nonce).ok()
+    };
+    let shown = |input: &str| report(&dir, &["-i", input]).ok().stdout;
+    run("one");
+    let first = shown("f");
+    assert_eq!(shown("f/benchmark_summary.json"), first);
+    // The summary of the first run beside the samples of the second, whose own was lost.
+    let old = dir.read("f/benchmark_summary.json");
+    run("two");
+    dir.write("f/benchmark_summary.json", old);
+    let note = "Note: benchmark_summary.json in this folder is of another run";
+    assert!(shown("f").contains(note), "{}", shown("f"));
+    let alone = shown("f/benchmark_summary.json");
+    assert!(alone.contains("The input has no samples"), "{alone}");
+    // Without samples the folder is its summary.
+    std::fs::remove_file(dir.path().join("f/samples.jsonl")).expect("it was written");
+    assert_eq!(shown("f"), alone);
 }

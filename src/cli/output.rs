@@ -106,6 +106,8 @@ pub const SAMPLES: &str = "samples.jsonl";
 
 /// The file of figures of all workloads that `run` writes and `report` reads.
 pub const SUMMARY: &str = "benchmark_summary.json";
+/// The table of the rounds of `replay` there.
+pub const ROUNDS: &str = "metrics_summary.csv";
 
 /// A folder of results that can be written.
 pub struct Folder {

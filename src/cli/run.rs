@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::discover::{Ready, refused};
 use super::output::Samples;
 use super::scrapes::Scrapes;
+use crate::client::count::count_texts;
 use crate::client::{Client, Target};
 use crate::collect::{
     self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, View,
@@ -23,6 +24,7 @@ use crate::load::{self, Limit};
 use crate::plan::Session;
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
+use crate::samples_file::TokensLine;
 use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
 use crate::stats::pass::{Pass, reported};
@@ -285,6 +287,24 @@ impl Run {
             Some(Reason::Duration) => "the duration is over".to_string(),
             Some(Reason::Refused(..)) => "the server refuses every request".to_string(),
             None => "all requests were sent".to_string(),
+        }
+    }
+
+    /// Counts the tokens of plain replies without `usage`, and writes a line for each.
+    pub fn count(&mut self, ready: &Ready, records: &mut Records) {
+        let replies = std::mem::take(&mut records.uncounted);
+        if replies.is_empty() {
+            return;
+        }
+        let texts = replies.iter().map(|reply| &reply.text);
+        let tokenizer = ready.opened.tokenizer(&ready.target);
+        let of_prompts = ready.setup.lengths.tokens_per_byte();
+        let tokens_per_byte = records.tokens_per_byte().unwrap_or(of_prompts);
+        let counts = count_texts(&tokenizer, texts, tokens_per_byte);
+        for (reply, (tokens, source)) in replies.iter().zip(counts) {
+            records.count(reply.at, tokens, source);
+            let line = TokensLine::new(reply.id, tokens, source);
+            self.log.write(|file| file.write_series("tokens", &line));
         }
     }
 

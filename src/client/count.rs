@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::setup::Tokenizer;
-use crate::plan::calibration::Calibration;
 use crate::sample::TokenSource;
 
 /// Longest time that the server is asked to count; the rest is estimated.
@@ -14,11 +13,11 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Returns the tokens of each answer, and who counted them.
 ///
 /// The server's `/tokenize` counts, equal texts once, until it gives no answer; the rest is estimated from the bytes at
-/// the tokens per byte of `lengths`.
+/// `tokens_per_byte`.
 pub fn count_texts<'a>(
     tokenizer: &Tokenizer<'_>,
     texts: impl Iterator<Item = &'a Arc<str>>,
-    lengths: &Calibration,
+    tokens_per_byte: f64,
 ) -> Vec<(u64, TokenSource)> {
     let deadline = Instant::now() + LONGEST;
     let mut counted: HashMap<&str, u64> = HashMap::new();
@@ -32,7 +31,7 @@ pub fn count_texts<'a>(
             counted.extend(tokens.map(|tokens| (&**text, tokens)));
             tokens
         });
-        let estimate = (text.len() as f64 * lengths.tokens_per_byte()).round() as u64;
+        let estimate = (text.len() as f64 * tokens_per_byte).round() as u64;
         match tokens {
             Some(tokens) => (tokens, TokenSource::Tokenize),
             None => (estimate.max(1), TokenSource::Estimate),
@@ -51,6 +50,7 @@ mod tests {
     use crate::client::http::{Link, Small};
     use crate::client::wire::Timeouts;
     use crate::mock::testing::start;
+    use crate::plan::calibration::Calibration;
     use crate::units::Epoch;
 
     /// Returns the counts of two equal replies by the server at this address.
@@ -70,7 +70,7 @@ mod tests {
         count_texts(
             &tokenizer,
             [&text, &text].into_iter(),
-            &Calibration::estimate(),
+            Calibration::estimate().tokens_per_byte(),
         )
     }
 

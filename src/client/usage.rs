@@ -111,8 +111,8 @@ impl Usage {
         )
     }
 
-    /// Returns the counts without impossible ones, each judged by itself: a prompt of 0 tokens, and parts that are more
-    /// than their whole.
+    /// Returns the counts without impossible ones, each judged by itself: a prompt of 0 tokens, and more reasoning
+    /// than output. Figures judge the others, and say so.
     pub fn possible(self) -> Usage {
         let at_most = |part: Option<u64>, whole: Option<u64>| {
             part.filter(|&part| whole.is_none_or(|whole| part <= whole))
@@ -120,7 +120,6 @@ impl Usage {
         let prompt_tokens = self.prompt_tokens.filter(|&tokens| tokens > 0);
         Usage {
             prompt_tokens,
-            cached_tokens: at_most(self.cached_tokens, prompt_tokens),
             reasoning_tokens: at_most(self.reasoning_tokens, self.completion_tokens),
             ..self
         }
@@ -283,7 +282,7 @@ mod tests {
         let odd = possible(r#"{"prompt_tokens":9,"cached_tokens":10,"completion_tokens":0}"#);
         assert_eq!(
             (odd.prompt_tokens, odd.cached_tokens, odd.completion_tokens),
-            (Some(9), None, Some(0))
+            (Some(9), Some(10), Some(0))
         );
     }
 }

@@ -70,7 +70,9 @@ decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | re
   Output tokens per second after the first token, weighted by tokens.
   = sum of (n_streamed - 1) / sum of (t_last - t_first)
 throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a count of output tokens
-  Output tokens of successes over the duration.
+  Output tokens of successes over the duration. In benchmark it is the tokens that came within the window: a request
+  that was cut, or that began in the warm-up, counts with the token events that it had in the window, each worth n_out
+  over its events (of a request that was cut, the run's mean). Without gaps in the samples, events count as evenly spread.
   = sum of n_out / duration
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.
@@ -81,6 +83,12 @@ duration_s | Duration | s | requests | no request was measured
 prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | no reply reported cached tokens
   Prompt tokens that the server reported as cached, over all prompt tokens of successes.
   = sum of cached_tokens / sum of prompt_tokens
+cold_warm_ttft_ratio | Cold TTFT / Warm TTFT | ratio | requests | no whole warm rotation has ended, or the command is not benchmark
+  Median TTFT of cold requests over that of warm ones at like load, with its 95 % interval. Of the cold requests, the
+  burst at the start is left out: as many as are in flight, and those sent before each of these had its first token. Of
+  the warm ones, those sent while a cold one was in flight are left out, and after that as many as are in flight.
+  The interval wants twenty requests on each side, and two for each that is in flight.
+  = median of cold TTFT / median of warm TTFT
 first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of the replies | no session has a second turn, or no reply reported cached tokens
   The prefix cache hit rate over first turns alone.
   = as prefix_cache_hit_rate
@@ -317,6 +325,7 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "request_throughput_rps" => Number(of.request_throughput),
         "duration_s" => Number(Some(of.duration_s)),
         "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
+        "cold_warm_ttft_ratio" => Number(of.reuse.ratio()),
         "first_turn_hit_rate" => Number(of.first_turn_hit_rate),
         "response_cache_hit_rate" => Number(of.response_cache_hit_rate),
         "perfect_prefix_cache_hit_rate" => Number(facts.perfect_prefix_rate),

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::goodput::Goodput;
 use super::lengths::Lengths;
 use super::record::Record;
+use super::reuse::Reuse;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
-use crate::units::share;
+use crate::units::{seconds, share};
 
 /// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
 /// pass kept its records.
@@ -34,6 +35,8 @@ pub struct Figures {
     pub partly_streamed: u64,
     /// Events of successes that could not be read, and the first of them.
     pub unread: Option<(u64, String)>,
+    /// Successes with a count of tokens that cannot be, which is not taken.
+    pub impossible_counts: u64,
     /// Lengths of successes beside those that were wanted.
     pub lengths: Lengths,
     /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
@@ -63,6 +66,8 @@ pub struct Figures {
     /// The first rotation, and all later ones.
     pub cold: Side,
     pub warm: Side,
+    /// TTFT of cold requests over that of warm ones, at like load.
+    pub reuse: Reuse,
     /// The first turns of sessions.
     pub first_turns: Side,
     /// Hit rate of first turns alone; `None` where no session has a second turn.
@@ -127,6 +132,8 @@ pub struct FailureCount {
 /// Tokens over the requests that count them; `None`: no request does.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tokens {
+    /// The requests that count them.
+    pub n: u64,
     pub total: Option<u64>,
     pub mean: Option<f64>,
 }
@@ -142,6 +149,16 @@ pub struct Side {
 }
 
 impl Figures {
+    /// With tokens of requests across the edges of the window, where the pass has one.
+    pub fn with_edge_tokens(mut self, window_ns: (u64, u64), tokens: f64) -> Figures {
+        let duration_s = seconds(window_ns.1.saturating_sub(window_ns.0));
+        if duration_s > 0.0 && (tokens > 0.0 || self.token_throughput.is_some()) {
+            let at_edges = tokens / duration_s;
+            self.token_throughput = Some(self.token_throughput.unwrap_or(0.0) + at_edges);
+        }
+        self
+    }
+
     pub fn time(&self, time: Time) -> Option<Spread> {
         self.times[time as usize]
     }

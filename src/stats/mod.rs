@@ -2,9 +2,12 @@
 //!
 //! Nothing here prints.
 
-pub mod bootstrap;
+pub mod batches;
 pub mod catalog;
 pub mod client;
+pub mod comparison;
+pub mod counts;
+mod edges;
 pub mod facts;
 pub mod figures;
 pub mod goodput;
@@ -12,6 +15,7 @@ pub mod lengths;
 pub mod pass;
 pub mod record;
 pub mod records;
+pub mod reuse;
 pub mod spread;
 mod tally;
 pub mod terms;

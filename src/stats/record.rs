@@ -35,6 +35,28 @@ impl From<Option<u64>> for Stamp {
     }
 }
 
+/// Which rotation through the contexts of `benchmark` a request belongs to, if any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rotation {
+    #[default]
+    None,
+    /// The cold one.
+    First,
+    Second,
+    Later,
+}
+
+impl Rotation {
+    fn of(rotation: Option<u64>) -> Rotation {
+        match rotation {
+            None => Rotation::None,
+            Some(0) => Rotation::First,
+            Some(1) => Rotation::Second,
+            Some(_) => Rotation::Later,
+        }
+    }
+}
+
 /// One request of a pass. Stamps are nanoseconds from the run's epoch; `Sample` says what each of them means.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Record {
@@ -59,8 +81,7 @@ pub struct Record {
     pub response_cached: Option<bool>,
     pub repeat: Option<bool>,
     pub resent: bool,
-    /// Whether the request belongs to the first rotation.
-    pub is_cold: bool,
+    pub rotation: Rotation,
     /// Whether the tokens came in a few reads, a moment apart: such a reply has no time between tokens.
     pub is_burst: bool,
 }
@@ -90,13 +111,18 @@ impl From<&Sample> for Record {
             response_cached: sample.response_cached,
             repeat: labels.repeat,
             resent: sample.resent,
-            is_cold: labels.rotation == Some(0),
+            rotation: Rotation::of(labels.rotation),
             is_burst: sample.is_burst(),
         }
     }
 }
 
 impl Record {
+    /// Whether the request belongs to the first rotation.
+    pub fn is_cold(&self) -> bool {
+        self.rotation == Rotation::First
+    }
+
     pub fn is_measured(&self) -> bool {
         self.phase == Phase::Measured
     }

@@ -1,8 +1,11 @@
 //! The requests of a pass as they end: a record of each, or histograms where the pass has no end of its own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::counts::possible;
+use super::edges::Edges;
 use super::facts::Facts;
 use super::figures::{FailureCount, Figures, Means};
 use super::goodput::Goodput;
@@ -24,12 +27,19 @@ pub struct Records {
     pub gaps: Histogram,
     /// Events of successes that could not be read, and the first of them.
     unread: Option<(u64, String)>,
+    /// Successes with a count of tokens that cannot be.
+    impossible_counts: u64,
     /// Lengths of successes beside those that were wanted.
     lengths: Lengths,
+    /// Tokens and bytes of text of plain successes that the server counted.
+    plain_tokens: u64,
+    plain_bytes: u64,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
     /// A detail a record, where a file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
+    /// Requests across the edges of a window.
+    edges: Edges,
     live: Option<Box<Live>>,
     keeps: bool,
     keeps_gaps: bool,
@@ -107,12 +117,18 @@ impl Records {
     }
 
     pub fn add(&mut self, sample: &Sample) {
+        let possible = possible(sample);
+        let is_odd = matches!(possible, Cow::Owned(_));
+        let sample = &*possible;
         let record = Record::from(sample);
+        self.edges.add(sample);
         if record.is_good() {
             if !record.is_burst {
                 self.add_gaps(&sample.gaps_us);
             }
             self.lengths.add(sample);
+            self.add_text(sample);
+            self.impossible_counts += u64::from(is_odd);
             if let Some((count, first)) = &sample.unread {
                 self.unread.get_or_insert_with(|| (0, first.clone())).0 += count;
             }
@@ -135,6 +151,19 @@ impl Records {
             details.push(Detail::of(sample, self.keeps_gaps));
         }
         self.list.push(record);
+    }
+
+    /// Takes in the text of a success, where it tells what a byte is worth.
+    fn add_text(&mut self, good: &Sample) {
+        if let Some(tokens) = good.completion_tokens.filter(|_| good.t_first_ns.is_none()) {
+            self.plain_tokens += tokens;
+            self.plain_bytes += good.text_bytes;
+        }
+    }
+
+    /// Tokens a byte of the plain replies that the server counted; `None`: it counted none.
+    pub fn tokens_per_byte(&self) -> Option<f64> {
+        share(self.plain_tokens, self.plain_bytes)
     }
 
     /// Counts a failed sample under its kind; the first of a kind is the example.
@@ -170,9 +199,21 @@ impl Records {
     /// The figures so far at a cost that does not grow with the run: percentiles are those of histograms.
     pub fn live_figures(&self, facts: &Facts) -> Figures {
         match &self.live {
-            Some(live) => live.figures(facts).with_beside(self),
+            Some(live) => {
+                let figures = live.figures(facts).with_beside(self);
+                self.with_edges(figures, facts, &live.tally)
+            }
             None => Figures::of(self, facts),
         }
+    }
+
+    /// Adds the output tokens of requests across the edges, where the pass has a window.
+    fn with_edges(&self, figures: Figures, facts: &Facts, tally: &Tally) -> Figures {
+        let Some(window_ns) = facts.window_ns else {
+            return figures;
+        };
+        let tokens = self.edges.tokens(window_ns, tally.tokens_an_event());
+        figures.with_edge_tokens(window_ns, tokens)
     }
 
     /// A time of the requests in milliseconds, ascending, each value with its number of occurrences; from a
@@ -257,12 +298,13 @@ impl Figures {
         let (list, not_sent) = (&records.list, facts.turns_not_sent);
         let goodput = facts.slo.as_ref();
         let goodput = goodput.map(|slo| Goodput::of(slo, list, not_sent, figures.duration_s));
-        Figures {
+        let figures = Figures {
             times,
             goodput,
             ..figures
         }
-        .with_beside(records)
+        .with_beside(records);
+        records.with_edges(figures, facts, &tally)
     }
 
     /// Adds what records do not tell one by one: failures, gaps and events that could not be read.
@@ -275,6 +317,7 @@ impl Figures {
             gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
             failures: failures.collect(),
             unread: records.unread.clone(),
+            impossible_counts: records.impossible_counts,
             lengths: records.lengths.clone(),
             ..self
         }

@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::figures::{Figures, Side, Tokens};
 use super::record::Record;
+use super::reuse::Rotations;
 use super::spread::Mean;
 use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
@@ -25,6 +26,7 @@ impl Sum {
 
     fn tokens(self) -> Tokens {
         Tokens {
+            n: self.n,
             total: (self.n > 0).then_some(self.total),
             mean: share(self.total, self.n),
         }
@@ -44,7 +46,10 @@ struct Hits {
 impl Hits {
     fn add(&mut self, record: &Record, common_tokens: u64) {
         self.requests += 1;
-        self.prompt += record.prompt_tokens.get().unwrap_or(0);
+        let Some(prompt_tokens) = record.prompt_tokens.get() else {
+            return;
+        };
+        self.prompt += prompt_tokens;
         self.cached += record.cached_tokens.get().unwrap_or(0);
         self.beyond += record.cached_beyond(common_tokens);
     }
@@ -118,6 +123,7 @@ pub struct Tally {
     last_end_ns: u64,
     /// Time in flight of all requests, whatever their phase.
     busy_ns: u64,
+    rotations: Rotations,
 }
 
 impl Tally {
@@ -130,6 +136,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, record: &Record) {
+        self.rotations.add(record);
         self.reported = self.reported.or(Reported {
             prefix: record.cached_tokens.get().is_some(),
             response: record.response_cached.is_some(),
@@ -179,7 +186,7 @@ impl Tally {
         self.response_hits += u64::from(record.response_cached == Some(true));
         let common_tokens = self.common_tokens;
         self.all.add(record, common_tokens);
-        match record.is_cold {
+        match record.is_cold() {
             // Its first sending may have brought its prompt into the cache.
             _ if record.resent => {}
             true => self.cold.add(record, common_tokens),
@@ -205,6 +212,11 @@ impl Tally {
                 self.counted_events += u64::from(record.token_events);
             }
         }
+    }
+
+    /// The output tokens that an event holds, by the requests whose tokens the server counted; 1 where it counted none.
+    pub fn tokens_an_event(&self) -> f64 {
+        share(self.counted_tokens, self.counted_events).unwrap_or(1.0)
     }
 
     /// Where the measured requests lie, from the first send to the last end.
@@ -255,6 +267,7 @@ impl Tally {
             all: self.all.side(reported.prefix),
             cold: self.cold.side(reported.prefix),
             warm: self.warm.side(reported.prefix),
+            reuse: self.rotations.reuse(facts.concurrency_peak),
             first_turn_hit_rate: first_turn_hit_rate.filter(|_| self.has_later_turns),
             first_turns,
             reported,

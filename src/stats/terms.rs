@@ -11,10 +11,15 @@ token_event | An event of the stream that carries generated text: answer, reason
   events with a role alone, empty events and events with usage alone are none.
 n_out | The output tokens of a reply: the server's last usage.completion_tokens, else the number of token events. A
   count that is below the token events is refuted by them: then total_tokens less the prompt counts, or the events.
+  A plain reply without a count is counted by the server's /tokenize after the run, else estimated from the bytes of its
+  text: at the tokens a byte of the counted plain replies, if there are any, or of the prompts. A count above the bytes of
+  the text, the tokens asked for (1,048,576 if none were) and 65,536 together cannot be; then the events count.
 n_streamed | The output tokens that were streamed: n_out without the reasoning tokens that the server keeps to itself.
   If only a part of the reasoning was streamed, it is the number of token events.
-prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them.
-cached_tokens | The prompt tokens that the server took from its prefix cache, as its usage counts them.
+prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them. A count of more than
+  65,536 above the bytes of the prompt cannot be, and is left out.
+cached_tokens | The prompt tokens that the server took from its prefix cache, as its usage counts them. A count
+  above the prompt tokens cannot be, and is left out.
 success | A request with status 2xx, no error in its reply, generated text, and an end: a finish reason other than
   abort or error, or [DONE] from a server that sends no finish reasons. Failures enter no time and no token figure.
 cut | A request that was in flight when the run was ended. It is neither a success nor a failure.
@@ -29,6 +34,10 @@ rotation | One round of benchmark through all of its contexts.
 percentile | In a run that has an end it is exact: linear interpolation between the closest ranks (type 7). In an endless
   run, in benchmark's blocks and for gaps it comes from a histogram: nearest rank, at most 0.1 % too high. The maximum
   is always exact.
+independent_unit | A stretch of a round of replay that lasts ten mean latencies; there are no more of them than sessions.
+  Requests that are closer together wait for one another, so they do not tell twice as much as one. Below twenty units
+  a comparison has no interval. Otherwise the sessions, in the order of their sends, are cut into twenty batches, and
+  the interval is that of their sums (Student's t), widened where neighbouring batches go together.
 closed_loop | A load with a fixed number of requests in flight: the next one is sent when one has ended (--concurrency).
 open_loop | A load whose requests are sent at scheduled times, whatever became of earlier ones (--rate, --trace). Its
   times count from t_due, so that a server that stalls cannot hide the wait of those behind it.

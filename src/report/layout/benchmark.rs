@@ -10,8 +10,10 @@ use crate::report::document::{
 };
 use crate::stats::figures::{Figures, Means, Side};
 use crate::stats::pass::Pass;
+use crate::stats::reuse::Reuse;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
+use crate::units::fixed;
 
 /// Gaps in one read are mentioned from this share on.
 const NOTABLE_GAPS: f64 = 0.001;
@@ -156,10 +158,7 @@ fn rotations(section: &mut Section, figures: &Figures) {
         _ => said(figures.warm, warm),
     };
     section.pair("Later rotations (warm)", later);
-    if let Some((cold, warm)) = cold.zip(warm) {
-        let ratio = Cell::fixed(cold.avg / warm.avg, 2);
-        section.pair("Cold TTFT / Warm TTFT", ratio);
-    }
+    section.pair("Cold TTFT / Warm TTFT", reuse(figures.reuse));
     let of_text = figures.cold.text_hit_rate;
     if of_text.is_some_and(|rate| rate > COLD_HIT_RATE) {
         let rate = Cell::percent(figures.cold.prefix_cache_hit_rate);
@@ -167,6 +166,26 @@ fn rotations(section: &mut Section, figures: &Figures) {
         section.pair("The first rotation was not cold", said);
     }
     section.line("");
+}
+
+/// Cold against warm at like load, or why it is not told.
+fn reuse(reuse: Reuse) -> String {
+    let of = match reuse {
+        Reuse::Absent(why) => return format!("not reported: {why}"),
+        Reuse::Measured(of) => of,
+    };
+    let ratio = fixed(of.ratio, 2);
+    let n = format!(
+        "medians of {} cold and {} warm at like load",
+        of.cold, of.warm
+    );
+    match of.interval {
+        Some((low, high)) => {
+            let (low, high) = (fixed(low, 2), fixed(high, 2));
+            format!("{ratio} (95 % interval {low} to {high}, {n})")
+        }
+        None => format!("{ratio} ({n}; too few of them for an interval)"),
+    }
 }
 
 fn tokens(section: &mut Section, pass: &Pass) {
@@ -183,7 +202,7 @@ fn tokens(section: &mut Section, pass: &Pass) {
 /// The keys of the summary: with the catalogue's keys of their figures, or with names that `summary` knows.
 const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
     output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft itl gap gaps_are_tokens
-    gaps_in_one_read_share first_rotation later_rotations prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
+    gaps_in_one_read_share first_rotation later_rotations cold_warm_ttft prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
     output_tokens_mean output_tokens_wanted_mean prompt_tokens_total output_tokens_total token_sources
     concurrency_mean concurrency_peak in_flight failed=failed_requests failures requests_cut=cut_requests
     requests_in_warmup=warmup_requests connect_share stale_connections requests_not_streamed client";
@@ -217,12 +236,29 @@ fn summary(pass: &Pass, name: &str, in_flight: u64) -> Node {
         "gaps_are_tokens" => figures.gaps_are_tokens.into(),
         "first_rotation" => rotation(figures.cold, figures.time(Time::TtftCold)),
         "later_rotations" => rotation(figures.warm, figures.time(Time::TtftWarm)),
+        "cold_warm_ttft" => ratio(figures.reuse),
         "output_tokens_wanted_mean" => figures.wanted_output_tokens_mean.into(),
         "prompt_tokens_total" => figures.prompt_tokens.total.into(),
         "output_tokens_total" => figures.output_tokens.total.into(),
         "in_flight" => in_flight.into(),
         key => keys::figure(pass, key),
     }
+}
+
+fn ratio(reuse: Reuse) -> Node {
+    let (of, absent) = match reuse {
+        Reuse::Measured(of) => (Some(of), None),
+        Reuse::Absent(why) => (None, Some(why.to_string())),
+    };
+    let (low, high) = of.and_then(|of| of.interval).unzip();
+    Node::object([
+        ("ratio", of.map(|of| of.ratio).into()),
+        ("low", low.into()),
+        ("high", high.into()),
+        ("cold_requests", of.map(|of| of.cold).into()),
+        ("warm_requests", of.map(|of| of.warm).into()),
+        ("absent", absent.into()),
+    ])
 }
 
 fn rotation(side: Side, ttft: Option<Spread>) -> Node {

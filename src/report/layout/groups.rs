@@ -35,8 +35,8 @@ pub fn rotations(pass: &Pass) -> Charts {
         ttft: vec![ttft(cold, Time::TtftCold), ttft(warm, Time::TtftWarm)],
         gaps: vec![gaps("all rotations".to_string(), pass)],
         requests: vec![
-            requests(cold.to_string(), pass, |record| record.is_cold),
-            requests(warm.to_string(), pass, |record| !record.is_cold),
+            requests(cold.to_string(), pass, |record| record.is_cold()),
+            requests(warm.to_string(), pass, |record| !record.is_cold()),
         ],
     }
 }

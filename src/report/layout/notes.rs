@@ -52,7 +52,10 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let is_open = passes.iter().any(|pass| pass.figures.is_open);
     let from_due = is_open.then(|| FROM_DUE.to_string());
     let notes = from_due.into_iter().chain(of_file);
-    let notes = notes.chain(replies(passes)).chain(lengths(about, passes));
+    let notes = notes
+        .chain(replies(passes))
+        .chain(uncounted(passes))
+        .chain(lengths(about, passes));
     let notes = notes.chain(no_hits(about, passes));
     notes.chain(missing(about, passes)).collect()
 }
@@ -97,6 +100,10 @@ fn replies(passes: &[Pass]) -> Vec<String> {
         sum(&|figures| figures.partly_streamed),
         "have tokens that were never sent, such as hidden reasoning: ITL, TPOT and decode rate are over the tokens that came",
     );
+    note(
+        sum(&|figures| figures.impossible_counts),
+        "carry counts of tokens that cannot be, such as more cached tokens than prompt tokens, or more tokens than bytes; these counts are not taken",
+    );
     let unread = passes
         .iter()
         .filter_map(|pass| pass.figures.unread.as_ref());
@@ -111,6 +118,16 @@ fn replies(passes: &[Pass]) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Says whose output tokens are counted, where only a part of the replies has a count.
+fn uncounted(passes: &[Pass]) -> Option<String> {
+    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
+    let all = sum(|figures| figures.successful);
+    let counted = sum(|figures| figures.output_tokens.n);
+    (1..all).contains(&counted).then(|| {
+        format!("Output tokens are those of {counted} of {all} replies, since the others carry no count: throughput is too low by theirs")
+    })
 }
 
 /// Says which lengths are off, once for all passes: answers where more than one in a hundred is, prompts where most
@@ -306,6 +323,36 @@ mod tests {
         // Passes count together.
         let said = lengths(&made, &[pass(&[(1, 512, 26)]), pass(&[(1, 512, 16)])]);
         assert!(said.is_some_and(|said| said.starts_with("1 of 2 replies ")));
+    }
+
+    #[test]
+    fn counts_that_are_missing_or_cannot_be_are_told() {
+        let counted = Sample {
+            completion_tokens: Some(10),
+            token_source: Some(TokenSource::Usage),
+            ..Sample::default()
+        };
+        let pass = |samples: &[Sample]| Pass::new(Facts::default(), Records::kept().with(samples));
+        let both = [
+            pass(&[counted.clone(), Sample::default()]),
+            pass(std::slice::from_ref(&counted)),
+        ];
+        let said = uncounted(&both);
+        assert!(said.is_some_and(|said| said.contains("those of 2 of 3 replies,")));
+        // All, or none at all, which the figure itself says.
+        assert_eq!(uncounted(&[pass(std::slice::from_ref(&counted))]), None);
+        assert_eq!(uncounted(&[pass(&[Sample::default()])]), None);
+        let odd = Sample {
+            prompt_tokens: Some(9),
+            cached_tokens: Some(10),
+            ..counted.clone()
+        };
+        let notes = replies(&[pass(&[odd, counted])]);
+        assert!(
+            notes.len() == 1
+                && notes[0].starts_with("1 of 2 replies carry counts of tokens that cannot be"),
+            "{notes:?}"
+        );
     }
 
     #[test]

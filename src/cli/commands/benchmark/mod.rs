@@ -121,7 +121,10 @@ pub fn run(args: &Args) -> Result<u8> {
     stop.on_signals()?;
     let shape = options.shape(&sizing);
     let plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
-    let Sent { records, facts, .. } = send(&mut run, &options, &sizing, plan)?;
+    let Sent {
+        mut records, facts, ..
+    } = send(&mut run, &options, &sizing, plan)?;
+    run.count(&ready, &mut records);
     run.end_pass(facts, records);
     end(run, &options)
 }

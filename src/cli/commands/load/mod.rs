@@ -19,7 +19,6 @@ use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional};
-use crate::client::count::count_texts;
 use crate::collect::Extent;
 use crate::error::{Error, Result};
 use crate::file::is_stdout;
@@ -31,7 +30,7 @@ use crate::plan::counted::Counted;
 use crate::plan::requests::{Batch, first_line};
 use crate::report::layout::{load as layout, notes};
 use crate::report::{json, text, vllm};
-use crate::samples_file::TokensLine;
+use crate::stats::counts::possible;
 use crate::stats::facts::Facts;
 use crate::stats::pass::Pass;
 use crate::stats::records::Records;
@@ -140,7 +139,7 @@ impl Load {
         if sent_requests == 0 {
             return Ok(());
         }
-        self.count(&mut sent.records);
+        self.run.count(&self.ready, &mut sent.records);
         let perfect = self.plans.measured.perfect(&batch, sent_requests, &counted);
         let planned = planned(point, &self.options);
         let facts = Facts {
@@ -209,7 +208,7 @@ impl Load {
         let step = Step {
             records,
             on_sample: Box::new(|sample| {
-                counted.add(sample);
+                counted.add(&possible(sample));
                 Ok(())
             }),
             ..Step::new(point.title(), extent, self.options.in_flight(point))
@@ -244,23 +243,6 @@ impl Load {
             }
         };
         self.run.pass(step, sending)
-    }
-
-    /// Counts the tokens of plain replies without `usage`, and writes a line for each.
-    fn count(&mut self, records: &mut Records) {
-        let replies = std::mem::take(&mut records.uncounted);
-        if replies.is_empty() {
-            return;
-        }
-        let texts = replies.iter().map(|reply| &reply.text);
-        let tokenizer = self.ready.opened.tokenizer(&self.ready.target);
-        let counts = count_texts(&tokenizer, texts, &self.ready.setup.lengths);
-        for (reply, (tokens, source)) in replies.iter().zip(counts) {
-            records.count(reply.at, tokens, source);
-            let line = TokensLine::new(reply.id, tokens, source);
-            let log = &mut self.run.log;
-            log.write(|file| file.write_series("tokens", &line));
-        }
     }
 
     fn export(&mut self, at: usize) {

@@ -20,7 +20,7 @@ use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
-use crate::cli::output::Folder;
+use crate::cli::output::{Folder, ROUNDS};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
@@ -36,8 +36,6 @@ use crate::report::layout::{notes, replay as layout};
 use crate::report::{csv, text};
 use crate::stats::facts::Facts;
 use crate::stats::records::Records;
-
-const SUMMARY: &str = "metrics_summary.csv";
 
 /// A replay, ready to send.
 struct Replay {
@@ -92,7 +90,7 @@ impl Replay {
         if let Some(dir) = &options.debug_dir {
             Folder::open("--debug-log-dir", dir)?;
         }
-        folder.note_earlier(SUMMARY);
+        folder.note_earlier(ROUNDS);
         let opened = connection.open()?;
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
@@ -168,7 +166,10 @@ impl Replay {
 
     /// Sends every session of the level once, then writes and shows the round.
     fn round(&mut self, sessions: &Sessions, round: u64) -> Result<()> {
-        let Sent { records, facts, .. } = self.send(sessions, round)?;
+        let Sent {
+            mut records, facts, ..
+        } = self.send(sessions, round)?;
+        self.run.count(&self.ready, &mut records);
         let is_stopped = self.run.stop.is_set();
         let concurrency = sessions.level.concurrency;
         let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped);
@@ -195,8 +196,8 @@ impl Replay {
         }
         let passes = &self.run.report.passes;
         let rows = csv::render(&layout::csv(passes));
-        self.folder.write(&mut self.run.log, SUMMARY, &rows);
-        let shown = layout::round(&self.run.report.about, passes, passes.len() - 1);
+        self.folder.write(&mut self.run.log, ROUNDS, &rows);
+        let shown = layout::round(passes, passes.len() - 1);
         print(&text::section(&shown, stdout_screen()))
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::output::{SAMPLES, SUMMARY};
+use crate::cli::output::{ROUNDS, SAMPLES, SUMMARY};
 use crate::error::{Error, Result};
 use crate::report::document::Document;
 use crate::report::layout::report::Report;
@@ -46,7 +46,11 @@ pub fn load(typed: &str) -> Result<Loaded> {
         let name = names.find(|name| folder.join(name).is_file());
         let why = format!("holds no results; want {SAMPLES} or {SUMMARY}");
         let name = name.ok_or_else(|| Error::input(&what, why))?;
-        of_file(&format!("{what}, {name}"), &folder.join(name))
+        let mut loaded = of_file(&format!("{what}, {name}"), &folder.join(name))?;
+        if name == SAMPLES {
+            loaded.document.remarks.extend(other_run(folder));
+        }
+        Ok(loaded)
     } else if path.exists() {
         let why = "a pipe or a device; want a file or a folder, which can be read twice";
         Err(Error::input(what, why))
@@ -60,6 +64,10 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
     let cannot = |error| Error::input(what, format!("cannot read: {error}"));
     if is_header(&first_line(path).map_err(cannot)?) {
         return of_samples(what, path, |_| true);
+    }
+    let samples = path.with_file_name(SAMPLES);
+    if path.ends_with(ROUNDS) && is_of_replay(&samples) {
+        return of_samples(&format!("{what}, {SAMPLES}"), &samples, |_| true);
     }
     let unknown = || Error::input(what, KNOWN);
     let bytes = fs::read(path).map_err(cannot)?;
@@ -79,6 +87,21 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
         document,
         read: fs::canonicalize(path).ok(),
     })
+}
+
+/// Says that the summary in a folder is not of the run whose samples are there.
+fn other_run(folder: &Path) -> Option<String> {
+    let summary: Value = serde_json::from_slice(&fs::read(folder.join(SUMMARY)).ok()?).ok()?;
+    let samples = Reader::open("", &folder.join(SAMPLES)).ok()?;
+    let is_same = summary["environment"]["run_id"] == samples.header["run_id"];
+    (!is_same).then(|| {
+        format!("{SUMMARY} in this folder is of another run: report -i shows that file by itself")
+    })
+}
+
+/// Whether these are samples of `replay`, whose table of rounds does not say of which run it is.
+fn is_of_replay(samples: &Path) -> bool {
+    Reader::open("", samples).is_ok_and(|reader| reader.header["command"] == "replay")
 }
 
 fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -208,12 +208,13 @@ impl Workloads {
         }
         let Ready { writer, setup, .. } = &self.ready;
         let sessions = fixed.sessions(self.run.next_id, writer, &setup.lengths);
-        let sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
+        let mut sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
         let span = span(&sent.records.list).unwrap_or_default();
         let told = self.beside.told(span);
         if sent.ended == 0 {
             return Ok(());
         }
+        self.run.count(&self.ready, &mut sent.records);
         let facts = Facts {
             workload: Some(fixed.workload),
             concurrency: Some(fixed.in_flight),

@@ -8,7 +8,7 @@ use super::spread::statistics;
 use crate::report::document::Node;
 use crate::report::layout::keys::{self, Entry};
 use crate::report::layout::report::Report;
-use crate::stats::bootstrap::Comparison;
+use crate::stats::comparison::Comparison;
 use crate::stats::facts::Metric;
 use crate::stats::pass::Pass;
 use crate::stats::record::Record;
@@ -149,13 +149,15 @@ pub fn report(report: &Report, comparisons: &[Option<Comparison>]) -> Node {
 
 fn round(pass: &Pass, comparison: Option<&Comparison>) -> Node {
     let facts = &pass.facts;
-    // TTFT with the ends of its 95 % interval; null for the first round.
+    // TTFT with the ends of its 95 % interval, null where too few units are independent; null for the first round.
     let comparison = comparison.map(|pairs| {
+        let (low, high) = pairs.interval.unzip();
         Node::object([
             ("ttft_ratio", pairs.ratio.into()),
-            ("ttft_ratio_low", pairs.low.into()),
-            ("ttft_ratio_high", pairs.high.into()),
+            ("ttft_ratio_low", low.into()),
+            ("ttft_ratio_high", high.into()),
             ("request_pairs", pairs.n.into()),
+            ("independent_units", pairs.units.into()),
         ])
     });
     Node::object([

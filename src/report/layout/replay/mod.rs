@@ -4,8 +4,6 @@ mod columns;
 mod json;
 mod spread;
 
-use serde_json::Value;
-
 pub use self::columns::{closing, csv};
 pub use self::json::{FIGURES, RequestLine, RoundFile, summary};
 use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
@@ -13,15 +11,17 @@ use super::common::{self, COLD_HIT_RATE, figure, hit_rate};
 use super::groups;
 use super::report::Report;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
-use crate::stats::bootstrap::{Comparison, compare};
+use crate::stats::batches::BATCHES;
+use crate::stats::comparison::{Comparison, compare};
 use crate::stats::pass::Pass;
+use crate::units::{counted, fixed};
 
 /// The report of a run.
 pub fn document(report: &Report) -> Document {
     const ABSENT: &str =
         "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean goodput_requests";
-    let (about, passes) = (&report.about, &report.passes);
-    let comparisons = (0..passes.len()).map(|at| comparison(about, passes, at));
+    let passes = &report.passes;
+    let comparisons = (0..passes.len()).map(|at| comparison(passes, at));
     let comparisons: Vec<Option<Comparison>> = comparisons.collect();
     let rounds = passes.iter().zip(&comparisons);
     let mut sections: Vec<Section> = rounds
@@ -36,19 +36,17 @@ pub fn document(report: &Report) -> Document {
 }
 
 /// The report of the round at this place, so that it can be shown when it ends.
-pub fn round(about: &Value, passes: &[Pass], index: usize) -> Section {
-    section(&passes[index], comparison(about, passes, index).as_ref())
+pub fn round(passes: &[Pass], index: usize) -> Section {
+    section(&passes[index], comparison(passes, index).as_ref())
 }
 
-/// The round at this place against the first one of its level, of which `None` has none. The seed decides the
-/// interval.
-fn comparison(about: &Value, passes: &[Pass], index: usize) -> Option<Comparison> {
+/// The round at this place against the first one of its level; `None` for the first one itself.
+fn comparison(passes: &[Pass], index: usize) -> Option<Comparison> {
     let pass = &passes[index];
-    let seed = about["seed"].as_u64().unwrap_or(0);
     let (level, number) = (pass.facts.concurrency, pass.facts.round.unwrap_or(1));
     let is_first = |one: &&Pass| one.facts.concurrency == level && one.facts.round == Some(1);
     let first = passes.iter().find(is_first).filter(|_| number > 1)?;
-    compare(&first.records.list, &pass.records.list, number, seed)
+    compare(&first.records.list, &pass.records.list, number)
 }
 
 /// The figures of a round, then what is said when it has ended.
@@ -204,12 +202,18 @@ fn metrics(section: &mut Section, pass: &Pass) {
 
 /// Says what a later round's TTFT is of the first's.
 fn compared(section: &mut Section, pairs: &Comparison) {
-    let [ratio, low, high] =
-        [pairs.ratio, pairs.low, pairs.high].map(|value| Cell::fixed(value, 2));
-    let (round, n) = (pairs.round, pairs.n);
-    let of = if n == 1 { "pair" } else { "pairs" };
-    let said = format!("TTFT x {ratio} (95 % interval {low} to {high}, {n} {of})");
-    section.pair(format!("Round {round} against round 1"), said);
+    let (ratio, of) = (fixed(pairs.ratio, 2), counted(pairs.n, "pair"));
+    let said = match pairs.interval {
+        Some((low, high)) => {
+            let (low, high) = (fixed(low, 2), fixed(high, 2));
+            format!("TTFT x {ratio} (95 % interval {low} to {high}, {of})")
+        }
+        None => format!(
+            "TTFT x {ratio} ({of}; no interval: {} of {BATCHES} independent units)",
+            pairs.units
+        ),
+    };
+    section.pair(format!("Round {} against round 1", pairs.round), said);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::report::golden::{MS, check, client, five_tokens};
@@ -218,7 +218,7 @@ fn the_first_rounds_figures_are_those_worked_by_hand() {
 fn golden_round_table() {
     let rounds = rounds();
     let first = table(&rounds[0], None);
-    let second = shown(&round(&json!({"seed": 7}), &rounds, 1), None);
+    let second = shown(&round(&rounds, 1), None);
     let closing = shown(&closing(&rounds), None);
     let empty = table(&without_anything(), None);
     let text = format!("{first}{second}{closing}--- nothing measured ---\n{empty}");
@@ -264,7 +264,7 @@ fn a_round_says_that_it_was_shortened_or_cut_short() {
         is_complete: Some(false),
         ..facts(1, 0, Vec::new())
     };
-    let text = shown(&round(&json!({}), &[pass(facts, &first_round())], 0), None);
+    let text = shown(&round(&[pass(facts, &first_round())], 0), None);
     let wanted = "\nContext limit: 7 requests went out without their earliest pairs of question and answer, 3 at most\n\
         The round was cut short\n\n";
     assert!(text.ends_with(wanted), "{text}");

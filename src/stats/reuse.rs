@@ -1,0 +1,327 @@
+//! The TTFT of cold requests against that of warm ones at like load: with as many in flight, and all of one kind.
+//!
+//! Constant memory: the first requests of each kind are kept as they end, and judged when the figure is asked for.
+
+use super::batches::{BATCHES, half_width};
+use super::record::{Record, Rotation};
+use super::spread::exact_quantile;
+use crate::sample::Phase;
+
+/// Requests of each kind that are kept.
+const KEPT: usize = 1 << 14;
+
+/// Median TTFT of the cold requests over that of the warm ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    pub ratio: f64,
+    /// The ends of the 95 % interval; `None` where a side has fewer than twenty requests, or than two for each that was
+    /// in flight.
+    pub interval: Option<(f64, f64)>,
+    /// Requests of each side that are compared.
+    pub cold: u64,
+    pub warm: u64,
+}
+
+/// The ratio, or why there is none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reuse {
+    Absent(&'static str),
+    Measured(Ratio),
+}
+
+impl Reuse {
+    pub fn ratio(self) -> Option<f64> {
+        match self {
+            Reuse::Absent(_) => None,
+            Reuse::Measured(of) => Some(of.ratio),
+        }
+    }
+}
+
+impl Default for Reuse {
+    fn default() -> Reuse {
+        Reuse::Absent(NO_ROTATION)
+    }
+}
+
+const NO_ROTATION: &str = "no whole warm rotation has ended";
+const NO_TTFT: &str = "no request succeeded with a streamed reply";
+const NO_COLD: &str = "no cold request is left once the first burst is left out; want more contexts than twice the requests in flight";
+const NO_WARM: &str =
+    "no warm request was sent after the cold ones; run longer, or with more contexts";
+
+/// A request as it ended, whatever became of it.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    sent_ns: u64,
+    /// When it had its first token, or ended without one.
+    answered_ns: u64,
+    /// Of a success that was streamed and not sent again.
+    ttft_ns: Option<u64>,
+}
+
+/// The requests of a run, as far as they have ended.
+#[derive(Debug, Clone, Default)]
+pub struct Rotations {
+    cold: Vec<Seen>,
+    warm: Vec<Seen>,
+    /// Cold requests, those of the first warm rotation that were not cut, and the last end of a cold one.
+    cold_requests: u64,
+    second_rotation: u64,
+    cold_end_ns: u64,
+}
+
+impl Rotations {
+    pub fn add(&mut self, record: &Record) {
+        let seen = Seen {
+            sent_ns: record.t_send_ns,
+            answered_ns: record.t_first_ns.get().unwrap_or(record.t_end_ns),
+            ttft_ns: record
+                .ttft_from_sent_ns()
+                .filter(|_| record.is_good() && !record.resent),
+        };
+        let side = match record.rotation {
+            Rotation::None => return,
+            Rotation::First => {
+                self.cold_requests += 1;
+                self.cold_end_ns = self.cold_end_ns.max(record.t_end_ns);
+                &mut self.cold
+            }
+            Rotation::Second | Rotation::Later => {
+                let has_ended = record.phase != Phase::Cut;
+                let is_second = record.rotation == Rotation::Second;
+                self.second_rotation += u64::from(has_ended && is_second);
+                &mut self.warm
+            }
+        };
+        if side.len() < KEPT {
+            side.push(seen);
+        }
+    }
+
+    /// The ratio of the requests so far, of which up to `in_flight` were in flight at once. Cost: a sort.
+    pub fn reuse(&self, in_flight: u64) -> Reuse {
+        if self.cold_requests == 0 || self.second_rotation < self.cold_requests {
+            return Reuse::Absent(NO_ROTATION);
+        }
+        let mut all = self.cold.iter().chain(&self.warm);
+        if all.all(|seen| seen.ttft_ns.is_none()) {
+            return Reuse::Absent(NO_TTFT);
+        }
+        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
+        let cold = self.beyond_the_burst(in_flight);
+        let warm = self.after_the_cold(in_flight);
+        let (Some(of_cold), Some(of_warm)) = (Side::of(&cold), Side::of(&warm)) else {
+            return Reuse::Absent(if cold.is_empty() { NO_COLD } else { NO_WARM });
+        };
+        let enough = BATCHES.max(in_flight.saturating_mul(2));
+        let has_interval = cold.len().min(warm.len()) >= enough;
+        Reuse::Measured(Ratio {
+            ratio: of_cold.median / of_warm.median,
+            interval: has_interval.then(|| of_cold.over(&of_warm)),
+            cold: cold.len() as u64,
+            warm: warm.len() as u64,
+        })
+    }
+
+    /// The TTFT of cold requests without the burst that filled the run up: its first requests, and those that were sent
+    /// before each of these had its first token.
+    fn beyond_the_burst(&self, in_flight: usize) -> Vec<f64> {
+        let mut cold = self.cold.clone();
+        cold.sort_unstable_by_key(|seen| seen.sent_ns);
+        let burst = &cold[..in_flight.min(cold.len())];
+        let over_ns = burst.iter().map(|seen| seen.answered_ns).max();
+        let over_ns = over_ns.unwrap_or(0);
+        let rest = cold.iter().skip(in_flight);
+        let rest = rest.filter(|seen| seen.sent_ns >= over_ns);
+        rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
+    }
+
+    /// The TTFT of warm requests without those that were sent while a cold one was in flight, and without as many
+    /// after that as are in flight.
+    fn after_the_cold(&self, in_flight: usize) -> Vec<f64> {
+        let mut warm = self.warm.clone();
+        warm.retain(|seen| seen.sent_ns >= self.cold_end_ns);
+        warm.sort_unstable_by_key(|seen| seen.sent_ns);
+        let rest = warm.iter().skip(in_flight);
+        rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
+    }
+}
+
+/// The median of some values in the order of their sends, with its 95 % interval.
+struct Side {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Side {
+    /// `None` without values. The interval is that of the share of values below the median, read off the values
+    /// (Woodruff).
+    fn of(values: &[f64]) -> Option<Side> {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = |q: f64| exact_quantile(&sorted, q.clamp(0.0, 1.0));
+        let median = at(0.5)?;
+        let deviations = values.iter().map(|value| match value.total_cmp(&median) {
+            std::cmp::Ordering::Less => 0.5,
+            std::cmp::Ordering::Equal => 0.0,
+            std::cmp::Ordering::Greater => -0.5,
+        });
+        let deviations: Vec<f64> = deviations.collect();
+        let half = half_width(&deviations).unwrap_or(0.0) / values.len() as f64;
+        Some(Side {
+            median,
+            low: at(0.5 - half)?,
+            high: at(0.5 + half)?,
+        })
+    }
+
+    /// The interval of the ratio of the medians: the distances of each side's ends, as logarithms, are added as squares.
+    fn over(&self, other: &Side) -> (f64, f64) {
+        let ratio = self.median / other.median;
+        let log = |a: f64, b: f64| (a / b).ln();
+        let down = log(self.median, self.low).hypot(log(other.high, other.median));
+        let up = log(self.high, self.median).hypot(log(other.median, other.low));
+        (ratio * (-down).exp(), ratio * up.exp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::FailKind;
+
+    /// A success, sent at this millisecond, with its TTFT and its time in flight in milliseconds.
+    fn request(rotation: Rotation, sent_ms: u64, ttft_ms: u64, latency_ms: u64) -> Record {
+        let ns = |ms: u64| ms * 1_000_000;
+        Record {
+            rotation,
+            t_send_ns: ns(sent_ms),
+            t_first_ns: Some(ns(sent_ms + ttft_ms)).into(),
+            t_end_ns: ns(sent_ms + latency_ms),
+            ..Record::default()
+        }
+    }
+
+    fn reuse(records: &[Record], in_flight: u64) -> Reuse {
+        let mut rotations = Rotations::default();
+        records.iter().for_each(|record| rotations.add(record));
+        rotations.reuse(in_flight)
+    }
+
+    use Rotation::{First, Later, Second};
+
+    #[test]
+    fn the_burst_and_what_was_in_flight_beside_cold_requests_are_left_out() {
+        let records = [
+            // Two in flight: both of the burst, and the third, which was sent before the second had its first token.
+            request(First, 0, 10, 20),
+            request(First, 0, 30, 40),
+            request(First, 20, 90, 100),
+            request(First, 40, 12, 24),
+            request(First, 64, 14, 24),
+            // The last cold one ends at 120 ms. Beside it, then two more as the load changes.
+            request(Second, 88, 50, 60),
+            request(Second, 120, 40, 41),
+            request(Second, 121, 40, 41),
+            request(Second, 162, 4, 10),
+            request(Second, 163, 6, 10),
+            request(Later, 173, 2, 10),
+        ];
+        // Medians of 12 and 14, and of 4, 6 and 2: 13 / 4.
+        let wanted = Ratio {
+            ratio: 3.25,
+            interval: None,
+            cold: 2,
+            warm: 3,
+        };
+        assert_eq!(reuse(&records, 2), Reuse::Measured(wanted));
+        let mut turned = records;
+        turned.reverse();
+        assert_eq!(reuse(&turned, 2), Reuse::Measured(wanted));
+        // What failed or was sent again is in no figure, and belongs to the load all the same.
+        let mut odd = records;
+        odd[4].failure = Some(FailKind::Http);
+        odd[8].resent = true;
+        let wanted = Ratio {
+            ratio: 3.0,
+            interval: None,
+            cold: 1,
+            warm: 2,
+        };
+        assert_eq!(reuse(&odd, 2), Reuse::Measured(wanted));
+    }
+
+    #[test]
+    fn before_a_whole_warm_rotation_has_ended_there_is_no_ratio() {
+        let cold = (0..3).map(|k| request(First, k * 10, 5, 10));
+        let warm = (3..6).map(|k| request(Second, k * 10, 1, 10));
+        let mut records: Vec<Record> = cold.chain(warm).collect();
+        assert!(matches!(reuse(&records, 1), Reuse::Measured(_)));
+        records[5].phase = Phase::Cut;
+        assert_eq!(reuse(&records, 1), Reuse::Absent(NO_ROTATION));
+        assert_eq!(reuse(&records[..5], 1), Reuse::Absent(NO_ROTATION));
+        assert_eq!(reuse(&[], 1), Reuse::Absent(NO_ROTATION));
+        records[5].phase = Phase::Measured;
+        assert_eq!(reuse(&records, 3), Reuse::Absent(NO_COLD));
+        let gone = records[1..].iter_mut().filter(|one| one.rotation == Second);
+        gone.for_each(|one| one.failure = Some(FailKind::Http));
+        assert_eq!(reuse(&records, 1), Reuse::Absent(NO_WARM));
+    }
+
+    /// A server with one prefill at a time, each of about 10 ms on either side, and as many in flight as told: what a
+    /// cache that does nothing looks like.
+    fn useless_cache(contexts: u64, in_flight: u64, rotations: u64, seed: u64) -> Vec<Record> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut free_us = 0;
+        let mut idle_us: Vec<u64> = vec![0; usize::try_from(in_flight).expect("few")];
+        let requests = (0..contexts * rotations).map(|k| {
+            let worker = (0..idle_us.len())
+                .min_by_key(|&at| idle_us[at])
+                .expect("one");
+            let sent_us = idle_us[worker];
+            free_us = sent_us.max(free_us) + rng.u64(5_000..15_000);
+            idle_us[worker] = free_us + rng.u64(40_000..60_000);
+            let rotation = match k / contexts {
+                0 => First,
+                1 => Second,
+                _ => Later,
+            };
+            Record {
+                rotation,
+                t_send_ns: sent_us * 1000,
+                t_first_ns: Some(free_us * 1000).into(),
+                t_end_ns: idle_us[worker] * 1000,
+                ..Record::default()
+            }
+        });
+        requests.collect()
+    }
+
+    #[test]
+    fn a_cache_that_does_nothing_has_an_interval_that_holds_1() {
+        const SEEDS: u64 = 200;
+        for (contexts, in_flight, rotations) in [(61, 1, 2), (64, 4, 3), (64, 8, 2), (200, 20, 3)] {
+            let holds = |seed: &u64| {
+                let records = useless_cache(contexts, in_flight, rotations, *seed);
+                let Reuse::Measured(Ratio {
+                    interval: Some((low, high)),
+                    ..
+                }) = reuse(&records, in_flight)
+                else {
+                    panic!("{contexts} contexts, {in_flight} in flight: no interval");
+                };
+                (low..=high).contains(&1.0)
+            };
+            let share = (0..SEEDS).filter(holds).count() as f64 / SEEDS as f64;
+            assert!(
+                share >= 0.9,
+                "{share}: {contexts} contexts, {in_flight} in flight"
+            );
+        }
+        // 17 to 20 requests beyond the burst are too few for 20 in flight.
+        let few = reuse(&useless_cache(61, 20, 2, 1), 20);
+        assert!(matches!(few, Reuse::Measured(Ratio { interval: None, .. })));
+    }
+}
