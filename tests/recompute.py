@@ -167,7 +167,13 @@ class Sample(dict):
 
     @property
     def late(self):
-        return None if self.t_due_ns is None else max(0, self.t_send_ns - self.t_due_ns)
+        sent = self.get("t_first_send_ns") or self.t_send_ns
+        return None if self.t_due_ns is None else max(0, sent - self.t_due_ns)
+
+    @property
+    def waited(self):
+        """From the scheduled time to the send that was answered."""
+        return 0 if self.t_due_ns is None else max(0, self.t_send_ns - self.t_due_ns)
 
     @property
     def ttft_sent(self):
@@ -175,7 +181,7 @@ class Sample(dict):
 
     @property
     def ttft(self):
-        return None if self.t_first_ns is None else self.ttft_sent + (self.late or 0)
+        return None if self.t_first_ns is None else self.ttft_sent + self.waited
 
     @property
     def latency_sent(self):
@@ -184,7 +190,7 @@ class Sample(dict):
 
     @property
     def latency(self):
-        return self.latency_sent + (self.late or 0)
+        return self.latency_sent + self.waited
 
     @property
     def is_burst(self):
@@ -598,7 +604,7 @@ def benchmark(check, where, file, figures):
     for key, is_cold in (("first_rotation", True), ("later_rotations", False)):
         part = lambda one: (one.rotation == 0) == is_cold
         told = summary[key]
-        not_resent = lambda one: part(one) and not (LEAVES_OUT_RESENT and one.resent)
+        not_resent = lambda one: part(one) and not one.resent
         of = figures.time("ttft", not_resent)
         name = "%s.%s" % (where, key)
         check.equal(name + ".requests", told["requests"], sum(map(not_resent, figures.good)))
@@ -656,10 +662,10 @@ def load(check, where, file, figures):
         if figures.reported[1]:
             return one.response_cached is True
         return (one.cached_tokens or 0) > figures.common
-    kept = lambda one: not (LEAVES_OUT_RESENT and one.resent)
-    splits = {"first_use": lambda one: one.repeat is False and kept(one),
-              "repeat": lambda one: one.repeat is True and kept(one),
-              "hit": lambda one: is_hit(one) and kept(one), "miss": lambda one: not is_hit(one) and kept(one)}
+    # The first sending of a request that was sent again may have brought its prompt into the cache.
+    splits = {"first_use": lambda one: one.repeat is False and not one.resent,
+              "repeat": lambda one: one.repeat is True and not one.resent,
+              "hit": is_hit, "miss": lambda one: not is_hit(one)}
     for name, part in splits.items():
         printed = file["splits"][name]
         if printed is not None:
@@ -749,8 +755,6 @@ class Round:
 
 
 AGAINST = "ttft_ratio ttft_ratio_low ttft_ratio_high request_pairs independent_units"
-# Requests that were sent again are in no figure of cold and warm.
-LEAVES_OUT_RESENT = True
 
 
 def main():
