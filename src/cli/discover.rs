@@ -124,7 +124,7 @@ pub struct Ready {
     pub opened: Opened,
     pub target: Arc<Target>,
     pub setup: Setup,
-    /// The tokens that prompts begin with alike whatever their texts; `None`: nobody counted.
+    /// The tokens that all prompts have in common before their texts; `None`: nobody counted.
     pub common_tokens: Option<u64>,
     pub common: Common,
     pub writer: Writer,

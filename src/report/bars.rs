@@ -7,7 +7,7 @@ use crate::units::fixed;
 
 /// Columns of bars where the screen has room for them.
 const COLUMNS: usize = 40;
-/// What a line has beside its name and its bars: indentation, two strokes, and the number of requests.
+/// Columns of a line beside its name and its bars: indentation, two strokes, and the number of requests.
 const BESIDE: usize = 16;
 const BLOCKS: [char; 6] = [' ', '▁', '▂', '▃', '▅', '▇'];
 const ASCII: [char; 6] = [' ', '.', ':', '-', '=', '#'];

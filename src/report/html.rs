@@ -8,7 +8,7 @@ use super::page::{self, PageBlock};
 
 /// Characters of a title that a browser can show.
 const TITLE: usize = 65;
-/// Its marks stand for the title, cut and whole, and for what follows.
+/// The frame of a page; its marks stand for the title, cut and whole, and for the body.
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the whole page.

@@ -1,6 +1,6 @@
 //! `benchmark_summary.json` and the files of workloads, read back: a guide names the summary as an input of `report`.
 //!
-//! It reads the parsed JSON alone, whatever it holds; samples, where there are any, tell more.
+//! This reader uses the parsed JSON alone, whatever it holds; samples, where they exist, tell more.
 
 use std::sync::LazyLock;
 

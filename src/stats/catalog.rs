@@ -1,4 +1,4 @@
-//! Every figure once: key, label, unit, source, why it may be absent, definition, formula in stamps.
+//! The table of all figures: key, label, unit, source, reason for absence, definition, formula in stamps.
 //!
 //! JSON keys, table labels, `--fail-if`, `explain` and the lists of figures that are not reported read it. Where a
 //! guide has a key or a label of its own, the layout of that report has an alias.
@@ -17,7 +17,7 @@ pub struct Definition {
     pub key: &'static str,
     pub label: &'static str,
     pub unit: &'static str,
-    /// Where the figure comes from, and why it is absent when it is.
+    /// The source of the figure, and the reason for its absence when it is absent.
     pub source: &'static str,
     pub absent: &'static str,
     /// One sentence or more, over several lines.
@@ -243,7 +243,7 @@ pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
 });
 
 impl Definition {
-    /// What stands below the definition: a name and its text each.
+    /// Returns what is shown below the definition, each a name and its text.
     pub fn facts(&self) -> [(&'static str, &'static str); 3] {
         [
             ("Formula", self.formula),
@@ -293,7 +293,7 @@ impl From<Datum> for serde_json::Value {
     }
 }
 
-/// How a figure is read.
+/// A way to read a figure from a pass.
 enum Reading {
     Times(Option<Spread>),
     Number(Option<f64>),
@@ -427,7 +427,7 @@ impl Figure {
         }
     }
 
-    /// Where the figure is from, or why it is absent.
+    /// Returns the source of the figure, or why it is absent.
     pub fn source(&self, pass: &Pass) -> String {
         let Definition {
             key,

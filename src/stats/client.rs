@@ -11,13 +11,13 @@ pub const LAG_LIMIT_MS: f64 = 5.0;
 pub const LAG_MAX_LIMIT_MS: f64 = 250.0;
 /// A second above this share of the CPU allowed counts as over.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
-/// How much may be over, or throttled, without a mark: in a hundred seconds, or periods.
+/// The share of seconds over the CPU limit, or of throttled periods, that is not marked yet: one in a hundred.
 const TOLERATED_IN_100: u64 = 1;
 /// Shares are taken of seconds at least this long: CPU time comes in steps of 10 ms.
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
 named! {
-    /// Why a client is limited.
+    /// The reasons why a client is limited.
     pub enum Limit {
         Lag = "lag",
         LagMax = "lag_max",
@@ -35,7 +35,7 @@ pub struct ClientSummary {
     pub reasons: Vec<Limit>,
     /// The mock server runs in this process, so its CPU time is counted too.
     pub mock_in_process: bool,
-    /// How late probes woke; n is their number.
+    /// The lateness of the probes; n is their number.
     pub lag: Option<Spread>,
     pub lag_max_at_s: Option<f64>,
     /// The cores by the last reading.

@@ -34,7 +34,7 @@ pub struct Facts {
     pub concurrency_peak: u64,
     /// Requests that were in flight at the end and have no sample.
     pub in_flight: u64,
-    /// How long those requests have been in flight, added up.
+    /// The total time that those requests have been in flight.
     #[serde(skip)]
     pub in_flight_ns: u64,
     /// Requests of an open loop that found no idle worker when they were due.
@@ -44,7 +44,7 @@ pub struct Facts {
     pub perfect_prefix_rate: Option<f64>,
     /// The latter is by planned lengths: no reply counts its prompt.
     pub perfect_prefix_by_plan: bool,
-    /// Why the pass ended, in words.
+    /// The reason why the pass ended, in words.
     pub ended: Option<String>,
     /// Whether all was sent that was to be.
     pub is_complete: Option<bool>,
@@ -53,7 +53,7 @@ pub struct Facts {
     /// The server's metrics beside the requests, in the order that they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
-    /// The tokens that prompts begin with alike whatever their texts, as the set-up found them; `None`: nobody counted.
+    /// The tokens that all prompts have in common before their texts, as the set-up found them; `None`: nobody counted.
     #[serde(skip)]
     pub common_tokens: Option<u64>,
     /// Whether the replies of earlier passes of this run have told of caches.
@@ -84,7 +84,7 @@ pub struct Metric {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Told {
     pub value: Option<f64>,
-    /// Where the value is from; without one, why there is none.
+    /// The source of the value; without a value, the reason for its absence.
     pub source: String,
 }
 

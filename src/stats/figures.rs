@@ -55,7 +55,7 @@ pub struct Figures {
     pub tpot_with_first_ms: Option<f64>,
     /// Mean of `n_out / (t_last − t_send)`.
     pub request_tokens_per_s: Option<f64>,
-    /// Every time, in milliseconds, at its place `Time as usize`.
+    /// The spread of every time in milliseconds, at the index `Time as usize`.
     pub times: [Option<Spread>; Time::NAMES.len()],
     /// Between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
@@ -144,12 +144,12 @@ pub struct Side {
     pub requests: u64,
     /// Σ cached / Σ prompt tokens; `None`: no reply of the run has reported cached tokens.
     pub prefix_cache_hit_rate: Option<f64>,
-    /// The same without the tokens that prompts begin with alike whatever their texts, such as a chat template's.
+    /// The hit rate without the tokens that all prompts have in common before their texts, such as a chat template's.
     pub text_hit_rate: Option<f64>,
 }
 
 impl Figures {
-    /// With tokens of requests across the edges of the window, where the pass has one.
+    /// Adds the tokens of requests across the edges of the window, if the pass has one.
     pub fn with_edge_tokens(mut self, window_ns: (u64, u64), tokens: f64) -> Figures {
         let duration_s = seconds(window_ns.1.saturating_sub(window_ns.0));
         if duration_s > 0.0 && (tokens > 0.0 || self.token_throughput.is_some()) {

@@ -32,7 +32,7 @@ impl Pass {
         }
     }
 
-    /// How reports call the pass, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    /// Returns the name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
     pub fn name(&self) -> String {
         self.facts.name()
     }
@@ -128,7 +128,7 @@ impl Passes {
         self.end(Facts::read(line));
     }
 
-    /// All passes; one whose line is missing has the facts that its requests tell, and no word of its end.
+    /// Returns all passes; a pass without its line has only the facts that its requests tell.
     pub fn finish(mut self) -> Vec<Pass> {
         // The one pass of a run with a window has begun, whatever the file has of it.
         let has_begun = self.first.is_some() || self.warmup_ns.is_some() && self.ended.is_empty();

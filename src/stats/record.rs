@@ -35,7 +35,7 @@ impl From<Option<u64>> for Stamp {
     }
 }
 
-/// Which rotation through the contexts of `benchmark` a request belongs to, if any.
+/// The rotation through the contexts of `benchmark` that a request belongs to, if any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rotation {
     #[default]
@@ -191,7 +191,7 @@ impl Record {
         self.latency_from_sent_ns() + self.before_send_ns()
     }
 
-    /// From the scheduled time to the send that was answered, in nanoseconds; 0 in a closed loop.
+    /// Returns the time from the scheduled time to the send that was answered, in nanoseconds; 0 in a closed loop.
     fn before_send_ns(&self) -> u64 {
         let due_ns = self.t_due_ns.get().unwrap_or(self.t_send_ns);
         self.t_send_ns.saturating_sub(due_ns)
@@ -222,7 +222,7 @@ impl Record {
         Some((tokens, self.latency_from_sent_ns())).filter(|&(_, ns)| ns > 0)
     }
 
-    /// How long the request was in flight between the two stamps, in nanoseconds.
+    /// Returns how long the request was in flight between the two stamps, in nanoseconds.
     pub fn overlap_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
         let end_ns = self.t_end_ns.min(to_ns);
         end_ns.saturating_sub(self.t_send_ns.max(from_ns))

@@ -67,7 +67,7 @@ pub struct Detail {
 #[derive(Debug, Default)]
 struct Live {
     tally: Tally,
-    /// Every time at its place `Time as usize`; `None`: no request has had the time.
+    /// Every time at the index `Time as usize`; `None`: no request has had the time.
     times: [Option<Histogram>; Time::NAMES.len()],
     interval: Means,
 }
@@ -326,7 +326,7 @@ impl Figures {
 
 #[cfg(test)]
 impl Records {
-    /// With these requests in it.
+    /// Returns records of these requests.
     pub fn with(mut self, samples: &[Sample]) -> Records {
         samples.iter().for_each(|sample| self.add(sample));
         self

@@ -54,9 +54,9 @@ const NO_WARM: &str =
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     sent_ns: u64,
-    /// When it had its first token, or ended without one.
+    /// The time of its first token, or of its end without one.
     answered_ns: u64,
-    /// Of a success that was streamed and not sent again.
+    /// TTFT of a success that was streamed and not sent again.
     ttft_ns: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! How a figure is spread over requests: mean, percentiles, deviation; exact, or from a histogram.
+//! The spread of a figure over requests: mean, percentiles, deviation; exact, or from a histogram.
 
 use hdrhistogram::Histogram as Hdr;
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ impl Histogram {
         }
     }
 
-    /// How many values are 0.
+    /// Returns how many values are 0.
     pub fn zeros(&self) -> u64 {
         self.counts.count_at(0)
     }

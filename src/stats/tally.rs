@@ -39,7 +39,7 @@ struct Hits {
     requests: u64,
     prompt: u64,
     cached: u64,
-    /// Those of the cached tokens that are beyond what prompts begin with alike whatever their texts.
+    /// Cached tokens beyond those that all prompts have in common before their texts.
     beyond: u64,
 }
 
@@ -91,7 +91,7 @@ impl Range {
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// The tokens that prompts begin with alike whatever their texts.
+    /// The tokens that all prompts have in common before their texts.
     common_tokens: u64,
     /// The means, and the counts that stand in the figures as they are.
     seen: Figures,
@@ -219,7 +219,7 @@ impl Tally {
         share(self.counted_tokens, self.counted_events).unwrap_or(1.0)
     }
 
-    /// Where the measured requests lie, from the first send to the last end.
+    /// The span of the measured requests, from the first send to the last end.
     pub fn span_ns(&self) -> (u64, u64) {
         (self.measured.first_ns, self.measured_end_ns)
     }

@@ -13,11 +13,11 @@ named! {
     }
 }
 
-/// What tells a hit from a miss in a pass.
+/// The rule that tells a hit from a miss in a pass.
 #[derive(Debug, Clone, Copy)]
 pub struct HitRule {
     pub by: HitBy,
-    /// The tokens that prompts begin with alike whatever their texts: a hit of no more is none.
+    /// The tokens that all prompts have in common before their texts: a hit of no more than these is a miss.
     pub common_tokens: u64,
 }
 
@@ -33,7 +33,7 @@ impl HitRule {
 /// Whether the replies of a run have told of caches so far: once one has, the absence of it is 0, or a miss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// How many tokens were cached.
+    /// Whether a reply has told its number of cached tokens.
     pub prefix: bool,
     /// Whether the reply was cached as a whole.
     pub response: bool,

@@ -117,7 +117,7 @@ fn curve(group: &Series, max: f64) -> Vec<(f64, f64)> {
     points
 }
 
-/// Each group from p5 to p95 with its median: rounds, or rotations, beside each other.
+/// Draws each group from p5 to p95 with its median: rounds, or rotations, beside each other.
 fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> Option<Plot> {
     let widest = largest(groups.iter().filter_map(|group| group.quantile(0.95))) * 1.05;
     let axis = time_axis(label, groups, widest);
@@ -151,7 +151,7 @@ fn all(groups: &[Requests]) -> impl Iterator<Item = &Record> {
 
 const TIME: &str = "time since the first request, s";
 
-/// How long a request took from the moment it was due: a success until its last token, a failure until it ended.
+/// Returns the time that a request took from its scheduled time: a success to its last token, a failure to its end.
 fn taken_s(record: &Record) -> f64 {
     seconds(match record.failure {
         None => record.latency_ns(),

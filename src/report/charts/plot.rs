@@ -21,7 +21,7 @@ pub struct Axis {
     pub label: &'static str,
     /// The end of the axis, above 0.
     pub max: f64,
-    /// Where a logarithmic axis begins; the other kind begins at 0.
+    /// The start of a logarithmic axis; a linear axis starts at 0.
     min: Option<f64>,
 }
 
@@ -41,7 +41,7 @@ impl Axis {
         Axis { min, ..axis }
     }
 
-    /// Where the value lies, 0..=1; what is outside is on the edge.
+    /// Returns the position of a value, 0..=1; values outside lie on the edge.
     fn share(&self, value: f64) -> f64 {
         let share = match self.min {
             None => value / self.max,

@@ -26,7 +26,7 @@ pub struct Requests {
 #[derive(Debug, Clone)]
 pub struct Series {
     pub name: String,
-    /// Each value with the number of values up to and with it, ascending.
+    /// The values in ascending order, each with the number of values up to and including it.
     ranked: Vec<(f64, u64)>,
 }
 
@@ -48,7 +48,7 @@ impl Series {
         self.ranked.last().map_or(0, |&(_, n)| n)
     }
 
-    /// Each value with its count.
+    /// Returns each value with its count.
     pub fn counted(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut before = 0;
         self.ranked.iter().map(move |&(value, n)| {

@@ -13,7 +13,7 @@ use crate::stats::pass::Pass;
 
 /// The warning of every result that the built-in server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
-/// The hit rate, beyond what prompts begin with alike whatever their texts, above which a first rotation, or the first
+/// The hit rate, beyond what all prompts have in common before their texts, above which a first rotation, or the first
 /// turns of a first round, were not cold.
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// The share of connection set-up is shown above this.
@@ -134,7 +134,7 @@ pub fn document(
     }
 }
 
-/// Who reports, then every value of the header under its path; null is left out.
+/// Returns the version of this program, then every value of the header under its path; null is left out.
 fn environment(about: &Value) -> Section {
     let version = format!("tmesh-cli {}", env!("CARGO_PKG_VERSION"));
     let mut rows = vec![row("report by", [version.into()])];

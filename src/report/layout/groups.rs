@@ -16,7 +16,7 @@ pub fn passes(passes: &[Pass], beside: &'static str) -> Charts {
     }
 }
 
-/// Those of them that a screen has, for which no request is copied.
+/// Returns the charts for a screen, which need no copy of the requests.
 pub fn distributions(passes: &[Pass]) -> Charts {
     let ttft = |pass| Series::new(Pass::name(pass), pass.records.times_ms(Time::Ttft));
     Charts {
@@ -41,7 +41,7 @@ pub fn rotations(pass: &Pass) -> Charts {
     }
 }
 
-/// All requests of a group but those of the warm-up.
+/// Returns all requests of a group except those of the warm-up.
 fn requests(name: String, pass: &Pass, has: fn(&Record) -> bool) -> Requests {
     let records = pass.records.list.iter();
     let drawn = records.filter(|record| record.phase != Phase::Warmup && has(record));

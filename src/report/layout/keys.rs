@@ -42,7 +42,7 @@ pub fn figure(pass: &Pass, key: &str) -> Node {
     }
 }
 
-/// Where each figure is from, or why it is absent.
+/// Returns where each figure comes from, or why it is absent.
 pub fn sources(keys: &[Key], pass: &Pass) -> Vec<Entry> {
     let sources = keys.iter().filter_map(|(key, figure)| {
         let source = catalog::find(figure)?.source(pass);
@@ -86,7 +86,7 @@ pub fn seconds(ms: Option<Spread>) -> Node {
     })
 }
 
-/// All that the watchdog saw.
+/// Returns everything that the watchdog saw.
 fn client(of: &ClientSummary) -> Node {
     let reasons = of.reasons.iter().map(|limit| limit.name().into());
     Node::object([

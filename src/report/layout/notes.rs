@@ -21,8 +21,7 @@ const ANSWERS_PER_NOTED: u64 = 100;
 const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
 /// The options without which servers keep their hits to themselves.
 pub const CACHE_OPTIONS: &str = "vLLM reports cached tokens with --enable-prompt-tokens-details, SGLang with --enable-cache-report";
-const FROM_DUE: &str =
-    "TTFT and latency count from the due times, in charts too, but where a row says from the send";
+const FROM_DUE: &str = "TTFT and latency are measured from the scheduled time, except in rows marked \"from the send\"";
 
 /// Notes on a run that has just ended, perhaps before its plan did.
 pub fn cut(about: &Value, passes: &[Pass]) -> Vec<String> {
@@ -72,7 +71,7 @@ fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
     is_wanted.then(|| format!("No reply tells of cached prompt tokens: {CACHE_OPTIONS}"))
 }
 
-/// What was odd about the replies, once for all passes.
+/// Returns notes on odd replies, one for each kind over all passes.
 fn replies(passes: &[Pass]) -> Vec<String> {
     let sum =
         |of: &dyn Fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
@@ -88,9 +87,18 @@ fn replies(passes: &[Pass]) -> Vec<String> {
             notes.push(format!("{n} of {all} replies {text}"));
         }
     };
+    let is_starved = passes
+        .iter()
+        .any(|pass| pass.facts.client.limited == Some(true));
+    let holder = match is_starved {
+        true => "this client was too slow to read them, or something on the way holds tokens back",
+        false => "something on the way holds tokens back",
+    };
     note(
         sum(&|figures| figures.bursts),
-        "came in a burst: something on the way holds tokens back, so they have no ITL, TPOT and decode rate, and their TTFT is too long",
+        &format!(
+            "came in a burst: {holder}, so they have no ITL, TPOT and decode rate, and their TTFT is too long"
+        ),
     );
     note(
         sum(&of_sources),
@@ -388,6 +396,10 @@ mod tests {
             replies(&[pass(&[good.clone(), good.clone()])]),
             Vec::<String>::new()
         );
+        let mut starved = pass(std::slice::from_ref(&burst));
+        starved.facts.client.limited = Some(true);
+        let of_burst = &replies(&[starved])[0];
+        assert!(of_burst.contains("this client was too slow"), "{of_burst}");
         let notes = replies(&[pass(&[good, burst]), pass(&[hidden, refuted])]);
         let begin = |beginning: &str| notes.iter().any(|note| note.starts_with(beginning));
         assert_eq!(notes.len(), 4, "{notes:#?}");

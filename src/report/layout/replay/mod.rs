@@ -172,7 +172,7 @@ fn beyond(section: &mut Section, pass: &Pass) {
     common::concurrency(section, pass);
 }
 
-/// Each of the server's metrics over the whole round.
+/// Adds each of the server's metrics over the whole round.
 fn metrics(section: &mut Section, pass: &Pass) {
     const WHOLE_ROUND: &str = "Prometheus over the Whole Round";
     let metrics = &pass.facts.metrics;
