@@ -14,6 +14,8 @@ use std::time::Duration;
 const WRITER_WAIT: Duration = Duration::from_secs(3);
 /// Largest file of settings, far above the size of any settings, key or certificate.
 const MOST_BYTES: u64 = 64 << 20;
+/// Most further names of a file beside another that are tried.
+const MOST_NAMES: u32 = 100;
 
 /// Opens a file, a pipe or a device.
 ///
@@ -73,22 +75,25 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Creates the file beside `path`, with this process's id in its name so that it never overwrites another file.
+    /// Creates the file beside `path`, with this process's id in its name. A name that exists, such as a link that
+    /// somebody else put there, is not opened: the next name is tried.
     ///
     /// # Errors
     /// Fails as std does.
     pub fn create(path: &Path) -> io::Result<Replacement> {
         let is_special =
             is_stdout(path) || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
-        let beside = (!is_special).then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{}.part", std::process::id()));
-            PathBuf::from(name)
-        });
+        let (beside, file) = match is_special {
+            true => (None, create(path)?),
+            false => {
+                let (beside, file) = create_beside(path)?;
+                (Some(beside), file)
+            }
+        };
         Ok(Replacement {
-            file: create(beside.as_deref().unwrap_or(path))?,
             path: path.to_owned(),
             beside,
+            file,
         })
     }
 
@@ -102,6 +107,22 @@ impl Replacement {
         }
         self.beside = None;
         Ok(())
+    }
+}
+
+/// Creates a file beside `path` under a name that does not exist.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut tried = 0;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(match tried {
+            0 => format!(".{}.part", std::process::id()),
+            n => format!(".{}.{n}.part", std::process::id()),
+        });
+        match File::create_new(&name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < MOST_NAMES => tried += 1,
+            created => return Ok((PathBuf::from(name), created?)),
+        }
     }
 }
 
@@ -146,14 +167,43 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_the_file_that_was_there() {
         let path = std::env::temp_dir().join(format!("tmesh-replace-{}", std::process::id()));
-        let beside = format!("{}.{}.part", path.display(), std::process::id());
         fs::write(&path, "old").expect("a file");
-        std::os::unix::fs::symlink("/dev/full", &beside).expect("a link");
-        let error = replace(&path, b"new").expect_err("no space");
+        let (beside, _) = create_beside(&path).expect("a file");
+        let full = File::options().write(true).open("/dev/full");
+        let mut replacement = Replacement {
+            path: path.clone(),
+            beside: Some(beside.clone()),
+            file: full.expect("a device"),
+        };
+        let error = replacement.write_all(b"new").expect_err("no space");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        drop(replacement);
+        assert!(fs::symlink_metadata(&beside).is_err());
         assert_eq!(fs::read_to_string(&path).expect("still there"), "old");
-        replace(&path, b"new").expect("the link is gone");
+        replace(&path, b"new").expect("space");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
         fs::remove_file(&path).expect("it was there");
+    }
+
+    #[test]
+    fn a_link_under_the_temporary_name_is_not_written_through() {
+        let path = std::env::temp_dir().join(format!("tmesh-planted-{}", std::process::id()));
+        let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
+        let planted = beside(&format!(".{}.part", std::process::id()));
+        let other = beside(".other");
+        fs::write(&other, "of somebody else").expect("a file");
+        std::os::unix::fs::symlink(&other, &planted).expect("a link");
+        replace(&path, b"new").expect("another name is free");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        let untouched = fs::read_to_string(&other).expect("a file");
+        assert_eq!(untouched, "of somebody else");
+        assert!(
+            fs::symlink_metadata(&planted)
+                .expect("still there")
+                .is_symlink()
+        );
+        for path in [&path, &other, &planted] {
+            fs::remove_file(path).expect("it was there");
+        }
     }
 }
