@@ -31,6 +31,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let url = SideUrl::parse(typed, "/metrics")
         .map_err(|why| Error::input(without_secrets(typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
+    url.warn_unencrypted();
     let epoch = Epoch::start();
     let small = url.open(epoch).map_err(|failure| {
         Error::input(&url.shown, failure).next(format!("Try: curl {}", url.shown))

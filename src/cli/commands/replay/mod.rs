@@ -22,6 +22,7 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::Folder;
 use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::side::SideUrl;
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
@@ -94,6 +95,7 @@ impl Replay {
         }
         folder.note_earlier(SUMMARY);
         let opened = connection.open()?;
+        options.side_urls().for_each(SideUrl::warn_unencrypted);
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;

@@ -142,6 +142,12 @@ impl Options {
         wanted.and_then(|wanted| wanted.into_iter().max())
     }
 
+    /// Returns the URLs beside the endpoint that the replay asks.
+    pub fn side_urls(&self) -> impl Iterator<Item = &SideUrl> {
+        let page = self.prometheus.iter().map(|prometheus| &prometheus.url);
+        page.chain(self.reset.iter().map(|reset| &reset.url))
+    }
+
     /// Returns the requested names of server metrics.
     pub fn metric_names(&self) -> Vec<&str> {
         let wanted = self.prometheus.iter();
