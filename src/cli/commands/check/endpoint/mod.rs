@@ -26,6 +26,7 @@ use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::error::{Error, Result};
 use crate::plan::prompt::Writer;
 use crate::report::layout::common::MOCK;
+use crate::units::steers;
 
 /// Column of the values.
 const VALUES: usize = 22;
@@ -100,8 +101,9 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Prints a finding.
+/// Prints a finding, which may repeat the server's words.
 fn say(name: &str, value: &str) -> Result<()> {
+    let value = value.replace(steers, " ");
     print(&format!("{name:<VALUES$}{value}\n"))
 }
 
