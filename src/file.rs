@@ -63,6 +63,36 @@ pub fn create(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Returns the next free name to move a file to: a number before the extension, as in `samples.1.jsonl`. `None` if there
+/// is no regular file or nothing in it.
+pub fn aside(path: &Path) -> Option<PathBuf> {
+    let found = fs::symlink_metadata(path).ok()?;
+    if is_stdout(path) || !found.is_file() || found.len() == 0 {
+        return None;
+    }
+    let mut numbered = (1..).map(|n: u64| {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{n}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    });
+    numbered.find(|path| fs::symlink_metadata(path).is_err())
+}
+
+/// Moves what a file holds to the name of `aside`, if there is anything to keep.
+///
+/// # Errors
+/// Fails as std does; the file then stays where it is.
+pub fn move_aside(path: &Path) -> io::Result<()> {
+    match aside(path) {
+        Some(kept) => fs::rename(path, kept),
+        None => Ok(()),
+    }
+}
+
 /// A file that is written beside its target and renamed over it once it is complete. If dropped before that, it is
 /// removed.
 ///
@@ -205,5 +235,30 @@ mod tests {
         for path in [&path, &other, &planted] {
             fs::remove_file(path).expect("it was there");
         }
+    }
+
+    #[test]
+    fn a_file_is_moved_to_the_first_name_that_is_free() {
+        let dir = std::env::temp_dir().join(format!("tmesh-aside-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let link = dir.join("link.jsonl");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+        fs::write(dir.join("empty"), "").expect("a file");
+        for path in ["nowhere", "empty", "link.jsonl"].map(|name| dir.join(name)) {
+            assert_eq!(aside(&path), None, "{}", path.display());
+        }
+        for (name, kept) in [
+            ("s.jsonl", "s.1.jsonl"),
+            ("s.jsonl", "s.2.jsonl"),
+            ("s", "s.1"),
+        ] {
+            fs::write(dir.join(name), kept).expect("a file");
+            move_aside(&dir.join(name)).expect("a free name");
+            assert!(fs::symlink_metadata(dir.join(name)).is_err());
+        }
+        for kept in ["s.1.jsonl", "s.2.jsonl", "s.1"] {
+            assert_eq!(fs::read_to_string(dir.join(kept)).expect(kept), kept);
+        }
+        fs::remove_dir_all(&dir).expect("it was there");
     }
 }
