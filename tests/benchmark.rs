@@ -426,7 +426,7 @@ fn refusals_end_the_run_with_the_servers_own_words() {
     assert_contains(
         &output,
         &[
-            "[ERROR] HTTP 404 from http://127.0.0.1:",
+            "[ERROR] --model no-such-model: the server lists no such model; it lists openai/gpt-oss-20b\nThe server says: HTTP 404: ",
             "note: /v1/models does not list no-such-model; it lists openai/gpt-oss-20b",
         ],
     );

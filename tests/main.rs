@@ -21,6 +21,7 @@ mod lost;
 mod manners;
 mod memory;
 mod mock_mark;
+mod models;
 mod packaging;
 mod proxy;
 mod readme;

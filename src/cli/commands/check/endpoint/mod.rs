@@ -16,7 +16,7 @@ use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use crate::cli::args::Args;
 use crate::cli::connect::{Connection, Opened, Server};
-use crate::cli::discover::{SHOWN_MODELS, models};
+use crate::cli::discover::{RIGHT_KEY, SHOWN_MODELS, models};
 use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
@@ -260,8 +260,7 @@ fn denied(routes: &[Route]) -> Result<()> {
             let answer = route.answer.as_ref();
             let why = answer.and_then(|answer| why_failed(&answer.sample));
             let uri = without_secrets(&route.target.uri.to_string());
-            Err(Error::input(uri, why.unwrap_or_default())
-                .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
+            Err(Error::input(uri, why.unwrap_or_default()).next(RIGHT_KEY))
         }
         _ => Ok(()),
     }
