@@ -22,6 +22,7 @@ mod manners;
 mod memory;
 mod mock_mark;
 mod models;
+mod next_steps;
 mod packaging;
 mod proxy;
 mod readme;

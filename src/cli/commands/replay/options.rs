@@ -250,7 +250,8 @@ fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
     if selectors.is_empty() {
         let what = format!("--prometheus-url {}", url.shown);
         let error = Error::input(what, "no metric named; want --prometheus-metrics NAME…");
-        return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.shown)));
+        let page = quoted(&url.shown);
+        return Err(error.next(format!("Try: tmesh-cli check prometheus {page}")));
     }
     Ok(Some(Prometheus {
         url,
