@@ -9,6 +9,7 @@ mod check_prometheus;
 mod convert;
 mod earlier;
 mod exit_codes;
+mod gone;
 mod guides;
 mod harness;
 mod headers;
