@@ -143,3 +143,57 @@ fn a_report_begins_with_the_failures_where_they_are_more_than_a_hundredth() {
         }
     }
 }
+
+#[test]
+fn benchmark_replay_and_run_end_with_1_where_a_limit_is_missed() {
+    for (words, place) in [
+        (
+            "benchmark --contexts 2 --input-length 50 --output-length 1 --max-inflight 1 --requests 8 --endpoint",
+            "benchmark",
+        ),
+        (
+            "replay --synthetic 8 --rounds 1 --max-output-tokens 1 --endpoint",
+            "concurrency_1_round_1",
+        ),
+        (
+            "run --workload short --requests 8 --endpoint",
+            "short_input",
+        ),
+    ] {
+        for (limit, option, is_missed) in [
+            (["--max-error-rate", "0.25"], "--max-error-rate 0.25", false),
+            (["--max-error-rate", "0.2"], "--max-error-rate 0.2", true),
+            (
+                ["--fail-if", "error_rate>=0.25"],
+                "--fail-if error_rate>=0.25",
+                true,
+            ),
+            (
+                ["--fail-if", "failed_requests>2"],
+                "--fail-if failed_requests>2",
+                false,
+            ),
+        ] {
+            // Requests 4 and 8 of 8 fail.
+            let server = fails_each(4);
+            let dir = Dir::new();
+            let output = Cmd::new(&dir)
+                .args(words.split(' '))
+                .arg(format!("http://{}", server.addr()))
+                .args(limit)
+                .fails(i32::from(is_missed));
+            let error = format!("[ERROR] {option}: {place}.error_rate is 0.250\n");
+            assert_eq!(output.stderr.contains(&error), is_missed, "{output}");
+        }
+        let output = Cmd::new(&Dir::new())
+            .args(words.split(' '))
+            .args(["localhost:1", "--fail-if", "nowhere.error_rate>0"])
+            .fails(2);
+        let error = "[ERROR] --fail-if 'nowhere.error_rate>0': no such ";
+        assert!(output.stderr.starts_with(error), "{output}");
+        assert!(
+            output.stderr.contains(&format!("want one of {place}")),
+            "{output}"
+        );
+    }
+}
