@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::units::steers;
+
 /// Longest line of an error. Longer lines are shortened: files and servers can put anything into an error.
 const MOST_CHARS: usize = 1000;
 
@@ -69,7 +71,7 @@ impl fmt::Display for Error {
 /// Returns one line of bounded length that is safe to print on a terminal. The middle of a long line is left out, since
 /// a line begins with the thing and ends with the reason.
 fn plain(text: &str) -> String {
-    let clean = text.replace(char::is_control, " ");
+    let clean = text.replace(steers, " ");
     let chars = clean.chars().count();
     if chars <= MOST_CHARS {
         return clean;
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn text_in_an_error_neither_moves_the_terminal_nor_fills_it() {
-        let error = Error::input("--x a\u{1b}[31m\nb", "c\0\u{9b}d").next("e\tf\ng\u{7f}");
+        let error = Error::input("--x a\u{1b}[31m\nb", "c\0\u{202e}d").next("e\tf\ng\u{7f}");
         assert_eq!(error.to_string(), "[ERROR] --x a [31m b: c  d\ne f\ng ");
         let long = Error::input(format!("--x {}", "é".repeat(5000)), "no such file").to_string();
         let line = long.strip_prefix("[ERROR] ").expect("an error");

@@ -14,6 +14,8 @@ use std::time::Duration;
 const WRITER_WAIT: Duration = Duration::from_secs(3);
 /// Largest file of settings, far above the size of any settings, key or certificate.
 const MOST_BYTES: u64 = 64 << 20;
+/// Most further names of a file beside another that are tried.
+const MOST_NAMES: u32 = 100;
 
 /// Opens a file, a pipe or a device.
 ///
@@ -61,6 +63,36 @@ pub fn create(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Returns the next free name to move a file to: a number before the extension, as in `samples.1.jsonl`. `None` if there
+/// is no regular file or nothing in it.
+pub fn aside(path: &Path) -> Option<PathBuf> {
+    let found = fs::symlink_metadata(path).ok()?;
+    if is_stdout(path) || !found.is_file() || found.len() == 0 {
+        return None;
+    }
+    let mut numbered = (1..).map(|n: u64| {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{n}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    });
+    numbered.find(|path| fs::symlink_metadata(path).is_err())
+}
+
+/// Moves what a file holds to the name of `aside`, if there is anything to keep.
+///
+/// # Errors
+/// Fails as std does; the file then stays where it is.
+pub fn move_aside(path: &Path) -> io::Result<()> {
+    match aside(path) {
+        Some(kept) => fs::rename(path, kept),
+        None => Ok(()),
+    }
+}
+
 /// A file that is written beside its target and renamed over it once it is complete. If dropped before that, it is
 /// removed.
 ///
@@ -73,22 +105,25 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Creates the file beside `path`, with this process's id in its name so that it never overwrites another file.
+    /// Creates the file beside `path`, with this process's id in its name. A name that exists, such as a link that
+    /// somebody else put there, is not opened: the next name is tried.
     ///
     /// # Errors
     /// Fails as std does.
     pub fn create(path: &Path) -> io::Result<Replacement> {
         let is_special =
             is_stdout(path) || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
-        let beside = (!is_special).then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(format!(".{}.part", std::process::id()));
-            PathBuf::from(name)
-        });
+        let (beside, file) = match is_special {
+            true => (None, create(path)?),
+            false => {
+                let (beside, file) = create_beside(path)?;
+                (Some(beside), file)
+            }
+        };
         Ok(Replacement {
-            file: create(beside.as_deref().unwrap_or(path))?,
             path: path.to_owned(),
             beside,
+            file,
         })
     }
 
@@ -102,6 +137,22 @@ impl Replacement {
         }
         self.beside = None;
         Ok(())
+    }
+}
+
+/// Creates a file beside `path` under a name that does not exist.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut tried = 0;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(match tried {
+            0 => format!(".{}.part", std::process::id()),
+            n => format!(".{}.{n}.part", std::process::id()),
+        });
+        match File::create_new(&name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < MOST_NAMES => tried += 1,
+            created => return Ok((PathBuf::from(name), created?)),
+        }
     }
 }
 
@@ -146,14 +197,68 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_the_file_that_was_there() {
         let path = std::env::temp_dir().join(format!("tmesh-replace-{}", std::process::id()));
-        let beside = format!("{}.{}.part", path.display(), std::process::id());
         fs::write(&path, "old").expect("a file");
-        std::os::unix::fs::symlink("/dev/full", &beside).expect("a link");
-        let error = replace(&path, b"new").expect_err("no space");
+        let (beside, _) = create_beside(&path).expect("a file");
+        let full = File::options().write(true).open("/dev/full");
+        let mut replacement = Replacement {
+            path: path.clone(),
+            beside: Some(beside.clone()),
+            file: full.expect("a device"),
+        };
+        let error = replacement.write_all(b"new").expect_err("no space");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        drop(replacement);
+        assert!(fs::symlink_metadata(&beside).is_err());
         assert_eq!(fs::read_to_string(&path).expect("still there"), "old");
-        replace(&path, b"new").expect("the link is gone");
+        replace(&path, b"new").expect("space");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
         fs::remove_file(&path).expect("it was there");
+    }
+
+    #[test]
+    fn a_link_under_the_temporary_name_is_not_written_through() {
+        let path = std::env::temp_dir().join(format!("tmesh-planted-{}", std::process::id()));
+        let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
+        let planted = beside(&format!(".{}.part", std::process::id()));
+        let other = beside(".other");
+        fs::write(&other, "of somebody else").expect("a file");
+        std::os::unix::fs::symlink(&other, &planted).expect("a link");
+        replace(&path, b"new").expect("another name is free");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        let untouched = fs::read_to_string(&other).expect("a file");
+        assert_eq!(untouched, "of somebody else");
+        assert!(
+            fs::symlink_metadata(&planted)
+                .expect("still there")
+                .is_symlink()
+        );
+        for path in [&path, &other, &planted] {
+            fs::remove_file(path).expect("it was there");
+        }
+    }
+
+    #[test]
+    fn a_file_is_moved_to_the_first_name_that_is_free() {
+        let dir = std::env::temp_dir().join(format!("tmesh-aside-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let link = dir.join("link.jsonl");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+        fs::write(dir.join("empty"), "").expect("a file");
+        for path in ["nowhere", "empty", "link.jsonl"].map(|name| dir.join(name)) {
+            assert_eq!(aside(&path), None, "{}", path.display());
+        }
+        for (name, kept) in [
+            ("s.jsonl", "s.1.jsonl"),
+            ("s.jsonl", "s.2.jsonl"),
+            ("s", "s.1"),
+        ] {
+            fs::write(dir.join(name), kept).expect("a file");
+            move_aside(&dir.join(name)).expect("a free name");
+            assert!(fs::symlink_metadata(dir.join(name)).is_err());
+        }
+        for kept in ["s.1.jsonl", "s.2.jsonl", "s.1"] {
+            assert_eq!(fs::read_to_string(dir.join(kept)).expect(kept), kept);
+        }
+        fs::remove_dir_all(&dir).expect("it was there");
     }
 }

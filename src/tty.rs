@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::units::steers;
+
 /// Without a terminal the line is printed this often, so that a log does not look as if the program hung.
 const TOLD_EVERY: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,9 @@ pub fn columns(stream: impl IsTerminal + AsFd) -> Option<usize> {
 
 /// Writes lines to stderr; a line that cannot be written is no loss.
 pub fn say(lines: &str) {
-    let text = format!("{}\n", fitting(lines, columns(io::stderr())));
+    // They may repeat what a server or a file says.
+    let clean = lines.replace(|c| steers(c) && c != '\n', " ");
+    let text = format!("{}\n", fitting(&clean, columns(io::stderr())));
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

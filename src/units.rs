@@ -1,4 +1,5 @@
-//! Quantities as text: durations, counts and decimals are parsed and formatted only here.
+//! Quantities as text: durations, counts and decimals are parsed and formatted only here. Also says which characters
+//! texts of others may not bring to a terminal.
 //!
 //! A parser's error says why the text is not such a quantity; the caller adds the option it came from.
 
@@ -130,6 +131,13 @@ pub fn format_utc(time: SystemTime) -> String {
     let year = z / 146_097 * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Returns whether a character would steer a terminal, or turn the direction of the text around it. Servers and files
+/// can put it into any text.
+pub fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 #[cfg(test)]

@@ -426,7 +426,7 @@ fn refusals_end_the_run_with_the_servers_own_words() {
     assert_contains(
         &output,
         &[
-            "[ERROR] HTTP 404 from http://127.0.0.1:",
+            "[ERROR] --model no-such-model: the server lists no such model; it lists openai/gpt-oss-20b\nThe server says: HTTP 404: ",
             "note: /v1/models does not list no-such-model; it lists openai/gpt-oss-20b",
         ],
     );
@@ -1015,7 +1015,8 @@ fn a_server_that_goes_away_is_counted_and_waited_for() {
     std::thread::sleep(Duration::from_millis(90));
     running.signal("TERM");
     let output = running.wait();
-    assert_eq!(output.status.code(), Some(0), "{output}");
+    assert_eq!(output.status.code(), Some(1), "{output}");
+    assert_contains(&output, &["gone at the end of the run: the last "]);
     let refused = samples(&dir)
         .iter()
         .filter(|s| s["error_kind"] == "connect")

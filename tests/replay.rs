@@ -786,7 +786,8 @@ fn a_server_that_refuses_everything_is_named_and_nothing_is_measured() {
         "elsewhere",
     ];
     let output = replay(&dir, &options).fails(2);
-    assert!(output.stderr.contains("[ERROR] HTTP 404 from "), "{output}");
+    let error = "[ERROR] --model elsewhere: the server lists no such model; it lists here\nThe server says: HTTP 404: ";
+    assert!(output.stderr.contains(error), "{output}");
 }
 
 #[test]

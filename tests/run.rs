@@ -47,7 +47,9 @@ fn files(dir: &Dir) -> Vec<String> {
 
 /// Returns the table of a run and the lines below it, as `report` prints them.
 fn table(output: &Output) -> &str {
-    let at = output.stdout.find("Workload  ");
+    // Where more than 1 % failed, this stands before it.
+    let at = output.stdout.find("FAILED REQUESTS: ");
+    let at = at.or_else(|| output.stdout.find("Workload  "));
     let table = &output.stdout[at.unwrap_or_else(|| panic!("no table\n{output}"))..];
     let end = table.find("\nResults in ");
     &table[..end.unwrap_or(table.len())]

@@ -276,6 +276,158 @@ fn a_secret_over_plain_http_is_warned_of_once_unless_the_way_is_short() {
 }
 
 #[test]
+fn every_command_warns_once_of_a_key_over_plain_http() {
+    let server = serve(Echo::Answer);
+    let url = format!("http://0.0.0.0:{}", server.addr().port());
+    let warning = format!("warning: {url}/v1/ is plain http: the API key is sent unencrypted\n");
+    for words in [
+        "benchmark --contexts 2 --input-length 50 --output-length 5 --max-inflight 2 --requests 2 --interval 100ms --endpoint URL",
+        "load --requests 2 --endpoint URL/v1/completions",
+        "replay --synthetic 2 --max-output-tokens 5 --prometheus-url URL/metrics --prometheus-metrics c_total --endpoint URL",
+        "run --workload short --requests 2 --endpoint URL",
+        "check endpoint URL --try-reset",
+    ] {
+        let words = words.replace("URL", &url);
+        let output = Cmd::new(&Dir::new())
+            .args(words.split(' '))
+            .args(["--api-key", KEY])
+            .run();
+        assert_eq!(output.stderr.matches(&warning).count(), 1, "{output}");
+        assert_eq!(output.stderr.matches("unencrypted").count(), 1, "{output}");
+    }
+}
+
+#[test]
+fn a_token_in_the_url_of_a_page_is_warned_of_over_plain_http() {
+    let server = serve(Echo::Answer);
+    let port = server.addr().port();
+    for (host, warnings) in [("0.0.0.0", 1), ("127.0.0.1", 0)] {
+        let page = format!("http://{host}:{port}/metrics?token=telltale-66");
+        let output = Cmd::new(&Dir::new())
+            .args(["replay", "--synthetic", "2", "--max-output-tokens", "5"])
+            .args(["--endpoint", &format!("127.0.0.1:{port}")])
+            .args(["--prometheus-url", &page, "--prometheus-metrics", "c_total"])
+            .ok();
+        let warning = format!(
+            "warning: http://{host}:{port}/metrics?token=**** is plain http: secrets in the URL are sent unencrypted\n"
+        );
+        assert_eq!(
+            output.stderr.matches(&warning).count(),
+            warnings,
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_a_server_writes_in_another_way_is_shown_nowhere() {
+    const KEY: &str = "sk-telltale+0123/4567&89";
+    let code = |c: char| format!("\\u{:04X}", u32::from(c));
+    let all: String = KEY.chars().map(code).collect();
+    let net: String = KEY
+        .chars()
+        .map(|c| match "+&".contains(c) {
+            true => code(c),
+            false => c.to_string(),
+        })
+        .collect();
+    // By `printf … | base64`, of the key and of "Bearer " and the key.
+    let base64 = "c2stdGVsbHRhbGUrMDEyMy80NTY3Jjg5";
+    let bearer = "QmVhcmVyIHNrLXRlbGx0YWxlKzAxMjMvNDU2NyY4OQ==";
+    for (written, telling) in [
+        (all, "telltale"),
+        (net.replace('/', "\\/"), "telltale"),
+        ("sk-telltale%2B0123%2f4567%2689".to_string(), "telltale"),
+        (base64.to_string(), "stdGVsbHRhbGUr"),
+        (bearer.to_string(), "LXRlbGx0YWxl"),
+    ] {
+        let body = format!("{{\"error\": {{\"message\": \"Incorrect key: {written}\"}}}}");
+        let server = RawServer::start(move |request, stream| {
+            let (status, body) = match request.path.as_str() {
+                "/v1/models" => ("200 OK", r#"{"data": [{"id": "m"}]}"#),
+                _ => ("500 Oh", body.as_str()),
+            };
+            let length = body.len();
+            // The client may have hung up.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+        });
+        let url = format!("http://{}", server.addr());
+        for words in [
+            "check endpoint URL --try-reset",
+            "load --endpoint URL/v1/completions --requests 2 --samples s.jsonl",
+            "run --workload short --requests 2 -v --endpoint URL",
+        ] {
+            let dir = Dir::new();
+            let words = words.replace("URL", &url);
+            let output = Cmd::new(&dir)
+                .args(words.split(' '))
+                .args(["--api-key", KEY])
+                .run();
+            let mut written = Vec::new();
+            files(dir.path(), &mut written);
+            assert!(output.stdout.contains("****") || output.stderr.contains("****"));
+            written.push((words, output.stdout + &output.stderr));
+            for (name, text) in written {
+                // The file may write the characters as the server did.
+                let decoded = text.replace("\\\\", "\\").replace(&code('e'), "e");
+                assert!(!decoded.contains(telling), "{name}: {text}");
+                assert!(!decoded.contains(&code('k')), "{name}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_words_of_a_server_neither_steer_the_terminal_nor_turn_its_text() {
+    let words = "a\\u001b]0;title\\u0007\\u001b[31mb\\u202ec\\u2067d\\u200fe\\u061cf";
+    let body = format!("{{\"error\": {{\"message\": \"{words}\"}}}}");
+    let server = RawServer::start(move |request, stream| {
+        let (status, body) = match request.path.as_str() {
+            "/v1/models" => (
+                "200 OK",
+                "{\"data\": [{\"id\": \"m\"}, {\"id\": \"n\u{202e}\"}]}",
+            ),
+            _ => ("500 Oh", body.as_str()),
+        };
+        let length = body.len();
+        // The client may have hung up.
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+    });
+    let url = format!("http://{}", server.addr());
+    for words in [
+        "check endpoint URL --try-reset",
+        "load --endpoint URL/v1/completions --requests 2 --samples s.jsonl",
+        "load --endpoint URL/generate --requests 2",
+        "replay --synthetic 1 --endpoint URL",
+        "benchmark --contexts 2 --input-length 50 --output-length 5 --interval 100ms --max-inflight 2 --requests 2 --endpoint URL",
+        "run --workload short --requests 2 -v --endpoint URL",
+    ] {
+        let words = words.replace("URL", &url);
+        let output = Cmd::new(&Dir::new()).args(words.split(' ')).run();
+        let steers = |c: char| {
+            c.is_control() && c != '\n'
+                || "\u{61c}\u{200e}\u{200f}".contains(c)
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c)
+        };
+        assert!(
+            !(output.stdout.clone() + &output.stderr).contains(steers),
+            "{output}"
+        );
+        assert!(
+            output.stdout.contains("b c d") || output.stderr.contains("b c d"),
+            "{output}"
+        );
+    }
+}
+
+#[test]
 fn no_secret_is_in_anything_that_is_printed_or_written() {
     for words in COMMANDS {
         std::thread::scope(|scope| {

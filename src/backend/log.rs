@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::units::steers;
+
 /// Bytes read at the end of the file to find the last lines.
 const TAIL_BYTES: u64 = 64 * 1024;
 const LAST_LINE_BYTES: u64 = 4 * 1024;
@@ -45,7 +47,7 @@ fn shown(line: &str) -> String {
             // The code of a colour ends with a letter.
             let _ = chars.find(|c| ('@'..='~').contains(c));
         } else {
-            text.push(if c.is_control() { ' ' } else { c });
+            text.push(if steers(c) { ' ' } else { c });
         }
     }
     match text.char_indices().nth(MAX_CHARS) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::group::{Member, ProcessGroup};
+use crate::units::steers;
 
 /// Longest time from a server's start to the writing of its pid file on a busy machine.
 const WRITTEN_AFTER: Duration = Duration::from_secs(60);
@@ -51,7 +52,7 @@ fn started(member: &Member) -> Option<SystemTime> {
 fn program(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = String::from_utf8_lossy(&bytes);
-    name.trim_end().replace(char::is_control, " ")
+    name.trim_end().replace(steers, " ")
 }
 
 impl fmt::Display for Orphan {

@@ -1,6 +1,6 @@
 //! `--fail-if` and similar options: conditions on figures that make a run fail.
 
-use super::args::Args;
+use super::args::{Args, share};
 use super::flags::nearest;
 use super::flow::paragraph;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Parses `--fail-if`; `places` are the names of the passes that will have figures, each a `kind`.
+    /// Parses `--fail-if` and `--max-error-rate`; `places` are the names of the passes that will have figures, each a `kind`.
     ///
     /// # Errors
     /// Fails when one is not a condition, or names a figure or a place that the run does not have.
@@ -34,7 +34,15 @@ impl Limits {
             let option = format!("--fail-if {}", condition.text);
             limits.limits.push((option, condition));
         }
+        if let Some(rate) = args.value("--max-error-rate", share)? {
+            let option = format!("--max-error-rate {rate}");
+            limits.add(option, &format!("error_rate>{rate}"));
+        }
         Ok(limits)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty()
     }
 
     /// Adds a condition that another option stands for.

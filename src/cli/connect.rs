@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, header};
 use super::args::{Args, above_zero};
 use super::commands::mock::options;
 use super::credentials::{headers, key, trust};
-use super::flags::LOAD;
+use super::flags::{LOAD, REPLAY};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_secrets};
@@ -70,8 +70,14 @@ impl Server {
             }
             (None, None) => {
                 let why = "not given; want one such as http://localhost:8000";
+                // A replay has no prompts of its own.
+                let prompts = match args.text("--dataset") {
+                    _ if command != REPLAY.name => String::new(),
+                    Some(path) => format!(" --dataset {}", quoted(&path)),
+                    None => " --synthetic 20".to_string(),
+                };
                 Err(Error::input("--endpoint", why).next(format!(
-                    "Or try it without a server: tmesh-cli {command} --backend mock"
+                    "Or try it without a server: tmesh-cli {command} --backend mock{prompts}"
                 )))
             }
         }
@@ -271,7 +277,7 @@ fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
     if api == Some(Api::Generate) && !is_load {
         let typed = without_secrets(typed.unwrap_or_default());
         let error = Error::input(format!("--endpoint {typed}"), "only load speaks /generate");
-        return Err(error.next(format!("Try: tmesh-cli load --endpoint {typed}")));
+        return Err(error.next(format!("Try: tmesh-cli load --endpoint {}", quoted(&typed))));
     }
     Ok(api)
 }

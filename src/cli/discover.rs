@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::common::{Common, fresh_nonce};
-use super::connect::{Opened, unreachable};
+use super::connect::{Opened, quoted, unreachable};
+use super::flags::nearest;
 use super::host;
 use super::terminal::print;
 use crate::client::Target;
@@ -28,6 +29,8 @@ use crate::units::{counted, format_utc};
 
 /// Most models of a list that are shown.
 pub const SHOWN_MODELS: usize = 10;
+/// What to do when the server refuses the key.
+pub const RIGHT_KEY: &str = "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.";
 
 /// Prints the endpoint as typed and as used, and the masked key.
 pub fn announce(opened: &Opened) -> Result<()> {
@@ -65,10 +68,7 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
             }]);
         }
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
-        Listing::Denied(why) => (
-            why,
-            "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.",
-        ),
+        Listing::Denied(why) => (why, RIGHT_KEY),
     };
     let what = endpoint.shown_url("models");
     Err(Error::input(what, opened.link.redact(&why)).next(next))
@@ -164,7 +164,7 @@ impl Ready {
                 (target, setup) = retried;
             }
         }
-        report_setup(&setup, &target)?;
+        report_setup(&setup, &target, &opened)?;
         Ok(Ready {
             target: Arc::new(target),
             common_tokens: setup.template_tokens.map(|tokens| tokens + ALIKE_TOKENS),
@@ -254,12 +254,18 @@ impl Ready {
 ///
 /// # Errors
 /// Fails when the server refuses what the run will send.
-fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
+fn report_setup(setup: &Setup, target: &Target, opened: &Opened) -> Result<()> {
     if let Some(failure) = &setup.failure {
         let words = error_words(&failure.reason);
         let (kind, counted_by) = (failure.kind.name(), setup.counted_by);
         let status = setup.status.unwrap_or(0);
         if is_refusal(status, &failure.reason, &target.body.model) {
+            if matches!(status, 401 | 403) {
+                return Err(refused(target, status, failure));
+            }
+            if let Some(error) = unlisted(opened, &target.body.model) {
+                return Err(error.next(format!("The server says: HTTP {status}: {words}")));
+            }
             return Err(refused(target, status, failure).next(
                 "Check --model and the key, or try the other API: --api chat, --api completions",
             ));
@@ -288,10 +294,40 @@ fn report_setup(setup: &Setup, target: &Target) -> Result<()> {
 /// Returns the error about a server that refuses what is sent, with its status and words.
 pub fn refused(target: &Target, status: u16, failure: &Failure) -> Error {
     let uri = without_secrets(&target.uri.to_string());
-    Error::input(
+    let error = Error::input(
         format!("HTTP {status} from {uri}"),
         error_words(&failure.reason),
-    )
+    );
+    match status {
+        401 | 403 => error.next(RIGHT_KEY),
+        _ => error,
+    }
+}
+
+/// Returns the error about a named model that the server's list lacks. `None`: the user named none, or no list says that
+/// the model is not there.
+fn unlisted(opened: &Opened, model: &str) -> Option<Error> {
+    opened.connection.model.as_ref()?;
+    match list(&opened.small, &opened.endpoint) {
+        Ok(Listing::Models(models)) => no_such_model(model, &models),
+        _ => None,
+    }
+}
+
+/// Returns the error about a named model that is not in the list, with the nearest name; `None` if it is in the list, or
+/// the list is empty.
+pub fn no_such_model(name: &str, models: &[Listed]) -> Option<Error> {
+    let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
+    if ids.is_empty() || ids.contains(&name) {
+        return None;
+    }
+    let shown = names(&ids, SHOWN_MODELS);
+    let why = format!("the server lists no such model; it lists {shown}");
+    let error = Error::input(format!("--model {name}"), why);
+    Some(match nearest(name, ids.iter().copied()) {
+        Some(near) => error.next(format!("Did you mean --model {}?", quoted(near))),
+        None => error,
+    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,9 @@ pub static BENCHMARK: Usage = Usage {
                                     stdout, without the report
     --no-gaps                       leaves the gaps between tokens out of the samples file
     --output FILE                   the figures as JSON, also rewritten every minute; - is stdout, without the report
+    --max-error-rate X              exit code 1 if a larger share of requests failed
+    --fail-if CONDITION             (repeats) exit code 1 if it holds, or the figure is not reported: \
+                                    ttft_p99_ms>500, error_rate>=0.05
 ",
         QUIET,
     ],
@@ -207,6 +210,9 @@ pub static REPLAY: Usage = Usage {
 
     Figures and output
     --slo-file FILE                 YAML with slo: ttft_ms, itl_ms, latency_ms: requests below all of them are goodput
+    --max-error-rate X              exit code 1 if a larger share of requests failed in any round
+    --fail-if CONDITION             (repeats) exit code 1 if it holds in any round, or the figure is not reported: \
+                                    ttft_p99_ms>500, concurrency_5_round_2.error_rate>=0.05
     --prometheus-url URL            metrics page to read during the rounds
     --prometheus-metrics NAME…      (list) names on it, also name{label=\"x\"}; lmcache_hit_rate is computed for \
                                     any engine
@@ -252,6 +258,7 @@ pub static RUN_FIXED: Usage = Usage {
                                     [./benchmark_results]
     -v, --verbose                   prints a line for each request as it ends
     --bytes-per-token N             KV cache bytes of a token, for the bytes that the cache uses [by model]
+    --max-error-rate X              exit code 1 if a larger share of requests failed in any workload
     --fail-if 'EXPR'                (repeats) exit code 1 when it holds, or the figure is not reported: \
                                     'avg_ttft_ms>100', 'stress_test.error_rate>=0.05'; may be repeated
     --contract NAME                 year1, year2 or year3: exit code 1 when a workload misses one of its limits

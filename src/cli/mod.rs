@@ -18,6 +18,7 @@ mod output;
 mod run;
 mod scrapes;
 mod side;
+mod silence;
 mod slo;
 mod terminal;
 mod topics;

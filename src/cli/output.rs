@@ -1,6 +1,7 @@
 //! The files and folders of results that the user names: checks, before the first request, that they can be written.
 
-use std::fs::{OpenOptions, create_dir_all, metadata, remove_file, symlink_metadata};
+use std::fs::{File, OpenOptions, create_dir_all, metadata, remove_file, symlink_metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::terminal::give_stdout_away;
 use crate::collect::Log;
 use crate::error::{Error, Result};
-use crate::file::{Replacement, is_stdout, replace};
+use crate::file::{Replacement, aside, is_stdout, move_aside, replace};
 use crate::samples_file::Writer;
 
 /// Checks each named file, given with its option. Where `-` is named, nothing else goes to stdout.
@@ -36,13 +37,51 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
         }
         let is_new = symlink_metadata(path).is_err();
         let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|e| Error::input(what, e))?;
+        opened.map_err(|e| Error::input(&what, e))?;
         if is_new {
             // A run that is killed should leave no empty file.
             let _ = remove_file(path);
         }
+        note_earlier(&what, path.as_ref(), *flag == SAMPLES_OPTION);
     }
     Ok(())
+}
+
+/// Notes what a file holds that this run will move aside or replace.
+fn note_earlier(what: &str, path: &Path, is_samples: bool) {
+    let Some(kept) = aside(path) else {
+        return;
+    };
+    let held = held(path);
+    match is_samples {
+        true => note!(
+            "note: {what} has {held}; this file is moved to {}",
+            kept.display()
+        ),
+        false => note!("note: {what} has {held}; this file is replaced"),
+    }
+}
+
+/// Says which run a file of samples or figures is of.
+fn held(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map(|file| file.take(MOST_HEAD));
+    // A file that cannot be read is named as something else.
+    let _ = opened.and_then(|mut file| file.read_to_end(&mut bytes));
+    let first = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let header: Value = serde_json::from_slice(first)
+        .or_else(|_| serde_json::from_slice(&bytes))
+        .unwrap_or_default();
+    let about = [&header, &header["environment"]];
+    let text = |key: &str| about.into_iter().find_map(|of| of[key].as_str());
+    match (text("command"), text("started_at")) {
+        (Some(command), Some(at)) => format!("results of {command}, started at {at}"),
+        _ if header["schema"].is_string() => "results of an earlier run".to_string(),
+        _ => "something else than results".to_string(),
+    }
 }
 
 /// The destination of the samples.
@@ -60,23 +99,23 @@ impl Samples {
     /// Returns the file that `--samples` names, if it is given.
     pub fn named(path: Option<&String>, keep_gaps: bool) -> Samples {
         Samples {
-            name: "--samples",
-            option: "--samples",
+            name: SAMPLES_OPTION,
+            option: SAMPLES_OPTION,
             path: path.map(PathBuf::from),
             keep_gaps,
         }
     }
 
-    /// Creates the file and writes its header.
+    /// Creates the file and writes its header. The samples of an earlier run are moved aside.
     ///
     /// # Errors
-    /// Fails when the file cannot be written.
+    /// Fails when the file cannot be written, or the earlier one not be moved.
     pub fn create(&self, header: &Value) -> Result<Option<Writer>> {
         let Some(path) = &self.path else {
             return Ok(None);
         };
         let what = format!("{} {}", self.option, path.display());
-        let created = Writer::create(path, header, self.keep_gaps);
+        let created = move_aside(path).and_then(|()| Writer::create(path, header, self.keep_gaps));
         created.map(Some).map_err(|e| Error::input(what, e))
     }
 }
@@ -100,6 +139,11 @@ fn is_redirected_stdout(path: &str) -> bool {
         file.is_file() && (file.dev(), file.ino()) == (stdout.dev(), stdout.ino())
     })
 }
+
+/// Most bytes of an earlier file that are read to say what it is.
+const MOST_HEAD: u64 = 16 << 20;
+/// The option that names the file of samples.
+const SAMPLES_OPTION: &str = "--samples";
 
 /// The samples' file name in a folder.
 pub const SAMPLES: &str = "samples.jsonl";
@@ -141,8 +185,10 @@ impl Folder {
         })
     }
 
-    /// Notes that the folder has results of an earlier run, if it has a file of this name.
+    /// Notes that the folder has samples of an earlier run, or other results of one: a file of this name.
     pub fn note_earlier(&self, name: &str) {
+        let samples = self.path(SAMPLES);
+        note_earlier(&samples.display().to_string(), &samples, true);
         if self.dir.join(name).exists() {
             let dir = self.dir.display();
             note!(

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::discover::{Ready, refused};
 use super::output::Samples;
 use super::scrapes::Scrapes;
+use super::silence::Silence;
 use crate::client::count::count_texts;
 use crate::client::{Client, Target};
 use crate::collect::{
@@ -53,6 +54,9 @@ pub struct Run {
     pub next_id: u64,
     /// Whether a request of the run has succeeded.
     succeeded: Arc<AtomicBool>,
+    silence: Silence,
+    /// Why the server counts as gone at the end of the last pass; `None`: it answered.
+    pub gone: Option<String>,
 }
 
 /// One pass, as a command asks for it.
@@ -131,6 +135,8 @@ impl Run {
             },
             next_id: 0,
             succeeded: Arc::default(),
+            silence: Silence::default(),
+            gone: None,
         }
     }
 
@@ -203,6 +209,8 @@ impl Run {
             let error = refused(&self.target, *status, failure);
             return Err(error.next("No request has succeeded, so the run was ended."));
         }
+        let link = &self.target.link;
+        self.gone = self.silence.verdict(|| link.connect_time().is_some());
         drop(scraping);
         if let Some((scrapes, _)) = scrapes {
             scrapes.end(self.stop.is_set());
@@ -230,6 +238,7 @@ impl Run {
             }),
             None => View::Nothing,
         };
+        let (silence, mut on_sample) = (&mut self.silence, step.on_sample);
         let mut own = step.series;
         let mut scraped = step.scrapes.map(|(scrapes, _)| scrapes.lines());
         let series = move || {
@@ -251,7 +260,10 @@ impl Run {
             series: Box::new(series),
             records: step.records,
             warmup: step.warmup.unwrap_or_default(),
-            on_sample: step.on_sample,
+            on_sample: Box::new(move |sample| {
+                silence.note(sample);
+                on_sample(sample)
+            }),
         })
     }
 

@@ -2,7 +2,7 @@
 //! address that answers.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Uri};
@@ -89,6 +89,17 @@ impl SideUrl {
             zone,
             port,
         })
+    }
+
+    /// Warns that the secrets in the URL are sent over plain http.
+    pub fn warn_unencrypted(&self) {
+        let ip = self.host.parse::<IpAddr>();
+        let stays_here = self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+        let is_https = self.text.starts_with("https:");
+        if !(secrets_of(&self.text).is_empty() || is_https || stays_here) {
+            let shown = &self.shown;
+            eprintln!("warning: {shown} is plain http: secrets in the URL are sent unencrypted");
+        }
     }
 
     /// Resolves the host and finds the address that answers. https trusts the built-in roots; no key is sent.

@@ -5,6 +5,8 @@ use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 
+const MEASURED_BEFORE: &str = "What was measured before that is above and in the files.";
+
 /// The facts that a command knows about the end of its run.
 #[derive(Default)]
 pub struct Ending {
@@ -17,8 +19,8 @@ pub struct Ending {
 }
 
 /// Returns the exit code once all results are shown and written. The first of these that applies decides: an output was
-/// lost (1), a signal cut a finite run short (130), the server ended or no measured request succeeded (1), a limit was
-/// missed (1). A run that the server refused (2) has ended before.
+/// lost (1), a signal cut a finite run short (130), the server ended, no measured request succeeded or the last ones
+/// got no answer (1), a limit was missed (1). A run that the server refused (2) has ended before.
 ///
 /// # Errors
 /// Fails with what the user is told besides the exit code.
@@ -36,8 +38,7 @@ pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
     if let Some(Reason::Gone(failure)) = run.stop.reason() {
         let why = format!("nothing has answered for a minute: {}", failure.reason);
         let uri = without_secrets(&run.target.uri.to_string());
-        return Err(Error::missed(uri, why)
-            .next("What was measured before that is above and in the files."));
+        return Err(Error::missed(uri, why).next(MEASURED_BEFORE));
     }
     let figures = || run.report.passes.iter().map(|pass| &pass.figures);
     if figures().all(|figures| figures.successful == 0) {
@@ -46,6 +47,10 @@ pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
             false => "none had ended; run longer",
         };
         return Err(Error::missed("no measured request succeeded", why));
+    }
+    if let Some(why) = &run.gone {
+        let uri = without_secrets(&run.target.uri.to_string());
+        return Err(Error::missed(uri, why).next(MEASURED_BEFORE));
     }
     let mut missed = ending.missed.into_iter();
     let Some((option, fault)) = missed.next() else {

@@ -8,6 +8,7 @@ use super::api::error_words;
 use super::endpoint::Endpoint;
 use super::http::Small;
 use crate::sample::{FailKind, Failure};
+use crate::units::steers;
 
 /// One model of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,8 +83,7 @@ fn entries(value: &Value) -> Vec<Listed> {
 
 /// Reads an entry of a list: a name, or an object that has one.
 fn listed(entry: &Value) -> Option<Listed> {
-    // Control characters could steer the terminal that the name is printed to.
-    let usable = |name: &&str| !name.trim().is_empty() && !name.contains(char::is_control);
+    let usable = |name: &&str| !name.trim().is_empty() && !name.contains(steers);
     let mut names = NAMES.iter().filter_map(|key| entry[*key].as_str());
     let id = entry.as_str().filter(usable).or(names.find(usable))?;
     let limit = [&entry["max_model_len"], &entry["meta"]["n_ctx"]];

@@ -17,7 +17,7 @@ use super::transport::{connector, is_timeout};
 use super::wire::{Expired, Timeouts, Wire};
 use crate::error;
 use crate::sample::{FailKind, Failure};
-use crate::units::Epoch;
+use crate::units::{Epoch, steers};
 
 /// Timeout of a request outside the measurement, which generates nothing.
 pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -103,8 +103,7 @@ impl Link {
         stream.ok().map(|_| start.elapsed())
     }
 
-    /// Makes a failure safe to show: secrets masked, one line, no control characters (a server could steer the terminal
-    /// with them), at most 200 characters.
+    /// Makes a failure safe to show: secrets masked, one line, no characters that steer a terminal, at most 200 characters.
     pub fn tidy(&self, failure: Failure) -> Failure {
         Failure {
             reason: self.redact(failure.reason),
@@ -120,11 +119,7 @@ impl Link {
 
 fn one_line(text: &str) -> String {
     let mut line = String::new();
-    for c in text
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-    {
+    for c in text.trim().chars().map(|c| if steers(c) { ' ' } else { c }) {
         if !(c == ' ' && line.ends_with(' ')) {
             line.push(c);
         }

@@ -9,6 +9,7 @@ mod chunk;
 pub mod count;
 mod dialect;
 pub mod discovery;
+mod encoded;
 pub mod endpoint;
 pub mod http;
 mod json;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::encoded::{base64, replace};
+
 /// Words in the names of headers whose values are secret, and ends of such words.
 const SECRET_WORDS: [&str; 11] = [
     "auth",
@@ -97,7 +99,7 @@ pub struct Secrets(Vec<Secret>);
 #[derive(Clone)]
 struct Secret {
     length: usize,
-    /// The forms in which it may occur in a text.
+    /// The forms in which it may occur in a text; characters of each may be escaped there.
     forms: Vec<String>,
     /// The text that replaces it.
     mask: String,
@@ -158,26 +160,20 @@ impl Secrets {
     fn masked_from(&self, min_length: usize, mut text: String) -> String {
         for secret in self.0.iter().filter(|secret| secret.length >= min_length) {
             for form in &secret.forms {
-                if text.contains(form) {
-                    text = text.replace(form, &secret.mask);
-                }
+                text = replace(text, form, &secret.mask);
             }
         }
         text
     }
 }
 
-/// Returns the secret as it is, and as in a JSON string: as most programs escape it, and as those that escape more do.
+/// Returns the secret as it is and in base64.
 fn forms(secret: &str) -> Vec<String> {
-    let json = secret.replace('\\', r"\\").replace('"', r#"\""#);
-    let slashes = json.replace('/', r"\/");
-    let mut codes = json.clone();
-    for c in ['=', '&', '<', '>', '\'', '+'] {
-        codes = codes.replace(c, &format!("\\u{:04x}", u32::from(c)));
+    let mut forms = vec![secret.to_string()];
+    // The base64 text of a short secret may occur by chance.
+    if secret.len() >= MIN_TELLING {
+        forms.extend(base64(secret));
     }
-    let mut forms = vec![secret.to_string(), json, slashes, codes];
-    // Most secrets need no escaping.
-    forms.dedup();
     forms
 }
 

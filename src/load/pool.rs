@@ -86,7 +86,7 @@ impl Shared {
 }
 
 /// Returns the failure of a request that got no answer.
-fn is_down(sample: &Sample) -> Option<&Failure> {
+pub fn is_down(sample: &Sample) -> Option<&Failure> {
     sample
         .failure
         .as_ref()

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::file;
-use crate::units;
+use crate::units::{self, steers};
 
 /// Reads a whole file; `what` is the flag with the file, as typed.
 pub fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
@@ -166,7 +166,7 @@ fn cause(error: &serde_json::Error) -> String {
 pub fn shortened(text: &str) -> String {
     const MOST: usize = 120;
     let short: String = text.chars().take(MOST).collect();
-    let mut short = short.replace(char::is_control, " ");
+    let mut short = short.replace(steers, " ");
     if text.chars().nth(MOST).is_some() {
         short.push('…');
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::parse::Exposition;
+use crate::units::steers;
 
 /// A figure of a workload that a /metrics page can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +176,7 @@ impl Engine {
             let (_, version) =
                 labels.find(|(label, value)| *label == "version" && !value.is_empty())?;
             // A server could steer the terminal with them.
-            Some(version.replace(char::is_control, " "))
+            Some(version.replace(steers, " "))
         })
     }
 }

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::units::steers;
+
 #[cfg(test)]
 mod fuzz;
 
@@ -346,7 +348,7 @@ fn quoted(text: &str) -> Result<(&str, &str), String> {
 fn quoted_name(text: &str) -> Result<(&str, &str), String> {
     let (name, rest) = quoted(text)?;
     // They could steer the terminal that the name is printed to.
-    match name.contains(char::is_control) {
+    match name.contains(steers) {
         true => Err(format!("control characters in {}", shown(name))),
         false => Ok((name, rest)),
     }
@@ -386,7 +388,7 @@ fn unescape(value: &str) -> Cow<'_, str> {
 /// The start of a server's text, fit for a terminal.
 fn shown(text: &str) -> String {
     let mut chars = text.chars();
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let clean = |c: char| if steers(c) { ' ' } else { c };
     let start: String = chars.by_ref().take(SHOWN_CHARS).map(clean).collect();
     let more = if chars.next().is_some() { "…" } else { "" };
     format!("\"{start}{more}\"")

@@ -9,6 +9,7 @@ use super::engine::spellings;
 use super::nearest::nearest;
 use super::parse::{Exposition, MetricSample, Type};
 use super::selector::Selector;
+use crate::units::steers;
 
 /// What a name's values mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,7 +318,7 @@ fn missing(selector: &Selector, page: &Exposition) -> Found {
         .take(5)
         .map(|sample| {
             // A server could steer the terminal with them.
-            let labels = sample.labels.text().replace(char::is_control, " ");
+            let labels = sample.labels.text().replace(steers, " ");
             format!("{}{{{labels}}}", sample.name)
         })
         .collect();

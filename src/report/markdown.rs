@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::document::{Document, Table};
 use super::page::{self, PageBlock};
-use super::steers;
+use crate::units::steers;
 
 /// Writes the whole document.
 pub fn render(document: &Document) -> String {

@@ -16,8 +16,3 @@ mod page;
 pub mod summary_file;
 pub mod text;
 pub mod vllm;
-
-/// Whether it would steer a terminal or turn the text around it: files hold what servers and users wrote.
-fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}

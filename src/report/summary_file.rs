@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::document::{Document, Section};
-use super::layout::common;
+use super::layout::common::{self, Failed};
 use super::layout::keys::{self, Key};
 use super::layout::report::Report;
 use super::layout::run::{self, KEYS, SUMMARY_SCHEMA, WORKLOAD_SCHEMA};
@@ -39,6 +39,7 @@ pub fn document(file: &Value) -> Option<Document> {
     };
     let names = workloads.iter().map(|(name, _)| name.to_string());
     let mut section = Section::new("Figures");
+    failed(&workloads).begin(&mut section);
     run::table(&mut section, names, |at, key| figure(workloads[at].1, key));
     let report = Report {
         about: about.clone(),
@@ -48,6 +49,25 @@ pub fn document(file: &Value) -> Option<Document> {
     let (sections, data) = (vec![section], file.clone().into());
     let document = common::document(&report, sections, Vec::new(), Vec::new(), data);
     Some(document)
+}
+
+/// Counts the failed requests of the workloads.
+fn failed<'a>(workloads: &[(&str, &'a Value)]) -> Failed<'a> {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut all = Failed::default();
+    for (_, workload) in workloads {
+        all.requests = all
+            .requests
+            .saturating_add(count(&workload["total_requests"]));
+        all.failed = all
+            .failed
+            .saturating_add(count(&workload["failed_requests"]));
+        for (kind, failure) in workload["failures"].as_object().into_iter().flatten() {
+            let of_kind = all.kinds.entry(kind).or_insert(0);
+            *of_kind = of_kind.saturating_add(count(&failure["count"]));
+        }
+    }
+    all
 }
 
 /// The figure with a key of the table in the file of a workload.

@@ -1,8 +1,9 @@
 //! A document on a screen: its sections, bars of its distributions, its remarks.
 
+use super::bars;
 use super::document::{Block, Document, Medium, Section, Style, Table};
 use super::grid::{self, NARROW, wrap};
-use super::{bars, steers};
+use crate::units::steers;
 
 /// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.
 const WIDE: usize = 120;

@@ -50,7 +50,7 @@ fn unknown(name: &str, lower: &str) -> Error {
             format!("Did you mean one of these? {}", holding.join(", "))
         }
         Some(near) => near,
-        None => "Try: tmesh-cli help metrics, which explains all of them".to_string(),
+        None => "Try: tmesh-cli help metrics".to_string(),
     };
     Error::input(name, "no such figure").next(next)
 }
@@ -108,10 +108,7 @@ mod tests {
     fn an_unknown_name_gets_names_that_contain_it_or_the_nearest_one() {
         for (name, next) in [
             ("eror_rate", "Did you mean error_rate?"),
-            (
-                "xyzzy",
-                "Try: tmesh-cli help metrics, which explains all of them",
-            ),
+            ("xyzzy", "Try: tmesh-cli help metrics"),
             (
                 "evict",
                 "Did you mean one of these? total_evict_count, evict_ms",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::steers;
+use crate::units::steers;
 
 /// The drawing is this wide; at 400 px of screen one unit is a pixel.
 const WIDTH: f64 = 400.0;

@@ -1,8 +1,10 @@
 //! `benchmark`: the block of every interval with the guides' labels, the final report, and its result file.
 
+use std::slice;
+
 use serde_json::Value;
 
-use super::common::{self, COLD_HIT_RATE, hit_rate};
+use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
 use super::{groups, keys};
 use crate::report::document::{
@@ -96,6 +98,7 @@ fn figures(pass: &Pass) -> Section {
     let why = pass.facts.ended.as_deref();
     let why = why.unwrap_or("the samples end here");
     let mut section = Section::new("Figures");
+    Failed::of(slice::from_ref(pass)).begin(&mut section);
     section.line(format!("Final Report ({why})"));
     section.add(Medium::Page, Block::Pairs(vec![Pair::new("Ended", why)]));
     global(&mut section, figures);

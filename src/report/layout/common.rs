@@ -1,5 +1,7 @@
 //! Lines that several layouts have below their figures, and the sections that every page has around them.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::report::Report;
@@ -18,6 +20,9 @@ pub const MOCK: &str = "Mock server: not a measurement of an engine";
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// The share of connection set-up is shown above this.
 const NOTABLE_SHARE: f64 = 0.01;
+
+/// A report begins with the failures above this share of the requests.
+const NOTABLE_FAILURES: f64 = 0.01;
 
 const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
 
@@ -90,6 +95,45 @@ pub fn warmup(section: &mut Section, pass: &Pass) {
     let n = pass.figures.warmup;
     if n > 0 {
         section.pair("Warm-up", format!("{n} requests, left out of every figure"));
+    }
+}
+
+/// Requests, how many of them failed, and how many by each kind.
+#[derive(Default)]
+pub struct Failed<'a> {
+    pub requests: u64,
+    pub failed: u64,
+    pub kinds: BTreeMap<&'a str, u64>,
+}
+
+impl Failed<'_> {
+    /// Counts those of passes.
+    pub fn of(passes: &[Pass]) -> Failed<'_> {
+        let mut all = Failed::default();
+        for figures in passes.iter().map(|pass| &pass.figures) {
+            all.requests += figures.requests;
+            all.failed += figures.failed;
+            for (kind, failure) in &figures.failures {
+                *all.kinds.entry(kind).or_insert(0) += failure.count;
+            }
+        }
+        all
+    }
+
+    /// Begins a section with them where they are more than 1 %.
+    pub fn begin(&self, section: &mut Section) {
+        let (failed, requests) = (self.failed, self.requests);
+        if failed as f64 <= NOTABLE_FAILURES * requests as f64 {
+            return;
+        }
+        let share = Cell::percent(failed as f64 / requests as f64);
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(_, count)| u64::MAX - **count);
+        let kinds = kinds.iter().map(|(kind, count)| format!("{kind} {count}"));
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        let line = format!("FAILED REQUESTS: {failed} of {requests} ({share}): {kinds}");
+        section.line(line.clone());
+        section.add(Medium::Page, Block::List(vec![line]));
     }
 }
 

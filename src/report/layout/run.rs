@@ -69,6 +69,7 @@ const HIT_RATES_APART: f64 = 0.05;
 pub fn document(report: &Report) -> Document {
     let passes = &report.passes;
     let mut section = Section::new("Figures");
+    common::Failed::of(passes).begin(&mut section);
     table(&mut section, passes.iter().map(Pass::name), |at, key| {
         let pass = &passes[at];
         let n = |time| Some(Datum::Count(pass.figures.time(time).map_or(0, |of| of.n)));

@@ -10,6 +10,7 @@ use self::workload::Workload;
 use crate::cli::args::{Args, above_zero, at_least_one};
 use crate::cli::checks;
 use crate::cli::common::Common;
+use crate::cli::condition::Limits;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
@@ -25,6 +26,7 @@ use crate::load::stop::{Reason, Stop};
 use crate::plan::sizing::Sizing;
 use crate::plan::tiling::{Shape, Tiling};
 use crate::report::json;
+use crate::report::layout::load::KEYS;
 use crate::report::layout::{benchmark as layout, notes};
 use crate::report::text::{self, Screen};
 use crate::stats::client::ClientStats;
@@ -44,7 +46,11 @@ struct Options {
     output: Option<String>,
     keep_gaps: bool,
     common: Common,
+    limits: Limits,
 }
+
+/// The name of the only pass, in conditions.
+const PLACE: &str = "benchmark";
 
 impl Options {
     fn parse(args: &Args) -> Result<Options> {
@@ -60,6 +66,7 @@ impl Options {
             output: args.text("--output"),
             keep_gaps: !args.has("--no-gaps"),
             common: Common::parse(args)?,
+            limits: Limits::parse(args, &KEYS, "part", &[PLACE.to_string()])?,
         };
         match options.duration {
             Some(duration) if options.warmup >= duration => {
@@ -245,8 +252,10 @@ fn end(mut run: Run, options: &Options) -> Result<u8> {
         output::write(&mut run.log, "--output", path.as_ref(), &text);
     }
     print(&text::render(&document, Screen::FILE))?;
+    let place = (PLACE.to_string(), run.report.passes.first());
     let ending = Ending {
         is_endless: options.is_endless(),
+        missed: options.limits.missed(&[place]),
         ..Ending::default()
     };
     verdict(&run, ending)

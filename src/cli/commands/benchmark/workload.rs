@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::connect::{Opened, quoted};
-use crate::cli::discover::{models, pick, say_found};
+use crate::cli::discover::{models, no_such_model, pick, say_found};
 use crate::cli::terminal::print;
 use crate::client::discovery::Listed;
 use crate::error::Result;
@@ -63,6 +63,7 @@ impl Workload {
     pub fn size(&self, opened: &Opened) -> Result<(Listed, Sizing)> {
         let models = models(opened)?;
         let named = opened.connection.model.as_deref();
+        let listed = models.clone();
         let ids: Vec<String> = models.iter().map(|model| model.id.clone()).collect();
         let model = match choose(&ids, &self.table).filter(|_| named.is_none()) {
             Some(choice) => {
@@ -81,8 +82,20 @@ impl Workload {
                 Some(_) => "--backend mock".to_string(),
                 None => format!("--endpoint {}", quoted(url.trim_end_matches('/'))),
             };
-            let next = format!("Try: tmesh-cli benchmark {server} --contexts 20");
-            return Err(not_found(&model.id, &self.table).next(next));
+            let (unlisted, named) = match named {
+                Some(name) => (
+                    no_such_model(name, &listed),
+                    format!(" --model {}", quoted(name)),
+                ),
+                None => (None, String::new()),
+            };
+            let next = format!("Try: tmesh-cli benchmark {server}{named} --contexts 20");
+            return Err(match unlisted {
+                Some(error) => error
+                    .next("If the server has it under this name all the same:")
+                    .next(next),
+                None => not_found(&model.id, &self.table).next(next),
+            });
         }
         let sizing = Sizing::new(entry, &self.set)?;
         if let Some(entry) = entry.filter(|_| self.shows_entry) {

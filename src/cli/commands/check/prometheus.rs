@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::cli::args::Args;
+use crate::cli::connect::quoted;
 use crate::cli::side::SideUrl;
 use crate::cli::terminal::print;
 use crate::client::endpoint::without_secrets;
@@ -31,13 +32,14 @@ pub fn run(args: &Args) -> Result<u8> {
     let url = SideUrl::parse(typed, "/metrics")
         .map_err(|why| Error::input(without_secrets(typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
+    url.warn_unencrypted();
     let epoch = Epoch::start();
-    let small = url.open(epoch).map_err(|failure| {
-        Error::input(&url.shown, failure).next(format!("Try: curl {}", url.shown))
-    })?;
+    let next = format!("Try: curl {}", quoted(&url.shown));
+    let small = url
+        .open(epoch)
+        .map_err(|failure| Error::input(&url.shown, failure).next(&next))?;
     let t_begin_ns = epoch.now_ns();
-    let text = fetch(&small, &url.text)
-        .map_err(|why| Error::input(&url.shown, why).next(format!("Try: curl {}", url.shown)))?;
+    let text = fetch(&small, &url.text).map_err(|why| Error::input(&url.shown, why).next(&next))?;
     let fetched_ns = epoch.now_ns() - t_begin_ns;
     let page = parse(&text).map_err(|why| Error::missed(&url.shown, why))?;
     let all = lines(&page);

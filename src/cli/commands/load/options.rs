@@ -121,7 +121,7 @@ impl Options {
         let speed = args.value("--speed", |text| within(text, "times the trace's own"))?;
         let names: Vec<String> = points.iter().map(Point::name).collect();
         Ok(Options {
-            limits: limits(args, &names)?,
+            limits: Limits::parse(args, &KEYS, "point", &names)?,
             outputs: Outputs::parse(args, &names)?,
             prompts,
             points,
@@ -161,16 +161,6 @@ impl Options {
     pub fn in_flight(&self, point: Point) -> u64 {
         point.concurrency().unwrap_or(self.max_inflight)
     }
-}
-
-/// Parses `--fail-if` and `--max-error-rate`.
-fn limits(args: &Args, points: &[String]) -> Result<Limits> {
-    let mut limits = Limits::parse(args, &KEYS, "point", points)?;
-    if let Some(rate) = args.value("--max-error-rate", share)? {
-        let option = format!("--max-error-rate {rate}");
-        limits.add(option, &format!("error_rate>{rate}"));
-    }
-    Ok(limits)
 }
 
 fn prompts(args: &Args) -> Result<Prompts> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::options::Prometheus;
-use crate::cli::connect::Opened;
+use crate::cli::connect::{Opened, quoted};
 use crate::cli::scrapes::{Scrapes, source, span};
 use crate::error::{Error, Result};
 use crate::prom::change::beside;
@@ -30,7 +30,7 @@ impl Metrics {
     pub fn open(wanted: &Prometheus, opened: &Opened) -> Result<Metrics> {
         let url = &wanted.url.shown;
         let what = format!("--prometheus-url {url}");
-        let hint = format!("Try: tmesh-cli check prometheus {url}");
+        let hint = format!("Try: tmesh-cli check prometheus {}", quoted(url));
         let small = wanted.url.open_beside(opened);
         let small = small.map_err(|failure| Error::input(&what, failure).next(&hint))?;
         let names = wanted.selectors.iter().map(|s| s.asked.clone()).collect();

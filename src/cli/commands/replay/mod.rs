@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::debug_log::DebugLog;
 use self::metrics::Metrics;
 pub use self::options::Options;
-use self::options::Source;
+use self::options::{Source, place};
 use self::sessions::Sessions;
 use crate::cli::args::Args;
 use crate::cli::checks;
@@ -22,6 +22,7 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{Folder, ROUNDS};
 use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::side::SideUrl;
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
@@ -35,6 +36,7 @@ use crate::report::layout::common::MOCK;
 use crate::report::layout::{notes, replay as layout};
 use crate::report::{csv, text};
 use crate::stats::facts::Facts;
+use crate::stats::pass::Pass;
 use crate::stats::records::Records;
 
 /// A replay, ready to send.
@@ -92,6 +94,7 @@ impl Replay {
         }
         folder.note_earlier(ROUNDS);
         let opened = connection.open()?;
+        options.side_urls().for_each(SideUrl::warn_unencrypted);
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;
@@ -187,7 +190,7 @@ impl Replay {
             ..facts
         };
         self.run.end_pass(facts, records);
-        let name = format!("{}.json", file_name(concurrency, round));
+        let name = format!("{}.json", place(concurrency, round));
         let text = round_file::text(&self.run, &self.options, sessions, self.metrics.as_ref());
         self.folder.write(&mut self.run.log, &name, &text);
         // The records were only needed for the file.
@@ -243,13 +246,32 @@ impl Replay {
             end.push_str(&format!("\nNote: {note}\n"));
         }
         print(&end)?;
-        verdict(&self.run, Ending::default())
+        let ending = Ending {
+            missed: self.missed(),
+            ..Ending::default()
+        };
+        verdict(&self.run, ending)
+    }
+
+    /// Returns the limits that were missed, each with the reason.
+    fn missed(&self) -> Vec<(String, String)> {
+        let passes = &self.run.report.passes;
+        if self.options.limits.is_empty() {
+            return Vec::new();
+        }
+        let places = self.options.places().map(|(concurrency, round)| {
+            let is_it = |pass: &&Pass| {
+                (pass.facts.concurrency, pass.facts.round) == (Some(concurrency), Some(round))
+            };
+            (place(concurrency, round), passes.iter().find(is_it))
+        });
+        self.options.limits.missed(&places.collect::<Vec<_>>())
     }
 }
 
 /// Returns the debug log of a round, if it was requested and can be written.
 fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
-    let name = file_name(sessions.level.concurrency, round);
+    let name = place(sessions.level.concurrency, round);
     let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
     let log = DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone());
     if let Err(error) = &log {
@@ -257,9 +279,4 @@ fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> O
         run.log.lose("debug log", why);
     }
     log.ok()
-}
-
-/// Returns the common beginning of a round's file names.
-fn file_name(concurrency: u64, round: u64) -> String {
-    format!("concurrency_{concurrency}_round_{round}")
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
+use crate::cli::condition::Limits;
 use crate::cli::connect::quoted;
 use crate::cli::side::SideUrl;
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::prom::selector::Selector;
+use crate::report::layout::load::KEYS;
 use crate::units::parse_number;
 
 /// The options of `replay`: what is sent, how often, and where the results go.
@@ -36,6 +38,7 @@ pub struct Options {
     pub output_dir: PathBuf,
     pub sends_metadata: bool,
     pub keep_gaps: bool,
+    pub limits: Limits,
 }
 
 /// Where the records come from.
@@ -107,10 +110,17 @@ impl Options {
         let dataset = Source::parse(args)?;
         let reset = reset(args)?;
         let output_dir = args.text("--output-dir");
+        let levels = levels(args)?;
+        let rounds = args.value("--rounds", at_least_one)?.unwrap_or(2);
+        let names: Vec<String> = match args.has("--fail-if") {
+            true => places(&levels, rounds).map(|(c, r)| place(c, r)).collect(),
+            false => Vec::new(),
+        };
         let options = Options {
+            limits: Limits::parse(args, &KEYS, "round", &names)?,
             dataset,
-            levels: levels(args)?,
-            rounds: args.value("--rounds", at_least_one)?.unwrap_or(2),
+            levels,
+            rounds,
             shuffles: !args.has("--no-shuffle-round2"),
             live_history: args.has("--live-history"),
             common: common(args, reset.as_ref())?,
@@ -140,6 +150,17 @@ impl Options {
     pub fn most_samples(&self) -> Option<u64> {
         let wanted: Option<Vec<u64>> = self.levels.iter().map(|level| level.samples).collect();
         wanted.and_then(|wanted| wanted.into_iter().max())
+    }
+
+    /// Returns the concurrency and the number of every round.
+    pub fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        places(&self.levels, self.rounds)
+    }
+
+    /// Returns the URLs beside the endpoint that the replay asks.
+    pub fn side_urls(&self) -> impl Iterator<Item = &SideUrl> {
+        let page = self.prometheus.iter().map(|prometheus| &prometheus.url);
+        page.chain(self.reset.iter().map(|reset| &reset.url))
     }
 
     /// Returns the requested names of server metrics.
@@ -196,6 +217,19 @@ fn common(args: &Args, reset: Option<&Reset>) -> Result<Common> {
     Ok(common)
 }
 
+fn places(levels: &[Level], rounds: u64) -> impl Iterator<Item = (u64, u64)> {
+    let of = move |level: &Level| {
+        let concurrency = level.concurrency;
+        (1..=rounds).map(move |round| (concurrency, round))
+    };
+    levels.iter().flat_map(of)
+}
+
+/// Returns the name of a round in conditions, with which its files begin, too.
+pub fn place(concurrency: u64, round: u64) -> String {
+    format!("concurrency_{concurrency}_round_{round}")
+}
+
 /// Parses a URL beside the endpoint; `path` is used if it has none.
 fn side_url(args: &Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
     let Some(typed) = args.text(flag) else {
@@ -244,7 +278,8 @@ fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
     if selectors.is_empty() {
         let what = format!("--prometheus-url {}", url.shown);
         let error = Error::input(what, "no metric named; want --prometheus-metrics NAME…");
-        return Err(error.next(format!("Try: tmesh-cli check prometheus {}", url.shown)));
+        let page = quoted(&url.shown);
+        return Err(error.next(format!("Try: tmesh-cli check prometheus {page}")));
     }
     Ok(Some(Prometheus {
         url,

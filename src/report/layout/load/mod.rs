@@ -2,9 +2,11 @@
 
 mod json;
 
+use std::slice;
+
 use self::json::splits;
 pub use self::json::{KEYS, file};
-use super::common::{self, figure, hit_rate};
+use super::common::{self, Failed, figure, hit_rate};
 use super::groups;
 use super::report::Report;
 use crate::report::charts::Charts;
@@ -48,6 +50,7 @@ pub fn closing(report: &Report) -> Document {
 pub fn point(pass: &Pass) -> Section {
     let name = pass.facts.title();
     let mut section = Section::new(name.clone());
+    Failed::of(slice::from_ref(pass)).begin(&mut section);
     section.line(name);
     section.add(Medium::Screen, Block::Rule('='));
     section.table(headline(pass));

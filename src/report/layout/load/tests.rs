@@ -324,7 +324,7 @@ fn no_line_of_a_block_or_a_sweep_is_wider_than_80_columns() {
         t_due_ns: Some(0),
         ..streamed(3, 40)
     };
-    let late = || pass(facts.clone(), std::slice::from_ref(&late));
+    let late = || pass(facts.clone(), slice::from_ref(&late));
     let text = text::render(&document(&report(vec![late(), late()])), Screen::FILE);
     let (text, _) = text.split_once("\nTTFT: ").expect("bars");
     for line in text.lines() {

@@ -4,10 +4,12 @@ mod columns;
 mod json;
 mod spread;
 
+use std::slice;
+
 pub use self::columns::{closing, csv};
 pub use self::json::{FIGURES, RequestLine, RoundFile, summary};
 use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
-use super::common::{self, COLD_HIT_RATE, figure, hit_rate};
+use super::common::{self, COLD_HIT_RATE, Failed, figure, hit_rate};
 use super::groups;
 use super::report::Report;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
@@ -72,6 +74,7 @@ fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
 /// The figures of a round.
 fn figures(pass: &Pass) -> Section {
     let mut section = Section::new(pass.facts.title());
+    Failed::of(slice::from_ref(pass)).begin(&mut section);
     head(&mut section, pass);
     let table = table(pass);
     section.tables(table.clone().without("n"), table);

@@ -16,7 +16,7 @@ use self::probe::{MAX_REQUESTS, Probe};
 use self::route::{Route, why_failed};
 use crate::cli::args::Args;
 use crate::cli::connect::{Connection, Opened, Server};
-use crate::cli::discover::{SHOWN_MODELS, models};
+use crate::cli::discover::{RIGHT_KEY, SHOWN_MODELS, models};
 use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::{Api, error_words};
@@ -26,6 +26,7 @@ use crate::client::endpoint::{Endpoint, without_secrets};
 use crate::error::{Error, Result};
 use crate::plan::prompt::Writer;
 use crate::report::layout::common::MOCK;
+use crate::units::steers;
 
 /// Column of the values.
 const VALUES: usize = 22;
@@ -100,8 +101,9 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Prints a finding.
+/// Prints a finding, which may repeat the server's words.
 fn say(name: &str, value: &str) -> Result<()> {
+    let value = value.replace(steers, " ");
     print(&format!("{name:<VALUES$}{value}\n"))
 }
 
@@ -258,8 +260,7 @@ fn denied(routes: &[Route]) -> Result<()> {
             let answer = route.answer.as_ref();
             let why = answer.and_then(|answer| why_failed(&answer.sample));
             let uri = without_secrets(&route.target.uri.to_string());
-            Err(Error::input(uri, why.unwrap_or_default())
-                .next("Give the right key with --api-key, --api-key-file or TMESH_API_KEY."))
+            Err(Error::input(uri, why.unwrap_or_default()).next(RIGHT_KEY))
         }
         _ => Ok(()),
     }
