@@ -412,6 +412,9 @@ fn a_folder_and_the_summary_in_it_show_the_same_or_the_folder_says_that_they_are
     dir.write("f/benchmark_summary.json", old);
     let note = "Note: benchmark_summary.json in this folder is of another run";
     assert!(shown("f").contains(note), "{}", shown("f"));
+    // The samples of the first run were moved aside, and its summary leads to them.
+    assert_eq!(shown("f/benchmark_summary.json"), first);
+    std::fs::remove_file(dir.path().join("f/samples.1.jsonl")).expect("it was moved there");
     let alone = shown("f/benchmark_summary.json");
     assert!(alone.contains("The input has no samples"), "{alone}");
     // Without samples the folder is its summary.

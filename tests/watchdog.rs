@@ -148,7 +148,7 @@ fn a_client_whose_core_is_taken_is_limited_and_on_an_idle_core_it_is_not() {
         "{output}"
     );
     assert!(
-        line.contains(" ms, over 5 ms, worst ") && line.contains(" of 1 core"),
+        line.contains(" ms, over 5 ms") && line.contains(" of 1 core"),
         "{line}"
     );
     let client = summary(&dir);
