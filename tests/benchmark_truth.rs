@@ -35,7 +35,7 @@ fn benchmark(url: &str, options: &[&str]) -> (Value, Output) {
 fn ratio(url: &str, in_flight: &str) -> (f64, f64, f64) {
     let sizes = [
         "--contexts",
-        "64",
+        "40",
         "--output-length",
         "20",
         "--rotations",
@@ -57,7 +57,7 @@ fn a_cache_that_does_nothing_shows_a_ratio_of_1_at_any_number_in_flight() {
     let _machine = alone();
     // No block is ever full.
     let server = Server::start(&[&MOCK[..], &["--block-tokens", "1000000"]].concat());
-    for in_flight in ["1", "2", "4"] {
+    for in_flight in ["1", "4"] {
         let (ratio, low, high) = ratio(&server.url(), in_flight);
         let holds_1 = low < 1.0 + NOISE && high > 1.0 - NOISE;
         assert!(holds_1, "{ratio}, {low} to {high} at {in_flight}");
@@ -68,7 +68,7 @@ fn a_cache_that_does_nothing_shows_a_ratio_of_1_at_any_number_in_flight() {
 fn a_cache_shows_the_same_ratio_at_any_number_in_flight() {
     let _machine = alone();
     let server = Server::start(&MOCK);
-    let found = ["1", "2", "4"].map(|in_flight| ratio(&server.url(), in_flight));
+    let found = ["1", "4"].map(|in_flight| ratio(&server.url(), in_flight));
     let (first, ..) = found[0];
     // About 7.5 ms of base, prefill and jitter against 3 ms.
     assert!((1.7..3.2).contains(&first), "{found:?}");
@@ -82,7 +82,7 @@ fn a_cache_shows_the_same_ratio_at_any_number_in_flight() {
 fn the_throughput_of_a_window_is_that_of_the_tokens_that_the_server_wrote_in_it() {
     let _machine = alone();
     let server = Server::start(&MOCK);
-    // Some 50 requests of 160 ms each, of which 16 are cut.
+    // Some 250 requests of 160 ms each, of which 16 are cut: each may have had one more token written, 0.2 % of all.
     let options = [
         "--contexts",
         "20",
@@ -91,7 +91,7 @@ fn the_throughput_of_a_window_is_that_of_the_tokens_that_the_server_wrote_in_it(
         "--max-inflight",
         "16",
         "--duration",
-        "1s",
+        "2500ms",
     ];
     let (summary, output) = benchmark(&server.url(), &options);
     assert_eq!(summary["requests_cut"], 16, "{output}");
@@ -118,7 +118,7 @@ fn the_throughput_of_a_window_is_that_of_the_tokens_that_the_server_wrote_in_it(
     );
     // Without those at the edge it would be far off.
     assert!(
-        number("output_tokens_total") < 0.95 * written as f64,
+        number("output_tokens_total") < 0.98 * written as f64,
         "{output}"
     );
 }
