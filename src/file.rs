@@ -55,7 +55,7 @@ pub fn is_stdout(path: &Path) -> bool {
 /// Creates a file; `-` is stdout.
 ///
 /// # Errors
-/// Those of std.
+/// Fails as `File::create` does.
 pub fn create(path: &Path) -> io::Result<File> {
     match is_stdout(path) {
         true => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),

@@ -269,7 +269,7 @@ pub struct Gauge {
     peak: AtomicU64,
     /// The stamp of the first send; 0 before it.
     started_ns: AtomicU64,
-    /// Of every worker the stamp at which its request in flight began; 0: it has none.
+    /// For each worker the stamp at which its request in flight began; 0: the worker has none.
     since_ns: Mutex<Vec<Arc<AtomicU64>>>,
 }
 

@@ -138,7 +138,7 @@ impl StatusLine {
         }
     }
 
-    /// What writes `line` over the one that is shown: cut to fit, since a line that wraps would not be written over.
+    /// Returns the text that writes `line` over the shown one, cut to fit: a line that wraps could not be written over.
     /// If the terminal has become narrower, the old line stands on several rows, and all of them are cleared.
     fn over(&mut self, line: &str, width: usize) -> String {
         let width = width.max(2);

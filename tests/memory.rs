@@ -47,7 +47,7 @@ fn check(words: &str) {
     assert!(peak <= most, "{figures}, at the most {most:.1}");
 }
 
-/// What is kept of requests grows as they end, and the plan of those to come has no size.
+/// Records grow as requests end; the plan of requests to come takes no memory.
 #[test]
 fn a_hundred_million_requests_are_planned_at_once_and_in_no_memory() {
     let server = crate::util::Server::start(&["--base", "20ms", "--itl", "0s"]);

@@ -54,7 +54,7 @@ fn plain_server(usage: impl Fn(u64, u64) -> Value + Send + Sync + 'static) -> Ra
     })
 }
 
-/// What a command has printed, and its figures.
+/// The output of a command, and its figures.
 struct Ran {
     output: Output,
     /// The object with the figures of all kinds.
@@ -64,6 +64,19 @@ struct Ran {
     throughput: f64,
     duration_s: f64,
     prompt_tokens: f64,
+}
+
+impl Ran {
+    /// Asserts that the throughput is that of the words of so many replies.
+    fn has_tokens_of(&self, replies: u64) {
+        let tokens = self.throughput * self.duration_s;
+        let of = (replies * self.words) as f64;
+        let output = &self.output;
+        assert!(
+            (tokens / of - 1.0).abs() < 1e-6,
+            "{tokens} of {of}\n{output}"
+        );
+    }
 }
 
 /// Runs each command with forty replies.
@@ -129,13 +142,7 @@ fn replies_without_a_count_are_counted_in_every_command() {
         // The server has no /tokenize, but every text is as long as those that it counted.
         let wanted = json!({"usage": 20, "estimate": 20});
         assert_eq!(ran.detail["token_sources"], wanted, "{}", ran.output);
-        let tokens = ran.throughput * ran.duration_s;
-        let of = (40 * ran.words) as f64;
-        assert!(
-            (tokens / of - 1.0).abs() < 1e-6,
-            "{tokens} of {of}\n{}",
-            ran.output
-        );
+        ran.has_tokens_of(40);
     }
 }
 
@@ -158,12 +165,6 @@ fn counts_that_cannot_be_are_in_no_figure_of_any_command_and_said_once() {
         assert!(is_sixth, "{rate:?}\n{}", ran.output);
         assert_eq!(ran.prompt_tokens, 100.0, "{}", ran.output);
         // Three of four replies have a count of their words.
-        let tokens = ran.throughput * ran.duration_s;
-        let of = (30 * ran.words) as f64;
-        assert!(
-            (tokens / of - 1.0).abs() < 1e-6,
-            "{tokens} of {of}\n{}",
-            ran.output
-        );
+        ran.has_tokens_of(30);
     }
 }

@@ -342,18 +342,7 @@ fn a_key_that_a_server_writes_in_another_way_is_shown_nowhere() {
         (bearer.to_string(), "LXRlbGx0YWxl"),
     ] {
         let body = format!("{{\"error\": {{\"message\": \"Incorrect key: {written}\"}}}}");
-        let server = RawServer::start(move |request, stream| {
-            let (status, body) = match request.path.as_str() {
-                "/v1/models" => ("200 OK", r#"{"data": [{"id": "m"}]}"#),
-                _ => ("500 Oh", body.as_str()),
-            };
-            let length = body.len();
-            // The client may have hung up.
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
-            );
-        });
+        let server = failing(r#"{"data": [{"id": "m"}]}"#, body);
         let url = format!("http://{}", server.addr());
         for words in [
             "check endpoint URL --try-reset",
@@ -384,21 +373,8 @@ fn a_key_that_a_server_writes_in_another_way_is_shown_nowhere() {
 fn the_words_of_a_server_neither_steer_the_terminal_nor_turn_its_text() {
     let words = "a\\u001b]0;title\\u0007\\u001b[31mb\\u202ec\\u2067d\\u200fe\\u061cf";
     let body = format!("{{\"error\": {{\"message\": \"{words}\"}}}}");
-    let server = RawServer::start(move |request, stream| {
-        let (status, body) = match request.path.as_str() {
-            "/v1/models" => (
-                "200 OK",
-                "{\"data\": [{\"id\": \"m\"}, {\"id\": \"n\u{202e}\"}]}",
-            ),
-            _ => ("500 Oh", body.as_str()),
-        };
-        let length = body.len();
-        // The client may have hung up.
-        let _ = write!(
-            stream,
-            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-    });
+    let models = "{\"data\": [{\"id\": \"m\"}, {\"id\": \"n\u{202e}\"}]}";
+    let server = failing(models, body);
     let url = format!("http://{}", server.addr());
     for words in [
         "check endpoint URL --try-reset",
@@ -478,4 +454,20 @@ fn a_key_is_stripped_of_what_it_was_copied_with_and_the_note_does_not_repeat_it(
             assert_eq!(sent.map(|(_, value)| value.as_str()), Some(&*bearer));
         }
     }
+}
+
+/// Starts a server that lists models and answers everything else with status 500 and a body.
+fn failing(models: &'static str, body: String) -> RawServer {
+    RawServer::start(move |request, stream| {
+        let (status, body) = match request.path.as_str() {
+            "/v1/models" => ("200 OK", models),
+            _ => ("500 Oh", body.as_str()),
+        };
+        let length = body.len();
+        // The client may have hung up.
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+    })
 }

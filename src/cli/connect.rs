@@ -133,6 +133,17 @@ impl Opened {
         }
     }
 
+    /// Returns the options that name this server on a command line.
+    pub fn named_by(&self) -> String {
+        match self.mock {
+            Some(_) => "--backend mock".to_string(),
+            None => {
+                let url = self.endpoint.shown_url("");
+                format!("--endpoint {}", quoted(url.trim_end_matches('/')))
+            }
+        }
+    }
+
     /// Returns the server's token counter, for texts of this target.
     pub fn tokenizer<'a>(&'a self, target: &'a Target) -> Tokenizer<'a> {
         Tokenizer {

@@ -29,7 +29,7 @@ use crate::units::{counted, format_utc};
 
 /// Most models of a list that are shown.
 pub const SHOWN_MODELS: usize = 10;
-/// What to do when the server refuses the key.
+/// The step for a user whose key the server refuses.
 pub const RIGHT_KEY: &str = "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.";
 
 /// Prints the endpoint as typed and as used, and the masked key.

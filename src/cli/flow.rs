@@ -1,53 +1,40 @@
 //! Wraps words into lines of at most 80 columns: paragraphs, and rows of a name and its explanation.
 
+use std::fmt::Write;
+
+use crate::report::text::wrap;
+
 const WIDTH: usize = 80;
 /// Column at which the explanations start.
 const LEFT: usize = 28;
 
 /// Writes two columns; a long left side gets a line of its own, and a long right side is wrapped.
 pub fn row(text: &mut String, left: &str, right: &str) {
-    let line = format!("  {left}");
-    let column = line.chars().count();
-    text.push_str(&line);
-    if column + 1 > LEFT {
-        text.push('\n');
-        flow(text, 0, LEFT, right);
-    } else {
-        flow(text, column, LEFT, right);
+    let mut name = format!("  {left}");
+    if name.chars().count() >= LEFT {
+        text.extend([name.as_str(), "\n"]);
+        name.clear();
     }
+    hang(text, &name, LEFT, right);
 }
 
 /// Writes a paragraph of at most 80 columns; continuation lines of a list item are indented to its text.
 pub fn paragraph(text: &mut String, words: &str) {
     match words.strip_prefix("- ") {
-        Some(item) => {
-            text.push('-');
-            flow(text, 1, 2, item);
-        }
-        None => flow(text, 0, 0, words),
+        Some(item) => hang(text, "-", 2, item),
+        None => hang(text, "", 0, words),
     }
 }
 
-/// Writes words from `column` on, with all lines indented to the column `left`, and ends the line.
-fn flow(text: &mut String, mut column: usize, left: usize, words: &str) {
-    let mut is_first = true;
-    for word in words.split(' ') {
-        let width = word.chars().count();
-        if !is_first && column + 1 + width > WIDTH {
-            text.push('\n');
-            column = 0;
-            is_first = true;
-        }
-        let gap = match is_first {
-            true => left.saturating_sub(column),
-            false => 1,
-        };
-        text.extend(std::iter::repeat_n(' ', gap));
-        text.push_str(word);
-        column += gap + width;
-        is_first = false;
+/// Writes words in lines that are indented to the column `left`; `beside` stands in front of the first line.
+fn hang(text: &mut String, beside: &str, left: usize, words: &str) {
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut lines = String::new();
+    wrap(&mut lines, &words, " ", WIDTH - left);
+    for (at, line) in lines.lines().enumerate() {
+        let beside = if at == 0 { beside } else { "" };
+        let _ = writeln!(text, "{beside:<left$}{line}");
     }
-    text.push('\n');
 }
 
 #[cfg(test)]

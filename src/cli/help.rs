@@ -33,10 +33,8 @@ pub fn group(first: &str) -> String {
     for usage in &commands {
         row(&mut text, usage.name, usage.about);
     }
-    text += &format!("\ntmesh-cli {first} SUBCOMMAND --help shows its options.\n\nExamples\n");
-    for usage in &commands {
-        text += &format!("  {}\n", usage.examples[0]);
-    }
+    text += &format!("\ntmesh-cli {first} SUBCOMMAND --help shows its options.\n");
+    examples(&mut text, commands.iter().map(|usage| usage.examples[0]));
     let sends = commands.iter().any(|usage| connects(usage));
     ending(&mut text, sends);
     text
@@ -54,10 +52,7 @@ pub fn command(command: &Command) -> String {
         usage.about, usage.name
     );
     text += &options(command);
-    text.push_str("\nExamples\n");
-    for example in usage.examples {
-        text += &format!("  {example}\n");
-    }
+    examples(&mut text, usage.examples.iter().copied());
     ending(&mut text, connects(usage));
     text
 }
@@ -79,6 +74,12 @@ pub fn options(command: &Command) -> String {
         mock_options(&mut text);
     }
     text
+}
+
+/// Writes examples under their heading.
+pub fn examples(text: &mut String, examples: impl Iterator<Item = &'static str>) {
+    text.push_str("\nExamples\n");
+    text.extend(examples.map(|example| format!("  {example}\n")));
 }
 
 /// Returns whether a command sends requests with a key.

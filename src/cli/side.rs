@@ -2,14 +2,14 @@
 //! address that answers.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Uri};
 
 use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::api::error_words;
-use crate::client::endpoint::{Endpoint, secrets_of, split_zone, without_secrets};
+use crate::client::endpoint::{Endpoint, is_this_machine, secrets_of, split_zone, without_secrets};
 use crate::client::http::{Link, Page, SMALL_TIMEOUT, Small, resolve};
 use crate::client::secret::Secrets;
 use crate::client::wire::Timeouts;
@@ -93,10 +93,8 @@ impl SideUrl {
 
     /// Warns that the secrets in the URL are sent over plain http.
     pub fn warn_unencrypted(&self) {
-        let ip = self.host.parse::<IpAddr>();
-        let stays_here = self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
         let is_https = self.text.starts_with("https:");
-        if !(secrets_of(&self.text).is_empty() || is_https || stays_here) {
+        if !(secrets_of(&self.text).is_empty() || is_https || is_this_machine(&self.host)) {
             let shown = &self.shown;
             eprintln!("warning: {shown} is plain http: secrets in the URL are sent unencrypted");
         }

@@ -99,10 +99,8 @@ pub fn overview() -> String {
     for topic in &TOPICS {
         row(&mut text, &format!("help {}", topic.name), topic.about);
     }
-    text.push_str("\nExamples\n");
-    for command in &COMMANDS {
-        text += &format!("  {}\n", command.usage.examples[0]);
-    }
+    let firsts = COMMANDS.iter().map(|command| command.usage.examples[0]);
+    help::examples(&mut text, firsts);
     ending(&mut text, true);
     text
 }

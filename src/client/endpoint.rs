@@ -168,8 +168,7 @@ impl Endpoint {
     }
 
     pub fn is_loopback(&self) -> bool {
-        let ip: std::result::Result<std::net::IpAddr, _> = self.host.parse();
-        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        is_this_machine(&self.host)
     }
 
     fn origin(&self) -> String {
@@ -311,6 +310,12 @@ fn without_userinfo(typed: &str) -> String {
         }
         _ => typed.to_string(),
     }
+}
+
+/// Returns whether what is sent to a host stays on this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    let ip = host.parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

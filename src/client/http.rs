@@ -220,7 +220,7 @@ pub struct Small {
     wire: Arc<Wire>,
     agent: Agent,
     timeout: Duration,
-    /// What the first reply of a mock said of its version.
+    /// The version of the mock that answers, from its first reply.
     mock_version: OnceLock<String>,
 }
 

@@ -45,7 +45,7 @@ pub struct Request {
 pub enum NoRequest {
     /// The connection ended, failed or was silent for too long.
     Closed,
-    /// What was read is no request: the status to answer with, after which the connection must close, and why.
+    /// The bytes are no request: the status to answer with, after which the connection must close, and why.
     Invalid(u16, &'static str),
 }
 

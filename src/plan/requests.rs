@@ -210,7 +210,7 @@ enum Held {
     First(u64),
 }
 
-/// The line in front of the questions of a dataset that go out in a batch.
+/// Returns the line in front of the questions of a dataset that are sent in one batch: a point, or a level.
 pub fn first_line(nonce: &str, batch: &str) -> String {
     format!("[{nonce}/{batch}]\n")
 }

@@ -98,7 +98,7 @@ pub fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
 /// Returns hits over lookups, by the counters of the pair that was best at the end.
 ///
 /// # Errors
-/// Those of `increase`, and when nothing was looked up.
+/// The reasons of `increase`, and lookups that did not rise.
 pub fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<f64, Unknown> {
     let seen = || {
         span.iter().map(|seen| match reading(seen, metric) {

@@ -55,7 +55,7 @@ pub enum Reading {
     Counter(Option<f64>),
     /// The mean of the series; `None` when all of them are NaN.
     Gauge(Option<f64>),
-    /// Those of the catalog's pairs that are on the page, the best first.
+    /// The catalog's pairs that are on the page, the best first.
     Ratio(Vec<PairReading>),
 }
 

@@ -163,9 +163,10 @@ fn shortened(name: &str, width: usize) -> String {
 }
 
 /// Writes the parts on as few lines as `width` allows; a part is never broken.
-pub fn wrap(out: &mut String, parts: &[String], between: &str, width: usize) {
+pub fn wrap(out: &mut String, parts: &[impl AsRef<str>], between: &str, width: usize) {
     let mut used = 0;
     for part in parts {
+        let part = part.as_ref();
         let length = part.chars().count();
         if used == 0 {
             used = length;

@@ -2,7 +2,8 @@
 
 use super::bars;
 use super::document::{Block, Document, Medium, Section, Style, Table};
-use super::grid::{self, NARROW, wrap};
+pub use super::grid::wrap;
+use super::grid::{self, NARROW};
 use crate::units::steers;
 
 /// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.

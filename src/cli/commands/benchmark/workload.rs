@@ -77,11 +77,7 @@ impl Workload {
         let entry = self.table.find(&model.id);
         let is_derived = self.set.contexts.is_none();
         if entry.is_none() && is_derived && self.set.bytes_per_token.is_none() {
-            let url = opened.endpoint.shown_url("");
-            let server = match opened.mock {
-                Some(_) => "--backend mock".to_string(),
-                None => format!("--endpoint {}", quoted(url.trim_end_matches('/'))),
-            };
+            let server = opened.named_by();
             let (unlisted, named) = match named {
                 Some(name) => (
                     no_such_model(name, &listed),

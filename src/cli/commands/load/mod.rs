@@ -154,10 +154,8 @@ impl Load {
         };
         let shown = layout::point(self.run.end_pass(facts, sent.records));
         self.export(at);
-        let so_far = |path: &&String| !is_stdout(path.as_ref());
-        let path = self.options.outputs.output.as_ref().filter(so_far);
         // The run may be killed at its next point.
-        write_output(&mut self.run, path);
+        self.write_output(false);
         match self.options.points.len() {
             1 => Ok(()),
             // A sweep shows each point as it ends.
@@ -253,15 +251,22 @@ impl Load {
         }
     }
 
+    /// Writes the figures so far as JSON: to a file after each point, to stdout only at the end.
+    fn write_output(&mut self, is_end: bool) {
+        let path = self.options.outputs.output.as_ref();
+        if let Some(path) = path.filter(|path| is_stdout(path.as_ref()) == is_end) {
+            let text = json::pretty(&layout::file(&self.run.report));
+            output::write(&mut self.run.log, "--output", path.as_ref(), &text);
+        }
+    }
+
     /// Shows the rest of the report and returns the exit code.
     fn end(mut self) -> Result<u8> {
         if self.run.report.passes.is_empty() && self.run.is_signalled() {
             eprintln!("stopped before the first measured request; nothing was measured");
             return verdict(&self.run, Ending::default());
         }
-        let on_stdout = |path: &&String| is_stdout(path.as_ref());
-        let path = self.options.outputs.output.as_ref().filter(on_stdout);
-        write_output(&mut self.run, path);
+        self.write_output(true);
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
         let document = match self.options.points.len() {
@@ -301,13 +306,5 @@ impl Load {
         let places: Vec<_> = places.collect();
         missed.extend(self.options.limits.missed(&places));
         missed
-    }
-}
-
-/// Writes the figures so far as JSON, if there is a path for them.
-fn write_output(run: &mut Run, path: Option<&String>) {
-    if let Some(path) = path {
-        let text = json::pretty(&layout::file(&run.report));
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
     }
 }

@@ -7,13 +7,13 @@ use crate::cli::discover::Ready;
 use crate::client::api::Api;
 use crate::plan::dataset::Dataset;
 use crate::plan::dialogue::{Dialogue, Rules};
-use crate::plan::{Session, escape};
+use crate::plan::{Session, escape, requests};
 use crate::stats::record::Record;
 
 /// The line of a level in front of the text of every first message; `None`: texts go out as they are.
 pub fn first_line(options: &Options, concurrency: u64) -> Option<String> {
     let nonce = options.common.nonce.as_ref()?;
-    Some(format!("[{nonce}/{concurrency}]\n"))
+    Some(requests::first_line(nonce, &concurrency.to_string()))
 }
 
 pub struct Sessions {

@@ -22,8 +22,7 @@ pub fn benchmark(opened: &Opened, api: Api, max_model_len: Option<u64>) -> Strin
 
 /// The server, its model, and the API where it is not the command's default.
 fn server(opened: &Opened, api: Api, default: Api) -> Vec<String> {
-    let base = opened.endpoint.shown_url("");
-    let mut options = vec![format!("--endpoint {}", quoted(base.trim_end_matches('/')))];
+    let mut options = vec![opened.named_by()];
     if let Some(model) = &opened.connection.model {
         options.push(format!("--model {}", quoted(model)));
     }
