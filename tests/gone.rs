@@ -52,8 +52,8 @@ fn dies_after(answers: u64) -> SocketAddr {
 const COMMANDS: [&str; 4] = [
     "benchmark --contexts 2 --input-length 50 --output-length 1 --max-inflight 2 --duration 1s --output r.json --endpoint URL",
     "load --rate 200 --requests 40 --warmup 0 --input-tokens 20 --max-tokens 1 --output r.json --endpoint URL/v1/completions",
-    "replay --synthetic 9 --concurrency 3 --rounds 1 --max-output-tokens 1 --endpoint URL",
-    "run --workload stress --requests 12 --endpoint URL",
+    "replay --synthetic 15 --concurrency 3 --rounds 1 --max-output-tokens 1 --endpoint URL",
+    "run --workload stress --requests 30 --endpoint URL",
 ];
 
 #[test]

@@ -8,7 +8,7 @@ use crate::sample::{FailKind, Failure, Phase, Sample};
 const MANY: u64 = 10;
 const LONG_NS: u64 = 1_000_000_000;
 
-/// The requests since the last one that was answered.
+/// The requests that ended since the last answer, and the request that was sent last.
 #[derive(Default)]
 pub struct Silence {
     requests: u64,
@@ -16,6 +16,10 @@ pub struct Silence {
     since_ns: u64,
     until_ns: u64,
     last: Option<Failure>,
+    /// When the request that was sent last went out, and how it failed. A server can die while it still answers requests
+    /// that were sent before.
+    sent_ns: u64,
+    sent_last: Option<Failure>,
 }
 
 impl Silence {
@@ -26,8 +30,14 @@ impl Silence {
         }
         let is_truncated = |failure: &&Failure| failure.kind == FailKind::Truncated;
         let truncated = sample.failure.as_ref().filter(is_truncated);
-        let Some(failure) = is_down(sample).or(truncated) else {
-            *self = Silence::default();
+        let failure = is_down(sample).or(truncated);
+        if sample.t_send_ns >= self.sent_ns {
+            self.sent_ns = sample.t_send_ns;
+            self.sent_last = failure.cloned();
+        }
+        let Some(failure) = failure else {
+            self.requests = 0;
+            self.last = None;
             return;
         };
         if self.requests == 0 {
@@ -38,14 +48,14 @@ impl Silence {
         self.last = Some(failure.clone());
     }
 
-    /// Says that the server is gone: the last request got no answer, and the server accepts no connection now, or many
-    /// requests over a long time got none.
+    /// Says that the server is gone: the request that ended last or was sent last got no answer, and the server accepts no
+    /// connection now, or many requests over a long time got no answer.
     pub fn verdict(&self, accepts: impl FnOnce() -> bool) -> Option<String> {
-        let last = self.last.as_ref()?;
+        let last = self.last.as_ref().or(self.sent_last.as_ref())?;
         let is_long = self.until_ns.saturating_sub(self.since_ns) >= LONG_NS;
         let is_gone = self.requests >= MANY && is_long || !accepts();
         let requests = match self.requests {
-            1 => "the last request".to_string(),
+            0 | 1 => "the last request".to_string(),
             n => format!("the last {n} requests"),
         };
         is_gone.then(|| format!("gone at the end of the run: {requests} got no answer: {last}"))
@@ -103,6 +113,21 @@ mod tests {
                 ..ended(kind, Some(500), 2)
             });
             assert_eq!(silence.verdict(|| false).is_some(), is_gone, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_request_does_not_hide_that_the_server_is_gone() {
+        for (answered_sent_ns, is_gone) in [(1, true), (3, false)] {
+            let mut silence = Silence::default();
+            for (kind, t_send_ns) in [(Some(FailKind::Connect), 2), (None, answered_sent_ns)] {
+                silence.note(&Sample {
+                    t_send_ns,
+                    ..ended(kind, None, 4)
+                });
+            }
+            assert_eq!(silence.verdict(|| false).is_some(), is_gone);
+            assert_eq!(silence.verdict(|| true), None);
         }
     }
 }
