@@ -16,6 +16,7 @@ pub mod pass;
 pub mod record;
 pub mod records;
 pub mod reuse;
+pub mod speed_up;
 pub mod spread;
 mod tally;
 pub mod terms;

@@ -2,31 +2,20 @@
 //!
 //! Constant memory: the first requests of each kind are kept as they end, and judged when the figure is asked for.
 
-use super::batches::{BATCHES, half_width};
 use super::record::{Record, Rotation};
-use super::spread::exact_quantile;
+use super::speed_up::{SpeedUp, speed_up};
 use crate::sample::Phase;
 
 /// Requests of each kind that are kept.
 const KEPT: usize = 1 << 14;
 
-/// Median TTFT of the cold requests over that of the warm ones.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ratio {
-    pub ratio: f64,
-    /// The ends of the 95 % interval; `None` where a side has fewer than twenty requests, or than two for each that was
-    /// in flight.
-    pub interval: Option<(f64, f64)>,
-    /// Requests of each side that are compared.
-    pub cold: u64,
-    pub warm: u64,
-}
-
-/// The ratio, or why there is none.
+/// The speed-up, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reuse {
     Absent(&'static str),
-    Measured(Ratio),
+    /// The medians are in nanoseconds. There is no interval either where a side has fewer than two requests for each
+    /// that was in flight.
+    Measured(SpeedUp),
 }
 
 impl Reuse {
@@ -99,7 +88,7 @@ impl Rotations {
         }
     }
 
-    /// The ratio of the requests so far, of which up to `in_flight` were in flight at once. Cost: a sort.
+    /// The speed-up of the requests so far, of which up to `in_flight` were in flight at once. Cost: a sort.
     pub fn reuse(&self, in_flight: u64) -> Reuse {
         if self.cold_requests == 0 || self.second_rotation < self.cold_requests {
             return Reuse::Absent(NO_ROTATION);
@@ -111,16 +100,13 @@ impl Rotations {
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
         let cold = self.beyond_the_burst(in_flight);
         let warm = self.after_the_cold(in_flight);
-        let (Some(of_cold), Some(of_warm)) = (Side::of(&cold), Side::of(&warm)) else {
+        let Some(of) = speed_up(&cold, &warm) else {
             return Reuse::Absent(if cold.is_empty() { NO_COLD } else { NO_WARM });
         };
-        let enough = BATCHES.max(in_flight.saturating_mul(2));
-        let has_interval = cold.len().min(warm.len()) >= enough;
-        Reuse::Measured(Ratio {
-            ratio: of_cold.median / of_warm.median,
-            interval: has_interval.then(|| of_cold.over(&of_warm)),
-            cold: cold.len() as u64,
-            warm: warm.len() as u64,
+        let has_interval = cold.len().min(warm.len()) >= in_flight.saturating_mul(2);
+        Reuse::Measured(SpeedUp {
+            interval: of.interval.filter(|_| has_interval),
+            ..of
         })
     }
 
@@ -145,45 +131,6 @@ impl Rotations {
         warm.sort_unstable_by_key(|seen| seen.sent_ns);
         let rest = warm.iter().skip(in_flight);
         rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
-    }
-}
-
-/// The median of some values in the order of their sends, with its 95 % interval.
-struct Side {
-    median: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Side {
-    /// `None` without values. The interval is that of the share of values below the median, read off the values
-    /// (Woodruff).
-    fn of(values: &[f64]) -> Option<Side> {
-        let mut sorted = values.to_vec();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let at = |q: f64| exact_quantile(&sorted, q.clamp(0.0, 1.0));
-        let median = at(0.5)?;
-        let deviations = values.iter().map(|value| match value.total_cmp(&median) {
-            std::cmp::Ordering::Less => 0.5,
-            std::cmp::Ordering::Equal => 0.0,
-            std::cmp::Ordering::Greater => -0.5,
-        });
-        let deviations: Vec<f64> = deviations.collect();
-        let half = half_width(&deviations).unwrap_or(0.0) / values.len() as f64;
-        Some(Side {
-            median,
-            low: at(0.5 - half)?,
-            high: at(0.5 + half)?,
-        })
-    }
-
-    /// The interval of the ratio of the medians: the distances of each side's ends, as logarithms, are added as squares.
-    fn over(&self, other: &Side) -> (f64, f64) {
-        let ratio = self.median / other.median;
-        let log = |a: f64, b: f64| (a / b).ln();
-        let down = log(self.median, self.low).hypot(log(other.high, other.median));
-        let up = log(self.high, self.median).hypot(log(other.median, other.low));
-        (ratio * (-down).exp(), ratio * up.exp())
     }
 }
 
@@ -230,8 +177,10 @@ mod tests {
             request(Later, 173, 2, 10),
         ];
         // Medians of 12 and 14, and of 4, 6 and 2: 13 / 4.
-        let wanted = Ratio {
+        let wanted = SpeedUp {
             ratio: 3.25,
+            cold_median: 13e6,
+            warm_median: 4e6,
             interval: None,
             cold: 2,
             warm: 3,
@@ -244,8 +193,10 @@ mod tests {
         let mut odd = records;
         odd[4].failure = Some(FailKind::Http);
         odd[8].resent = true;
-        let wanted = Ratio {
+        let wanted = SpeedUp {
             ratio: 3.0,
+            cold_median: 12e6,
+            warm_median: 4e6,
             interval: None,
             cold: 1,
             warm: 2,
@@ -305,7 +256,7 @@ mod tests {
         for (contexts, in_flight, rotations) in [(61, 1, 2), (64, 4, 3), (64, 8, 2), (200, 20, 3)] {
             let holds = |seed: &u64| {
                 let records = useless_cache(contexts, in_flight, rotations, *seed);
-                let Reuse::Measured(Ratio {
+                let Reuse::Measured(SpeedUp {
                     interval: Some((low, high)),
                     ..
                 }) = reuse(&records, in_flight)
@@ -322,6 +273,9 @@ mod tests {
         }
         // 17 to 20 requests beyond the burst are too few for 20 in flight.
         let few = reuse(&useless_cache(61, 20, 2, 1), 20);
-        assert!(matches!(few, Reuse::Measured(Ratio { interval: None, .. })));
+        assert!(matches!(
+            few,
+            Reuse::Measured(SpeedUp { interval: None, .. })
+        ));
     }
 }
