@@ -16,6 +16,11 @@ pub mod pass;
 pub mod record;
 pub mod records;
 pub mod reuse;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "no command estimates hits from times yet")
+)]
+pub mod separation;
 pub mod speed_up;
 pub mod spread;
 mod tally;
