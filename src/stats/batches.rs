@@ -1,18 +1,19 @@
-//! The uncertainty of values that depend on their neighbours: neighbours share queues, batches and the hour.
+//! The uncertainty of a sum of values that depend on their neighbours because they share queues, batches and the time
+//! of day.
 //!
-//! The values, in the order of their sends, are cut into twenty batches. How the sums of the batches differ tells how
-//! uncertain the sum of all is; where neighbouring batches still go together, it is widened as for a series of first
-//! order.
+//! The values, in the order of their sends, are cut into twenty batches. The differences between the sums of the
+//! batches tell how uncertain the total is. Where neighbouring batches are correlated, the interval is widened as for
+//! an autoregressive series of first order.
 
-/// Batches that values are cut into; there is no interval from fewer values.
+/// The number of batches that values are cut into. There is no interval for fewer values than this.
 pub const BATCHES: usize = 20;
-/// Half a 95 % interval in deviations, with twenty batches (Student's t, 19 degrees of freedom).
+/// Half the width of a 95 % interval in standard deviations, for twenty batches (Student's t, 19 degrees of freedom).
 const T: f64 = 2.093;
-/// The highest correlation of neighbouring batches that is corrected for.
+/// The highest correlation of neighbouring batches that the interval is widened for.
 const MAX_CORRELATION: f64 = 0.9;
 
-/// Half of the 95 % interval of the sum of these values, which are deviations from an expected value, in the order of
-/// their sends; `None` for fewer values than batches.
+/// Returns half the width of the 95 % interval of the sum of these values, in their unit. The values are deviations
+/// from an expected value, in the order of their sends. `None` for fewer values than batches.
 pub fn half_width(deviations: &[f64]) -> Option<f64> {
     let n = deviations.len();
     if n < BATCHES {
@@ -27,7 +28,7 @@ pub fn half_width(deviations: &[f64]) -> Option<f64> {
     }
     let count = BATCHES as f64;
     let correlation = products / squares;
-    // The estimate is too low by (1 + 4 r) / n on average.
+    // The estimated correlation is too low by (1 + 4 r) / n on average.
     let correlation = correlation + (1.0 + 4.0 * correlation) / count;
     let correlation = correlation.clamp(0.0, MAX_CORRELATION);
     let widened = (1.0 + correlation) / (1.0 - correlation);
@@ -38,10 +39,10 @@ pub fn half_width(deviations: &[f64]) -> Option<f64> {
 pub mod tests {
     use super::*;
 
-    /// So many values of deviation 1, each with this part of the one before it (AR(1)).
+    /// Returns `n` values of standard deviation 1, each correlated with the one before it by `phi` (AR(1)).
     pub fn series(phi: f64, n: usize, rng: &mut fastrand::Rng) -> Vec<f64> {
         let mut normal = || {
-            // Box and Muller.
+            // The Box-Muller transform makes a normal value of two uniform ones.
             let (u, v) = (1.0 - rng.f64(), rng.f64());
             (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
         };
@@ -55,9 +56,9 @@ pub mod tests {
     }
 
     #[test]
-    fn batches_that_go_up_and_down_in_turn_have_the_width_worked_by_hand() {
-        // Two values a batch, sums ±2: squares 20 · 4, times 20/19; neighbours go against each other, so nothing is
-        // widened. The root of 1600 / 19 is 9.1766.
+    fn alternating_batches_have_the_width_worked_by_hand() {
+        // Two values a batch give sums of ±2: their squares are 20 · 4, times 20/19. Neighbours have opposite signs, so
+        // nothing is widened. The root of 1600 / 19 is 9.1766.
         let values: Vec<f64> = (0..40)
             .map(|k| if k / 2 % 2 == 0 { 1.0 } else { -1.0 })
             .collect();
@@ -68,9 +69,9 @@ pub mod tests {
     }
 
     #[test]
-    fn batches_that_go_together_widen_the_interval() {
-        // Ten sums of 1, then ten of −1: 18 products of 1 and one of −1 over 20 squares are 0.85; with
-        // (1 + 3.4) / 20 it is 1.07, held to 0.9: the square is 19 times as large.
+    fn correlated_batches_widen_the_interval() {
+        // Ten batches of sum 1 and then ten of sum −1 have 18 products of 1 and one of −1, over 20 squares: 0.85.
+        // Adding (1 + 3.4) / 20 gives 1.07, which is held to 0.9: the square of the width is 19 times as large.
         let values: Vec<f64> = (0..20).map(|k| if k < 10 { 1.0 } else { -1.0 }).collect();
         let got = half_width(&values).expect("twenty values");
         let wanted = 2.093 * (400.0_f64 / 19.0 * 19.0).sqrt();

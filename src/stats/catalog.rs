@@ -1,7 +1,7 @@
 //! The table of all figures: key, label, unit, source, reason for absence, definition, formula in stamps.
 //!
-//! JSON keys, table labels, `--fail-if`, `explain` and the lists of figures that are not reported read it. Where a
-//! guide has a key or a label of its own, the layout of that report has an alias.
+//! JSON keys, table labels, `--fail-if`, `explain` and the lists of figures that are not reported read this table.
+//! Where a guide has a key or a label of its own, the layout of that report has an alias.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use super::pass::Pass;
 use super::spread::Spread;
 use super::time::Time;
 
-/// A figure of a pass.
+/// The definition of a figure of a pass.
 pub struct Definition {
     /// The key in JSON. A spread has a key for each statistic, such as `ttft_p50_ms`.
     pub key: &'static str,
@@ -20,13 +20,13 @@ pub struct Definition {
     /// The source of the figure, and the reason for its absence when it is absent.
     pub source: &'static str,
     pub absent: &'static str,
-    /// One sentence or more, over several lines.
+    /// The definition in one or more sentences.
     pub definition: String,
     pub formula: &'static str,
 }
 
-/// Each figure has a line with its key, label, unit, source and the reason for its absence, then its definition and
-/// its formula.
+/// Each figure has one line with its key, label, unit, source and the reason for its absence, followed by indented
+/// lines with its definition and, after `=`, its formula.
 const TEXT: &str = "\
 ttft | TTFT | ms | requests | no request succeeded with a streamed reply
   Time to first token, reasoning included; in an open loop it counts from the scheduled time.
@@ -55,16 +55,16 @@ tpot_ms | TPOT | ms | requests | no reply had two tokens that were read apart
   Time per output token: the mean ITL over requests.
   = mean of ITL
 tpot_with_first_ms | TPOT with first token avg (ms) | ms | requests | no reply has a count of output tokens
-  Time per output token that counts the first token, and so the TTFT, as the files of run define it.
+  Latency per output token, as the files of run define it: the first token, and so the TTFT, is included.
   = mean of (t_last - t_send) / n_out
 request_tokens_per_s | A request's tokens/s, avg | tokens/s | requests | no reply has a count of output tokens
-  Output tokens per second of a request, over requests.
+  Output tokens per second of a request, averaged over requests.
   = mean of n_out / (t_last - t_send)
 prefill_tokens_per_s | Prefill throughput | tokens/s | requests | no streamed reply has a count of prompt tokens
-  Prompt tokens per second of TTFT, over requests. TTFT includes queueing.
+  Prompt tokens per second of TTFT, averaged over requests. TTFT includes queueing.
   = mean of prompt_tokens / TTFT
 decode_tokens_per_s | Decode throughput | tokens/s | requests | no reply had two tokens that were read apart
-  Output tokens per second after the first token, over requests.
+  Output tokens per second after the first token, averaged over requests.
   = mean of (n_streamed - 1) / (t_last - t_first)
 decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | requests | no reply had two tokens that were read apart
   Output tokens per second after the first token, weighted by tokens.
@@ -72,7 +72,7 @@ decode_tokens_per_s_weighted | Decode throughput, token-weighted | tokens/s | re
 throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a count of output tokens
   Output tokens of successes over the duration. In benchmark it is the tokens that came within the window: a request
   that was cut, or that began in the warm-up, counts with the token events that it had in the window, each worth n_out
-  over its events (of a request that was cut, the run's mean). Without gaps in the samples, events count as evenly spread.
+  over its events (for a request that was cut, the run's mean). Without gaps in the samples, events count as evenly spread.
   = sum of n_out / duration
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.
@@ -84,10 +84,10 @@ prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | n
   Prompt tokens that the server reported as cached, over all prompt tokens of successes.
   = sum of cached_tokens / sum of prompt_tokens
 cold_warm_ttft_ratio | Cold TTFT / Warm TTFT | ratio | requests | no whole warm rotation has ended, or the command is not benchmark
-  Median TTFT of cold requests over that of warm ones at like load, with its 95 % interval. Of the cold requests, the
-  burst at the start is left out: as many as are in flight, and those sent before each of these had its first token. Of
-  the warm ones, those sent while a cold one was in flight are left out, and after that as many as are in flight.
-  The interval wants twenty requests on each side, and two for each that is in flight.
+  Median TTFT of cold requests over that of warm ones at like load, with its 95 % interval. The burst of cold requests
+  at the start is left out: the first ones, as many as are in flight at once, and those sent before all of these had
+  their first token. Warm requests sent while a cold one was in flight are left out, and so are the next ones, as many
+  as are in flight at once. The interval needs twenty requests on each side, and two for each request in flight.
   = median of cold TTFT / median of warm TTFT
 first_turn_hit_rate | Prefix cache hit rate of first turns | share | usage of the replies | no session has a second turn, or no reply reported cached tokens
   The prefix cache hit rate over first turns alone.
@@ -96,8 +96,8 @@ response_cache_hit_rate | Response cache hit rate | share | cached of the replie
   Replies that the server took whole from a cache of responses, over successes.
   = replies with cached: true / successes
 perfect_prefix_cache_hit_rate | Perfect prefix cache hit rate | share | the plan and usage of the replies | the prompts come from a dataset, or the command is not load
-  The most that the prefix cache hit rate would have been with a cache of unlimited size, prompts as long as the server
-  counted them, template included; by planned lengths where it counted none.
+  The prefix cache hit rate that a cache of unlimited size would have had. Prompts have the length that the server
+  counted, template included, or the planned length if it counted none.
   = from the prompts that were sent
 perfect_response_cache_hit_rate | Perfect response cache hit rate | share | the plan | the load comes from a trace, or the command is not load
   The response cache hit rate that a cache of unlimited size would have had.
@@ -144,7 +144,7 @@ cut_requests | Cut at the end | requests | requests | never
 sent_requests | Sent | requests | requests | never
   Successes, failures and requests that were cut.
   = succeeded + failed + cut
-planned_requests | Planned | requests | the plan | the duration decided
+planned_requests | Planned | requests | the plan | the run has a duration, not a number of requests
   Requests that the run was asked to send.
   = --requests
 not_sent_requests | Not sent | requests | requests | never
@@ -167,7 +167,7 @@ concurrency_peak | At once, at most | requests | requests | never
   = highest count of requests between send and end
 exhausted_requests | Pool exhausted | requests | requests | a closed loop has none
   Requests of an open loop that found no idle worker when they were due.
-  = requests sent late for want of a worker
+  = requests sent late because no worker was idle
 goodput_requests | Goodput | requests | requests | no SLO was given
   Requests that met every limit of the SLO.
   = requests strictly below each limit
@@ -175,7 +175,7 @@ goodput_of_requests | Goodput of requests | requests | requests | no SLO was giv
   All requests that could have met the SLO: goodput is a share of them.
   = succeeded + failed + turns not sent
 goodput_requests_percent | Goodput requests (%) | % | requests | no SLO was given
-  Requests that met the SLO, per cent.
+  Requests that met the SLO, as a percentage of all that could have met it.
   = goodput_requests / goodput_of_requests
 goodput_rps | Goodput requests/s | requests/s | requests | no SLO was given
   Requests that met the SLO, per second.
@@ -187,7 +187,7 @@ goodput_of_tokens | Goodput of tokens | tokens | requests | no SLO was given
   All output tokens of measured requests: goodput of tokens is a share of them.
   = sum of n_out of successes and failures
 goodput_tokens_percent | Goodput tokens (%) | % | requests | no SLO was given
-  Output tokens of requests that met the SLO, per cent.
+  Output tokens of requests that met the SLO, as a percentage of those of all measured requests.
   = goodput_tokens / goodput_of_tokens
 goodput_tokens_per_s | Goodput tokens/s | tokens/s | requests | no SLO was given
   Output tokens of requests that met the SLO, per second.
@@ -214,16 +214,16 @@ evict_ms | Eviction time (ms) | ms | the server or the system | neither the serv
   Time that evictions took during the pass.
   = as the server or the system reports it
 avg_spec_accept_rate | Speculative accept rate | share | the server or the system | neither the server nor the system reports it
-  Draft tokens of speculative decoding that were accepted.
+  The share of the draft tokens of speculative decoding that was accepted.
   = as the server or the system reports it
 total_preemption_count | Preemptions | requests | the server or the system | neither the server nor the system reports it
   Requests that the server preempted during the pass.
   = as the server or the system reports it
 ";
 
-/// The source of the perfect prefix cache hit rate where the server counts no prompts.
+/// The source of the perfect prefix cache hit rate if no reply has a count of prompt tokens.
 const BY_PLAN: &str = "the plan: no reply counts its prompt";
-/// The source of what no request tells.
+/// The source of figures that cannot be worked out from requests.
 const SERVER: &str = "the server or the system";
 
 pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
@@ -243,7 +243,7 @@ pub static FIGURES: LazyLock<Vec<Definition>> = LazyLock::new(|| {
 });
 
 impl Definition {
-    /// Returns what is shown below the definition, each a name and its text.
+    /// Returns the facts shown below the definition, each as a name and its text.
     pub fn facts(&self) -> [(&'static str, &'static str); 3] {
         [
             ("Formula", self.formula),
@@ -252,7 +252,7 @@ impl Definition {
         ]
     }
 
-    /// A figure without its definition and its formula, which follow its line.
+    /// Makes a figure from its first line, without the definition and the formula that follow it.
     fn headed(line: &'static str) -> Definition {
         let mut parts = line.split(" | ");
         let mut part = || parts.next().unwrap_or_default();
@@ -298,7 +298,7 @@ enum Reading {
     Times(Option<Spread>),
     Number(Option<f64>),
     Count(Option<u64>),
-    /// The server or the system tells it.
+    /// The server or the system reports the value.
     Told,
 }
 
@@ -368,7 +368,7 @@ fn percent(share: Option<f64>) -> Option<f64> {
     share.map(|share| share * 100.0)
 }
 
-/// A key of the catalogue: the figure, and which number of it.
+/// A figure of the catalogue and, where its key names one, the statistic of its spread.
 pub struct Figure {
     pub definition: &'static Definition,
     statistic: Option<Statistic>,
@@ -376,7 +376,7 @@ pub struct Figure {
 
 type Statistic = fn(&Spread) -> f64;
 
-/// Statistics of a spread under the names that keys have.
+/// The statistics of a spread, each with the name that it has in keys.
 const STATISTICS: [(&str, Statistic); 7] = [
     ("avg", |spread| spread.avg),
     ("p50", |spread| spread.p50),
@@ -391,7 +391,7 @@ fn definition(key: &str) -> Option<&'static Definition> {
     FIGURES.iter().find(|figure| figure.key == key)
 }
 
-/// The figure of a key such as `error_rate`, `ttft` or `ttft_p50_ms`; `None`: there is none of this name.
+/// Returns the figure of a key such as `error_rate`, `ttft` or `ttft_p50_ms`; `None` if no figure has this key.
 pub fn find(key: &str) -> Option<Figure> {
     if let Some(definition) = definition(key) {
         let statistic = None;
@@ -409,7 +409,7 @@ pub fn find(key: &str) -> Option<Figure> {
 }
 
 impl Figure {
-    /// `None`: the figure is absent.
+    /// Returns the value of the figure; `None` if it is absent.
     pub fn of(&self, pass: &Pass) -> Option<Datum> {
         let Definition { key, unit, .. } = self.definition;
         match read(pass, key) {
@@ -427,7 +427,7 @@ impl Figure {
         }
     }
 
-    /// Returns the source of the figure, or why it is absent.
+    /// Returns the source of the figure, or the reason for its absence.
     pub fn source(&self, pass: &Pass) -> String {
         let Definition {
             key,
@@ -451,20 +451,20 @@ impl Figure {
     }
 }
 
-/// The value of a key that the catalogue has.
+/// Returns the value of a key of the catalogue; `None` if the figure is absent.
 pub fn value(pass: &Pass, key: &str) -> Option<Datum> {
     find(key)?.of(pass)
 }
 
-/// The figures that the server or the system tells, in their order.
+/// Returns the figures that the server or the system reports, in the order of the catalogue.
 pub fn told_figures() -> impl Iterator<Item = &'static Definition> {
     FIGURES.iter().filter(|figure| figure.source == SERVER)
 }
 
-/// The server's prefix cache hit rate, for which `usage` stands in.
+/// The key of the prefix cache hit rate by the server's own counters; `usage` gives the rate if there are none.
 pub const HIT_RATE: &str = "avg_prefix_hit_rate";
 
-/// A figure that the server or the system tells.
+/// Returns a figure that the server or the system reports, or the reason for its absence.
 pub fn told(pass: &Pass, key: &str) -> Told {
     let told = pass.facts.told.get(key).cloned();
     let told = told.unwrap_or_else(|| Told::absent(NOT_IN_INPUT));
@@ -476,7 +476,7 @@ pub fn told(pass: &Pass, key: &str) -> Told {
     }
 }
 
-/// The source of a figure of which the input says nothing.
+/// The source of a figure that the input does not contain.
 pub const NOT_IN_INPUT: &str = "not in the input";
 
 #[cfg(test)]
@@ -486,10 +486,10 @@ mod tests {
     use crate::stats::records::Records;
 
     #[test]
-    fn keys_are_unique_and_say_all_that_a_reader_needs() {
+    fn keys_are_unique_and_every_definition_is_complete() {
         for (at, figure) in FIGURES.iter().enumerate() {
             let is_twice = FIGURES[..at].iter().any(|other| other.key == figure.key);
-            assert!(!is_twice, "{} stands there twice", figure.key);
+            assert!(!is_twice, "the key {} is in the table twice", figure.key);
             for text in [
                 figure.label,
                 figure.unit,

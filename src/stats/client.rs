@@ -1,19 +1,20 @@
-//! Whether this client kept up: what the watchdog's seconds add up to, and the verdict.
+//! Whether this client kept up with the load: a summary of the watchdog's seconds, and the verdict.
 
 use super::spread::{Histogram, Mean, Spread};
 use crate::sample::named;
 use crate::units::seconds;
 use crate::vitals::Vitals;
 
-/// The p99 of the wake-up lag above which the client's own delays are in the figures.
+/// The p99 of the wake-up lag in milliseconds above which the figures contain the client's own delays.
 pub const LAG_LIMIT_MS: f64 = 5.0;
-/// The wake-up lag that not one probe may exceed: this process stood still, and every request in flight with it.
+/// The wake-up lag in milliseconds that no single probe may exceed: this process stood still, and with it every request
+/// in flight.
 pub const LAG_MAX_LIMIT_MS: f64 = 250.0;
-/// A second above this share of the CPU allowed counts as over.
+/// A second in which the process used more than this share of the allowed CPU time counts as over the limit.
 pub const CPU_LIMIT_SHARE: f64 = 0.9;
-/// The share of seconds over the CPU limit, or of throttled periods, that is not marked yet: one in a hundred.
+/// How many in a hundred seconds over the CPU limit, or throttled periods, do not make the client limited yet.
 const TOLERATED_IN_100: u64 = 1;
-/// Shares are taken of seconds at least this long: CPU time comes in steps of 10 ms.
+/// Seconds shorter than this have no CPU share, because CPU time is counted in steps of 10 ms.
 const WHOLE_SECOND_NS: u64 = 500_000_000;
 
 named! {
@@ -30,17 +31,17 @@ named! {
 /// 0..=1; times of events are seconds since the first request was sent.
 #[derive(Debug, Clone, Default)]
 pub struct ClientSummary {
-    /// `None`: the run was too short for a probe.
+    /// Whether the client was limited; `None` if the run was too short for a probe.
     pub limited: Option<bool>,
     pub reasons: Vec<Limit>,
     /// The mock server runs in this process, so its CPU time is counted too.
     pub mock_in_process: bool,
-    /// The lateness of the probes; n is their number.
+    /// How late the probes woke up, in milliseconds; its `n` is the number of probes.
     pub lag: Option<Spread>,
     pub lag_max_at_s: Option<f64>,
-    /// The cores by the last reading.
+    /// The number of cores that this process may use, by the last reading.
     pub cores_allowed: Option<f64>,
-    /// CPU time over what was allowed, of whole seconds.
+    /// CPU time as a share of the allowed CPU time, over whole seconds.
     pub cpu_share_mean: Option<f64>,
     pub cpu_share_max: Option<f64>,
     pub cpu_share_max_at_s: Option<f64>,
@@ -48,23 +49,24 @@ pub struct ClientSummary {
     pub seconds_watched: u64,
     pub seconds_over_cpu_limit: u64,
     pub first_over_cpu_limit_at_s: Option<f64>,
-    /// Enforcement periods of the cgroup's CPU quota; `None`: no cgroup counts them.
+    /// Enforcement periods of the cgroup's CPU quota; `None` if no cgroup counts them.
     pub periods: Option<u64>,
     pub throttled_periods: Option<u64>,
     pub first_throttled_at_s: Option<f64>,
-    /// The share of the time of the CPUs allowed that the hypervisor gave to others; of whole seconds.
+    /// The share of the allowed CPUs' time that the hypervisor gave to other guests, over whole seconds.
     pub steal_share_mean: Option<f64>,
     pub steal_share_max: Option<f64>,
     pub open_files_max: Option<u64>,
     pub open_files_limit: Option<u64>,
-    /// CPU time of this process since the first send, in steps of 10 ms; `None`: a second of it is not known.
+    /// CPU time of this process since the first send, in steps of 10 ms; `None` if the time of some second is not
+    /// known.
     pub cpu_ms: Option<u64>,
 }
 
-/// Adds up seconds in constant memory.
+/// Adds up the watchdog's seconds in constant memory.
 #[derive(Debug, Default)]
 pub struct ClientStats {
-    /// The counts, and the readings that stand in the summary as they are.
+    /// The counts and readings that go into the summary unchanged.
     seen: ClientSummary,
     cpu_ms: u64,
     cpu_unknown: bool,
@@ -78,7 +80,7 @@ pub struct ClientStats {
     steal_share_max: Peak,
 }
 
-/// The largest value so far and the stamp of the first time that it was seen.
+/// The largest value so far and the stamp at which it was first seen.
 #[derive(Debug, Default)]
 struct Peak(Option<(f64, u64)>);
 
@@ -147,7 +149,7 @@ impl ClientStats {
         }
     }
 
-    /// `started_ns` is when the first request was sent.
+    /// Returns the summary so far. `started_ns` is the stamp of the first send.
     pub fn summary(&self, started_ns: u64, mock_in_process: bool) -> ClientSummary {
         let since_start =
             |stamp_ns: Option<u64>| stamp_ns.map(|ns| seconds(ns.saturating_sub(started_ns)));
@@ -199,7 +201,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Second `k` of a run on two cores: 20 probes 0.1 ms late, 20 % of the CPU, 10 periods.
+    /// Returns second `k` of a run on two cores: 20 probes 0.1 ms late, 20 % of the CPU, 10 periods.
     fn second(k: u64) -> Vitals {
         Vitals {
             t_start_ns: k * 1000 * MS,
@@ -216,7 +218,7 @@ mod tests {
         }
     }
 
-    /// A run whose second `k` is what `change` makes of a quiet one.
+    /// Returns the summary of a run of quiet seconds, each altered by `change`.
     fn run(seconds: u64, change: impl Fn(u64, &mut Vitals)) -> ClientSummary {
         let mut stats = ClientStats::default();
         for k in 0..seconds {
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn a_quiet_run_is_not_limited_and_its_figures_are_those_worked_by_hand() {
         let quiet = run(3, |k, vitals| {
-            // Shares 0.2, 0.4 and 0.2 of two cores.
+            // The CPU shares are 0.2, 0.4 and 0.2 of two cores.
             vitals.cpu_ms = Some(if k == 1 { 800 } else { 400 });
             vitals.steal_share = Some(if k == 2 { 0.12 } else { 0.0 });
         });
@@ -255,8 +257,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lag_p99_over_5_ms_is_a_limit_and_the_worst_says_when() {
-        // 100 probes: the 99th in order is p99, so one late probe is let pass and two are not.
+    fn a_lag_p99_over_5_ms_is_a_limit_and_the_worst_lag_has_its_time() {
+        // With 100 probes p99 is the 99th in order, so one late probe is tolerated and two are not.
         let late = |late: usize, lag_us: u32| {
             run(5, move |k, vitals| {
                 if k == 2 {
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn one_stop_in_a_long_run_is_a_limit_and_says_when_it_was() {
-        // 300 s are 6,000 probes. A stop of 2 s makes 40 of them late, which p99 does not see.
+        // A run of 300 s has 6,000 probes. A stop of 2 s makes 40 of them late, too few to raise p99.
         let stopped = |lag_us: u32| {
             run(300, move |k, vitals| {
                 if k == 120 {
@@ -297,7 +299,7 @@ mod tests {
 
     #[test]
     fn cpu_is_a_limit_when_more_than_one_second_in_a_hundred_is_over() {
-        // 1.81 s of 2 cores are 90.5 %, 1.8 s are 90 %.
+        // On 2 cores 1.81 s of CPU time in a second are 90.5 %, and 1.8 s are 90 %.
         let over = |seconds: u64, over: u64, cpu_ms: u64| {
             run(seconds, move |k, vitals| {
                 if (3..3 + over).contains(&k) {
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_has_no_share_of_the_cpu() {
+    fn a_short_second_has_no_cpu_share() {
         let summary = run(3, |k, vitals| {
             if k == 2 {
                 vitals.t_end_ns = vitals.t_start_ns + 499 * MS;
@@ -326,7 +328,7 @@ mod tests {
             }
         });
         assert_eq!((summary.reasons, summary.seconds_watched), (vec![], 2));
-        // A long one is measured by its length: 1.81 s in 2 s of 2 cores are 45 %.
+        // A long second is measured by its length: 1.81 s of CPU time in 2 s of 2 cores are 45 %.
         let stalled = run(1, |_, vitals| {
             vitals.t_end_ns = 2000 * MS;
             vitals.cpu_ms = Some(1810);
@@ -352,9 +354,9 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_measured_time_is_left_out() {
+    fn probes_and_counters_before_the_measured_time_are_left_out() {
         let mut stats = ClientStats::default();
-        // Measured from 0.5 s on: of the first second 10 probes, and of its counters nothing.
+        // The measured time begins at 0.5 s: 10 probes of the first second count, and none of its counters.
         let busy = Vitals {
             lags_us: [vec![9000; 10], vec![100; 10]].concat(),
             cpu_ms: Some(2000),
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_source_reports_is_absent_and_a_run_without_a_probe_has_no_verdict() {
+    fn a_reading_without_a_source_is_absent_and_a_run_without_a_probe_has_no_verdict() {
         let blind = run(2, |_, vitals| {
             *vitals = Vitals {
                 t_start_ns: vitals.t_start_ns,

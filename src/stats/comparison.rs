@@ -1,34 +1,36 @@
-//! A later round against the first: the ratio of mean TTFT, with an interval from batches of sessions.
+//! A later round of `replay` against the first: the ratio of mean TTFT, with an interval from batches of sessions.
 
 use std::collections::BTreeMap;
 
 use super::batches::{BATCHES, half_width};
 use super::record::Record;
 
-/// So many times its mean latency must a stretch of the round last to count as independent of the next one.
+/// How many mean latencies a stretch of a round must last to count as independent of the next one.
 const LATENCIES: f64 = 10.0;
 
-/// Mean TTFT of a later round over that of the first, both over the requests that have one in both.
+/// The mean TTFT of a later round over that of the first, both over the requests that have a TTFT in both rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     pub round: u64,
     pub ratio: f64,
-    /// The ends of the 95 % interval; `None` where fewer than twenty units are independent.
+    /// The ends of the 95 % interval; `None` for fewer than twenty independent units.
     pub interval: Option<(f64, f64)>,
-    /// Pairs of requests.
+    /// The number of requests that have a TTFT in both rounds.
     pub n: u64,
-    /// Stretches of ten mean latencies in the shorter round, but no more than sessions.
+    /// The number of independent units: stretches of ten mean latencies in the shorter round, at most one for each
+    /// session.
     pub units: u64,
 }
 
-/// A session in both rounds: when it was first sent in the later one, and the sums of its TTFT.
+/// A session that is in both rounds: when it was first sent in the later one, and the sums of its TTFT.
 struct Paired {
     sent_ns: u64,
     before: f64,
     after: f64,
 }
 
-/// Returns `None` without a pair. Sessions are in batches by the order of their sends in the later round.
+/// Compares a later round with the first; `None` if no request is in both. Batches hold sessions in the order of their
+/// sends in the later round.
 pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Comparison> {
     let timed = first.iter().filter_map(Timed::of);
     let before: BTreeMap<_, _> = timed.map(|one| (one.key, one)).collect();
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
     use crate::sample::FailKind;
 
-    /// A reply of one token: sent at this time, its latency is its TTFT.
+    /// Returns a reply of one token, whose latency is its TTFT.
     fn request(session: u64, sent_ns: u64, ttft_ns: u64) -> Record {
         let end_ns = sent_ns + ttft_ns;
         Record {
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_paired_whatever_their_order() {
+    fn requests_are_paired_in_any_order() {
         let first = [request(0, 1, 100), request(1, 2, 300), request(2, 3, 900)];
         let failed = Record {
             failure: Some(FailKind::Empty),
@@ -138,10 +140,13 @@ mod tests {
             request(0, 1, 40),
             request(9, 4, 7),
         ];
-        // Sessions 0 and 1 have both rounds: (40 + 60) / (100 + 300).
+        // Sessions 0 and 1 are in both rounds: (40 + 60) / (100 + 300).
         let got = compare(&first, &later, 2).expect("pairs");
         assert_eq!((got.round, got.ratio, got.n), (2, 0.25, 2));
-        assert_eq!(got.interval, None, "two sessions tell no interval");
+        assert_eq!(
+            got.interval, None,
+            "two sessions are too few for an interval"
+        );
         let mut turned = later.to_vec();
         turned.reverse();
         assert_eq!(compare(&first, &turned, 2), Some(got));
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(compare(&[request(0, 1, 5)], &[request(1, 1, 5)], 2), None);
     }
 
-    /// A round of one request after the other, each with its TTFT.
+    /// Returns a round of requests that follow one another, with these TTFTs in nanoseconds.
     fn serial(ttft_ns: impl Iterator<Item = f64>) -> Vec<Record> {
         let mut sent_ns = 0;
         let round = ttft_ns.enumerate().map(|(session, ttft_ns)| {
@@ -166,9 +171,9 @@ mod tests {
 
     #[test]
     fn the_interval_has_the_width_that_theory_gives() {
-        // TTFT is 1,000,000 in round 1; in round 2 it is 400,000 or 600,000 by a fair coin. The mean of n = 400 draws
-        // of ±100,000 has deviation 5,000, so the ratio is 0.5 ± 2.093 · 0.005, and the estimate of that from twenty
-        // batches is off by a sixth as a rule: over 200 seeds its mean is not.
+        // TTFT is 1,000,000 ns in round 1, and 400,000 or 600,000 ns with equal probability in round 2. The mean of n =
+        // 400 draws of ±100,000 has deviation 5,000, so the ratio is 0.5 ± 2.093 · 0.005. A single estimate of that
+        // width from twenty batches is typically off by a sixth; the mean over 200 seeds is not.
         let half = 2.093 * 0.005;
         let first = serial((0..400).map(|_| 1e6));
         let widths = (0..200).map(|seed| {
@@ -188,13 +193,13 @@ mod tests {
 
     #[test]
     fn nineteen_stretches_of_ten_latencies_have_no_interval_and_twenty_have_one() {
-        // All of n requests one after the other: n / 10 stretches.
+        // With n requests, one after the other, there are n / 10 stretches.
         for (n, units, has) in [(199, 19, false), (200, 20, true)] {
             let round = serial((0..n).map(|k| 1e6 + f64::from(k % 7)));
             let got = compare(&round, &round, 2).expect("pairs");
             assert_eq!((got.units, got.interval.is_some()), (units, has), "{n}");
         }
-        // A thousand sessions, a hundred in flight at once: a second each, over ten of them.
+        // A thousand sessions take one second each, a hundred at a time: the ten seconds are one stretch.
         let crowd: Vec<Record> = (0..1000)
             .map(|k| request(k, k / 100 * 1_000_000_000, 1_000_000_000))
             .collect();
@@ -218,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_holds_1_in_nine_of_ten_runs_also_where_a_server_is_slow_for_a_while() {
+    fn an_interval_contains_1_in_nine_of_ten_runs_of_a_server_that_is_slow_at_times() {
         const SEEDS: u64 = 400;
-        // For 0.4 s on average, forty requests, all take 10 or all take 15 ms.
+        // The server answers all requests in 10 ms or all in 15 ms for 0.4 s on average, some forty requests at a time.
         let mut holds = 0;
         for seed in 0..SEEDS {
             let mut rng = fastrand::Rng::with_seed(seed);
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_equal_servers_holds_1_in_nine_of_ten_runs_whatever_goes_with_its_neighbour() {
+    fn an_interval_of_equal_servers_contains_1_in_nine_of_ten_runs_at_any_correlation() {
         const SEEDS: u64 = 400;
         for phi in [0.0, 0.5, 0.8] {
             let holds = |seed: &u64| {

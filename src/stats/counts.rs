@@ -1,21 +1,21 @@
-//! Counts of tokens that cannot be, which some servers report: they are in no figure.
+//! Impossible token counts, which some servers report: no figure uses them.
 
 use std::borrow::Cow;
 
 use crate::sample::{Sample, TokenSource};
 
-/// Tokens that a server may put around a text, such as those of a chat template, of tools or of images.
+/// The most tokens that a server may add around a text, such as those of a chat template, of tools or of images.
 const AROUND_A_TEXT: u64 = 1 << 16;
-/// Tokens that an answer may have beside its text, such as hidden reasoning, where the request sets no limit.
+/// The most tokens without text, such as hidden reasoning, that an answer may have if the request sets no limit.
 const HIDDEN: u64 = 1 << 20;
 
-/// The sample without counts that cannot be; what it lends has none of them.
+/// Returns the sample without impossible token counts: borrowed if it has none, else a changed copy.
 ///
-/// A prompt has no more tokens than bytes, but for those around it, and no fewer than were cached of it. An answer has
-/// no more than bytes of its text, but for as many hidden ones as it was allowed; where its count says so, its events
-/// count, if it has any.
+/// A prompt has at most as many tokens as bytes, plus those that may stand around it, and at least as many as were
+/// cached. An answer has at most as many tokens as bytes of text, plus the hidden ones that it was allowed and those
+/// around it; the number of its events, if it has any, replaces an impossible count.
 pub fn possible(sample: &Sample) -> Cow<'_, Sample> {
-    // Bytes of 0 are those of a file that does not tell them.
+    // 0 bytes mean that the file does not tell the length.
     let prompt_limit = match sample.prompt_bytes {
         0 => u64::MAX,
         bytes => bytes.saturating_add(AROUND_A_TEXT),
@@ -54,9 +54,9 @@ mod tests {
     use crate::sample::Labels;
 
     #[test]
-    fn a_count_is_taken_up_to_what_can_be() {
-        // Prompt, cached and output tokens as told and as taken: a prompt of 100 bytes, an answer of 50 bytes and 10
-        // events, 16 tokens wanted.
+    fn a_count_is_used_up_to_the_highest_possible_one() {
+        // Each case has the prompt, cached and output tokens as reported and as used, for a prompt of 100 bytes and an
+        // answer of 50 bytes and 10 events, with 16 tokens wanted.
         for (told, taken) in [
             (
                 [Some(30), Some(30), Some(16)],
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_reply_whose_count_cannot_be_has_none() {
+    fn a_plain_reply_with_an_impossible_count_has_no_count() {
         let sample = Sample {
             completion_tokens: Some(2_000_000),
             token_source: Some(TokenSource::Usage),

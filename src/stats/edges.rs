@@ -1,13 +1,13 @@
-//! Output tokens that came into the window of a pass from requests that lie across its edges: those of the warm-up
-//! that went on in it, and those that its end has cut.
+//! Output tokens that came within the window of a pass from requests that cross its edges: warm-up requests that went
+//! on in the window, and requests that its end cut.
 
 use crate::sample::{Phase, Sample};
 
-/// The requests across the edges: as many as can be in flight, twice.
+/// The requests that cross an edge of the window, at most twice as many as can be in flight.
 #[derive(Debug, Default)]
 pub struct Edges {
     requests: Vec<Crossing>,
-    /// The last send of a request of the warm-up: the window begins later.
+    /// The last send of a request of the warm-up; the window begins after it.
     warmup_sent_ns: u64,
 }
 
@@ -17,14 +17,14 @@ struct Crossing {
     first_ns: u64,
     last_ns: u64,
     events: u64,
-    /// Between its events; without one each they count as evenly spread.
+    /// The gaps between its token events; if not every gap is known, the events count as evenly spread.
     gaps_us: Vec<u32>,
-    /// Output tokens of a whole reply.
+    /// The output tokens of the whole reply; `None` if the request was cut or has no count.
     tokens: Option<u64>,
 }
 
 impl Edges {
-    /// Takes in a request that is across an edge, as far as one can know by now.
+    /// Keeps a request that crosses an edge, as far as can be known by now.
     pub fn add(&mut self, sample: &Sample) {
         let is_warmup = sample.phase == Phase::Warmup;
         if sample.phase == Phase::Measured || is_warmup && sample.failure.is_some() {
@@ -49,7 +49,8 @@ impl Edges {
         });
     }
 
-    /// Tokens whose events came between the two stamps. A request without a count has `tokens_an_event`.
+    /// Returns the output tokens whose events came between the two stamps. Each event of a request without a count is
+    /// worth `tokens_an_event`.
     pub fn tokens(&self, (from_ns, to_ns): (u64, u64), tokens_an_event: f64) -> f64 {
         let tokens = self.requests.iter().map(|one| {
             let all = one.events as f64;
@@ -88,7 +89,7 @@ impl Crossing {
 mod tests {
     use super::*;
 
-    /// First token at 100 ms, then four more 10 ms apart, each of two tokens.
+    /// Returns a reply of five token events from 100 to 140 ms, with two tokens each.
     fn sample(phase: Phase, gaps_us: &[u32]) -> Sample {
         Sample {
             phase,
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn events_count_by_their_stamps_and_by_the_tokens_that_each_holds() {
         let uneven = [5_000, 5_000, 5_000, 25_000];
-        // Events at 100, 105, 110, 115 and 140 ms.
+        // The events come at 100, 105, 110, 115 and 140 ms.
         let warmup = sample(Phase::Warmup, &uneven);
         assert_eq!(tokens(std::slice::from_ref(&warmup), 106, 500), 6.0);
         let cut = Sample {
@@ -121,15 +122,15 @@ mod tests {
         };
         assert_eq!(tokens(std::slice::from_ref(&cut), 0, 120), 12.0);
         assert_eq!(tokens(&[warmup, cut], 106, 120), 4.0 + 6.0);
-        // Without gaps the five are evenly spread over 40 ms: half of the four after the first, and one.
+        // Without gaps the four events after the first are evenly spread over 40 ms: half of them count, and one more.
         assert_eq!(tokens(&[sample(Phase::Warmup, &[])], 120, 500), 6.0);
         assert_eq!(tokens(&[sample(Phase::Warmup, &[])], 141, 500), 0.0);
-        // What is within the window is counted elsewhere.
+        // A request of the window itself is counted elsewhere.
         assert_eq!(tokens(&[sample(Phase::Measured, &uneven)], 0, 500), 0.0);
     }
 
     #[test]
-    fn of_a_long_warm_up_only_those_that_may_still_reach_the_window_are_kept() {
+    fn only_warm_up_requests_that_can_still_reach_the_window_are_kept() {
         let mut edges = Edges::default();
         for k in 0..1000_u64 {
             let shifted = |ns: u64| ns + k * 10_000_000;
@@ -140,7 +141,8 @@ mod tests {
                 ..sample(Phase::Warmup, &[])
             });
         }
-        // Sent every 10 ms, the last token after 25 ms: the last three.
+        // Each request is sent 10 ms after the one before and ends after 25 ms, so only the last three can reach the
+        // window.
         assert_eq!(edges.requests.len(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! The facts of a pass that its requests do not tell: the series `pass` of the samples file.
+//! The facts of a pass that its requests do not tell, which the samples file keeps as the series `pass`.
 
 use std::collections::BTreeMap;
 
@@ -11,52 +11,55 @@ use super::spread::Spread;
 use super::time::Reported;
 use crate::sample::Workload;
 
-/// The names of the fields are the keys of the series, the same for every command; what does not apply is null.
+/// The names of the fields are the keys of the series, the same for every command; a field that does not apply is null.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
-    /// Its labels: a fixed workload, which time the dataset is sent (from 1), requests that were to be in flight at
-    /// once, requests per second that were asked for.
+    /// The labels of the pass: a fixed workload, the number of the round (from 1), the wanted number of requests in
+    /// flight, and the wanted rate in requests per second.
     pub workload: Option<Workload>,
     pub round: Option<u64>,
     pub concurrency: Option<u64>,
     pub rate_per_s: Option<f64>,
     /// The stamp of the first send.
     pub t_start_ns: u64,
-    /// The stamps between which rates count; `None`: from the first send to the last end of the requests.
+    /// The stamps of the window that rates are taken over; `None` if they are taken from the first send to the last
+    /// end.
     pub window_ns: Option<(u64, u64)>,
-    /// Requests that were to be sent; `None`: as many as a duration allows.
+    /// The number of requests that were planned; `None` if a duration decides.
     pub planned: Option<u64>,
-    /// Requests of the plan that were not sent, since the run was cut short.
+    /// Requests of the plan that were not sent because the run was cut short.
     pub not_sent: u64,
-    /// Turns that were not sent, since their session had failed before them.
+    /// Turns that were not sent because an earlier turn of their session had failed.
     pub turns_not_sent: u64,
     /// The most requests in flight at once.
     pub concurrency_peak: u64,
     /// Requests that were in flight at the end and have no sample.
     pub in_flight: u64,
-    /// The total time that those requests have been in flight.
+    /// The total time that the requests without a sample had been in flight.
     #[serde(skip)]
     pub in_flight_ns: u64,
     /// Requests of an open loop that found no idle worker when they were due.
     pub exhausted: Option<u64>,
-    /// Hit rates that a cache of unlimited size would have had.
+    /// The hit rates that a cache of unlimited size would have had, 0..=1.
     pub perfect_response_rate: Option<f64>,
     pub perfect_prefix_rate: Option<f64>,
-    /// The latter is by planned lengths: no reply counts its prompt.
+    /// Whether `perfect_prefix_rate` is worked out from planned lengths because no reply counts its prompt tokens.
     pub perfect_prefix_by_plan: bool,
     /// The reason why the pass ended, in words.
     pub ended: Option<String>,
-    /// Whether all was sent that was to be.
+    /// Whether everything that was planned was sent.
     pub is_complete: Option<bool>,
-    /// Requests that went out without their earliest pairs of question and answer, and the most pairs of one.
+    /// The number of requests that were sent without their earliest pairs of question and answer, and the most pairs
+    /// that one of them lost.
     pub shortened: Option<(u64, u64)>,
-    /// The server's metrics beside the requests, in the order that they were asked for.
+    /// The server's metrics during the pass, in the order in which they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
-    /// The tokens that all prompts have in common before their texts, as the set-up found them; `None`: nobody counted.
+    /// The number of tokens that all prompts begin with before their own text, as the set-up found it; `None` if it was
+    /// not measured.
     #[serde(skip)]
     pub common_tokens: Option<u64>,
-    /// Whether the replies of earlier passes of this run have told of caches.
+    /// Whether the replies of earlier passes of this run have reported cache hits.
     #[serde(skip)]
     pub reported: Reported,
     #[serde(skip)]
@@ -66,21 +69,21 @@ pub struct Facts {
     pub client: ClientSummary,
 }
 
-/// One of the server's metrics beside the pass.
+/// One of the server's metrics during the pass.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Metric {
     pub name: String,
-    /// Over requests.
+    /// The spread over requests of the readings around each request.
     pub spread: Option<Spread>,
-    /// Over the whole pass; the headline.
+    /// The value over the whole pass, which is the headline.
     pub over_pass: Option<f64>,
     /// The kind of the metric, such as `gauge`, `counter` or `Δ vllm:… / Δ vllm:…`.
     pub source: String,
-    /// Read beside several requests at once.
+    /// Whether some readings cover several requests that were in flight at once.
     pub shared: bool,
 }
 
-/// A figure that the server or the system tells.
+/// A figure that the server or the system reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Told {
     pub value: Option<f64>,
@@ -104,11 +107,11 @@ impl Told {
     }
 }
 
-/// The figures that were told of a pass, by the keys of `catalog::told_figures`.
+/// The figures that the server or the system reported for a pass, by the keys of `catalog::told_figures`.
 pub type ToldFigures = BTreeMap<String, Told>;
 
 impl Facts {
-    /// The name of the pass where it begins a line or a title.
+    /// Returns the name of the pass with a capital letter, to begin a line or a title.
     pub fn title(&self) -> String {
         let mut name = self.name();
         if let Some(first) = name.get_mut(..1) {
@@ -117,7 +120,7 @@ impl Facts {
         name
     }
 
-    /// The name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
+    /// Returns the name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
     pub fn name(&self) -> String {
         match (self.workload, self.rate_per_s, self.concurrency, self.round) {
             (Some(workload), ..) => workload.name().to_string(),
@@ -130,7 +133,7 @@ impl Facts {
         }
     }
 
-    /// Reads a line of the series; what is missing, or is nothing of the kind, stays absent.
+    /// Reads a line of the series; a value that is missing or malformed stays absent.
     pub fn read(line: &Value) -> Facts {
         let count = |key: &str| line[key].as_u64();
         let number = |key: &str| line[key].as_f64();

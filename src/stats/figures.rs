@@ -1,4 +1,4 @@
-//! The figures of a pass, whichever command asked for it: the waist between requests and reports.
+//! The figures of a pass, the same for every command: they are worked out from its requests, and reports show them.
 //!
 //! Absent is `None`. `catalog` says what each figure means.
 
@@ -14,32 +14,33 @@ use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
 use crate::units::{seconds, share};
 
-/// The figures of the requests that were measured; times are over successes, and percentiles are exact where the
-/// pass kept its records.
+/// The figures of the measured requests. Times are over successes, and percentiles are exact where the pass kept its
+/// records.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// Successes and failures.
     pub requests: u64,
     pub successful: u64,
     pub failed: u64,
-    /// Requests in flight at the end, those without a sample included.
+    /// Requests in flight at the end, including those without a sample.
     pub cut: u64,
     /// Requests of the warm-up, which are in no other figure.
     pub warmup: u64,
-    /// Successes whose reply was no stream: they have no TTFT and no ITL.
+    /// Successes whose reply was not streamed: they have no TTFT and no ITL.
     pub not_streamed: u64,
     pub stale_connections: u64,
     /// Successes whose tokens came in a burst: they have no ITL and no decode rate.
     pub bursts: u64,
-    /// Successes of which the server kept some tokens to itself: ITL and decode rate are over the others.
+    /// Successes whose server kept some output tokens to itself: their ITL and decode rate are over the streamed
+    /// tokens.
     pub partly_streamed: u64,
-    /// Events of successes that could not be read, and the first of them.
+    /// The number of events of successes that could not be read, and the first of them.
     pub unread: Option<(u64, String)>,
-    /// Successes with a count of tokens that cannot be, which is not taken.
+    /// Successes with an impossible token count, which is left out.
     pub impossible_counts: u64,
-    /// Lengths of successes beside those that were wanted.
+    /// The lengths of successes compared with those that were wanted.
     pub lengths: Lengths,
-    /// Length of the window of the pass, else last `t_end` − first `t_send`; 0 without requests.
+    /// The length of the window of the pass, or else last `t_end` − first `t_send`; 0 without requests.
     pub duration_s: f64,
     pub means: Means,
     pub prompt_tokens: Tokens,
@@ -49,45 +50,46 @@ pub struct Figures {
     pub token_throughput: Option<f64>,
     /// Successes per second.
     pub request_throughput: Option<f64>,
-    /// Σ (n − 1) / Σ (t_last − t_first), n the output tokens that were streamed.
+    /// The token-weighted decode rate: Σ (n − 1) / Σ (t_last − t_first), where n is the number of output tokens that
+    /// were streamed.
     pub decode_tokens_per_s_weighted: Option<f64>,
-    /// Mean of `(t_last − t_send) / n_out`, the first token included.
+    /// Mean of `(t_last − t_send) / n_out` in milliseconds, the first token included.
     pub tpot_with_first_ms: Option<f64>,
-    /// Mean of `n_out / (t_last − t_send)`.
+    /// Mean of `n_out / (t_last − t_send)` in tokens per second.
     pub request_tokens_per_s: Option<f64>,
     /// The spread of every time in milliseconds, at the index `Time as usize`.
     pub times: [Option<Spread>; Time::NAMES.len()],
-    /// Between adjacent token events, in milliseconds.
+    /// The spread of the times between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
-    /// Events are at least nine tenths of the tokens, so a gap is one of tokens, not of chunks.
+    /// Whether there are at least nine tenths as many events as tokens, so that gaps are between tokens and not chunks.
     pub gaps_are_tokens: bool,
     pub gaps_in_one_read_share: Option<f64>,
     pub all: Side,
-    /// The first rotation, and all later ones.
+    /// The successes of the first rotation, then those of all later ones.
     pub cold: Side,
     pub warm: Side,
-    /// TTFT of cold requests over that of warm ones, at like load.
+    /// The ratio of the TTFT of cold requests to that of warm ones, at like load.
     pub reuse: Reuse,
-    /// The first turns of sessions.
+    /// The successes that are first turns of sessions.
     pub first_turns: Side,
-    /// Hit rate of first turns alone; `None` where no session has a second turn.
+    /// The prefix cache hit rate of first turns alone; `None` where no session has a second turn.
     pub first_turn_hit_rate: Option<f64>,
-    /// Whether the replies of this pass and of those before it have told of caches.
+    /// Whether the replies of this pass or of earlier ones have reported cache hits.
     pub reported: Reported,
-    /// Successes that were cached as a whole, over successes; `None`: no reply says whether it was.
+    /// Successes that were cached as a whole, over successes; `None` if no reply says whether it was.
     pub response_cache_hit_rate: Option<f64>,
-    /// `None` without an SLO.
+    /// The goodput; `None` without an SLO.
     pub goodput: Option<Goodput>,
     pub concurrency_mean: Option<f64>,
-    /// Connection set-up as a share of all TTFT.
+    /// The time of connection set-up as a share of all TTFT, 0..=1.
     pub connect_share: Option<f64>,
     pub is_open: bool,
-    /// (n − 1) / (last due − first due) of the requests that were sent; `None` for fewer than two.
+    /// The scheduled rate `(n − 1) / (last due − first due)` of the requests that were sent; `None` for fewer than two.
     pub scheduled_per_s: Option<f64>,
-    /// (n − 1) / (last send − first send); `None` for fewer than two.
+    /// The achieved rate `(n − 1) / (last send − first send)`; `None` for fewer than two requests.
     pub achieved_per_s: Option<f64>,
     pub failures: Failures,
-    /// Successes by where their output tokens were counted.
+    /// The number of successes by the source of their count of output tokens.
     pub token_sources: BTreeMap<&'static str, u64>,
 }
 
@@ -117,39 +119,40 @@ impl Means {
     }
 }
 
-/// Failures under the names of their kinds.
+/// Failures by the name of their kind.
 pub type Failures = BTreeMap<&'static str, FailureCount>;
 
 /// Failures of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureCount {
     pub count: u64,
-    /// HTTP status and reason of the first one.
+    /// HTTP status and reason of the first failure of this kind.
     pub status: Option<u16>,
     pub example: String,
 }
 
-/// Tokens over the requests that count them; `None`: no request does.
+/// Token counts of the requests that have one; `None` if no request has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tokens {
-    /// The requests that count them.
+    /// The number of requests that have a count.
     pub n: u64,
     pub total: Option<u64>,
     pub mean: Option<f64>,
 }
 
-/// A part of the successes.
+/// The figures of a part of the successes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Side {
     pub requests: u64,
-    /// Σ cached / Σ prompt tokens; `None`: no reply of the run has reported cached tokens.
+    /// Σ cached / Σ prompt tokens; `None` if no reply of the run has reported cached tokens.
     pub prefix_cache_hit_rate: Option<f64>,
-    /// The hit rate without the tokens that all prompts have in common before their texts, such as a chat template's.
+    /// The hit rate without the tokens that all prompts begin with before their own text, such as those of a chat
+    /// template.
     pub text_hit_rate: Option<f64>,
 }
 
 impl Figures {
-    /// Adds the tokens of requests across the edges of the window, if the pass has one.
+    /// Adds the output tokens of requests that cross the edges of the window.
     pub fn with_edge_tokens(mut self, window_ns: (u64, u64), tokens: f64) -> Figures {
         let duration_s = seconds(window_ns.1.saturating_sub(window_ns.0));
         if duration_s > 0.0 && (tokens > 0.0 || self.token_throughput.is_some()) {
@@ -163,12 +166,12 @@ impl Figures {
         self.times[time as usize]
     }
 
-    /// Failures over successes and failures; `None`: there was neither.
+    /// Returns failures over successes and failures; `None` if there were neither.
     pub fn error_rate(&self) -> Option<f64> {
         share(self.failed, self.requests)
     }
 
-    /// Whether there were replies, and not one of them came as a stream.
+    /// Whether there were replies and none of them was streamed.
     pub fn is_not_streamed(&self) -> bool {
         self.successful > 0 && self.not_streamed == self.successful
     }

@@ -1,11 +1,12 @@
-//! Goodput: what was served within the limits that the user set.
+//! Goodput: the requests and tokens that were served within the limits that the user set.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 use crate::units::{per_second, share};
 
-/// Limits of a request, in milliseconds; `None`: no limit. The names of the fields are the keys in headers of files.
+/// The limits of a request in milliseconds; `None` for no limit. The names of the fields are the keys in headers of
+/// files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slo {
     pub ttft_ms: Option<f64>,
@@ -14,8 +15,8 @@ pub struct Slo {
 }
 
 impl Slo {
-    /// Whether a success is below every limit, from its scheduled time in an open loop. An absent ITL (one token)
-    /// passes; an absent TTFT (not streamed) does not pass a limit of TTFT.
+    /// Whether a success is below every limit. In an open loop TTFT and latency are measured from the scheduled time.
+    /// An absent ITL (one token) passes its limit; an absent TTFT (not streamed) fails its limit.
     pub fn is_met(&self, record: &Record) -> bool {
         let below = |ns: f64, limit_ms: f64| ns / 1e6 < limit_ms;
         let ttft = self
@@ -31,21 +32,21 @@ impl Slo {
     }
 }
 
-/// Requests that met the SLO, and their tokens, over successes, failures and turns not sent.
+/// The requests that met the SLO and their tokens, out of successes, failures and turns not sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Goodput {
     pub requests: u64,
     pub of_requests: u64,
-    /// Output tokens; these three are `None` where no reply has a count.
+    /// Output tokens and their rate; these three are `None` if no reply has a count.
     pub tokens: Option<u64>,
     pub of_tokens: Option<u64>,
     pub tokens_per_s: Option<f64>,
-    /// `None` without a duration.
+    /// The rate of requests that met the SLO; `None` without a duration.
     pub requests_per_s: Option<f64>,
 }
 
 impl Goodput {
-    /// Goodput of the measured ones of the records; `duration_s` is that of the throughputs.
+    /// Works out the goodput of the measured records; `duration_s` is the duration that throughputs are taken over.
     pub fn of(slo: &Slo, records: &[Record], not_sent: u64, duration_s: f64) -> Goodput {
         let per_second = |n| per_second(n, duration_s);
         let measured = records.iter().filter(|record| record.is_measured());
@@ -69,12 +70,12 @@ impl Goodput {
         }
     }
 
-    /// Share of the requests, 0..=1; `None` without any.
+    /// Returns the share of requests that met the SLO, 0..=1; `None` without requests.
     pub fn requests_share(&self) -> Option<f64> {
         share(self.requests, self.of_requests)
     }
 
-    /// Share of the tokens, 0..=1; `None` without any.
+    /// Returns the share of tokens that met the SLO, 0..=1; `None` without tokens.
     pub fn tokens_share(&self) -> Option<f64> {
         share(self.tokens?, self.of_tokens?)
     }
@@ -87,7 +88,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// First token after `first` ms, the last of `tokens` at `last` ms.
+    /// Returns a success with its first token after `first` ms and the last of `tokens` tokens after `last` ms.
     fn success(first: u64, last: u64, tokens: u64) -> Sample {
         Sample {
             t_send_ns: 5 * MS,
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_met_strictly_below_it() {
-        // TTFT 100 ms, ITL 200 ms / 10 = 20 ms, latency 300 ms.
+        // TTFT is 100 ms, ITL 200 ms / 10 = 20 ms and latency 300 ms.
         let streamed = success(100, 300, 11);
         let slo = |ttft_ms, itl_ms, latency_ms| Slo {
             ttft_ms,
@@ -123,7 +124,7 @@ mod tests {
             (slo(None, None, Some(300.0)), &streamed, false),
             (slo(None, Some(1.0), None), &success(100, 100, 1), true),
             (slo(Some(1e9), None, None), &plain(), false),
-            // To the end of the body: 104 ms.
+            // The latency of a plain reply goes to the end of its body: 104 ms.
             (slo(None, Some(1.0), Some(104.1)), &plain(), true),
             (slo(None, None, Some(104.0)), &plain(), false),
         ] {
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn in_an_open_loop_a_limit_counts_from_the_due_time() {
-        // TTFT 100 ms and latency 300 ms from the send, which was 4 ms late.
+        // TTFT is 100 ms and latency 300 ms from the send, which was 4 ms late.
         let late = Sample {
             t_due_ns: Some(MS),
             ..success(100, 300, 11)
@@ -165,7 +166,7 @@ mod tests {
         let (good, slow) = (success(100, 300, 11), success(200, 300, 5));
         let got = Goodput::of(&slo, &[&good, &slow, &failed].map(Record::from), 2, 2.0);
         assert_eq!((got.requests, got.of_requests), (1, 5));
-        // 11 tokens of 11 + 5 + the 4 that came before the failure, in 2 s.
+        // The 11 tokens that met the SLO are of 11 + 5 and the 4 that came before the failure, in 2 s.
         assert_eq!((got.tokens, got.of_tokens), (Some(11), Some(20)));
         assert_eq!(
             (got.tokens_per_s, got.requests_per_s),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn goodput_of_nothing_is_absent() {
+    fn goodput_without_requests_is_absent() {
         let none = Goodput::of(&Slo::default(), &[], 0, 0.0);
         assert_eq!((none.requests, none.of_requests, none.tokens), (0, 0, None));
         assert_eq!((none.requests_share(), none.tokens_share()), (None, None));

@@ -1,14 +1,15 @@
-//! Prompts and answers that are not as long as they were to be, by the counts of the server.
+//! Prompts and answers whose length, as the server counted it, differs from the one that was wanted.
 
 use std::collections::BTreeMap;
 
 use crate::sample::{Sample, TokenSource};
 
-/// The share of its length, and the tokens, that a prompt may be off: no tokenizer cuts made texts to the token.
+/// How far a prompt may be off, as a share of its length and in tokens: generated texts cannot be cut to the exact
+/// token.
 const PROMPT_SHARE: f64 = 0.02;
 const PROMPT_TOKENS: u64 = 2;
 
-/// Successes that tell a length beside the one that was wanted, and those of them that are off.
+/// The number of successes with both a wanted and a counted length, and those whose length is off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lengths {
     pub prompts: u64,
@@ -19,7 +20,7 @@ pub struct Lengths {
     pub longer_answers: Off,
 }
 
-/// Requests of which a length is off.
+/// Requests whose length is off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Off {
     pub requests: u64,
@@ -31,7 +32,7 @@ pub struct Off {
 type Values = BTreeMap<u64, u64>;
 
 impl Lengths {
-    /// Takes in a success.
+    /// Adds a success.
     pub fn add(&mut self, good: &Sample) {
         let labels = &good.labels;
         if let Some((wanted, got)) = labels.wanted_prompt_tokens.zip(good.prompt_tokens) {
@@ -49,7 +50,7 @@ impl Lengths {
         }
     }
 
-    /// Takes in the tokens of an answer; events and estimates tell too little of them.
+    /// Adds the tokens of an answer; counts from events and estimates are left out because they are not exact.
     pub fn answer(&mut self, wanted: Option<u64>, got: u64, source: TokenSource) {
         let is_counted = match source {
             TokenSource::Usage
@@ -69,7 +70,7 @@ impl Lengths {
         }
     }
 
-    /// Takes in the requests of another pass.
+    /// Adds the requests of another pass.
     pub fn merge(&mut self, other: &Lengths) {
         self.prompts += other.prompts;
         self.shorter_prompts.merge(&other.shorter_prompts);
@@ -87,7 +88,7 @@ impl Off {
         *self.got.entry(got).or_default() += 1;
     }
 
-    /// Takes in other requests.
+    /// Adds other requests whose length is off.
     pub fn merge(&mut self, other: &Off) {
         self.requests += other.requests;
         for (own, others) in [
@@ -100,7 +101,8 @@ impl Off {
         }
     }
 
-    /// The medians of what was wanted and of what came, the lower of two; `None`: no length is off.
+    /// Returns the medians of the wanted and of the counted lengths, the lower of two middle values; `None` if no
+    /// length is off.
     pub fn medians(&self) -> Option<(u64, u64)> {
         let median = |values: &Values| {
             let mut below = 0;
@@ -141,7 +143,7 @@ mod tests {
             ((500, 16), (510, 15)),
             ((500, 16), (511, 26)),
             ((500, 16), (489, 28)),
-            // Two tokens of 20 are 10 %, and no more than a tokenizer may take.
+            // A difference of two tokens is 10 % of 20, but no more than a tokenizer may cause.
             ((20, 16), (22, 16)),
             ((20, 16), (23, 27)),
         ] {
@@ -149,20 +151,20 @@ mod tests {
         }
         assert_eq!((lengths.prompts, lengths.answers), (6, 6));
         assert_eq!(lengths.shorter_prompts.medians(), Some((500, 489)));
-        // 20 and 500 for 23 and 511.
+        // The longer prompts have 23 and 511 tokens in place of 20 and 500.
         assert_eq!(lengths.longer_prompts.requests, 2);
         assert_eq!(lengths.longer_prompts.medians(), Some((20, 23)));
         assert_eq!(lengths.shorter_answers.medians(), Some((16, 15)));
         assert_eq!(lengths.longer_answers.medians(), Some((16, 27)));
         let (mut both, other) = (lengths.longer_answers.clone(), &lengths.shorter_answers);
         both.merge(other);
-        // 15, 26, 27, 28: the lower of two.
+        // The counts are 15, 26, 27 and 28, and the lower of the two middle values is 26.
         assert_eq!((both.requests, both.medians()), (4, Some((16, 26))));
         assert_eq!(Off::default().medians(), None);
     }
 
     #[test]
-    fn answers_that_nobody_counted_and_requests_without_a_wish_are_left_out() {
+    fn answers_without_a_count_and_requests_without_a_wanted_length_are_left_out() {
         let mut lengths = Lengths::default();
         for source in [
             TokenSource::Events,

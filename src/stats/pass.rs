@@ -1,4 +1,4 @@
-//! One pass of a run: its requests, what it knows beside them, and its figures.
+//! One pass of a run: its requests, the facts that they do not tell, and its figures.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Works out the figures. Cost: a sort for each time, where records are kept.
+    /// Works out the figures. Cost: one sort for each time, where records are kept.
     pub fn new(facts: Facts, records: Records) -> Pass {
         Pass {
             figures: records.figures(&facts),
@@ -38,13 +38,14 @@ impl Pass {
     }
 }
 
-/// Whether these passes of a run have told of caches; each knows what those before it told.
+/// Whether the replies of these passes of a run have reported cache hits; the last pass knows what earlier ones
+/// reported.
 pub fn reported(passes: &[Pass]) -> Reported {
     let last = passes.last();
     last.map_or(Reported::default(), |pass| pass.figures.reported)
 }
 
-/// The tokens that prompts of a run begin with alike whatever their texts, by its header.
+/// Returns the number of tokens that all prompts of a run begin with before their own text, from its header.
 pub fn common_tokens(header: &Value) -> Option<u64> {
     header["setup"]["common_tokens"].as_u64()
 }
@@ -52,9 +53,9 @@ pub fn common_tokens(header: &Value) -> Option<u64> {
 /// Makes the passes of a run from the lines of its samples file, in their order.
 #[derive(Debug)]
 pub struct Passes {
-    /// Settings of the header: limits, whether the mock was a part of the process, whether the run had no end of its own,
-    /// the length of the warm-up where the run has a window, output tokens asked for, tokens that prompts begin with
-    /// alike.
+    /// Settings from the header: the limits, whether the mock ran in this process, whether the run was endless, the
+    /// length of the warm-up if the run has a window, the output tokens asked for, and the number of tokens that all
+    /// prompts begin with.
     slo: Option<Slo>,
     mock_in_process: bool,
     is_endless: bool,
@@ -62,8 +63,8 @@ pub struct Passes {
     wanted_output_tokens: Option<u64>,
     common_tokens: Option<u64>,
     ended: Vec<Pass>,
-    /// From the lines since the last pass ended: the requests, the labels of the first measured one and when it was
-    /// sent, when each was sent and ended, and where in `records` those are whose tokens nobody has counted, by id.
+    /// Data of the lines since the last pass ended: the requests, the labels and the send of the first measured one,
+    /// the send and end of each, and the index in `records`, by id, of those whose tokens are not counted yet.
     records: Records,
     first: Option<(Labels, u64)>,
     spans_ns: Vec<(u64, u64)>,
@@ -72,7 +73,7 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// `header` is the first line of the file, an object.
+    /// Starts to read a file; `header` is its first line, an object.
     pub fn new(header: &Value) -> Passes {
         let options = &header["options"];
         let is_windowed = header["command"] == "benchmark";
@@ -81,7 +82,8 @@ impl Passes {
         let is_endless = is_windowed && limits.iter().all(|key| options[key].is_null());
         Passes {
             slo: Slo::deserialize(&header["slo"]).ok(),
-            // Any other backend is a process of its own. Old files name none, and say of no other mock that it is one.
+            // Any other backend is a process of its own. Old files name no backend; in these `mock` means the one in
+            // the process.
             mock_in_process: header["mock"] == true
                 && matches!(header["backend"].as_str(), None | Some("mock")),
             is_endless,
@@ -98,7 +100,7 @@ impl Passes {
     }
 
     pub fn sample(&mut self, mut sample: Sample) {
-        // Where the line of a sample does not say it, the header of a benchmark does.
+        // A sample line without a wanted length takes it from the header of a benchmark.
         let wanted = &mut sample.labels.wanted_output_tokens;
         *wanted = wanted.or(self.wanted_output_tokens);
         let at = self.records.list.len();
@@ -116,21 +118,21 @@ impl Passes {
         self.vitals.push(seen);
     }
 
-    /// Output tokens of the request with this id, which were counted after it.
+    /// Sets the output tokens of the request with this id, which were counted after it ended.
     pub fn tokens(&mut self, id: u64, tokens: u64, source: TokenSource) {
         if let Some(&at) = self.uncounted.get(&id) {
             self.records.count(at, tokens, source);
         }
     }
 
-    /// Ends a pass at its line.
+    /// Ends a pass at its `pass` line.
     pub fn pass(&mut self, line: &Value) {
         self.end(Facts::read(line));
     }
 
-    /// Returns all passes; a pass without its line has only the facts that its requests tell.
+    /// Returns all passes; a pass without its `pass` line has only the facts that its requests tell.
     pub fn finish(mut self) -> Vec<Pass> {
-        // The one pass of a run with a window has begun, whatever the file has of it.
+        // A run with a window has one pass, which has begun even if the file has no sample of it.
         let has_begun = self.first.is_some() || self.warmup_ns.is_some() && self.ended.is_empty();
         if has_begun {
             let (labels, first_ns) = self.first.take().unwrap_or_default();
@@ -179,7 +181,7 @@ impl Passes {
     }
 }
 
-/// The records of a pass that has no request yet.
+/// Returns the records of a pass that has no request yet.
 fn empty(is_endless: bool, common_tokens: Option<u64>) -> Records {
     match is_endless {
         true => Records::live(true, common_tokens.unwrap_or(0)),
@@ -187,8 +189,8 @@ fn empty(is_endless: bool, common_tokens: Option<u64>) -> Records {
     }
 }
 
-/// The most of the spans that overlap, each from its first stamp to its second; one that ends as another begins does
-/// not.
+/// Returns the largest number of spans that overlap. A span goes from its first stamp to its second; one that ends at
+/// the stamp at which another begins does not overlap it.
 pub(super) fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
     let (mut sent, mut ended): (Vec<u64>, Vec<u64>) = spans.unzip();
     sent.sort_unstable();

@@ -3,7 +3,7 @@
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;
 
-/// A count in 4 bytes, absent included. Counts from `u32::MAX` on are kept as `u32::MAX - 1`.
+/// A count in 4 bytes that may be absent. Counts from `u32::MAX` on are kept as `u32::MAX - 1`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count(u32);
 
@@ -19,7 +19,7 @@ impl From<Option<u64>> for Count {
     }
 }
 
-/// Nanoseconds in 8 bytes, absent included.
+/// Nanoseconds in 8 bytes that may be absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamp(u64);
 
@@ -40,7 +40,7 @@ impl From<Option<u64>> for Stamp {
 pub enum Rotation {
     #[default]
     None,
-    /// The cold one.
+    /// The first rotation, whose requests are cold.
     First,
     Second,
     Later,
@@ -82,7 +82,7 @@ pub struct Record {
     pub repeat: Option<bool>,
     pub resent: bool,
     pub rotation: Rotation,
-    /// Whether the tokens came in a few reads, a moment apart: such a reply has no time between tokens.
+    /// Whether the tokens came in a burst, a few reads close together: such a reply has no time between tokens.
     pub is_burst: bool,
 }
 
@@ -169,7 +169,8 @@ impl Record {
         (ns > 0 && tokens > 0).then_some((ns, tokens))
     }
 
-    /// Inter-token latency in nanoseconds: `(t_last − t_first) / (n − 1)`, n the output tokens that were streamed.
+    /// Inter-token latency in nanoseconds: `(t_last − t_first) / (n − 1)`, where n is the number of output tokens that
+    /// were streamed.
     pub fn itl_ns(&self) -> Option<f64> {
         self.decode_ns()
             .map(|(ns, tokens)| ns as f64 / tokens as f64)
@@ -197,26 +198,27 @@ impl Record {
         self.t_send_ns.saturating_sub(due_ns)
     }
 
-    /// `t_send − t_due` in nanoseconds, of the first send where the request was sent again: the connection that turned
-    /// out closed is no delay of this client. `None` in a closed loop.
+    /// Lateness in nanoseconds, `t_send − t_due`, where `t_send` is the first send of a request that was sent again: a
+    /// connection that turned out to be closed is no delay of this client. `None` in a closed loop.
     pub fn lateness_ns(&self) -> Option<u64> {
         let sent_ns = self.t_first_send_ns.get().unwrap_or(self.t_send_ns);
         Some(sent_ns.saturating_sub(self.t_due_ns.get()?))
     }
 
-    /// `prompt_tokens / TTFT` in tokens per second, TTFT from the send; queueing is inside TTFT.
+    /// Prefill rate in tokens per second: `prompt_tokens / TTFT`, with TTFT from the send, which includes queueing.
     pub fn prefill_tokens_per_s(&self) -> Option<f64> {
         let ttft_ns = self.ttft_from_sent_ns().filter(|&ns| ns > 0)?;
         Some(self.prompt_tokens.get()? as f64 / seconds(ttft_ns))
     }
 
-    /// `(n − 1) / (t_last − t_first)` in tokens per second, n the output tokens that were streamed.
+    /// Decode rate in tokens per second: `(n − 1) / (t_last − t_first)`, where n is the number of output tokens that
+    /// were streamed.
     pub fn decode_tokens_per_s(&self) -> Option<f64> {
         self.decode_ns()
             .map(|(ns, tokens)| tokens as f64 / seconds(ns))
     }
 
-    /// Output tokens and latency from the send, where both are above 0.
+    /// Output tokens and latency in nanoseconds from the send; `None` unless both are above 0.
     pub fn tokens_in_latency(&self) -> Option<(u64, u64)> {
         let tokens = self.completion_tokens.get().filter(|&tokens| tokens > 0)?;
         Some((tokens, self.latency_from_sent_ns())).filter(|&(_, ns)| ns > 0)
@@ -252,7 +254,8 @@ mod tests {
         );
     }
 
-    /// Due at 1 s, sent at 1.5 s, first token at 2 s, last of 11 at 3 s, ended at 3.5 s; 100 prompt tokens.
+    /// Returns a request due at 1 s, sent at 1.5 s, with its first token at 2 s, the last of 11 at 3 s, its end at 3.5
+    /// s, and 100 prompt tokens.
     fn record() -> Record {
         Record::from(&Sample {
             t_due_ns: Some(1_000_000_000),
@@ -274,17 +277,18 @@ mod tests {
         assert_eq!(one.ttft_ns(), Some(1_000_000_000));
         assert_eq!(one.latency_from_sent_ns(), 1_500_000_000);
         assert_eq!(one.latency_ns(), 2_000_000_000);
-        // 1 s for ten tokens; 100 prompt tokens in 0.5 s.
+        // Ten tokens take 1 s; 100 prompt tokens take 0.5 s.
         assert_eq!(one.itl_ns(), Some(1e8));
         assert_eq!(one.decode_tokens_per_s(), Some(10.0));
         assert_eq!(one.prefill_tokens_per_s(), Some(200.0));
-        // In flight from 1.5 to 3.5 s, of which 2 to 3 s lie in the span.
+        // The request is in flight from 1.5 to 3.5 s, of which 2 to 3 s lie in the span.
         assert_eq!(one.overlap_ns(2_000_000_000, 3_000_000_000), 1_000_000_000);
     }
 
     #[test]
     fn a_request_that_was_sent_again_was_late_by_its_first_send_only() {
-        // First sent at 1.2 s; what is due at 1 s still waits for its token until 2 s and for its last until 3 s.
+        // The first send is at 1.2 s. From the due time at 1 s, the request waits for its first token until 2 s and for
+        // its last until 3 s.
         let again = Record {
             t_first_send_ns: Some(1_200_000_000).into(),
             resent: true,
@@ -326,8 +330,8 @@ mod tests {
     }
 
     #[test]
-    fn hidden_tokens_and_bursts_are_in_no_time_between_tokens() {
-        // 500 more tokens that never came: 1 s for ten tokens all the same.
+    fn hidden_tokens_and_bursts_do_not_count_in_the_time_between_tokens() {
+        // Besides these tokens 500 more were never streamed: the time between tokens is still 1 s over ten tokens.
         let hidden = Record {
             completion_tokens: Some(511).into(),
             streamed_tokens: Some(11).into(),

@@ -1,4 +1,4 @@
-//! The requests of a pass as they end: a record of each, or histograms where the pass has no end of its own.
+//! The requests of a pass as they end: a record of each, or histograms in an endless pass.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,28 +17,28 @@ use super::time::{HitRule, Time};
 use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
 use crate::units::share;
 
-/// The requests of a pass, and what single records do not tell of them.
+/// The requests of a pass, and what cannot be told from single records.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Records in the order of their ends; empty where the pass is endless.
+    /// Records in the order in which the requests ended; empty in an endless pass.
     pub list: Vec<Record>,
     pub failures: BTreeMap<FailKind, FailureCount>,
-    /// Between token events of successes, bursts left out.
+    /// Gaps between token events of successes, without those of bursts.
     pub gaps: Histogram,
-    /// Events of successes that could not be read, and the first of them.
+    /// The number of events of successes that could not be read, and the first of them.
     unread: Option<(u64, String)>,
-    /// Successes with a count of tokens that cannot be.
+    /// Successes with an impossible token count.
     impossible_counts: u64,
-    /// Lengths of successes beside those that were wanted.
+    /// The lengths of successes compared with those that were wanted.
     lengths: Lengths,
-    /// Tokens and bytes of text of plain successes that the server counted.
+    /// Tokens and bytes of text of the plain successes whose tokens the server counted.
     plain_tokens: u64,
     plain_bytes: u64,
     /// Plain replies whose tokens are still to be counted.
     pub uncounted: Vec<Uncounted>,
-    /// A detail a record, where a file about single requests was asked for.
+    /// One detail for each record; `None` if no file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
-    /// Requests across the edges of a window.
+    /// The requests that cross an edge of the window.
     edges: Edges,
     live: Option<Box<Live>>,
     keeps: bool,
@@ -48,13 +48,13 @@ pub struct Records {
 /// A plain reply whose tokens are still to be counted.
 #[derive(Debug, Clone)]
 pub struct Uncounted {
-    /// Place of its record.
+    /// The index of its record in `list`.
     pub at: usize,
     pub id: u64,
     pub text: Arc<str>,
 }
 
-/// A request's part of the files about single requests that is in no figure.
+/// The data of a request that files about single requests have and figures do not use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detail {
     pub id: u64,
@@ -67,13 +67,13 @@ pub struct Detail {
 #[derive(Debug, Default)]
 struct Live {
     tally: Tally,
-    /// Every time at the index `Time as usize`; `None`: no request has had the time.
+    /// The histogram of each time, at the index `Time as usize`; `None` if no request has had the time.
     times: [Option<Histogram>; Time::NAMES.len()],
     interval: Means,
 }
 
 impl Records {
-    /// Keeps a record of every request.
+    /// Makes records that keep every request.
     pub fn kept() -> Records {
         Records {
             keeps: true,
@@ -81,8 +81,8 @@ impl Records {
         }
     }
 
-    /// Can be asked for figures at any time; keeps no record where the pass is `endless`. Prompts begin with
-    /// `common_tokens` alike whatever their texts.
+    /// Makes records whose figures can be asked for at any time; no single record is kept if the pass is `endless`. All
+    /// prompts begin with the same `common_tokens` tokens before their own text.
     pub fn live(endless: bool, common_tokens: u64) -> Records {
         let live = Live {
             tally: Tally::new(common_tokens),
@@ -95,7 +95,7 @@ impl Records {
         }
     }
 
-    /// Keeps details too, with the gaps between token events where they are wanted.
+    /// Keeps details too, with the gaps between token events if `keeps_gaps`.
     pub fn with_details(self, keeps_gaps: bool) -> Records {
         Records {
             details: Some(Vec::new()),
@@ -104,7 +104,8 @@ impl Records {
         }
     }
 
-    /// Gaps of 0, most of those of a fast server, are counted first and then added at once.
+    /// Adds the gaps of a success. Gaps of 0, which are frequent with a fast server, are counted first and added at
+    /// once.
     fn add_gaps(&mut self, gaps_us: &[u32]) {
         let mut in_one_read = 0;
         for &us in gaps_us {
@@ -153,7 +154,7 @@ impl Records {
         self.list.push(record);
     }
 
-    /// Takes in the text of a success, where it tells what a byte is worth.
+    /// Adds the tokens and bytes of a plain success that the server counted.
     fn add_text(&mut self, good: &Sample) {
         if let Some(tokens) = good.completion_tokens.filter(|_| good.t_first_ns.is_none()) {
             self.plain_tokens += tokens;
@@ -161,7 +162,7 @@ impl Records {
         }
     }
 
-    /// Tokens a byte of the plain replies that the server counted; `None`: it counted none.
+    /// Returns the tokens per byte of the plain replies that the server counted; `None` if it counted none.
     pub fn tokens_per_byte(&self) -> Option<f64> {
         share(self.plain_tokens, self.plain_bytes)
     }
@@ -179,7 +180,7 @@ impl Records {
         }
     }
 
-    /// Takes in the output tokens of the request at this place, which were counted after it.
+    /// Sets the output tokens of the request at this index, which were counted after it ended.
     pub fn count(&mut self, at: usize, tokens: u64, source: TokenSource) {
         let record = &mut self.list[at];
         record.completion_tokens = Some(tokens).into();
@@ -188,7 +189,7 @@ impl Records {
             .answer(record.wanted_output_tokens.get(), tokens, source);
     }
 
-    /// The figures of all that has come so far: exact where records are kept.
+    /// Returns the figures of all requests so far, exact where records are kept.
     pub fn figures(&self, facts: &Facts) -> Figures {
         match self.keeps {
             true => Figures::of(self, facts),
@@ -196,7 +197,7 @@ impl Records {
         }
     }
 
-    /// The figures so far at a cost that does not grow with the run: percentiles are those of histograms.
+    /// Returns the figures so far at a cost that does not grow with the run, with percentiles from histograms.
     pub fn live_figures(&self, facts: &Facts) -> Figures {
         match &self.live {
             Some(live) => {
@@ -207,7 +208,7 @@ impl Records {
         }
     }
 
-    /// Adds the output tokens of requests across the edges, where the pass has a window.
+    /// Adds the output tokens of requests that cross an edge, if the pass has a window.
     fn with_edges(&self, figures: Figures, facts: &Facts, tally: &Tally) -> Figures {
         let Some(window_ns) = facts.window_ns else {
             return figures;
@@ -216,8 +217,8 @@ impl Records {
         figures.with_edge_tokens(window_ns, tokens)
     }
 
-    /// A time of the requests in milliseconds, ascending, each value with its number of occurrences; from a
-    /// histogram where no records are kept. Cost: a sort.
+    /// Returns the values of a time in milliseconds, ascending, each with its number of occurrences; from a histogram
+    /// where no records are kept. Cost: a sort.
     pub fn times_ms(&self, time: Time) -> Vec<(f64, u64)> {
         if let Some(live) = self.live.as_ref().filter(|_| !self.keeps) {
             let histogram = live.times[time as usize].iter();
@@ -229,7 +230,7 @@ impl Records {
         times.into_iter().map(|ns| (ns / 1e6, 1)).collect()
     }
 
-    /// Means over the successes since the last call.
+    /// Returns the means over the successes since the last call.
     pub fn end_interval(&mut self) -> Means {
         let live = self.live.as_mut();
         live.map_or(Means::default(), |live| std::mem::take(&mut live.interval))
@@ -267,7 +268,7 @@ impl Detail {
         }
     }
 
-    /// Kind, status and reason of a failure.
+    /// Returns kind, status and reason of a failure.
     pub fn error(&self) -> Option<String> {
         let Failure { kind, reason, .. } = self.failure.as_ref()?;
         Some(format!("{}: {}", kind.name(), why(self.status, reason)))
@@ -275,7 +276,8 @@ impl Detail {
 }
 
 impl Figures {
-    /// The figures of a pass that kept its records; percentiles are exact, but for gaps. Cost: a sort for each time.
+    /// Works out the figures of a pass that kept its records; all percentiles are exact except those of gaps. Cost: one
+    /// sort for each time.
     fn of(records: &Records, facts: &Facts) -> Figures {
         let common_tokens = facts.common_tokens.unwrap_or(0);
         let mut tally = Tally::new(common_tokens);
@@ -307,7 +309,7 @@ impl Figures {
         records.with_edges(figures, facts, &tally)
     }
 
-    /// Adds what records do not tell one by one: failures, gaps and events that could not be read.
+    /// Adds the figures that single records do not tell: failures, gaps and events that could not be read.
     fn with_beside(self, records: &Records) -> Figures {
         let gap = records.gaps.spread();
         let failures = records.failures.iter();
@@ -326,7 +328,7 @@ impl Figures {
 
 #[cfg(test)]
 impl Records {
-    /// Returns records of these requests.
+    /// Adds these requests.
     pub fn with(mut self, samples: &[Sample]) -> Records {
         samples.iter().for_each(|sample| self.add(sample));
         self

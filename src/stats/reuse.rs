@@ -1,15 +1,15 @@
-//! The TTFT of cold requests against that of warm ones at like load: with as many in flight, and all of one kind.
+//! The TTFT of cold requests against that of warm ones at like load: equally many in flight, and all of one kind.
 //!
-//! Constant memory: the first requests of each kind are kept as they end, and judged when the figure is asked for.
+//! Memory is constant: the first requests of each kind are kept as they end, and judged when the figure is asked for.
 
 use super::record::{Record, Rotation};
 use super::speed_up::{SpeedUp, speed_up};
 use crate::sample::Phase;
 
-/// Requests of each kind that are kept.
+/// The number of requests of each kind that are kept.
 const KEPT: usize = 1 << 14;
 
-/// The speed-up, or why there is none.
+/// The speed-up, or the reason why there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reuse {
     Absent(&'static str),
@@ -39,22 +39,23 @@ const NO_COLD: &str = "no cold request is left once the first burst is left out;
 const NO_WARM: &str =
     "no warm request was sent after the cold ones; run longer, or with more contexts";
 
-/// A request as it ended, whatever became of it.
+/// A request that has ended, whether or not it succeeded.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     sent_ns: u64,
-    /// The time of its first token, or of its end without one.
+    /// The stamp of its first token, or of its end if it had none.
     answered_ns: u64,
     /// TTFT of a success that was streamed and not sent again.
     ttft_ns: Option<u64>,
 }
 
-/// The requests of a run, as far as they have ended.
+/// The requests of a run that have ended so far.
 #[derive(Debug, Clone, Default)]
 pub struct Rotations {
     cold: Vec<Seen>,
     warm: Vec<Seen>,
-    /// Cold requests, those of the first warm rotation that were not cut, and the last end of a cold one.
+    /// The number of cold requests, the number of requests of the first warm rotation that were not cut, and the last
+    /// end of a cold request.
     cold_requests: u64,
     second_rotation: u64,
     cold_end_ns: u64,
@@ -88,7 +89,7 @@ impl Rotations {
         }
     }
 
-    /// The speed-up of the requests so far, of which up to `in_flight` were in flight at once. Cost: a sort.
+    /// Returns the speed-up of the requests so far, at most `in_flight` of which were in flight at once. Cost: a sort.
     pub fn reuse(&self, in_flight: u64) -> Reuse {
         if self.cold_requests == 0 || self.second_rotation < self.cold_requests {
             return Reuse::Absent(NO_ROTATION);
@@ -110,8 +111,8 @@ impl Rotations {
         })
     }
 
-    /// The TTFT of cold requests without the burst that filled the run up: its first requests, and those that were sent
-    /// before each of these had its first token.
+    /// Returns the TTFT of cold requests without the burst at the start of the run: its first `in_flight` requests, and
+    /// those that were sent before all of these had their first token.
     fn beyond_the_burst(&self, in_flight: usize) -> Vec<f64> {
         let mut cold = self.cold.clone();
         cold.sort_unstable_by_key(|seen| seen.sent_ns);
@@ -123,8 +124,8 @@ impl Rotations {
         rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
     }
 
-    /// The TTFT of warm requests without those that were sent while a cold one was in flight, and without as many
-    /// after that as are in flight.
+    /// Returns the TTFT of warm requests without those that were sent while a cold one was in flight, and without the
+    /// next `in_flight` requests.
     fn after_the_cold(&self, in_flight: usize) -> Vec<f64> {
         let mut warm = self.warm.clone();
         warm.retain(|seen| seen.sent_ns >= self.cold_end_ns);
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
     use crate::sample::FailKind;
 
-    /// A success, sent at this millisecond, with its TTFT and its time in flight in milliseconds.
+    /// Returns a success that was sent at this millisecond, with its TTFT and its time in flight in milliseconds.
     fn request(rotation: Rotation, sent_ms: u64, ttft_ms: u64, latency_ms: u64) -> Record {
         let ns = |ms: u64| ms * 1_000_000;
         Record {
@@ -160,15 +161,17 @@ mod tests {
     use Rotation::{First, Later, Second};
 
     #[test]
-    fn the_burst_and_what_was_in_flight_beside_cold_requests_are_left_out() {
+    fn the_burst_and_warm_requests_sent_beside_cold_ones_are_left_out() {
         let records = [
-            // Two in flight: both of the burst, and the third, which was sent before the second had its first token.
+            // Two are in flight, so the first two are the burst; the third was sent before the second had its first
+            // token.
             request(First, 0, 10, 20),
             request(First, 0, 30, 40),
             request(First, 20, 90, 100),
             request(First, 40, 12, 24),
             request(First, 64, 14, 24),
-            // The last cold one ends at 120 ms. Beside it, then two more as the load changes.
+            // The last cold request ends at 120 ms. One warm request was sent before that, and the next two are left
+            // out as well.
             request(Second, 88, 50, 60),
             request(Second, 120, 40, 41),
             request(Second, 121, 40, 41),
@@ -176,7 +179,7 @@ mod tests {
             request(Second, 163, 6, 10),
             request(Later, 173, 2, 10),
         ];
-        // Medians of 12 and 14, and of 4, 6 and 2: 13 / 4.
+        // The cold median of 12 and 14 is 13, the warm one of 4, 6 and 2 is 4: the ratio is 13 / 4.
         let wanted = SpeedUp {
             ratio: 3.25,
             cold_median: 13e6,
@@ -189,7 +192,7 @@ mod tests {
         let mut turned = records;
         turned.reverse();
         assert_eq!(reuse(&turned, 2), Reuse::Measured(wanted));
-        // What failed or was sent again is in no figure, and belongs to the load all the same.
+        // A request that failed or was sent again is in no figure, but belongs to the load.
         let mut odd = records;
         odd[4].failure = Some(FailKind::Http);
         odd[8].resent = true;
@@ -221,8 +224,8 @@ mod tests {
         assert_eq!(reuse(&records, 1), Reuse::Absent(NO_WARM));
     }
 
-    /// A server with one prefill at a time, each of about 10 ms on either side, and as many in flight as told: what a
-    /// cache that does nothing looks like.
+    /// Returns the requests of a server without a useful cache: one prefill at a time, each of about 10 ms for cold and
+    /// for warm requests, with `in_flight` requests at once.
     fn useless_cache(contexts: u64, in_flight: u64, rotations: u64, seed: u64) -> Vec<Record> {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut free_us = 0;
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_does_nothing_has_an_interval_that_holds_1() {
+    fn a_useless_cache_has_an_interval_that_contains_1() {
         const SEEDS: u64 = 200;
         for (contexts, in_flight, rotations) in [(61, 1, 2), (64, 4, 3), (64, 8, 2), (200, 20, 3)] {
             let holds = |seed: &u64| {
@@ -271,7 +274,7 @@ mod tests {
                 "{share}: {contexts} contexts, {in_flight} in flight"
             );
         }
-        // 17 to 20 requests beyond the burst are too few for 20 in flight.
+        // The 17 to 20 requests beyond the burst are too few for 20 in flight.
         let few = reuse(&useless_cache(61, 20, 2, 1), 20);
         assert!(matches!(
             few,

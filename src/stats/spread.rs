@@ -3,26 +3,25 @@
 use hdrhistogram::Histogram as Hdr;
 use serde::{Deserialize, Serialize};
 
-/// In the unit of its values; for times that is milliseconds. The names of the fields are the keys of the series
-/// `pass`.
+/// Statistics in the unit of the values, which is milliseconds for times. The names of the fields are the keys of the
+/// series `pass`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     pub avg: f64,
-    /// Percentiles are of type 7, as `exact_quantile` has them, or at most 0.1 % above the nearest rank where they
-    /// come from a histogram.
+    /// Percentiles are of type 7, see `exact_quantile`; those of a histogram are at most 0.1 % above the nearest rank.
     pub p50: f64,
     pub p90: f64,
     pub p95: f64,
     pub p99: f64,
     pub min: f64,
     pub max: f64,
-    /// The deviation of a sample (n − 1); `None` for one value and from a histogram.
+    /// The sample standard deviation (n − 1); `None` for one value and from a histogram.
     pub stddev: Option<f64>,
     pub n: u64,
 }
 
 impl Spread {
-    /// `None` without values; those that are not finite are left out. Cost: a sort.
+    /// Works out the spread of the finite values; `None` without values. Cost: a sort.
     pub fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.retain(|value| value.is_finite());
         values.sort_unstable_by(f64::total_cmp);
@@ -65,14 +64,14 @@ impl Mean {
         self.sum += value;
     }
 
-    /// `None` without values.
+    /// Returns the mean; `None` without values.
     pub fn get(self) -> Option<f64> {
         (self.n > 0).then(|| self.sum / self.n as f64)
     }
 }
 
-/// Durations up to an hour in constant memory (longer ones count as an hour, but for the maximum): a percentile is
-/// at most 0.1 % above the true one.
+/// A histogram of durations in constant memory: a percentile is at most 0.1 % above the true one. A duration of more
+/// than an hour counts as an hour, except in the maximum.
 #[derive(Debug, Clone)]
 pub struct Histogram {
     counts: Hdr<u64>,
@@ -118,7 +117,7 @@ impl Histogram {
         self.counts.count_at(0)
     }
 
-    /// The spread in milliseconds; `None` without values.
+    /// Returns the spread in milliseconds; `None` without values.
     pub fn spread(&self) -> Option<Spread> {
         let ms = |ns: u64| ns as f64 / 1e6;
         let at = |q| ms(self.counts.value_at_quantile(q).min(self.max_ns));
@@ -135,7 +134,7 @@ impl Histogram {
         })
     }
 
-    /// Values in milliseconds, ascending, each with its number of occurrences.
+    /// Returns the values in milliseconds, ascending, each with its number of occurrences.
     pub fn values_ms(&self) -> impl Iterator<Item = (f64, u64)> {
         let steps = self.counts.iter_recorded();
         steps.map(|step| {
@@ -152,8 +151,9 @@ mod tests {
     #[test]
     fn a_spread_is_that_worked_by_hand() {
         let got = Spread::of(vec![40.0, 10.0, 80.0, f64::NAN, 30.0]).expect("values");
-        // Sorted 10 30 40 80, mean 160 / 4; ranks 0 to 3: p50 at 1.5, p90 at 2.7, p95 at 2.85, p99 at 2.97.
-        // Deviations −30 −10 0 40: squares 900 + 100 + 0 + 1600 = 2600, over 3, root 29.439203.
+        // The sorted values are 10 30 40 80, with mean 160 / 4; on ranks 0 to 3, p50 is at 1.5, p90 at 2.7, p95 at 2.85
+        // and p99 at 2.97. The deviations are −30 −10 0 40: squares 900 + 100 + 0 + 1600 = 2600, over 3, root
+        // 29.439203.
         let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
         assert_eq!((got.avg, got.p50, got.n), (40.0, 35.0, 4));
         assert!(
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_has_no_deviation_and_none_no_spread() {
+    fn one_value_has_no_deviation_and_no_values_have_no_spread() {
         let one = Spread::of(vec![7.0]).expect("a value");
         assert_eq!((one.avg, one.p99, one.stddev, one.n), (7.0, 7.0, None, 1));
         assert_eq!(Spread::of(vec![]), None);
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn an_exact_quantile_lies_between_the_closest_ranks() {
         let sorted = [10.0, 20.0, 40.0, 80.0];
-        // Ranks 0 to 3: 0.5 is rank 1.5, half way from 20 to 40; 0.9 is rank 2.7.
+        // On ranks 0 to 3, 0.5 is rank 1.5, half way from 20 to 40, and 0.9 is rank 2.7.
         for (q, wanted) in [(0.0, 10.0), (0.5, 30.0), (0.9, 68.0), (1.0, 80.0)] {
             let got = exact_quantile(&sorted, q).expect("there are values");
             assert!((got - wanted).abs() < 1e-9, "{q}: {got}");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_of_nothing_is_absent() {
+    fn a_mean_without_values_is_absent() {
         let mut mean = Mean::default();
         assert_eq!(mean.get(), None);
         mean.add(1.0);
@@ -206,7 +206,7 @@ mod tests {
         sorted.iter().for_each(|&ns| histogram.add_ns(ns as f64));
         sorted.sort_unstable();
         let got = histogram.spread().expect("values");
-        // Nearest rank: the k-th smallest with k = q n, so index q n - 1.
+        // The nearest rank is the k-th smallest value with k = q n, so index q n - 1.
         for (q, value) in [
             (0.5, got.p50),
             (0.9, got.p90),

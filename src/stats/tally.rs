@@ -33,13 +33,13 @@ impl Sum {
     }
 }
 
-/// Prompt tokens and those of them that the server reported as cached, of some of the requests.
+/// Prompt tokens of some of the requests, and how many of them the server reported as cached.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hits {
     requests: u64,
     prompt: u64,
     cached: u64,
-    /// Cached tokens beyond those that all prompts have in common before their texts.
+    /// Cached tokens beyond those that all prompts begin with before their own text.
     beyond: u64,
 }
 
@@ -64,7 +64,7 @@ impl Hits {
     }
 }
 
-/// The first and the last of some stamps, and their number.
+/// The first and the last of some stamps, and the number of stamps.
 #[derive(Debug, Clone, Copy, Default)]
 struct Range {
     n: u64,
@@ -82,7 +82,7 @@ impl Range {
         self.n += 1;
     }
 
-    /// Events per second from the first to the last; `None` for fewer than two.
+    /// Returns the events per second from the first to the last; `None` for fewer than two.
     fn rate(self) -> Option<f64> {
         let time_s = seconds(self.last_ns - self.first_ns);
         per_second(self.n.saturating_sub(1), time_s)
@@ -91,9 +91,9 @@ impl Range {
 
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// The tokens that all prompts have in common before their texts.
+    /// The number of tokens that all prompts begin with before their own text.
     common_tokens: u64,
-    /// The means, and the counts that stand in the figures as they are.
+    /// The means and counts that go into the figures unchanged.
     seen: Figures,
     prompt: Sum,
     output: Sum,
@@ -121,13 +121,13 @@ pub struct Tally {
     measured: Range,
     measured_end_ns: u64,
     last_end_ns: u64,
-    /// Time in flight of all requests, whatever their phase.
+    /// The time in flight of all requests, in any phase.
     busy_ns: u64,
     rotations: Rotations,
 }
 
 impl Tally {
-    /// A tally of prompts that begin with so many tokens alike whatever their texts.
+    /// Makes a tally of prompts that all begin with the same `common_tokens` tokens before their own text.
     pub fn new(common_tokens: u64) -> Tally {
         Tally {
             common_tokens,
@@ -187,7 +187,7 @@ impl Tally {
         let common_tokens = self.common_tokens;
         self.all.add(record, common_tokens);
         match record.is_cold() {
-            // Its first sending may have brought its prompt into the cache.
+            // The first send of a request that was sent again may have brought its prompt into the cache.
             _ if record.resent => {}
             true => self.cold.add(record, common_tokens),
             false => self.warm.add(record, common_tokens),
@@ -214,23 +214,23 @@ impl Tally {
         }
     }
 
-    /// The output tokens that an event holds, by the requests whose tokens the server counted; 1 where it counted none.
+    /// Returns the output tokens per event of the requests whose tokens the server counted; 1 if it counted none.
     pub fn tokens_an_event(&self) -> f64 {
         share(self.counted_tokens, self.counted_events).unwrap_or(1.0)
     }
 
-    /// The span of the measured requests, from the first send to the last end.
+    /// Returns the span of the measured requests, from the first send to the last end.
     pub fn span_ns(&self) -> (u64, u64) {
         (self.measured.first_ns, self.measured_end_ns)
     }
 
-    /// Whether this pass or one before it has told of caches.
+    /// Whether the replies of this pass or of earlier ones have reported cache hits.
     pub fn reported(&self, facts: &Facts) -> Reported {
         facts.reported.or(self.reported)
     }
 
-    /// The figures, but for those that need a distribution. `busy_ns`: time in flight of the requests within the
-    /// span that `span_ns` gives; `None`: the pass has a window, and all requests count.
+    /// Returns the figures that need no distribution. `busy_ns` is the time in flight of the requests within the span
+    /// that `span_ns` gives; `None` if the pass has a window, where the time of all requests counts.
     pub fn figures(&self, facts: &Facts, busy_ns: Option<u64>) -> Figures {
         let (from_ns, to_ns) = facts.window_ns.unwrap_or(self.span_ns());
         let duration_s = seconds(to_ns.saturating_sub(from_ns));

@@ -1,31 +1,32 @@
 //! The words that definitions and formulas of figures are made of, and the names that guides give to figures.
 
-/// A term a line: its name and its definition, which goes on in the lines that begin with a blank.
+/// Each term has a line with its name and its definition, which continues on the lines that begin with a blank.
 const TEXT: &str = "\
 t_due | The scheduled time of a request in an open loop, or of a trace. A request of a closed loop has none.
-t_send | The time at which a worker sends a request. If its connection has to be opened first, that comes after it.
+t_send | The time at which a worker sends a request. A connection that has to be opened first is opened after t_send.
 t_first | The time of the read that brought the first token event.
 t_last | The time of the read that brought the last token event.
 t_end | The time at which the reply ended, or at which the request failed.
 token_event | An event of the stream that carries generated text: answer, reasoning, refusal or tool call. Comments,
-  events with a role alone, empty events and events with usage alone are none.
+  events with a role alone, empty events and events with usage alone are not token events.
 n_out | The output tokens of a reply: the server's last usage.completion_tokens, else the number of token events. A
-  count that is below the token events is refuted by them: then total_tokens less the prompt counts, or the events.
-  A plain reply without a count is counted by the server's /tokenize after the run, else estimated from the bytes of its
-  text: at the tokens a byte of the counted plain replies, if there are any, or of the prompts. A count above the bytes of
-  the text, the tokens asked for (1,048,576 if none were) and 65,536 together cannot be; then the events count.
+  count below the number of token events is wrong: total_tokens less the prompt tokens, or the number of events, replaces
+  it. The tokens of a plain reply without a count are counted by the server's /tokenize after the run, or else estimated
+  from the bytes of its text, with the tokens per byte of the counted plain replies, or of the prompts if there are none.
+  A count above the sum of the bytes of the text, the tokens asked for (1,048,576 if no number was asked for) and 65,536
+  is impossible: the number of token events replaces it.
 n_streamed | The output tokens that were streamed: n_out without the reasoning tokens that the server keeps to itself.
   If only a part of the reasoning was streamed, it is the number of token events.
-prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them. A count of more than
-  65,536 above the bytes of the prompt cannot be, and is left out.
+prompt_tokens | The tokens of a prompt with its chat template, as the server's usage counts them. A count
+  that exceeds the bytes of the prompt by more than 65,536 is impossible, and is left out.
 cached_tokens | The prompt tokens that the server took from its prefix cache, as its usage counts them. A count
-  above the prompt tokens cannot be, and is left out.
+  above the prompt tokens is impossible, and is left out.
 success | A request with status 2xx, no error in its reply, generated text, and an end: a finish reason other than
-  abort or error, or [DONE] from a server that sends no finish reasons. Failures enter no time and no token figure.
+  abort or error, or [DONE] from a server that sends no finish reasons. Failures are in no figure of times or tokens.
 cut | A request that was in flight when the run was ended. It is neither a success nor a failure.
 burst | A reply whose token events came in a few reads at its end: fewer than a fifth of the events began a new read,
-  and first and last are less than 2 % of the latency apart. Something on the way holds the reply back. It has no ITL,
-  TPOT or decode rate, and a note counts such replies.
+  and the first and the last token are less than 2 % of the latency apart. Something on the way holds the reply back.
+  It has no ITL, TPOT or decode rate, and a note counts such replies.
 duration | From the first t_send to the last t_end of the measured requests. In benchmark it is the measured window.
 cold | A cold request sends a prompt for the first time: in the first rotation of benchmark, in the first round of replay,
   or as the first use of a prompt in load.
@@ -34,22 +35,22 @@ rotation | One round of benchmark through all of its contexts.
 percentile | In a run that has an end it is exact: linear interpolation between the closest ranks (type 7). In an endless
   run, in benchmark's blocks and for gaps it comes from a histogram: nearest rank, at most 0.1 % too high. The maximum
   is always exact.
-independent_unit | A stretch of a round of replay that lasts ten mean latencies; there are no more of them than sessions.
-  Requests that are closer together wait for one another, so they do not tell twice as much as one. Below twenty units
-  a comparison has no interval. Otherwise the sessions, in the order of their sends, are cut into twenty batches, and
-  the interval is that of their sums (Student's t), widened where neighbouring batches go together.
+independent_unit | A stretch of a round of replay that lasts ten mean latencies; there are at most as many as sessions.
+  Requests that are closer together wait in the same queue, so two of them tell little more than one. With fewer than
+  twenty units a comparison has no interval. Otherwise the sessions, in the order of their sends, are cut into twenty
+  batches, and the interval is that of their sums (Student's t), widened where neighbouring batches are correlated.
 closed_loop | A load with a fixed number of requests in flight: the next one is sent when one has ended (--concurrency).
-open_loop | A load whose requests are sent at scheduled times, whatever became of earlier ones (--rate, --trace). Its
-  times count from t_due, so that a server that stalls cannot hide the wait of those behind it.
+open_loop | A load whose requests are sent at scheduled times, whether or not earlier ones have ended (--rate,
+  --trace). Its times are measured from t_due, so that a stalled server cannot hide how long later requests waited.
 ";
 
-/// A word of definitions.
+/// A word that definitions and formulas of figures use.
 pub struct Term {
     pub name: &'static str,
     pub definition: String,
 }
 
-/// All terms, in the order in which one explains the next.
+/// Returns all terms in the order in which they are explained.
 pub fn terms() -> Vec<Term> {
     let mut terms: Vec<Term> = Vec::new();
     for line in TEXT.lines() {
@@ -65,7 +66,8 @@ pub fn terms() -> Vec<Term> {
     terms
 }
 
-/// Names that guides, tables and other tools have for a figure, in lower case, with its key in the catalogue.
+/// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
+/// catalogue.
 const OTHER_NAMES: [(&str, &str); 31] = [
     ("e2e", "latency"),
     ("e2e latency", "latency"),
@@ -103,7 +105,7 @@ const OTHER_NAMES: [(&str, &str); 31] = [
     ("goodput", "goodput_rps"),
 ];
 
-/// The catalogue's key of a figure that is called `name`, in lower case, by a guide, a table or another tool.
+/// Returns the catalogue's key of the figure that a guide, a table or another tool calls `name`, in lower case.
 pub fn other_name(name: &str) -> Option<&'static str> {
     let found = OTHER_NAMES.iter().find(|(other, _)| *other == name);
     found.map(|(_, key)| *key)
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_are_sentences_with_names_of_their_own() {
+    fn terms_are_sentences_with_unique_names() {
         for Term { name, definition } in terms() {
             assert!(definition.ends_with('.'), "{name}");
             assert!(!definition.contains(" | ") && !name.contains(' '), "{name}");
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_lead_to_a_figure_and_take_none_from_the_catalogue() {
+    fn other_names_lead_to_a_figure_and_are_no_keys_of_the_catalogue() {
         for (name, key) in OTHER_NAMES {
             assert!(catalog::find(key).is_some(), "{name}: {key}");
             assert!(catalog::find(name).is_none(), "{name}");

@@ -1,4 +1,4 @@
-//! Figures of passes, worked by hand: rounds and workloads here, other kinds of passes below.
+//! Figures of passes, compared with values worked by hand: rounds and workloads here, other passes in the submodules.
 
 mod live;
 mod load;
@@ -26,7 +26,8 @@ fn near(value: Option<f64>, wanted: f64) -> bool {
     value.is_some_and(|value| (value - wanted).abs() < 1e-6)
 }
 
-/// Sent at `send` ms, first token `ttft` ms later, 11 tokens 20 ms apart, end of body 10 ms after them.
+/// Returns a success sent at `send` ms, with its first token `ttft` ms later, 11 tokens 20 ms apart, and the end of its
+/// body 10 ms after the last.
 fn success(send: u64, ttft: u64) -> Sample {
     Sample {
         t_send_ns: send * MS,
@@ -60,24 +61,24 @@ fn figures_of_three_requests_are_those_worked_by_hand() {
     };
     let samples = [success(1000, 300), success(1100, 100), plain];
     let got = figures(&samples, Facts::default());
-    // Sends at 1000, 1100, 1400; ends at 1510, 1410, 2000: 1 s. In flight 510 + 310 + 600 ms.
+    // Sends are at 1000, 1100, 1400 ms and ends at 1510, 1410, 2000 ms: 1 s. Time in flight is 510 + 310 + 600 ms.
     assert_eq!((got.requests, got.successful, got.failed), (3, 3, 0));
     assert_eq!(got.duration_s, 1.0);
     assert!(near(got.concurrency_mean, 1.42), "{got:?}");
     assert_eq!(got.request_throughput, Some(3.0));
-    // 22 tokens in 1 s, over the two that count them.
+    // The two requests that count their tokens have 22 in 1 s.
     assert_eq!(
         (got.token_throughput, got.output_tokens.mean),
         (Some(22.0), Some(11.0))
     );
     assert_eq!(got.prompt_tokens.mean, Some(800.0));
     let ttft = got.time(Time::Ttft).expect("two values");
-    // Deviations of ±100: root of 20000 / 1.
+    // The deviations are ±100: the root of 20000 / 1.
     assert_eq!((ttft.avg, ttft.p50, ttft.n), (200.0, 200.0, 2));
     assert!(near(ttft.stddev, 20_000_f64.sqrt()), "{ttft:?}");
     let itl = got.time(Time::Itl).expect("two values");
     assert_eq!((itl.avg, itl.n), (20.0, 2));
-    // 500, 300, and 600 to the end of the body.
+    // Latency is 500 and 300 ms, and 600 ms to the end of a body.
     let latency = got.time(Time::Latency).expect("three values");
     assert_eq!(
         (latency.min, latency.p50, latency.max),
@@ -87,7 +88,7 @@ fn figures_of_three_requests_are_those_worked_by_hand() {
 }
 
 #[test]
-fn failures_enter_counts_and_duration_and_those_cut_only_concurrency() {
+fn failures_count_in_totals_and_duration_and_cut_requests_only_in_concurrency() {
     let failed = |send, status, reason: &str| Sample {
         failure: Some(Failure::new(FailKind::Http, reason)),
         status: Some(status),
@@ -95,7 +96,7 @@ fn failures_enter_counts_and_duration_and_those_cut_only_concurrency() {
     };
     let cut = Sample {
         phase: Phase::Cut,
-        // In flight from 200 ms to 5 s.
+        // The request is in flight from 200 ms to 5 s.
         t_end_ns: 5000 * MS,
         ..success(200, 9)
     };
@@ -113,9 +114,9 @@ fn failures_enter_counts_and_duration_and_those_cut_only_concurrency() {
     let got = figures(&samples, Facts::default());
     assert_eq!((got.requests, got.successful, got.failed), (3, 1, 2));
     assert_eq!((got.cut, got.warmup), (1, 1));
-    // From 0 to the end of the last failure, 500 + 90 + 210 ms; one success in it.
+    // The duration goes from 0 to the end of the last failure, 500 + 90 + 210 ms, with one success in it.
     assert_eq!((got.duration_s, got.request_throughput), (0.8, Some(1.25)));
-    // In flight 400 + 300 + 300 ms, and the one that was cut 600 ms of the 800.
+    // Requests are in flight for 400 + 300 + 300 ms, and the one that was cut for 600 ms of the 800.
     assert!(near(got.concurrency_mean, 2.0), "{got:?}");
     assert_eq!(got.time(Time::Ttft).expect("one").n, 1);
     let http = &got.failures["http"];
@@ -126,7 +127,7 @@ fn failures_enter_counts_and_duration_and_those_cut_only_concurrency() {
 }
 
 #[test]
-fn a_hit_rate_is_of_the_round_and_of_its_first_turns() {
+fn a_round_has_a_hit_rate_and_so_have_its_first_turns() {
     let turn = |turn, cached| Sample {
         labels: Labels {
             session: Some(0),
@@ -145,7 +146,7 @@ fn a_hit_rate_is_of_the_round_and_of_its_first_turns() {
         &[turn(0, None), turn(0, Some(100)), turn(1, Some(800))],
         Facts::default(),
     );
-    // 900 of 3 x 1000; 100 of the first turns' 2000, since absence is 0 by now.
+    // The server cached 900 of 3 x 1000 tokens, and 100 of the 2000 of first turns: an absent count is 0 by now.
     assert_eq!(
         (got.all.prefix_cache_hit_rate, got.first_turn_hit_rate),
         (Some(0.3), Some(0.05))
@@ -158,7 +159,7 @@ fn a_hit_rate_is_of_the_round_and_of_its_first_turns() {
 }
 
 #[test]
-fn absence_is_0_once_an_earlier_round_reported_cached_tokens() {
+fn an_absent_count_is_0_once_an_earlier_round_reported_cached_tokens() {
     let facts = Facts {
         reported: Reported {
             prefix: true,
@@ -181,7 +182,7 @@ fn connections_that_were_opened_or_found_stale_are_counted() {
         ..success(0, 200)
     };
     let got = figures(&[opened, resent], Facts::default());
-    // 30 of 100 + 200 ms.
+    // Connections take 30 of 100 + 200 ms.
     assert!(near(got.connect_share, 0.1), "{got:?}");
     assert_eq!(got.stale_connections, 1);
 }
@@ -233,7 +234,7 @@ fn an_slo_gives_goodput_over_the_rounds_duration() {
         turns_not_sent: 1,
         ..Facts::default()
     };
-    // From 0 to 510 ms; the second is within the limit.
+    // The duration is 510 ms, and the second request is within the limit.
     let got = figures(&[success(0, 300), success(0, 200)], facts);
     let goodput = got.goodput.expect("an SLO");
     assert_eq!((goodput.requests, goodput.of_requests), (1, 3));
@@ -253,7 +254,8 @@ fn a_round_without_requests_has_no_figures() {
     assert_eq!((got.concurrency_mean, got.connect_share), (None, None));
 }
 
-/// First token `first_ms` after the send, the last of `tokens` after `last_ms`; 20 of 100 prompt tokens cached.
+/// Returns a success with its first token `first_ms` after the send, the last of `tokens` after `last_ms`, and 20 of
+/// 100 prompt tokens cached.
 fn workload(first_ms: u64, last_ms: u64, tokens: u64) -> Sample {
     Sample {
         t_send_ns: MS,
@@ -268,7 +270,7 @@ fn workload(first_ms: u64, last_ms: u64, tokens: u64) -> Sample {
 }
 
 #[test]
-fn figures_of_the_format_of_run_are_those_worked_by_hand() {
+fn figures_of_run_are_those_worked_by_hand() {
     let samples = [
         workload(10, 100, 10),
         workload(30, 400, 20),
@@ -276,16 +278,16 @@ fn figures_of_the_format_of_run_are_those_worked_by_hand() {
         failed(workload(900, 1000, 1)),
     ];
     let got = figures(&samples, Facts::default());
-    // 10, 30, 50 ms: rank 0.95 · 2 = 1.9.
+    // TTFT is 10, 30 and 50 ms: p95 is at rank 0.95 · 2 = 1.9.
     assert_eq!(got.time(Time::Ttft).expect("three").p95, 48.0);
-    // 100 / 10 and 400 / 20 ms a token; 10 / 0.1 and 20 / 0.4 tokens per second.
+    // Times are 100 / 10 and 400 / 20 ms a token, rates are 10 / 0.1 and 20 / 0.4 tokens per second.
     assert_eq!(got.tpot_with_first_ms, Some(15.0));
     assert_eq!(got.request_tokens_per_s, Some(75.0));
     assert_eq!(got.error_rate(), Some(0.25));
 }
 
 #[test]
-fn the_servers_hit_rate_stands_and_usage_stands_in_for_it() {
+fn the_servers_hit_rate_is_used_and_that_of_usage_if_there_is_none() {
     let told = |told: Option<Told>| {
         let told = told.map(|told| (catalog::HIT_RATE.to_string(), told));
         let facts = Facts {

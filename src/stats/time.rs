@@ -1,14 +1,14 @@
-//! The times that a request has, of all successes or of a part of them.
+//! The times of a request that figures are made from, over all successes or a part of them.
 
 use super::record::Record;
 use crate::sample::named;
 
 named! {
-    /// The key of a reply that tells a hit from a miss.
+    /// The field of a reply that tells a hit from a miss.
     pub enum HitBy {
-        /// Whole replies: `cached` of the reply.
+        /// Hits are whole replies, by `cached` of the reply.
         Response = "response_cached",
-        /// Prompt tokens: `cached_tokens` of `usage`.
+        /// Hits are prompt tokens, by `cached_tokens` of `usage`.
         Prefix = "cached_tokens",
     }
 }
@@ -17,7 +17,7 @@ named! {
 #[derive(Debug, Clone, Copy)]
 pub struct HitRule {
     pub by: HitBy,
-    /// The tokens that all prompts have in common before their texts: a hit of no more than these is a miss.
+    /// The number of tokens that all prompts begin with before their own text: a hit of no more than these is a miss.
     pub common_tokens: u64,
 }
 
@@ -30,12 +30,12 @@ impl HitRule {
     }
 }
 
-/// Whether the replies of a run have told of caches so far: once one has, the absence of it is 0, or a miss.
+/// Whether the replies of a run have reported cache hits so far. Once one has, an absent count means 0, or a miss.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// Whether a reply has told its number of cached tokens.
+    /// Whether a reply has reported its number of cached tokens.
     pub prefix: bool,
-    /// Whether the reply was cached as a whole.
+    /// Whether a reply has reported if it was cached as a whole.
     pub response: bool,
 }
 
@@ -47,7 +47,7 @@ impl Reported {
         }
     }
 
-    /// `None`: no cache reports.
+    /// Returns the field that tells hits from misses; `None` if no reply has reported any.
     pub fn hit_by(self) -> Option<HitBy> {
         match self.response {
             true => Some(HitBy::Response),
@@ -81,10 +81,10 @@ named! {
 }
 
 impl Time {
-    /// The time of a request in nanoseconds; `None` where it does not have it.
+    /// Returns this time of a request in nanoseconds; `None` if the request does not have it.
     pub fn of(self, record: &Record, rule: Option<HitRule>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
-        // The first sending of a request that was sent again may have brought its prompt into the cache.
+        // The first send of a request that was sent again may have brought its prompt into the cache.
         let is_once = !record.resent;
         let is_hit = rule.map(|rule| rule.is_hit(record));
         let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();

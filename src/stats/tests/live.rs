@@ -1,8 +1,8 @@
-//! Figures in constant memory, as a run without an end has them.
+//! Figures in constant memory, as an endless run has them.
 
 use super::*;
 
-/// A success of a rotation: sent at `send_s`, first token after `ttft_s`, 11 tokens 10 ms apart.
+/// Returns a success of a rotation, sent at `send_s`, with its first token after `ttft_s` and 11 tokens 10 ms apart.
 fn rotated(rotation: u64, send_s: f64, ttft_s: f64) -> Sample {
     let ns = |s: f64| (s * 1e9).round() as u64;
     Sample {
@@ -24,7 +24,7 @@ fn rotated(rotation: u64, send_s: f64, ttft_s: f64) -> Sample {
     }
 }
 
-/// Figures in constant memory, of a run that began at 0.
+/// The figures in constant memory of a run that began at 0.
 struct Stats(Records);
 
 impl Stats {
@@ -46,7 +46,7 @@ impl Stats {
 }
 
 #[test]
-fn a_run_without_an_end_leaves_the_chat_template_out_of_the_hits_of_texts() {
+fn an_endless_run_leaves_the_chat_template_out_of_the_text_hit_rate() {
     let mut stats = Stats(Records::live(true, 24));
     for (rotation, cached) in [(0, 24), (0, 44), (1, 1000)] {
         stats.add(&Sample {
@@ -55,7 +55,7 @@ fn a_run_without_an_end_leaves_the_chat_template_out_of_the_hits_of_texts() {
         });
     }
     let got = stats.figures(4);
-    // 20 of 2 x 1000, and 976 of 1000.
+    // Hits are 20 of 2 x 1000 tokens in the first rotation, and 976 of 1000 in the later one.
     assert_eq!(got.cold.text_hit_rate, Some(0.01));
     assert_eq!(got.cold.prefix_cache_hit_rate, Some(0.034));
     assert_eq!(got.warm.text_hit_rate, Some(0.976));
@@ -68,12 +68,12 @@ fn averages_rates_and_concurrency_of_two_requests_are_those_worked_by_hand() {
     stats.add(&rotated(1, 1.0, 0.5));
     let summary = stats.figures(4);
     let means = &summary.means;
-    // TTFT (1.0 + 0.5) / 2; ITL 0.1 s / 10; prefill (1000/1 + 1000/0.5) / 2; decode 10 / 0.1 s.
+    // TTFT is (1.0 + 0.5) / 2 s, ITL 0.1 s / 10, prefill (1000/1 + 1000/0.5) / 2, and decode 10 / 0.1 s.
     assert_eq!((means.requests, means.ttft_ms.get()), (2, Some(750.0)));
     assert!(near(means.itl_ms.get(), 10.0));
     assert_eq!(means.prefill_tokens_per_s.get(), Some(1500.0));
     assert!(near(means.decode_tokens_per_s.get(), 100.0));
-    // 2 requests and 22 tokens in 4 s; busy 1.1 + 0.6 s of 4 s.
+    // There are 2 requests and 22 tokens in 4 s, with 1.1 + 0.6 s in flight.
     assert_eq!(
         (summary.request_throughput, summary.token_throughput),
         (Some(0.5), Some(5.5))
@@ -84,7 +84,7 @@ fn averages_rates_and_concurrency_of_two_requests_are_those_worked_by_hand() {
 }
 
 #[test]
-fn an_interval_holds_only_what_came_since_the_last_one() {
+fn an_interval_holds_only_requests_since_the_last_one() {
     let mut stats = Stats::new();
     stats.add(&rotated(0, 0.0, 1.0));
     assert_eq!(stats.0.end_interval().ttft_ms.get(), Some(1000.0));
@@ -96,7 +96,7 @@ fn an_interval_holds_only_what_came_since_the_last_one() {
 }
 
 #[test]
-fn failures_cut_requests_and_warm_up_enter_no_latency() {
+fn failures_cut_requests_and_warm_up_are_in_no_latency() {
     let mut stats = Stats::new();
     let failed = |kind| Sample {
         failure: Some(Failure::new(kind, "why")),
@@ -177,7 +177,7 @@ fn tokens_that_nobody_counted_are_absent_and_not_0() {
 }
 
 #[test]
-fn a_hit_rate_is_absent_until_a_reply_reports_it_and_then_counts_absence_as_none() {
+fn a_hit_rate_is_absent_until_a_reply_reports_it_and_then_an_absent_count_is_0() {
     let mut stats = Stats::new();
     stats.add(&rotated(0, 0.0, 1.0));
     assert_eq!(stats.figures(2).all.prefix_cache_hit_rate, None);
@@ -186,14 +186,14 @@ fn a_hit_rate_is_absent_until_a_reply_reports_it_and_then_counts_absence_as_none
         ..rotated(1, 1.0, 0.2)
     });
     let summary = stats.figures(2);
-    // 900 of 2 x 1000 prompt tokens; 0 of the first rotation's 1000.
+    // The server cached 900 of 2 x 1000 prompt tokens, and 0 of the first rotation's 1000.
     assert_eq!(summary.all.prefix_cache_hit_rate, Some(0.45));
     assert_eq!(summary.cold.prefix_cache_hit_rate, Some(0.0));
     assert_eq!(summary.warm.prefix_cache_hit_rate, Some(0.9));
 }
 
 #[test]
-fn gaps_are_of_chunks_when_events_are_fewer_than_nine_tenths_of_the_tokens() {
+fn gaps_are_between_chunks_when_events_are_fewer_than_nine_tenths_of_the_tokens() {
     let mut stats = Stats::new();
     stats.add(&Sample {
         completion_tokens: Some(40),
@@ -201,7 +201,7 @@ fn gaps_are_of_chunks_when_events_are_fewer_than_nine_tenths_of_the_tokens() {
         ..rotated(0, 0.0, 1.0)
     });
     assert!(!stats.figures(2).gaps_are_tokens);
-    // Without usage nobody knows how many tokens a chunk holds.
+    // Without usage it is not known how many tokens a chunk holds.
     let mut uncounted = Stats::new();
     uncounted.add(&Sample {
         token_source: Some(TokenSource::Events),
@@ -246,7 +246,7 @@ fn records_and_histograms_of_the_same_requests_give_the_same_figures() {
             (exact.n, exact.min, exact.max),
             (near.n, near.min, near.max)
         );
-        // Nearest rank lies at most one value away from type 7: of 400 values below 1.05 s, some milliseconds.
+        // The nearest rank is at most one value away from type 7: some milliseconds with 400 values below 1.05 s.
         for (exact, near) in [(exact.p50, near.p50), (exact.p99, near.p99)] {
             assert!((exact - near).abs() < 30.0, "{time:?}: {exact} {near}");
         }

@@ -1,4 +1,4 @@
-//! Figures of closed and open loops, of replies that are no stream, of repeats and hits.
+//! Figures of closed and open loops, of replies that are not streamed, and of repeats and hits.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn open() -> Facts {
     }
 }
 
-/// The mean and the number of a time.
+/// Returns the mean of a time and the number of its values.
 fn mean(figures: &Figures, time: Time) -> Option<(f64, u64)> {
     figures
         .time(time)
@@ -60,20 +60,20 @@ fn a_closed_loop_counts_from_the_send() {
     ];
     let got = figures(&samples, Facts::default());
     let ttft = got.time(Time::Ttft).expect("two");
-    // 100 and 300 ms: rank 0.95 of 1, 0.99 of 1.
+    // TTFT is 100 and 300 ms: p95 is at rank 0.95 of 1, p99 at rank 0.99 of 1.
     assert_eq!((ttft.avg, ttft.p50, ttft.max), (200.0, 200.0, 300.0));
     assert!(near(Some(ttft.p95), 290.0) && near(Some(ttft.p99), 298.0));
     let latency = got.time(Time::Latency).expect("two");
     assert_eq!((latency.avg, latency.n), (400.0, 2));
-    // 200 ms over ten gaps.
+    // ITL is 200 ms over ten gaps.
     assert_eq!(mean(&got, Time::Itl), Some((20.0, 2)));
     assert!(near(got.error_rate(), 1.0 / 3.0));
     assert_eq!((got.requests + got.cut, got.warmup, got.cut), (4, 1, 1));
-    // Sends at 500, 1000, 1100 and 1200 ms.
+    // Sends are at 500, 1000, 1100 and 1200 ms.
     assert!(near(got.achieved_per_s, 3.0 / 0.7));
     assert!(!got.is_open);
     assert!(!got.is_not_streamed());
-    // 22 tokens from 1000 to 1610 ms.
+    // The replies have 22 tokens from 1000 to 1610 ms.
     assert!(near(got.token_throughput, 22.0 / 0.61));
 }
 
@@ -96,28 +96,28 @@ fn an_open_loop_counts_from_the_due_time() {
     };
     let got = figures(&samples, facts);
     let ttft = got.time(Time::Ttft).expect("two");
-    // 100, and 100 after 50 of waiting.
+    // TTFT is 100 ms, and 100 ms after 50 ms of waiting.
     assert_eq!((ttft.avg, ttft.max), (125.0, 150.0));
     assert_eq!(got.time(Time::Latency).expect("two").max, 350.0);
     assert!(got.is_open);
     let sent = [Time::TtftFromSent, Time::LatencyFromSent];
     let sent = sent.map(|time| got.time(time).expect("two").max);
     assert_eq!(sent, [100.0, 300.0]);
-    // 0, 50 and 100 ms, the failure too: rank 0.99 of 2 is 1.98.
+    // Lateness is 0, 50 and 100 ms, with that of the failure: rank 0.99 of 2 is 1.98.
     let lateness = got.time(Time::Lateness).expect("three");
     assert_eq!((lateness.avg, lateness.max, lateness.n), (50.0, 100.0, 3));
     assert!(near(Some(lateness.p99), 99.0));
     assert!(near(got.scheduled_per_s, 10.0));
     assert!(near(got.achieved_per_s, 2.0 / 0.3));
-    // The second one waited 150 ms; what was not sent is no failure of the server.
+    // The second request waited 150 ms. Requests that were not sent are no failure of the server.
     let goodput = got.goodput.expect("an SLO");
     assert_eq!((goodput.requests, goodput.of_requests), (1, 3));
-    // 11 tokens from the first send at 1000 ms to the failure's end at 1515.
+    // There are 11 tokens from the first send at 1000 ms to the end of the failure at 1515 ms.
     assert!(near(goodput.tokens_per_s, 11.0 / 0.515));
 }
 
-/// 100 requests due every 20 ms of a server with one place that takes 10 ms, and stands still for 2 s from 1 s
-/// on. The client sends one at a time: what is due meanwhile goes out late, and is answered at once.
+/// Sends 100 requests, due 20 ms apart, one at a time to a server that takes 10 ms for each and stands still for 2 s
+/// from 1 s on. Requests that are due in that time are sent late and then answered at once.
 #[test]
 fn a_frozen_server_is_seen_from_the_due_times_and_not_from_the_sends() {
     let mut free = 0;
@@ -132,18 +132,18 @@ fn a_frozen_server_is_seen_from_the_due_times_and_not_from_the_sends() {
     let got = figures(&samples, open());
     let times = [Time::Latency, Time::LatencyFromSent];
     let [due, sent] = times.map(|time| got.time(time).expect("100"));
-    // Request 50 takes 2000 ms; the one k behind it is due at 20k, sent at 2000 + 10 (k − 1), so takes 2000 − 10k.
-    // The largest two of 100 are 2000 and 1990: rank 0.99 of 99 is 98.01.
+    // Request 50 takes 2000 ms. The k-th request after it is due 20k ms later and sent 2000 + 10 (k − 1) ms later, so
+    // it takes 2000 − 10k ms. The largest two of the 100 values are 2000 and 1990: rank 0.99 of 99 is 98.01.
     assert!(near(Some(due.p99), 1990.1), "{due:?}");
-    // 50 requests take 10 ms; the median is of 10 and 1510.
+    // Since 50 requests take 10 ms, the median lies between 10 and 1510.
     assert!(near(Some(due.p50), 760.0), "{due:?}");
-    // One request in a hundred took long: p99 is 0.01 of the way to it.
+    // From the send, one request in a hundred took long: p99 is 0.01 of the way to it.
     assert!(near(Some(sent.p99), 10.0 + 0.01 * 1990.0), "{sent:?}");
     assert_eq!((sent.p95, sent.max), (10.0, 2000.0));
 }
 
 #[test]
-fn hits_are_those_of_successes_once_any_reply_says_so() {
+fn hits_are_counted_over_successes_once_any_reply_reports_one() {
     let samples = [
         repeated(plain(0, 100, Some(false)), false),
         repeated(plain(100, 200, None), false),
@@ -174,7 +174,7 @@ fn hits_are_those_of_successes_once_any_reply_says_so() {
 }
 
 #[test]
-fn a_reply_of_the_warm_up_tells_that_a_cache_reports() {
+fn a_reply_of_the_warm_up_shows_that_a_cache_reports_hits() {
     let warmup = |sample| Sample {
         phase: Phase::Warmup,
         ..sample
@@ -202,11 +202,11 @@ fn prefix_hits_split_where_no_whole_reply_is_cached() {
     };
     let samples = [cached(success(0, 300), 0), cached(success(0, 100), 60)];
     let got = figures(&samples, Facts::default());
-    // 60 of 2 x 1000 prompt tokens.
+    // The server cached 60 of 2 x 1000 prompt tokens.
     assert_eq!(got.all.prefix_cache_hit_rate, Some(0.03));
     assert_eq!(mean(&got, Time::TtftHit), Some((100.0, 1)));
     assert_eq!(mean(&got, Time::TtftMiss), Some((300.0, 1)));
-    // Nobody says which prompts repeat, so there is no other split.
+    // The samples do not say which prompts repeat, so there is no other split.
     let split = (got.time(Time::TtftFirstUse), got.time(Time::TtftRepeat));
     assert_eq!(split, (None, None));
 }
@@ -217,7 +217,7 @@ fn a_hit_of_no_more_than_the_chat_template_is_a_miss() {
         cached_tokens: Some(tokens),
         ..success(0, ttft)
     };
-    // As llama.cpp does: every request hits the 20 tokens that all prompts begin with.
+    // Every request hits the 20 tokens that all prompts begin with, as with llama.cpp.
     let samples = [cached(300, 20), cached(100, 980), cached(200, 19)];
     let facts = Facts {
         common_tokens: Some(20),
@@ -227,7 +227,7 @@ fn a_hit_of_no_more_than_the_chat_template_is_a_miss() {
     assert_eq!(mean(&got, Time::TtftHit), Some((100.0, 1)));
     assert_eq!(mean(&got, Time::TtftMiss), Some((250.0, 2)));
     assert_eq!(mean(&got, Time::LatencyMiss).map(|(_, n)| n), Some(2));
-    // The rate is of all tokens that the server reported: 20 + 980 + 19 of 3 x 1000.
+    // The rate is over all tokens that the server reported: 20 + 980 + 19 of 3 x 1000.
     assert!(near(got.all.prefix_cache_hit_rate, 1019.0 / 3000.0));
     assert!(near(got.all.text_hit_rate, 960.0 / 3000.0));
 }
@@ -246,21 +246,21 @@ fn first_turns_are_told_apart_from_the_history_of_their_sessions() {
         common_tokens: Some(30),
         ..Facts::default()
     };
-    // Each first turn of 1000 tokens has 30 of the template, and one of them 40 more.
+    // In each first turn 30 of 1000 tokens are the cached template, and one of them has 40 more.
     let samples = [turn(0, 30), turn(1, 900), turn(0, 70), turn(1, 900)];
     let got = figures(&samples, facts());
     assert_eq!(got.first_turns.requests, 2);
     assert!(near(got.first_turns.prefix_cache_hit_rate, 0.05));
     assert!(near(got.first_turns.text_hit_rate, 0.02));
     assert!(near(got.first_turn_hit_rate, 0.05));
-    // Without a second turn there is nothing to tell them apart from, and they are first turns all the same.
+    // Without a second turn first turns cannot be told apart from history, but they are still first turns.
     let got = figures(&[turn(0, 70)], facts());
     assert_eq!(got.first_turn_hit_rate, None);
     assert!(near(got.first_turns.text_hit_rate, 0.04));
 }
 
 #[test]
-fn nothing_sent_has_no_figures() {
+fn a_pass_that_sent_nothing_has_no_figures() {
     for facts in [Facts::default(), open()] {
         let is_open = facts.exhausted.is_some();
         let got = figures(&[], facts);
@@ -280,7 +280,7 @@ fn nothing_sent_has_no_figures() {
         );
         assert_eq!((got.is_open, got.scheduled_per_s), (is_open, None));
     }
-    // One request, or several at the same time, are no rate.
+    // One request, or several sent at the same time, have no rate.
     let got = figures(&[due(success(5, 1), 5)], open());
     assert_eq!(got.scheduled_per_s, None);
 }

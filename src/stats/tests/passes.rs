@@ -1,4 +1,4 @@
-//! Passes as they are read from the lines of a file, and records that are counted after their requests.
+//! Passes as they are read from the lines of a file, and requests whose tokens are counted after they ended.
 
 use serde_json::json;
 
@@ -15,13 +15,13 @@ fn sample(id: u64) -> Sample {
 }
 
 #[test]
-fn the_peak_is_of_requests_that_overlap_and_one_that_ends_makes_room() {
+fn the_peak_counts_overlapping_requests_and_one_that_ends_makes_room() {
     for (spans, wanted) in [
         (&[][..], 0),
         (&[(0, 10), (10, 20), (20, 30)], 1),
         (&[(5, 15), (0, 10), (9, 12), (11, 13)], 3),
         (&[(0, 9), (1, 8), (2, 7)], 3),
-        // Not possible, and no panic.
+        // A span that ends before it begins is impossible, but causes no panic.
         (&[(9, 1)], 0),
     ] {
         assert_eq!(peak_of(spans.iter().copied()), wanted, "{spans:?}");
@@ -29,7 +29,7 @@ fn the_peak_is_of_requests_that_overlap_and_one_that_ends_makes_room() {
 }
 
 #[test]
-fn the_facts_of_a_line_are_those_that_it_was_written_from() {
+fn facts_read_from_a_line_are_those_that_were_written() {
     let wanted = Facts {
         workload: Some(Workload::Long),
         round: Some(2),
@@ -66,7 +66,7 @@ fn the_facts_of_a_line_are_those_that_it_was_written_from() {
 }
 
 #[test]
-fn without_its_line_a_pass_has_the_facts_that_its_requests_tell() {
+fn a_pass_without_its_line_has_the_facts_that_its_requests_tell() {
     let mut passes = Passes::new(&json!({"command": "load"}));
     let labels = Labels {
         rate_per_s: Some(2.5),
@@ -88,7 +88,8 @@ fn without_its_line_a_pass_has_the_facts_that_its_requests_tell() {
 
 #[test]
 fn a_pass_has_the_samples_before_its_line() {
-    // How many requests each pass has, and whether its line is there, with a line behind so many requests.
+    // Returns the number of requests of each pass and whether its line is there; `lines` says after how many samples
+    // each line stands.
     let read = |samples: &[Sample], lines: &[usize]| -> Vec<(usize, bool)> {
         let mut passes = Passes::new(&json!({"command": "load"}));
         let line = json!({"ended": "all requests were sent"});
@@ -111,7 +112,7 @@ fn a_pass_has_the_samples_before_its_line() {
     assert_eq!(read(&five, &[2, 5]), [(2, true), (3, true)]);
     assert_eq!(read(&five, &[3]), [(3, true), (2, false)]);
     assert_eq!(read(&five, &[]), [(5, false)]);
-    // The run ended in the warm-up of a point: that one has nothing to show.
+    // The run ended in the warm-up of a point, which therefore has nothing to show.
     let warmup = Sample {
         phase: Phase::Warmup,
         ..sample(5)

@@ -239,7 +239,10 @@ fn what_is_absent_is_null_and_its_source_says_why() {
         ("goodput_rps", "no SLO was given"),
         ("lateness_p99_ms", "a closed loop has none"),
         ("latency_from_sent_p50_ms", "a closed loop has none"),
-        ("planned_requests", "the duration decided"),
+        (
+            "planned_requests",
+            "the run has a duration, not a number of requests",
+        ),
     ] {
         assert_eq!(point[key], Value::Null, "{key}");
         let wanted = format!("not reported: {why}");
