@@ -48,6 +48,8 @@ named! {
         Measured = "measured",
         /// Still in flight when the run ended: neither a success nor a failure.
         Cut = "cut",
+        /// Sent beside the workload to find out how the server treats a text that it has just seen: in no figure.
+        Control = "control",
     }
 }
 
@@ -176,6 +178,8 @@ pub struct Labels {
     pub wanted_prompt_tokens: Option<u64>,
     /// Output tokens that the request asked for.
     pub wanted_output_tokens: Option<u64>,
+    /// Whether the request is a control; the samples file has the phase `control` for it.
+    pub is_control: bool,
 }
 
 /// One request as measured; the default value is a request before anything has happened.
@@ -353,7 +357,7 @@ mod tests {
         for (at, (source, _)) in TokenSource::NAMES.into_iter().enumerate() {
             assert_eq!(source as usize, at);
         }
-        assert_eq!(Phase::NAMES.map(|(phase, _)| phase as usize), [0, 1, 2]);
+        assert_eq!(Phase::NAMES.map(|(phase, _)| phase as usize), [0, 1, 2, 3]);
         assert_eq!(Workload::NAMES.map(|(one, _)| one as usize), [0, 1, 2]);
     }
 

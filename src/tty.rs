@@ -76,7 +76,13 @@ fn fold(out: &mut String, line: &str, width: usize) {
     let (mut column, mut read, mut is_first) = (0, 0, true);
     for word in line.split_inclusive(' ') {
         let is_command = command.is_some_and(|at| at < read);
-        let length = word.trim_end().chars().count();
+        // An option keeps its values.
+        let rest = &line[read..];
+        let unit = match is_command {
+            true => rest.find(" -").map_or(rest, |end| &rest[..end]),
+            false => word.trim_end(),
+        };
+        let length = unit.chars().count();
         let room = width - if is_command { 2 } else { 0 };
         let may_break = !is_command || word.starts_with('-');
         if !is_first && may_break && length > 0 && column + length > room {
@@ -172,6 +178,11 @@ mod tests {
             (
                 "Try: tmesh-cli load --rate 2 --requests 9\n",
                 "Try: tmesh-cli load \\\n  --rate 2 \\\n  --requests 9\n",
+            ),
+            // `tmesh-cli load -x` fits, with its value it does not.
+            (
+                "tmesh-cli load -x 12345 -y\n",
+                "tmesh-cli load \\\n  -x 12345 -y\n",
             ),
         ] {
             assert_eq!(fitting(text, Some(20)), wanted);

@@ -12,6 +12,8 @@ pub struct Common {
     pub seed: u64,
     /// The beginning of all texts: the given one, else one made for this run. `None`: texts are sent as they are.
     pub nonce: Option<String>,
+    /// Whether the nonce was made for this run, so that no cache can hold its texts.
+    pub is_nonce_fresh: bool,
     /// `None`: no file of limits is given, or the command does not take one.
     pub slo: Option<Slo>,
 }
@@ -24,6 +26,7 @@ impl Common {
     pub fn parse(args: &Args) -> Result<Common> {
         Ok(Common {
             seed: args.value("--seed", parse_count)?.unwrap_or(0),
+            is_nonce_fresh: args.text("--nonce").is_none(),
             nonce: Some(args.text("--nonce").unwrap_or_else(fresh_nonce)),
             slo: args
                 .text("--slo-file")

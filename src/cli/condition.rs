@@ -5,6 +5,7 @@ use super::flags::nearest;
 use super::flow::paragraph;
 use crate::error::{Error, Result};
 use crate::stats::catalog;
+use crate::stats::kv_cache::Verdict;
 use crate::stats::pass::Pass;
 use crate::units::fixed;
 
@@ -15,6 +16,48 @@ pub type Keys = &'static [(&'static str, &'static str)];
 pub struct Limits {
     keys: Keys,
     limits: Vec<(String, Condition)>,
+    /// Conditions on the verdict on the KV cache, each with its option.
+    verdicts: Vec<(String, OnVerdict)>,
+}
+
+/// `kv_cache==VERDICT` or `kv_cache!=VERDICT`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OnVerdict {
+    verdict: Verdict,
+    /// The run fails at this verdict, not at all others.
+    is_equal: bool,
+}
+
+impl OnVerdict {
+    const FIGURE: &str = "kv_cache";
+
+    /// Parses a condition; `None`: it is not on the verdict.
+    ///
+    /// # Errors
+    /// Fails with the reason; the caller adds the option.
+    fn parse(text: &str) -> Option<std::result::Result<OnVerdict, String>> {
+        let rest = text.trim().strip_prefix(OnVerdict::FIGURE)?.trim_start();
+        let is_other_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        if rest.starts_with(is_other_name) {
+            return None;
+        }
+        let names = Verdict::ALL.map(Verdict::name).join(", ");
+        let wrong = format!("want kv_cache!=working, with == or != and one of {names}");
+        let named = [("==", true), ("!=", false)].into_iter();
+        let named = named.filter_map(|(sign, is_equal)| Some((rest.strip_prefix(sign)?, is_equal)));
+        let found = named.flat_map(|(name, is_equal)| {
+            let verdicts = Verdict::ALL.into_iter();
+            let verdict = verdicts.filter(move |verdict| verdict.name() == name.trim());
+            verdict.map(move |verdict| OnVerdict { verdict, is_equal })
+        });
+        Some(found.last().ok_or(wrong))
+    }
+
+    /// Says what is wrong with a verdict; `None` if it is fine.
+    fn fault(self, verdict: Verdict) -> Option<String> {
+        let is_fault = (verdict == self.verdict) == self.is_equal;
+        is_fault.then(|| format!("kv_cache is {}", verdict.name()))
+    }
 }
 
 impl Limits {
@@ -26,9 +69,15 @@ impl Limits {
         let mut limits = Limits {
             keys,
             limits: Vec::new(),
+            verdicts: Vec::new(),
         };
         for text in args.texts("--fail-if") {
             let wrong = |why: String| Error::input(format!("--fail-if '{text}'"), why);
+            if let Some(condition) = OnVerdict::parse(text) {
+                let option = format!("--fail-if {text}");
+                limits.verdicts.push((option, condition.map_err(wrong)?));
+                continue;
+            }
             let condition = Condition::parse(text).map_err(wrong)?;
             limits.check(&condition, kind, places)?;
             let option = format!("--fail-if {}", condition.text);
@@ -42,7 +91,7 @@ impl Limits {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty()
+        self.limits.is_empty() && self.verdicts.is_empty()
     }
 
     /// Adds a condition that another option stands for.
@@ -75,12 +124,19 @@ impl Limits {
     }
 
     /// Returns the options that were missed, each with the reason. A place that was not run has no pass.
-    pub fn missed(&self, places: &[(String, Option<&Pass>)]) -> Vec<(String, String)> {
+    pub fn missed(
+        &self,
+        places: &[(String, Option<&Pass>)],
+        verdict: Verdict,
+    ) -> Vec<(String, String)> {
         let value = |pass: &Pass, name: &str| {
             let (_, key) = self.keys.iter().find(|(known, _)| *known == name)?;
             catalog::value(pass, key).map(catalog::Datum::as_f64)
         };
-        let mut missed = Vec::new();
+        let verdicts = self.verdicts.iter();
+        let verdicts =
+            verdicts.filter_map(|(option, on)| Some((option.clone(), on.fault(verdict)?)));
+        let mut missed: Vec<(String, String)> = verdicts.collect();
         for (option, condition) in &self.limits {
             for (place, pass) in places.iter().filter(|(place, _)| condition.is_of(place)) {
                 let value = pass.and_then(|pass| value(pass, &condition.figure));
@@ -219,6 +275,34 @@ mod tests {
             let condition = Condition::parse(text).expect(text);
             assert_eq!(condition.fault("x", Some(value)).as_deref(), Some(shown));
         }
+    }
+
+    #[test]
+    fn a_verdict_that_is_not_the_one_wanted_is_a_fault() {
+        let fault = |text: &str, verdict| {
+            let on = OnVerdict::parse(text).expect("on the verdict").expect(text);
+            on.fault(verdict)
+        };
+        let of_off = Some("kv_cache is off".to_string());
+        assert_eq!(fault("kv_cache!=working", Verdict::Off), of_off);
+        assert_eq!(fault("kv_cache != working", Verdict::Working), None);
+        assert_eq!(fault("kv_cache==off", Verdict::Off), of_off);
+        assert_eq!(fault("kv_cache==too_small", Verdict::Off), None);
+        for text in [
+            "kv_cache>working",
+            "kv_cache!=fine",
+            "kv_cache",
+            "kv_cache==1",
+        ] {
+            let why = OnVerdict::parse(text)
+                .expect("on the verdict")
+                .expect_err(text);
+            assert!(
+                why.ends_with("one of working, partly, off, too_small, unknown"),
+                "{why}"
+            );
+        }
+        assert!(OnVerdict::parse("kv_cache_x>1").is_none() && OnVerdict::parse("x>1").is_none());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::client::wire::Timeouts;
 use crate::error::{Error, Result};
 use crate::mock::{self, Mock};
 use crate::sample::{FailKind, Failure};
-use crate::units::Epoch;
+use crate::units::{Epoch, quoted};
 
 /// Longest time of a connection attempt.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -333,15 +333,6 @@ fn object(text: &str, taken: &[&str]) -> std::result::Result<Map<String, Value>,
     match taken.iter().find(|key| map.contains_key(**key)) {
         Some(key) => Err(format!("{key} is set by tmesh-cli")),
         None => Ok(map),
-    }
-}
-
-/// Quotes a word so that a shell reads it back.
-pub fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::common::{Common, fresh_nonce};
-use super::connect::{Opened, quoted, unreachable};
+use super::connect::{Opened, unreachable};
 use super::flags::nearest;
 use super::host;
 use super::terminal::print;
@@ -25,7 +25,7 @@ use crate::load::pool::is_refusal;
 use crate::plan::prompt::{ALIKE_TOKENS, Writer};
 use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
-use crate::units::{counted, format_utc};
+use crate::units::{counted, format_utc, quoted};
 
 /// Most models of a list that are shown.
 pub const SHOWN_MODELS: usize = 10;
@@ -229,6 +229,7 @@ impl Ready {
             "mock": self.is_mock(),
             "seed": self.common.seed,
             "nonce": self.common.nonce,
+            "is_nonce_fresh": self.common.is_nonce_fresh,
             "run_id": target.run_id,
             "slo": self.common.slo,
             "started_at": format_utc(SystemTime::now()),

@@ -26,8 +26,10 @@ use crate::plan::Session;
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
 use crate::samples_file::TokensLine;
+use crate::stats::evidence;
 use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
+use crate::stats::kv_cache::{Evidence, Verdict};
 use crate::stats::pass::{Pass, reported};
 use crate::stats::records::Records;
 use crate::units::nanoseconds;
@@ -320,11 +322,46 @@ impl Run {
         }
     }
 
-    /// Writes the line of a pass and computes its figures.
+    /// Computes the figures of a pass and writes its line.
     pub fn end_pass(&mut self, facts: Facts, records: Records) -> &Pass {
-        self.log.write(|file| file.write_series("pass", &facts));
         self.report.passes.push(Pass::new(facts, records));
-        &self.report.passes[self.report.passes.len() - 1]
+        self.end_last()
+    }
+
+    /// Ends a pass that repeats texts. If its figures leave open whether the cache is off or only too small, `controls`
+    /// are sent first, alone and one after the other; they are made with the next id.
+    pub fn end_repeats(
+        &mut self,
+        facts: Facts,
+        records: Records,
+        controls: impl FnOnce(u64) -> Session,
+    ) -> &Pass {
+        self.report.passes.push(Pass::new(facts, records));
+        let evidence = Evidence::of(&self.report.about, &self.report.passes);
+        if evidence.asks_for_repeats_at_once() && !self.stop.is_set() && self.gone.is_none() {
+            let controls = controls(self.next_id);
+            let step = Step::new(String::new(), Extent::Requests(1), 1);
+            let plan = Sending::Closed(Box::new(std::iter::once(controls)));
+            let gone = self.gone.take();
+            // The pass is measured: a control that cannot be sent takes nothing from it.
+            if let (Ok(sent), Some(pass)) = (self.pass(step, plan), self.report.passes.last_mut()) {
+                pass.records.controls.extend(sent.records.controls);
+            }
+            self.gone = gone;
+        }
+        self.end_last()
+    }
+
+    /// The verdict on the KV cache by the passes so far.
+    pub fn kv_cache(&self) -> Verdict {
+        evidence::verdict(&self.report.about, &self.report.passes)
+    }
+
+    fn end_last(&mut self) -> &Pass {
+        let pass = self.report.passes.last().expect("a pass has just ended");
+        self.log
+            .write(|file| file.write_series("pass", &pass.facts));
+        pass
     }
 
     pub fn is_signalled(&self) -> bool {

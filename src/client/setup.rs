@@ -40,6 +40,8 @@ pub struct Setup {
     pub status: Option<u16>,
     /// Whether replies are streams; `None`: unknown.
     pub streams: Option<bool>,
+    /// Whether a reply reported cached tokens, be it 0.
+    pub reports_cached: bool,
 }
 
 /// Asks the server; afterwards `target.body.optional` has the fields that it accepts.
@@ -55,6 +57,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         failure: None,
         status: None,
         streams: None,
+        reports_cached: false,
     };
     let short = setup.probe(target, writer, SHORT_WORDS);
     // A server that is overloaded or still loading may count nevertheless; others are not asked again.
@@ -117,6 +120,7 @@ impl Setup {
     fn ask(&mut self, target: &Target, writer: &Writer, words: u64) -> (Sample, String) {
         let asked = few_tokens(target, writer, self.requests, words, self.lessons.tokens);
         self.requests += 1;
+        self.reports_cached |= asked.0.cached_tokens.is_some();
         self.prompt_tokens += asked.0.prompt_tokens.unwrap_or(0);
         self.output_tokens += asked.0.completion_tokens.unwrap_or(0);
         asked

@@ -217,7 +217,9 @@ impl Worker {
         self.place.leave();
         sample.t_due_ns = due_ns;
         let warm_ns = shared.gauge.started_ns().saturating_add(shared.warmup_ns);
-        if self.client.was_cut(&sample) {
+        if sample.labels.is_control {
+            sample.phase = Phase::Control;
+        } else if self.client.was_cut(&sample) {
             sample.phase = Phase::Cut;
             sample.failure = None;
         } else if sample.t_send_ns < warm_ns {

@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod calibration;
+pub mod control;
 pub mod convert;
 pub mod counted;
 pub mod dataset;
@@ -30,6 +31,8 @@ pub use self::turn::{Message, Prompt, Reply, Role, Turn, escape};
 pub enum Session {
     /// A request that depends on no other; `None` after it was taken.
     Single(Option<Turn>),
+    /// Turns that do not depend on the replies.
+    Turns(std::vec::IntoIter<Turn>),
     Dialogue(Walk),
 }
 
@@ -42,6 +45,7 @@ impl Session {
     pub fn next(&mut self, reply: Option<Reply>) -> Option<Turn> {
         match self {
             Session::Single(turn) => turn.take(),
+            Session::Turns(turns) => turns.next(),
             Session::Dialogue(walk) => walk.next(reply),
         }
     }

@@ -1,12 +1,22 @@
 //! The tiling workload: request k uses context k mod C in rotation ⌊k/C⌋, with a question drawn by the seed. Texts are
 //! made and escaped once.
+//!
+//! Controls go beside the requests and are not counted among them. Repeats at once are four contexts, each sent twice in
+//! a row: a cache that misses in the cycle and hits there is too small, one that hits nowhere is off. Fresh pairs are
+//! texts of their own, each sent twice in a row: a cold and a warm TTFT at the load of the run.
 
 use std::sync::Arc;
 
 use super::calibration::Calibration;
+use super::control::{REPEATED, at_once, pair, session};
 use super::prompt::Writer;
 use super::{Prompt, Session, Turn, escape};
 use crate::sample::Labels;
+
+/// Requests for each fresh pair, whose two requests are then at most 5 % of all.
+const REQUESTS_A_PAIR: u64 = 40;
+/// The most fresh pairs.
+pub const MOST_PAIRS: u64 = 40;
 
 /// The sizes of a tiling.
 #[derive(Debug, Clone)]
@@ -18,16 +28,28 @@ pub struct Shape {
     pub output_tokens: u64,
     /// Number of requests; `None`: endless.
     pub requests: Option<u64>,
+    /// Whether contexts are repeated at once after the second rotation.
+    pub has_repeats_at_once: bool,
+    /// Whether fresh pairs go beside the requests from the second rotation on.
+    pub has_pairs: bool,
 }
 
-/// An iterator over the sessions of a tiling, one turn each.
+/// An iterator over the sessions of a tiling.
 pub struct Tiling {
     shape: Shape,
     contexts: Vec<Arc<str>>,
     /// Each question with its tokens.
     questions: Vec<(Arc<str>, u64)>,
+    writer: Writer,
+    /// Words of a context.
+    words: u64,
     draw: fastrand::Rng,
     next: u64,
+    next_id: u64,
+    pairs: u64,
+    /// The request before which the last fresh pair was sent.
+    last_pair_at: u64,
+    has_repeated: bool,
 }
 
 impl Tiling {
@@ -44,9 +66,74 @@ impl Tiling {
             contexts: contexts.collect(),
             questions: questions.collect(),
             shape,
+            writer: writer.clone(),
+            words,
             draw: writer.draw(),
             next: 0,
+            next_id: 0,
+            pairs: 0,
+            last_pair_at: 0,
+            has_repeated: false,
         }
+    }
+
+    /// Returns the controls that repeat contexts at once, one request after the other.
+    pub fn repeats_at_once(&mut self) -> Session {
+        self.has_repeated = true;
+        let first_id = self.next_id;
+        let contexts = 0..self.shape.contexts.min(REPEATED);
+        let turns: Vec<Turn> = contexts.map(|context| self.of_context(context)).collect();
+        self.next_id = first_id + 2 * turns.len() as u64;
+        at_once(turns.into_iter(), first_id)
+    }
+
+    /// Returns a request about a context, with the next id.
+    fn of_context(&mut self, context: u64) -> Turn {
+        let text = self.contexts[context as usize].clone();
+        let labels = Labels {
+            context: Some(context),
+            ..Labels::default()
+        };
+        self.turn(&text, &labels)
+    }
+
+    /// Returns a request about a text, with a question and the next id.
+    fn turn(&mut self, context: &Arc<str>, labels: &Labels) -> Turn {
+        let question = self.draw.u64(..self.shape.questions);
+        let (text, tokens) = self.questions[question as usize].clone();
+        let labels = Labels {
+            question: Some(question),
+            wanted_prompt_tokens: Some(self.shape.input_tokens + tokens),
+            wanted_output_tokens: Some(self.shape.output_tokens),
+            ..labels.clone()
+        };
+        let prompt = Prompt::Text(vec![Arc::clone(context), text]);
+        let id = self.next_id;
+        self.next_id += 1;
+        Turn::alone(id, labels, prompt, Some(self.shape.output_tokens))
+    }
+
+    /// Returns the controls that are due before the next request.
+    fn controls(&mut self) -> Option<Session> {
+        let warm = self.next.checked_sub(self.shape.contexts)?;
+        let is_second_over = warm >= self.shape.contexts;
+        if self.shape.has_repeats_at_once && is_second_over && !self.has_repeated {
+            return Some(self.repeats_at_once());
+        }
+        let due = (self.next / REQUESTS_A_PAIR).min(MOST_PAIRS);
+        // The second rotation may begin with several due.
+        let is_close = self.pairs > 0 && self.next < self.last_pair_at + REQUESTS_A_PAIR / 2;
+        if !self.shape.has_pairs || self.pairs >= due || is_close {
+            return None;
+        }
+        self.last_pair_at = self.next;
+        let number = self.shape.contexts + self.pairs;
+        self.pairs += 1;
+        let text = escape(&self.writer.context(number, self.words));
+        let first_id = self.next_id;
+        let pair = pair(&self.turn(&text, &Labels::default()), false);
+        self.next_id = first_id + 2;
+        Some(session(std::iter::once(pair), first_id))
     }
 }
 
@@ -58,22 +145,16 @@ impl Iterator for Tiling {
         if self.shape.requests.is_some_and(|n| k >= n) {
             return None;
         }
+        if let Some(controls) = self.controls() {
+            return Some(controls);
+        }
         self.next += 1;
-        let context = k % self.shape.contexts;
-        let question = self.draw.u64(..self.shape.questions);
-        let (text, tokens) = &self.questions[question as usize];
+        let turn = self.of_context(k % self.shape.contexts);
         let labels = Labels {
-            context: Some(context),
-            question: Some(question),
             rotation: Some(k / self.shape.contexts),
-            wanted_prompt_tokens: Some(self.shape.input_tokens + tokens),
-            wanted_output_tokens: Some(self.shape.output_tokens),
-            ..Labels::default()
+            ..turn.labels
         };
-        let texts = vec![self.contexts[context as usize].clone(), text.clone()];
-        let output_tokens = Some(self.shape.output_tokens);
-        let turn = Turn::alone(k, labels, Prompt::Text(texts), output_tokens);
-        Some(Session::single(turn))
+        Some(Session::single(Turn { labels, ..turn }))
     }
 }
 
@@ -81,24 +162,33 @@ impl Iterator for Tiling {
 mod tests {
     use super::*;
 
-    fn tiling(contexts: u64, requests: u64, seed: u64) -> Tiling {
-        let shape = Shape {
+    fn shape(contexts: u64, requests: Option<u64>) -> Shape {
+        Shape {
             contexts,
             questions: 5,
             input_tokens: 100,
             output_tokens: 10,
-            requests: Some(requests),
-        };
+            requests,
+            has_repeats_at_once: requests.is_none(),
+            has_pairs: false,
+        }
+    }
+
+    fn of_shape(shape: Shape, seed: u64) -> Tiling {
         Tiling::new(shape, &Writer::new(seed, "n"), &one_token_a_word())
+    }
+
+    fn tiling(contexts: u64, requests: u64, seed: u64) -> Tiling {
+        of_shape(shape(contexts, Some(requests)), seed)
     }
 
     fn one_token_a_word() -> Calibration {
         Calibration::fit((10, 10), (20, 20)).expect("a rising line")
     }
 
-    fn turns(tiling: Tiling) -> Vec<Turn> {
+    fn turns(tiling: impl Iterator<Item = Session>) -> Vec<Turn> {
         tiling
-            .filter_map(|mut session| session.next(None))
+            .flat_map(|mut session| std::iter::from_fn(move || session.next(None)))
             .collect()
     }
 
@@ -146,5 +236,67 @@ mod tests {
         };
         assert_eq!(bytes(7), bytes(7));
         assert_ne!(bytes(7), bytes(8));
+    }
+
+    /// The context, turn and rotation of each turn.
+    fn places(turns: &[Turn]) -> Vec<(Option<u64>, Option<u64>, Option<u64>)> {
+        let place = |turn: &Turn| (turn.labels.context, turn.labels.turn, turn.labels.rotation);
+        turns.iter().map(place).collect()
+    }
+
+    #[test]
+    fn an_endless_tiling_repeats_four_contexts_at_once_after_two_rotations() {
+        let turns = turns(of_shape(shape(5, None), 1).take(10 + 1 + 10));
+        let ids: Vec<u64> = turns.iter().map(|turn| turn.id).collect();
+        assert_eq!(ids, (0..28).collect::<Vec<u64>>());
+        let controls = &turns[10..18];
+        let wanted = (0..4).flat_map(|k| [(Some(k), Some(0), None), (Some(k), Some(1), None)]);
+        assert_eq!(places(controls), wanted.collect::<Vec<_>>());
+        for pair in controls.chunks(2) {
+            assert_eq!(texts(&pair[0]), texts(&pair[1]));
+        }
+        let is_control = |turn: &&Turn| turn.labels.is_control;
+        assert_eq!(turns.iter().filter(is_control).count(), 8);
+        // The requests go on in the third rotation.
+        assert_eq!(places(&turns[18..19]), [(Some(0), None, Some(2))]);
+    }
+
+    #[test]
+    fn the_controls_of_a_finite_tiling_are_as_many_as_it_has_contexts_up_to_four() {
+        let mut tiling = tiling(3, 6, 1);
+        assert_eq!(turns(tiling.by_ref()).len(), 6);
+        let controls = turns(std::iter::once(tiling.repeats_at_once()));
+        let ids: Vec<u64> = controls.iter().map(|turn| turn.id).collect();
+        assert_eq!(ids, [6, 7, 8, 9, 10, 11]);
+        assert!(controls.iter().all(|turn| turn.labels.is_control));
+    }
+
+    #[test]
+    fn fresh_pairs_are_texts_of_their_own_and_at_most_a_twentieth_of_the_requests() {
+        let shape = Shape {
+            has_pairs: true,
+            ..shape(100, Some(2000))
+        };
+        let turns = turns(of_shape(shape, 1));
+        let (controls, requests): (Vec<_>, Vec<_>) =
+            turns.iter().partition(|turn| turn.labels.is_control);
+        assert_eq!((requests.len(), controls.len()), (2000, 80));
+        let first = turns.iter().position(|turn| turn.labels.is_control);
+        // Two pairs are due when the second rotation begins.
+        assert_eq!(first, Some(100));
+        assert!(!turns[102].labels.is_control && turns[122].labels.is_control);
+        for pair in controls.chunks(2) {
+            assert_eq!(texts(pair[0]), texts(pair[1]));
+            assert_eq!(pair[1].labels.turn, Some(1));
+        }
+        let mut cold: Vec<_> = controls.iter().map(|turn| &texts(turn)[0]).collect();
+        cold.extend(requests.iter().map(|turn| &texts(turn)[0]));
+        cold.sort_unstable();
+        cold.dedup();
+        assert_eq!(cold.len(), 40 + 100);
+        for (at, turn) in turns.iter().enumerate() {
+            let so_far = turns[..=at].iter().filter(|turn| turn.labels.is_control);
+            assert!(so_far.count() * 20 <= at + 1 || !turn.labels.is_control);
+        }
     }
 }

@@ -25,6 +25,17 @@ pub struct Document {
     pub sections: Vec<Section>,
     /// Curves and dots in HTML, bars on a screen.
     pub charts: Vec<Charts>,
+    /// The answer that the figures give; `None`: nobody asked the question.
+    pub answer: Option<Answer>,
+    pub data: Node,
+}
+
+/// The answer of a report: the first lines of a page, the last lines of a screen.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub sentence: String,
+    /// The command to run next; it works as typed.
+    pub next: String,
     pub data: Node,
 }
 

@@ -9,6 +9,10 @@ use crate::units::steers;
 /// Writes the whole document.
 pub fn render(document: &Document) -> String {
     let mut out = format!("# {}\n", escaped(&document.title));
+    if let Some(answer) = &document.answer {
+        let _ = writeln!(out, "\n**{}**", escaped(&answer.sentence));
+        let _ = writeln!(out, "\nNext: `{}`", answer.next);
+    }
     for remark in page::remarks(document) {
         let _ = writeln!(out, "\n> {}", escaped(remark));
     }

@@ -1,7 +1,7 @@
 //! A document on a screen: its sections, bars of its distributions, its remarks.
 
 use super::bars;
-use super::document::{Block, Document, Medium, Section, Style, Table};
+use super::document::{Answer, Block, Document, Medium, Section, Style, Table};
 pub use super::grid::wrap;
 use super::grid::{self, NARROW};
 use crate::units::steers;
@@ -33,11 +33,19 @@ pub fn render(document: &Document, screen: Screen) -> String {
     let sections = document.sections.iter();
     let mut out: String = sections.map(|one| section(one, screen)).collect();
     out.extend(document.warning);
-    let ending = ending(document, screen);
+    let ending = ending(document, screen) + &answer(document.answer.as_ref());
     match out.trim_end() {
         "" => ending.trim_start().to_string(),
         sections => format!("{sections}\n{ending}"),
     }
+}
+
+/// Writes the answer of a report, which stands below everything else; it begins with a blank line.
+pub fn answer(answer: Option<&Answer>) -> String {
+    let Some(Answer { sentence, next, .. }) = answer else {
+        return String::new();
+    };
+    harmless(&format!("\n{sentence}\nNext: {next}\n"))
 }
 
 /// Writes one section as the whole document has it, so that it can be shown before the rest is known.

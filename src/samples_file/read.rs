@@ -304,6 +304,7 @@ impl Keys<'_> {
             repeat: self.claim("repeat"),
             wanted_prompt_tokens: self.count("wanted_prompt_tokens")?,
             wanted_output_tokens: self.count("wanted_output_tokens")?,
+            is_control: self.text("phase") == Some(Phase::Control.name()),
         })
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::goodput::Goodput;
+use super::kv_cache::Share;
 use super::lengths::Lengths;
 use super::record::Record;
 use super::reuse::Reuse;
@@ -70,6 +71,14 @@ pub struct Figures {
     pub warm: Side,
     /// The ratio of the TTFT of cold requests to that of warm ones, at like load.
     pub reuse: Reuse,
+    /// Cached tokens over the prompt tokens of warm requests, both without the tokens that all prompts have in common
+    /// before their texts; `None` where no reply counts its prompt.
+    pub warm_hits: Option<Share>,
+    /// The share of the warm requests that hit, estimated from their times by controls, or why there is none; `None`
+    /// without controls for it.
+    pub hits_by_times: Option<Result<Share, String>>,
+    /// Requests sent in the first rotation and in later ones, whatever became of them.
+    pub rotations_sent: [u64; 2],
     /// The successes that are first turns of sessions.
     pub first_turns: Side,
     /// The prefix cache hit rate of first turns alone; `None` where no session has a second turn.

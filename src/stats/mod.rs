@@ -8,18 +8,16 @@ pub mod client;
 pub mod comparison;
 pub mod counts;
 mod edges;
+pub mod evidence;
 pub mod facts;
 pub mod figures;
 pub mod goodput;
+pub mod kv_cache;
 pub mod lengths;
 pub mod pass;
 pub mod record;
 pub mod records;
 pub mod reuse;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "no command estimates hits from times yet")
-)]
 pub mod separation;
 pub mod speed_up;
 pub mod spread;

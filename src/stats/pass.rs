@@ -109,7 +109,8 @@ impl Passes {
             self.uncounted.insert(sample.id, at);
         }
         self.spans_ns.push((sample.t_send_ns, sample.t_end_ns));
-        if sample.phase != Phase::Warmup && self.first.is_none() {
+        let is_beside = matches!(sample.phase, Phase::Warmup | Phase::Control);
+        if !is_beside && self.first.is_none() {
             self.first = Some((sample.labels, sample.t_send_ns));
         }
     }

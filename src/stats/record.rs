@@ -143,6 +143,13 @@ impl Record {
         cached.saturating_sub(common_tokens)
     }
 
+    /// Cached and prompt tokens, both without the first `common_tokens`; `None` where the prompt is not counted.
+    pub fn hits(&self, common_tokens: u64) -> Option<(u64, u64)> {
+        let prompt = self.prompt_tokens.get()?;
+        let cached = self.cached_beyond(common_tokens);
+        Some((cached, prompt.saturating_sub(common_tokens)))
+    }
+
     pub fn is_streamed(&self) -> bool {
         self.t_first_ns.get().is_some()
     }

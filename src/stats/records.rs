@@ -38,6 +38,8 @@ pub struct Records {
     pub uncounted: Vec<Uncounted>,
     /// One detail for each record; `None` if no file about single requests was asked for.
     pub details: Option<Vec<Detail>>,
+    /// Controls, in the order of their ends; no figure but the verdict on the KV cache has them.
+    pub controls: Vec<Record>,
     /// The requests that cross an edge of the window.
     edges: Edges,
     live: Option<Box<Live>>,
@@ -122,6 +124,10 @@ impl Records {
         let is_odd = matches!(possible, Cow::Owned(_));
         let sample = &*possible;
         let record = Record::from(sample);
+        if sample.phase == Phase::Control {
+            self.controls.push(record);
+            return;
+        }
         self.edges.add(sample);
         if record.is_good() {
             if !record.is_burst {
@@ -202,14 +208,18 @@ impl Records {
         match &self.live {
             Some(live) => {
                 let figures = live.figures(facts).with_beside(self);
-                self.with_edges(figures, facts, &live.tally)
+                self.with_window(figures, facts, &live.tally)
             }
             None => Figures::of(self, facts),
         }
     }
 
-    /// Adds the output tokens of requests that cross an edge, if the pass has a window.
-    fn with_edges(&self, figures: Figures, facts: &Facts, tally: &Tally) -> Figures {
+    /// Adds the hits by times, and the output tokens of requests that cross an edge if the pass has a window.
+    fn with_window(&self, figures: Figures, facts: &Facts, tally: &Tally) -> Figures {
+        let figures = Figures {
+            hits_by_times: tally.hits_by_times(facts, &self.controls),
+            ..figures
+        };
         let Some(window_ns) = facts.window_ns else {
             return figures;
         };
@@ -306,7 +316,7 @@ impl Figures {
             ..figures
         }
         .with_beside(records);
-        records.with_edges(figures, facts, &tally)
+        records.with_window(figures, facts, &tally)
     }
 
     /// Adds the figures that single records do not tell: failures, gaps and events that could not be read.

@@ -2,6 +2,7 @@
 //!
 //! Memory is constant: the first requests of each kind are kept as they end, and judged when the figure is asked for.
 
+use super::kv_cache::{Share, hit_share};
 use super::record::{Record, Rotation};
 use super::speed_up::{SpeedUp, speed_up};
 use crate::sample::Phase;
@@ -47,28 +48,40 @@ struct Seen {
     answered_ns: u64,
     /// TTFT of a success that was streamed and not sent again.
     ttft_ns: Option<u64>,
+    /// Cached and prompt tokens of a success that was not sent again.
+    hits: Option<(u64, u64)>,
 }
 
 /// The requests of a run that have ended so far.
 #[derive(Debug, Clone, Default)]
 pub struct Rotations {
+    /// Tokens that all prompts have in common before their texts; they are in no hit.
+    common_tokens: u64,
     cold: Vec<Seen>,
     warm: Vec<Seen>,
-    /// The number of cold requests, the number of requests of the first warm rotation that were not cut, and the last
-    /// end of a cold request.
+    /// The numbers of cold and of warm requests, the number of requests of the first warm rotation that were not cut, and
+    /// the last end of a cold request.
     cold_requests: u64,
+    warm_requests: u64,
     second_rotation: u64,
     cold_end_ns: u64,
 }
 
 impl Rotations {
+    pub fn new(common_tokens: u64) -> Rotations {
+        Rotations {
+            common_tokens,
+            ..Rotations::default()
+        }
+    }
+
     pub fn add(&mut self, record: &Record) {
+        let is_good = record.is_good() && !record.resent;
         let seen = Seen {
             sent_ns: record.t_send_ns,
             answered_ns: record.t_first_ns.get().unwrap_or(record.t_end_ns),
-            ttft_ns: record
-                .ttft_from_sent_ns()
-                .filter(|_| record.is_good() && !record.resent),
+            ttft_ns: record.ttft_from_sent_ns().filter(|_| is_good),
+            hits: record.hits(self.common_tokens).filter(|_| is_good),
         };
         let side = match record.rotation {
             Rotation::None => return,
@@ -78,6 +91,7 @@ impl Rotations {
                 &mut self.cold
             }
             Rotation::Second | Rotation::Later => {
+                self.warm_requests += 1;
                 let has_ended = record.phase != Phase::Cut;
                 let is_second = record.rotation == Rotation::Second;
                 self.second_rotation += u64::from(has_ended && is_second);
@@ -109,6 +123,24 @@ impl Rotations {
             interval: of.interval.filter(|_| has_interval),
             ..of
         })
+    }
+
+    /// Requests of the first rotation and of later ones, whatever became of them.
+    pub fn sent(&self) -> [u64; 2] {
+        [self.cold_requests, self.warm_requests]
+    }
+
+    /// The share of their prompt tokens that warm requests hit.
+    pub fn warm_hits(&self) -> Option<Share> {
+        let mut warm = self.warm.clone();
+        warm.sort_unstable_by_key(|seen| seen.sent_ns);
+        let hits: Vec<(u64, u64)> = warm.iter().filter_map(|seen| seen.hits).collect();
+        hit_share(&hits)
+    }
+
+    /// The TTFT of warm requests at the load of warm requests alone, in nanoseconds, in the order of their sends.
+    pub fn warm_ttft_ns(&self, in_flight: u64) -> Vec<f64> {
+        self.after_the_cold(usize::try_from(in_flight).unwrap_or(usize::MAX).max(1))
     }
 
     /// Returns the TTFT of cold requests without the burst at the start of the run: its first `in_flight` requests, and

@@ -2,8 +2,10 @@
 
 use super::facts::Facts;
 use super::figures::{Figures, Side, Tokens};
+use super::kv_cache::Share;
 use super::record::Record;
 use super::reuse::Rotations;
+use super::separation::{self, Controls};
 use super::spread::Mean;
 use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
@@ -131,6 +133,7 @@ impl Tally {
     pub fn new(common_tokens: u64) -> Tally {
         Tally {
             common_tokens,
+            rotations: Rotations::new(common_tokens),
             ..Tally::default()
         }
     }
@@ -214,6 +217,37 @@ impl Tally {
         }
     }
 
+    /// The share of warm requests that hit, estimated from their times by the controls of new texts; `None` without such
+    /// controls.
+    pub fn hits_by_times(
+        &self,
+        facts: &Facts,
+        controls: &[Record],
+    ) -> Option<Result<Share, String>> {
+        let good = controls.iter().filter(|one| one.failure.is_none());
+        let cold = good.clone().filter(|one| one.repeat == Some(false));
+        // Repeats of contexts that were sent before are warm in most caches, but not surely so.
+        let first_new_ns = cold.clone().map(|one| one.t_send_ns).min()?;
+        let warm = good.filter(|one| one.turn.get() == Some(1));
+        let warm = warm.filter(|one| one.t_send_ns >= first_new_ns);
+        let ttft = |one: &Record| Some(one.ttft_from_sent_ns()? as f64);
+        let controls = Controls {
+            cold: cold.filter_map(ttft).collect(),
+            warm: warm.filter_map(ttft).collect(),
+        };
+        let measured = self.rotations.warm_ttft_ns(facts.concurrency_peak);
+        Some(match controls.separate() {
+            Err(refusal) => Err(format!("times do not tell: {refusal}")),
+            Ok(separation) => match separation::hit_share(&separation, &measured) {
+                None => Err("no warm request has a TTFT".to_string()),
+                Some(of) => Ok(Share {
+                    share: of.share,
+                    interval: Some((of.low, of.high)),
+                }),
+            },
+        })
+    }
+
     /// Returns the output tokens per event of the requests whose tokens the server counted; 1 if it counted none.
     pub fn tokens_an_event(&self) -> f64 {
         share(self.counted_tokens, self.counted_events).unwrap_or(1.0)
@@ -268,6 +302,8 @@ impl Tally {
             cold: self.cold.side(reported.prefix),
             warm: self.warm.side(reported.prefix),
             reuse: self.rotations.reuse(facts.concurrency_peak),
+            warm_hits: self.rotations.warm_hits(),
+            rotations_sent: self.rotations.sent(),
             first_turn_hit_rate: first_turn_hit_rate.filter(|_| self.has_later_turns),
             first_turns,
             reported,

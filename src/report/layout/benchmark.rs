@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
-use super::{groups, keys};
+use super::{groups, keys, kv_cache};
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -89,7 +89,7 @@ pub fn final_report(report: &Report) -> Document {
     sections.push(common::failure_table(passes, |_| "whole run".to_string()));
     let missing = common::absent(passes, ABSENT);
     let data = passes.first().map(|pass| result(&report.about, pass, 0));
-    let data = data.unwrap_or_default();
+    let data = kv_cache::with(report, data.unwrap_or_default());
     common::document(report, sections, missing, Vec::new(), data)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::kv_cache;
 use super::report::Report;
 use crate::report::charts::Charts;
 use crate::report::client;
@@ -168,10 +169,12 @@ pub fn document(
     let mut sections = vec![environment(about)];
     sections.extend(figures);
     sections.push(list("Not reported", missing));
+    let conflict = kv_cache::conflict(report);
     Document {
         title: format!("tmesh-cli {command}: {}", text("model", "unknown model")),
         warning: (about["mock"] == true).then_some(MOCK),
-        remarks: report.notes.clone(),
+        remarks: report.notes.iter().cloned().chain(conflict).collect(),
+        answer: kv_cache::answer(report),
         sections,
         charts,
         data,

@@ -4,6 +4,7 @@ pub mod benchmark;
 pub mod common;
 mod groups;
 pub mod keys;
+pub mod kv_cache;
 pub mod load;
 pub mod notes;
 pub mod replay;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::keys::{self, Key};
 use super::report::Report;
-use super::{common, groups, replay};
+use super::{common, groups, kv_cache, replay};
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -256,12 +256,13 @@ pub fn summary_file(report: &Report) -> Node {
         ("successful_requests", sum(|of| of.successful).into()),
         ("failed_requests", sum(|of| of.failed).into()),
     ]);
-    Node::object([
+    let data = Node::object([
         ("schema", SUMMARY_SCHEMA.into()),
         ("workloads", Node::object(files)),
         ("overall", overall),
         ("environment", environment(about, None).into()),
-    ])
+    ]);
+    kv_cache::with(report, data)
 }
 
 /// The header of the run with the version that writes it.

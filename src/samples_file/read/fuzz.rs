@@ -98,15 +98,20 @@ fn labels(rng: &mut Rng) -> Labels {
         question: maybe(rng, count),
         rotation: maybe(rng, count),
         workload: maybe(rng, |rng| Workload::NAMES[rng.usize(..3)].0),
+        is_control: false,
     }
 }
 
 /// Makes a sample with a random choice of several values for every key, absent ones among them.
 pub fn sample(rng: &mut Rng) -> Sample {
+    let phase = Phase::NAMES[rng.usize(..Phase::NAMES.len())].0;
     Sample {
         id: count(rng),
-        labels: labels(rng),
-        phase: Phase::NAMES[rng.usize(..3)].0,
+        labels: Labels {
+            is_control: phase == Phase::Control,
+            ..labels(rng)
+        },
+        phase,
         failure: maybe(rng, |rng| {
             Failure::new(
                 FailKind::NAMES[rng.usize(..FailKind::NAMES.len())].0,

@@ -85,7 +85,7 @@ impl Options {
     }
 
     /// Returns the shape of the tiling: its contexts and questions, and where it ends.
-    fn shape(&self, sizing: &Sizing) -> Shape {
+    fn shape(&self, sizing: &Sizing, has_pairs: bool) -> Shape {
         let of_rotations = self.rotations.map(|n| n.saturating_mul(sizing.contexts));
         Shape {
             contexts: sizing.contexts,
@@ -93,6 +93,9 @@ impl Options {
             input_tokens: sizing.input_length,
             output_tokens: sizing.output_length,
             requests: [self.requests, of_rotations].into_iter().flatten().min(),
+            // The end of a duration ends all sending.
+            has_repeats_at_once: self.is_endless() || self.duration.is_some(),
+            has_pairs,
         }
     }
 }
@@ -126,13 +129,13 @@ pub fn run(args: &Args) -> Result<u8> {
     let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);
     let mut run = Run::open(&ready, &stop, header(&options, &sizing), &samples)?;
     stop.on_signals()?;
-    let shape = options.shape(&sizing);
-    let plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
+    let shape = options.shape(&sizing, !ready.setup.reports_cached);
+    let mut plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
     let Sent {
         mut records, facts, ..
-    } = send(&mut run, &options, &sizing, plan)?;
+    } = send(&mut run, &options, &sizing, plan.by_ref())?;
     run.count(&ready, &mut records);
-    run.end_pass(facts, records);
+    run.end_repeats(facts, records, |_| plan.repeats_at_once());
     end(run, &options)
 }
 
@@ -182,7 +185,7 @@ fn header(options: &Options, sizing: &Sizing) -> Value {
 }
 
 /// Sends the plan and prints a block of figures at every interval.
-fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: Tiling) -> Result<Sent> {
+fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: &mut Tiling) -> Result<Sent> {
     let stop = run.stop.clone();
     let (mock_in_process, header) = (run.mock_in_process, run.report.about.clone());
     let interval_s = options.interval.as_secs_f64();
@@ -255,7 +258,7 @@ fn end(mut run: Run, options: &Options) -> Result<u8> {
     let place = (PLACE.to_string(), run.report.passes.first());
     let ending = Ending {
         is_endless: options.is_endless(),
-        missed: options.limits.missed(&[place]),
+        missed: options.limits.missed(&[place], run.kv_cache()),
         ..Ending::default()
     };
     verdict(&run, ending)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::args::{Args, at_least_one};
-use crate::cli::connect::{Opened, quoted};
+use crate::cli::connect::Opened;
 use crate::cli::discover::{models, no_such_model, pick, say_found};
 use crate::cli::terminal::print;
 use crate::client::discovery::Listed;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::plan::hf_config::bytes_per_token_of_hf_config;
 use crate::plan::models::{Table, choose, not_found};
 use crate::plan::sizing::{Overrides, Sizing};
-use crate::units::parse_number;
+use crate::units::{parse_number, quoted};
 
 /// The workload as the user described it.
 pub struct Workload {

@@ -164,6 +164,8 @@ fn measure(part: &Part, stop: &Stop) -> Result<Option<Ran>> {
             Extent::Requests(requests) => Some(requests),
             Extent::Duration(_) => None,
         },
+        has_repeats_at_once: false,
+        has_pairs: false,
     };
     let plan = Tiling::new(shape, &Writer::new(0, RUN_ID), &Calibration::estimate());
     let step = Step {

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::cli::args::Args;
-use crate::cli::connect::quoted;
 use crate::cli::side::SideUrl;
 use crate::cli::terminal::print;
 use crate::client::endpoint::without_secrets;
@@ -13,7 +12,7 @@ use crate::prom::parse::{Exposition, parse};
 use crate::prom::scrape::fetch;
 use crate::prom::selector::Selector;
 use crate::prom::series::{Found, Kind, Reading, Wanted, lines};
-use crate::units::{Epoch, fixed, seconds};
+use crate::units::{Epoch, fixed, quoted, seconds};
 
 /// One line of the table.
 struct Row {

@@ -26,6 +26,7 @@ use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
+use crate::plan::control::at_once;
 use crate::plan::counted::Counted;
 use crate::plan::requests::{Batch, first_line};
 use crate::report::layout::{load as layout, notes};
@@ -152,7 +153,10 @@ impl Load {
             perfect_prefix_by_plan: perfect.is_by_plan,
             ..sent.facts
         };
-        let shown = layout::point(self.run.end_pass(facts, sent.records));
+        let plan = &self.plans.measured;
+        let controls = |first_id| at_once(plan.turns(&batch), first_id);
+        let pass = self.run.end_repeats(facts, sent.records, controls);
+        let shown = layout::point(pass);
         self.export(at);
         // The run may be killed at its next point.
         self.write_output(false);
@@ -269,10 +273,11 @@ impl Load {
         self.write_output(true);
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
-        let document = match self.options.points.len() {
+        let mut document = match self.options.points.len() {
             1 => layout::on_screen(report),
             _ => layout::closing(report),
         };
+        let answer = document.answer.take();
         let mut shown = text::render(&document, stdout_screen());
         let outputs = &self.options.outputs;
         let named = [
@@ -284,7 +289,8 @@ impl Load {
                 shown.push_str(&format!("\n{what} in {path}"));
             }
         }
-        print_last(&(shown.trim_end().to_string() + "\n"))?;
+        let shown = shown.trim_end().to_string() + "\n" + &text::answer(answer.as_ref());
+        print_last(&shown)?;
         let ending = Ending {
             missed: self.missed(),
             ..Ending::default()
@@ -304,7 +310,7 @@ impl Load {
         let points = self.options.points.iter().enumerate();
         let places = points.map(|(at, point)| (point.name(), passes.get(at)));
         let places: Vec<_> = places.collect();
-        missed.extend(self.options.limits.missed(&places));
+        missed.extend(self.options.limits.missed(&places, self.run.kv_cache()));
         missed
     }
 }

@@ -120,6 +120,7 @@ pub fn header(options: &Options, dataset: &Dataset) -> Value {
         "num_samples": levels.map(|level| level.samples).collect::<Vec<_>>(),
         "rounds": options.rounds,
         "shuffle_later_rounds": options.shuffles,
+        "resets_between_rounds": options.reset.as_ref().is_some_and(|reset| reset.between_rounds),
         "live_history": options.live_history,
         "max_context_tokens": options.max_context_tokens,
         "max_input_tokens": options.max_input_tokens,

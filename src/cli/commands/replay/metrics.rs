@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::options::Prometheus;
-use crate::cli::connect::{Opened, quoted};
+use crate::cli::connect::Opened;
 use crate::cli::scrapes::{Scrapes, source, span};
 use crate::error::{Error, Result};
 use crate::prom::change::beside;
@@ -15,6 +15,7 @@ use crate::sample::Phase;
 use crate::stats::facts::Metric;
 use crate::stats::record::Record;
 use crate::stats::spread::Spread;
+use crate::units::quoted;
 
 /// Scrapes during a round: between requests at concurrency 1, else on a schedule.
 pub struct Metrics {

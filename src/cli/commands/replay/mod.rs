@@ -31,9 +31,10 @@ use crate::collect::Extent;
 use crate::error::Result;
 use crate::load::stop::Stop;
 use crate::mock;
+use crate::plan::control::at_once;
 use crate::plan::dataset::{Dataset, load, made};
 use crate::report::layout::common::MOCK;
-use crate::report::layout::{notes, replay as layout};
+use crate::report::layout::{kv_cache, notes, replay as layout};
 use crate::report::{csv, text};
 use crate::stats::facts::Facts;
 use crate::stats::pass::Pass;
@@ -189,7 +190,13 @@ impl Replay {
             metrics: self.metrics.as_ref().map_or(Vec::new(), over),
             ..facts
         };
-        self.run.end_pass(facts, records);
+        let first_turns = sessions.plan(round, 0, None);
+        let first_turns = first_turns.filter_map(|mut session| session.next(None));
+        let controls = |first_id| at_once(first_turns, first_id);
+        match round > 1 && round == self.options.rounds {
+            true => self.run.end_repeats(facts, records, controls),
+            false => self.run.end_pass(facts, records),
+        };
         let name = format!("{}.json", place(concurrency, round));
         let text = round_file::text(&self.run, &self.options, sessions, self.metrics.as_ref());
         self.folder.write(&mut self.run.log, &name, &text);
@@ -245,6 +252,7 @@ impl Replay {
         for note in notes::cut(&self.run.report.about, passes) {
             end.push_str(&format!("\nNote: {note}\n"));
         }
+        end += &text::answer(kv_cache::answer(&self.run.report).as_ref());
         print(&end)?;
         let ending = Ending {
             missed: self.missed(),
@@ -265,7 +273,8 @@ impl Replay {
             };
             (place(concurrency, round), passes.iter().find(is_it))
         });
-        self.options.limits.missed(&places.collect::<Vec<_>>())
+        let places: Vec<_> = places.collect();
+        self.options.limits.missed(&places, self.run.kv_cache())
     }
 }
 

@@ -8,13 +8,12 @@ use std::time::Duration;
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
-use crate::cli::connect::quoted;
 use crate::cli::side::SideUrl;
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
 use crate::prom::selector::Selector;
 use crate::report::layout::load::KEYS;
-use crate::units::parse_number;
+use crate::units::{parse_number, quoted};
 
 /// The options of `replay`: what is sent, how often, and where the results go.
 pub struct Options {

@@ -184,7 +184,10 @@ impl Workloads {
             let pass = passes.find(|pass| pass.facts.workload == Some(fixed.workload));
             (fixed.workload.name().to_string(), pass)
         });
-        let missed = self.options.limits.missed(&places.collect::<Vec<_>>());
+        let missed = {
+            let places: Vec<_> = places.collect();
+            self.options.limits.missed(&places, self.run.kv_cache())
+        };
         let ending = Ending {
             died,
             missed,
@@ -237,14 +240,15 @@ impl Workloads {
     fn show(&mut self) -> Result<()> {
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
-        let document = layout::document(report);
+        let mut document = layout::document(report);
         let (page, markdown) = (html::render(&document), markdown::render(&document));
         for (name, text) in [("REPORT.md", markdown), ("report.html", page)] {
             self.folder.write(&mut self.run.log, name, &text);
         }
+        let answer = document.answer.take();
         let mut shown = text::render(&document, stdout_screen());
         shown.push_str(&format!("\nResults in {}\n", self.folder.dir().display()));
-        print_last(&shown)
+        print_last(&(shown + &text::answer(answer.as_ref())))
     }
 }
 

@@ -189,13 +189,14 @@ fn port(text: &str) -> std::result::Result<u16, &'static str> {
 mod tests {
     use super::*;
     use crate::cli::flags::RUN_FIXED;
+    use crate::stats::kv_cache::Verdict;
 
     /// Returns the conditions of a year's contract. A workload that was not run misses all of its conditions.
     fn contract(year: &str) -> Result<Vec<String>> {
         let words = ["--contract", year].map(str::to_string).to_vec();
         let workloads = named("short").expect("a workload");
         let limits = limits(&Args::new(&RUN_FIXED, words)?, workloads)?;
-        let missed = limits.missed(&[("short_input".to_string(), None)]);
+        let missed = limits.missed(&[("short_input".to_string(), None)], Verdict::Unknown);
         Ok(missed.into_iter().map(|(option, _)| option).collect())
     }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use crate::report::document::Node;
 use crate::report::layout::keys::{self, Entry, Key};
+use crate::report::layout::kv_cache;
 use crate::report::layout::replay;
 use crate::report::layout::report::Report;
 use crate::stats::figures::Figures;
@@ -64,7 +65,7 @@ pub fn file(report: &Report) -> Node {
         }
     }
     entries.push(("environment".into(), report.about.clone().into()));
-    Node::Object(entries)
+    kv_cache::with(report, Node::Object(entries))
 }
 
 fn point(pass: &Pass) -> Vec<Entry> {

@@ -1,9 +1,10 @@
 //! The command lines that a user would start from, made of the findings.
 
-use crate::cli::connect::{Opened, quoted};
+use crate::cli::connect::Opened;
 use crate::client::api::Api;
 use crate::client::http::Trust;
 use crate::prom::catalog::HIT_RATE;
+use crate::units::quoted;
 
 /// Tokens of a context and its question beside those that `--input-length` names, with some to spare.
 const BESIDE_INPUT: u64 = 1000;

@@ -1,0 +1,271 @@
+//! The verdict on the KV cache that ends every report: one sentence, the next command, and an object in JSON.
+
+use serde_json::Value;
+
+use super::report::Report;
+use crate::report::document::{Answer, Node};
+use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict};
+use crate::stats::speed_up::SpeedUp;
+use crate::units::{fixed, quoted};
+
+/// The answer of a run; `None` without a pass, and for a `load` that was told to repeat nothing.
+pub fn answer(report: &Report) -> Option<Answer> {
+    let about = &report.about;
+    let evidence = Evidence::of(about, &report.passes);
+    let decision = evidence.decide();
+    let repeats_nothing = about["options"]["prompts"]["repeat_ratio"] == 0.0;
+    if report.passes.is_empty() || evidence.repeats == 0 && repeats_nothing {
+        return None;
+    }
+    let contexts = about["options"]["contexts"].as_u64();
+    let sentence = sentence(&evidence, &decision, contexts);
+    let next = next(&decision, about);
+    Some(Answer {
+        data: data(&evidence, &decision, &sentence, &next),
+        sentence: format!("KV cache: {sentence}"),
+        next,
+    })
+}
+
+/// Adds the answer to the data of a report.
+pub fn with(report: &Report, data: Node) -> Node {
+    match (data, answer(report)) {
+        (Node::Object(mut entries), Some(answer)) => {
+            entries.push(("kv_cache".into(), answer.data));
+            Node::Object(entries)
+        }
+        (data, _) => data,
+    }
+}
+
+/// A remark where `usage` and the engine's counters differ.
+pub fn conflict(report: &Report) -> Option<String> {
+    Evidence::of(&report.about, &report.passes)
+        .decide()
+        .conflict
+}
+
+fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> String {
+    let speed = evidence.speed_up.map(speed);
+    let hits = decision.hits.map(hits);
+    let hits = hits.unwrap_or_default();
+    match (&decision.reason, decision.verdict) {
+        (Reason::Hits, Verdict::Working | Verdict::Partly) => {
+            let word = match decision.verdict {
+                Verdict::Working => "WORKING",
+                _ => "PARTLY WORKING",
+            };
+            let speed = match (evidence.is_client_limited, speed) {
+                (true, _) => "TTFT is not compared, since this client was too slow".to_string(),
+                (false, Some(speed)) => speed,
+                (false, None) => format!("TTFT is not compared: {}", evidence.no_speed_up),
+            };
+            format!("{word}. {hits}; {speed}")
+        }
+        (Reason::Hits | Reason::OffOrTooSmall, verdict) => {
+            let share = decision.hits.map_or(0.0, |(of, _)| of.share);
+            let percent = percent(share);
+            let why = not_helping(evidence, decision, verdict, contexts);
+            let faster = evidence.speed_up.filter(is_faster);
+            let faster = match faster.zip(speed) {
+                Some((_, speed)) => format!("; yet repeats are faster: {speed}"),
+                None => String::new(),
+            };
+            format!("NOT HELPING: {percent} hits{why}{faster}")
+        }
+        (Reason::FasterWithoutHits, _) => {
+            let speed = speed.unwrap_or_default();
+            format!("WORKING, by its times: {speed}. The hits that the server reports do not fit these times: {}", claimed(evidence))
+        }
+        (Reason::HitsOfFresh, verdict) => {
+            let speed = match speed {
+                Some(speed) => format!("; {speed}"),
+                None => String::new(),
+            };
+            let word = match verdict {
+                Verdict::Off => "NOT HELPING",
+                _ => "NOT KNOWN",
+            };
+            format!("{word}: {}{speed}", claimed(evidence))
+        }
+        (Reason::NothingRepeated(why), _) => format!("NOT KNOWN: {why}"),
+        (Reason::ClientLimited, _) => {
+            "NOT KNOWN: no reply tells of cached tokens, and this client was too slow for its times to tell"
+                .to_string()
+        }
+        (Reason::NotReported(why), _) => match speed {
+            Some(speed) => format!("NOT KNOWN: {why}; {speed}"),
+            None => format!("NOT KNOWN: {why}"),
+        },
+    }
+}
+
+/// Says what the server reports where that is not believed.
+fn claimed(evidence: &Evidence) -> String {
+    let of_repeats = percent(evidence.usage.map_or(0.0, |of| of.share));
+    match evidence.of_fresh.filter(|_| evidence.claims_fresh()) {
+        Some(_) => format!(
+            "usage reports {of_repeats} cached, also for prompts that were never sent before"
+        ),
+        None => format!("usage reports {of_repeats} cached"),
+    }
+}
+
+/// Says why nothing was hit: `; it is off`, or that it is too small.
+fn not_helping(
+    evidence: &Evidence,
+    decision: &Decision,
+    verdict: Verdict,
+    contexts: Option<u64>,
+) -> String {
+    let size = match contexts {
+        Some(contexts) => format!("{contexts} contexts"),
+        None => "what was sent between a prompt and its repeat".to_string(),
+    };
+    match (verdict, &decision.reason) {
+        (Verdict::TooSmall, _) => {
+            format!(" in the cycle, but a repeat at once hits: it is smaller than {size}")
+        }
+        (_, Reason::OffOrTooSmall) => format!("; it is off, or smaller than {size}"),
+        _ if evidence.were_alone => "; it is off".to_string(),
+        _ => "; it is off, or smaller than the requests in flight".to_string(),
+    }
+}
+
+fn hits((of, source): (Share, Source)) -> String {
+    let share = percent(of.share);
+    let interval = of.interval.map(|(low, high)| {
+        let (low, high) = (low * 100.0, high * 100.0);
+        format!(", {low:.0} to {high:.0} %")
+    });
+    match source {
+        Source::Usage => format!("{share} of repeated prompt tokens cached"),
+        Source::Counters => {
+            format!("{share} of repeated prompt tokens cached (engine's counters)")
+        }
+        Source::Times => {
+            let interval = interval.unwrap_or_default();
+            format!("{share} of repeats hit (estimated from times{interval})")
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn is_faster(of: &SpeedUp) -> bool {
+    of.interval.is_some_and(|(low, _)| low > 1.0)
+}
+
+/// Says how TTFT of repeats compares, such as `TTFT 1.51 s -> 0.31 s, 4.9x faster (4.6 to 5.2), n 459`.
+fn speed(of: SpeedUp) -> String {
+    let (before, after) = times(of.cold_median, of.warm_median);
+    let n = of.warm;
+    let ratio = ratio(of.ratio);
+    let Some((low, high)) = of.interval else {
+        return format!("TTFT {before} -> {after}, {ratio}x (too few for an interval), n {n}");
+    };
+    let range = format!("({} to {}), n {n}", self::ratio(low), self::ratio(high));
+    if low > 1.0 {
+        format!("TTFT {before} -> {after}, {ratio}x faster {range}")
+    } else {
+        format!("TTFT is no faster: {before} -> {after}, {ratio}x {range}")
+    }
+}
+
+/// Two times of the same unit, from nanoseconds.
+pub fn times(before_ns: f64, after_ns: f64) -> (String, String) {
+    let (per_unit, unit, decimals) = match before_ns.max(after_ns) >= 1e9 {
+        true => (1e9, "s", 2),
+        false => (1e6, "ms", 1),
+    };
+    let one = |ns: f64| format!("{} {unit}", fixed(ns / per_unit, decimals));
+    (one(before_ns), one(after_ns))
+}
+
+/// A ratio with one decimal, or with none from 10 on.
+pub fn ratio(of: f64) -> String {
+    match of >= 9.95 {
+        true => format!("{of:.0}"),
+        false => format!("{of:.1}"),
+    }
+}
+
+/// Returns the command to run next.
+fn next(decision: &Decision, about: &Value) -> String {
+    let server = server(about);
+    let options = &about["options"];
+    let contexts = options["contexts"].as_u64();
+    let cycle = |contexts: u64, input: Option<u64>| {
+        let number = |name: &str, key: &str| match options[key].as_u64() {
+            Some(n) => format!(" {name} {n}"),
+            None => String::new(),
+        };
+        let input = match input {
+            Some(input) => format!(" --input-length {input}"),
+            None => number("--input-length", "input_length_tokens"),
+        };
+        let output = number("--output-length", "output_length_tokens");
+        format!("tmesh-cli benchmark {server} --contexts {contexts}{input}{output} --rotations 3")
+    };
+    match (&decision.reason, decision.verdict) {
+        (Reason::ClientLimited, _) => "tmesh-cli check client".to_string(),
+        (Reason::NothingRepeated(_), _) => cycle(contexts.unwrap_or(20), None),
+        (Reason::NotReported(_) | Reason::HitsOfFresh, _) => {
+            // Longer prompts take longer to prefill: their times tell more.
+            let longer = options["input_length_tokens"].as_u64().map(|n| 4 * n);
+            cycle(contexts.unwrap_or(20), longer)
+        }
+        (_, Verdict::Partly | Verdict::TooSmall) => {
+            let half = contexts.map_or(10, |contexts| (contexts / 2).max(1));
+            cycle(half, None)
+        }
+        (_, Verdict::Working) => {
+            format!("tmesh-cli load {server} --concurrency 1,4,16 --requests 100")
+        }
+        (_, Verdict::Off | Verdict::Unknown) => match about["backend"] == "mock" {
+            true => cycle(contexts.unwrap_or(20), None),
+            false => format!("tmesh-cli check endpoint {}", endpoint(about)),
+        },
+    }
+}
+
+/// The options that name the server and its model.
+fn server(about: &Value) -> String {
+    let server = match about["backend"] == "mock" {
+        true => "--backend mock".to_string(),
+        false => format!("--endpoint {}", endpoint(about)),
+    };
+    match about["model"]
+        .as_str()
+        .filter(|_| about["backend"] != "mock")
+    {
+        Some(model) => format!("{server} --model {}", quoted(model)),
+        None => server,
+    }
+}
+
+fn endpoint(about: &Value) -> String {
+    let url = about["endpoint"].as_str().unwrap_or("URL");
+    quoted(url.trim_end_matches('/'))
+}
+
+fn data(evidence: &Evidence, decision: &Decision, sentence: &str, next: &str) -> Node {
+    let (share, source) = decision.hits.unzip();
+    let (low, high) = share.and_then(|of| of.interval).unzip();
+    let speed = evidence.speed_up;
+    let (slow, fast) = speed.and_then(|of| of.interval).unzip();
+    Node::object([
+        ("verdict", decision.verdict.name().into()),
+        ("hit_share", share.map(|of| of.share).into()),
+        ("hit_share_low", low.into()),
+        ("hit_share_high", high.into()),
+        ("source", source.map(Source::name).into()),
+        ("speed_up", speed.map(|of| of.ratio).into()),
+        ("speed_up_low", slow.into()),
+        ("speed_up_high", fast.into()),
+        ("reason", sentence.into()),
+        ("next", next.into()),
+    ])
+}

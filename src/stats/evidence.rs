@@ -1,0 +1,272 @@
+//! The evidence on the KV cache: what the passes of a run tell, whatever its command repeats.
+
+use serde_json::Value;
+
+use super::facts::Facts;
+use super::figures::Figures;
+use super::kv_cache::{Counters, Evidence, Verdict, hit_share};
+use super::pass::Pass;
+use super::record::Record;
+use super::reuse::Reuse;
+use super::speed_up::{SpeedUp, speed_up};
+use crate::units::share;
+
+const NOT_IN_THIS_COMMAND: &str = "the fixed workloads send no prompt twice";
+const ONE_ROTATION: &str = "the first rotation is not over, so no context was sent twice";
+const ONE_ROUND: &str = "the dataset was sent only once";
+const RESET: &str = "the cache was emptied between the rounds";
+const NO_REPEATS: &str = "no prompt was sent twice";
+const NO_TTFT: &str = "the times of repeats and of first uses cannot be compared";
+
+/// The verdict on the KV cache of a run.
+pub fn verdict(about: &Value, passes: &[Pass]) -> Verdict {
+    Evidence::of(about, passes).decide().verdict
+}
+
+impl Evidence {
+    /// Collects the evidence of a run from its header and its passes.
+    pub fn of(about: &Value, passes: &[Pass]) -> Evidence {
+        let evidence = match about["command"].as_str() {
+            Some("benchmark") => of_rotations(about, passes),
+            Some("replay") => of_rounds(about, passes),
+            Some("load") => of_points(passes),
+            _ => Evidence {
+                no_repeats: NOT_IN_THIS_COMMAND,
+                ..Evidence::default()
+            },
+        };
+        let is_limited = |pass: &Pass| pass.facts.client.limited == Some(true);
+        Evidence {
+            usage_rate: usage_rate(passes),
+            counters: counters(passes, &evidence),
+            at_once: at_once(passes),
+            is_client_limited: passes.iter().any(is_limited),
+            ..evidence
+        }
+    }
+}
+
+/// The evidence of `benchmark`: later rotations repeat the contexts of the first one, but not its questions.
+fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
+    let Some(pass) = passes.first() else {
+        return Evidence {
+            no_repeats: ONE_ROTATION,
+            ..Evidence::default()
+        };
+    };
+    let (figures, facts) = (&pass.figures, &pass.facts);
+    let of_prompt = context_share(about, figures, facts);
+    let is_reported = figures.reported.prefix;
+    let has_fresh_nonce = about["is_nonce_fresh"] == true;
+    let (speed_up, no_speed_up) = match figures.reuse {
+        Reuse::Measured(of) => (Some(of), ""),
+        Reuse::Absent(why) => (None, why),
+    };
+    let [cold, warm] = figures.rotations_sent;
+    let were_alone = were_alone(about);
+    // Counters have the controls of an endless run in them, all of which repeat a context.
+    let controls = if were_alone {
+        0
+    } else {
+        pass.records.controls.len() as u64
+    };
+    let repeated = warm + controls;
+    Evidence {
+        repeats: figures.warm.requests,
+        no_repeats: ONE_ROTATION,
+        repeated_share: share(repeated, cold + repeated).map(|of| of * of_prompt),
+        usage: figures
+            .warm_hits
+            .filter(|_| is_reported)
+            .map(|of| of.scaled(1.0 / of_prompt)),
+        of_fresh: figures.cold.text_hit_rate.filter(|_| has_fresh_nonce),
+        times: figures.hits_by_times.clone(),
+        speed_up,
+        no_speed_up,
+        were_alone,
+        ..Evidence::default()
+    }
+}
+
+/// The share of a prompt that its context is, beyond what all prompts have in common; at most 1.
+fn context_share(about: &Value, figures: &Figures, facts: &Facts) -> f64 {
+    let context = about["options"]["input_length_tokens"].as_f64();
+    let common = facts.common_tokens.unwrap_or(0) as f64;
+    let prompt = figures.prompt_tokens.mean.map(|mean| mean - common);
+    let of = context
+        .zip(prompt)
+        .map(|(context, prompt)| context / prompt);
+    of.filter(|of| *of > 0.0).unwrap_or(1.0).min(1.0)
+}
+
+/// Whether the controls came after the run, with nothing beside them on the server: a duration leaves no time for that.
+fn were_alone(about: &Value) -> bool {
+    let is_given = |key: &str| !about["options"][key].is_null();
+    !is_given("duration_s") && (is_given("requests") || is_given("rotations"))
+}
+
+/// The evidence of `replay`: later rounds repeat the first round of their level. Later turns hit the history of their
+/// own session in each round, so only first turns count.
+fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
+    if about["options"]["resets_between_rounds"] == true {
+        return Evidence {
+            no_repeats: RESET,
+            ..Evidence::default()
+        };
+    }
+    let is_first = |record: &&Record| matches!(record.turn.get(), None | Some(0));
+    let of_pass = |pass: &Pass| -> Vec<Record> {
+        let records = pass.records.list.iter().filter(is_first);
+        records.copied().collect()
+    };
+    let mut levels: Vec<Option<u64>> = passes.iter().map(|pass| pass.facts.concurrency).collect();
+    levels.dedup();
+    let sides = levels.into_iter().map(|level| {
+        let of_level = passes.iter().filter(|pass| pass.facts.concurrency == level);
+        let (fresh, repeats): (Vec<&Pass>, Vec<&Pass>) =
+            of_level.partition(|pass| pass.facts.round == Some(1));
+        Sides {
+            fresh: fresh.into_iter().flat_map(of_pass).collect(),
+            repeats: repeats.into_iter().flat_map(of_pass).collect(),
+            ramp: 0,
+        }
+    });
+    of_sides(passes, &sides.collect::<Vec<_>>(), ONE_ROUND)
+}
+
+/// The evidence of `load`: prompts that are repeated among others that are new.
+fn of_points(passes: &[Pass]) -> Evidence {
+    let sides = passes.iter().map(|pass| {
+        let of = |is_repeat| -> Vec<Record> {
+            let records = pass.records.list.iter();
+            let of = records.filter(|record| record.repeat == Some(is_repeat));
+            of.copied().collect()
+        };
+        Sides {
+            fresh: of(false),
+            repeats: of(true),
+            ramp: pass.facts.concurrency_peak as usize,
+        }
+    });
+    of_sides(passes, &sides.collect::<Vec<_>>(), NO_REPEATS)
+}
+
+/// The requests of one level or point, in the order of their ends.
+struct Sides {
+    fresh: Vec<Record>,
+    repeats: Vec<Record>,
+    /// So many requests that were sent first met a server without load.
+    ramp: usize,
+}
+
+impl Sides {
+    /// Compares TTFT from the send.
+    fn speed_up(&self) -> Option<SpeedUp> {
+        let ttft = |of: &[Record], ramp: usize| -> Vec<f64> {
+            let sent = in_order(of).into_iter().skip(ramp);
+            let timed = sent.filter(|record| record.is_good() && !record.resent);
+            let ttft = timed.filter_map(|record| record.ttft_from_sent_ns());
+            ttft.filter(|&ns| ns > 0).map(|ns| ns as f64).collect()
+        };
+        speed_up(&ttft(&self.fresh, self.ramp), &ttft(&self.repeats, 0))
+    }
+}
+
+/// The evidence of requests that repeat whole prompts. Times are those of the level or point with the most of them.
+fn of_sides(passes: &[Pass], sides: &[Sides], no_repeats: &'static str) -> Evidence {
+    let common_tokens = passes.first().and_then(|pass| pass.facts.common_tokens);
+    let common_tokens = common_tokens.unwrap_or(0);
+    let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
+    let good = |records: &[Record]| -> Vec<Record> {
+        let good = in_order(records).into_iter();
+        good.filter(|record| record.is_good() && !record.resent)
+            .collect()
+    };
+    let repeats: Vec<Record> = sides.iter().flat_map(|of| good(&of.repeats)).collect();
+    let hits = repeats.iter().filter_map(|one| one.hits(common_tokens));
+    let hits: Vec<(u64, u64)> = hits.collect();
+    let tokens = |records: &[Record]| -> u64 {
+        let prompts = records
+            .iter()
+            .map(|one| one.prompt_tokens.get().unwrap_or(0));
+        prompts.sum()
+    };
+    let repeated: u64 = sides.iter().map(|of| tokens(&of.repeats)).sum();
+    let all: u64 = passes.iter().map(|pass| tokens(&pass.records.list)).sum();
+    let compared = sides.iter().filter_map(Sides::speed_up);
+    Evidence {
+        repeats: repeats.len() as u64,
+        no_repeats,
+        repeated_share: share(repeated, all),
+        usage: hit_share(&hits).filter(|_| is_reported),
+        speed_up: compared.max_by_key(|of| of.cold.min(of.warm)),
+        no_speed_up: NO_TTFT,
+        were_alone: true,
+        ..Evidence::default()
+    }
+}
+
+/// Requests in the order of their sends.
+fn in_order(records: &[Record]) -> Vec<Record> {
+    let mut sorted = records.to_vec();
+    sorted.sort_by_key(|record| record.t_send_ns);
+    sorted
+}
+
+/// Cached tokens over prompt tokens of all passes, by `usage`.
+fn usage_rate(passes: &[Pass]) -> Option<f64> {
+    let of_pass = |pass: &Pass| {
+        let rate = pass.figures.all.prefix_cache_hit_rate?;
+        Some((rate, pass.figures.prompt_tokens.total? as f64))
+    };
+    let rates: Vec<(f64, f64)> = passes.iter().filter_map(of_pass).collect();
+    let all: f64 = rates.iter().map(|(_, tokens)| tokens).sum();
+    let cached: f64 = rates.iter().map(|(rate, tokens)| rate * tokens).sum();
+    (all > 0.0).then(|| cached / all)
+}
+
+/// The share of prompt tokens that the controls hit which repeat a text at once; `None` without such a control.
+fn at_once(passes: &[Pass]) -> Option<f64> {
+    let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
+    let of_pass = |pass: &Pass| -> Vec<(u64, u64)> {
+        let common_tokens = pass.facts.common_tokens.unwrap_or(0);
+        let controls = pass.records.controls.iter();
+        let second = controls.filter(|one| one.turn.get() == Some(1) && one.failure.is_none());
+        second.filter_map(|one| one.hits(common_tokens)).collect()
+    };
+    let seconds: Vec<(u64, u64)> = passes.iter().flat_map(of_pass).collect();
+    let of = hit_share(&seconds).filter(|_| is_reported)?;
+    Some(of.share)
+}
+
+/// What the engine's counters say of all passes; `None` where a pass has none.
+fn counters(passes: &[Pass], evidence: &Evidence) -> Option<Counters> {
+    let told = |key: &str| -> Option<f64> {
+        let of_passes = passes.iter().map(|pass| pass.facts.told.get(key)?.value);
+        of_passes.sum()
+    };
+    let (hits, prompts) = told("counter_hit_tokens").zip(told("counter_prompt_tokens"))?;
+    let repeated = prompts * evidence.repeated_share?;
+    if repeated <= 0.0 {
+        return None;
+    }
+    let sent = |pass: &Pass| tokens_sent(pass, !evidence.were_alone);
+    let sent: Option<f64> = passes.iter().map(sent).sum();
+    Some(Counters {
+        rate: hits / prompts,
+        of_repeated: (hits / repeated).min(1.0),
+        load: sent.filter(|sent| *sent > 0.0).map(|sent| prompts / sent),
+    })
+}
+
+/// Prompt tokens of all requests of a pass, whatever became of them, at the mean of those that were counted.
+fn tokens_sent(pass: &Pass, with_controls: bool) -> Option<f64> {
+    let figures = &pass.figures;
+    let controls = if with_controls {
+        pass.records.controls.len() as u64
+    } else {
+        0
+    };
+    let requests = figures.requests + figures.cut + figures.warmup + controls;
+    Some(figures.prompt_tokens.mean? * requests as f64)
+}

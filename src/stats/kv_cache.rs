@@ -1,0 +1,299 @@
+//! The verdict on the KV cache: does it hold the prompts that come again, and how do we know?
+//!
+//! A pure decision over the evidence of a run. The hit share comes from `usage`, else from the engine's counters, else
+//! from times; what the evidence contradicts is not used.
+
+use super::batches::half_width;
+use super::speed_up::SpeedUp;
+use crate::units::share;
+
+/// The least share of the repeated prompt tokens at which the cache counts as working.
+const WORKING: f64 = 0.8;
+/// Below this share nothing worth speaking of was hit.
+const HARDLY: f64 = 0.05;
+/// A speed-up from which on times contradict a server that reports no hits: its interval lies above.
+const PLAINLY_FASTER: f64 = 1.3;
+/// A speed-up that does not reach this is none.
+const NO_FASTER: f64 = 1.1;
+/// The difference between two sources that is reported, as a share.
+pub const NOTABLE: f64 = 0.05;
+/// The prompt tokens of the engine's counters over those of this run, from which on others use the server.
+const OTHERS: f64 = 1.02;
+
+/// A share with its 95 % interval; `None`: too few values for an interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    pub share: f64,
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Share {
+    /// Returns the share of a part that is smaller by this factor; at most 1.
+    pub fn scaled(self, by: f64) -> Share {
+        let of = |share: f64| (share * by).min(1.0);
+        Share {
+            share: of(self.share),
+            interval: self.interval.map(|(low, high)| (of(low), of(high))),
+        }
+    }
+}
+
+/// The share of repeated prompt tokens that were cached, of requests in the order of their sends, each with its cached
+/// and its repeated tokens; `None` where nothing was repeated.
+pub fn hit_share(requests: &[(u64, u64)]) -> Option<Share> {
+    let cached: u64 = requests.iter().map(|(cached, _)| cached).sum();
+    let repeated: u64 = requests.iter().map(|(_, repeated)| repeated).sum();
+    let of = share(cached, repeated)?;
+    let deviation = |&(cached, repeated): &(u64, u64)| cached as f64 - of * repeated as f64;
+    let deviations: Vec<f64> = requests.iter().map(deviation).collect();
+    let half = half_width(&deviations).map(|half| half / repeated as f64);
+    Some(Share {
+        share: of,
+        interval: half.map(|half| ((of - half).max(0.0), (of + half).min(1.0))),
+    })
+}
+
+/// What the engine's counters say of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counters {
+    /// Cached tokens over all prompt tokens.
+    pub rate: f64,
+    /// Cached tokens over the prompt tokens that had been sent before.
+    pub of_repeated: f64,
+    /// Prompt tokens of the counters over those of this run; `None`: no reply counts its prompt.
+    pub load: Option<f64>,
+}
+
+/// The evidence of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Successes whose prompt had been sent before.
+    pub repeats: u64,
+    /// Why nothing was repeated.
+    pub no_repeats: &'static str,
+    /// Prompt tokens that had been sent before, over all that were sent.
+    pub repeated_share: Option<f64>,
+    /// Cached tokens over the repeated prompt tokens, by `usage`; `None`: no reply reports cached tokens.
+    pub usage: Option<Share>,
+    /// Cached tokens over all prompt tokens, by `usage`.
+    pub usage_rate: Option<f64>,
+    /// Cached tokens over the tokens of prompts that cannot be in any cache, by `usage`; `None`: there are none, or they
+    /// may be.
+    pub of_fresh: Option<f64>,
+    pub counters: Option<Counters>,
+    /// The share of the repeats that hit, by their times, or why times do not tell; `None`: nobody asked.
+    pub times: Option<Result<Share, String>>,
+    /// TTFT of repeats against that of prompts sent for the first time, at like load, or why there is none.
+    pub speed_up: Option<SpeedUp>,
+    pub no_speed_up: &'static str,
+    /// Cached tokens over prompt tokens of the requests that repeat a text at once; `None`: nobody sent any.
+    pub at_once: Option<f64>,
+    /// The requests that repeat a text at once were alone on the server.
+    pub were_alone: bool,
+    pub is_client_limited: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Working,
+    Partly,
+    Off,
+    TooSmall,
+    Unknown,
+}
+
+impl Verdict {
+    pub const ALL: [Verdict; 5] = [
+        Verdict::Working,
+        Verdict::Partly,
+        Verdict::Off,
+        Verdict::TooSmall,
+        Verdict::Unknown,
+    ];
+
+    /// The name in JSON and in conditions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Working => "working",
+            Verdict::Partly => "partly",
+            Verdict::Off => "off",
+            Verdict::TooSmall => "too_small",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+/// The source of a hit share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Usage,
+    Counters,
+    Times,
+}
+
+impl Source {
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Usage => "usage",
+            Source::Counters => "counters",
+            Source::Times => "times",
+        }
+    }
+}
+
+/// Why the verdict is what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// The hit share decides.
+    Hits,
+    /// TTFT contradicts a server that reports no hits.
+    FasterWithoutHits,
+    /// The server reports hits for prompts that it has never seen, and repeats are no faster.
+    HitsOfFresh,
+    /// No hits, and no request repeated a text at once to tell a cache that is off from one that is too small.
+    OffOrTooSmall,
+    /// Nothing was repeated.
+    NothingRepeated(&'static str),
+    /// Nothing tells.
+    NotReported(String),
+    ClientLimited,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub hits: Option<(Share, Source)>,
+    pub reason: Reason,
+    /// A remark where `usage` and counters differ: which of them is likely wrong, and why.
+    pub conflict: Option<String>,
+}
+
+impl Evidence {
+    /// Whether the requests that repeat a text at once would tell something that the evidence does not.
+    pub fn asks_for_repeats_at_once(&self) -> bool {
+        let hits = self.hits();
+        self.repeats > 0 && hits.is_none_or(|(of, _)| of.share < WORKING)
+    }
+
+    pub fn decide(&self) -> Decision {
+        let decision = |verdict, hits, reason| Decision {
+            verdict,
+            hits,
+            reason,
+            conflict: self.conflict(),
+        };
+        if self.repeats == 0 {
+            let reason = Reason::NothingRepeated(self.no_repeats);
+            return decision(Verdict::Unknown, None, reason);
+        }
+        let hits = self.hits();
+        let low = self.speed_up.and_then(|of| of.interval).map(|of| of.0);
+        let is_plainly_faster = low.is_some_and(|low| low > PLAINLY_FASTER);
+        let Some((share, source)) = hits else {
+            return match self.unknown(is_plainly_faster) {
+                (verdict, reason) => decision(verdict, None, reason),
+            };
+        };
+        if share.share >= HARDLY {
+            let is_working = share.share >= WORKING * self.ceiling();
+            let verdict = match is_working {
+                true => Verdict::Working,
+                false => Verdict::Partly,
+            };
+            return decision(verdict, hits, Reason::Hits);
+        }
+        if is_plainly_faster && source == Source::Usage {
+            return decision(Verdict::Working, None, Reason::FasterWithoutHits);
+        }
+        let (verdict, reason) = match self.at_once {
+            Some(of) if of >= HARDLY => (Verdict::TooSmall, Reason::Hits),
+            Some(_) => (Verdict::Off, Reason::Hits),
+            None => (Verdict::Off, Reason::OffOrTooSmall),
+        };
+        decision(verdict, hits, reason)
+    }
+
+    /// The verdict where no source tells the hit share.
+    fn unknown(&self, is_plainly_faster: bool) -> (Verdict, Reason) {
+        let high = self.speed_up.and_then(|of| of.interval).map(|of| of.1);
+        if self.is_client_limited {
+            return (Verdict::Unknown, Reason::ClientLimited);
+        }
+        if self.usage.is_some() {
+            return match high {
+                _ if is_plainly_faster => (Verdict::Working, Reason::FasterWithoutHits),
+                Some(high) if high < NO_FASTER => (Verdict::Off, Reason::HitsOfFresh),
+                _ => (Verdict::Unknown, Reason::HitsOfFresh),
+            };
+        }
+        let why = match &self.times {
+            Some(Err(why)) => why.clone(),
+            _ => "neither the replies nor a page of metrics tell of cached tokens".to_string(),
+        };
+        (Verdict::Unknown, Reason::NotReported(why))
+    }
+
+    /// The hit share by the best source that nothing contradicts.
+    fn hits(&self) -> Option<(Share, Source)> {
+        let counters = self.counters.filter(|_| !self.has_others());
+        let counted = counters.map(|of| Share {
+            share: of.of_repeated,
+            interval: None,
+        });
+        let usage = self.usage.filter(|_| !self.claims_fresh());
+        // A server that always reports 0, while its counters count.
+        let is_silent = |of: &Share| {
+            of.share < HARDLY && counted.is_some_and(|counted| counted.share >= HARDLY + NOTABLE)
+        };
+        let usage = usage.filter(|of| !is_silent(of));
+        let timed = self.times.as_ref().and_then(|of| of.as_ref().ok());
+        let timed = timed.filter(|_| !self.is_client_limited).copied();
+        usage
+            .map(|of| (of, Source::Usage))
+            .or(counted.map(|of| (of, Source::Counters)))
+            .or(timed.map(|of| (of, Source::Times)))
+    }
+
+    /// Whether `usage` reports prompts as cached that the server has never seen.
+    pub fn claims_fresh(&self) -> bool {
+        let claimed = self.of_fresh.filter(|&of| of >= HARDLY);
+        let Some((claimed, usage)) = claimed.zip(self.usage) else {
+            return false;
+        };
+        claimed * 2.0 > usage.share
+    }
+
+    fn has_others(&self) -> bool {
+        let load = self.counters.and_then(|of| of.load);
+        load.is_some_and(|load| load > OTHERS)
+    }
+
+    /// The most that a repeat can hit: the share of a text repeated at once, which lacks the last block.
+    fn ceiling(&self) -> f64 {
+        self.at_once.filter(|&of| of >= 0.3).unwrap_or(1.0).min(1.0)
+    }
+
+    /// Says which of `usage` and the counters is likely wrong, where their hit rates differ.
+    fn conflict(&self) -> Option<String> {
+        let (usage, counters) = self.usage_rate.zip(self.counters)?;
+        if (usage - counters.rate).abs() <= NOTABLE {
+            return None;
+        }
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        let why = if self.claims_fresh() {
+            "usage is likely wrong: it claims hits for prompts that were never sent before"
+        } else if self.has_others() {
+            "the counters are likely wrong for this run: they have more prompt tokens than it sent, so others used the server, or retries were counted twice"
+        } else if usage < HARDLY {
+            "usage is likely wrong: some servers always report 0 cached tokens"
+        } else if counters.rate < HARDLY {
+            "the counters are likely wrong: some engines do not count hits of their offload tier there"
+        } else {
+            "usage is likelier right: it is told by each reply of this run"
+        };
+        let (by_usage, by_counters) = (percent(usage), percent(counters.rate));
+        Some(format!(
+            "Prefix cache hit rate: usage says {by_usage}, the engine's counters say {by_counters}; {why}"
+        ))
+    }
+}
