@@ -1,18 +1,18 @@
-//! Distributions as bars of text, a line a group.
+//! Distributions drawn as bars of text, with one line for each group.
 
 use std::fmt::Write;
 
 use super::charts::{Charts, Series};
 use crate::units::fixed;
 
-/// Columns of bars where the screen has room for them.
+/// The number of columns of bars, where the screen has room for them.
 const COLUMNS: usize = 40;
-/// Columns of a line beside its name and its bars: indentation, two strokes, and the number of requests.
+/// The columns of a line besides its name and its bars: indentation, two strokes, and the number of requests.
 const BESIDE: usize = 16;
 const BLOCKS: [char; 6] = [' ', '▁', '▂', '▃', '▅', '▇'];
 const ASCII: [char; 6] = [' ', '.', ':', '-', '=', '#'];
 
-/// Writes every distribution that has values, each behind a blank line, in lines of at most `width` columns.
+/// Writes every distribution that has values, each after a blank line, in lines of at most `width` columns.
 pub fn render(charts: &[Charts], is_utf8: bool, width: usize) -> String {
     let glyphs = if is_utf8 { BLOCKS } else { ASCII };
     let mut out = String::new();
@@ -23,7 +23,7 @@ pub fn render(charts: &[Charts], is_utf8: bool, width: usize) -> String {
     out
 }
 
-/// All groups share the range, from the least value to the largest p99.
+/// Writes one distribution. All groups share its range, from the smallest value to the largest p99.
 fn distribution(out: &mut String, title: &str, groups: &[Series], glyphs: [char; 6], room: usize) {
     let of_all = |q| groups.iter().filter_map(move |group| group.quantile(q));
     let least = of_all(0.0).reduce(f64::min);
@@ -62,8 +62,9 @@ mod tests {
     }
 
     #[test]
-    fn a_column_is_as_high_as_its_share_of_the_highest() {
-        // 0 to 40 ms, so a column a millisecond: five values in column 0, one in 20, p99 is in the last.
+    fn a_column_is_as_high_as_its_share_of_the_highest_column() {
+        // The range is 0 to 40 ms, so a column is a millisecond: column 0 has five values, column 20 has one, and p99
+        // is in the last.
         let mut values = vec![0.0, 0.1, 0.2, 0.3, 0.4, 20.0];
         values.extend([40.0; 3]);
         let mut out = String::new();
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_all_the_same_fill_one_column_and_none_write_nothing() {
+    fn equal_values_fill_one_column_and_no_values_write_nothing() {
         let mut out = String::new();
         distribution(&mut out, "TTFT", &[series(vec![7.0; 3])], ASCII, 80);
         assert!(out.contains(&format!("|#{}| n 3", " ".repeat(39))), "{out}");

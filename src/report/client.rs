@@ -1,14 +1,14 @@
-//! The line of a report on whether this client kept up.
+//! The line of a report that says whether this client kept up.
 
 use super::document::{Cell, Pair};
 use crate::stats::client::{CPU_LIMIT_SHARE, ClientSummary, LAG_LIMIT_MS, LAG_MAX_LIMIT_MS, Limit};
 use crate::units::fixed;
 
-/// Steal is mentioned above this share, open files above the other one of their limit.
+/// CPU steal is mentioned above the first share, and open files above the second share of their limit.
 const NOTABLE_STEAL: f64 = 0.01;
 const NOTABLE_FILES: f64 = 0.9;
 
-/// `client: ok (…)` or `client-limited: …`, the reasons first.
+/// Returns the pair `client: ok (…)` or `client-limited: …`, in which the reasons come first.
 pub fn pair(client: &ClientSummary) -> Pair {
     let Some(limited) = client.limited else {
         return Pair::new("client", "not watched (the run was too short)");
@@ -50,7 +50,7 @@ fn lag(client: &ClientSummary) -> Option<String> {
     Some(format!("{over}, worst {worst} ms{at}"))
 }
 
-/// The worst lag where it is over its limit.
+/// Returns the worst lag if it is over its limit.
 fn lag_max(client: &ClientSummary) -> Option<String> {
     let lag = client.lag?;
     let is_over = client.reasons.contains(&Limit::LagMax);
@@ -82,7 +82,7 @@ fn throttled(client: &ClientSummary) -> Option<String> {
     (throttled > 0).then(|| format!("{throttled} of {periods} periods throttled{first}"))
 }
 
-/// Returns `what` and when it was; nothing where the time is not known.
+/// Returns `what` with its time, or an empty text if the time is not known.
 fn at(what: &str, time_s: Option<f64>) -> String {
     time_s.map_or_else(String::new, |s| format!("{what} at {} s", fixed(s, 1)))
 }
@@ -93,7 +93,7 @@ mod tests {
     use crate::stats::client::ClientStats;
     use crate::stats::spread::Spread;
 
-    /// 400 probes with a p99 of 0.14 ms, 12 % of two cores, no quota.
+    /// Returns a client with 400 probes, a lag p99 of 0.14 ms, 12 % of two cores used, and no quota.
     fn quiet() -> ClientSummary {
         ClientSummary {
             limited: Some(false),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_kept_up_is_ok_with_what_is_worth_a_word() {
+    fn a_client_that_kept_up_is_ok_and_mentions_notable_readings() {
         let ok = "client: ok (wake-up lag p99 0.140 ms; CPU at most 12.0 % of 2 cores";
         assert_eq!(text(&quiet()), format!("{ok})"));
         let crowded = ClientSummary {

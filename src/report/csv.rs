@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::document::{Cell, Document, Table};
 use super::page::{self, PageBlock};
 
-/// Writes the whole document. Parts stand apart by a blank line; an absent figure is an empty field.
+/// Writes the whole document. A blank line separates the parts; an absent figure is an empty field.
 pub fn render(document: &Document) -> String {
     let parts = page::sections(document).map(|(title, blocks)| {
         let blocks: Vec<String> = blocks.iter().map(block).collect();
@@ -42,7 +42,7 @@ fn line(cells: &[Cell]) -> String {
     fields.collect::<Vec<_>>().join(",") + "\n"
 }
 
-/// A field by RFC 4180: in quotes, and quotes doubled, where it holds a comma, a quote or a line break.
+/// Quotes a field by RFC 4180, with doubled quotes inside, if it holds a comma, a quote or a line break.
 fn quoted(field: &str) -> Cow<'_, str> {
     if field.contains([',', '"', '\n', '\r']) {
         Cow::Owned(format!("\"{}\"", field.replace('"', "\"\"")))

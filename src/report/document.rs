@@ -17,13 +17,14 @@ use crate::units::fixed;
 #[derive(Debug, Default)]
 pub struct Document {
     pub title: String,
-    /// A warning that holds for every figure, such as that a mock server gave them: the first remark of a page, the
-    /// last line below the sections of a screen.
+    /// A warning about every figure, for example that a mock server gave them. A page shows it as the first remark, a
+    /// screen as the last line below the sections.
     pub warning: Option<&'static str>,
-    /// Remarks on what the input does not tell: above the sections of a page, `Note: …` at the end of a screen.
+    /// Remarks, for example on data that the input does not have: above the sections of a page, `Note: …` at the end of
+    /// a screen.
     pub remarks: Vec<String>,
     pub sections: Vec<Section>,
-    /// Curves and dots in HTML, bars on a screen.
+    /// Charts, drawn as curves and dots in HTML and as bars on a screen.
     pub charts: Vec<Charts>,
     /// The answer that the figures give; `None`: nobody asked the question.
     pub answer: Option<Answer>,
@@ -96,7 +97,7 @@ impl Section {
         self.add(Medium::Both, Block::Table(table));
     }
 
-    /// Adds a table that a page shows otherwise.
+    /// Adds a table in two forms, one for a screen and one for a page.
     pub fn tables(&mut self, screen: Table, page: Table) {
         self.add(Medium::Screen, Block::Table(screen));
         self.add(Medium::Page, Block::Table(page));
@@ -128,34 +129,35 @@ impl fmt::Display for Pair {
     }
 }
 
-/// Figures under named columns. The first column holds the names of the rows. A row may be shorter than the others;
-/// one that is only a name heads the rows below it.
+/// Figures under named columns. The first column holds the names of the rows. A row may be shorter than the others; a
+/// row that is only a name is a heading for the rows below it.
 #[derive(Debug, Clone)]
 pub struct Table {
     pub style: Style,
-    /// Names with the widths on a screen; a longer cell widens the box, and elsewhere moves those behind it.
+    /// Names of columns with their widths on a screen. A longer cell widens the box; in other styles it moves the cells
+    /// behind it.
     pub columns: Vec<(Cow<'static, str>, usize)>,
     pub rows: Vec<Vec<Cell>>,
 }
 
-/// How a table is drawn. On a screen a cell at the left has two blanks before it; one at the right has that room in
-/// its width.
+/// The way a table is drawn. On a screen a left-aligned cell has two blanks before it; the width of a right-aligned one
+/// includes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// The guide's box, wider where a cell is; narrow columns where the screen has no room for the box.
+    /// The guide's box, widened for long cells; narrow columns where the screen has no room for the box.
     Boxed,
-    /// Figures at the right, below the names of their columns.
+    /// Right-aligned figures below the names of their columns.
     Plain,
     /// Columns as in `Plain`, on a screen with a rule below the names of the columns.
     Ruled,
-    /// Words at the left, below the names of their columns.
+    /// Left-aligned words below the names of their columns.
     Words,
-    /// A column of figures at the right, then words; on a screen without the names of the columns.
+    /// A column of right-aligned figures, then words; on a screen without the names of the columns.
     Headless,
 }
 
 impl Table {
-    /// The first of the columns is that of the names.
+    /// Makes a table; the first column holds the names of the rows.
     pub fn new<C: Into<Cow<'static, str>>>(
         style: Style,
         (name, width): (&'static str, usize),
@@ -173,13 +175,13 @@ impl Table {
         }
     }
 
-    /// The table with another name over its names.
+    /// Returns the table with another name for its first column.
     pub fn named(mut self, name: &'static str) -> Table {
         self.columns[0].0 = name.into();
         self
     }
 
-    /// The table without the column of this name.
+    /// Returns the table without the column of this name.
     pub fn without(mut self, name: &str) -> Table {
         if let Some(at) = self.columns.iter().position(|(known, _)| known == name) {
             self.columns.remove(at);
@@ -189,18 +191,18 @@ impl Table {
         self
     }
 
-    /// Whether all cells but the names are figures.
+    /// Whether all cells except the names of rows are figures.
     pub fn is_numeric(&self) -> bool {
         !matches!(self.style, Style::Words | Style::Headless)
     }
 
-    /// Whether a column has its cells at the right.
+    /// Whether the cells of a column are right-aligned.
     pub fn is_right(&self, at: usize) -> bool {
         at > 0 && (self.is_numeric() || (self.style == Style::Headless && at == 1))
     }
 }
 
-/// A row of a table.
+/// Makes a row of a table.
 pub fn row(name: impl Into<String>, cells: impl IntoIterator<Item = Cell>) -> Vec<Cell> {
     let name = Cell::Text(name.into());
     std::iter::once(name).chain(cells).collect()
@@ -209,11 +211,11 @@ pub fn row(name: impl Into<String>, cells: impl IntoIterator<Item = Cell>) -> Ve
 /// A figure, ready to be printed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
-    /// A value, its decimals, and the unit that is printed behind a blank; empty: none.
+    /// A value, its decimals, and the unit that is printed after a blank; an empty unit is not printed.
     Number(f64, Digits, &'static str),
     Count(u64),
     Text(String),
-    /// There is no figure: the words that say so, such as `n/a` or `not reported`. CSV has an empty field.
+    /// No figure: the words that say so, such as `n/a` or `not reported`. In CSV it is an empty field.
     Absent(&'static str),
 }
 
@@ -221,26 +223,26 @@ pub enum Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digits {
     Exactly(usize),
-    /// More where that leaves fewer than three significant digits: `units::fixed`.
+    /// At least this many, and more where they leave fewer than three significant digits: `units::fixed`.
     AtLeast(usize),
 }
 
 impl Cell {
     pub const NONE: Cell = Cell::Absent("n/a");
 
-    /// A number with exactly so many decimals, or `n/a`.
+    /// Makes a number with exactly `decimals` decimals, or `n/a`.
     pub fn exact(value: impl Into<Option<f64>>, decimals: usize) -> Cell {
         let number = |value| Cell::Number(value, Digits::Exactly(decimals), "");
         value.into().map_or(Cell::NONE, number)
     }
 
-    /// A number with at least so many decimals and three significant digits, or `n/a`.
+    /// Makes a number with at least `decimals` decimals and three significant digits, or `n/a`.
     pub fn fixed(value: impl Into<Option<f64>>, decimals: usize) -> Cell {
         let number = |value| Cell::Number(value, Digits::AtLeast(decimals), "");
         value.into().map_or(Cell::NONE, number)
     }
 
-    /// A share of 0..=1 as `12.5 %`, or `n/a`.
+    /// Makes a cell such as `12.5 %` from a share of 0..=1, or `n/a`.
     pub fn percent(share: impl Into<Option<f64>>) -> Cell {
         Cell::exact(share.into().map(|share| share * 100.0), 1).unit("%")
     }
@@ -253,7 +255,7 @@ impl Cell {
         }
     }
 
-    /// Replaces the words that say that there is no figure.
+    /// Replaces the words that stand in place of an absent figure.
     pub fn or(self, why: &'static str) -> Cell {
         match self {
             Cell::Absent(_) => Cell::Absent(why),
@@ -312,7 +314,7 @@ impl Default for Node {
     }
 }
 
-/// Numbers, texts, `Option`s of them and whole values; a number that is not finite becomes null.
+/// Makes a node of a number, a text, an `Option` of these or a whole value; a number that is not finite becomes null.
 impl<T: Into<Value>> From<T> for Node {
     fn from(value: T) -> Node {
         Node::Value(value.into())
@@ -320,7 +322,7 @@ impl<T: Into<Value>> From<T> for Node {
 }
 
 impl Node {
-    /// An object with these entries in their order.
+    /// Makes an object with these entries in their order.
     pub fn object<K: Into<Cow<'static, str>>>(
         entries: impl IntoIterator<Item = (K, Node)>,
     ) -> Node {

@@ -1,4 +1,4 @@
-//! Golden files, and what the tests of several formats are made from.
+//! Golden files, and samples that the tests of several formats share.
 
 use crate::sample::{Sample, TokenSource};
 use crate::stats::client::{ClientStats, ClientSummary};
@@ -6,12 +6,12 @@ use crate::vitals::Vitals;
 
 pub const MS: u64 = 1_000_000;
 
-/// Compares with tests/golden/NAME; UPDATE_GOLDEN=1 writes it instead, for a reader of the diff.
+/// Compares the text with tests/golden/NAME. UPDATE_GOLDEN=1 writes the file instead, so that its diff can be read.
 pub fn check(name: &str, text: &str) {
     hold(&format!("tests/golden/{name}"), text, "UPDATE_GOLDEN");
 }
 
-/// Compares with a file of the repository, which is written instead where the variable is set.
+/// Compares the text with a file of the repository, or writes the file if the environment variable `variable` is set.
 pub fn hold(path: &str, text: &str, variable: &str) {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os(variable).is_some() {
@@ -22,11 +22,12 @@ pub fn hold(path: &str, text: &str, variable: &str) {
     let differs = lines.enumerate().find(|(_, (new, old))| new != old);
     assert!(
         text == kept,
-        "{path}: first difference (line from 0, now and in the file): {differs:?}; {variable}=1 rewrites it"
+        "{path}: first difference (line counted from 0, text now, text in the file): {differs:?}; set {variable}=1 to rewrite the file"
     );
 }
 
-/// A success of 1000 prompt tokens: the first token `ttft_ms` after the send, 5 tokens 20 ms apart.
+/// Returns a success of 1000 prompt tokens, with the first of 5 tokens `ttft_ms` after the send and the others 20 ms
+/// apart.
 pub fn five_tokens(id: u64, send_ms: u64, ttft_ms: u64, cached: u64) -> Sample {
     let first_ms = send_ms + ttft_ms;
     Sample {
@@ -44,7 +45,8 @@ pub fn five_tokens(id: u64, send_ms: u64, ttft_ms: u64, cached: u64) -> Sample {
     }
 }
 
-/// A client that was watched for these seconds: CPU time in milliseconds and throttled periods of each.
+/// Returns a client that was watched for these seconds, each with its CPU time in milliseconds and its throttled
+/// periods.
 pub fn client(seconds: &[(u64, u64)]) -> ClientSummary {
     let mut client = ClientStats::default();
     for (k, &(cpu_ms, throttled)) in (0..).zip(seconds) {
@@ -53,7 +55,7 @@ pub fn client(seconds: &[(u64, u64)]) -> ClientSummary {
     client.summary(0, false)
 }
 
-/// Second `k` on one core, with 20 probes 0.14 ms late.
+/// Returns second `k` of a client on one core, with 20 probes 0.14 ms late.
 fn second(k: u64, cpu_ms: u64, throttled: u64) -> Vitals {
     Vitals {
         t_start_ns: k * 1000 * MS,

@@ -1,19 +1,19 @@
-//! A table on a screen: in a box, in plain columns, or, where the box is too wide, in narrow ones.
+//! A table on a screen: in a box, in plain columns, or in narrow columns where the box is too wide.
 
 use std::fmt::Write;
 
 use super::document::{Style, Table};
 
-/// Characters of a line that any screen has.
+/// The number of characters in a line that every screen has room for.
 pub const NARROW: usize = 80;
-/// The width of a figure in narrow columns, the blank before it included.
+/// The width of a figure in narrow columns, including the blank before it.
 const NARROW_FIGURE: usize = 9;
 
-/// The least width of a name in narrow columns.
+/// The smallest width of a name in narrow columns.
 const NARROW_NAME: usize = 16;
 
-/// Writes columns of the table's own widths. Where they are wider than the screen they become as narrow as their
-/// cells, and what still has no room follows below, each part with the names of the rows.
+/// Writes columns in the table's own widths. If they are wider than the screen, they become as narrow as their cells;
+/// columns that still have no room follow below, each part with the names of the rows.
 pub fn plain(out: &mut String, table: &Table, most: usize) {
     let columns = table.columns.iter().enumerate();
     let columns = columns.map(|(at, (_, width))| (*width, table.is_right(at)));
@@ -66,14 +66,15 @@ fn part(out: &mut String, table: &Table, columns: &[(usize, bool)], lines: &[Vec
     }
 }
 
-/// Writes columns of at most `most` characters, or 80; figures too long for them stand below their name, none is cut.
+/// Writes columns in lines of `most` characters, at most 80. Figures too long for their column stand below the name of
+/// their row, and are never cut.
 pub fn narrow(out: &mut String, table: &Table, most: usize) {
     let most = most.min(NARROW);
     let lines = printed(table);
     let name_width = most.saturating_sub(NARROW_FIGURE * (table.columns.len() - 1));
     let mut columns = vec![(NARROW_FIGURE, true); table.columns.len()];
     columns[0] = (name_width, false);
-    // Figures that stand below their name have their column's name beside them.
+    // Where all figures stand below the name of their row, each has its column's name beside it, so no head is written.
     let head = usize::from(name_width < NARROW_NAME);
     for line in &lines[head..] {
         let (name, cells) = (&line[0], &line[1..]);
@@ -90,7 +91,7 @@ pub fn narrow(out: &mut String, table: &Table, most: usize) {
     }
 }
 
-/// Writes the box.
+/// Writes the table in its box.
 pub fn boxed(out: &mut String, table: &Table) {
     let lines = printed(table);
     let widths = boxed_widths(table, &lines);
@@ -112,13 +113,13 @@ pub fn boxed(out: &mut String, table: &Table) {
     rule(out, ["└", "┴", "┘"]);
 }
 
-/// The width of a line of the box: every cell with two blanks and the bar before it, and the last bar.
+/// Returns the width of a line of the box: two blanks and a bar for every cell, and the last bar.
 pub fn boxed_width(table: &Table) -> usize {
     let widths = boxed_widths(table, &printed(table));
     widths.iter().map(|width| width + 3).sum::<usize>() + 1
 }
 
-/// A column is as wide as the table says, or as its longest cell.
+/// Returns the widths of the columns in the box: those of the table, or of the longest cells.
 fn boxed_widths(table: &Table, lines: &[Vec<String>]) -> Vec<usize> {
     let columns = table.columns.iter().enumerate();
     let widths = columns.map(|(at, (_, width))| {
@@ -129,7 +130,7 @@ fn boxed_widths(table: &Table, lines: &[Vec<String>]) -> Vec<usize> {
     widths.collect()
 }
 
-/// The names of the columns, then the rows, every cell printed.
+/// Returns the names of the columns, then the rows, with every cell printed.
 fn printed(table: &Table) -> Vec<Vec<String>> {
     let heads = table.columns.iter().map(|(name, _)| name.to_string());
     let rows = table.rows.iter();
@@ -137,7 +138,7 @@ fn printed(table: &Table) -> Vec<Vec<String>> {
     std::iter::once(heads.collect()).chain(rows).collect()
 }
 
-/// Writes a line of columns, each with its width and whether its cells stand to the right.
+/// Writes a line of cells; each column has its width and whether its cells are right-aligned.
 fn write_line(out: &mut String, columns: &[(usize, bool)], cells: &[String]) {
     let mut line = String::new();
     for (at, (cell, &(width, is_right))) in cells.iter().zip(columns).enumerate() {
@@ -150,7 +151,7 @@ fn write_line(out: &mut String, columns: &[(usize, bool)], cells: &[String]) {
     out.extend([line.trim_end(), "\n"]);
 }
 
-/// A name of at most `width` characters: cut in its middle, since metrics differ at either end.
+/// Returns a name of at most `width` characters, cut in its middle because names of metrics differ at their ends.
 fn shortened(name: &str, width: usize) -> String {
     let chars: Vec<char> = name.chars().collect();
     if chars.len() <= width {
@@ -199,7 +200,7 @@ mod tests {
         };
         let wide = "Milliseconds          Avg      P50        n\nTTFT                 1.25     1.00       30\n";
         assert_eq!(shown(43), wide);
-        // As narrow as its cells: 12 + 6 + 6 + 4 columns.
+        // The columns become as narrow as their cells: 12 + 6 + 6 + 4.
         let narrow = "Milliseconds   Avg   P50   n\nTTFT          1.25  1.00  30\n";
         assert_eq!(shown(28), narrow);
         let parts = "Milliseconds   Avg   P50\nTTFT          1.25  1.00\n\nMilliseconds   n\nTTFT          30\n";

@@ -1,4 +1,4 @@
-//! A document as one HTML file that needs nothing else and has no script.
+//! A document as one HTML file that needs no other file and has no script.
 
 use std::fmt::Write;
 
@@ -6,9 +6,9 @@ use super::charts::{self, escaped};
 use super::document::{Document, Table};
 use super::page::{self, PageBlock};
 
-/// Characters of a title that a browser can show.
+/// The number of characters of a title that a browser can show.
 const TITLE: usize = 65;
-/// The frame of a page; its marks stand for the title, cut and whole, and for the body.
+/// The frame of a page; its marks stand for the shortened title, the whole title and the body.
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the whole page.
@@ -18,7 +18,7 @@ pub fn render(document: &Document) -> String {
         Some((end, _)) => format!("{}…", &title[..end]),
         None => title.clone(),
     };
-    // What is put in is not looked at again.
+    // Text that has been put in is not searched for marks again.
     let mark = |text: &'static str, mark| text.split_once(mark).expect("page.html has each mark");
     let (before_short, rest) = mark(PAGE, "{{short}}");
     let (before_title, rest) = mark(rest, "{{title}}");
@@ -130,7 +130,7 @@ mod tests {
             ..Document::default()
         });
         assert!(page.len() < 300_000, "{} bytes", page.len());
-        for wanted in ["Thinned out: ", "Of the failures one in "] {
+        for wanted in ["Thinned out: ", "One in "] {
             assert!(page.contains(wanted), "{wanted}");
         }
     }

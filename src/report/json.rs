@@ -1,4 +1,4 @@
-//! Data as JSON: of documents, and of the result files that hold a value of their own.
+//! Data as JSON: those of documents, and result files that hold a value of their own.
 
 use serde::Serialize;
 
@@ -12,11 +12,11 @@ pub fn render(document: &Document) -> String {
 /// Writes a value, indented, and a line break.
 pub fn pretty(value: &impl Serialize) -> String {
     let text = serde_json::to_string_pretty(value);
-    text.expect("keys are texts and no value fails") + "\n"
+    text.expect("every key is a string and no value fails to serialize") + "\n"
 }
 
 /// Writes a value on one line.
 pub fn line(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value);
-    text.expect("keys are texts and no value fails") + "\n"
+    text.expect("every key is a string and no value fails to serialize") + "\n"
 }

@@ -48,7 +48,7 @@ fn line(out: &mut String, cells: impl IntoIterator<Item = impl ToString>) {
     let _ = writeln!(out, "|{}", cells.collect::<String>());
 }
 
-/// On one line, with nothing that Markdown or HTML would take for markup.
+/// Escapes text: it becomes one line, with nothing that Markdown or HTML would take for markup.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Passes as documents, and documents as bytes. Computes no figure.
+//! Turns passes into documents, and documents into bytes. This module computes no figure.
 
 mod bars;
 mod charts;

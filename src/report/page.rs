@@ -10,20 +10,20 @@ pub enum PageBlock<'a> {
     List(&'a [String]),
 }
 
-/// The remarks, the warning first.
+/// Returns the remarks with the warning first.
 pub fn remarks(document: &Document) -> impl Iterator<Item = &str> {
     let remarks = document.remarks.iter().map(String::as_str);
     document.warning.into_iter().chain(remarks)
 }
 
-/// The sections that have something for a page, under their titles.
+/// Returns the sections that have something for a page, each with its title.
 pub fn sections(document: &Document) -> impl Iterator<Item = (&str, Vec<PageBlock<'_>>)> {
     let sections = document.sections.iter();
     let sections = sections.map(|section| (section.title.as_str(), blocks(section)));
     sections.filter(|(_, blocks)| !blocks.is_empty())
 }
 
-/// Tables and lists, then all pairs as one table.
+/// Returns tables and lists, then all pairs as one table.
 fn blocks(section: &Section) -> Vec<PageBlock<'_>> {
     let mut blocks = Vec::new();
     let mut pairs = Vec::new();

@@ -1,6 +1,6 @@
 //! `benchmark_summary.json` and the files of workloads, read back: a guide names the summary as an input of `report`.
 //!
-//! This reader uses the parsed JSON alone, whatever it holds; samples, where they exist, tell more.
+//! This reader needs only the parsed JSON, which may hold anything; samples, where they exist, tell more.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use crate::stats::catalog::Datum;
 const NO_SAMPLES: &str =
     "The input has no samples: no charts, no reasons of failures and no sources of figures";
 
-/// Figures of the table that only the `detail` of a workload has: their keys there and in the table.
+/// Figures of the table that only the `detail` of a workload has: their keys in `detail` and in the table.
 static DETAIL: LazyLock<Vec<Key>> = LazyLock::new(|| {
     keys::parse(
         "concurrency_peak avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
@@ -25,7 +25,7 @@ static DETAIL: LazyLock<Vec<Key>> = LazyLock::new(|| {
     )
 });
 
-/// The report of a summary or of the file of one workload; `None`: it is neither.
+/// Makes the report of a summary or of the file of one workload; `None` if `file` is neither.
 pub fn document(file: &Value) -> Option<Document> {
     let about = file.get("environment")?;
     let workloads: Vec<(&str, &Value)> = match file["schema"].as_str()? {
@@ -70,7 +70,7 @@ fn failed<'a>(workloads: &[(&str, &'a Value)]) -> Failed<'a> {
     all
 }
 
-/// The figure with a key of the table in the file of a workload.
+/// Returns the figure with a key of the table from the file of a workload.
 fn figure(workload: &Value, key: &str) -> Option<Datum> {
     let alias = |keys: &[Key]| keys.iter().find(|(_, known)| *known == key).map(|of| of.0);
     let value = match alias(&KEYS) {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_absent_and_what_is_something_else_gives_nothing() {
+    fn broken_values_are_absent_and_other_files_give_no_report() {
         let workloads = json!({"long_input": 7, "short_input": {"avg_ttft_ms": "a", "error_rate": [1],
             "total_requests": null, "kv_used_bytes": 1e300}});
         let broken = json!({"schema": SUMMARY_SCHEMA, "environment": [], "workloads": workloads});

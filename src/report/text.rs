@@ -9,26 +9,27 @@ use crate::units::steers;
 /// The width of rules and lines of pairs where the guide's box is drawn; elsewhere it is `NARROW`.
 const WIDE: usize = 120;
 
-/// Narrower screens get lines that wrap.
+/// The smallest width of lines; a narrower screen wraps them.
 const LEAST: usize = 40;
 
-/// The place that a text goes to.
+/// The place where a text is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Screen {
-    /// The width of a terminal; `None`: the text goes elsewhere.
+    /// The width of a terminal in columns; `None` if the text goes elsewhere.
     pub width: Option<usize>,
     pub is_utf8: bool,
 }
 
 impl Screen {
-    /// A file, or a pipe whose reader wants what a file has.
+    /// A file, or a pipe whose reader wants the same text as in a file.
     pub const FILE: Screen = Screen {
         width: None,
         is_utf8: true,
     };
 }
 
-/// Writes the whole document. It begins with no blank line of an ending, so that it can follow sections shown before.
+/// Writes the whole document. Without sections the blank line before the ending is left out, since sections were shown
+/// before.
 pub fn render(document: &Document, screen: Screen) -> String {
     let sections = document.sections.iter();
     let mut out: String = sections.map(|one| section(one, screen)).collect();
@@ -78,7 +79,7 @@ pub fn section(section: &Section, screen: Screen) -> String {
     harmless(&out)
 }
 
-/// Writes what follows the sections. Each part of it begins with a blank line.
+/// Writes the parts that follow the sections, each after a blank line.
 pub fn ending(document: &Document, screen: Screen) -> String {
     let width = screen
         .width
@@ -97,7 +98,7 @@ fn is_boxed(table: &Table, screen: Screen) -> bool {
     table.style == Style::Boxed && screen.width.is_none_or(fits)
 }
 
-/// Replaces what would steer a terminal.
+/// Replaces characters that would steer a terminal.
 pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| steers(c) && c != '\n', "\u{fffd}")
 }

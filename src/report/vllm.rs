@@ -1,11 +1,11 @@
-//! A point of `load` under the keys of a result of `vllm bench serve`, its detailed lists included.
+//! A point of `load` as a result file of `vllm bench serve`, including its detailed lists.
 //!
-//! Its figures follow vLLM's definitions where they are not ours, as its version 0.32 has them: TTFT and latency from
-//! the send, ITL over all gaps between token events, goodput with limits that may be met, a duration from the start of
-//! the schedule, requests at once by the seconds that they touch, a deviation of the population (`numpy.std`), and p99
-//! alone of the percentiles. Requests that were cut are left out. A figure that no request has is null,
-//! where vLLM writes 0; a failure has zeros in the lists, as there. `generated_texts` is left out, since no text
-//! is kept, and so is what speculative decoding would add.
+//! Where vLLM's definitions differ from ours, the figures follow vLLM 0.32: TTFT and latency from the send, ITL over
+//! all gaps between token events, goodput with values that may equal their limits, a duration from the start of the
+//! schedule, concurrency by the whole seconds that requests touch, a deviation of the population (`numpy.std`), and p99
+//! as the only percentile. Requests that were cut are left out. A figure that no request has is null, where vLLM writes
+//! 0; a failure has zeros in the lists, as in vLLM. `generated_texts` is left out, since no text is kept, and so are
+//! the keys of speculative decoding.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::stats::records::Detail;
 use crate::stats::spread::exact_quantile;
 use crate::units::{per_second, seconds};
 
-/// The result of one point. The gaps, most of it, are written from where the records have them.
+/// The result of one point. Its gaps, which are most of it, are written directly from the details of the records.
 #[derive(Serialize)]
 pub struct VllmResult<'a> {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ pub struct VllmResult<'a> {
     after: Node,
 }
 
-/// Times in microseconds, written in seconds.
+/// Gaps in microseconds, which are written in seconds.
 struct Gaps<'a>(&'a [u32]);
 
 impl Serialize for Gaps<'_> {
@@ -40,7 +40,7 @@ impl Serialize for Gaps<'_> {
     }
 }
 
-/// A request that was measured.
+/// A measured request with its detail.
 #[derive(Clone, Copy)]
 struct Request<'a> {
     record: &'a Record,
@@ -56,14 +56,14 @@ impl<'a> Request<'a> {
         Some(seconds(self.record.latency_from_sent_ns()))
     }
 
-    /// `(latency − TTFT) / (n_out − 1)`; 0, unlike our ITL, when all tokens came in one read.
+    /// TPOT in seconds: `(latency − TTFT) / (n_out − 1)`; 0, unlike our ITL, when all tokens came in one read.
     fn tpot_s(&self) -> Option<f64> {
         let others = self.record.completion_tokens.get()?.checked_sub(1);
         let others = others.filter(|&n| n > 0)?;
         Some((self.latency_s()? - self.ttft_s()?) / others as f64)
     }
 
-    /// Between the token events of a success.
+    /// Returns the gaps between the token events of a success, in microseconds.
     fn gaps_us(&self) -> &'a [u32] {
         let gaps = &self.detail.gaps_us;
         if self.record.is_good() { gaps } else { &[] }
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
         failure.map_or(String::new(), ToString::to_string)
     }
 
-    /// Whether it is within the limits by vLLM's rule: one may be met, and what a request does not have is 0.
+    /// Whether the request is within the limits by vLLM's rule: a value may equal its limit, and an absent value is 0.
     fn is_within(&self, slo: &Slo) -> bool {
         let is_met = |limit: Option<f64>, value: Option<f64>| {
             limit.is_none_or(|limit| value.unwrap_or(0.0) * 1e3 <= limit)
@@ -85,7 +85,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The result of a point whose records have details; `about` is the header of the run.
+/// Makes the result of a point whose records have details; `about` is the header of the run.
 pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
     let details = pass.records.details.iter().flatten();
     let requests = pass.records.list.iter().zip(details);
@@ -128,7 +128,7 @@ pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
     }
 }
 
-/// The run, under vLLM's names.
+/// Returns the settings of the run under vLLM's names.
 fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node); 10] {
     let text = |key: &str| about[key].as_str().unwrap_or_default();
     let (facts, options) = (&pass.facts, &about["options"]);
@@ -141,7 +141,7 @@ fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node)
     let prompts = facts.planned.unwrap_or(measured as u64);
     let rate = facts.rate_per_s.map_or("inf".into(), Node::from);
     let concurrency = facts.concurrency.or(options["max_inflight"].as_u64());
-    // `20261125-030000` of `2026-11-25T03:00:00Z`.
+    // The date is `20261125-030000` for `2026-11-25T03:00:00Z`.
     let date = text("started_at").replace(['-', ':', 'Z'], "");
     [
         ("date", date.replace('T', "-").into()),
@@ -157,7 +157,8 @@ fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node)
     ]
 }
 
-/// From the start of the schedule, at which the first request of an open loop is due, to the end of the last request.
+/// Returns the seconds from the start of the schedule, when the first request of an open loop is due, to the end of the
+/// last request.
 fn duration_s(measured: &[Request<'_>]) -> f64 {
     let records = measured.iter().map(|of| of.record);
     let due_or_sent = |record: &Record| record.t_due_ns.get().unwrap_or(record.t_send_ns);
@@ -188,12 +189,12 @@ fn totals(pass: &Pass, good: &[Request<'_>], duration_s: f64) -> [(&'static str,
     ]
 }
 
-/// A value a request.
+/// Returns a list with one value for each request.
 fn each<'a, T: Into<Value>>(measured: &[Request<'a>], of: impl Fn(&Request<'a>) -> T) -> Node {
     Node::from(measured.iter().map(of).collect::<Vec<T>>())
 }
 
-/// A value a request; of a failure 0, as vLLM has it, of a success without one null.
+/// Returns a list with one value for each request: 0 for a failure, as in vLLM, and null for a success without a value.
 fn list<'a, T: Default + Into<Value>>(
     measured: &[Request<'a>],
     of: impl Fn(&Request<'a>) -> Option<T>,
@@ -204,7 +205,7 @@ fn list<'a, T: Default + Into<Value>>(
     })
 }
 
-/// Mean, median, deviation of the population and p99 of times in seconds, in milliseconds under vLLM's names.
+/// Returns mean, median, population deviation and p99 of times in seconds, in milliseconds under vLLM's names.
 fn statistics(of: &str, values_s: Vec<f64>) -> [Entry; 4] {
     let mut values: Vec<f64> = values_s.into_iter().map(|value| value * 1e3).collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -224,12 +225,12 @@ fn statistics(of: &str, values_s: Vec<f64>) -> [Entry; 4] {
     named.map(|(name, value)| (format!("{name}_{of}_ms").into(), value.into()))
 }
 
-/// The first send; `None` where nothing succeeded.
+/// Returns the stamp of the first send; `None` if nothing succeeded.
 fn first_send_ns(good: &[Request<'_>]) -> Option<u64> {
     good.iter().map(|of| of.record.t_send_ns).min()
 }
 
-/// The most token events in one of the whole seconds since the first send; `None`: no stream tells when its
+/// Returns the most token events in one of the whole seconds since the first send; `None` if no stream tells when its
 /// tokens came.
 fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
     let start_ns = first_send_ns(good)?;
@@ -250,12 +251,12 @@ fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
     most.filter(|_| good.iter().all(has_gaps))
 }
 
-/// The most successes that one of the whole seconds since the first send has a part of, each from its send to its
-/// last token: requests that follow one another within a second count together.
+/// Returns the most successes that touch one of the whole seconds since the first send, each from its send to its last
+/// token. Requests that follow one another within a second count together.
 fn most_in_a_second(good: &[Request<'_>]) -> u64 {
     let start_ns = first_send_ns(good).unwrap_or(0);
     let second = |ns: u64| ns.saturating_sub(start_ns) / 1_000_000_000;
-    // A second from which on more requests are counted, or fewer.
+    // Each second in which the number of requests changes, with the change.
     let mut changes: BTreeMap<u64, i64> = BTreeMap::new();
     for of in good {
         let sent_ns = of.record.t_send_ns;
@@ -401,9 +402,9 @@ mod tests {
         });
         [
             warmup,
-            // TTFT 100 ms, latency 160 ms, TPOT 60 / 3.
+            // TTFT is 100 ms, latency 160 ms and TPOT 60 / 3.
             success(1000, 1100, &[10, 20, 30]),
-            // TTFT 200 ms, latency 250 ms, TPOT 50 / 1; due 40 ms before it was sent.
+            // TTFT is 200 ms, latency 250 ms and TPOT 50 / 1; the request was due 40 ms before it was sent.
             Sample {
                 t_due_ns: Some(1060 * MS),
                 ..success(1100, 1300, &[50])
@@ -431,7 +432,8 @@ mod tests {
         assert_eq!(got.request_rate, NumberOrInf::Number(8.0));
         assert_eq!(got.burstiness, NumberOrInf::Number(0.5));
         assert_eq!(got.max_concurrency, Some(256));
-        // From 1000 to 1700 ms; 4 + 2 tokens out, 2 x 100 in; TTFT at most 100 ms: one.
+        // The duration goes from 1000 to 1700 ms, with 4 + 2 tokens out and 2 x 100 in; one request has a TTFT of at
+        // most 100 ms.
         near(Some(got.duration), 0.7);
         assert_eq!(
             (got.total_input_tokens, got.total_output_tokens),
@@ -441,21 +443,22 @@ mod tests {
         near(got.request_goodput, 1.0 / 0.7);
         near(got.output_throughput, 6.0 / 0.7);
         near(got.total_token_throughput, 206.0 / 0.7);
-        // 100 and 200: half of 100 is the population's deviation; p99 is at rank 0.99.
+        // TTFT is 100 and 200 ms: half of the difference is the population's deviation, and p99 is at rank 0.99.
         near(got.mean_ttft_ms, 150.0);
         near(got.median_ttft_ms, 150.0);
         near(got.std_ttft_ms, 50.0);
         near(got.p99_ttft_ms, 199.0);
         near(got.mean_tpot_ms, 35.0);
         near(got.std_tpot_ms, 15.0);
-        // 10 20 30 50: mean 27.5, rank 1.5; squares 306.25 + 56.25 + 6.25 + 506.25 over 4; rank 2.97.
+        // The gaps are 10 20 30 50 ms, with mean 27.5 and the median at rank 1.5; the deviation is from 306.25 + 56.25
+        // + 6.25 + 506.25 over 4, and p99 is at rank 2.97.
         near(got.mean_itl_ms, 27.5);
         near(got.median_itl_ms, 25.0);
         near(got.std_itl_ms, 218.75_f64.sqrt());
         near(got.p99_itl_ms, 49.4);
         near(got.mean_e2el_ms, 205.0);
         near(got.p99_e2el_ms, 249.1);
-        // Tokens at 100, 110, 130, 160, 300 and 350 ms; both requests lie in the first second.
+        // Tokens come at 100, 110, 130, 160, 300 and 350 ms; both requests lie in the first second.
         assert_eq!(
             (got.max_output_tokens_per_s, got.max_concurrent_requests),
             (Some(6.0), 2)
@@ -471,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_has_no_rate_and_what_no_reply_tells_is_null() {
+    fn a_closed_loop_has_no_rate_and_unreported_figures_are_null() {
         let plain = Sample {
             t_end_ns: 50 * MS,
             ..Sample::default()
@@ -495,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_at_once_are_those_that_a_whole_second_has_a_part_of() {
+    fn concurrency_counts_requests_that_touch_a_whole_second() {
         let most = |spans_ms: &[(u64, u64)]| {
             let sent = spans_ms
                 .iter()
@@ -503,11 +506,12 @@ mod tests {
             let samples: Vec<Sample> = sent.collect();
             mirrored(&about(), facts(Some(4), None), &samples).max_concurrent_requests
         };
-        // Seconds count from the first send, at 500 ms. One after the other within a second, all the same.
+        // Seconds count from the first send, at 500 ms. Three requests follow one another within a second, and count
+        // together.
         assert_eq!(most(&[(500, 700), (700, 900), (900, 1400)]), 3);
-        // Second 0 ends at 1500 ms: it has the first two, and second 1 the last two.
+        // Second 0 ends at 1500 ms: it has the first two requests, and second 1 has the last two.
         assert_eq!(most(&[(500, 800), (1400, 1600), (1500, 1700)]), 2);
-        // The first one ends as second 1 begins, and counts in it.
+        // The first request ends as second 1 begins, and counts in it.
         assert_eq!(most(&[(500, 1500), (1600, 1700), (1800, 2000)]), 3);
         assert_eq!(most(&[(500, 600), (2600, 2700)]), 1);
         assert_eq!(most(&[(500, 4600), (2600, 2700), (4500, 4600)]), 2);
@@ -520,7 +524,7 @@ mod tests {
             t_due_ns: Some(due * MS),
             ..success(send, first, &[])
         };
-        // Due at 1000 ms, and the last one ends at 1701 ms; the sends lie from 1200 to 1500 ms.
+        // The first request is due at 1000 ms and the last one ends at 1701 ms; the sends lie from 1200 to 1500 ms.
         let samples = [late(1100, 1200, 1300), late(1000, 1500, 1700)];
         let got = mirrored(&about(), facts(None, Some(8.0)), &samples);
         near(Some(got.duration), 0.701);
@@ -532,7 +536,7 @@ mod tests {
     #[test]
     fn tokens_are_counted_by_whole_seconds_and_not_at_all_without_gaps() {
         let (early, late) = (success(500, 1000, &[400, 200]), success(600, 1550, &[10]));
-        // Tokens at 0.5 and 0.9 s, then 1.1, 1.05 and 1.06 s since the first send.
+        // Tokens come at 0.5 and 0.9 s, then at 1.1, 1.05 and 1.06 s after the first send.
         let most = |samples: &[Sample]| {
             let got = mirrored(&about(), facts(Some(1), None), samples);
             got.max_output_tokens_per_s

@@ -1,4 +1,4 @@
-//! The charts of the HTML report: what is drawn of distributions and of requests.
+//! The charts of the HTML report, drawn from distributions and from requests.
 //!
 //! Points are thinned out to a number that does not grow with the run; captions say so.
 
@@ -12,21 +12,21 @@ use crate::stats::record::Record;
 use crate::stats::spread::exact_quantile;
 use crate::units::{fixed, seconds};
 
-/// Colours in page.html.
+/// The number of colours in page.html.
 const COLOURS: usize = 6;
-/// Points of a distribution's curve.
+/// The number of points of a distribution's curve.
 const CURVE: usize = 160;
-/// Dots of all groups together, and crosses.
+/// The most dots that all groups have together, and the most crosses.
 const DOTS: usize = 3000;
 const CROSSES: usize = 500;
-/// Columns of what is drawn over time.
+/// The number of columns of a chart over time.
 const COLUMNS: usize = 120;
 
-/// Quantiles that are marked, each with its name and how much lower than its line the name stands: those of the
-/// upper two would touch.
+/// The quantiles that are marked. Each has its name and how far below its line the name stands, in units of the
+/// drawing, so that the names of the upper two do not touch.
 const MARKED: [(f64, &str, f64); 3] = [(0.5, "p50", 4.0), (0.95, "p95", 10.0), (0.99, "p99", 0.0)];
 
-/// Draws every chart that there is enough for, each as HTML.
+/// Draws every chart that has enough data, each as HTML.
 pub fn draw(charts: &[Charts]) -> Vec<String> {
     const TTFT: &str = "TTFT, ms";
     let plots = charts.iter().flat_map(|of| {
@@ -43,13 +43,13 @@ pub fn draw(charts: &[Charts]) -> Vec<String> {
     plots.map(|plot| plot.figure()).collect()
 }
 
-/// A colour; `d` (dashed), then `e` (dotted) when all have been used.
+/// Returns the class of a group: a colour, with `d` (dashed) and then `e` (dotted) when all colours have been used.
 fn class(group: usize) -> String {
     let style = ["", " d", " e"][group / COLOURS % 3];
     format!("c{}{style}", group % COLOURS)
 }
 
-/// The groups that have values, each with its class.
+/// Returns the groups that have values, each with its class.
 fn drawn(groups: &[Series]) -> Vec<(String, &Series)> {
     let all = groups.iter().enumerate();
     let drawn = all.filter(|(_, group)| group.n() > 0);
@@ -60,7 +60,7 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
-/// An axis for all groups: logarithmic where the usual value of one would be a hair beside the axis.
+/// Returns an axis for all groups: logarithmic if the typical value of some group would be too close to 0 to be seen.
 fn time_axis(label: &'static str, groups: &[Series], max: f64) -> Axis {
     const FAR: f64 = 20.0;
     let least = |q: f64| {
@@ -73,7 +73,7 @@ fn time_axis(label: &'static str, groups: &[Series], max: f64) -> Axis {
     }
 }
 
-/// The share of values below each time, p50, p95 and p99 marked.
+/// Draws the share of values below each time, with p50, p95 and p99 marked.
 fn shares(title: &'static str, label: &'static str, groups: &[Series]) -> Plot {
     let largest = largest(groups.iter().filter_map(|group| group.quantile(0.99))) * 1.1;
     let x = time_axis(label, groups, largest);
@@ -103,7 +103,8 @@ fn shares(title: &'static str, label: &'static str, groups: &[Series]) -> Plot {
     plot
 }
 
-/// Time and share below it, up to `max`, by the interpolation of the quantiles. The marks lie on it.
+/// Returns times up to `max` with the share of values below each, interpolated like the quantiles so that marks lie on
+/// the curve.
 fn curve(group: &Series, max: f64) -> Vec<(f64, f64)> {
     let shares = (0..=CURVE).map(|k| k as f64 / CURVE as f64);
     let mut shares: Vec<f64> = shares.chain(MARKED.map(|(q, _, _)| q)).collect();
@@ -117,7 +118,7 @@ fn curve(group: &Series, max: f64) -> Vec<(f64, f64)> {
     points
 }
 
-/// Draws each group from p5 to p95 with its median: rounds, or rotations, beside each other.
+/// Draws each group from p5 to p95 with its median, so that rounds or rotations can be compared.
 fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> Option<Plot> {
     let widest = largest(groups.iter().filter_map(|group| group.quantile(0.95))) * 1.05;
     let axis = time_axis(label, groups, widest);
@@ -138,7 +139,7 @@ fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> 
     (rows > 1).then_some(plot)
 }
 
-/// The stamp of the first send, and the seconds that the run took; `None` without requests.
+/// Returns the stamp of the first send, and the seconds that the run took; `None` without requests.
 fn span(groups: &[Requests]) -> Option<(u64, f64)> {
     let start_ns = all(groups).map(|record| record.t_send_ns).min()?;
     let end_ns = all(groups).map(|record| record.t_end_ns).max()?;
@@ -162,10 +163,10 @@ fn taken_s(record: &Record) -> f64 {
     })
 }
 
-/// Latency of each request that was measured over the time of its send; failures as crosses.
+/// Draws the latency of each measured request over the time of its send; failures are crosses.
 fn latency(groups: &[Requests]) -> Option<Plot> {
-    /// Failures that took so many times longer are not drawn to scale: timeouts would press all else
-    /// onto the axis.
+    /// Failures that took more than this many times longer are not drawn to scale: timeouts would press all other
+    /// points onto the axis.
     const FAR: f64 = 3.0;
     let (start_ns, run_s) = span(groups)?;
     let measured = all(groups).filter(|record| record.is_measured());
@@ -183,7 +184,7 @@ fn latency(groups: &[Requests]) -> Option<Plot> {
         let at_s = seconds(record.t_send_ns.saturating_sub(start_ns));
         (at_s, taken_s(record))
     };
-    // The slowest 0.5 % are few and stay when others are thinned out.
+    // The slowest 0.5 % are few and are kept when others are thinned out.
     good_s.sort_unstable_by(f64::total_cmp);
     let slow_s = exact_quantile(&good_s, 0.995).unwrap_or(0.0);
     let [every, every_failed] =
@@ -216,13 +217,14 @@ fn latency(groups: &[Requests]) -> Option<Plot> {
             )
         }),
         (above > 0).then(|| format!("At the top edge: {above} failed, after up to {longest} s.")),
-        (every_failed > 1).then(|| format!("Of the failures one in {every_failed} is drawn.")),
+        (every_failed > 1).then(|| format!("One in {every_failed} failures is drawn.")),
     ];
     plot.note = notes.into_iter().flatten().collect::<Vec<_>>().join(" ");
     Some(plot)
 }
 
-/// The amount that each span of time adds to the columns that it covers, by the share of it that lies in each.
+/// Spreads the amount of each span, given as start, end and amount, over the columns that it covers, in proportion to
+/// the time in each.
 fn columns(spans: impl Iterator<Item = (f64, f64, f64)>, run_s: f64) -> Vec<f64> {
     let width = run_s / COLUMNS as f64;
     let mut columns = vec![0.0; COLUMNS];
@@ -239,8 +241,8 @@ fn columns(spans: impl Iterator<Item = (f64, f64, f64)>, run_s: f64) -> Vec<f64>
     columns.iter().map(|amount| amount / width).collect()
 }
 
-/// A chart of columns: the amounts per second that lie between two stamps; without an amount, how many spans last at
-/// once.
+/// Draws a chart of columns: the amounts per second between two stamps or, if spans have no amount, how many spans
+/// overlap.
 fn over_time(
     title: &'static str,
     label: &'static str,
@@ -268,7 +270,7 @@ fn over_time(
     plot
 }
 
-/// Output tokens of successes, spread evenly from the first to the last of each.
+/// Draws the output tokens of successes, spread evenly from the first token to the last of each reply.
 fn tokens(groups: &[Requests]) -> Option<Plot> {
     let run = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
     let tokens = all(groups).filter(|record| record.is_good());
@@ -301,9 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_has_its_marks_and_goes_on_to_the_edge() {
-        // 0 to 98, and one of 1000: p99 is 0.01 of the way from 98 to 1000, the edge at 110 12 / 902 of it:
-        // (98 + 0.0133) / 99.
+    fn a_curve_passes_its_marks_and_reaches_the_edge() {
+        // The values are 0 to 98 and one of 1000. p99 is 0.01 of the way from 98 to 1000, and the edge at 110 is 12 /
+        // 902 of that way: (98 + 0.0133) / 99.
         let values = of((0..99).map(f64::from).chain([1000.0]).collect());
         let p99 = values.quantile(0.99).expect("values");
         assert!((p99 - 107.02).abs() < 1e-6, "{p99}");
@@ -352,16 +354,16 @@ mod tests {
             chart.note,
             "At the top edge: 1 failed, after up to 300.0 s."
         );
-        // 2 s of 2.1 s: 160 of 168 units above 200.
+        // The success takes 2 s on an axis of 2.1 s: 160 of 168 units above the axis at 200.
         assert!(chart.svg().contains("M50.0 40.0h0"), "{}", chart.svg());
         assert!(chart.svg().contains("M50.0 32.0m-3-3"), "{}", chart.svg());
-        // Of failures alone they are the scale, and the group has no dot to name.
+        // Failures without any success set the scale themselves, and the group has no dot to name.
         let chart = latency(&[group(vec![timeout])]).expect("a chart");
         assert_eq!((chart.note.as_str(), chart.key.len()), ("", 1));
     }
 
     #[test]
-    fn eighteen_groups_look_different_and_the_page_knows_how() {
+    fn eighteen_groups_look_different_and_the_page_has_their_styles() {
         let mut classes: Vec<String> = (0..18).map(class).collect();
         classes.sort_unstable();
         classes.dedup();
@@ -374,8 +376,9 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_is_spread_over_the_columns_that_it_covers() {
-        // 12 s in 120 columns of 0.1 s; 6 tokens from 0.15 s to 0.45 s are 20 a second, at the edges half a column.
+    fn an_amount_is_spread_over_the_columns_that_its_span_covers() {
+        // The columns are 0.1 s long. 6 tokens from 0.15 s to 0.45 s are 20 a second, and fill half of the columns at
+        // the edges.
         let got = columns([(0.15, 0.45, 6.0)].into_iter(), 12.0);
         for (at, wanted) in [
             (0, 0.0),
@@ -387,7 +390,7 @@ mod tests {
         ] {
             assert!((got[at] - wanted).abs() < 1e-6, "{at}: {}", got[at]);
         }
-        // All at once, and at the very end.
+        // The whole amount comes at one moment, at the very end.
         let got = columns([(12.0, 12.0, 5.0)].into_iter(), 12.0);
         assert!((got[COLUMNS - 1] - 50.0).abs() < 1e-6, "{got:?}");
     }

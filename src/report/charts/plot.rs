@@ -1,19 +1,20 @@
-//! One chart as HTML: inline SVG with axes, ticks, lines and dots, a caption, a key. Knows nothing of what it shows.
+//! One chart as HTML: inline SVG with axes, ticks, lines and dots, a caption and a key. It does not know what the data
+//! mean.
 
 use std::fmt::Write;
 
 use crate::units::steers;
 
-/// The drawing is this wide; at 400 px of screen one unit is a pixel.
+/// The width of the drawing in its own units; on a screen of 400 px one unit is a pixel.
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 50.0;
-/// The right end of the plot; names of levels stand beside it.
+/// The right end of the plot; names of levels stand to the right of it.
 const RIGHT: f64 = 374.0;
 const TOP: f64 = 32.0;
-/// The room below the plot for numbers and the label of the axis.
+/// The room below the plot for the numbers and the label of the x axis.
 const FOOT: f64 = 40.0;
 
-/// Shapes: their class in page.html, and their path.
+/// The shapes of points, each with its class in page.html and its path.
 pub const DOT: (&str, &str) = ("dots", "h0");
 pub const CROSS: (&str, &str) = ("cross", "m-3-3l6 6m0-6l-6 6");
 
@@ -26,7 +27,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// `max` is where the largest value goes; without one above 0 the axis ends at 1.
+    /// Makes a linear axis from 0 to `max`, the largest value; if that is not above 0, the axis ends at 1.
     pub fn new(label: &'static str, max: f64) -> Axis {
         let is_usable = max > 0.0 && max.is_finite();
         let max = if is_usable { max } else { 1.0 };
@@ -34,7 +35,8 @@ impl Axis {
         Axis { label, max, min }
     }
 
-    /// Equal steps are equal ratios. `min` is above 0; six decades below `max` are enough.
+    /// Makes a logarithmic axis, on which equal steps are equal ratios. It begins at `min`, but at most six decades
+    /// below `max`.
     pub fn logarithmic(label: &'static str, min: f64, max: f64) -> Axis {
         let axis = Axis::new(label, max);
         let min = Some(min.clamp(axis.max / 1e6, axis.max / 2.0));
@@ -50,7 +52,7 @@ impl Axis {
         share.clamp(0.0, 1.0)
     }
 
-    /// Round numbers, each with its text.
+    /// Returns the round numbers on the axis, each with its text.
     fn ticks(&self) -> Vec<(f64, String)> {
         match self.min {
             None => self.even_ticks(),
@@ -58,7 +60,7 @@ impl Axis {
         }
     }
 
-    /// About five ticks from 0 on.
+    /// Returns about five ticks from 0 on.
     fn even_ticks(&self) -> Vec<(f64, String)> {
         let raw = self.max / 5.0;
         let power = raw.log10().floor();
@@ -76,7 +78,7 @@ impl Axis {
             .collect()
     }
 
-    /// Powers of ten, and where there is room for them numbers in between.
+    /// Returns powers of ten and, where there is room, numbers between them.
     fn logarithmic_ticks(&self, min: f64) -> Vec<(f64, String)> {
         let decades = (self.max / min).log10();
         let factors = match decades {
@@ -96,12 +98,12 @@ impl Axis {
     }
 }
 
-/// A chart under way, in the units of its axes.
+/// A chart that is being drawn; positions are in the units of its axes.
 pub struct Plot {
     pub title: &'static str,
-    /// Class and text of each group; without any, nothing is drawn.
+    /// The class and the text of each group that has been drawn.
     pub key: Vec<(String, String)>,
-    /// Said below the key.
+    /// The text below the key.
     pub note: String,
     x: Axis,
     y: Axis,
@@ -124,7 +126,7 @@ impl Plot {
         }
     }
 
-    /// A plot with `rows` lines of their own in place of a y axis.
+    /// Makes a plot with `rows` rows in place of a y axis.
     pub fn of_rows(title: &'static str, x: Axis, rows: usize) -> Plot {
         Plot {
             bottom: TOP + 34.0 * rows as f64,
@@ -139,7 +141,7 @@ impl Plot {
         (x, y)
     }
 
-    /// A line through the points.
+    /// Draws a line through the points.
     pub fn line(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
         let mut path = String::new();
         for (x, y) in points {
@@ -150,7 +152,7 @@ impl Plot {
         self.path("line", class, &path);
     }
 
-    /// The shape at each of the points.
+    /// Draws the shape at each of the points.
     pub fn shapes(
         &mut self,
         (kind, shape): (&str, &str),
@@ -171,7 +173,7 @@ impl Plot {
         }
     }
 
-    /// A filled mark.
+    /// Draws a filled mark.
     pub fn mark(&mut self, class: &str, x: f64, y: f64) {
         let (x, y) = self.at(x, y);
         let _ = writeln!(
@@ -180,7 +182,7 @@ impl Plot {
         );
     }
 
-    /// A line across the whole plot, with its name at its right end, so much lower than the line.
+    /// Draws a line across the whole plot, with its name at the right end, `lower` units below the line.
     pub fn level(&mut self, y: f64, name: &str, lower: f64) {
         let (_, at) = self.at(0.0, y);
         let (x, text) = (RIGHT + 3.0, at + lower);
@@ -190,14 +192,14 @@ impl Plot {
         );
     }
 
-    /// The name of a row, above its line.
+    /// Writes the name of a row above its line.
     pub fn row_name(&mut self, y: f64, name: &str) {
         let (x, y) = self.at(0.0, y);
         let (x, y, name) = (x + 3.0, y - 8.0, escaped(name));
         let _ = writeln!(self.body, r#"<text x="{x:.1}" y="{y:.1}">{name}</text>"#);
     }
 
-    /// The drawing with its caption, its key and its note.
+    /// Returns the chart as HTML: the drawing with its caption, its key and its note.
     pub fn figure(&self) -> String {
         let (title, svg) = (escaped(self.title), self.svg());
         let key = self.key.iter().map(|(class, text)| {
@@ -214,7 +216,7 @@ impl Plot {
         )
     }
 
-    /// The drawing; its title is for those who cannot see it.
+    /// Returns the drawing as SVG; its title is for readers who cannot see it.
     pub fn svg(&self) -> String {
         let (bottom, height) = (self.bottom, self.bottom + FOOT);
         let title = escaped(self.title);
@@ -247,7 +249,7 @@ impl Plot {
     }
 }
 
-/// Text that is no markup, in an element or in an attribute.
+/// Escapes text so that it is no markup, in an element or in an attribute.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -257,7 +259,7 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Of these HTML allows only those that turn text around.
+            // HTML allows none of the characters that steer a terminal, except those that change the direction of text.
             c if steers(c) && c != '\n' && c != '\t' => out.push('\u{fffd}'),
             c => out.push(c),
         }
@@ -301,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_decade_of_a_logarithmic_axis_is_as_long_as_the_next() {
-        // From 1 to 100, at 50 and 374: 10 is in the middle; 0 is not on it and stands at the edge.
+        // The axis goes from 1 to 100, which are at 50 and 374: 10 is in the middle, and 0 is drawn at the edge.
         let mut plot = Plot::new(
             "t",
             Axis::logarithmic("ms", 1.0, 100.0),
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_no_markup() {
+    fn text_is_escaped() {
         let text = "<script>alert('a' & \"b\")</script>\u{0}\u{202e}\n";
         let wanted =
             "&lt;script&gt;alert(&#39;a&#39; &amp; &quot;b&quot;)&lt;/script&gt;\u{fffd}\u{fffd}\n";

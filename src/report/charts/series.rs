@@ -5,13 +5,13 @@ use crate::stats::record::Record;
 /// The data of a set of charts, in groups such as rounds. A group keeps its colour by its place.
 #[derive(Debug, Clone, Default)]
 pub struct Charts {
-    /// Times to first token, drawn as a distribution and beside each other.
+    /// Times to first token, drawn as a distribution and side by side.
     pub ttft: Vec<Series>,
-    /// The title of the groups beside each other.
+    /// The title of the chart that has the groups side by side.
     pub beside: &'static str,
     /// Times between adjacent token events.
     pub gaps: Vec<Series>,
-    /// Drawn over time: latency, tokens per second, requests in flight.
+    /// The requests that are drawn over time: latency, tokens per second, requests in flight.
     pub requests: Vec<Requests>,
 }
 
@@ -31,7 +31,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// `counted`: values with their counts, ascending; of a histogram, or each value with 1.
+    /// Makes a series from values with their counts, ascending: those of a histogram, or each value with a count of 1.
     pub fn new(name: impl Into<String>, counted: impl IntoIterator<Item = (f64, u64)>) -> Series {
         let mut n = 0;
         let ranked = counted.into_iter().map(|(value, count)| {
@@ -58,7 +58,7 @@ impl Series {
         })
     }
 
-    /// The quantile by linear interpolation between the closest ranks; `None` without values.
+    /// Returns the quantile `q` (0..=1) by linear interpolation between the closest ranks; `None` without values.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let rank = q * self.n().checked_sub(1)? as f64;
         let value = |rank: f64| {
@@ -74,7 +74,7 @@ impl Series {
         at.checked_sub(1).map_or(0, |last| self.ranked[last].1)
     }
 
-    /// The rank of a value, from 0, by the same interpolation; `None` outside the values.
+    /// Returns the rank of a value, from 0, by the same interpolation as `quantile`; `None` outside the values.
     pub fn rank_of(&self, value: f64) -> Option<f64> {
         let at = self.ranked.partition_point(|&(other, _)| other <= value);
         let &(above, _) = self.ranked.get(at)?;

@@ -17,11 +17,11 @@ use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::fixed;
 
-/// Gaps in one read are mentioned from this share on.
+/// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
 const NOTABLE_GAPS: f64 = 0.001;
 
-/// The block of an interval: the guides' twelve labels, then what only sometimes has something to say.
-/// `interval_s` is the length of the interval as the user gave it.
+/// Returns the block of an interval: the guides' twelve labels, then lines for events that are rare. `interval_s` is
+/// the length of the interval as the user gave it.
 pub fn block(figures: &Figures, interval: &Means, interval_s: f64, in_flight: u64) -> Section {
     let mut section = Section::new("");
     global(&mut section, figures);
@@ -57,7 +57,7 @@ fn averages(section: &mut Section, scope: &str, means: &Means) {
     }
 }
 
-/// Averages with the guides' labels and the keys of the result file; times in seconds.
+/// Returns the averages with the guides' labels and the keys of the result file; times are in seconds.
 fn named(means: &Means) -> [(&'static str, &'static str, Option<f64>); 4] {
     let decode = means.decode_tokens_per_s.get();
     let prefill = means.prefill_tokens_per_s.get();
@@ -81,7 +81,7 @@ pub fn document(report: &Report) -> Document {
     }
 }
 
-/// The report that the command shows at its end: no charts, for which every request would be copied.
+/// Returns the report that the command shows at its end, without charts, because these need a copy of every request.
 pub fn final_report(report: &Report) -> Document {
     const ABSENT: &str = "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean";
     let passes = &report.passes;
@@ -171,7 +171,7 @@ fn rotations(section: &mut Section, figures: &Figures) {
     section.line("");
 }
 
-/// Cold against warm at like load, or why it is not told.
+/// Compares cold with warm TTFT at like load, or says why there is no comparison.
 fn reuse(reuse: Reuse) -> String {
     let of = match reuse {
         Reuse::Absent(why) => return format!("not reported: {why}"),
@@ -202,7 +202,7 @@ fn tokens(section: &mut Section, pass: &Pass) {
     section.pair("Decode Throughput, token-weighted", weighted);
 }
 
-/// The keys of the summary: with the catalogue's keys of their figures, or with names that `summary` knows.
+/// The keys of the summary, each with the catalogue's key of its figure or with a name that `summary` knows.
 const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
     output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft itl gap gaps_are_tokens
     gaps_in_one_read_share first_rotation later_rotations cold_warm_ttft prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
@@ -210,7 +210,7 @@ const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
     concurrency_mean concurrency_peak in_flight failed=failed_requests failures requests_cut=cut_requests
     requests_in_warmup=warmup_requests connect_share stale_connections requests_not_streamed client";
 
-/// The result file: the figures behind `about`. While the run goes on it has no reason for its end, and
+/// Returns the result file: `about`, then the figures. While the run goes on, the file has no reason for its end, and
 /// `in_flight` requests.
 pub fn result(about: &Value, pass: &Pass, in_flight: u64) -> Node {
     let mut entries = keys::head("tmesh-cli/benchmark/1");

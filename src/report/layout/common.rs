@@ -1,4 +1,4 @@
-//! Lines that several layouts have below their figures, and the sections that every page has around them.
+//! Lines that several layouts show below their figures, and the sections that every page has around the figures.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::stats::catalog::{self, Datum};
 use crate::stats::facts::Metric;
 use crate::stats::pass::Pass;
 
-/// The warning of every result that the built-in server gave.
+/// The warning on every result that the built-in mock server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
-/// The hit rate, beyond what all prompts have in common before their texts, above which a first rotation, or the first
-/// turns of a first round, were not cold.
+/// The hit rate above which a first rotation, or the first turns of a first round, were not cold. Tokens that all
+/// prompts begin with before their own text do not count as hits.
 pub const COLD_HIT_RATE: f64 = 0.02;
-/// The share of connection set-up is shown above this.
+/// Connection set-up is mentioned above this share of TTFT.
 const NOTABLE_SHARE: f64 = 0.01;
 
-/// A report begins with the failures above this share of the requests.
+/// A report begins with its failures if they are more than this share of the requests.
 const NOTABLE_FAILURES: f64 = 0.01;
 
 const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
 
-/// The figure of a key of the catalogue; a number has exactly so many decimals.
+/// Returns the figure with a key of the catalogue; a number has exactly `decimals` decimals.
 pub fn figure(pass: &Pass, key: &str, decimals: usize) -> Cell {
     match catalog::value(pass, key) {
         Some(Datum::Count(n)) => n.into(),
@@ -35,7 +35,7 @@ pub fn figure(pass: &Pass, key: &str, decimals: usize) -> Cell {
     }
 }
 
-/// A hit rate; without one no reply reported it.
+/// Returns the cell of a hit rate, or `not reported` if no reply reported it.
 pub fn hit_rate(rate: impl Into<Option<f64>>) -> Cell {
     Cell::percent(rate).or("not reported")
 }
@@ -66,12 +66,12 @@ pub fn token_sources(section: &mut Section, pass: &Pass) {
         said += "; an event may hold several tokens";
     }
     if estimate {
-        said += "; an estimate is from the bytes of the text";
+        said += "; estimates are made from the bytes of the text";
     }
     section.pair("Output tokens counted by", said);
 }
 
-/// Says what opening connections cost, where it is notable, and how many replies were no stream.
+/// Says what share of TTFT went into connections, if it is notable, and how many requests were resent or not streamed.
 pub fn connections(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
     let share = figures.connect_share;
@@ -99,7 +99,7 @@ pub fn warmup(section: &mut Section, pass: &Pass) {
     }
 }
 
-/// Requests, how many of them failed, and how many by each kind.
+/// The number of requests, of failures, and of failures of each kind.
 #[derive(Default)]
 pub struct Failed<'a> {
     pub requests: u64,
@@ -108,7 +108,7 @@ pub struct Failed<'a> {
 }
 
 impl Failed<'_> {
-    /// Counts those of passes.
+    /// Counts the failures of these passes.
     pub fn of(passes: &[Pass]) -> Failed<'_> {
         let mut all = Failed::default();
         for figures in passes.iter().map(|pass| &pass.figures) {
@@ -121,7 +121,7 @@ impl Failed<'_> {
         all
     }
 
-    /// Begins a section with them where they are more than 1 %.
+    /// Begins a section with the failures if they are more than 1 % of the requests.
     pub fn begin(&self, section: &mut Section) {
         let (failed, requests) = (self.failed, self.requests);
         if failed as f64 <= NOTABLE_FAILURES * requests as f64 {
@@ -138,8 +138,8 @@ impl Failed<'_> {
     }
 }
 
-/// Says how many failed, if any; on a screen a line a kind with the first of it follows, for which pages have a
-/// table.
+/// Says how many requests failed, if any. A screen has a line for each kind with its first failure; pages have a table
+/// for that.
 pub fn failures(section: &mut Section, pass: &Pass) {
     section.count("Failed Requests", pass.figures.failed);
     for (kind, failure) in &pass.figures.failures {
@@ -154,7 +154,7 @@ pub fn client(section: &mut Section, pass: &Pass) {
     section.add(Medium::Both, Block::Pairs(vec![pair]));
 }
 
-/// The document of a report: the sections of its figures behind those of every page. `missing` are the figures
+/// Makes the document of a report: its figures between the sections that every page has. `missing` lists the figures
 /// that are not reported.
 pub fn document(
     report: &Report,
@@ -203,7 +203,7 @@ fn flatten(rows: &mut Vec<Vec<Cell>>, path: &str, value: &Value) {
     }
 }
 
-/// The failures of every pass by kind, for pages; `place` names a pass.
+/// Makes the table of failures of every pass by kind, for pages; `place` names a pass.
 pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
     const TITLE: &str = "Failures";
     let mut rows = Vec::new();
@@ -221,7 +221,7 @@ pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
     page_table(TITLE, ["Kind", "Count", "Where", "The first"], rows)
 }
 
-/// A section of words in columns, for pages.
+/// Makes a section with a table of words, for pages.
 fn page_table<const N: usize>(
     title: &str,
     heads: [&'static str; N],
@@ -234,7 +234,7 @@ fn page_table<const N: usize>(
     section
 }
 
-/// A list for pages; without items a page leaves the section out.
+/// Makes a section with a list, for pages; a page leaves it out if there are no items.
 fn list(title: &str, items: Vec<String>) -> Section {
     let mut section = Section::new(title);
     if !items.is_empty() {
@@ -243,8 +243,8 @@ fn list(title: &str, items: Vec<String>) -> Section {
     section
 }
 
-/// The absent figures of the passes, each with the reason: those with these keys of the catalogue, apart by blanks,
-/// whether the client kept up where nobody watched it, and the server's metrics.
+/// Returns the absent figures of the passes, each with its reason: figures with these keys of the catalogue, separated
+/// by blanks, then the client if nobody watched it, then the server's metrics.
 pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
     let of = |pass: &Pass| {
         let figures = keys.split(' ').filter_map(catalog::find);
@@ -259,7 +259,7 @@ pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
         let metrics = metrics.filter(|metric| metric.spread.is_none()).map(|of| {
             let why = match of.source.as_str() {
                 Metric::NOT_FOUND => "not on the server's page of metrics",
-                _ => "no two readings around a request to tell it from",
+                _ => "no request has a reading before it and one after it",
             };
             format!("{}: {why}", of.name)
         });
@@ -269,8 +269,8 @@ pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
     in_places(&passes.iter().map(of).collect::<Vec<_>>())
 }
 
-/// Each reason with the places that it holds for, rounds or workloads, in the order of first appearance; without
-/// them where it holds for all.
+/// Returns each reason with the rounds or workloads that it applies to, in the order of first appearance; a reason that
+/// applies to all of them stands alone.
 pub fn in_places(absent: &[(String, Vec<String>)]) -> Vec<String> {
     let mut reasons: Vec<&String> = Vec::new();
     for why in absent.iter().flat_map(|(_, reasons)| reasons) {

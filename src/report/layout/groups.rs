@@ -1,4 +1,4 @@
-//! The charts of a report: its requests in groups, one a pass, or the rotations of one kind.
+//! The charts of a report, with its requests in groups: one for each pass, or for cold and for warm rotations.
 
 use crate::report::charts::{Charts, Requests, Series};
 use crate::sample::Phase;
@@ -6,7 +6,7 @@ use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::stats::time::Time;
 
-/// Charts with a group a pass; `beside` is the title of the passes beside each other.
+/// Returns charts with one group for each pass; `beside` is the title of the chart that has the passes side by side.
 pub fn passes(passes: &[Pass], beside: &'static str) -> Charts {
     let of_pass = |pass| requests(Pass::name(pass), pass, |_| true);
     Charts {
@@ -26,7 +26,7 @@ pub fn distributions(passes: &[Pass]) -> Charts {
     }
 }
 
-/// Charts of a pass in rotations, the first one cold and later ones warm.
+/// Returns the charts of a pass in two groups: the first rotation, which is cold, and later ones, which are warm.
 pub fn rotations(pass: &Pass) -> Charts {
     let (cold, warm) = ("first rotation (cold)", "later rotations (warm)");
     let ttft = |name, time| Series::new(name, pass.records.times_ms(time));

@@ -1,5 +1,4 @@
-//! Figures of the catalogue under the keys of a result file, where guides and earlier versions have names of their
-//! own.
+//! Figures of the catalogue under the keys of a result file, some of which guides and earlier versions have fixed.
 
 use std::borrow::Cow;
 
@@ -15,21 +14,21 @@ pub type Key = (&'static str, &'static str);
 
 pub type Entry = (Cow<'static, str>, Node);
 
-/// Reads keys in the order of a file, apart by blanks: `KEY=FIGURE`, or the one word that is both.
+/// Reads keys separated by blanks, in the order of a file: `KEY=FIGURE`, or one word that is both.
 pub fn parse(words: &'static str) -> Vec<Key> {
     let words = words.split_whitespace();
     let keys = words.map(|word| word.split_once('=').unwrap_or((word, word)));
     keys.collect()
 }
 
-/// The figures of a pass as entries of its file, with null for those that are absent.
+/// Returns the figures of a pass as entries of its file, with null for those that are absent.
 pub fn entries(keys: &[Key], pass: &Pass) -> Vec<Entry> {
     let entries = keys.iter();
     let entries = entries.map(|&(key, figure)| (key.into(), self::figure(pass, figure)));
     entries.collect()
 }
 
-/// The figure of a key of the catalogue, or what every file has beside the figures.
+/// Returns the figure with a key of the catalogue, or one of the other values that every file has.
 pub fn figure(pass: &Pass, key: &str) -> Node {
     match key {
         "failures" => failures(&pass.figures),
@@ -60,7 +59,7 @@ pub fn head(schema: &str) -> Vec<Entry> {
     ]
 }
 
-/// Failures by kind.
+/// Returns the failures by kind.
 fn failures(figures: &Figures) -> Node {
     Node::object(figures.failures.iter().map(|(kind, failure)| {
         let failure = Node::object([
@@ -72,7 +71,7 @@ fn failures(figures: &Figures) -> Node {
     }))
 }
 
-/// Percentiles of a spread of milliseconds under the keys that give them in seconds, to whole nanoseconds.
+/// Returns the percentiles of a spread in milliseconds under keys that give them in seconds, to whole nanoseconds.
 pub fn seconds(ms: Option<Spread>) -> Node {
     let seconds = |ms: f64| ((ms * 1e6).round() / 1e9).into();
     ms.map_or(Node::default(), |ms| {

@@ -1,4 +1,4 @@
-//! Layouts: from the passes of a command to the document of its report. Nothing here knows a format.
+//! Layouts, which turn the passes of a command into the document of its report. Nothing here knows a format.
 
 pub mod benchmark;
 pub mod common;
@@ -14,7 +14,7 @@ pub mod run;
 use self::report::Report;
 use super::document::Document;
 
-/// The report of a run; `None`: its command has none.
+/// Returns the report of a run; `None` if its command has no report.
 pub fn document(report: &Report) -> Option<Document> {
     Some(match report.about["command"].as_str()? {
         "benchmark" => benchmark::document(report),
@@ -25,7 +25,7 @@ pub fn document(report: &Report) -> Option<Document> {
     })
 }
 
-/// The keys of the result files of `run`, `load` and `replay` that differ from the catalogue's.
+/// Returns the keys in the result files of `run`, `load` and `replay` that differ from the catalogue's.
 pub fn other_keys() -> impl Iterator<Item = keys::Key> {
     let keys = run::KEYS.iter().chain(load::KEYS.iter()).copied();
     let keys = keys.chain(keys::parse(replay::FIGURES));
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_of_no_pass_has_what_every_page_has() {
+    fn a_report_without_passes_has_the_sections_of_every_page() {
         for command in ["benchmark", "replay", "run", "load"] {
             let document = document(&report(command, Vec::new())).expect(command);
             let page = markdown::render(&document);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_is_listed_with_the_passes_that_it_holds_for() {
+    fn absent_figures_are_listed_with_the_passes_they_apply_to() {
         let pass = |round, is_watched: bool| {
             let mut facts = Facts {
                 concurrency: Some(4),

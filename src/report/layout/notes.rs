@@ -1,4 +1,4 @@
-//! Notes on the input of a report.
+//! Notes on the data that a report is made from.
 
 use std::collections::HashSet;
 
@@ -13,22 +13,22 @@ use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::counted;
 
-/// The most passes without samples that are named.
+/// The most missing passes that are named.
 const MISSING: usize = 8;
-/// One answer in so many may have another length than was asked for.
+/// Answers with a length other than the one asked for are noted if they are more than one in this many.
 const ANSWERS_PER_NOTED: u64 = 100;
 
-const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps): no figures and no chart of them";
-/// The options without which servers keep their hits to themselves.
+const NO_GAPS: &str = "The samples were written without gaps between tokens (--no-gaps), so gaps have no figures and no chart";
+/// The server options without which replies do not report cache hits.
 pub const CACHE_OPTIONS: &str = "vLLM reports cached tokens with --enable-prompt-tokens-details, SGLang with --enable-cache-report";
 const FROM_DUE: &str = "TTFT and latency are measured from the scheduled time, except in rows marked \"from the send\"";
 
-/// Notes on a run that has just ended, perhaps before its plan did.
+/// Returns the notes on a run that has just ended, perhaps before its plan was done.
 pub fn cut(about: &Value, passes: &[Pass]) -> Vec<String> {
     notes(about, passes, Vec::new())
 }
 
-/// Notes on passes that come from a samples file with this header.
+/// Returns the notes on passes from a samples file with this header.
 pub fn saved(about: &Value, passes: &[Pass]) -> Vec<String> {
     let open = passes.iter().filter(|pass| pass.facts.ended.is_none());
     let endless = open.map(|pass| {
@@ -38,7 +38,7 @@ pub fn saved(about: &Value, passes: &[Pass]) -> Vec<String> {
         };
         format!("{name} has no end in this file: its last request counts as the end; requests in flight then are not counted, and nothing tells of what was planned, not sent or read of the server")
     });
-    // Replies had several tokens, and none of them a gap.
+    // Gaps were not kept if replies had several tokens but none of them has a gap.
     let has =
         |of: fn(&Figures) -> Option<Spread>| passes.iter().any(|pass| of(&pass.figures).is_some());
     let has_gaps = has(|of| of.gap) || !has(|of| of.time(Time::Itl));
@@ -46,7 +46,7 @@ pub fn saved(about: &Value, passes: &[Pass]) -> Vec<String> {
     notes(about, passes, endless.chain(no_gaps).collect())
 }
 
-/// The notes `of_file` between those of every run.
+/// Returns the notes that every run can have, with the notes `of_file` among them.
 fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let is_open = passes.iter().any(|pass| pass.figures.is_open);
     let from_due = is_open.then(|| FROM_DUE.to_string());
@@ -59,7 +59,7 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     notes.chain(missing(about, passes)).collect()
 }
 
-/// Says how to get hit rates where no reply of a pass with successes tells of any.
+/// Says how to get hit rates if there are successes and no reply reports cache hits.
 fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
     let has_successes = passes.iter().any(|pass| pass.figures.successful > 0);
     let is_told = passes.iter().any(|pass| {
@@ -110,7 +110,7 @@ fn replies(passes: &[Pass]) -> Vec<String> {
     );
     note(
         sum(&|figures| figures.impossible_counts),
-        "carry counts of tokens that cannot be, such as more cached tokens than prompt tokens, or more tokens than bytes; these counts are not taken",
+        "carry counts of tokens that cannot be, such as more cached tokens than prompt tokens, or more tokens than bytes; these counts are left out",
     );
     let unread = passes
         .iter()
@@ -128,18 +128,18 @@ fn replies(passes: &[Pass]) -> Vec<String> {
     notes
 }
 
-/// Says whose output tokens are counted, where only a part of the replies has a count.
+/// Says how many replies have a count of output tokens, if some have one and some do not.
 fn uncounted(passes: &[Pass]) -> Option<String> {
     let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
     let all = sum(|figures| figures.successful);
     let counted = sum(|figures| figures.output_tokens.n);
     (1..all).contains(&counted).then(|| {
-        format!("Output tokens are those of {counted} of {all} replies, since the others carry no count: throughput is too low by theirs")
+        format!("Output tokens are known for {counted} of {all} replies only, since the others carry no count: throughput is too low by their tokens")
     })
 }
 
-/// Says which lengths are off, once for all passes: answers where more than one in a hundred is, prompts where most
-/// are off to the same side.
+/// Says which lengths are off, once for all passes: those of answers if more than one in a hundred is off, those of
+/// prompts if most are off to the same side.
 fn lengths(about: &Value, passes: &[Pass]) -> Option<String> {
     let mut all = Lengths::default();
     passes
@@ -165,7 +165,7 @@ fn lengths(about: &Value, passes: &[Pass]) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Whether answers may end before they have the tokens that were asked for: those to the prompts of a dataset do.
+/// Whether answers may end before they have the tokens that were asked for, as those to the prompts of a dataset may.
 fn has_own_ends(about: &Value) -> bool {
     let is_dataset = about["options"]["prompts"]["dataset"].is_string();
     about["command"] == "replay" || is_dataset
@@ -182,10 +182,11 @@ fn missing(about: &Value, passes: &[Pass]) -> Option<String> {
         ""
     };
     let names = missing.join("; ");
-    (!missing.is_empty()).then(|| format!("The samples end before the first of {names}{more}"))
+    (!missing.is_empty())
+        .then(|| format!("The samples end before these passes began: {names}{more}"))
 }
 
-/// The names of the passes that were asked for; a file may ask for any number of rounds.
+/// Returns the names of the passes that were asked for, one by one because a file may ask for any number of rounds.
 fn planned(about: &Value) -> Box<dyn Iterator<Item = String> + '_> {
     let options = &about["options"];
     let list = |key: &str| options[key].as_array().into_iter().flatten();
@@ -199,7 +200,7 @@ fn planned(about: &Value) -> Box<dyn Iterator<Item = String> + '_> {
             }))
         }
         Some("run") => {
-            // Such as short, for short_input.
+            // The option has short names, such as `short` for `short_input`.
             let asked = options["workload"].as_str().unwrap_or_default();
             let names = Workload::NAMES.into_iter().map(|(_, name)| name);
             let planned = names.filter(move |name| asked == "year1" || name.starts_with(asked));
@@ -217,7 +218,7 @@ fn planned(about: &Value) -> Box<dyn Iterator<Item = String> + '_> {
     }
 }
 
-/// The name of a pass with these labels.
+/// Returns the name of a pass with these labels.
 fn name(label: impl Fn(&mut Facts)) -> String {
     let mut facts = Facts::default();
     label(&mut facts);
@@ -233,7 +234,7 @@ mod tests {
     use crate::stats::records::Records;
 
     #[test]
-    fn of_the_parts_without_samples_the_first_are_named_however_many_were_asked_for() {
+    fn the_first_missing_passes_are_named_however_many_were_asked_for() {
         let note = |concurrency: &[u64], rounds: u64| {
             let about = json!({"command": "replay",
                 "options": {"concurrency": concurrency, "rounds": rounds}});
@@ -245,7 +246,7 @@ mod tests {
             missing(&about, &[Pass::new(facts, Records::kept())])
         };
         assert_eq!(note(&[4], 1), None);
-        let said = "The samples end before the first of ";
+        let said = "The samples end before these passes began: ";
         let wanted =
             format!("{said}concurrency 4, round 2; concurrency 8, round 1; concurrency 8, round 2");
         assert_eq!(note(&[4, 8], 2), Some(wanted));
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_load_and_of_a_run_are_those_that_were_asked_for() {
+    fn the_planned_passes_of_load_and_run_are_those_that_were_asked_for() {
         let names = |about| planned(&about).collect::<Vec<_>>();
         let load = |options| names(json!({"command": "load", "options": options}));
         assert_eq!(
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_are_off_are_told_in_one_line() {
+    fn lengths_that_are_off_are_noted_in_one_line() {
         let pass = |of: &[(u64, u64, u64)]| {
             let samples = of.iter().flat_map(|&(n, prompt, answer)| {
                 let sample = Sample {
@@ -296,10 +297,10 @@ mod tests {
         let prompts = "the server counted 540 tokens for 512 (medians)";
         for (about, of, wanted) in [
             (&made, vec![(100, 512, 16)], None),
-            // One of a hundred answers, and half of the prompts, may be off.
+            // One answer in a hundred may be off, and half of the prompts.
             (&made, vec![(99, 512, 16), (1, 512, 3)], None),
             (&made, vec![(50, 522, 16), (50, 540, 16)], None),
-            // Some are longer and some shorter: in the middle they are as planned.
+            // Some prompts are longer and some are shorter, so on the whole they are as planned.
             (&made, vec![(50, 500, 16), (50, 540, 16)], None),
             (
                 &made,
@@ -316,7 +317,7 @@ mod tests {
                      6 of 10 prompts are more than 2 % off their length: {prompts}"
                 )),
             ),
-            // Where answers end by themselves, only the longer ones are odd.
+            // Answers that end by themselves are odd only if they are too long.
             (&json!({"command": "replay"}), vec![(10, 512, 3)], None),
             (
                 &json!({"command": "load", "options": {"prompts": {"dataset": "d.jsonl"}}}),
@@ -328,13 +329,13 @@ mod tests {
         ] {
             assert_eq!(lengths(about, &[pass(&of)]), wanted, "{of:?}");
         }
-        // Passes count together.
+        // The requests of all passes are counted together.
         let said = lengths(&made, &[pass(&[(1, 512, 26)]), pass(&[(1, 512, 16)])]);
         assert!(said.is_some_and(|said| said.starts_with("1 of 2 replies ")));
     }
 
     #[test]
-    fn counts_that_are_missing_or_cannot_be_are_told() {
+    fn missing_and_impossible_counts_are_noted() {
         let counted = Sample {
             completion_tokens: Some(10),
             token_source: Some(TokenSource::Usage),
@@ -346,8 +347,8 @@ mod tests {
             pass(std::slice::from_ref(&counted)),
         ];
         let said = uncounted(&both);
-        assert!(said.is_some_and(|said| said.contains("those of 2 of 3 replies,")));
-        // All, or none at all, which the figure itself says.
+        assert!(said.is_some_and(|said| said.contains("known for 2 of 3 replies only,")));
+        // There is no note if all replies have a count, or none, which the figure itself says.
         assert_eq!(uncounted(&[pass(std::slice::from_ref(&counted))]), None);
         assert_eq!(uncounted(&[pass(&[Sample::default()])]), None);
         let odd = Sample {
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_replies_are_counted_over_all_passes_and_told_once() {
+    fn odd_replies_are_counted_over_all_passes_and_noted_once() {
         let good = Sample {
             t_first_ns: Some(300_000_000),
             t_last_ns: Some(400_000_000),

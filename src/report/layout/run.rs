@@ -1,4 +1,4 @@
-//! The fixed workloads of `run` side by side, and below them what is to be known of their figures.
+//! The fixed workloads of `run` side by side, with remarks on their figures below.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ use crate::stats::time::Time;
 pub const WORKLOAD_SCHEMA: &str = "tmesh-cli/workload/1";
 pub const SUMMARY_SCHEMA: &str = "tmesh-cli/run/1";
 
-/// The figures of a workload in the order of its file.
+/// The keys of a workload's figures in the order of its file.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     keys::parse(
         "avg_ttft_ms=ttft_avg_ms p50_ttft_ms=ttft_p50_ms p95_ttft_ms=ttft_p95_ms p99_ttft_ms=ttft_p99_ms
@@ -31,7 +31,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     )
 });
 
-/// The rows of the table above those that server and system tell: the name, and the key in the catalogue.
+/// The rows of the table above those of the server and the system, each with its name and its key in the catalogue.
 const ROWS: [(&str, &str); 21] = [
     ("Requests", "total_requests"),
     ("At once, at most", "concurrency_peak"),
@@ -55,17 +55,18 @@ const ROWS: [(&str, &str); 21] = [
     ("Output tokens/s", "throughput_tokens_per_s"),
     ("Requests/s", "request_throughput_rps"),
 ];
-/// Numbers of requests that have a time; the catalogue has no keys for them.
+/// Keys for the number of requests that have a time; the catalogue has none for them.
 pub const TTFT_N: &str = "ttft_n";
 pub const TBT_N: &str = "itl_n";
 
-/// The achieved lengths are mentioned when they are further off than this.
+/// Achieved lengths are mentioned if prompts are off by more than the first share, or output is short by more than the
+/// second.
 const PROMPT_OFF: f64 = 0.01;
 const OUTPUT_SHORT: f64 = 0.05;
-/// The difference of two hit rates above which one of them is not of these requests alone, or wrong.
+/// Above this difference of two hit rates, one of them covers requests of others as well, or is wrong.
 const HIT_RATES_APART: f64 = 0.05;
 
-/// The whole report.
+/// Makes the whole report.
 pub fn document(report: &Report) -> Document {
     let passes = &report.passes;
     let mut section = Section::new("Figures");
@@ -95,8 +96,8 @@ pub fn document(report: &Report) -> Document {
     common::document(report, sections, missing, charts, summary_file(report))
 }
 
-/// Adds the table of a row a figure and a column a workload; `value` gives the figure with a key of the catalogue in
-/// a column.
+/// Adds the table with a row for each figure and a column for each workload; `value` gives the figure with a key of the
+/// catalogue in a column.
 pub fn table(
     section: &mut Section,
     workloads: impl ExactSizeIterator<Item = String>,
@@ -134,7 +135,7 @@ fn cell(key: &str, value: Option<Datum>) -> Cell {
     }
 }
 
-/// Adds what the table does not tell of each workload. Failures have a table of their own on pages.
+/// Adds remarks on each workload that the table does not have. Pages have a table of their own for failures.
 fn notes(section: &mut Section, passes: &[Pass]) {
     let mut listed = Vec::new();
     for pass in passes {
@@ -154,7 +155,7 @@ fn notes(section: &mut Section, passes: &[Pass]) {
     section.add(Medium::Page, Block::List(listed));
 }
 
-/// Pairs and lines as a screen has them, behind the name of the workload.
+/// Returns pairs and lines as a screen shows them, each after the name of the workload.
 fn lines(of: Section, pass: &Pass) -> Vec<String> {
     let lines = of.blocks.into_iter().flat_map(|(_, block)| match block {
         Block::Pairs(pairs) => pairs.iter().map(Pair::to_string).collect(),
@@ -165,7 +166,7 @@ fn lines(of: Section, pass: &Pass) -> Vec<String> {
     lines.map(|line| format!("{name}: {line}")).collect()
 }
 
-/// Adds what puts the figures in doubt: other lengths than were wanted, two hit rates that differ.
+/// Adds warnings that put the figures in doubt: lengths that are not those wanted, or two hit rates that differ.
 fn doubts(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
     let wanted = pass.facts.workload.map_or(0, Workload::tokens) as f64;
@@ -187,15 +188,15 @@ fn doubts(section: &mut Section, pass: &Pass) {
     }
 }
 
-/// The server's hit rate and that of `usage`, where they are further apart than they should be.
+/// Returns the server's hit rate and that of `usage` if they differ by more than they should.
 fn hit_rates_apart(pass: &Pass) -> Option<[f64; 2]> {
     let server = catalog::told(pass, catalog::HIT_RATE).value?;
     let usage = pass.figures.all.prefix_cache_hit_rate?;
     ((server - usage).abs() > HIT_RATES_APART).then_some([server, usage])
 }
 
-/// Where the figures are from that server and system told, or why those are absent that they did not tell; figures
-/// of which the same is said share a line.
+/// Returns where the figures of the server and the system come from, or why they are absent if not `is_there`. Figures
+/// with the same source or reason share a line.
 fn told(passes: &[Pass], is_there: bool) -> Vec<String> {
     let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
     for figure in catalog::told_figures() {
@@ -217,7 +218,7 @@ fn told(passes: &[Pass], is_there: bool) -> Vec<String> {
     lines.collect()
 }
 
-/// A list with a heading on the screen; nothing without items.
+/// Makes a section with a list that has a heading on a screen; empty without items.
 fn list(title: &str, heading: &str, on: Medium, items: Vec<String>) -> Section {
     let mut section = Section::new(title);
     if !items.is_empty() {
@@ -228,7 +229,7 @@ fn list(title: &str, heading: &str, on: Medium, items: Vec<String>) -> Section {
     section
 }
 
-/// The file of one workload; `about` is the header of the run.
+/// Returns the file of one workload; `about` is the header of the run.
 pub fn workload_file(about: &Value, pass: &Pass) -> Node {
     let mut entries = vec![("schema".into(), WORKLOAD_SCHEMA.into())];
     entries.extend(keys::entries(&KEYS, pass));
@@ -244,7 +245,7 @@ pub fn workload_file(about: &Value, pass: &Pass) -> Node {
     Node::Object(entries)
 }
 
-/// The file of the run.
+/// Returns the file of the run.
 pub fn summary_file(report: &Report) -> Node {
     let Report { about, passes, .. } = report;
     let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
@@ -265,7 +266,7 @@ pub fn summary_file(report: &Report) -> Node {
     kv_cache::with(report, data)
 }
 
-/// The header of the run with the version that writes it.
+/// Returns the header of the run with the version of the program that writes it.
 fn environment(about: &Value, workload: Option<Workload>) -> Value {
     let mut environment = about.clone();
     if let Some(map) = environment.as_object_mut() {
@@ -287,7 +288,8 @@ mod tests {
     use crate::stats::facts::{Facts, Told};
     use crate::stats::records::Records;
 
-    /// As many tokens as the workload wants, in and out, one every `gap` ms, all stamps in ms.
+    /// Returns a request with as many tokens as the workload wants, in and out, one every `gap` ms; all stamps are in
+    /// ms.
     fn sample(workload: Workload, send: u64, first: u64, gap: u64, cached: u64) -> Sample {
         let tokens = workload.tokens();
         let last = first + gap * (tokens - 1);
@@ -313,7 +315,7 @@ mod tests {
         Pass::new(facts, Records::kept().with(samples))
     }
 
-    /// Two requests of which the server told all but memory, evictions and drafts.
+    /// Returns a pass of two requests of which the server reported everything except memory, evictions and drafts.
     fn short() -> Pass {
         let told = [
             ("peak_mem_mb", Told::absent("no memory on the page")),
@@ -334,7 +336,7 @@ mod tests {
         pass(Workload::Short, &told, &[of(100, 110), of(800, 820)])
     }
 
-    /// Three successes and a failure in a run that was killed: nothing was told.
+    /// Returns a pass of three successes and a failure in a run that was killed, so the server reported nothing.
     fn stress() -> Pass {
         let of = |first| sample(Workload::Stress, 4000, first, 4, 16);
         let failed = Sample {
@@ -368,7 +370,8 @@ mod tests {
     #[test]
     fn the_keys_have_the_figures_worked_by_hand() {
         let short = file(&short());
-        // First tokens after 10 and 20 ms, then 127 gaps of 5 ms: the last after 645 and 655 ms of 128 tokens.
+        // First tokens come after 10 and 20 ms, then 127 gaps of 5 ms: the last of 128 tokens comes after 645 and 655
+        // ms.
         let near = |key: &str, wanted: f64| {
             let got = short[key].as_f64().expect(key);
             assert!((got - wanted).abs() < 1e-9, "{key}: {got}");
@@ -380,7 +383,7 @@ mod tests {
         near("avg_tbt_ms", 5.0);
         near("avg_tpot_ms", 650.0 / 128.0);
         near("avg_throughput_tps", (128.0 / 0.645 + 128.0 / 0.655) / 2.0);
-        // From the first send at 100 ms to the last end at 800 + 655 + 1 ms.
+        // The duration goes from the first send at 100 ms to the last end at 800 + 655 + 1 ms.
         near("output_throughput_tps", 256.0 / 1.356);
         near("request_throughput_rps", 2.0 / 1.356);
         near("avg_latency_ms", 650.0);
@@ -399,12 +402,12 @@ mod tests {
         let stress = file(&stress());
         assert_eq!(stress["error_rate"], 0.25);
         assert_eq!(stress["failures"]["http"]["count"], 1);
-        // 16 of 256 tokens of each of the three that succeeded.
+        // Each of the three successes had 16 of its 256 tokens cached.
         assert_eq!(stress["usage_prefix_hit_rate"], 0.0625);
     }
 
     #[test]
-    fn a_figure_that_nothing_tells_is_null_and_its_source_says_why() {
+    fn an_unreported_figure_is_null_and_its_source_says_why() {
         let short = file(&short());
         for (key, why) in [
             ("peak_mem_mb", "no memory on the page"),
@@ -419,7 +422,7 @@ mod tests {
         let sources = &short["metric_sources"];
         assert_eq!(sources["avg_prefix_hit_rate"], "Δ hits / Δ queries");
         assert_eq!(sources["avg_ttft_ms"], "requests");
-        // Nothing tells of memory, and of hits only usage.
+        // Nothing reports memory, and only usage reports hits.
         let stress = file(&stress());
         assert_eq!(stress["total_kv_used_tokens"], Value::Null);
         assert_eq!(stress["avg_prefix_hit_rate"], 0.0625);
@@ -448,12 +451,12 @@ mod tests {
             .iter()
             .filter(|(_, key)| catalog::value(&empty, key).is_none())
             .count();
-        // All but the three counts of requests.
+        // All keys are absent except the three counts of requests.
         assert_eq!(absent, KEYS.len() - 3);
     }
 
     #[test]
-    fn the_servers_hit_rate_stands_and_usage_stands_in_for_it() {
+    fn the_servers_hit_rate_is_used_and_that_of_usage_if_there_is_none() {
         let rate = |server: Option<f64>| {
             let told = server.map(|rate| (catalog::HIT_RATE, Told::new(rate, "counters")));
             let samples = [Sample {
@@ -471,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_are_off_and_requests_that_were_cut_are_said_of_their_workload() {
+    fn lengths_that_are_off_and_cut_requests_are_listed_by_workload() {
         let cut = Sample {
             phase: Phase::Cut,
             ..Sample::default()
@@ -498,7 +501,7 @@ Sources of the figures that are not from requests:
     }
 
     #[test]
-    fn figures_of_which_the_same_is_said_share_a_line() {
+    fn figures_with_the_same_source_share_a_line() {
         let text = printed(vec![short(), stress()]);
         for line in [
             "  KV cache used, peak (MiB): short_input: used tokens × 1000 bytes",

@@ -1,4 +1,4 @@
-//! The formats of `benchmark` against golden files, from fixed samples.
+//! Tests of the formats of `benchmark` against golden files, from fixed samples.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::sample::{FailKind, Failure, Labels, Phase, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::records::Records;
 
-/// Request `k` of 2 contexts, sent at `k` · 100 ms.
+/// Returns request `k` over 2 contexts, sent at `k` · 100 ms.
 fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
     Sample {
         labels: Labels {
@@ -23,7 +23,8 @@ fn success(k: u64, ttft_ms: u64, cached: u64) -> Sample {
     }
 }
 
-/// Two cold requests, two warm ones, two failures, one cut, one resent; a client that uses up its core.
+/// Returns a run of two cold requests, two warm ones, two failures, one cut and one resent, by a client that uses up
+/// its core.
 fn fixed_run(ended: &str) -> (Facts, Records) {
     let failed = |k, kind, reason: &str, status| Sample {
         failure: Some(Failure::new(kind, reason)),
@@ -71,7 +72,7 @@ fn fixed_pass(ended: &str) -> Pass {
 #[test]
 fn golden_block() {
     let (facts, mut records) = fixed_run("");
-    // The second interval has nothing in it.
+    // No request ended in the second interval.
     let blocks = [1, 2].map(|_| {
         let (figures, interval) = (records.live_figures(&facts), records.end_interval());
         text::section(&block(&figures, &interval, 5.0, 3), Screen::FILE)
@@ -80,7 +81,7 @@ fn golden_block() {
 }
 
 #[test]
-fn a_first_rotation_that_hit_the_chat_template_alone_was_cold() {
+fn a_first_rotation_that_hit_only_the_chat_template_was_cold() {
     let said = |cached| {
         let samples = [success(0, 500, cached), success(1, 700, cached)];
         let pass = Pass::new(
@@ -94,7 +95,7 @@ fn a_first_rotation_that_hit_the_chat_template_alone_was_cold() {
         let line = text.lines().find(|line| line.contains("was not cold"));
         line.map(str::to_string)
     };
-    // 40 of 1000 tokens, and 20 more, which is 2 %.
+    // The chat template has 40 of 1000 tokens, and 20 more are the limit of 2 %.
     assert_eq!(said(40), None);
     assert_eq!(said(60), None);
     assert_eq!(
@@ -145,7 +146,7 @@ fn golden_json() {
 }
 
 #[test]
-fn what_nobody_reports_is_null_in_the_file_and_not_0() {
+fn an_unreported_figure_is_null_in_the_file_and_not_0() {
     let pass = Pass::new(Facts::default(), Records::live(true, 0));
     let file = serde_json::to_value(result(&json!({}), &pass, 0)).expect("JSON");
     let summary = &file["summary"];

@@ -13,7 +13,7 @@ use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::{HitBy, Time};
 
-/// The figures of a point in the order of its file.
+/// The keys of a point's figures in the order of its file.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     keys::parse(
         "ttft_p50_ms ttft_p95_ms ttft_p99_ms tpot_ms throughput_tokens_per_s request_throughput_rps
@@ -31,10 +31,10 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     )
 });
 
-/// A part of the successes whose times are told apart: its key, its name, its TTFT and its latency.
+/// A part of the successes with times of its own: its key, its name, its TTFT and its latency.
 pub type Split = (&'static str, &'static str, [Time; 2]);
 
-/// First use and repeat where prompts are repeated, hit and miss where a cache reports.
+/// Returns first use and repeat if prompts are repeated, and hit and miss if a cache reports its hits.
 pub fn splits(figures: &Figures) -> Vec<Split> {
     let mut splits = Vec::new();
     if figures.time(Time::LatencyRepeat).is_some() {
@@ -54,7 +54,7 @@ pub fn splits(figures: &Figures) -> Vec<Split> {
     splits
 }
 
-/// The result file: one point stands at the top level, several under `points`.
+/// Returns the result file: a single point stands at the top level, several stand under `points`.
 pub fn file(report: &Report) -> Node {
     let mut entries = keys::head("tmesh-cli/load/1");
     match &report.passes[..] {
@@ -108,7 +108,7 @@ fn point(pass: &Pass) -> Vec<Entry> {
     entries
 }
 
-/// A time over requests, in milliseconds; null where no request has it.
+/// Returns the spread of a time in milliseconds, or null if no request has the time.
 fn spread(of: Option<Spread>) -> Node {
     of.map_or(Node::default(), |of| {
         Node::object([

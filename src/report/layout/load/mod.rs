@@ -1,4 +1,4 @@
-//! The points of `load`: the guide's figures first, then times, then what is to be known of them.
+//! The points of `load`: the guide's figures first, then times, then remarks on them.
 
 mod json;
 
@@ -18,12 +18,12 @@ use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::fixed;
 
-/// The whole report: every point, then the points of a sweep as one table.
+/// Makes the whole report: every point, then the points of a sweep as one table.
 pub fn document(report: &Report) -> Document {
     with_charts(report, groups::passes(&report.passes, "TTFT by point"))
 }
 
-/// The report without the charts that only a page has.
+/// Makes the report without the charts that only a page has.
 pub fn on_screen(report: &Report) -> Document {
     with_charts(report, groups::distributions(&report.passes))
 }
@@ -38,7 +38,7 @@ fn with_charts(report: &Report, charts: Charts) -> Document {
     common::document(report, sections, missing, vec![charts], file(report))
 }
 
-/// The rest of the report, where each point has been shown as it ended.
+/// Makes the rest of the report after each point has been shown as it ended.
 pub fn closing(report: &Report) -> Document {
     Document {
         sections: sweep(&report.passes).into_iter().collect(),
@@ -46,7 +46,7 @@ pub fn closing(report: &Report) -> Document {
     }
 }
 
-/// A point as the whole report has it, also before the others are known.
+/// Makes the section of a point as the whole report has it; the other points need not be known yet.
 pub fn point(pass: &Pass) -> Section {
     let name = pass.facts.title();
     let mut section = Section::new(name.clone());
@@ -70,7 +70,7 @@ pub fn point(pass: &Pass) -> Section {
     section
 }
 
-/// The guide's figures in its order, each with what it is of.
+/// Makes the table of the guide's figures in its order, each with what it is counted over.
 fn headline(pass: &Pass) -> Table {
     let (figures, facts) = (&pass.figures, &pass.facts);
     let ms = |key: &str| figure(pass, key, 2).unit("ms");
@@ -112,7 +112,7 @@ fn headline(pass: &Pass) -> Table {
     Table::new(Style::Headless, ("Figure", 24), columns, rows)
 }
 
-/// A row a time.
+/// Makes the table of times, with one row for each.
 fn times(figures: &Figures) -> Table {
     let mut times = vec![
         ("TTFT".to_string(), Time::Ttft),
@@ -141,7 +141,7 @@ fn times(figures: &Figures) -> Table {
     Table::new(Style::Plain, ("Milliseconds", 26), columns, rows)
 }
 
-/// The splits by their names; where a cache hits exactly the repeats, one row stands for both: `repeat = hit`.
+/// Returns the splits by name; if a cache hits exactly the repeats, one row stands for both: `repeat = hit`.
 fn told_apart(figures: &Figures) -> Vec<(String, [Time; 2])> {
     let mut told: Vec<(String, [Time; 2])> = Vec::new();
     for (key, name, times) in splits(figures) {
@@ -219,7 +219,7 @@ fn goodput(section: &mut Section, figures: &Figures) {
     section.pair("Goodput", said);
 }
 
-/// The points of a sweep as one table; `None` for a single point. A screen has goodput only where there is an SLO.
+/// Makes one table of the points of a sweep; `None` for a single point. A screen has goodput only if there is an SLO.
 fn sweep(passes: &[Pass]) -> Option<Section> {
     const COLUMNS: [(&str, usize); 7] = [
         ("tokens/s", 10),

@@ -9,7 +9,7 @@ use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
 use crate::stats::records::Records;
 
-/// 11 tokens of 100: the first at `first`, then one every 20 ms.
+/// Returns a reply of 11 tokens to 100 prompt tokens: the first at `first` ms, then one every 20 ms.
 fn streamed(send: u64, first: u64) -> Sample {
     Sample {
         t_send_ns: send * MS,
@@ -50,7 +50,7 @@ fn file(passes: Vec<Pass>) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// An open loop at 10/s whose prompts repeat: a warm-up, four successes, a failure, and one that was cut.
+/// Returns an open loop at 10/s whose prompts repeat: a warm-up, four successes, a failure, and one that was cut.
 fn open() -> Pass {
     let of = |due: u64, repeat: bool, sample: Sample| Sample {
         t_due_ns: Some(due * MS),
@@ -121,45 +121,47 @@ fn closed(concurrency: u64, samples: &[Sample]) -> Pass {
 fn figures_of_an_open_loop_are_those_worked_by_hand() {
     let file = file(vec![open()]);
     let near = [
-        // From the due times 100, 152 and 50 ms, ranks 0 to 2: p95 at 1.9, p99 at 1.98.
+        // TTFT from the due time is 100, 152 and 50 ms, on ranks 0 to 2: p95 is at 1.9, p99 at 1.98.
         ("ttft_avg_ms", 302.0 / 3.0),
         ("ttft_p50_ms", 100.0),
         ("ttft_p95_ms", 146.8),
         ("ttft_p99_ms", 150.96),
-        // 200 ms over ten gaps, thrice.
+        // ITL is 200 ms over ten gaps in all three streams.
         ("tpot_ms", 20.0),
         ("itl_p99_ms", 20.0),
-        // 300, 352, 250 and, not streamed, 20 ms, ranks 0 to 3: p50 at 1.5, p95 at 2.85, p99 at 2.97.
+        // Latency is 300, 352, 250 and, for the plain reply, 20 ms, on ranks 0 to 3: p50 is at 1.5, p95 at 2.85, p99 at
+        // 2.97.
         ("avg_latency_ms", 230.5),
         ("latency_p50_ms", 275.0),
         ("latency_p95_ms", 344.2),
         ("latency_p99_ms", 350.44),
-        // The second went out 2 ms late.
+        // The second request was sent 2 ms late.
         ("ttft_from_sent_avg_ms", 100.0),
         ("ttft_from_sent_p50_ms", 100.0),
         ("ttft_from_sent_p95_ms", 145.0),
         ("ttft_from_sent_p99_ms", 149.0),
         ("latency_from_sent_avg_ms", 230.0),
         ("latency_from_sent_p99_ms", 348.5),
-        // From the first send at 1000 to the end at 1651 ms; 11 tokens each, those of one counted afterwards.
+        // The duration goes from the first send at 1000 to the end at 1651 ms; replies have 11 tokens each, and those
+        // of one were counted afterwards.
         ("duration_s", 0.651),
         ("throughput_tokens_per_s", 44.0 / 0.651),
         ("request_throughput_rps", 4.0 / 0.651),
-        // One of four; 0 + 40 + 80 of 3 x 100 tokens.
+        // One of four replies was cached as a whole; 0 + 40 + 80 of 3 x 100 prompt tokens were cached.
         ("response_cache_hit_rate", 0.25),
         ("prefix_cache_hit_rate", 0.4),
         ("perfect_response_cache_hit_rate", 0.4),
         ("perfect_prefix_cache_hit_rate", 0.45),
         ("error_rate", 0.2),
-        // 0, 2, 0, 50 and 0 ms: rank 0.99 of 4 is 3.96.
+        // Lateness is 0, 2, 0, 50 and 0 ms: rank 0.99 of 4 is 3.96.
         ("lateness_avg_ms", 10.4),
         ("lateness_p99_ms", 48.08),
         ("lateness_max_ms", 50.0),
-        // Six, due and sent from 1000 to 1500 ms.
+        // Six requests were due and sent from 1000 to 1500 ms.
         ("offered_rate_per_s", 10.0),
         ("scheduled_rate_per_s", 10.0),
         ("achieved_rate_per_s", 10.0),
-        // Below 320 ms from the due time: all but the second, of four and a failure.
+        // Three of the four successes are below 320 ms from the due time; with the failure there are five requests.
         ("goodput_requests_percent", 60.0),
         ("goodput_tokens_percent", 75.0),
         ("goodput_tokens_per_s", 33.0 / 0.651),
@@ -225,7 +227,7 @@ fn the_file_begins_with_the_keys_of_the_guide() {
 }
 
 #[test]
-fn what_is_absent_is_null_and_its_source_says_why() {
+fn an_absent_figure_is_null_and_its_source_says_why() {
     let first = [streamed(1000, 1100), streamed(1310, 1430)];
     let second = [streamed(2000, 2300), streamed(2001, 2310)];
     let file = file(vec![closed(1, &first), closed(4, &second)]);
@@ -251,13 +253,13 @@ fn what_is_absent_is_null_and_its_source_says_why() {
     assert_eq!(point["latency_from"], "sent");
     assert_eq!(point.get("environment"), None);
     assert_eq!(file["environment"]["command"], "load");
-    // 110 ms is the mean of 100 and 120; of the second point 300 and 309.
+    // The first point has 110 ms, the mean of 100 and 120; the second point has 300 and 309 ms.
     assert_eq!(point["ttft_p50_ms"], 110.0);
     assert_eq!(file["points"][1]["ttft_p50_ms"], 304.5);
 }
 
 #[test]
-fn a_reply_that_is_no_stream_has_no_ttft_and_the_lines_say_so() {
+fn a_reply_that_was_not_streamed_has_no_ttft_and_the_lines_say_so() {
     let cached = Sample {
         response_cached: Some(true),
         ..plain(0, 50)
@@ -287,7 +289,7 @@ fn a_sweep_ends_with_a_row_a_point_and_goodput_only_with_an_slo() {
     }];
     let passes = [closed(1, &samples), closed(16, &samples)];
     let text = text::section(&sweep(&passes).expect("two points"), Screen::FILE);
-    // 11 tokens and a request in 0.25 s.
+    // The point has 11 tokens and one request in 0.25 s.
     let wanted = "\
 Times in ms       tokens/s    req/s  TTFT p50  TTFT p99  ITL p99 errors
 concurrency 1         44.0     4.00      40.0      40.0     20.0      0
@@ -299,7 +301,7 @@ concurrency 16        44.0     4.00      40.0      40.0     20.0      0
 }
 
 #[test]
-fn points_and_what_closes_them_are_the_whole_report() {
+fn points_and_closing_lines_are_the_whole_report() {
     let samples = [streamed(0, 40)];
     let report = report(vec![closed(1, &samples), closed(16, &samples)]);
     let points = report
@@ -342,7 +344,7 @@ fn no_line_of_a_block_or_a_sweep_is_wider_than_80_columns() {
 }
 
 #[test]
-fn one_request_in_a_thousand_that_was_sent_again_is_said() {
+fn one_resent_request_in_a_thousand_is_mentioned() {
     let mut samples = vec![streamed(0, 100); 1000];
     samples[7].resent = true;
     let report = report(vec![closed(4, &samples)]);

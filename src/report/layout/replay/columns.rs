@@ -5,11 +5,12 @@ use crate::report::document::{Block, Cell, Document, Medium, Section, Style, Tab
 use crate::report::layout::common::figure;
 use crate::stats::pass::Pass;
 
-/// Statistics of a spread, as the guide's block and its CSV file name them.
+/// The statistics of a spread, as the guide's block and its CSV file name them.
 const BLOCK_NAMES: [&str; 7] = ["Average", "P50", "P90", "P99", "Min", "Max", "Stddev"];
 const CSV_NAMES: [&str; 7] = ["Average", "Median", "P90", "P99", "Min", "Max", "Stddev"];
 
-/// The guide's lines of the CSV file below the spreads, each with its key in the catalogue; a part begins without.
+/// The guide's lines below the spreads in the CSV file, each with its key in the catalogue; a line without a key begins
+/// a part.
 const LINES: [(&str, &str); 12] = [
     ("Throughput", ""),
     ("Token Throughput (tokens/sec)", "throughput_tokens_per_s"),
@@ -28,7 +29,8 @@ const LINES: [(&str, &str); 12] = [
     ("Failed", "failed_requests"),
 ];
 
-/// The guide's block of the server's metrics, a column a round, for a screen; nothing without metrics.
+/// Makes the guide's block of the server's metrics, with one column for each round, for a screen; empty without
+/// metrics.
 pub fn closing(passes: &[Pass]) -> Section {
     let mut section = Section::new("");
     let metrics = passes.iter();
@@ -57,7 +59,7 @@ pub fn closing(passes: &[Pass]) -> Section {
     section
 }
 
-/// `metrics_summary.csv` in the guide's wide layout: a column a round, a part a figure.
+/// Makes `metrics_summary.csv` in the guide's wide layout: one column for each round, one part for each figure.
 pub fn csv(passes: &[Pass]) -> Document {
     let figures = passes.iter().map(|pass| Distribution::all(pass).collect());
     let mut rows = spreads(&figures.collect::<Vec<_>>(), CSV_NAMES);
@@ -81,13 +83,13 @@ pub fn csv(passes: &[Pass]) -> Document {
     }
 }
 
-/// The level of concurrency, and the number of the round.
+/// Returns the level of concurrency and the number of the round.
 pub fn labels(pass: &Pass) -> (u64, u64) {
     let facts = &pass.facts;
     (facts.concurrency.unwrap_or(0), facts.round.unwrap_or(0))
 }
 
-/// A part for every figure of any round, in the order of their first appearance: its name, then a row for each of
+/// Returns one part for every figure of any round, in the order of first appearance: its name, then a row for each of
 /// its statistics with a cell for each round.
 fn spreads(rounds: &[Vec<Distribution<'_>>], statistics: [&'static str; 7]) -> Vec<Vec<Cell>> {
     let mut names: Vec<&str> = Vec::new();

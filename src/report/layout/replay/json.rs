@@ -1,5 +1,5 @@
-//! The JSON of `replay`: a round's file with the guide's keys and full precision, then our own, and the report of
-//! all rounds.
+//! The JSON of `replay`: a round's file with the guide's keys and full precision, then our own, and the report of all
+//! rounds.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use crate::stats::records::Detail;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// `concurrency_{C}_round_{R}.json`; `requests` is a list of `RequestLine`.
+/// The file `concurrency_{C}_round_{R}.json`; `requests` is a list of `RequestLine`.
 #[derive(Serialize)]
 pub struct RoundFile<'a, R: Serialize> {
     schema: &'static str,
@@ -39,7 +39,7 @@ impl<'a, R: Serialize> RoundFile<'a, R> {
     }
 }
 
-/// One request; times are milliseconds, and `None` where it failed: they are in no figure.
+/// One request. Times are in milliseconds, and `None` if it failed, because failures are in no figure.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct RequestLine<'a> {
     index: u64,
@@ -54,13 +54,14 @@ pub struct RequestLine<'a> {
     error: Option<String>,
     session_id: &'a str,
     turn: Option<u64>,
-    /// The server's metrics beside it, by name; `None` where none were asked for.
+    /// The server's metrics during the request, by name; `None` if none were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Map<String, Value>>,
 }
 
 impl<'a> RequestLine<'a> {
-    /// `prompt` is the last user message. `None` for a request that was cut or of the warm-up.
+    /// Makes the line of a request; `prompt` is the last user message. `None` if the request was cut or belongs to the
+    /// warm-up.
     pub fn of(
         record: &Record,
         detail: &Detail,
@@ -96,7 +97,7 @@ pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=
     prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests failures concurrency_mean concurrency_peak
     token_sources connect_share stale_connections requests_not_streamed";
 
-/// The object `summary` of a round's file, also of a point of `load`; times count from the send.
+/// Returns the object `summary` of a round's file or of a point of `load`; times are measured from the send.
 pub fn summary(pass: &Pass) -> Node {
     let entries = |keys| keys::entries(&keys::parse(keys), pass);
     let mut summary = entries(COUNTS);
@@ -115,7 +116,7 @@ pub fn summary(pass: &Pass) -> Node {
     Node::Object(summary)
 }
 
-/// `avg` and so on with this ending, then the number of requests that have the figure.
+/// Returns `avg` and so on, each key with this ending, then the number of requests that have the figure.
 fn spread_entries(spread: Option<Spread>, ending: &str) -> impl Iterator<Item = Entry> {
     let n = spread.map_or(0, |spread| spread.n);
     let names = ["avg", "p50", "p90", "p99", "min", "max", "stddev"];
@@ -135,7 +136,7 @@ fn metric_node(metric: &Metric) -> Node {
     ])
 }
 
-/// The report of all rounds, each with what it was compared with.
+/// Returns the report of all rounds, each with its comparison with the first.
 pub fn report(report: &Report, comparisons: &[Option<Comparison>]) -> Node {
     let mut entries = keys::head("tmesh-cli/replay-report/1");
     let rounds = report.passes.iter().zip(comparisons);
@@ -150,7 +151,8 @@ pub fn report(report: &Report, comparisons: &[Option<Comparison>]) -> Node {
 
 fn round(pass: &Pass, comparison: Option<&Comparison>) -> Node {
     let facts = &pass.facts;
-    // TTFT with the ends of its 95 % interval, null where too few units are independent; null for the first round.
+    // The ratio of mean TTFT has the ends of its 95 % interval, null if too few units are independent. The first round
+    // has null.
     let comparison = comparison.map(|pairs| {
         let (low, high) = pairs.interval.unzip();
         Node::object([

@@ -1,4 +1,4 @@
-//! `replay`: the guide's table of each round, and below it what the guide's tool does not say.
+//! `replay`: the guide's table of each round, then figures that the guide's tool does not have.
 
 mod columns;
 mod json;
@@ -18,7 +18,7 @@ use crate::stats::comparison::{Comparison, compare};
 use crate::stats::pass::Pass;
 use crate::units::{counted, fixed};
 
-/// The report of a run.
+/// Makes the report of a run.
 pub fn document(report: &Report) -> Document {
     const ABSENT: &str =
         "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean goodput_requests";
@@ -37,12 +37,12 @@ pub fn document(report: &Report) -> Document {
     common::document(report, sections, missing, charts, data)
 }
 
-/// The report of the round at this place, so that it can be shown when it ends.
+/// Makes the section of the round at this index, so that it can be shown when the round ends.
 pub fn round(passes: &[Pass], index: usize) -> Section {
     section(&passes[index], comparison(passes, index).as_ref())
 }
 
-/// The round at this place against the first one of its level; `None` for the first one itself.
+/// Compares the round at this index with the first one of its level; `None` for that one itself.
 fn comparison(passes: &[Pass], index: usize) -> Option<Comparison> {
     let pass = &passes[index];
     let (level, number) = (pass.facts.concurrency, pass.facts.round.unwrap_or(1));
@@ -51,7 +51,7 @@ fn comparison(passes: &[Pass], index: usize) -> Option<Comparison> {
     compare(&first.records.list, &pass.records.list, number)
 }
 
-/// The figures of a round, then what is said when it has ended.
+/// Makes the section of a round: its figures, then remarks that can be made only when it has ended.
 fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
     let mut section = figures(pass);
     if let Some(pairs) = comparison {
@@ -60,7 +60,7 @@ fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
     let facts = &pass.facts;
     if let Some((requests, most)) = facts.shortened.filter(|&(requests, _)| requests > 0) {
         let said = format!(
-            "{requests} requests went out without their earliest pairs of question and answer, {most} at most"
+            "{requests} requests were sent without their earliest pairs of question and answer, at most {most} pairs each"
         );
         section.pair("Context limit", said);
     }
@@ -71,7 +71,7 @@ fn section(pass: &Pass, comparison: Option<&Comparison>) -> Section {
     section
 }
 
-/// The figures of a round.
+/// Makes the section of a round's figures.
 fn figures(pass: &Pass) -> Section {
     let mut section = Section::new(pass.facts.title());
     Failed::of(slice::from_ref(pass)).begin(&mut section);
@@ -111,7 +111,7 @@ fn head(section: &mut Section, pass: &Pass) {
     section.add(Medium::Screen, Block::Rule('-'));
 }
 
-/// The guide's table, and behind it how many requests have the figure.
+/// Makes the guide's table, with one more column for the number of requests that have the figure.
 fn table(pass: &Pass) -> Table {
     const COLUMNS: [&str; 8] = ["Avg", "P50", "P90", "P99", "Min", "Max", "Stddev", "n"];
     let rows = Distribution::all(pass).map(|of| {
@@ -186,7 +186,7 @@ fn metrics(section: &mut Section, pass: &Pass) {
         true => ("* shared", "with all requests of the same time"),
         false => (
             "Metrics were read between the requests",
-            "throughput has that time in it",
+            "throughput includes that time",
         ),
     };
     section.pair(name, said);
@@ -195,7 +195,7 @@ fn metrics(section: &mut Section, pass: &Pass) {
         let value = Cell::exact(metric.over_pass, METRIC_DECIMALS);
         let shared = if metric.shared { "; shared" } else { "" };
         let value = format!("{value} ({}{shared})", metric.source);
-        // On a page the name stands in the table of the requests, too.
+        // A page has the metric's name also in the table of times.
         let name = format!("{WHOLE_ROUND}: {}", metric.name);
         let page = Block::Pairs(vec![Pair::new(name, value.as_str())]);
         section.line(format!("  {}: {value}", metric.name));
@@ -203,7 +203,7 @@ fn metrics(section: &mut Section, pass: &Pass) {
     }
 }
 
-/// Says what a later round's TTFT is of the first's.
+/// Says how the mean TTFT of a later round compares with that of the first.
 fn compared(section: &mut Section, pairs: &Comparison) {
     let (ratio, of) = (fixed(pairs.ratio, 2), counted(pairs.n, "pair"));
     let said = match pairs.interval {

@@ -1,25 +1,25 @@
-//! Figures of a round that are spread over its requests: the guide's times, then the server's metrics.
+//! Figures of a round with a spread over its requests: the guide's times, then the server's metrics.
 
 use crate::report::document::Cell;
 use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// Decimals of times and rates, and of the server's metrics.
+/// The decimals of times and rates, then those of the server's metrics.
 pub const DECIMALS: usize = 2;
 pub const METRIC_DECIMALS: usize = 4;
 
-/// A figure of a round over its requests.
+/// A figure of a round with its spread over requests.
 pub struct Distribution<'a> {
     pub name: &'a str,
     spread: Option<Spread>,
     decimals: usize,
-    /// Time with other requests is in it.
+    /// Whether the readings also cover other requests that were in flight at the time.
     is_shared: bool,
 }
 
 impl Distribution<'_> {
-    /// TTFT, ITL and latency, then the server's metrics.
+    /// Returns TTFT, ITL and latency, then the server's metrics.
     pub fn all(pass: &Pass) -> impl Iterator<Item = Distribution<'_>> {
         let times = [
             ("TTFT (ms)", Time::Ttft),
@@ -45,12 +45,12 @@ impl Distribution<'_> {
         })
     }
 
-    /// The statistics in their order.
+    /// Returns the statistics as cells in the order of the table.
     pub fn cells(&self) -> [Cell; 7] {
         statistics(self.spread).map(|value| Cell::exact(value, self.decimals))
     }
 
-    /// The name with a mark of what is shared.
+    /// Returns the name, with a mark if the figure is shared with other requests.
     pub fn marked(&self) -> String {
         let mark = if self.is_shared { "*" } else { "" };
         format!("{}{mark}", self.name)
@@ -61,7 +61,7 @@ impl Distribution<'_> {
     }
 }
 
-/// Mean, p50, p90, p99, least, most and deviation; all absent without a spread.
+/// Returns mean, p50, p90, p99, minimum, maximum and standard deviation; all are absent without a spread.
 pub fn statistics(spread: Option<Spread>) -> [Option<f64>; 7] {
     let Some(s) = spread else { return [None; 7] };
     let [avg, p50, p90, p99, min, max] = [s.avg, s.p50, s.p90, s.p99, s.min, s.max].map(Some);

@@ -1,4 +1,4 @@
-//! The formats of `replay` against golden files, from fixed samples.
+//! Tests of the formats of `replay` against golden files, from fixed samples.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::stats::records::Records;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 
-/// A label selects its series; the name is wider than the guide's column.
+/// A metric with a label that selects one series; its name is wider than the guide's column.
 const LONG: &str = "vllm:prefix_cache_hits_total{engine=\"0\",model_name=\"m\"}";
 
-/// Turn `k % 2` of session `k / 2`, sent at 40 + `k` · 100 ms.
+/// Returns turn `k % 2` of session `k / 2`, sent at 40 + `k` · 100 ms.
 fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
     Sample {
         labels: Labels {
@@ -32,7 +32,8 @@ fn success(round: u64, k: u64, ttft: u64, cached: u64) -> Sample {
     }
 }
 
-/// Four successes: one of a single token, one not streamed, one without `usage`; two failures, one cut.
+/// Returns four successes, of which one has a single token, one is not streamed and one has no `usage`; two failures,
+/// one cut.
 fn first_round() -> Vec<Sample> {
     let failed = |k, kind, reason: &str, status| Sample {
         failure: Some(Failure::new(kind, reason)),
@@ -180,34 +181,35 @@ fn the_first_rounds_figures_are_those_worked_by_hand() {
             "{got:?} for {wanted}"
         );
     };
-    // TTFT 100 500 700, ranks 0 to 2: p90 at 1.8, p99 at 1.98. Squares 111111.1 + 4444.4 + 71111.1
-    // are 186666.7, over 2, root 305.505.
+    // TTFT is 100 500 700, on ranks 0 to 2: p90 is at 1.8, p99 at 1.98. The squares of the deviations are 111111.1 +
+    // 4444.4 + 71111.1 = 186666.7, over 2, root 305.505.
     let ttft = round.time(Time::Ttft).expect("three");
     near(Some(ttft.avg), 1300.0 / 3.0);
     near(Some(ttft.p90), 660.0);
     near(Some(ttft.p99), 696.0);
     near(ttft.stddev, 305.505);
-    // Latency 180 414 580 780, ranks 0 to 3: p50 at 1.5, p90 at 2.7, p99 at 2.97. Squares of −308.5
-    // −74.5 91.5 291.5 are 194067, over 3, root 254.340.
+    // Latency is 180 414 580 780, on ranks 0 to 3: p50 is at 1.5, p90 at 2.7, p99 at 2.97. The squares of the
+    // deviations −308.5 −74.5 91.5 291.5 add up to 194067, over 3, root 254.340.
     let latency = round.time(Time::Latency).expect("four");
     near(Some(latency.avg), 488.5);
     near(Some(latency.p50), 497.0);
     near(Some(latency.p90), 720.0);
     near(Some(latency.p99), 774.0);
     near(latency.stddev, 254.340);
-    // From 40 to 921 ms, when request 1 ends: 4 requests with 5 + 1 + 5 + 5 tokens.
+    // The duration goes from 40 to 921 ms, when request 1 ends: 4 requests with 5 + 1 + 5 + 5 tokens.
     near(Some(round.duration_s), 0.881);
     near(round.token_throughput, 16.0 / 0.881);
     near(round.request_throughput, 4.0 / 0.881);
-    // 581 + 781 + 414 + 181 + 91 + 91 ms, and of the one that was cut 840 to 921.
+    // Time in flight is 581 + 781 + 414 + 181 + 91 + 91 ms and, for the request that was cut, 840 to 921.
     near(round.concurrency_mean, 2220.0 / 881.0);
-    // 500 of 4 x 1000; first turns are requests 0 and 2. Opening 30 of 1300 ms.
+    // The server cached 500 of 4 x 1000 tokens; first turns are requests 0 and 2. Opening connections took 30 of 1300
+    // ms.
     assert_eq!(
         (round.all.prefix_cache_hit_rate, round.first_turn_hit_rate),
         (Some(0.125), Some(0.0))
     );
     near(round.connect_share, 30.0 / 1300.0);
-    // Requests 0 and 3 are below 600 ms; 1 is not, 2 has no TTFT; 2 failed and 2 were not sent.
+    // Requests 0 and 3 are below 600 ms; 1 is not, and 2 has no TTFT. Two more failed and two were not sent.
     let goodput = round.goodput.as_ref().expect("an SLO");
     assert_eq!((goodput.requests, goodput.of_requests), (2, 8));
     assert_eq!((goodput.tokens, goodput.of_tokens), (Some(10), Some(16)));
@@ -252,7 +254,7 @@ fn golden_round_json() {
 #[test]
 fn a_terminal_as_wide_as_the_box_gets_the_box() {
     let round = &rounds()[0];
-    // 28 + 7 x 12 for cells, 3 beside each of 8, and the last bar.
+    // The box has 28 + 7 x 12 for cells, 3 beside each of its 8 columns, and the last bar.
     assert_eq!(table(round, Some(137)), table(round, None));
     assert!(!table(round, Some(136)).contains('│'));
 }
@@ -265,12 +267,12 @@ fn a_round_says_that_it_was_shortened_or_cut_short() {
         ..facts(1, 0, Vec::new())
     };
     let text = shown(&round(&[pass(facts, &first_round())], 0), None);
-    let wanted = "\nContext limit: 7 requests went out without their earliest pairs of question and answer, 3 at most\n\
+    let wanted = "\nContext limit: 7 requests were sent without their earliest pairs of question and answer, at most 3 pairs each\n\
         The round was cut short\n\n";
     assert!(text.ends_with(wanted), "{text}");
 }
 
-/// The rows of the table's box: cells by the metric's name.
+/// Returns the rows of the table's box: the cells under the name of each metric.
 fn box_rows(text: &str) -> BTreeMap<String, Vec<String>> {
     text.lines()
         .filter_map(|line| line.strip_prefix('│')?.strip_suffix('│'))
@@ -281,7 +283,7 @@ fn box_rows(text: &str) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-/// A section of the CSV: the column of a round, absent as the table has it.
+/// Returns the column of a round in a section of the CSV, with absent figures as the table shows them.
 fn csv_column(text: &str, section: &str, column: usize) -> Vec<String> {
     let quoted = format!("\"{}\"", section.replace('"', "\"\""));
     let lines = text
@@ -317,10 +319,10 @@ fn csv_and_json_have_the_figures_of_the_table() {
         assert_eq!(
             rows.len(),
             4 + round.facts.metrics.len(),
-            "a head, three times, metrics"
+            "the table has a head, three times and the metrics"
         );
         for (name, cells) in rows.iter().filter(|(name, _)| *name != "Metric") {
-            // The mark of a metric that is shared.
+            // The table marks the name of a metric that is shared.
             let name = name.trim_end_matches('*');
             assert_eq!(&csv_column(&csv, name, k + 1), cells, "{name}");
             let key = name.strip_suffix(" (ms)").map(str::to_lowercase);
@@ -370,7 +372,7 @@ fn csv_and_json_have_the_figures_of_the_table() {
 }
 
 #[test]
-fn requests_that_failed_say_why_and_those_cut_are_left_out() {
+fn failed_requests_say_why_and_cut_ones_are_left_out() {
     let file: Value = serde_json::from_str(&json(&rounds()[0])).expect("JSON");
     let requests = file["requests"].as_array().expect("an array");
     assert_eq!(requests.len(), 6);
@@ -385,6 +387,6 @@ fn requests_that_failed_say_why_and_those_cut_are_left_out() {
     );
     assert_eq!(requests[0]["ttft"], 500.0);
     assert_eq!(requests[0].get("error"), None);
-    // Sent at 240 ms, the body's end 333 + 81 ms later.
+    // The request was sent at 240 ms, and its body ended 333 + 81 ms later.
     assert_eq!(requests[2]["latency"], 414.0);
 }
