@@ -190,9 +190,8 @@ impl Evidence {
         let low = self.speed_up.and_then(|of| of.interval).map(|of| of.0);
         let is_plainly_faster = low.is_some_and(|low| low > PLAINLY_FASTER);
         let Some((share, source)) = hits else {
-            return match self.unknown(is_plainly_faster) {
-                (verdict, reason) => decision(verdict, None, reason),
-            };
+            let (verdict, reason) = self.unknown(is_plainly_faster);
+            return decision(verdict, None, reason);
         };
         if share.share >= HARDLY {
             let is_working = share.share >= WORKING * self.ceiling();
