@@ -280,6 +280,7 @@ impl<'a> State<'a> {
 
     fn watch(&mut self, seen: &Vitals) {
         self.collector.log.write(|file| file.write_vitals(seen));
+        self.write_series();
         let is_save_due = self.saved.elapsed() >= SAVED_EVERY;
         if is_save_due {
             self.arrive_all();
@@ -302,7 +303,6 @@ impl<'a> State<'a> {
     /// Shows what is due, and returns when to tick again.
     fn tick(&mut self) -> Instant {
         if !matches!(self.collector.view, View::Blocks(_)) {
-            self.write_series();
             self.show_progress();
             return Instant::now() + PROGRESS_EVERY;
         }
@@ -330,6 +330,7 @@ impl<'a> State<'a> {
 
     /// Prints the block of the interval whose end has come, and begins the next one with the samples that ended later.
     fn block(&mut self) {
+        self.write_series();
         self.arrive_all();
         let Some(boundary_ns) = self.boundary_ns else {
             return;

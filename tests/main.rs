@@ -7,6 +7,7 @@ mod check;
 mod check_endpoint;
 mod check_prometheus;
 mod convert;
+mod counters;
 mod earlier;
 mod exit_codes;
 mod gone;

@@ -250,8 +250,9 @@ pub fn runnable(command: &str, addr: &str) -> String {
 }
 
 /// The words before the URL of a server.
-const URLS: [&str; 5] = [
+const URLS: [&str; 6] = [
     "--endpoint",
+    "--metrics-url",
     "--prometheus-url",
     "--reset-cache-url",
     "check endpoint",

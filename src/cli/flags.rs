@@ -47,6 +47,11 @@ const TRANSPORT: &str = "\
                                     without it, no proxy is used
 ";
 
+const COUNTERS: &str = "\
+    --metrics-url URL               the server's page of metrics, read before, once a second and after; off leaves it \
+                                    alone [/metrics beside the endpoint, if it answers]
+";
+
 const MOCK_SERVER: &str = "\
     --backend mock                  instead of --endpoint: a mock server in this process
     --mock 'NAME=VALUE,…'           options of that mock: see tmesh-cli mock --help
@@ -77,6 +82,7 @@ pub static BENCHMARK: Usage = Usage {
         KEY_AND_MODEL,
         API,
         TRANSPORT,
+        COUNTERS,
         MOCK_SERVER,
         "\
     Workload
@@ -125,6 +131,7 @@ pub static LOAD: Usage = Usage {
         KEY_AND_MODEL,
         LOAD_API,
         TRANSPORT,
+        COUNTERS,
         MOCK_SERVER,
         "\
     Load
@@ -178,6 +185,7 @@ pub static REPLAY: Usage = Usage {
         KEY_AND_MODEL,
         API,
         TRANSPORT,
+        COUNTERS,
         MOCK_SERVER,
         "\
     Dataset and rounds
@@ -213,10 +221,11 @@ pub static REPLAY: Usage = Usage {
     --max-error-rate X              exit code 1 if a larger share of requests failed in any round
     --fail-if CONDITION             (repeats) exit code 1 if it holds in any round, or the figure is not reported: \
                                     ttft_p99_ms>500, concurrency_5_round_2.error_rate>=0.05
-    --prometheus-url URL            metrics page to read during the rounds
-    --prometheus-metrics NAME…      (list) names on it, also name{label=\"x\"}; lmcache_hit_rate is computed for \
-                                    any engine
-    --prometheus-interval DURATION  time between two reads, at a concurrency above 1 [1s]
+    --prometheus-url URL            the same as --metrics-url
+    --prometheus-metrics NAME…      (list) more names on that page, to be read beside each request, also \
+                                    name{label=\"x\"}; lmcache_hit_rate is computed for any engine
+    --prometheus-interval DURATION  time between two reads of it; named metrics are read between the requests at a \
+                                    concurrency of 1 [1s]
     --output-dir DIR                metrics_summary.csv, concurrency_C_round_R.json, samples.jsonl [benchmark_results]
     --no-gaps                       leaves the gaps between tokens out of samples.jsonl
     --debug                         logs every request's messages, a JSON line each
@@ -252,7 +261,7 @@ pub static RUN_FIXED: Usage = Usage {
     --mock 'NAME=VALUE,…'           options of the mock: see tmesh-cli mock --help
     --seed N                        decides the texts [0]
     --nonce TEXT                    makes the texts new [random]
-", ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, "\
+", ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, COUNTERS, "\
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]

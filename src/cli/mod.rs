@@ -6,6 +6,7 @@ mod commands;
 mod common;
 mod condition;
 mod connect;
+mod counters;
 mod credentials;
 mod discover;
 mod flags;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::Value;
 
+use super::counters::Counters;
 use super::discover::{Ready, refused};
 use super::output::Samples;
-use super::scrapes::Scrapes;
+use super::scrapes::span;
 use super::silence::Silence;
 use crate::client::count::count_texts;
 use crate::client::{Client, Target};
@@ -76,8 +77,9 @@ pub struct Step<'a> {
     pub is_window: bool,
     /// Waits for a server that does not answer for as long as it takes.
     pub is_patient: bool,
-    /// The pages to scrape during the requests, and the interval; without one they are scraped after every request.
-    pub scrapes: Option<(&'a Scrapes, Option<Duration>)>,
+    /// The server's counters to read during the requests, and the interval; without one they are read after every
+    /// request.
+    pub counters: Option<(&'a Counters, Option<Duration>)>,
     pub on_sample: OnSample<'a>,
     /// The lines of other series.
     pub series: Series,
@@ -108,7 +110,7 @@ impl<'a> Step<'a> {
             warmup: Some(Duration::ZERO),
             is_window: false,
             is_patient: false,
-            scrapes: None,
+            counters: None,
             on_sample: Box::new(|_| Ok(())),
             series: Box::new(Vec::new),
             blocks: None,
@@ -166,8 +168,8 @@ impl Run {
         let (sender, samples) = bounded(WAITING_SAMPLES);
         let gauge = Arc::new(Gauge::default());
         let epoch = self.target.link.epoch;
-        let (after_each, scraping) = match step.scrapes {
-            Some((scrapes, interval)) => scrapes.begin(interval)?,
+        let (after_each, scraping) = match step.counters {
+            Some((counters, interval)) => counters.begin(interval)?,
             None => (None, None),
         };
         let shared = Shared {
@@ -190,7 +192,7 @@ impl Run {
         };
         let clients = (0..in_flight).map(|_| Client::new(Arc::clone(&self.target)));
         let clients: Vec<Client> = clients.collect();
-        let (is_window, scrapes) = (step.is_window, step.scrapes);
+        let (is_window, counters) = (step.is_window, step.counters);
         let collector = self.collector(step, samples, gauge)?;
         let (exhausted, collected) = thread::scope(|scope| {
             let collecting = scope.spawn(move || collect::run(collector));
@@ -214,13 +216,20 @@ impl Run {
         let link = &self.target.link;
         self.gone = self.silence.verdict(|| link.connect_time().is_some());
         drop(scraping);
-        if let Some((scrapes, _)) = scrapes {
-            scrapes.end(self.stop.is_set());
+        if let Some((counters, _)) = counters {
+            counters.end(self.stop.is_set());
         }
         for (name, line) in (collected.series)() {
             self.log.write(|file| file.write_series(name, &line));
         }
-        Ok(self.sent(collected, exhausted, is_window))
+        let mut sent = self.sent(collected, exhausted, is_window);
+        if let Some((counters, _)) = counters {
+            let window_end_ns = sent.facts.window_ns.map(|(_, end_ns)| end_ns);
+            let last_end_ns = span(&sent.records.list).map(|(_, end_ns)| end_ns);
+            let t_end_ns = window_end_ns.or(last_end_ns).unwrap_or_default();
+            sent.facts.told = counters.told(t_end_ns);
+        }
+        Ok(sent)
     }
 
     /// Makes the collector of a pass, with a watchdog.
@@ -242,7 +251,11 @@ impl Run {
         };
         let (silence, mut on_sample) = (&mut self.silence, step.on_sample);
         let mut own = step.series;
-        let mut scraped = step.scrapes.map(|(scrapes, _)| scrapes.lines());
+        let warmup_ns = nanoseconds(step.warmup.unwrap_or_default());
+        let begun = Arc::clone(&gauge);
+        let start = move || Some(begun.started_ns() + warmup_ns).filter(|_| begun.started_ns() > 0);
+        let counters = step.counters.map(|(counters, _)| counters);
+        let mut scraped = counters.and_then(|counters| counters.lines(Box::new(start)));
         let series = move || {
             let mut lines = own();
             lines.extend(scraped.iter_mut().flat_map(|scraped| scraped()));

@@ -1,6 +1,6 @@
-//! The server's metrics during the requests of a pass, and their lines in the samples file.
+//! The scrapes of one page during the requests of a pass, and their lines in the samples file.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -8,39 +8,58 @@ use serde_json::{Map, Value, json};
 
 use crate::collect::Series;
 use crate::error::Result;
-use crate::prom::change::Observation;
+use crate::lock::lock;
+use crate::prom::change::{Observation, reading};
+use crate::prom::course::Course;
 use crate::prom::scrape::{Recorder, Scraper, Seen, start};
 use crate::prom::series::Reading;
 use crate::stats::facts::Metric;
 use crate::stats::record::Record;
 
-/// Scrapes of one page.
+/// The scrapes of one page: their names, and what has been read of them in the current pass.
 pub struct Scrapes {
     recorder: Arc<Recorder>,
-    /// The names of the metrics wanted.
-    pub names: Vec<String>,
+    /// The names in the order of the readings: those that every command follows, then those that the user named.
+    names: Arc<Names>,
+    course: Arc<Mutex<Course>>,
+}
+
+/// The names of the readings.
+pub struct Names {
+    pub all: Vec<String>,
+    /// The place of the first name that the user named.
+    pub own: usize,
 }
 
 /// Called after every request, before the worker's next one.
 pub type AfterEach = Arc<dyn Fn() + Send + Sync>;
+/// Returns the stamp from which the pass counts; `None`: nothing has been sent yet.
+pub type Start = Box<dyn Fn() -> Option<u64> + Send>;
 
 impl Scrapes {
-    pub fn new(scraper: Scraper, names: Vec<String>) -> Scrapes {
+    pub fn new(scraper: Scraper, names: Names, course: Course) -> Scrapes {
         Scrapes {
             recorder: Recorder::new(scraper),
-            names,
+            names: Arc::new(names),
+            course: Arc::new(Mutex::new(course)),
         }
     }
 
-    /// Scrapes once before the first request of a pass. Then scrapes at every interval until the returned sender is
-    /// dropped, or without an interval whenever the returned function is called.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Scrapes once before the first request of a pass, which `course` will follow. Then scrapes at every interval until
+    /// the returned sender is dropped, or without an interval whenever the returned function is called.
     ///
     /// # Errors
     /// Fails when the system refuses a thread.
     pub fn begin(
         &self,
         interval: Option<Duration>,
+        course: Course,
     ) -> Result<(Option<AfterEach>, Option<Sender<()>>)> {
+        *self.course() = course;
         *self.recorder.seen() = Seen::default();
         self.recorder.scrape_now();
         let recorder = Arc::clone(&self.recorder);
@@ -56,23 +75,51 @@ impl Scrapes {
         self.recorder.scrape_last(is_stopped);
     }
 
-    /// Returns the observations of the pass. Scrapes wait while the guard is held.
+    /// Returns the observations of the pass, which are kept where the user named metrics. Scrapes wait while the guard
+    /// is held.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.recorder.seen()
     }
 
-    /// Returns a series of the readings that came since its last call, named `metrics`.
-    pub fn lines(&self) -> Series {
-        let (recorder, names) = (Arc::clone(&self.recorder), self.names.clone());
+    /// Returns the course of the scrapes whose lines have been returned.
+    pub fn course(&self) -> MutexGuard<'_, Course> {
+        lock(&self.course)
+    }
+
+    /// Returns a series of the readings that came since its last call, named `metrics`, which also adds them to the
+    /// course.
+    pub fn lines(&self, start: Start) -> Series {
+        let (recorder, course) = (Arc::clone(&self.recorder), Arc::clone(&self.course));
+        let names = Arc::clone(&self.names);
         let mut told = 0;
         Box::new(move || {
-            let seen = recorder.seen();
-            let fresh = seen.observations.get(told..).unwrap_or_default();
-            told = seen.observations.len();
-            let lines = fresh.iter().map(|seen| ("metrics", line(&names, seen)));
+            let fresh = fresh(&recorder, names.has_own(), &mut told);
+            let lines = fresh.into_iter().map(|seen| {
+                let line = line(&names, &seen);
+                lock(&course).add(seen, start());
+                ("metrics", line)
+            });
             lines.collect()
         })
     }
+}
+
+impl Names {
+    /// Whether the user named any.
+    pub fn has_own(&self) -> bool {
+        self.own < self.all.len()
+    }
+}
+
+/// Returns the observations after the first `told`; those that nobody asks for later are not kept.
+fn fresh(recorder: &Recorder, keeps: bool, told: &mut usize) -> Vec<Observation> {
+    let observations = &mut recorder.seen().observations;
+    if !keeps {
+        return std::mem::take(observations);
+    }
+    let fresh = observations.get(*told..).unwrap_or_default().to_vec();
+    *told = observations.len();
+    fresh
 }
 
 /// Returns the span from the first send to the last end; `None`: nothing was sent.
@@ -81,11 +128,19 @@ pub fn span(records: &[Record]) -> Option<(u64, u64)> {
     start_ns.zip(records.iter().map(|record| record.t_end_ns).max())
 }
 
-/// Returns the line of a scrape in the samples file.
-fn line(names: &[String], seen: &Observation) -> Value {
+/// Returns the line of a scrape in the samples file. Names that are not on the page are left out, unless the user named
+/// them.
+fn line(names: &Names, seen: &Observation) -> Value {
+    let readings = names.all.iter().enumerate();
+    let readings = readings.map(|(place, name)| (place, name, reading(seen, place)));
+    let shown =
+        readings.filter(|(place, _, reading)| *place >= names.own || **reading != Reading::Absent);
+    let shown: Vec<(&String, &Reading)> = shown.map(|(_, name, reading)| (name, reading)).collect();
     let by_name = |of: fn(&Reading) -> Value| -> Map<String, Value> {
-        let values = seen.values.iter().map(of);
-        names.iter().cloned().zip(values).collect()
+        let values = shown.iter();
+        values
+            .map(|(name, reading)| ((*name).clone(), of(reading)))
+            .collect()
     };
     json!({
         "t_start_ns": seen.t_begin_ns,

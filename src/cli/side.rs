@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use ureq::http::{HeaderMap, Uri};
 
+use super::args::Args;
 use super::connect::{CONNECT_TIMEOUT, Opened};
 use crate::client::api::error_words;
 use crate::client::endpoint::{Endpoint, is_this_machine, secrets_of, split_zone, without_secrets};
 use crate::client::http::{Link, Page, SMALL_TIMEOUT, Small, resolve};
 use crate::client::secret::Secrets;
 use crate::client::wire::Timeouts;
+use crate::error::Error;
 use crate::sample::Failure;
 use crate::units::Epoch;
 
@@ -89,6 +91,19 @@ impl SideUrl {
             zone,
             port,
         })
+    }
+
+    /// Parses the URL of an option; `None`: the option is not given.
+    ///
+    /// # Errors
+    /// Fails when the value is not a URL.
+    pub fn of_flag(args: &Args, flag: &str, path: &str) -> Result<Option<SideUrl>, Error> {
+        let Some(typed) = args.text(flag) else {
+            return Ok(None);
+        };
+        let url = SideUrl::parse(&typed, path);
+        let what = || format!("{flag} {}", without_secrets(&typed));
+        url.map(Some).map_err(|why| Error::input(what(), why))
     }
 
     /// Warns that the secrets in the URL are sent over plain http.

@@ -118,6 +118,13 @@ figure that no source reports is absent: `n/a` in text, `null` in JSON, never 0.
 
 A figure of times has the statistics avg, p50, p90, p95, p99, min and max; a key
 names one of them, such as `ttft_p50_ms`.
+
+`benchmark`, `replay`, `run` and `load` read the server's page of metrics before
+the requests of a pass, once a second (`run`: four times) and after them: by
+default `/metrics` beside the endpoint, if it answers; `--metrics-url URL` names
+another one, `--metrics-url off` leaves it alone. Its counters are those of all
+clients of the server: where the hit rate by counters differs from that of
+`usage`, others may have used it, too.
 ";
 
 fn metrics() -> String {

@@ -126,6 +126,15 @@ impl Metrics {
             "Prompt tokens by source",
             &sources,
         );
+        let tiers = [
+            ("source=\"device\"", self.tier1_hit_tokens),
+            ("source=\"host\"", self.tier2_hit_tokens),
+        ];
+        page.counters(
+            "prompt_tokens_cached_by_source_total",
+            "Tokens found in each tier",
+            &tiers,
+        );
         let reasons = [
             ("finished_reason=\"stop\"", self.stopped),
             ("finished_reason=\"length\"", self.reached_length),
@@ -359,6 +368,14 @@ mod tests {
             (
                 r#"prompt_tokens_by_source_total{engine="0",model_name="m",source="local_compute"}"#,
                 52.0,
+            ),
+            (
+                r#"prompt_tokens_cached_by_source_total{engine="0",model_name="m",source="device"}"#,
+                16.0,
+            ),
+            (
+                r#"prompt_tokens_cached_by_source_total{engine="0",model_name="m",source="host"}"#,
+                32.0,
             ),
             (
                 r#"time_to_first_token_seconds_bucket{engine="0",model_name="m",le="0.25"}"#,

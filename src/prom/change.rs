@@ -66,7 +66,7 @@ pub fn beside(
 ///
 /// # Errors
 /// When one of the two is missing.
-pub fn span(
+fn span(
     observations: &[Observation],
     t_start_ns: u64,
     t_end_ns: u64,
@@ -91,7 +91,7 @@ pub fn reading(seen: &Observation, metric: usize) -> &Reading {
 ///
 /// # Errors
 /// The reason why the increase is unknown.
-pub fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
+fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
     rise(span.iter().map(|seen| reading(seen, metric)))
 }
 
@@ -99,7 +99,7 @@ pub fn increase(span: &[Observation], metric: usize) -> Result<f64, Unknown> {
 ///
 /// # Errors
 /// The reasons of `increase`, and lookups that did not rise.
-pub fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<f64, Unknown> {
+fn ratio(span: &[Observation], metric: usize, best: &PairReading) -> Result<f64, Unknown> {
     let seen = || {
         span.iter().map(|seen| match reading(seen, metric) {
             Reading::Ratio(pairs) => pairs.iter().find(|pair| pair.pair == best.pair),
@@ -127,31 +127,59 @@ pub fn quotient(part: Result<f64, Unknown>, whole: Result<f64, Unknown>) -> Resu
 
 /// Returns the increase from the first reading to the last.
 fn rise<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> Result<f64, Unknown> {
-    let mut readings = readings.into_iter();
-    let first = match readings.next() {
-        None => return Err(Unknown::Absent),
-        Some(Reading::Absent) => 0.0,
-        Some(Reading::Counter(value)) => value.ok_or(Unknown::NoNumber)?,
-        Some(_) => return Err(Unknown::NoCounter),
-    };
-    let (mut highest, mut last) = (first, Ok(first));
-    for reading in readings {
-        last = match reading {
+    let mut rise = Rise::default();
+    readings.into_iter().for_each(|reading| rise.add(reading));
+    rise.get()
+}
+
+/// The increase of a counter, from readings that are added one by one.
+#[derive(Debug, Clone, Default)]
+pub struct Rise {
+    /// `None`: no reading yet.
+    first: Option<f64>,
+    highest: f64,
+    last: f64,
+    /// Why the last reading has no value.
+    absent: Option<Unknown>,
+    /// Why no later reading can give an increase.
+    broken: Option<Unknown>,
+}
+
+impl Rise {
+    pub fn add(&mut self, reading: &Reading) {
+        let value = match reading {
+            _ if self.broken.is_some() => return,
             Reading::Counter(value) => value.ok_or(Unknown::NoNumber),
             // Before its first use it is not a fall.
-            Reading::Absent if highest <= 0.0 => Err(Unknown::Absent),
-            Reading::Absent => return Err(Unknown::Reset),
-            _ => return Err(Unknown::NoCounter),
+            Reading::Absent if self.highest > 0.0 => Err(Unknown::Reset),
+            Reading::Absent if self.first.is_none() => Ok(0.0),
+            Reading::Absent => Err(Unknown::Absent),
+            Reading::Gauge(_) | Reading::Ratio(_) => Err(Unknown::NoCounter),
         };
-        match last {
-            Ok(value) if value < highest => return Err(Unknown::Reset),
-            Ok(value) => highest = value,
-            Err(_) => {}
+        self.absent = value.err();
+        match value {
+            Ok(value) if value < self.highest => self.broken = Some(Unknown::Reset),
+            Ok(value) => {
+                self.first.get_or_insert(value);
+                (self.highest, self.last) = (value, value);
+            }
+            Err(Unknown::Absent | Unknown::NoNumber) if self.first.is_some() => {}
+            Err(why) => self.broken = Some(why),
         }
     }
-    let change = last? - first;
-    match change.is_finite() {
-        true => Ok(change),
-        false => Err(Unknown::NoNumber),
+
+    /// Returns the increase from the first reading to the last.
+    ///
+    /// # Errors
+    /// The reason why the increase is unknown.
+    pub fn get(&self) -> Result<f64, Unknown> {
+        if let Some(why) = self.broken.or(self.absent) {
+            return Err(why);
+        }
+        let change = self.last - self.first.ok_or(Unknown::Absent)?;
+        match change.is_finite() {
+            true => Ok(change),
+            false => Err(Unknown::NoNumber),
+        }
     }
 }

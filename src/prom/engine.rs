@@ -14,8 +14,23 @@ use crate::units::steers;
 pub enum Quantity {
     /// The highest number of tokens that running requests held.
     KvUsedTokens,
+    /// The highest share of the KV cache that was in use, 0..=1.
+    KvUse,
     /// Cached prompt tokens over prompt tokens, 0..=1.
     PrefixHitRate,
+    /// The two counts of tokens that the hit rate is made of.
+    HitTokens,
+    LookupTokens,
+    /// Prompt tokens that were found in one tier of the cache, over all prompt tokens, 0..=1: the memory of the
+    /// accelerator, that of its host, and what lies behind both.
+    DeviceHitRate,
+    HostHitRate,
+    RemoteHitRate,
+    /// Requests that the engine worked on, and those that waited for it.
+    RunningMean,
+    RunningPeak,
+    WaitingMean,
+    WaitingPeak,
     /// Evictions, in the engine's own unit, which the source names.
     Evictions,
     /// Eviction time in milliseconds.
@@ -29,9 +44,19 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    pub const ALL: [Quantity; 8] = [
+    pub const ALL: [Quantity; 18] = [
         Quantity::KvUsedTokens,
+        Quantity::KvUse,
         Quantity::PrefixHitRate,
+        Quantity::HitTokens,
+        Quantity::LookupTokens,
+        Quantity::DeviceHitRate,
+        Quantity::HostHitRate,
+        Quantity::RemoteHitRate,
+        Quantity::RunningMean,
+        Quantity::RunningPeak,
+        Quantity::WaitingMean,
+        Quantity::WaitingPeak,
         Quantity::Evictions,
         Quantity::EvictMs,
         Quantity::Preemptions,
@@ -44,13 +69,29 @@ impl Quantity {
     pub fn what(self) -> &'static str {
         match self {
             Quantity::KvUsedTokens => "used KV tokens",
-            Quantity::PrefixHitRate => "prefix cache hits",
+            Quantity::KvUse => "use of the KV cache",
+            Quantity::PrefixHitRate | Quantity::HitTokens | Quantity::LookupTokens => {
+                "prefix cache hits"
+            }
+            Quantity::DeviceHitRate | Quantity::HostHitRate | Quantity::RemoteHitRate => {
+                "prefix cache hits by tier"
+            }
+            Quantity::RunningMean | Quantity::RunningPeak => "running requests",
+            Quantity::WaitingMean | Quantity::WaitingPeak => "waiting requests",
             Quantity::Evictions => "evictions",
             Quantity::EvictMs => "eviction time",
             Quantity::Preemptions => "preemptions",
             Quantity::SpecAcceptRate => "draft tokens",
             Quantity::ResidentBytesPeak | Quantity::ResidentBytesMean => "memory",
         }
+    }
+
+    /// Whether the figure is made of the counters of `catalog::PAIRS`.
+    pub fn is_of_pairs(self) -> bool {
+        matches!(
+            self,
+            Quantity::PrefixHitRate | Quantity::HitTokens | Quantity::LookupTokens
+        )
     }
 }
 
@@ -199,6 +240,8 @@ pub enum How {
     Mean(&'static str),
     /// The mean of the readings above 0: the engine shows 0 for a feature that is not in use.
     MeanInUse(&'static str),
+    /// The mean of a gauge while requests were in flight, summed over data-parallel ranks.
+    MeanInside(&'static str),
     Increase(&'static str),
     /// The increase of a sum of seconds, in milliseconds.
     IncreaseMs(&'static str),
@@ -207,8 +250,16 @@ pub enum How {
         part: &'static str,
         whole: &'static str,
     },
-    /// The hit rate of the best of `catalog::PAIRS`.
+    /// One increase less others, over the last one. The first name of `less` must be there; the others may come late.
+    Rest {
+        all: &'static str,
+        less: &'static [&'static str],
+        whole: &'static str,
+    },
+    /// The hit rate of the best of `catalog::PAIRS`, and the two counts that it is made of.
     HitRate,
+    HitTokens,
+    LookupTokens,
 }
 
 /// How many tokens a gauge's value of 1 stands for.
@@ -222,22 +273,34 @@ pub enum Size {
     Block(&'static str),
     /// The gauge is a share of a size that no page of the engine tells.
     Untold,
+    /// The figure is the share itself, a mean over data-parallel ranks.
+    Share,
 }
 
 impl Source {
-    /// Returns the metrics that the source reads, except those of the hit rate.
+    /// Returns the metrics that the source reads, except those of the pairs.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        let (first, second) = match self.how {
+        let less = match self.how {
+            How::Rest { less, .. } => less,
+            _ => &[],
+        };
+        self.needed().into_iter().chain(less.iter().copied())
+    }
+
+    /// Returns the metrics without which the source gives no figure.
+    pub fn needed(&self) -> Vec<&'static str> {
+        match self.how {
             How::Peak(name)
             | How::PeakOf(name, _)
             | How::Mean(name)
             | How::MeanInUse(name)
+            | How::MeanInside(name)
             | How::Increase(name)
-            | How::IncreaseMs(name) => (Some(name), None),
-            How::Share { part, whole } => (Some(part), Some(whole)),
-            How::HitRate => (None, None),
-        };
-        first.into_iter().chain(second)
+            | How::IncreaseMs(name) => vec![name],
+            How::Share { part, whole } => vec![part, whole],
+            How::Rest { all, less, whole } => vec![all, less[0], whole],
+            How::HitRate | How::HitTokens | How::LookupTokens => Vec::new(),
+        }
     }
 }
 
@@ -249,9 +312,14 @@ const fn source(quantity: Quantity, how: How) -> Source {
     }
 }
 
+/// One increase over another.
+const fn share(quantity: Quantity, part: &'static str, whole: &'static str) -> Source {
+    source(quantity, How::Share { part, whole })
+}
+
 /// An acceptance rate of draft tokens.
 const fn accepted(part: &'static str, whole: &'static str) -> Source {
-    source(Quantity::SpecAcceptRate, How::Share { part, whole })
+    share(Quantity::SpecAcceptRate, part, whole)
 }
 
 impl Source {
@@ -263,16 +331,23 @@ impl Source {
 const RESIDENT: &str = "process_resident_memory_bytes";
 const ONE_PROCESS: &str = "of the process that serves the page only";
 const LMCACHE_CHUNKS: &str = "chunks, from LMCache's CPU buffer";
+const LOOKUPS: &str = "vllm:prefix_cache_queries_total";
+const VLLM_DEVICE: &str = "vllm:prompt_tokens_cached_by_source_total{source=\"device\"}";
+const VLLM_HOST: &str = "vllm:prompt_tokens_cached_by_source_total{source=\"host\"}";
+const SGLANG_DEVICE: &str = "sglang:cached_tokens_total{cache_source=\"device\"}";
+const SGLANG_HOST: &str = "sglang:cached_tokens_total{cache_source=\"host\"}";
+const CONNECTOR: &str = "what the KV connector gave: from host memory, a disk or another machine";
 const CONFIG: Size = Size::ConfigInfo("vllm:cache_config_info");
 const SGLANG_TOKENS: Size = Size::ShareOf("sglang:max_total_num_tokens");
 const TRTLLM_BLOCK: Size = Size::Block("trtllm_kv_cache_tokens_per_block");
 
 /// All sources; for each quantity the best comes first.
 pub static SOURCES: &[Source] = {
-    use How::{HitRate, Increase, IncreaseMs, Mean, MeanInUse, Peak, PeakOf};
+    use How::{HitRate, Increase, IncreaseMs, Mean, MeanInUse, MeanInside, Peak, PeakOf, Rest};
     use Quantity::{
-        EvictMs, Evictions, KvUsedTokens, Preemptions, PrefixHitRate, ResidentBytesMean,
-        ResidentBytesPeak, SpecAcceptRate,
+        DeviceHitRate, EvictMs, Evictions, HitTokens, HostHitRate, KvUse, KvUsedTokens,
+        LookupTokens, Preemptions, PrefixHitRate, RemoteHitRate, ResidentBytesMean,
+        ResidentBytesPeak, RunningMean, RunningPeak, SpecAcceptRate, WaitingMean, WaitingPeak,
     };
     &[
         source(KvUsedTokens, PeakOf("vllm:kv_cache_usage_perc", CONFIG)),
@@ -292,7 +367,78 @@ pub static SOURCES: &[Source] = {
         ),
         // Old versions; from its documentation.
         source(KvUsedTokens, Peak("llamacpp:kv_cache_tokens")),
+        source(KvUse, PeakOf("vllm:kv_cache_usage_perc", Size::Share)),
+        source(KvUse, PeakOf("vllm:gpu_cache_usage_perc", Size::Share)),
+        source(KvUse, PeakOf("sglang:token_usage", Size::Share)),
+        source(KvUse, PeakOf("trtllm_kv_cache_utilization", Size::Share)),
+        source(KvUse, PeakOf("lmdeploy:gpu_cache_usage_perc", Size::Share)),
+        source(KvUse, PeakOf("llamacpp:kv_cache_usage_ratio", Size::Share)),
         source(PrefixHitRate, HitRate),
+        source(HitTokens, How::HitTokens),
+        source(LookupTokens, How::LookupTokens),
+        share(DeviceHitRate, VLLM_DEVICE, LOOKUPS),
+        // Before it was told by source; and the mock's.
+        share(DeviceHitRate, "vllm:prefix_cache_hits_total", LOOKUPS),
+        share(DeviceHitRate, SGLANG_DEVICE, "sglang:prompt_tokens_total"),
+        share(HostHitRate, VLLM_HOST, LOOKUPS),
+        share(HostHitRate, SGLANG_HOST, "sglang:prompt_tokens_total"),
+        share(
+            HostHitRate,
+            "lmcache_mp_lookup_hit_l1_tokens_total",
+            "lmcache_mp_lookup_requested_tokens_total",
+        ),
+        source(
+            RemoteHitRate,
+            Rest {
+                all: "vllm:prompt_tokens_cached_by_source_total",
+                less: &[VLLM_DEVICE, VLLM_HOST],
+                whole: LOOKUPS,
+            },
+        ),
+        share(
+            RemoteHitRate,
+            "vllm:external_prefix_cache_hits_total",
+            LOOKUPS,
+        )
+        .noting(CONNECTOR),
+        // Its label for storage has the name of the backend in it.
+        source(
+            RemoteHitRate,
+            Rest {
+                all: "sglang:cached_tokens_total",
+                less: &[SGLANG_DEVICE, SGLANG_HOST],
+                whole: "sglang:prompt_tokens_total",
+            },
+        ),
+        share(
+            RemoteHitRate,
+            "lmcache_mp_lookup_hit_l2_tokens_total",
+            "lmcache_mp_lookup_requested_tokens_total",
+        ),
+        source(RunningMean, MeanInside("vllm:num_requests_running")),
+        source(RunningPeak, Peak("vllm:num_requests_running")),
+        source(WaitingMean, MeanInside("vllm:num_requests_waiting")),
+        source(WaitingPeak, Peak("vllm:num_requests_waiting")),
+        source(RunningMean, MeanInside("sglang:num_running_reqs")),
+        source(RunningPeak, Peak("sglang:num_running_reqs")),
+        source(WaitingMean, MeanInside("sglang:num_queue_reqs")),
+        source(WaitingPeak, Peak("sglang:num_queue_reqs")),
+        source(RunningMean, MeanInside("llamacpp:requests_processing")),
+        source(RunningPeak, Peak("llamacpp:requests_processing")),
+        source(WaitingMean, MeanInside("llamacpp:requests_deferred")),
+        source(WaitingPeak, Peak("llamacpp:requests_deferred")),
+        source(RunningMean, MeanInside("trtllm_num_requests_running")),
+        source(RunningPeak, Peak("trtllm_num_requests_running")),
+        source(WaitingMean, MeanInside("trtllm_num_requests_waiting")),
+        source(WaitingPeak, Peak("trtllm_num_requests_waiting")),
+        source(RunningMean, MeanInside("lmdeploy:num_requests_running")),
+        source(RunningPeak, Peak("lmdeploy:num_requests_running")),
+        source(WaitingMean, MeanInside("lmdeploy:num_requests_waiting")),
+        source(WaitingPeak, Peak("lmdeploy:num_requests_waiting")),
+        source(RunningMean, MeanInside("tgi_batch_current_size")),
+        source(RunningPeak, Peak("tgi_batch_current_size")),
+        source(WaitingMean, MeanInside("tgi_queue_size")),
+        source(WaitingPeak, Peak("tgi_queue_size")),
         // Made on first use.
         source(Evictions, Increase("sglang:evicted_tokens_total"))
             .noting("tokens; every TP rank counts its own"),

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::catalog::{HIT_RATE, Pair};
-use super::change::{Observation, Unknown, increase, quotient, ratio, reading};
+use super::change::{Unknown, quotient};
+use super::course::{Course, PairTrack, Track, Tracks};
 use super::engine::{How, Source, spellings};
-use super::parse::Exposition;
-use super::series::{PairReading, Reading};
+use super::parse::{Exposition, split_name};
 use super::size::Scale;
 
 /// One figure of a workload.
@@ -59,15 +59,23 @@ impl Names {
             .pairs
             .iter()
             .flat_map(|pair| pair.hits.iter().chain(pair.of));
-        for name in self.asked.iter().chain(of_pairs) {
+        for asked in self.asked.iter().chain(of_pairs) {
+            let (name, labels) = split_name(asked);
             let exposed = spellings(name)
                 .into_iter()
                 .find(|name| on_page.contains(name.as_str()));
-            self.exposed.extend(exposed.map(|exposed| (*name, exposed)));
+            let exposed = exposed.map(|name| name + labels);
+            self.exposed
+                .extend(exposed.map(|exposed| (*asked, exposed)));
         }
     }
 
-    fn place(&self, name: &str) -> usize {
+    /// Returns a course of scrapes of these names.
+    pub fn course(&self) -> Course {
+        Course::new(self.asked.len(), self.place(HIT_RATE), &self.pairs)
+    }
+
+    pub fn place(&self, name: &str) -> usize {
         let mut asked = self.asked.iter();
         // No reading has the place of a name that is not watched.
         asked.position(|asked| *asked == name).unwrap_or(usize::MAX)
@@ -84,29 +92,29 @@ impl Names {
     }
 }
 
-/// The scrapes of a workload: the one before it, those during it, the one after it.
+/// The scrapes of a workload under their names.
 #[derive(Clone, Copy)]
-pub struct Span<'a> {
+pub struct Readings<'a> {
     pub names: &'a Names,
-    pub seen: &'a [Observation],
-    pub t_start_ns: u64,
-    pub t_end_ns: u64,
+    pub tracks: &'a Tracks,
 }
 
-impl Span<'_> {
+impl Readings<'_> {
     /// Works out the figure; `None`: no scrape has its metrics. `scale` is that of a gauge, `None` if the page tells
     /// none.
     pub fn figure(&self, source: &Source, scale: Option<&Scale>) -> Option<PageFigure> {
-        if !source.names().all(|name| self.shows(name)) {
+        let Source { how, note, .. } = source;
+        let mut needed = source.needed().into_iter();
+        if !needed.all(|name| self.track(name).is_some_and(|track| track.is_shown)) {
             return None;
         }
-        let Source { how, note, .. } = source;
-        let increase = |name| increase(self.seen, self.names.place(name));
+        let increase = |name: &str| self.increase(name);
         let deltas = |names: &[&str]| self.names.deltas(names);
         Some(match *how {
             How::Peak(name) | How::PeakOf(name, _) => self.peak(name, scale, note),
             How::Mean(name) => self.mean(name, note),
             How::MeanInUse(name) => self.mean_in_use(name, note),
+            How::MeanInside(name) => self.mean_inside(name, scale, note),
             How::Increase(name) => PageFigure::of(increase(name), &deltas(&[name]), note),
             How::IncreaseMs(name) => {
                 let ms = increase(name).map(|seconds| seconds * 1e3);
@@ -117,112 +125,112 @@ impl Span<'_> {
                 let of = format!("{} / {}", deltas(&[part]), deltas(&[whole]));
                 PageFigure::of(share, &of, note)
             }
-            How::HitRate => {
-                let best = self.best_pair()?;
-                let rate = ratio(self.seen, self.names.place(HIT_RATE), best);
-                let Pair { hits, of, .. } = best.pair;
-                PageFigure::of(rate, &format!("{} / {}", deltas(hits), deltas(of)), note)
+            How::Rest { all, less, whole } => self.rest(all, less, whole, note),
+            How::HitRate | How::HitTokens | How::LookupTokens => {
+                return self.of_pair(how, self.tracks.best_pair()?, note);
             }
         })
     }
 
-    fn shows(&self, name: &str) -> bool {
-        let place = self.names.place(name);
-        let mut seen = self.seen.iter();
-        seen.any(|seen| *reading(seen, place) != Reading::Absent)
+    fn track(&self, name: &str) -> Option<&Track> {
+        self.tracks.of(self.names.place(name))
     }
 
-    /// Returns the reading of the last scrape.
-    fn best_pair(&self) -> Option<&PairReading> {
-        match reading(self.seen.last()?, self.names.place(HIT_RATE)) {
-            Reading::Ratio(pairs) => {
-                let mut pairs = pairs.iter().filter(|pair| pair.is_whole());
-                pairs.find(|pair| self.names.pairs.contains(&pair.pair))
-            }
-            _ => None,
-        }
+    fn increase(&self, name: &str) -> Result<f64, Unknown> {
+        self.track(name)
+            .map_or(Err(Unknown::Absent), |track| track.rise.get())
+    }
+
+    /// Returns what an increase leaves of another one's share: counters that are not on the page yet did not rise.
+    fn rest(&self, all: &str, less: &[&str], whole: &str, note: &str) -> PageFigure {
+        let less_or_0 = |name: &&str| match self.increase(name) {
+            Err(Unknown::Absent) => Ok(0.0),
+            increase => increase,
+        };
+        let less_by: Result<f64, Unknown> = less.iter().map(less_or_0).sum();
+        let rest = self
+            .increase(all)
+            .and_then(|all| Ok((all - less_by?).max(0.0)));
+        let deltas = |names: &[&str]| self.names.deltas(names);
+        let of = format!(
+            "({} less {}) / {}",
+            deltas(&[all]),
+            deltas(less),
+            deltas(&[whole])
+        );
+        PageFigure::of(quotient(rest, self.increase(whole)), &of, note)
+    }
+
+    fn of_pair(&self, how: &How, best: &PairTrack, note: &str) -> Option<PageFigure> {
+        let Pair { hits, of, .. } = *best.pair;
+        let [hits, of] = [hits, of].map(|names| self.names.deltas(names));
+        let tokens = |value, names: &str| match best.pair.in_tokens {
+            true => PageFigure::of(value, names, note),
+            false => PageFigure::absent(format!("{names}: counts blocks in some versions")),
+        };
+        Some(match how {
+            How::HitTokens => tokens(best.hits(), &hits),
+            How::LookupTokens => tokens(best.lookups(), &of),
+            _ => PageFigure::of(best.rate(), &format!("{hits} / {of}"), note),
+        })
     }
 
     fn peak(&self, name: &str, scale: Option<&Scale>, note: &str) -> PageFigure {
-        let levels = self.levels(name);
+        let all = self.track(name).map(|track| track.all).unwrap_or_default();
         let name = self.names.exposed(name);
         // Before and after the workload nothing was in use: that says nothing of the workload.
-        let is_idle = !levels.is_empty() && levels.iter().all(|level| *level == 0.0);
-        if is_idle && !self.has_reading_within() {
-            let why = format!("no reading of {name} while requests were in flight");
-            return PageFigure::absent(why);
+        if all.count > 0 && all.peak == 0.0 && !self.tracks.has_inside {
+            return none_inside(name);
         }
         let Some(scale) = scale else {
             return PageFigure::absent(format!(
                 "{name}: the page does not tell of how many tokens"
             ));
         };
-        let peak = levels
-            .iter()
-            .copied()
-            .reduce(f64::max)
-            .ok_or(Unknown::NoNumber);
-        let of = format!("peak of {}{}", readings(levels.len(), name), scale.text);
-        PageFigure::of(peak.map(|peak| peak * scale.factor), &of, note)
+        let of = format!("peak of {}{}", readings(all.count, name), scale.text);
+        PageFigure::of(all.peak().map(|peak| peak * scale.factor), &of, note)
     }
 
     fn mean(&self, name: &str, note: &str) -> PageFigure {
-        let levels = self.levels(name);
-        let of = format!(
-            "mean of {}",
-            readings(levels.len(), self.names.exposed(name))
-        );
-        PageFigure::of(mean(&levels), &of, note)
+        let all = self.track(name).map(|track| track.all).unwrap_or_default();
+        let of = format!("mean of {}", readings(all.count, self.names.exposed(name)));
+        PageFigure::of(all.mean(), &of, note)
     }
 
-    /// Returns the readings without the scrape before the workload, which shows what earlier work left.
     fn mean_in_use(&self, name: &str, note: &str) -> PageFigure {
-        let during = Span {
-            seen: self.seen.get(1..).unwrap_or_default(),
-            ..*self
-        };
-        let levels = during.levels(name);
-        let in_use: Vec<f64> = levels.into_iter().filter(|level| *level > 0.0).collect();
+        let track = self.track(name);
+        let in_use = track.map(|track| track.in_use).unwrap_or_default();
         let name = self.names.exposed(name);
-        if in_use.is_empty() {
+        if in_use.count == 0 {
             return PageFigure::absent(format!("{name}: 0 in every reading"));
         }
-        let of = format!("mean of {} above 0", readings(in_use.len(), name));
-        PageFigure::of(mean(&in_use), &of, note)
+        let of = format!("mean of {} above 0", readings(in_use.count, name));
+        PageFigure::of(in_use.mean(), &of, note)
     }
 
-    /// Whether a scrape lies between the start and the end of the workload.
-    fn has_reading_within(&self) -> bool {
-        let mut seen = self.seen.iter();
-        seen.any(|seen| seen.t_begin_ns >= self.t_start_ns && seen.t_end_ns <= self.t_end_ns)
-    }
-
-    /// Returns the readings that are numbers; no gauge that is read here can be below 0.
-    fn levels(&self, name: &str) -> Vec<f64> {
-        let place = self.names.place(name);
-        let levels = self
-            .seen
-            .iter()
-            .filter_map(|seen| match reading(seen, place) {
-                Reading::Gauge(value) | Reading::Counter(value) => *value,
-                _ => None,
-            });
-        let levels = levels.filter(|level| level.is_finite() && *level >= 0.0);
-        levels.collect()
+    fn mean_inside(&self, name: &str, scale: Option<&Scale>, note: &str) -> PageFigure {
+        let track = self.track(name);
+        let inside = track.map(|track| track.inside).unwrap_or_default();
+        let name = self.names.exposed(name);
+        if inside.count == 0 {
+            return none_inside(name);
+        }
+        let (factor, text) = scale.map_or((1.0, ""), |scale| (scale.factor, &scale.text));
+        let of = format!("mean of {}{text}", readings(inside.count, name));
+        PageFigure::of(inside.mean().map(|mean| mean * factor), &of, note)
     }
 }
 
-fn readings(count: usize, name: &str) -> String {
+fn none_inside(name: &str) -> PageFigure {
+    PageFigure::absent(format!(
+        "no reading of {name} while requests were in flight"
+    ))
+}
+
+fn readings(count: u64, name: &str) -> String {
     match count {
         1 => format!("1 reading of {name}"),
         count => format!("{count} readings of {name}"),
-    }
-}
-
-fn mean(levels: &[f64]) -> Result<f64, Unknown> {
-    match levels.len() {
-        0 => Err(Unknown::NoNumber),
-        count => Ok(levels.iter().sum::<f64>() / count as f64),
     }
 }
 

@@ -3,12 +3,11 @@
 //! Each figure comes with its source, or with the reason why there is none.
 
 use super::catalog::{HIT_RATE, PAIRS};
-use super::change::{Observation, span};
+use super::course::{Course, Tracks};
 use super::engine::{Engine, How, Quantity, SOURCES, Source};
-use super::figure::{Names, PageFigure, Span, why};
+use super::figure::{Names, PageFigure, Readings, why};
 use super::parse::Exposition;
 use super::selector::Selector;
-use super::series::Wanted;
 use super::size::Scale;
 
 /// The names that are read from one server's page.
@@ -19,6 +18,18 @@ pub struct Watch {
     names: Names,
     /// The sources, the best first, each with the scale of its gauge.
     sources: Vec<(&'static Source, Option<Scale>)>,
+}
+
+/// What a page tells while requests are in flight; `None`: it does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Now {
+    /// Cached prompt tokens over prompt tokens since the start, 0..=1.
+    pub hit_rate: Option<f64>,
+    /// The share of the KV cache that is in use, 0..=1.
+    pub kv_use: Option<f64>,
+    /// Requests that the engine works on, and those that wait for it.
+    pub running: Option<f64>,
+    pub waiting: Option<f64>,
 }
 
 impl Watch {
@@ -67,38 +78,27 @@ impl Watch {
         self.version.as_deref()
     }
 
-    /// Returns the names to read from the page, in the order of `wanted`.
-    pub fn names(&self) -> Vec<String> {
+    /// Returns the selectors for the scraper, whose observations go to a course of this watch.
+    pub fn selectors(&self) -> Vec<Selector> {
         let names = self.names.asked.iter();
-        names.map(|name| name.to_string()).collect()
+        let parsed = names.map(|name| Selector::parse(name).expect("a name of the table"));
+        parsed.collect()
     }
 
-    /// Returns the selectors for the scraper whose observations go to `told`.
-    pub fn wanted(&self) -> Wanted {
-        let names = self.names.asked.iter();
-        Wanted::new(names.map(|name| Selector::of_name(name)).collect())
+    /// Returns a course for the scrapes of one workload.
+    pub fn course(&self) -> Course {
+        self.names.course()
     }
 
-    /// Returns every quantity over a workload: from the last scrape that had ended by its start to the first that
-    /// began at or after its end.
-    pub fn told(
-        &self,
-        observations: &[Observation],
-        t_start_ns: u64,
-        t_end_ns: u64,
-    ) -> Vec<(Quantity, PageFigure)> {
-        let of_workload = span(observations, t_start_ns, t_end_ns).map(|seen| Span {
-            names: &self.names,
-            seen,
-            t_start_ns,
-            t_end_ns,
-        });
+    /// Returns every quantity over a workload that ended at this stamp.
+    pub fn told(&self, course: &Course, t_end_ns: u64) -> Vec<(Quantity, PageFigure)> {
+        let tracks = course.until(t_end_ns);
         let one = |quantity| {
-            let told = match of_workload {
-                Ok(span) => self.figure(quantity, span),
+            let told = match &tracks {
+                Ok(tracks) => self.figure(quantity, tracks),
                 Err(unknown) => self
                     .own_name(quantity)
-                    .map(|_| PageFigure::absent(why(unknown).to_string())),
+                    .map(|_| PageFigure::absent(why(*unknown).to_string())),
             };
             let missing = || PageFigure::absent(self.missing(quantity));
             (quantity, told.unwrap_or_else(missing))
@@ -106,12 +106,44 @@ impl Watch {
         Quantity::ALL.into_iter().map(one).collect()
     }
 
-    fn figure(&self, quantity: Quantity, span: Span<'_>) -> Option<PageFigure> {
-        let mut sources = self.sources.iter();
-        sources.find_map(|(source, scale)| match source.quantity == quantity {
-            true => span.figure(source, scale.as_ref()),
-            false => None,
-        })
+    /// Returns what is known while the workload goes on.
+    pub fn now(&self, course: &Course) -> Now {
+        let tracks = course.so_far();
+        // The scrape before the start tells of earlier work.
+        if !tracks.has_inside {
+            return Now::default();
+        }
+        let latest = |quantity| {
+            let mut sources = self.of_quantity(quantity);
+            sources.find_map(|(source, scale)| {
+                let place = self.names.place(source.names().next()?);
+                let level = tracks.of(place)?.latest?;
+                Some(level * scale.as_ref()?.factor)
+            })
+        };
+        Now {
+            hit_rate: self
+                .figure(Quantity::PrefixHitRate, &tracks)
+                .and_then(|figure| figure.value),
+            kv_use: latest(Quantity::KvUse),
+            running: latest(Quantity::RunningPeak),
+            waiting: latest(Quantity::WaitingPeak),
+        }
+    }
+
+    fn figure(&self, quantity: Quantity, tracks: &Tracks) -> Option<PageFigure> {
+        let names = &self.names;
+        let readings = Readings { names, tracks };
+        let mut sources = self.of_quantity(quantity);
+        sources.find_map(|(source, scale)| readings.figure(source, scale.as_ref()))
+    }
+
+    fn of_quantity(
+        &self,
+        quantity: Quantity,
+    ) -> impl Iterator<Item = &(&'static Source, Option<Scale>)> {
+        let sources = self.sources.iter();
+        sources.filter(move |(source, _)| source.quantity == quantity)
     }
 
     /// Returns the reason why a quantity that no scrape shows has no figure.
@@ -128,9 +160,9 @@ impl Watch {
         let sources = SOURCES.iter().filter(|source| source.quantity == quantity);
         let mut names = sources.flat_map(Source::names);
         let mut hits = PAIRS.iter().flat_map(|pair| pair.hits).copied();
-        match quantity {
-            Quantity::PrefixHitRate => hits.find(|name| is_own(self.engine, name)),
-            _ => names.find(|name| is_own(self.engine, name)),
+        match quantity.is_of_pairs() {
+            true => hits.find(|name| is_own(self.engine, name)),
+            false => names.find(|name| is_own(self.engine, name)),
         }
     }
 }
@@ -141,7 +173,7 @@ fn is_own(engine: Option<&Engine>, name: &str) -> bool {
 
 fn scale(page: &Exposition, how: &How) -> Option<Scale> {
     match *how {
-        How::Peak(gauge) => Some(Scale::of_ranks(page, gauge)),
+        How::Peak(gauge) | How::MeanInside(gauge) => Some(Scale::of_ranks(page, gauge)),
         How::PeakOf(gauge, size) => Scale::of_size(page, gauge, size),
         _ => None,
     }
@@ -149,7 +181,9 @@ fn scale(page: &Exposition, how: &How) -> Option<Scale> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::change::Observation;
     use super::super::parse::parse;
+    use super::super::series::Wanted;
     use super::super::tests::recorded;
     use super::*;
 
@@ -158,19 +192,246 @@ mod tests {
     /// Over a workload from the first page to the last, the n-th of which is read in the n-th second.
     fn told(backend: Option<&str>, pages: &[&str]) -> Vec<(Quantity, PageFigure)> {
         let watch = Watch::choose(&parse(pages[0]).expect("a page"), backend);
-        let observations = observe(&watch, pages);
-        watch.told(&observations, S + S / 2, pages.len() as u64 * S)
+        let course = course(&watch, pages, S + S / 2);
+        watch.told(&course, pages.len() as u64 * S)
     }
 
-    fn observe(watch: &Watch, pages: &[&str]) -> Vec<Observation> {
-        let wanted = watch.wanted();
-        let pages = pages.iter().zip(1..);
-        let seen = pages.map(|(text, second)| Observation {
-            t_begin_ns: second * S,
-            t_end_ns: second * S + S / 4,
-            values: wanted.read(&parse(text).expect("a page")),
-        });
-        seen.collect()
+    /// The scrapes of a workload that starts at this stamp.
+    fn course(watch: &Watch, pages: &[&str], t_start_ns: u64) -> Course {
+        let wanted = Wanted::new(watch.selectors());
+        let mut course = watch.course();
+        for (text, second) in pages.iter().zip(1..) {
+            let seen = Observation {
+                t_begin_ns: second * S,
+                t_end_ns: second * S + S / 4,
+                values: wanted.read(&parse(text).expect("a page")),
+            };
+            course.add(seen, Some(t_start_ns));
+        }
+        course
+    }
+
+    #[test]
+    fn while_the_workload_goes_on_the_rate_is_of_all_and_the_gauges_are_the_latest() {
+        let page = |k: u32, busy: &str| {
+            format!(
+                "vllm:prompt_tokens_total {}\nvllm:prompt_tokens_cached_total {}\n\
+                 vllm:kv_cache_usage_perc{{engine=\"0\"}} 0.{busy}\n\
+                 vllm:kv_cache_usage_perc{{engine=\"1\"}} 0.{busy}\n\
+                 vllm:num_requests_running{{engine=\"0\"}} {k}\n\
+                 vllm:num_requests_running{{engine=\"1\"}} {k}\n",
+                100 * k,
+                25 * k
+            )
+        };
+        let pages = [page(1, "5"), page(2, "75"), page(4, "25")];
+        let pages = pages.each_ref().map(String::as_str);
+        let watch = Watch::choose(&parse(pages[0]).expect("a page"), None);
+        let now = |pages| watch.now(&course(&watch, pages, S + S / 2));
+        // Only the one before the start.
+        assert_eq!(now(&pages[..1]), Now::default());
+        let wanted = Now {
+            // (100 − 25) / (400 − 100).
+            hit_rate: Some(0.25),
+            kv_use: Some(0.25),
+            // 4 on each of two engines.
+            running: Some(8.0),
+            waiting: None,
+        };
+        assert_eq!(now(&pages[..]), wanted);
+    }
+
+    #[test]
+    fn hits_are_told_by_tier_where_the_engine_tells_them() {
+        let vllm = |k: u32| {
+            let source = |name: &str, per: u32| {
+                let tokens = per * k;
+                format!("vllm:prompt_tokens_cached_by_source_total{{source=\"{name}\"}} {tokens}\n")
+            };
+            let all = ["device", "host", "disk", "p2p"]
+                .into_iter()
+                .zip([40, 25, 4, 1]);
+            let all: String = all.map(|(name, per)| source(name, per)).collect();
+            format!("vllm:prefix_cache_queries_total {}\n{all}", 100 * k)
+        };
+        // Before tiers were told one by one.
+        let older = |k: u32| {
+            format!(
+                "vllm:prefix_cache_queries_total {}\nvllm:prefix_cache_hits_total {}\n\
+                 vllm:external_prefix_cache_hits_total {}\n",
+                100 * k,
+                40 * k,
+                30 * k
+            )
+        };
+        let sglang = |k: u32| {
+            let source = |name: &str, per: u32| {
+                format!(
+                    "sglang:cached_tokens_total{{cache_source=\"{name}\"}} {}\n",
+                    per * k
+                )
+            };
+            let all = ["device", "host", "storage_file"]
+                .into_iter()
+                .zip([40, 25, 5]);
+            let all: String = all.map(|(name, per)| source(name, per)).collect();
+            format!("sglang:prompt_tokens_total {}\n{all}", 100 * k)
+        };
+        let lmcache = |k: u32| {
+            format!(
+                "lmcache_mp_lookup_requested_tokens_total {}\nlmcache_mp_lookup_hit_l1_tokens_total {}\n\
+                 lmcache_mp_lookup_hit_l2_tokens_total {}\n",
+                100 * k,
+                25 * k,
+                5 * k
+            )
+        };
+        for (engine, pages, wanted) in [
+            // 4 + 1 from beyond the host.
+            (
+                "vLLM",
+                [vllm(1), vllm(3)],
+                [Some(0.4), Some(0.25), Some(0.05)],
+            ),
+            (
+                "older vLLM",
+                [older(1), older(3)],
+                [Some(0.4), None, Some(0.3)],
+            ),
+            (
+                "SGLang",
+                [sglang(1), sglang(3)],
+                [Some(0.4), Some(0.25), Some(0.05)],
+            ),
+            (
+                "LMCache",
+                [lmcache(1), lmcache(3)],
+                [None, Some(0.25), Some(0.05)],
+            ),
+        ] {
+            let told = told(None, &pages.each_ref().map(String::as_str));
+            let tiers = [
+                Quantity::DeviceHitRate,
+                Quantity::HostHitRate,
+                Quantity::RemoteHitRate,
+            ];
+            let value = |tier| told.iter().find(|(told, _)| *told == tier)?.1.value;
+            assert_eq!(tiers.map(value), wanted, "{engine}");
+        }
+        let plain =
+            |k: u32| format!("sglang:prompt_tokens_total {k}00\nsglang:cached_tokens_total {k}0\n");
+        check(
+            &told(None, &[&plain(1), &plain(2)]),
+            &[
+                (
+                    Quantity::RemoteHitRate,
+                    None,
+                    "no sglang:cached_tokens_total on the page",
+                ),
+                (
+                    Quantity::HitTokens,
+                    Some(10.0),
+                    "Δ sglang:cached_tokens_total",
+                ),
+                (
+                    Quantity::LookupTokens,
+                    Some(100.0),
+                    "Δ sglang:prompt_tokens_total",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn counts_that_may_be_of_blocks_are_no_counts_of_tokens() {
+        let page = |k: u32| {
+            format!(
+                "vllm:gpu_prefix_cache_queries_total {k}0\nvllm:gpu_prefix_cache_hits_total {k}\n"
+            )
+        };
+        let of_blocks = "Δ vllm:gpu_prefix_cache_hits_total: counts blocks in some versions";
+        check(
+            &told(None, &[&page(1), &page(3)]),
+            &[
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.1),
+                    "Δ vllm:gpu_prefix_cache_hits_total / Δ vllm:gpu_prefix_cache_queries_total",
+                ),
+                (Quantity::HitTokens, None, of_blocks),
+            ],
+        );
+    }
+
+    #[test]
+    fn requests_are_a_mean_of_the_readings_inside_and_a_peak_of_all() {
+        let page = |running: [u32; 2], waiting: u32| {
+            format!(
+                "sglang:num_running_reqs{{dp_rank=\"0\"}} {}\nsglang:num_running_reqs{{dp_rank=\"1\"}} {}\n\
+                 sglang:num_queue_reqs{{dp_rank=\"0\"}} {waiting}\n",
+                running[0], running[1]
+            )
+        };
+        let pages = [
+            page([0, 0], 0),
+            page([4, 2], 1),
+            page([2, 0], 0),
+            page([0, 0], 0),
+        ];
+        let inside = |name: &str, ranks: &str| format!("mean of 2 readings of {name}{ranks}");
+        check(
+            &told(None, &pages.each_ref().map(String::as_str)),
+            &[
+                // 6 and 2.
+                (
+                    Quantity::RunningMean,
+                    Some(4.0),
+                    &inside("sglang:num_running_reqs", " × 2 ranks"),
+                ),
+                (
+                    Quantity::RunningPeak,
+                    Some(6.0),
+                    "peak of 4 readings of sglang:num_running_reqs × 2 ranks",
+                ),
+                (
+                    Quantity::WaitingMean,
+                    Some(0.5),
+                    &inside("sglang:num_queue_reqs", ""),
+                ),
+                (
+                    Quantity::WaitingPeak,
+                    Some(1.0),
+                    "peak of 4 readings of sglang:num_queue_reqs",
+                ),
+            ],
+        );
+        check(
+            &told(None, &[&pages[0], &pages[3]]),
+            &[(
+                Quantity::RunningMean,
+                None,
+                "no reading of sglang:num_running_reqs while requests were in flight",
+            )],
+        );
+    }
+
+    #[test]
+    fn the_share_of_the_kv_cache_needs_no_size() {
+        for (name, source) in [
+            ("vllm:kv_cache_usage_perc", "vllm:kv_cache_usage_perc"),
+            (
+                "lmdeploy:gpu_cache_usage_perc",
+                "lmdeploy:gpu_cache_usage_perc",
+            ),
+            ("sglang_token_usage", "sglang_token_usage"),
+        ] {
+            let [low, high] = ["0.25", "0.5"].map(|share| format!("{name} {share}\n"));
+            let source = format!("peak of 2 readings of {source}");
+            check(
+                &told(None, &[&low, &high]),
+                &[(Quantity::KvUse, Some(0.5), &source)],
+            );
+        }
     }
 
     /// Value and source of the quantities that are asked for, in their order.
@@ -421,10 +682,10 @@ mod tests {
         // The second page was asked for at 2 s and had been read at 2.25 s: nobody knows whether it was made before or
         // after a request that began or ended meanwhile.
         let watch = Watch::choose(&parse(&page).expect("a page"), None);
-        let seen = observe(&watch, &[&page, &page, &page]);
         let meanwhile_ns = 2 * S + S / 8;
         for (t_start_ns, t_end_ns) in [(meanwhile_ns, 3 * S), (S + S / 2, meanwhile_ns)] {
-            let told = watch.told(&seen, t_start_ns, t_end_ns);
+            let course = course(&watch, &[&page, &page, &page], t_start_ns);
+            let told = watch.told(&course, t_end_ns);
             check(&told, &unseen);
         }
     }
@@ -571,12 +832,11 @@ mod tests {
         let fell = "Δ vllm:num_preemptions_total: it fell: the server restarted";
         check(&told(None, &pages), &[(Quantity::Preemptions, None, fell)]);
         let watch = Watch::choose(&parse(pages[0]).expect("a page"), None);
-        let seen = observe(&watch, &pages);
         for (start_ns, end_ns, why) in [
             (S / 2, 3 * S, "no reading of the page before the workload"),
             (2 * S, 4 * S, "no reading of the page after the workload"),
         ] {
-            let told = watch.told(&seen, start_ns, end_ns);
+            let told = watch.told(&course(&watch, &pages, start_ns), end_ns);
             check(
                 &told,
                 &[
@@ -593,7 +853,7 @@ mod tests {
         let foreign = "go_goroutines 7\nprocess_resident_memory_bytes 4096\n";
         let told_of_it = told(None, &[foreign, foreign]);
         assert_eq!(told_of_it.len(), Quantity::ALL.len());
-        for (quantity, told) in &told_of_it[..6] {
+        for (quantity, told) in &told_of_it[..16] {
             let why = "no metrics of a known engine on the page";
             assert_eq!(
                 (told.value, told.source.as_str()),
@@ -601,7 +861,7 @@ mod tests {
                 "{quantity:?}"
             );
         }
-        assert_eq!(told_of_it[6].1.value, Some(4096.0));
+        assert_eq!(told_of_it[16].1.value, Some(4096.0));
         // Asked for another engine's names than those of the page.
         let vllm = recorded("vllm/metrics.raw");
         check(

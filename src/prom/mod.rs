@@ -2,9 +2,10 @@
 //! scrapes. This module judges nothing and prints nothing.
 //!
 //! Url -> `scrape` -> `parse` -> `series` (readings of one scrape) -> `change` (figures from several).
-//! `kv` makes a workload's KV figures of them, by the table in `engine`.
+//! `course` folds the scrapes of a pass, and `kv` makes its KV figures of them, by the table in `engine`.
 pub mod catalog;
 pub mod change;
+pub mod course;
 pub mod engine;
 pub mod figure;
 pub mod kv;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::change::Observation;
-use super::parse::{Skipped, parse};
-use super::series::{Found, Wanted};
+use super::parse::parse;
+use super::series::Wanted;
 use crate::client::http::Small;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -49,16 +49,6 @@ impl Scraper {
             t_end_ns,
             values: self.wanted.read(&parse(&text)?),
         })
-    }
-
-    /// Returns which of the wanted names the page has, and its lines that were not understood.
-    ///
-    /// # Errors
-    /// The reason why there is no page.
-    pub fn find(&self) -> std::result::Result<(Vec<Found>, Option<Skipped>), String> {
-        let text = fetch(&self.small, &self.url)?;
-        let page = parse(&text)?;
-        Ok((self.wanted.find(&page), page.skipped))
     }
 }
 
@@ -223,9 +213,6 @@ mod tests {
         let scraper = scraper(counting(Duration::from_millis(20)));
         let first = scraper.scrape().expect("a page");
         let second = scraper.scrape().expect("a page");
-        let (found, skipped) = scraper.find().expect("a page");
-        assert_eq!(skipped, None);
-        assert!(matches!(&found[..], [Found::Metric(metric)] if metric.name == "c_total"));
         assert!(first.t_end_ns - first.t_begin_ns >= 20 * MS);
         assert!(second.t_begin_ns >= first.t_end_ns);
         assert_eq!(first.values, [Reading::Counter(Some(1.0))]);

@@ -46,15 +46,6 @@ impl Selector {
         })
     }
 
-    /// Returns a selector of a name alone.
-    pub fn of_name(name: &str) -> Selector {
-        Selector {
-            asked: name.to_string(),
-            name: name.to_string(),
-            labels: Vec::new(),
-        }
-    }
-
     /// Returns a selector of another name with the same labels.
     pub fn renamed(&self, name: &str) -> Selector {
         Selector {

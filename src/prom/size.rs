@@ -50,6 +50,10 @@ impl Scale {
                 })
             }
             Size::Untold => None,
+            Size::Share => Some(Scale {
+                factor: 1.0,
+                text: String::new(),
+            }),
         }
     }
 }

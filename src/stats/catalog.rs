@@ -83,6 +83,9 @@ duration_s | Duration | s | requests | no request was measured
 prefix_cache_hit_rate | Prefix cache hit rate | share | usage of the replies | no reply reported cached tokens
   Prompt tokens that the server reported as cached, over all prompt tokens of successes.
   = sum of cached_tokens / sum of prompt_tokens
+counter_hit_rate | Prefix cache hit rate by counters | share | the server's counters | the server's page of metrics was not read
+  The prefix cache hit rate by the counters on the server's page of metrics, for all of its clients.
+  = counter_hit_tokens / counter_prompt_tokens
 cold_warm_ttft_ratio | Cold TTFT / Warm TTFT | ratio | requests | no whole warm rotation has ended, or the command is not benchmark
   Median TTFT of cold requests over that of warm ones at like load, with its 95 % interval. The burst of cold requests
   at the start is left out: the first ones, as many as are in flight at once, and those sent before all of these had
@@ -219,6 +222,37 @@ avg_spec_accept_rate | Speculative accept rate | share | the server or the syste
 total_preemption_count | Preemptions | requests | the server or the system | neither the server nor the system reports it
   Requests that the server preempted during the pass.
   = as the server or the system reports it
+counter_hit_tokens | Cached prompt tokens by counters | tokens | the server or the system | neither the server nor the system reports it
+  Prompt tokens that the server's counters say were found in its caches during the pass, for all of its clients.
+  = last reading - first reading
+counter_prompt_tokens | Prompt tokens by counters | tokens | the server or the system | neither the server nor the system reports it
+  Prompt tokens that the server's counters say were looked up during the pass, for all of its clients.
+  = last reading - first reading
+device_hit_rate | Hit rate, device tier | share | the server or the system | neither the server nor the system reports it
+  Prompt tokens found in the accelerator's memory, over all prompt tokens, by the server's counters.
+  = hits of the tier / prompt tokens
+host_hit_rate | Hit rate, host tier | share | the server or the system | neither the server nor the system reports it
+  Prompt tokens found in the host's memory, over all prompt tokens, by the server's counters.
+  = hits of the tier / prompt tokens
+remote_hit_rate | Hit rate, remote tier | share | the server or the system | neither the server nor the system reports it
+  Prompt tokens found beyond device and host, on a disk or another machine, over all prompt tokens, by the server's
+  counters. Older vLLM counts all that its KV connector gives here, host memory included.
+  = hits of the tier / prompt tokens
+kv_cache_use_peak | KV cache use, peak | share | the server or the system | neither the server nor the system reports it
+  The largest share of the KV cache that was in use during the pass.
+  = highest reading
+running_requests_mean | Running requests, mean | requests | the server or the system | neither the server nor the system reports it
+  Requests that the server worked on, averaged over the readings while requests were in flight.
+  = mean of readings
+running_requests_peak | Running requests, peak | requests | the server or the system | neither the server nor the system reports it
+  The most requests that the server worked on at once.
+  = highest reading
+waiting_requests_mean | Waiting requests, mean | requests | the server or the system | neither the server nor the system reports it
+  Requests that waited in the server, averaged over the readings while requests were in flight.
+  = mean of readings
+waiting_requests_peak | Waiting requests, peak | requests | the server or the system | neither the server nor the system reports it
+  The most requests that waited in the server at once.
+  = highest reading
 ";
 
 /// The source of the perfect prefix cache hit rate if no reply has a count of prompt tokens.
@@ -325,6 +359,7 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "request_throughput_rps" => Number(of.request_throughput),
         "duration_s" => Number(Some(of.duration_s)),
         "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
+        COUNTER_HIT_RATE => Number(facts.told.get(HIT_RATE).and_then(|told| told.value)),
         "cold_warm_ttft_ratio" => Number(of.reuse.ratio()),
         "first_turn_hit_rate" => Number(of.first_turn_hit_rate),
         "response_cache_hit_rate" => Number(of.response_cache_hit_rate),
@@ -418,7 +453,8 @@ impl Figure {
             Reading::Count(count) => count.map(Datum::Count),
             Reading::Told => {
                 let value = told(pass, key).value?;
-                let is_whole = matches!(*unit, "tokens" | "bytes" | "blocks" | "requests");
+                let is_count = matches!(*unit, "tokens" | "bytes" | "blocks" | "requests");
+                let is_whole = is_count && !key.ends_with("_mean");
                 Some(match is_whole && value >= 0.0 {
                     true => Datum::Count(value.round() as u64),
                     false => Datum::Number(value),
@@ -427,26 +463,33 @@ impl Figure {
         }
     }
 
-    /// Returns the source of the figure, or the reason for its absence.
+    /// Returns the source of the figure, or that it is not reported and why.
     pub fn source(&self, pass: &Pass) -> String {
+        match self.of(pass) {
+            None => format!("not reported: {}", self.source_or_why(pass)),
+            Some(_) => self.source_or_why(pass),
+        }
+    }
+
+    /// Returns the source of the figure, or why it is absent.
+    pub fn source_or_why(&self, pass: &Pass) -> String {
         let Definition {
             key,
             source,
             absent,
             ..
         } = self.definition;
-        let is_absent = self.of(pass).is_none();
-        let said = match read(pass, key) {
-            Reading::Told => told(pass, key).source,
-            _ if is_absent => absent.to_string(),
-            _ if *key == "perfect_prefix_cache_hit_rate" && pass.facts.perfect_prefix_by_plan => {
+        let of_counters = pass.facts.told.get(HIT_RATE);
+        match (read(pass, key), *key) {
+            (Reading::Told, key) => told(pass, key).source,
+            (_, COUNTER_HIT_RATE) if of_counters.is_some() => {
+                of_counters.map_or(String::new(), |told| told.source.clone())
+            }
+            _ if self.of(pass).is_none() => absent.to_string(),
+            (_, "perfect_prefix_cache_hit_rate") if pass.facts.perfect_prefix_by_plan => {
                 BY_PLAN.to_string()
             }
             _ => source.to_string(),
-        };
-        match is_absent {
-            true => format!("not reported: {said}"),
-            false => said,
         }
     }
 }
@@ -463,6 +506,8 @@ pub fn told_figures() -> impl Iterator<Item = &'static Definition> {
 
 /// The key of the prefix cache hit rate by the server's own counters; `usage` gives the rate if there are none.
 pub const HIT_RATE: &str = "avg_prefix_hit_rate";
+/// The same rate, which stays absent where the server tells none.
+pub const COUNTER_HIT_RATE: &str = "counter_hit_rate";
 
 /// Returns a figure that the server or the system reports, or the reason for its absence.
 pub fn told(pass: &Pass, key: &str) -> Told {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
 use super::{groups, keys, kv_cache};
+use crate::prom::kv::Now;
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -21,8 +22,15 @@ use crate::units::fixed;
 const NOTABLE_GAPS: f64 = 0.001;
 
 /// Returns the block of an interval: the guides' twelve labels, then lines for events that are rare. `interval_s` is
-/// the length of the interval as the user gave it.
-pub fn block(figures: &Figures, interval: &Means, interval_s: f64, in_flight: u64) -> Section {
+/// the length of the interval as the user gave it; `server` is what the server's page
+/// of metrics tells.
+pub fn block(
+    figures: &Figures,
+    interval: &Means,
+    interval_s: f64,
+    in_flight: u64,
+    server: &Now,
+) -> Section {
     let mut section = Section::new("");
     global(&mut section, figures);
     let name = format!("Requests Processed in Last {interval_s} second Interval");
@@ -38,8 +46,25 @@ pub fn block(figures: &Figures, interval: &Means, interval_s: f64, in_flight: u6
     if let Some(rate) = figures.all.prefix_cache_hit_rate {
         section.pair("Prefix Cache Hit Rate", Cell::percent(rate));
     }
+    now(&mut section, server);
     section.line("");
     section
+}
+
+fn now(section: &mut Section, server: &Now) {
+    if let Some(rate) = server.hit_rate {
+        section.pair("Prefix Cache Hit Rate by Counters", Cell::percent(rate));
+    }
+    if let Some(share) = server.kv_use {
+        section.pair("KV Cache Use", Cell::percent(share));
+    }
+    if server.running.or(server.waiting).is_some() {
+        let [running, waiting] = [server.running, server.waiting].map(|of| Cell::exact(of, 0));
+        section.pair(
+            "Running / Waiting Requests",
+            format!("{running} / {waiting}"),
+        );
+    }
 }
 
 fn global(section: &mut Section, figures: &Figures) {
@@ -83,7 +108,8 @@ pub fn document(report: &Report) -> Document {
 
 /// Returns the report that the command shows at its end, without charts, because these need a copy of every request.
 pub fn final_report(report: &Report) -> Document {
-    const ABSENT: &str = "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean";
+    const ABSENT: &str =
+        "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate counter_hit_rate output_tokens_mean";
     let passes = &report.passes;
     let mut sections: Vec<Section> = passes.iter().map(figures).collect();
     sections.push(common::failure_table(passes, |_| "whole run".to_string()));
@@ -114,6 +140,7 @@ fn figures(pass: &Pass) -> Section {
     }
     common::failures(&mut section, pass);
     section.pair("Requests Cut at the End", figures.cut);
+    common::server(&mut section, pass);
     common::client(&mut section, pass);
     section
 }
@@ -216,7 +243,7 @@ pub fn result(about: &Value, pass: &Pass, in_flight: u64) -> Node {
     let mut entries = keys::head("tmesh-cli/benchmark/1");
     let header = about.as_object().into_iter().flatten();
     entries.extend(header.map(|(key, value)| (key.clone().into(), value.clone().into())));
-    let summary = keys::parse(SUMMARY).into_iter();
+    let summary = keys::parse(SUMMARY).into_iter().chain(keys::server());
     let summary = summary.map(|(key, name)| (key, self::summary(pass, name, in_flight)));
     entries.extend([
         ("ended".into(), pass.facts.ended.clone().into()),

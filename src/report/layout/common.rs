@@ -10,7 +10,7 @@ use crate::report::charts::Charts;
 use crate::report::client;
 use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
 use crate::sample::{TokenSource, why};
-use crate::stats::catalog::{self, Datum};
+use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
 use crate::stats::pass::Pass;
 
@@ -148,6 +148,60 @@ pub fn failures(section: &mut Section, pass: &Pass) {
     }
 }
 
+/// Adds what the server's counters tell of the pass, beside the hit rate of `usage`; nothing where they tell nothing.
+pub fn server(section: &mut Section, pass: &Pass) {
+    let value = |key| catalog::value(pass, key).map(Datum::as_f64);
+    let source = |key| catalog::told(pass, key).source;
+    let mut said: Vec<(&str, String)> = Vec::new();
+    if let Some(rate) = value(COUNTER_HIT_RATE) {
+        let usage = hit_rate(pass.figures.all.prefix_cache_hit_rate);
+        let rate = format!("{} (by usage: {usage})", Cell::percent(rate));
+        said.push(("Prefix Cache Hit Rate by Counters", rate));
+        said.push(("Counters of the Hit Rate", source(HIT_RATE)));
+    }
+    let tiers = ["device", "host", "remote"].map(|tier| {
+        let share = catalog::value(pass, &format!("{tier}_hit_rate"))?;
+        Some(format!("{tier} {}", Cell::percent(share.as_f64())))
+    });
+    let tiers: Vec<String> = tiers.into_iter().flatten().collect();
+    if !tiers.is_empty() {
+        said.push(("Hit Rate by Tier", tiers.join(", ")));
+    }
+    if let Some(share) = value("kv_cache_use_peak") {
+        said.push(("KV Cache Use", format!("peak {}", Cell::percent(share))));
+    }
+    said.extend(requests_in_server(pass).map(|two| ("Running / Waiting Requests", two)));
+    for (name, key) in [
+        ("Preemptions", "total_preemption_count"),
+        ("Evictions", "total_evict_count"),
+    ] {
+        if let Some(n) = catalog::value(pass, key) {
+            let n = Cell::exact(Some(n.as_f64()), 0);
+            said.push((name, format!("{n} ({})", source(key))));
+        }
+    }
+    if !said.is_empty() {
+        section.line("Server Metrics:");
+    }
+    for (name, said) in said {
+        section.pair(format!("  {name}"), said);
+    }
+}
+
+/// Requests that the server worked on and those that waited for it; `None`: it tells neither.
+fn requests_in_server(pass: &Pass) -> Option<String> {
+    let two = |of: &str, decimals| {
+        let keys = ["running", "waiting"].map(|state| format!("{state}_requests_{of}"));
+        let values = keys.map(|key| catalog::value(pass, &key).map(Datum::as_f64));
+        let is_told = values.iter().any(Option::is_some);
+        let [running, waiting] = values.map(|value| Cell::exact(value, decimals));
+        is_told.then(|| format!("{of} {running} / {waiting}"))
+    };
+    let said = [two("mean", 1), two("peak", 0)].into_iter().flatten();
+    let said = said.collect::<Vec<_>>().join(", ");
+    (!said.is_empty()).then_some(said)
+}
+
 /// Says whether this client kept up.
 pub fn client(section: &mut Section, pass: &Pass) {
     let pair = client::pair(&pass.facts.client);
@@ -249,9 +303,13 @@ pub fn absent(passes: &[Pass], keys: &str) -> Vec<String> {
     let of = |pass: &Pass| {
         let figures = keys.split(' ').filter_map(catalog::find);
         let missing = figures.filter(|figure| figure.of(pass).is_none());
+        // Nothing is said of counters that the input knows nothing of.
+        let has_counters = pass.facts.told.contains_key(HIT_RATE);
+        let missing =
+            missing.filter(|figure| has_counters || figure.definition.key != COUNTER_HIT_RATE);
         let reasons = missing.map(|figure| {
-            let definition = figure.definition;
-            format!("{}: {}", definition.label, definition.absent)
+            let label = figure.definition.label;
+            format!("{label}: {}", figure.source_or_why(pass))
         });
         let is_watched = pass.facts.client.limited.is_some();
         let unwatched = (!is_watched).then(|| UNWATCHED.to_string());

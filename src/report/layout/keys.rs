@@ -14,6 +14,17 @@ pub type Key = (&'static str, &'static str);
 
 pub type Entry = (Cow<'static, str>, Node);
 
+/// The figures of the server's counters that only `--metrics-url` brings.
+pub const COUNTERS: &str = "counter_hit_rate counter_hit_tokens counter_prompt_tokens
+    device_hit_rate host_hit_rate remote_hit_rate kv_cache_use_peak
+    running_requests_mean running_requests_peak waiting_requests_mean waiting_requests_peak";
+
+/// Returns the keys of what the server tells, as every file has them but those of `run`, which has some of its own.
+pub fn server() -> Vec<Key> {
+    const OF_RUN: &str = "total_kv_used_tokens total_evict_count total_preemption_count";
+    parse(COUNTERS).into_iter().chain(parse(OF_RUN)).collect()
+}
+
 /// Reads keys separated by blanks, in the order of a file: `KEY=FIGURE`, or one word that is both.
 pub fn parse(words: &'static str) -> Vec<Key> {
     let words = words.split_whitespace();

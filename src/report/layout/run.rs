@@ -21,14 +21,17 @@ pub const SUMMARY_SCHEMA: &str = "tmesh-cli/run/1";
 
 /// The keys of a workload's figures in the order of its file.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    keys::parse(
+    let keys = keys::parse(
         "avg_ttft_ms=ttft_avg_ms p50_ttft_ms=ttft_p50_ms p95_ttft_ms=ttft_p95_ms p99_ttft_ms=ttft_p99_ms
         avg_tbt_ms=itl_avg_ms avg_tpot_ms=tpot_with_first_ms avg_throughput_tps=request_tokens_per_s
         output_throughput_tps=throughput_tokens_per_s request_throughput_rps
         peak_mem_mb avg_mem_mb error_rate total_requests successful_requests failed_requests
         total_kv_used_tokens kv_used_bytes avg_prefix_hit_rate total_evict_count evict_ms avg_spec_accept_rate
         total_preemption_count usage_prefix_hit_rate=prefix_cache_hit_rate avg_latency_ms=latency_avg_ms",
-    )
+    );
+    keys.into_iter()
+        .chain(keys::parse(keys::COUNTERS))
+        .collect()
 });
 
 /// The rows of the table above those of the server and the system, each with its name and its key in the catalogue.
@@ -109,7 +112,12 @@ pub fn table(
         std::iter::once((figure.label, figure.key)).chain(usage)
     });
     let n = workloads.len();
-    let rows = ROWS.into_iter().chain(told).map(|(name, key)| {
+    let counters = keys::parse(keys::COUNTERS);
+    // Files of earlier versions have none of these.
+    let is_new = |key: &str| counters.iter().any(|(counter, _)| *counter == key);
+    let is_row = |key: &str| !is_new(key) || (0..n).any(|at| value(at, key).is_some());
+    let rows = ROWS.into_iter().chain(told);
+    let rows = rows.filter(|(_, key)| is_row(key)).map(|(name, key)| {
         let cells = (0..n).map(|at| cell(key, value(at, key)));
         row(name, cells)
     });

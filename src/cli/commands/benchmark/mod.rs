@@ -12,6 +12,7 @@ use crate::cli::checks;
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
 use crate::cli::connect::{Connection, Server};
+use crate::cli::counters::{Counters, EVERY, PageUrl};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
@@ -45,6 +46,8 @@ struct Options {
     samples: Option<String>,
     output: Option<String>,
     keep_gaps: bool,
+    /// The server's page of metrics.
+    page: PageUrl,
     common: Common,
     limits: Limits,
 }
@@ -65,6 +68,7 @@ impl Options {
             samples: args.text("--samples"),
             output: args.text("--output"),
             keep_gaps: !args.has("--no-gaps"),
+            page: PageUrl::parse(args)?,
             common: Common::parse(args)?,
             limits: Limits::parse(args, &KEYS, "part", &[PLACE.to_string()])?,
         };
@@ -124,6 +128,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape::new(api, model.id);
     let ready = Ready::ask(opened, body, None, options.common.clone())?;
+    let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
     print(&specification(&ready, &sizing, &options))?;
     let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);
@@ -133,7 +138,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
     let Sent {
         mut records, facts, ..
-    } = send(&mut run, &options, &sizing, plan.by_ref())?;
+    } = send(&mut run, &options, &sizing, plan.by_ref(), &counters)?;
     run.count(&ready, &mut records);
     run.end_repeats(facts, records, |_| plan.repeats_at_once());
     end(run, &options)
@@ -185,14 +190,21 @@ fn header(options: &Options, sizing: &Sizing) -> Value {
 }
 
 /// Sends the plan and prints a block of figures at every interval.
-fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: &mut Tiling) -> Result<Sent> {
+fn send(
+    run: &mut Run,
+    options: &Options,
+    sizing: &Sizing,
+    plan: &mut Tiling,
+    counters: &Counters,
+) -> Result<Sent> {
     let stop = run.stop.clone();
     let (mock_in_process, header) = (run.mock_in_process, run.report.about.clone());
     let interval_s = options.interval.as_secs_f64();
     let print = move |records: &mut Records, moment: &Moment| {
         let figures = records.live_figures(&so_far(moment));
         let interval = records.end_interval();
-        let block = layout::block(&figures, &interval, interval_s, moment.in_flight);
+        let (in_flight, server) = (moment.in_flight, counters.now());
+        let block = layout::block(&figures, &interval, interval_s, in_flight, &server);
         let shown = text::section(&block, Screen::FILE);
         if !is_printed(&shown).unwrap_or(false) {
             stop.request(Reason::Closed);
@@ -225,6 +237,7 @@ fn send(run: &mut Run, options: &Options, sizing: &Sizing, plan: &mut Tiling) ->
         warmup: Some(options.warmup),
         is_window: true,
         is_patient: options.is_endless(),
+        counters: Some((counters, Some(EVERY))),
         blocks: Some(Blocks {
             interval: options.interval,
             print: Box::new(print),

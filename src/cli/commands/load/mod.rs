@@ -12,6 +12,7 @@ use self::prompts::Plans;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
+use crate::cli::counters::{Counters, EVERY};
 use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
@@ -42,6 +43,7 @@ struct Load {
     ready: Ready,
     options: Options,
     plans: Plans,
+    counters: Counters,
 }
 
 /// Returns the number of requests that a point sends; `None`: as many as a duration allows.
@@ -105,6 +107,7 @@ impl Load {
             return Err(Error::input("--slo-file", why)
                 .next("Remove ttft_ms from the file and limit latency_ms instead."));
         }
+        let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
         let stop = Stop::new();
@@ -116,6 +119,7 @@ impl Load {
             ready,
             options,
             plans,
+            counters,
         })
     }
 
@@ -209,6 +213,7 @@ impl Load {
         };
         let step = Step {
             records,
+            counters: Some((&self.counters, Some(EVERY))),
             on_sample: Box::new(|sample| {
                 counted.add(&possible(sample));
                 Ok(())

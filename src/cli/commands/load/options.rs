@@ -8,6 +8,7 @@ use super::points::Point;
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
+use crate::cli::counters::PageUrl;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::groups::Shared;
@@ -78,6 +79,8 @@ pub struct Options {
     pub speed: f64,
     /// Number of threads of an open loop.
     pub max_inflight: u64,
+    /// The server's page of metrics.
+    pub page: PageUrl,
     pub common: Common,
     pub limits: Limits,
     pub outputs: Outputs,
@@ -131,6 +134,7 @@ impl Options {
             burstiness: burstiness.unwrap_or(Burstiness::Shape(1.0)),
             speed: speed.unwrap_or(1.0),
             max_inflight: max_inflight.unwrap_or(MAX_INFLIGHT),
+            page: PageUrl::parse(args)?,
             common: Common::parse(args)?,
         })
     }

@@ -12,7 +12,7 @@ mod sessions;
 use std::sync::Arc;
 
 use self::debug_log::DebugLog;
-use self::metrics::Metrics;
+use self::metrics::{Metrics, over};
 pub use self::options::Options;
 use self::options::{Source, place};
 use self::sessions::Sessions;
@@ -22,7 +22,6 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{Folder, ROUNDS};
 use crate::cli::run::{Run, Sending, Sent, Step};
-use crate::cli::side::SideUrl;
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
@@ -47,7 +46,7 @@ struct Replay {
     options: Options,
     dataset: Dataset,
     folder: Folder,
-    metrics: Option<Metrics>,
+    metrics: Metrics,
 }
 
 /// Runs the command and returns the exit code.
@@ -95,7 +94,9 @@ impl Replay {
         }
         folder.note_earlier(ROUNDS);
         let opened = connection.open()?;
-        options.side_urls().for_each(SideUrl::warn_unencrypted);
+        if let Some(reset) = &options.reset {
+            reset.url.warn_unencrypted();
+        }
         announce(&opened)?;
         let api = opened.endpoint.api.unwrap_or(Api::Chat);
         dataset::check_api(&options, &dataset, api)?;
@@ -118,9 +119,7 @@ impl Replay {
         let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
         let longest = sessions::first_line(&options, options.most_concurrency());
         ready.note_line(longest.map_or(0, |line| line.len()));
-        let metrics = options.prometheus.as_ref();
-        let metrics = metrics.map(|wanted| Metrics::open(wanted, &ready.opened));
-        let metrics = metrics.transpose()?;
+        let metrics = Metrics::open(&options.prometheus, &ready.opened)?;
         print(&dataset::specification(&options, &dataset, &ready))?;
         if let Some(limit) = options.max_input_tokens {
             let said = cut::to_length(&mut dataset, limit, &ready);
@@ -179,7 +178,7 @@ impl Replay {
         let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped);
         let measured = records.list.iter().filter(|record| record.is_measured());
         let is_complete = measured.count() as u64 + turns_not_sent == sessions.requests;
-        let over = |metrics: &Metrics| metrics.over(&records.list, concurrency);
+        let own = self.metrics.own();
         let facts = Facts {
             round: Some(round),
             concurrency: Some(concurrency),
@@ -187,7 +186,7 @@ impl Replay {
             turns_not_sent,
             is_complete: Some(is_complete),
             shortened: sessions.shortened(),
-            metrics: self.metrics.as_ref().map_or(Vec::new(), over),
+            metrics: own.map_or(Vec::new(), |own| over(own, &records.list, concurrency)),
             ..facts
         };
         let first_turns = sessions.plan(round, 0, None);
@@ -198,7 +197,7 @@ impl Replay {
             false => self.run.end_pass(facts, records),
         };
         let name = format!("{}.json", place(concurrency, round));
-        let text = round_file::text(&self.run, &self.options, sessions, self.metrics.as_ref());
+        let text = round_file::text(&self.run, &self.options, sessions, self.metrics.own());
         self.folder.write(&mut self.run.log, &name, &text);
         // The records were only needed for the file.
         if let Some(pass) = self.run.report.passes.last_mut() {
@@ -213,13 +212,12 @@ impl Replay {
 
     fn send(&mut self, sessions: &Sessions, round: u64) -> Result<Sent> {
         let concurrency = sessions.level.concurrency;
-        let metrics = self.metrics.as_ref();
         let mut debug = debug(&mut self.run, &self.options, sessions, round);
         let label = format!("Concurrency {concurrency}, round {round}");
         let in_flight = concurrency.min(sessions.dialogues.len() as u64);
         let step = Step {
             records: Records::kept().with_details(false),
-            scrapes: metrics.map(|metrics| metrics.beside(concurrency)),
+            counters: Some(self.metrics.beside(concurrency)),
             on_sample: Box::new(move |sample| {
                 debug.as_mut().map_or(Ok(()), |debug| debug.write(sample))
             }),
@@ -230,16 +228,13 @@ impl Replay {
         let plan = sessions.plan(round, first_id, seed);
         let sent = self.run.pass(step, Sending::Closed(Box::new(plan)))?;
         self.run.next_id = first_id + sessions.requests;
-        if let Some(metrics) = metrics {
-            metrics.warn();
-        }
         Ok(sent)
     }
 
     /// Prints the end of the report and returns the exit code.
     fn end(&mut self) -> Result<u8> {
         let passes = &self.run.report.passes;
-        let mut end = match self.metrics.is_some() && !passes.is_empty() {
+        let mut end = match self.metrics.own().is_some() && !passes.is_empty() {
             true => text::section(&layout::closing(passes), stdout_screen()),
             false => String::new(),
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
+use crate::cli::counters::{EVERY, PageUrl};
 use crate::cli::side::SideUrl;
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ pub struct Options {
     pub min_output_tokens: Option<u64>,
     pub temperature: f64,
     pub top_p: Option<f64>,
-    pub prometheus: Option<Prometheus>,
+    pub prometheus: Prometheus,
     /// The folder of the debug logs.
     pub debug_dir: Option<PathBuf>,
     pub output_dir: PathBuf,
@@ -99,7 +100,8 @@ pub struct Reset {
 
 /// Which of the server's metrics to read.
 pub struct Prometheus {
-    pub url: SideUrl,
+    pub url: PageUrl,
+    /// The metrics that the user named, to be read beside each request.
     pub selectors: Vec<Selector>,
     pub interval: Duration,
 }
@@ -156,16 +158,9 @@ impl Options {
         places(&self.levels, self.rounds)
     }
 
-    /// Returns the URLs beside the endpoint that the replay asks.
-    pub fn side_urls(&self) -> impl Iterator<Item = &SideUrl> {
-        let page = self.prometheus.iter().map(|prometheus| &prometheus.url);
-        page.chain(self.reset.iter().map(|reset| &reset.url))
-    }
-
     /// Returns the requested names of server metrics.
     pub fn metric_names(&self) -> Vec<&str> {
-        let wanted = self.prometheus.iter();
-        let selectors = wanted.flat_map(|prometheus| &prometheus.selectors);
+        let selectors = self.prometheus.selectors.iter();
         selectors.map(|selector| selector.asked.as_str()).collect()
     }
 
@@ -229,18 +224,8 @@ pub fn place(concurrency: u64, round: u64) -> String {
     format!("concurrency_{concurrency}_round_{round}")
 }
 
-/// Parses a URL beside the endpoint; `path` is used if it has none.
-fn side_url(args: &Args, flag: &'static str, path: &str) -> Result<Option<SideUrl>> {
-    let Some(typed) = args.text(flag) else {
-        return Ok(None);
-    };
-    let url = SideUrl::parse(&typed, path);
-    let what = || format!("{flag} {}", without_secrets(&typed));
-    url.map(Some).map_err(|why| Error::input(what(), why))
-}
-
 fn reset(args: &Args) -> Result<Option<Reset>> {
-    let url = side_url(args, "--reset-cache-url", "/")?;
+    let url = SideUrl::of_flag(args, "--reset-cache-url", "/")?;
     let between_rounds = args.has("--reset-cache-between-rounds");
     let between_levels = args.has("--reset-cache-between-concurrency");
     match url {
@@ -261,30 +246,24 @@ fn reset(args: &Args) -> Result<Option<Reset>> {
     }
 }
 
-fn prometheus(args: &Args) -> Result<Option<Prometheus>> {
-    let url = side_url(args, "--prometheus-url", "/metrics")?;
+fn prometheus(args: &Args) -> Result<Prometheus> {
+    let url = PageUrl::parse(args)?;
     let mut selectors = args.list("--prometheus-metrics", Selector::parse)?;
     let mut asked = HashSet::new();
     selectors.retain(|selector| asked.insert(selector.asked.clone()));
     let interval = args.value("--prometheus-interval", above_zero)?;
-    let Some(url) = url else {
-        if selectors.is_empty() && interval.is_none() {
-            return Ok(None);
-        }
-        let why = "not given; want one such as http://localhost:8000/metrics";
-        return Err(Error::input("--prometheus-url", why));
-    };
-    if selectors.is_empty() {
-        let what = format!("--prometheus-url {}", url.shown);
-        let error = Error::input(what, "no metric named; want --prometheus-metrics NAME…");
-        let page = quoted(&url.shown);
-        return Err(error.next(format!("Try: tmesh-cli check prometheus {page}")));
+    if let PageUrl::Off = url
+        && let Some(flag) = ["--prometheus-metrics", "--prometheus-interval"]
+            .into_iter()
+            .find(|flag| args.has(flag))
+    {
+        return Err(Error::input(flag, "not together with --metrics-url off"));
     }
-    Ok(Some(Prometheus {
+    Ok(Prometheus {
         url,
         selectors,
-        interval: interval.unwrap_or(Duration::from_secs(1)),
-    }))
+        interval: interval.unwrap_or(EVERY),
+    })
 }
 
 fn debug_dir(args: &Args) -> Result<Option<PathBuf>> {

@@ -3,10 +3,11 @@
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 
-use super::metrics::Metrics;
+use super::metrics;
 use super::options::Options;
 use super::sessions::Sessions;
 use crate::cli::run::Run;
+use crate::cli::scrapes::Scrapes;
 use crate::client::endpoint::without_secrets;
 use crate::report::json;
 use crate::report::layout::replay::{RequestLine, RoundFile};
@@ -15,17 +16,12 @@ use crate::stats::record::Record;
 use crate::stats::records::Detail;
 
 /// Returns the text of the last round's file.
-pub fn text(
-    run: &Run,
-    options: &Options,
-    sessions: &Sessions,
-    metrics: Option<&Metrics>,
-) -> String {
+pub fn text(run: &Run, options: &Options, sessions: &Sessions, own: Option<&Scrapes>) -> String {
     let pass = &run.report.passes[run.report.passes.len() - 1];
     let requests = Requests {
         sessions,
         pass,
-        metrics,
+        own,
     };
     let configuration = configuration(run, options, sessions, pass);
     json::pretty(&RoundFile::new(&configuration, pass, requests))
@@ -58,7 +54,8 @@ fn configuration(run: &Run, options: &Options, sessions: &Sessions, pass: &Pass)
 struct Requests<'a> {
     sessions: &'a Sessions,
     pass: &'a Pass,
-    metrics: Option<&'a Metrics>,
+    /// The scrapes of the metrics that the user named.
+    own: Option<&'a Scrapes>,
 }
 
 impl Serialize for Requests<'_> {
@@ -79,7 +76,7 @@ impl Serialize for Requests<'_> {
             if let Some(mut line) =
                 RequestLine::of(record, detail, index, &question, &dialogue.name)
             {
-                line.metrics = self.metrics.map(|metrics| metrics.of(record));
+                line.metrics = self.own.map(|own| metrics::of(own, record));
                 list.serialize_element(&line)?;
             }
         }

@@ -6,6 +6,7 @@ mod options;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -18,6 +19,7 @@ use crate::backend::process;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
+use crate::cli::counters::Counters;
 use crate::cli::discover::{Ready, announce, models, pick};
 use crate::cli::output::{Folder, SUMMARY};
 use crate::cli::run::{Run, Sending, Step};
@@ -39,6 +41,9 @@ use crate::sample::Workload;
 use crate::stats::facts::Facts;
 use crate::stats::record::Record;
 
+/// Time between two readings of the server's counters: a workload may last less than a second.
+const READ_EVERY: Duration = Duration::from_millis(250);
+
 /// Fixed workloads, ready to be sent.
 struct Workloads {
     run: Run,
@@ -46,6 +51,7 @@ struct Workloads {
     options: Options,
     folder: Folder,
     beside: Beside,
+    counters: Counters,
 }
 
 /// Runs the command and returns the exit code.
@@ -137,12 +143,10 @@ impl Workloads {
             None => ready.opened.mock.as_ref().map(|_| Of::ThisProcess),
         };
         let token_bytes = token_bytes(&options, &ready.target.body.model);
+        let beside = Beside::new(&ready.opened, memory_of, token_bytes);
         let names = options.names.as_deref();
-        let beside = Beside::open(&ready.opened, names, memory_of, token_bytes);
-        if let Err(why) = &beside.page {
-            note!("note: {why}; figures that only the server reports are n/a");
-        }
-        name_engine(&mut ready, &options, &beside);
+        let counters = Counters::open(&options.page, &[], names, &ready.opened)?;
+        name_engine(&mut ready, &options, counters.watch());
         print(&specification(&options, &ready))?;
         let header = json!({
             "workload": options.workload,
@@ -154,6 +158,7 @@ impl Workloads {
             options,
             folder,
             beside,
+            counters,
         })
     }
 
@@ -202,7 +207,7 @@ impl Workloads {
         let extent = Extent::Requests(fixed.requests);
         let mut step = Step {
             series: self.beside.begin()?,
-            scrapes: self.beside.scrapes(),
+            counters: Some((&self.counters, Some(READ_EVERY))),
             ..Step::new(name.to_string(), extent, fixed.in_flight)
         };
         if self.options.is_verbose {
@@ -213,7 +218,7 @@ impl Workloads {
         let sessions = fixed.sessions(self.run.next_id, writer, &setup.lengths);
         let mut sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
         let span = span(&sent.records.list).unwrap_or_default();
-        let told = self.beside.told(span);
+        self.beside.add(&mut sent.facts.told, span);
         if sent.ended == 0 {
             return Ok(());
         }
@@ -222,7 +227,6 @@ impl Workloads {
             workload: Some(fixed.workload),
             concurrency: Some(fixed.in_flight),
             planned: Some(fixed.requests),
-            told,
             ..sent.facts
         };
         self.run.end_pass(facts, sent.records);
@@ -277,7 +281,7 @@ fn token_bytes(options: &Options, model: &str) -> Option<(u64, String)> {
 }
 
 /// Stores which engine answers: from its page of metrics, else from its own answers.
-fn name_engine(ready: &mut Ready, options: &Options, beside: &Beside) {
+fn name_engine(ready: &mut Ready, options: &Options, watch: Option<&Watch>) {
     if let Some(launch) = &options.launch {
         ready.backend = launch.preset.name;
     }
@@ -286,7 +290,6 @@ fn name_engine(ready: &mut Ready, options: &Options, beside: &Beside) {
         ready.engine = Some("mock".to_string());
         return;
     }
-    let watch = beside.page.as_ref().ok().map(|page| &page.watch);
     let engine = watch.and_then(Watch::engine).or(options.names.as_deref());
     ready.engine = engine.map(str::to_string);
     let version = watch.and_then(Watch::engine_version).map(str::to_string);
@@ -334,8 +337,6 @@ fn said() -> OnSample<'static> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::backend::presets::Preset;
 

@@ -11,6 +11,7 @@ use crate::cli::commands::mock;
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
 use crate::cli::connect::Server;
+use crate::cli::counters::PageUrl;
 use crate::error::{Error, Result};
 use crate::plan::fixed::{Fixed, named};
 use crate::report::layout::run::KEYS;
@@ -25,6 +26,8 @@ pub struct Options {
     pub launch: Option<Launch>,
     /// The engine whose metric names to read; `None`: the one found on the page.
     pub names: Option<String>,
+    /// The server's page of metrics.
+    pub page: PageUrl,
     pub output: PathBuf,
     pub is_verbose: bool,
     pub common: Common,
@@ -60,6 +63,7 @@ impl Options {
             server,
             launch,
             names,
+            page: PageUrl::parse(args)?,
             output: output.map_or("./benchmark_results".into(), PathBuf::from),
             is_verbose: args.has("--verbose"),
             common: Common::parse(args)?,

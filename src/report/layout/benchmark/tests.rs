@@ -75,9 +75,43 @@ fn golden_block() {
     // No request ended in the second interval.
     let blocks = [1, 2].map(|_| {
         let (figures, interval) = (records.live_figures(&facts), records.end_interval());
-        text::section(&block(&figures, &interval, 5.0, 3), Screen::FILE)
+        let block = block(&figures, &interval, 5.0, 3, &Now::default());
+        text::section(&block, Screen::FILE)
     });
     check("benchmark_block.txt", &blocks.concat());
+}
+
+#[test]
+fn a_block_ends_with_what_the_server_tells() {
+    let lines = |server: &Now| -> Vec<String> {
+        let block = block(&Figures::default(), &Means::default(), 5.0, 3, server);
+        let text = text::section(&block, Screen::FILE);
+        let lines = text
+            .lines()
+            .skip_while(|line| !line.starts_with("In Flight"));
+        lines.skip(1).map(str::to_string).collect()
+    };
+    let all = Now {
+        hit_rate: Some(0.25),
+        kv_use: Some(0.125),
+        running: Some(3.0),
+        waiting: Some(0.0),
+    };
+    assert_eq!(
+        lines(&all),
+        [
+            "Prefix Cache Hit Rate by Counters: 25.0 %",
+            "KV Cache Use: 12.5 %",
+            "Running / Waiting Requests: 3 / 0",
+            ""
+        ]
+    );
+    let some = Now {
+        waiting: Some(2.0),
+        ..Now::default()
+    };
+    assert_eq!(lines(&some), ["Running / Waiting Requests: n/a / 2", ""]);
+    assert_eq!(lines(&Now::default()), [""]);
 }
 
 #[test]

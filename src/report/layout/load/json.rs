@@ -15,7 +15,7 @@ use crate::stats::time::{HitBy, Time};
 
 /// The keys of a point's figures in the order of its file.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    keys::parse(
+    let keys = keys::parse(
         "ttft_p50_ms ttft_p95_ms ttft_p99_ms tpot_ms throughput_tokens_per_s request_throughput_rps
         response_cache_hit_rate prefix_cache_hit_rate avg_latency_ms=latency_avg_ms
         ttft_avg_ms latency_p50_ms latency_p95_ms latency_p99_ms itl_p50_ms itl_p95_ms itl_p99_ms
@@ -28,7 +28,8 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         lateness_avg_ms lateness_p99_ms lateness_max_ms exhausted_requests
         ttft_from_sent_avg_ms ttft_from_sent_p50_ms ttft_from_sent_p95_ms ttft_from_sent_p99_ms
         latency_from_sent_avg_ms latency_from_sent_p50_ms latency_from_sent_p95_ms latency_from_sent_p99_ms",
-    )
+    );
+    keys.into_iter().chain(keys::server()).collect()
 });
 
 /// A part of the successes with times of its own: its key, its name, its TTFT and its latency.

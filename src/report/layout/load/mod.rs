@@ -29,7 +29,7 @@ pub fn on_screen(report: &Report) -> Document {
 }
 
 fn with_charts(report: &Report, charts: Charts) -> Document {
-    const ABSENT: &str = "ttft_avg_ms itl_avg_ms response_cache_hit_rate prefix_cache_hit_rate output_tokens_mean goodput_requests";
+    const ABSENT: &str = "ttft_avg_ms itl_avg_ms response_cache_hit_rate prefix_cache_hit_rate counter_hit_rate output_tokens_mean goodput_requests";
     let passes = &report.passes;
     let mut sections: Vec<Section> = passes.iter().map(point).collect();
     sections.extend(sweep(passes));
@@ -65,6 +65,7 @@ pub fn point(pass: &Pass) -> Section {
     common::token_sources(&mut section, pass);
     common::connections(&mut section, pass);
     common::failures(&mut section, pass);
+    common::server(&mut section, pass);
     common::client(&mut section, pass);
     section.line("");
     section

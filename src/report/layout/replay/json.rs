@@ -113,6 +113,7 @@ pub fn summary(pass: &Pass) -> Node {
     let metrics = metrics.map(|metric| (metric.name.clone(), metric_node(metric)));
     summary.push(("prometheus_metrics".into(), Node::object(metrics)));
     summary.extend(entries("client"));
+    summary.extend(keys::entries(&keys::server(), pass));
     Node::Object(summary)
 }
 

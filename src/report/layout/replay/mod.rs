@@ -20,8 +20,7 @@ use crate::units::{counted, fixed};
 
 /// Makes the report of a run.
 pub fn document(report: &Report) -> Document {
-    const ABSENT: &str =
-        "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate output_tokens_mean goodput_requests";
+    const ABSENT: &str = "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate counter_hit_rate output_tokens_mean goodput_requests";
     let passes = &report.passes;
     let comparisons = (0..passes.len()).map(|at| comparison(passes, at));
     let comparisons: Vec<Option<Comparison>> = comparisons.collect();
@@ -83,6 +82,7 @@ fn figures(pass: &Pass) -> Section {
     section.line("");
     beyond(&mut section, pass);
     metrics(&mut section, pass);
+    common::server(&mut section, pass);
     common::token_sources(&mut section, pass);
     common::connections(&mut section, pass);
     common::client(&mut section, pass);
