@@ -41,3 +41,4 @@ mod run_signals;
 mod secrets;
 mod tls;
 mod util;
+mod verdict;

@@ -1,6 +1,6 @@
 //! The command at the end of an error works as it stands there.
 
-use crate::util::{Cmd, Dir, RawServer, Server};
+use crate::util::{Cmd, Dir, Server};
 
 /// Returns the command that the last line of stderr names.
 fn named(stderr: &str) -> Option<&str> {
@@ -20,20 +20,10 @@ fn the_command_at_the_end_of_an_error_works_as_typed() {
     let mock = ["--itl", "0s", "--base", "0s", "--model", "acme/llm-7b"];
     let server = Server::start(&mock);
     let url = server.url();
-    let page = RawServer::start(|_, stream| {
-        use std::io::Write;
-        // The client may have hung up.
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\na 1\n");
-    });
-    let page = format!("http://{}/metrics?a=b&c=d", page.addr());
     for (words, more) in [
         ("replay".to_string(), ""),
         ("replay --dataset 'd e.jsonl'".to_string(), ""),
         (format!("replay --endpoint {url}"), ""),
-        (
-            format!("replay --synthetic 2 --backend mock --prometheus-url '{page}'"),
-            "",
-        ),
         (
             "benchmark".to_string(),
             "--requests 2 --output-length 2 --input-length 50 --contexts 2",

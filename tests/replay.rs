@@ -74,11 +74,15 @@ fn options_that_cannot_work_are_refused_before_the_first_request() {
             "--reset-cache-between-rounds",
             "--reset-cache-url: not given",
         ),
-        (&ok, "--prometheus-metrics x", "--prometheus-url: not given"),
         (
             &ok,
-            "--prometheus-url h:1",
-            "--prometheus-url http://h:1/metrics: no metric named",
+            "--prometheus-url ftp://h",
+            "--prometheus-url ftp://h: the scheme is neither http nor https",
+        ),
+        (
+            &ok,
+            "--prometheus-interval 2s --metrics-url off",
+            "--prometheus-interval: not together with --metrics-url off",
         ),
         (
             &ok,

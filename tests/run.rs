@@ -537,7 +537,10 @@ fn a_server_without_metrics_has_nulls_that_say_so() {
     assert_eq!(file["usage_prefix_hit_rate"], 0.0);
     let missing = format!(
         "Not reported:\n  Memory peak (MiB) · Memory avg (MiB) · KV cache used, peak (tokens) · Evictions · \
-         Eviction time (ms) · Speculative accept rate · Preemptions: {why}\n"
+         Eviction time (ms) · Speculative accept rate · Preemptions · Cached prompt tokens by counters · Prompt \
+         tokens by counters · Hit rate, device tier · Hit rate, host tier · Hit rate, remote tier · KV cache use, \
+         peak · Running requests, mean · Running requests, peak · Waiting requests, mean · Waiting requests, peak: \
+         {why}\n"
     );
     assert!(output.stdout.contains(&missing), "{output}");
 }

@@ -9,6 +9,7 @@ mod benchmark_truth;
 mod load_open;
 #[allow(dead_code, unused_imports)] // Some of it serves the other crate only.
 mod util;
+mod verdict_times;
 mod watchdog;
 
 /// Keeps other tests off the machine while the guard lives.

@@ -107,6 +107,11 @@ impl Counters {
         self.page.as_ref().ok().map(|page| &page.watch)
     }
 
+    /// Whether the page counts hits of the prefix cache.
+    pub fn counts_hits(&self) -> bool {
+        self.watch().is_some_and(Watch::counts_hits)
+    }
+
     /// Returns the scrapes; `None`: there is no page.
     pub fn scrapes(&self) -> Option<&Scrapes> {
         self.page.as_ref().ok().map(|page| &page.scrapes)

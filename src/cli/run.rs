@@ -8,10 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::Value;
 
-use super::counters::Counters;
+use super::counters::{Counters, EVERY};
 use super::discover::{Ready, refused};
 use super::output::Samples;
-use super::scrapes::span;
 use super::silence::Silence;
 use crate::client::count::count_texts;
 use crate::client::{Client, Target};
@@ -27,6 +26,7 @@ use crate::plan::Session;
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
 use crate::samples_file::TokensLine;
+use crate::stats::catalog::HIT_RATE;
 use crate::stats::evidence;
 use crate::stats::facts::Facts;
 use crate::stats::goodput::Slo;
@@ -225,7 +225,9 @@ impl Run {
         let mut sent = self.sent(collected, exhausted, is_window);
         if let Some((counters, _)) = counters {
             let window_end_ns = sent.facts.window_ns.map(|(_, end_ns)| end_ns);
-            let last_end_ns = span(&sent.records.list).map(|(_, end_ns)| end_ns);
+            let Records { list, controls, .. } = &sent.records;
+            let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns);
+            let last_end_ns = ends_ns.max();
             let t_end_ns = window_end_ns.or(last_end_ns).unwrap_or_default();
             sent.facts.told = counters.told(t_end_ns);
         }
@@ -347,18 +349,24 @@ impl Run {
         &mut self,
         facts: Facts,
         records: Records,
+        counters: Option<&Counters>,
         controls: impl FnOnce(u64) -> Session,
     ) -> &Pass {
         self.report.passes.push(Pass::new(facts, records));
         let evidence = Evidence::of(&self.report.about, &self.report.passes);
         if evidence.asks_for_repeats_at_once() && !self.stop.is_set() && self.gone.is_none() {
             let controls = controls(self.next_id);
-            let step = Step::new(String::new(), Extent::Requests(1), 1);
+            let step = Step {
+                counters: counters.map(|counters| (counters, Some(EVERY))),
+                ..Step::new(String::new(), Extent::Requests(1), 1)
+            };
             let plan = Sending::Closed(Box::new(std::iter::once(controls)));
             let gone = self.gone.take();
             // The pass is measured: a control that cannot be sent takes nothing from it.
             if let (Ok(sent), Some(pass)) = (self.pass(step, plan), self.report.passes.last_mut()) {
                 pass.records.controls.extend(sent.records.controls);
+                let rate = sent.facts.told.get(HIT_RATE);
+                pass.facts.controls_hit_rate = rate.and_then(|rate| rate.value);
             }
             self.gone = gone;
         }

@@ -300,6 +300,7 @@ mod tests {
             prompt_tokens: 100,
             hit_tier1_tokens: 16,
             hit_tier2_tokens: 32,
+            usage_cached: Some(48),
         }
     }
 

@@ -93,6 +93,12 @@ options! {
     tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
     tier2_tokens: usize = "2M", parse_size, "TOKENS",
         "capacity of the second tier (offload buffer), which takes what the first evicts";
+    /// Requests in a hundred, at most 100.
+    misses: u64 = "0", parse_percent, "PERCENT",
+        "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
+    usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all",
+        "cached tokens in usage: the true ones, none, always 0, or all but the last token of every prompt";
+    metrics: bool = "on", parse_switch, "on|off", "serve /metrics; off: a 404";
     /// The capacity in answers; 0: there is no cache.
     response_cache: usize = "4096", parse_size, "ANSWERS",
         "answers that /generate holds for the same prompt, max_tokens and temperature, and says at once after base; 0: none";
@@ -105,6 +111,45 @@ options! {
     truth_log: Option<PathBuf> = "", parse_optional, "FILE",
         "write one JSON line a request: what was due and written when, cache hits, a chat's hash";
     faults: Faults = "", Faults::parse, "FAULTS", super::faults::HELP;
+}
+
+/// The cached tokens that `usage` reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageCached {
+    True,
+    Absent,
+    Zero,
+    All,
+}
+
+impl UsageCached {
+    fn parse(value: &str) -> Result<UsageCached, String> {
+        match value {
+            "true" => Ok(UsageCached::True),
+            "absent" => Ok(UsageCached::Absent),
+            "zero" => Ok(UsageCached::Zero),
+            "all" => Ok(UsageCached::All),
+            _ => Err("want true, absent, zero or all".to_string()),
+        }
+    }
+
+    /// Returns the tokens to report for a prompt of which so many are cached.
+    pub fn tokens(self, cached: usize, prompt: usize) -> Option<usize> {
+        match self {
+            UsageCached::True => Some(cached),
+            UsageCached::Absent => None,
+            UsageCached::Zero => Some(0),
+            UsageCached::All => Some(prompt.saturating_sub(1)),
+        }
+    }
+}
+
+fn parse_percent(value: &str) -> Result<u64, String> {
+    let percent = parse_count(value)?;
+    match percent {
+        0..=100 => Ok(percent),
+        _ => Err("want 0 to 100".to_string()),
+    }
 }
 
 fn unknown() -> String {
@@ -232,6 +277,9 @@ mod tests {
             "32",
             "64k",
             "0",
+            "50",
+            "zero",
+            "off",
             "0",
             "50-150",
             "on",
@@ -268,6 +316,8 @@ mod tests {
                 "want at least 1; or a range such as 50-150, or all",
             ),
             ("chat_tags", "yes", "want on or off"),
+            ("misses", "101", "want 0 to 100"),
+            ("usage_cached", "no", "want true, absent, zero or all"),
         ] {
             let result = Options::default().set(name, value);
             assert_eq!(result.err().unwrap_or_default(), why, "{name} {value}");

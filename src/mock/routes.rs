@@ -13,7 +13,7 @@ use super::http::{ErrorReply, Response};
 use super::request::Request;
 use super::shared::Shared;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Route {
     Health,
     Models,
@@ -62,10 +62,10 @@ fn find(shared: &Shared, request: &Request) -> Result<Route, Response> {
         .path
         .strip_prefix(&shared.options.path_prefix)
         .unwrap_or_default();
+    let has = |route: Route| shared.options.metrics || route != Route::Metrics;
     let on_path = || {
-        ROUTES
-            .iter()
-            .filter(|(_, route_path, _)| *route_path == path)
+        let routes = ROUTES.iter().filter(|(_, _, route)| has(*route));
+        routes.filter(|(_, route_path, _)| *route_path == path)
     };
     let route = on_path()
         .find(|(method, _, _)| *method == request.method)

@@ -53,6 +53,8 @@ pub struct Plan {
     pub prompt_tokens: usize,
     pub hit_tier1_tokens: usize,
     pub hit_tier2_tokens: usize,
+    /// The cached tokens that `usage` reports; `None`: it reports none.
+    pub usage_cached: Option<usize>,
 }
 
 impl Plan {
@@ -124,7 +126,11 @@ impl Schedule {
         let block_tokens = self.options.block_tokens;
         let start_ns = self.start_of_next(freeze.engine_ns(now_ns));
         let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
-        let hits = self.cache.lookup(&job.blocks[..may_hit]);
+        let finds = match self.misses(id) {
+            true => 0,
+            false => may_hit,
+        };
+        let hits = self.cache.lookup(&job.blocks[..finds]);
         let tier1_tokens = hits.tier1_blocks * block_tokens;
         let tier2_tokens = hits.tier2_blocks * block_tokens;
         let uncached_tokens = job.prompt_tokens - tier1_tokens - tier2_tokens;
@@ -144,6 +150,10 @@ impl Schedule {
             prompt_tokens: job.prompt_tokens,
             hit_tier1_tokens: tier1_tokens,
             hit_tier2_tokens: tier2_tokens,
+            usage_cached: self
+                .options
+                .usage_cached
+                .tokens(tier1_tokens + tier2_tokens, job.prompt_tokens),
         };
         let tokens = job.prompt_tokens + job.output_tokens;
         self.live.insert(id, (plan.start_ns, tokens));
@@ -166,6 +176,7 @@ impl Schedule {
             prompt_tokens,
             hit_tier1_tokens: 0,
             hit_tier2_tokens: 0,
+            usage_cached: self.options.usage_cached.tokens(0, prompt_tokens),
         }
     }
 
@@ -225,6 +236,12 @@ impl Schedule {
             let chain = first.remove();
             self.cache.touch(&chain);
         }
+    }
+
+    /// Whether the request finds nothing, whatever the cache holds.
+    fn misses(&self, id: u64) -> bool {
+        let mut rng = fastrand::Rng::with_seed(mix(self.options.seed ^ mix(id)));
+        rng.u64(..100) < self.options.misses
     }
 
     fn due_times(&self, id: u64, prefill_end_ns: u64, tokens: usize) -> Vec<u64> {

@@ -201,11 +201,10 @@ impl Script {
                 cached_tokens: with_cached.then_some(0),
             };
         }
-        let cached_tokens = self.plan.hit_tier1_tokens + self.plan.hit_tier2_tokens;
         Usage {
             prompt_tokens: self.plan.prompt_tokens,
             completion_tokens,
-            cached_tokens: with_cached.then_some(cached_tokens),
+            cached_tokens: self.plan.usage_cached.filter(|_| with_cached),
         }
     }
 

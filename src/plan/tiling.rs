@@ -128,10 +128,14 @@ impl Tiling {
         }
         self.last_pair_at = self.next;
         let number = self.shape.contexts + self.pairs;
+        let labels = Labels {
+            session: Some(self.pairs),
+            ..Labels::default()
+        };
         self.pairs += 1;
         let text = escape(&self.writer.context(number, self.words));
         let first_id = self.next_id;
-        let pair = pair(&self.turn(&text, &Labels::default()), false);
+        let pair = pair(&self.turn(&text, &labels), false);
         self.next_id = first_id + 2;
         Some(session(std::iter::once(pair), first_id))
     }

@@ -78,6 +78,13 @@ impl Watch {
         self.version.as_deref()
     }
 
+    /// Whether the first page had a pair of counters that tells the hit rate.
+    pub fn counts_hits(&self) -> bool {
+        let is_there = |name: &str| self.names.exposed.contains_key(name);
+        let mut pairs = self.names.pairs.iter();
+        pairs.any(|pair| pair.hits.iter().chain(pair.of).all(|name| is_there(name)))
+    }
+
     /// Returns the selectors for the scraper, whose observations go to a course of this watch.
     pub fn selectors(&self) -> Vec<Selector> {
         let names = self.names.asked.iter();

@@ -40,6 +40,7 @@ impl Evidence {
             usage_rate: usage_rate(passes),
             counters: counters(passes, &evidence),
             at_once: at_once(passes),
+            at_once_counted: at_once_counted(passes),
             is_client_limited: passes.iter().any(is_limited),
             ..evidence
         }
@@ -225,7 +226,8 @@ fn usage_rate(passes: &[Pass]) -> Option<f64> {
     (all > 0.0).then(|| cached / all)
 }
 
-/// The share of prompt tokens that the controls hit which repeat a text at once; `None` without such a control.
+/// The share of prompt tokens that the controls hit which repeat a text at once, by `usage`; `None` without such a
+/// control.
 fn at_once(passes: &[Pass]) -> Option<f64> {
     let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
     let of_pass = |pass: &Pass| -> Vec<(u64, u64)> {
@@ -237,6 +239,14 @@ fn at_once(passes: &[Pass]) -> Option<f64> {
     let seconds: Vec<(u64, u64)> = passes.iter().flat_map(of_pass).collect();
     let of = hit_share(&seconds).filter(|_| is_reported)?;
     Some(of.share)
+}
+
+/// The same share by the engine's counters. The other half of the controls are first requests, which a cache that is
+/// too small misses.
+fn at_once_counted(passes: &[Pass]) -> Option<f64> {
+    let last = passes.iter().rev();
+    let mut rates = last.filter_map(|pass| pass.facts.controls_hit_rate);
+    rates.next().map(|rate| (2.0 * rate).min(1.0))
 }
 
 /// What the engine's counters say of all passes; `None` where a pass has none.

@@ -55,6 +55,8 @@ pub struct Facts {
     /// The server's metrics during the pass, in the order in which they were asked for.
     pub metrics: Vec<Metric>,
     pub told: ToldFigures,
+    /// The prefix cache hit rate of the controls after the pass, by the server's counters.
+    pub controls_hit_rate: Option<f64>,
     /// The number of tokens that all prompts begin with before their own text, as the set-up found it; `None` if it was
     /// not measured.
     #[serde(skip)]
@@ -159,6 +161,7 @@ impl Facts {
             perfect_prefix_rate: number("perfect_prefix_rate"),
             perfect_prefix_by_plan: line["perfect_prefix_by_plan"] == true,
             ended: line["ended"].as_str().map(str::to_string),
+            controls_hit_rate: number("controls_hit_rate"),
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),
             metrics: line["metrics"]

@@ -88,6 +88,8 @@ pub struct Evidence {
     pub no_speed_up: &'static str,
     /// Cached tokens over prompt tokens of the requests that repeat a text at once; `None`: nobody sent any.
     pub at_once: Option<f64>,
+    /// The same by the engine's counters, which were read around these requests alone.
+    pub at_once_counted: Option<f64>,
     /// The requests that repeat a text at once were alone on the server.
     pub were_alone: bool,
     pub is_client_limited: bool,
@@ -188,7 +190,8 @@ impl Evidence {
         }
         let hits = self.hits();
         let low = self.speed_up.and_then(|of| of.interval).map(|of| of.0);
-        let is_plainly_faster = low.is_some_and(|low| low > PLAINLY_FASTER);
+        let is_plainly_faster =
+            !self.is_client_limited && low.is_some_and(|low| low > PLAINLY_FASTER);
         let Some((share, source)) = hits else {
             let (verdict, reason) = self.unknown(is_plainly_faster);
             return decision(verdict, None, reason);
@@ -204,7 +207,7 @@ impl Evidence {
         if is_plainly_faster && source == Source::Usage {
             return decision(Verdict::Working, None, Reason::FasterWithoutHits);
         }
-        let (verdict, reason) = match self.at_once {
+        let (verdict, reason) = match self.at_once() {
             Some(of) if of >= HARDLY => (Verdict::TooSmall, Reason::Hits),
             Some(_) => (Verdict::Off, Reason::Hits),
             None => (Verdict::Off, Reason::OffOrTooSmall),
@@ -267,9 +270,21 @@ impl Evidence {
         load.is_some_and(|load| load > OTHERS)
     }
 
+    /// The share that a text repeated at once hits, by the source that nothing contradicts.
+    fn at_once(&self) -> Option<f64> {
+        match self.hits() {
+            Some((_, Source::Usage)) => self.at_once,
+            Some((_, Source::Counters)) => self.at_once_counted,
+            _ => None,
+        }
+    }
+
     /// The most that a repeat can hit: the share of a text repeated at once, which lacks the last block.
     fn ceiling(&self) -> f64 {
-        self.at_once.filter(|&of| of >= 0.3).unwrap_or(1.0).min(1.0)
+        self.at_once()
+            .filter(|&of| of >= 0.3)
+            .unwrap_or(1.0)
+            .min(1.0)
     }
 
     /// Says which of `usage` and the counters is likely wrong, where their hit rates differ.

@@ -224,12 +224,12 @@ impl Tally {
         facts: &Facts,
         controls: &[Record],
     ) -> Option<Result<Share, String>> {
-        let good = controls.iter().filter(|one| one.failure.is_none());
+        // Pairs of a new text are sessions; repeats of a context at once are not, and may be alone on the server.
+        let pairs = controls.iter().filter(|one| one.session.get().is_some());
+        let good = pairs.filter(|one| one.failure.is_none());
         let cold = good.clone().filter(|one| one.repeat == Some(false));
-        // Repeats of contexts that were sent before are warm in most caches, but not surely so.
-        let first_new_ns = cold.clone().map(|one| one.t_send_ns).min()?;
-        let warm = good.filter(|one| one.turn.get() == Some(1));
-        let warm = warm.filter(|one| one.t_send_ns >= first_new_ns);
+        let warm = good.filter(|one| one.repeat == Some(true));
+        cold.clone().next()?;
         let ttft = |one: &Record| Some(one.ttft_from_sent_ns()? as f64);
         let controls = Controls {
             cold: cold.filter_map(ttft).collect(),

@@ -5,6 +5,7 @@ mod dir;
 mod engine;
 mod samples;
 mod server;
+pub mod verdict;
 
 pub use cmd::{Cmd, Output, Running};
 pub use dir::Dir;

@@ -154,8 +154,9 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// Whether repeats are faster by more than nothing: a ratio of 1.0x is no news, however sure it is.
 fn is_faster(of: &SpeedUp) -> bool {
-    of.interval.is_some_and(|(low, _)| low > 1.0)
+    of.ratio >= 1.05 && of.interval.is_some_and(|(low, _)| low > 1.0)
 }
 
 /// Says how TTFT of repeats compares, such as `TTFT 1.51 s -> 0.31 s, 4.9x faster (4.6 to 5.2), n 459`.
@@ -167,7 +168,7 @@ fn speed(of: SpeedUp) -> String {
         return format!("TTFT {before} -> {after}, {ratio}x (too few for an interval), n {n}");
     };
     let range = format!("({} to {}), n {n}", self::ratio(low), self::ratio(high));
-    if low > 1.0 {
+    if is_faster(&of) {
         format!("TTFT {before} -> {after}, {ratio}x faster {range}")
     } else {
         format!("TTFT is no faster: {before} -> {after}, {ratio}x {range}")

@@ -134,13 +134,14 @@ pub fn run(args: &Args) -> Result<u8> {
     let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);
     let mut run = Run::open(&ready, &stop, header(&options, &sizing), &samples)?;
     stop.on_signals()?;
-    let shape = options.shape(&sizing, !ready.setup.reports_cached);
+    let has_pairs = !ready.setup.reports_cached && !counters.counts_hits();
+    let shape = options.shape(&sizing, has_pairs);
     let mut plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
     let Sent {
         mut records, facts, ..
     } = send(&mut run, &options, &sizing, plan.by_ref(), &counters)?;
     run.count(&ready, &mut records);
-    run.end_repeats(facts, records, |_| plan.repeats_at_once());
+    run.end_repeats(facts, records, Some(&counters), |_| plan.repeats_at_once());
     end(run, &options)
 }
 

@@ -159,7 +159,9 @@ impl Load {
         };
         let plan = &self.plans.measured;
         let controls = |first_id| at_once(plan.turns(&batch), first_id);
-        let pass = self.run.end_repeats(facts, sent.records, controls);
+        let pass = self
+            .run
+            .end_repeats(facts, sent.records, Some(&self.counters), controls);
         let shown = layout::point(pass);
         self.export(at);
         // The run may be killed at its next point.

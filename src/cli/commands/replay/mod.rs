@@ -193,7 +193,7 @@ impl Replay {
         let first_turns = first_turns.filter_map(|mut session| session.next(None));
         let controls = |first_id| at_once(first_turns, first_id);
         match round > 1 && round == self.options.rounds {
-            true => self.run.end_repeats(facts, records, controls),
+            true => self.run.end_repeats(facts, records, None, controls),
             false => self.run.end_pass(facts, records),
         };
         let name = format!("{}.json", place(concurrency, round));
