@@ -16,6 +16,8 @@ const ONE_ROTATION: &str = "the first rotation is not over, so no context was se
 const ONE_ROUND: &str = "the dataset was sent only once";
 const RESET: &str = "the cache was emptied between the rounds";
 const NO_REPEATS: &str = "no prompt was sent twice";
+/// Requests of each kind and level that are looked at.
+const KEPT: usize = 1 << 14;
 const NO_TTFT: &str = "the times of repeats and of first uses cannot be compared";
 
 /// The verdict on the KV cache of a run.
@@ -115,57 +117,78 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
             ..Evidence::default()
         };
     }
-    let is_first = |record: &&Record| matches!(record.turn.get(), None | Some(0));
-    let of_pass = |pass: &Pass| -> Vec<Record> {
-        let records = pass.records.list.iter().filter(is_first);
-        records.copied().collect()
-    };
     let mut levels: Vec<Option<u64>> = passes.iter().map(|pass| pass.facts.concurrency).collect();
     levels.dedup();
     let sides = levels.into_iter().map(|level| {
-        let of_level = passes.iter().filter(|pass| pass.facts.concurrency == level);
-        let (fresh, repeats): (Vec<&Pass>, Vec<&Pass>) =
-            of_level.partition(|pass| pass.facts.round == Some(1));
+        let of_level = passes
+            .iter()
+            .filter(move |pass| pass.facts.concurrency == level);
+        let is_first = |pass: &&Pass| pass.facts.round == Some(1);
         Sides {
-            fresh: fresh.into_iter().flat_map(of_pass).collect(),
-            repeats: repeats.into_iter().flat_map(of_pass).collect(),
+            fresh: first_of(of_level.clone().filter(is_first).flat_map(first_turns)),
+            repeats: first_of(
+                of_level
+                    .filter(|pass| !is_first(pass))
+                    .flat_map(first_turns),
+            ),
             ramp: 0,
         }
     });
-    of_sides(passes, &sides.collect::<Vec<_>>(), ONE_ROUND)
+    let is_repeat =
+        |pass: &Pass, record: &Record| pass.facts.round != Some(1) && is_first_turn(record);
+    of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, ONE_ROUND)
+}
+
+fn first_turns(pass: &Pass) -> impl Iterator<Item = &Record> {
+    let records = pass.records.list.iter();
+    records.filter(|record| is_first_turn(record))
+}
+
+fn is_first_turn(record: &Record) -> bool {
+    matches!(record.turn.get(), None | Some(0))
 }
 
 /// The evidence of `load`: prompts that are repeated among others that are new.
 fn of_points(passes: &[Pass]) -> Evidence {
     let sides = passes.iter().map(|pass| {
-        let of = |is_repeat| -> Vec<Record> {
+        let of = |is_repeat| {
             let records = pass.records.list.iter();
-            let of = records.filter(|record| record.repeat == Some(is_repeat));
-            of.copied().collect()
+            records.filter(move |record| record.repeat == Some(is_repeat))
         };
         Sides {
-            fresh: of(false),
-            repeats: of(true),
+            fresh: first_of(of(false)),
+            repeats: first_of(of(true)),
             ramp: pass.facts.concurrency_peak as usize,
         }
     });
-    of_sides(passes, &sides.collect::<Vec<_>>(), NO_REPEATS)
+    let is_repeat = |_: &Pass, record: &Record| record.repeat == Some(true);
+    of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, NO_REPEATS)
 }
 
-/// The requests of one level or point, in the order of their ends.
-struct Sides {
-    fresh: Vec<Record>,
-    repeats: Vec<Record>,
+/// The first requests of one level or point, in the order of their sends.
+struct Sides<'a> {
+    fresh: Vec<&'a Record>,
+    repeats: Vec<&'a Record>,
     /// So many requests that were sent first met a server without load.
     ramp: usize,
 }
 
-impl Sides {
+/// Returns the first of these requests in the order of their sends: enough for an interval, in constant memory.
+fn first_of<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
+    let mut first: Vec<&Record> = records.take(KEPT).collect();
+    first.sort_by_key(|record| record.t_send_ns);
+    first
+}
+
+fn is_clean(record: &Record) -> bool {
+    record.is_good() && !record.resent
+}
+
+impl Sides<'_> {
     /// Compares TTFT from the send.
     fn speed_up(&self) -> Option<SpeedUp> {
-        let ttft = |of: &[Record], ramp: usize| -> Vec<f64> {
-            let sent = in_order(of).into_iter().skip(ramp);
-            let timed = sent.filter(|record| record.is_good() && !record.resent);
+        let ttft = |of: &[&Record], ramp: usize| -> Vec<f64> {
+            let timed = of.iter().skip(ramp).filter(|record| is_clean(record));
             let ttft = timed.filter_map(|record| record.ttft_from_sent_ns());
             ttft.filter(|&ns| ns > 0).map(|ns| ns as f64).collect()
         };
@@ -174,44 +197,40 @@ impl Sides {
 }
 
 /// The evidence of requests that repeat whole prompts. Times are those of the level or point with the most of them.
-fn of_sides(passes: &[Pass], sides: &[Sides], no_repeats: &'static str) -> Evidence {
+fn of_sides(
+    passes: &[Pass],
+    sides: &[Sides],
+    is_repeat: fn(&Pass, &Record) -> bool,
+    no_repeats: &'static str,
+) -> Evidence {
     let common_tokens = passes.first().and_then(|pass| pass.facts.common_tokens);
     let common_tokens = common_tokens.unwrap_or(0);
     let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
-    let good = |records: &[Record]| -> Vec<Record> {
-        let good = in_order(records).into_iter();
-        good.filter(|record| record.is_good() && !record.resent)
-            .collect()
-    };
-    let repeats: Vec<Record> = sides.iter().flat_map(|of| good(&of.repeats)).collect();
-    let hits = repeats.iter().filter_map(|one| one.hits(common_tokens));
-    let hits: Vec<(u64, u64)> = hits.collect();
-    let tokens = |records: &[Record]| -> u64 {
-        let prompts = records
-            .iter()
-            .map(|one| one.prompt_tokens.get().unwrap_or(0));
-        prompts.sum()
-    };
-    let repeated: u64 = sides.iter().map(|of| tokens(&of.repeats)).sum();
-    let all: u64 = passes.iter().map(|pass| tokens(&pass.records.list)).sum();
+    let hits = sides.iter().flat_map(|of| &of.repeats);
+    let hits = hits.filter(|record| is_clean(record));
+    let hits: Vec<(u64, u64)> = hits.filter_map(|one| one.hits(common_tokens)).collect();
+    let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
+    for pass in passes {
+        for record in &pass.records.list {
+            let prompt = record.prompt_tokens.get().unwrap_or(0);
+            tokens += prompt;
+            if is_repeat(pass, record) {
+                repeats += u64::from(is_clean(record));
+                repeated_tokens += prompt;
+            }
+        }
+    }
     let compared = sides.iter().filter_map(Sides::speed_up);
     Evidence {
-        repeats: repeats.len() as u64,
+        repeats,
         no_repeats,
-        repeated_share: share(repeated, all),
+        repeated_share: share(repeated_tokens, tokens),
         usage: hit_share(&hits).filter(|_| is_reported),
         speed_up: compared.max_by_key(|of| of.cold.min(of.warm)),
         no_speed_up: NO_TTFT,
         were_alone: true,
         ..Evidence::default()
     }
-}
-
-/// Requests in the order of their sends.
-fn in_order(records: &[Record]) -> Vec<Record> {
-    let mut sorted = records.to_vec();
-    sorted.sort_by_key(|record| record.t_send_ns);
-    sorted
 }
 
 /// Cached tokens over prompt tokens of all passes, by `usage`.

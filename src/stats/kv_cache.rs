@@ -174,7 +174,7 @@ impl Evidence {
     /// Whether the requests that repeat a text at once would tell something that the evidence does not.
     pub fn asks_for_repeats_at_once(&self) -> bool {
         let hits = self.hits();
-        self.repeats > 0 && hits.is_none_or(|(of, _)| of.share < WORKING)
+        self.repeats > 0 && hits.is_some_and(|(of, _)| of.share < WORKING)
     }
 
     pub fn decide(&self) -> Decision {
