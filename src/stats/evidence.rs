@@ -233,8 +233,14 @@ fn of_sides(
     }
 }
 
-/// Cached tokens over prompt tokens of all passes, by `usage`.
+/// Cached tokens over prompt tokens of all passes, by `usage`, to be compared with the counters; `None` where these count
+/// many requests that are in no figure.
 fn usage_rate(passes: &[Pass]) -> Option<f64> {
+    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
+    let beside = sum(|of| of.warmup + of.cut + of.failed);
+    if beside * 20 > sum(|of| of.successful) {
+        return None;
+    }
     let of_pass = |pass: &Pass| {
         let rate = pass.figures.all.prefix_cache_hit_rate?;
         Some((rate, pass.figures.prompt_tokens.total? as f64))

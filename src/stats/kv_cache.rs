@@ -75,7 +75,7 @@ pub struct Evidence {
     pub repeated_share: Option<f64>,
     /// Cached tokens over the repeated prompt tokens, by `usage`; `None`: no reply reports cached tokens.
     pub usage: Option<Share>,
-    /// Cached tokens over all prompt tokens, by `usage`.
+    /// Cached tokens over all prompt tokens, by `usage`; `None` where the counters cover other requests.
     pub usage_rate: Option<f64>,
     /// Cached tokens over the tokens of prompts that cannot be in any cache, by `usage`; `None`: there are none, or they
     /// may be.
