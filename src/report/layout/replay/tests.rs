@@ -390,3 +390,53 @@ fn failed_requests_say_why_and_cut_ones_are_left_out() {
     // The request was sent at 240 ms, and its body ended 333 + 81 ms later.
     assert_eq!(requests[2]["latency"], 414.0);
 }
+
+#[test]
+fn a_later_round_is_so_many_times_faster_or_slower_or_neither() {
+    let said = |later_ns: f64, interval| {
+        let mut section = Section::default();
+        let of = Comparison {
+            round: 2,
+            first_ns: 132_700_000.0,
+            later_ns,
+            ratio: later_ns / 132_700_000.0,
+            interval,
+            n: 24,
+            units: 3,
+        };
+        compared(&mut section, &of);
+        shown(&section, None)
+    };
+    // 132.7 / 8.1 is 16.4; 1 / 0.0667 is 15.0 and 1 / 0.05 is 20. 265.4 is twice 132.7.
+    for (later_ns, interval, wanted) in [
+        (
+            8_100_000.0,
+            Some((0.05, 0.0667)),
+            "16x faster, 132.7 ms -> 8.10 ms (95 % interval 15x to 20x, 24 pairs)",
+        ),
+        (
+            8_100_000.0,
+            Some((0.0, 0.1)),
+            "16x faster, 132.7 ms -> 8.10 ms (95 % interval from 10x on, 24 pairs)",
+        ),
+        (
+            265_400_000.0,
+            Some((1.5, 2.5)),
+            "2.0x slower, 132.7 ms -> 265.4 ms (95 % interval 1.5x to 2.5x, 24 pairs)",
+        ),
+        (
+            106_160_000.0,
+            Some((0.5, 1.25)),
+            "neither faster nor slower, 132.7 ms -> 106.2 ms (95 % interval 0.8x to 2.0x, 24 pairs)",
+        ),
+        (
+            132_800_000.0,
+            None,
+            "neither faster nor slower, 132.7 ms -> 132.8 ms (24 pairs; no interval: 3 of 20 independent units)",
+        ),
+    ] {
+        let wanted = format!("Round 2 against round 1: mean TTFT {wanted}");
+        let text = said(later_ns, interval).replace("\n  ", " ");
+        assert_eq!(text.trim_end(), wanted);
+    }
+}
