@@ -2,6 +2,7 @@
 
 mod columns;
 mod json;
+mod leading;
 mod spread;
 
 use std::slice;
@@ -34,7 +35,10 @@ pub fn document(report: &Report) -> Document {
     let missing = common::absent(passes, ABSENT);
     let charts = vec![groups::passes(passes, "Cold against warm: TTFT")];
     let data = json::report(report, &comparisons);
-    common::document(report, sections, missing, charts, data)
+    Document {
+        key_figures: leading::key_figures(passes, &comparisons),
+        ..common::document(report, sections, missing, charts, data)
+    }
 }
 
 /// Makes the section of the round at this index, so that it can be shown when the round ends.

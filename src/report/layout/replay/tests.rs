@@ -440,3 +440,26 @@ fn a_later_round_is_so_many_times_faster_or_slower_or_neither() {
         assert_eq!(text.trim_end(), wanted);
     }
 }
+
+#[test]
+fn the_key_figures_compare_the_last_round_with_the_first() {
+    // TTFT is 100 500 700 ms in round 1 and 41 55 60 70 ms in round 2, where p99 is at rank 2.97: 69.7. ITL is 20 ms, and
+    // 992 of 1000 prompt tokens are cached. Round 2 goes from 40 ms to the end of request 3: 340 + 41 + 81 ms. All of
+    // its 20 tokens came in 0.422 s.
+    let passes = rounds();
+    let comparisons: Vec<_> = (0..2).map(|at| comparison(&passes, at)).collect();
+    let pairs = leading::key_figures(&passes, &comparisons);
+    let texts: Vec<String> = pairs.iter().map(Pair::to_string).collect();
+    // Sessions and turns (0, 0), (0, 1) and (1, 1) have a TTFT in both rounds: 1300 / (60 + 70 + 41) = 7.6.
+    let wanted = [
+        "Requests: 10 (2 failed)",
+        "TTFT p50, round 1: 500.0 ms",
+        "TTFT p50, round 2: 57.5 ms",
+        "Speed-up of mean TTFT, round 2 against round 1: 7.6x",
+        "Prefix cache hit rate, round 2: 99.2 %",
+        "Goodput, requests, round 2: 100.0 %",
+        "TTFT p99, round 2: 69.7 ms",
+        "Output throughput, round 2: 47.4 tokens/s",
+    ];
+    assert_eq!(texts, wanted);
+}
