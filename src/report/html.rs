@@ -154,6 +154,7 @@ mod tests {
             gaps: distribution(gaps_ms),
             requests: vec![group(requests), group(warm)],
             beside: "Beside each other",
+            ..Charts::default()
         };
         let page = render(&Document {
             charts: vec![charts],

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
-use super::{groups, key_figures, keys, kv_cache};
+use super::{groups, key_figures, keys, kv_cache, trends};
 use crate::prom::kv::Now;
+use crate::report::charts::Charts;
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -101,8 +102,15 @@ fn seconds(ms: Option<f64>) -> Option<f64> {
 /// The report with its charts.
 pub fn document(report: &Report) -> Document {
     Document {
-        charts: report.passes.iter().map(groups::rotations).collect(),
+        charts: report.passes.iter().map(charts).collect(),
         ..final_report(report)
+    }
+}
+
+fn charts(pass: &Pass) -> Charts {
+    Charts {
+        trends: trends::rotations(pass),
+        ..groups::rotations(pass)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod notes;
 pub mod replay;
 pub mod report;
 pub mod run;
+mod trends;
 
 use self::report::Report;
 use super::document::Document;

@@ -10,6 +10,7 @@ use super::common::{self, Failed, figure, hit_rate};
 use super::groups;
 use super::key_figures;
 use super::report::Report;
+use super::trends;
 use crate::report::charts::Charts;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
 use crate::stats::figures::Figures;
@@ -21,7 +22,11 @@ use crate::units::fixed;
 
 /// Makes the whole report: every point, then the points of a sweep as one table.
 pub fn document(report: &Report) -> Document {
-    with_charts(report, groups::passes(&report.passes, "TTFT by point"))
+    let charts = Charts {
+        trends: trends::sweep(&report.passes),
+        ..groups::passes(&report.passes, "TTFT by point")
+    };
+    with_charts(report, charts)
 }
 
 /// Makes the report without the charts that only a page has.

@@ -14,6 +14,8 @@ use super::common::{self, COLD_HIT_RATE, Failed, figure, hit_rate};
 use super::groups;
 use super::kv_cache::{ratio, times};
 use super::report::Report;
+use super::trends;
+use crate::report::charts::Charts;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
 use crate::stats::batches::BATCHES;
 use crate::stats::comparison::{Comparison, compare};
@@ -33,7 +35,10 @@ pub fn document(report: &Report) -> Document {
     sections.push(closing(passes));
     sections.push(common::failure_table(passes, |pass| pass.facts.title()));
     let missing = common::absent(passes, ABSENT);
-    let charts = vec![groups::passes(passes, "Cold against warm: TTFT")];
+    let charts = vec![Charts {
+        trends: trends::levels(passes),
+        ..groups::passes(passes, "Cold against warm: TTFT")
+    }];
     let data = json::report(report, &comparisons);
     Document {
         key_figures: leading::key_figures(passes, &comparisons),
