@@ -17,7 +17,7 @@ use crate::units::fixed;
 #[derive(Debug, Default)]
 pub struct Document {
     pub title: String,
-    /// When, of which model and at which endpoint the figures were measured: the line below the title of a page.
+    /// The date, the model and the endpoint of the run: the line below the title of a page.
     pub lead: Vec<Pair>,
     /// The five to eight figures that a reader wants first: above the charts of a page.
     pub key_figures: Vec<Pair>,

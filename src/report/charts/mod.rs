@@ -151,7 +151,7 @@ fn side_by_side(title: &'static str, label: &'static str, groups: &[Series]) -> 
         plot.key.push((class, text));
     }
     plot.note = format!(
-        "A line goes from p5 to p95, its mark is the median. Of fewer than {ENOUGH} requests, each is a dot."
+        "A line goes from p5 to p95, its mark is the median. A group of fewer than {ENOUGH} requests has a dot for each."
     );
     (rows > 1).then_some(plot)
 }
