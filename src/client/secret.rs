@@ -143,7 +143,8 @@ impl Secrets {
                 forms: forms(secret),
                 mask: masked(secret),
             });
-            self.0.sort_by_key(|secret| usize::MAX - secret.length);
+            self.0
+                .sort_unstable_by_key(|secret| usize::MAX - secret.length);
         }
     }
 

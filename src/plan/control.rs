@@ -7,9 +7,9 @@ use crate::sample::Labels;
 /// Texts that are repeated at once, each in two requests.
 pub const REPEATED: u64 = 4;
 
-/// Returns the controls of these pairs, one request after the other, numbered from `first_id`.
-pub fn session(pairs: impl Iterator<Item = [Turn; 2]>, first_id: u64) -> Session {
-    let turns = pairs.flatten().zip(first_id..);
+/// Returns these controls as a session, numbered from `first_id`.
+pub fn session(controls: impl Iterator<Item = Turn>, first_id: u64) -> Session {
+    let turns = controls.zip(first_id..);
     let turns: Vec<Turn> = turns.map(|(turn, id)| Turn { id, ..turn }).collect();
     Session::Turns(turns.into_iter())
 }
@@ -17,7 +17,7 @@ pub fn session(pairs: impl Iterator<Item = [Turn; 2]>, first_id: u64) -> Session
 /// Returns the controls of the first few of these requests, whose texts were sent before.
 pub fn at_once(turns: impl Iterator<Item = Turn>, first_id: u64) -> Session {
     let turns = turns.take(REPEATED as usize);
-    session(turns.map(|turn| pair(&turn, true)), first_id)
+    session(turns.flat_map(|turn| pair(&turn, true)), first_id)
 }
 
 /// Makes two controls of one request, whose text was sent before or not. Both have the id of the request.

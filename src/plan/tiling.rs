@@ -3,7 +3,8 @@
 //!
 //! Controls go beside the requests and are not counted among them. Repeats at once are four contexts, each sent twice in
 //! a row: a cache that misses in the cycle and hits there is too small, one that hits nowhere is off. Fresh pairs are
-//! texts of their own, each sent twice in a row: a cold and a warm TTFT at the load of the run.
+//! texts of their own, each sent twice in a row: a cold and a warm TTFT at the load of the run. A short text follows each
+//! pair: TTFT of a prompt that needs hardly any prefill.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::sample::Labels;
 
 /// Requests for each fresh pair, whose two requests are then at most 5 % of all.
 const REQUESTS_A_PAIR: u64 = 40;
+/// The short text of a pair has this part of a context's words.
+const SHORT: u64 = 16;
 /// The most fresh pairs.
 pub const MOST_PAIRS: u64 = 40;
 
@@ -136,8 +139,16 @@ impl Tiling {
         let text = escape(&self.writer.context(number, self.words));
         let first_id = self.next_id;
         let pair = pair(&self.turn(&text, &labels), false);
-        self.next_id = first_id + 2;
-        Some(session(std::iter::once(pair), first_id))
+        // No other text has this number.
+        let short = self.writer.context(number + MOST_PAIRS, self.words / SHORT);
+        let labels = Labels {
+            turn: Some(2),
+            is_control: true,
+            ..labels
+        };
+        let short = self.turn(&escape(&short), &labels);
+        self.next_id = first_id + 3;
+        Some(session(pair.into_iter().chain([short]), first_id))
     }
 }
 
@@ -284,23 +295,26 @@ mod tests {
         let turns = turns(of_shape(shape, 1));
         let (controls, requests): (Vec<_>, Vec<_>) =
             turns.iter().partition(|turn| turn.labels.is_control);
-        assert_eq!((requests.len(), controls.len()), (2000, 80));
+        assert_eq!((requests.len(), controls.len()), (2000, 120));
         let first = turns.iter().position(|turn| turn.labels.is_control);
         // Two pairs are due when the second rotation begins.
         assert_eq!(first, Some(100));
-        assert!(!turns[102].labels.is_control && turns[122].labels.is_control);
-        for pair in controls.chunks(2) {
+        assert!(!turns[103].labels.is_control && turns[123].labels.is_control);
+        for pair in controls.chunks(3) {
             assert_eq!(texts(pair[0]), texts(pair[1]));
             assert_eq!(pair[1].labels.turn, Some(1));
+            // 100 / 16.
+            assert_eq!(texts(pair[2])[0].split_whitespace().count(), 6);
         }
         let mut cold: Vec<_> = controls.iter().map(|turn| &texts(turn)[0]).collect();
         cold.extend(requests.iter().map(|turn| &texts(turn)[0]));
         cold.sort_unstable();
         cold.dedup();
-        assert_eq!(cold.len(), 40 + 100);
+        // A text and a short one for each of 40 pairs, and the contexts.
+        assert_eq!(cold.len(), 2 * 40 + 100);
         for (at, turn) in turns.iter().enumerate() {
             let so_far = turns[..=at].iter().filter(|turn| turn.labels.is_control);
-            assert!(so_far.count() * 20 <= at + 1 || !turn.labels.is_control);
+            assert!(so_far.count() * 13 <= at + 1 || !turn.labels.is_control);
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Compari
         pairs[1].push(record);
     }
     let mut sessions: Vec<Paired> = sessions.into_values().collect();
-    sessions.sort_by_key(|session| session.sent_ns);
+    sessions.sort_unstable_by_key(|session| session.sent_ns);
     let sum = |of: fn(&Paired) -> f64| sessions.iter().map(of).sum::<f64>();
     let (before, after) = (sum(|pair| pair.before), sum(|pair| pair.after));
     if sessions.is_empty() {

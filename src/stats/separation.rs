@@ -124,7 +124,7 @@ impl Controls {
         };
         let mut sorted = of(&self.cold, false);
         sorted.extend(of(&self.warm, true));
-        sorted.sort_by(|a, b| a.time.total_cmp(&b.time));
+        sorted.sort_unstable_by(|a, b| a.time.total_cmp(&b.time));
         sorted
     }
 }

@@ -263,7 +263,7 @@ fn with_source(error: Error, wanted: &[String]) -> Error {
 /// Formats `min 1, median 2, max 4`; n/a without values.
 pub(super) fn spread(values: &[u64]) -> String {
     let mut sorted: Vec<f64> = values.iter().map(|&value| value as f64).collect();
-    sorted.sort_by(f64::total_cmp);
+    sorted.sort_unstable_by(f64::total_cmp);
     let [min, median, max] = [0.0, 0.5, 1.0].map(|q| {
         let value = exact_quantile(&sorted, q);
         value.map_or_else(|| "n/a".to_string(), figure)

@@ -35,7 +35,7 @@ pub fn range(
     let known = all.iter();
     let known = known.filter_map(|(place, value)| Some((place, (*value)?)));
     let mut known: Vec<(&String, f64)> = known.collect();
-    known.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+    known.sort_unstable_by(|(_, one), (_, other)| one.total_cmp(other));
     let (&(first, least), &(last, greatest)) = (known.first()?, known.last()?);
     let (low, high) = (shown(least, unit), shown(greatest, unit));
     let value = match (low == high, known.len() == all.len()) {

@@ -217,8 +217,8 @@ impl Added {
             differences.ok_or_else(|| Error::missed("check client", missing()))
         });
         let (mut ttft_ms, mut itl_us): (Vec<f64>, Vec<f64>) = joined.collect::<Result<_>>()?;
-        ttft_ms.sort_by(f64::total_cmp);
-        itl_us.sort_by(f64::total_cmp);
+        ttft_ms.sort_unstable_by(f64::total_cmp);
+        itl_us.sort_unstable_by(f64::total_cmp);
         Ok(Added { ttft_ms, itl_us })
     }
 }

@@ -102,7 +102,7 @@ impl Found {
             ("characters", &mut self.characters),
             ("bytes", &mut self.bytes),
         ] {
-            values.sort_by(f64::total_cmp);
+            values.sort_unstable_by(f64::total_cmp);
             text += &format!("{name:<24}");
             for q in [0.5, 0.9, 0.99, 1.0] {
                 let value = exact_quantile(values, q).map_or_else(|| "n/a".to_string(), figure);
