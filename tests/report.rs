@@ -63,14 +63,22 @@ fn from<'a>(output: &'a Output, start: &str) -> &'a str {
     &output.stdout[at.unwrap_or_else(|| panic!("no {start}\n{output}"))..]
 }
 
+/// Splits off the notes and the verdict at the end; a report has its charts before them.
+fn before_answer(printed: &str) -> (&str, &str) {
+    let end = printed.find("\nNote: ").or(printed.find("\nKV cache: "));
+    printed.split_at(end.expect("a verdict"))
+}
+
 #[test]
 fn a_replay_is_reported_as_it_was_printed() {
     let dir = Dir::new();
     let printed = replayed(&dir);
     let printed = from(&printed, "====").replace("Results in benchmark_results\n", "");
+    let (printed, answer) = before_answer(&printed);
     // The missing summary stands for its folder.
     let shown = report(&dir, &[]).ok();
-    let rest = shown.stdout.strip_prefix(&printed);
+    let rest = shown.stdout.strip_prefix(printed);
+    assert!(shown.stdout.ends_with(answer), "{answer}\n{shown}");
     let rest = rest.unwrap_or_else(|| panic!("printed was {printed}\n{shown}"));
     let titles: Vec<&str> = rest
         .lines()
@@ -197,10 +205,11 @@ fn a_benchmark_is_reported_as_it_was_printed() {
     ] {
         let dir = Dir::new();
         let printed = benchmarked(&dir, options);
-        let printed = from(&printed, "Final Report (");
+        let (printed, answer) = before_answer(from(&printed, "Final Report ("));
         for input in ["s.jsonl", "r.json"] {
             let shown = report(&dir, &["--input", input]).ok();
             assert!(shown.stdout.starts_with(printed), "{printed}\n{shown}");
+            assert!(shown.stdout.ends_with(answer), "{answer}\n{shown}");
         }
         // The figures agree to the last digit, not only as printed.
         let shown = report(&dir, &["-i", "s.jsonl", "--format", "json"]).ok();

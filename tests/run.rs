@@ -46,13 +46,15 @@ fn files(dir: &Dir) -> Vec<String> {
 }
 
 /// Returns the table of a run and the lines below it, as `report` prints them.
-fn table(output: &Output) -> &str {
+fn table(output: &Output) -> String {
     // Where more than 1 % failed, this stands before it.
     let at = output.stdout.find("FAILED REQUESTS: ");
     let at = at.or_else(|| output.stdout.find("Workload  "));
     let table = &output.stdout[at.unwrap_or_else(|| panic!("no table\n{output}"))..];
-    let end = table.find("\nResults in ");
-    &table[..end.unwrap_or(table.len())]
+    // The verdict follows the line that names the folder.
+    let (table, rest) = table.split_once("\nResults in ").unwrap_or((table, ""));
+    let answer = rest.split_once('\n').map_or("", |(_, answer)| answer);
+    format!("{table}{answer}")
 }
 
 /// Returns the errors of a workload's avg TTFT and TBT against the mock's 10 and 5 ms.
@@ -175,7 +177,8 @@ fn a_run_is_reported_as_it_was_printed() {
 fn a_summary_alone_has_the_table_and_says_what_is_missing() {
     let dir = Dir::new();
     let printed = run(&dir, &["--mock", FAST]).ok();
-    let (figures, _) = table(&printed).split_once("\n\n").expect("a table");
+    let printed = table(&printed);
+    let (figures, _) = printed.split_once("\n\n").expect("a table");
     std::fs::remove_file(dir.path().join("benchmark_results/samples.jsonl")).expect("a file");
     let bare = report(&dir, &[]).ok();
     let note = "Note: The input has no samples: no charts, no reasons of failures and no sources";
@@ -191,11 +194,13 @@ fn one_workload_is_reported_alone() {
     let path = "benchmark_results/long_input_metrics.json";
     let file: Value = serde_json::from_str(&dir.read(path)).expect("JSON");
     let names = |output: &Output| -> Vec<String> {
-        let line = table(output).lines().next().unwrap_or_default();
+        let table = table(output);
+        let line = table.lines().next().unwrap_or_default();
         line.split_whitespace().map(str::to_string).collect()
     };
     let cell = |output: &Output, row: &str, column: usize| -> String {
-        let line = table(output).lines().find(|line| line.starts_with(row));
+        let table = table(output);
+        let line = table.lines().find(|line| line.starts_with(row));
         let line = line.unwrap_or_else(|| panic!("no {row}\n{output}"));
         let cells = line[row.len()..].split_whitespace().nth(column);
         cells.expect("a cell").to_string()

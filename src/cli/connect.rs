@@ -260,7 +260,7 @@ impl Connection {
             proxy,
             secrets,
             headers: self.headers.clone(),
-            epoch: Epoch::start(),
+            ..Link::bare(Vec::new(), self.timeouts, Epoch::start())
         };
         Ok(Opened {
             typed,

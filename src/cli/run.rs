@@ -344,20 +344,20 @@ impl Run {
     }
 
     /// Ends a pass that repeats texts. If its figures leave open whether the cache is off or only too small, `controls`
-    /// are sent first, alone and one after the other; they are made with the next id.
+    /// are sent first, alone and one after the other.
     pub fn end_repeats(
         &mut self,
         facts: Facts,
         records: Records,
-        counters: Option<&Counters>,
-        controls: impl FnOnce(u64) -> Session,
+        counters: &Counters,
+        controls: impl FnOnce() -> Session,
     ) -> &Pass {
         self.report.passes.push(Pass::new(facts, records));
         let evidence = Evidence::of(&self.report.about, &self.report.passes);
         if evidence.asks_for_repeats_at_once() && !self.stop.is_set() && self.gone.is_none() {
-            let controls = controls(self.next_id);
+            let controls = controls();
             let step = Step {
-                counters: counters.map(|counters| (counters, Some(EVERY))),
+                counters: Some((counters, Some(EVERY))),
                 ..Step::new(String::new(), Extent::Requests(1), 1)
             };
             let plan = Sending::Closed(Box::new(std::iter::once(controls)));

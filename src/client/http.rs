@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,8 @@ pub struct Link {
     pub headers: HeaderMap,
     pub secrets: Secrets,
     pub epoch: Epoch,
+    /// Requests in a row, of all workers, that found their kept connection closed.
+    pub stale_in_a_row: Arc<AtomicU8>,
 }
 
 impl Link {
@@ -88,6 +91,7 @@ impl Link {
             headers: HeaderMap::new(),
             secrets: Secrets::default(),
             epoch,
+            stale_in_a_row: Arc::default(),
         }
     }
 

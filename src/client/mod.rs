@@ -29,6 +29,7 @@ pub mod wire;
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ureq::http::uri::Scheme;
@@ -79,6 +80,9 @@ impl Target {
         })
     }
 }
+
+/// So many requests in a row that found their kept connection closed tell that the server keeps none.
+const MOST_STALE: u8 = 3;
 
 /// One worker's connection to the server.
 pub struct Client {
@@ -152,9 +156,22 @@ impl Client {
 
     /// Sends one turn and waits for its end. A pooled connection that turns out closed before any byte came is replaced
     /// once, and the clock restarts (`resent`).
+    ///
+    /// A server that closes its connections after every reply without saying so, as llama.cpp does after a stream, is
+    /// learnt: from then on each request opens a connection of its own.
     pub fn send(&mut self, turn: &Turn) -> Sample {
+        let in_a_row = Arc::clone(&self.target.link.stale_in_a_row);
+        if in_a_row.load(Relaxed) >= MOST_STALE {
+            self.wire.leave_connection();
+        }
         let sample = self.attempt(turn);
-        if self.was_stale(&sample) {
+        let is_stale = self.was_stale(&sample);
+        if is_stale {
+            in_a_row.fetch_add(1, Relaxed);
+        } else if sample.reused && sample.is_success() {
+            in_a_row.store(0, Relaxed);
+        }
+        if is_stale {
             let again = self.attempt(turn);
             // A run cuts requests by shutting down the agent, which then opens no connection: the request was not sent
             // again.

@@ -748,7 +748,7 @@ fn a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock() {
     let served = std::sync::atomic::AtomicUsize::new(0);
     let addr = server(move |mut stream| {
         read_request(&stream);
-        let is_first = served.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let is_first = served.fetch_add(1, Relaxed) == 0;
         let _ = stream.write_all(
             if is_first {
                 &first_reply
@@ -773,6 +773,28 @@ fn a_connection_that_the_server_closed_is_replaced_once_with_a_new_clock() {
     assert!(second.connect_ns.is_some());
     let first_send_ns = second.t_first_send_ns.expect("the first send");
     assert!(first.t_end_ns <= first_send_ns && first_send_ns < second.t_send_ns);
+}
+
+#[test]
+fn a_server_that_keeps_no_connection_is_learnt_after_three_requests() {
+    let addr = server(|mut stream| {
+        if read_request(&stream).is_some() {
+            let _ = stream.write_all(stream_of_two().as_bytes());
+        }
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    let target = Arc::new(target(addr, NO_HURRY));
+    let mut clients = [Client::new(Arc::clone(&target)), Client::new(target)];
+    // The first requests of the two workers open connections of their own; three find theirs closed.
+    let resent: Vec<bool> = (0..10)
+        .map(|n| {
+            let sample = clients[n % 2].send(&turn());
+            assert!(sample.is_success() && !sample.reused, "{sample:?}");
+            sample.resent
+        })
+        .collect();
+    let first: Vec<bool> = [false, false, true, true, true].into();
+    assert_eq!(resent, [first, vec![false; 5]].concat());
 }
 
 #[test]

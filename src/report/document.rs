@@ -17,13 +17,19 @@ use crate::units::fixed;
 #[derive(Debug, Default)]
 pub struct Document {
     pub title: String,
+    /// The date, the model and the endpoint of the run: the line below the title of a page.
+    pub lead: Vec<Pair>,
+    /// The five to eight figures that a reader wants first: above the charts of a page.
+    pub key_figures: Vec<Pair>,
     /// A warning about every figure, for example that a mock server gave them. A page shows it as the first remark, a
     /// screen as the last line below the sections.
     pub warning: Option<&'static str>,
-    /// Remarks, for example on data that the input does not have: above the sections of a page, `Note: …` at the end of
-    /// a screen.
+    /// Remarks, for example on data that the input does not have: below the key figures of a page, `Note: …` at
+    /// the end of a screen.
     pub remarks: Vec<String>,
     pub sections: Vec<Section>,
+    /// The settings of the run: the last part of a page, folded.
+    pub environment: Section,
     /// Charts, drawn as curves and dots in HTML and as bars on a screen.
     pub charts: Vec<Charts>,
     /// The answer that the figures give; `None`: nobody asked the question.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::charts::{self, escaped};
-use super::document::{Document, Table};
+use super::document::{Answer, Document, Pair, Table};
 use super::page::{self, PageBlock};
 
 /// The number of characters of a title that a browser can show.
@@ -29,6 +29,13 @@ pub fn render(document: &Document) -> String {
 
 fn body(document: &Document) -> String {
     let mut out = String::new();
+    pairs(&mut out, "lead", &document.lead);
+    if let Some(Answer { sentence, next, .. }) = &document.answer {
+        let (sentence, next) = (escaped(sentence), escaped(next));
+        let _ = writeln!(out, "<p class=\"answer\">{sentence}</p>");
+        let _ = writeln!(out, "<p>Next: <code>{next}</code></p>");
+    }
+    pairs(&mut out, "keys", &document.key_figures);
     for remark in page::remarks(document) {
         let _ = writeln!(out, "<p class=\"remark\">{}</p>", escaped(remark));
     }
@@ -40,19 +47,42 @@ fn body(document: &Document) -> String {
     }
     for (title, blocks) in page::sections(document) {
         let _ = writeln!(out, "<section>\n<h2>{}</h2>", escaped(title));
-        for block in blocks {
-            match block {
-                PageBlock::Table(of) => table(&mut out, &of),
-                PageBlock::List(items) => {
-                    let items = items.iter();
-                    let items = items.map(|item| format!("<li>{}</li>\n", escaped(item)));
-                    out.extend(["<ul>\n", &items.collect::<String>(), "</ul>\n"]);
-                }
-            }
-        }
+        write(&mut out, blocks);
         out.push_str("</section>\n");
     }
+    let environment = page::environment(document);
+    if !environment.is_empty() {
+        out.push_str("<details>\n<summary>Environment</summary>\n");
+        write(&mut out, environment);
+        out.push_str("</details>\n");
+    }
     out
+}
+
+/// Writes names with their values as a list of this class, unless there are none.
+fn pairs(out: &mut String, class: &str, pairs: &[Pair]) {
+    if pairs.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "<dl class=\"{class}\">");
+    for Pair { name, value } in pairs {
+        let (name, value) = (escaped(name), escaped(&value.to_string()));
+        let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+    out.push_str("</dl>\n");
+}
+
+fn write(out: &mut String, blocks: Vec<PageBlock<'_>>) {
+    for block in blocks {
+        match block {
+            PageBlock::Table(of) => table(out, &of),
+            PageBlock::List(items) => {
+                let items = items.iter();
+                let items = items.map(|item| format!("<li>{}</li>\n", escaped(item)));
+                out.extend(["<ul>\n", &items.collect::<String>(), "</ul>\n"]);
+            }
+        }
+    }
 }
 
 fn table(out: &mut String, table: &Table) {
@@ -124,6 +154,7 @@ mod tests {
             gaps: distribution(gaps_ms),
             requests: vec![group(requests), group(warm)],
             beside: "Beside each other",
+            ..Charts::default()
         };
         let page = render(&Document {
             charts: vec![charts],

@@ -2,33 +2,58 @@
 
 use std::fmt::Write;
 
-use super::document::{Document, Table};
+use super::document::{Document, Pair, Style, Table, row};
 use super::page::{self, PageBlock};
 use crate::units::steers;
 
 /// Writes the whole document.
 pub fn render(document: &Document) -> String {
     let mut out = format!("# {}\n", escaped(&document.title));
+    if !document.lead.is_empty() {
+        let lead: Vec<String> = document.lead.iter().map(Pair::to_string).collect();
+        let _ = writeln!(out, "\n{}", escaped(&lead.join(" · ")));
+    }
     if let Some(answer) = &document.answer {
         let _ = writeln!(out, "\n**{}**", escaped(&answer.sentence));
-        let _ = writeln!(out, "\nNext: `{}`", answer.next);
+        let _ = writeln!(out, "\nNext: {}", code(&answer.next));
+    }
+    if !document.key_figures.is_empty() {
+        out.push('\n');
+        table(&mut out, &key_figures(&document.key_figures));
     }
     for remark in page::remarks(document) {
         let _ = writeln!(out, "\n> {}", escaped(remark));
     }
     for (title, blocks) in page::sections(document) {
         let _ = writeln!(out, "\n## {}", escaped(title));
-        for block in blocks {
-            out.push('\n');
-            match block {
-                PageBlock::Table(of) => table(&mut out, &of),
-                PageBlock::List(items) => {
-                    out.extend(items.iter().map(|item| format!("- {}\n", escaped(item))));
-                }
+        write(&mut out, blocks);
+    }
+    let environment = page::environment(document);
+    if !environment.is_empty() {
+        out.push_str("\n<details>\n<summary>Environment</summary>\n");
+        write(&mut out, environment);
+        out.push_str("\n</details>\n");
+    }
+    out
+}
+
+fn key_figures(pairs: &[Pair]) -> Table {
+    let rows = pairs.iter();
+    let rows = rows.map(|pair| row(pair.name.as_str(), [pair.value.clone()]));
+    Table::new(Style::Words, ("Key figure", 0), [("Value", 0)], rows)
+}
+
+/// Writes blocks, each after a blank line.
+fn write(out: &mut String, blocks: Vec<PageBlock<'_>>) {
+    for block in blocks {
+        out.push('\n');
+        match block {
+            PageBlock::Table(of) => table(out, &of),
+            PageBlock::List(items) => {
+                out.extend(items.iter().map(|item| format!("- {}\n", escaped(item))));
             }
         }
     }
-    out
 }
 
 fn table(out: &mut String, table: &Table) {
@@ -46,6 +71,18 @@ fn line(out: &mut String, cells: impl IntoIterator<Item = impl ToString>) {
     let cells = cells.into_iter();
     let cells = cells.map(|cell| format!(" {} |", escaped(&cell.to_string())));
     let _ = writeln!(out, "|{}", cells.collect::<String>());
+}
+
+/// Writes text as code on one line, between more backticks than the text has in a row.
+fn code(text: &str) -> String {
+    let text = text.replace(steers, " ");
+    let runs = text.split(|c| c != '`').map(str::len);
+    let fence = "`".repeat(runs.max().unwrap_or(0) + 1);
+    // A blank is taken off at each end; with backticks at an end the code would not end where it should.
+    match fence.len() {
+        1 => format!("`{text}`"),
+        _ => format!("{fence} {text} {fence}"),
+    }
 }
 
 /// Escapes text: it becomes one line, with nothing that Markdown or HTML would take for markup.
@@ -76,6 +113,17 @@ mod tests {
             ("[x](y) `z` *", "\\[x\\](y) \\`z\\` \\*"),
         ] {
             assert_eq!(escaped(text), wanted);
+        }
+    }
+
+    #[test]
+    fn code_ends_where_the_text_ends() {
+        for (text, wanted) in [
+            ("load 'a b'", "`load 'a b'`"),
+            ("a`b``c", "``` a`b``c ```"),
+            ("`\n", "`` `  ``"),
+        ] {
+            assert_eq!(code(text), wanted);
         }
     }
 }

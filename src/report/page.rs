@@ -23,6 +23,11 @@ pub fn sections(document: &Document) -> impl Iterator<Item = (&str, Vec<PageBloc
     sections.filter(|(_, blocks)| !blocks.is_empty())
 }
 
+/// Returns the blocks of the settings of the run; empty if there are none.
+pub fn environment(document: &Document) -> Vec<PageBlock<'_>> {
+    blocks(&document.environment)
+}
+
 /// Returns tables and lists, then all pairs as one table.
 fn blocks(section: &Section) -> Vec<PageBlock<'_>> {
     let mut blocks = Vec::new();

@@ -38,17 +38,22 @@ pub fn document(file: &Value) -> Option<Document> {
         _ => return None,
     };
     let names = workloads.iter().map(|(name, _)| name.to_string());
+    let names: Vec<String> = names.collect();
+    let value = |at: usize, key: &str| figure(workloads[at].1, key);
     let mut section = Section::new("Figures");
-    failed(&workloads).begin(&mut section);
-    run::table(&mut section, names, |at, key| figure(workloads[at].1, key));
+    let failed = failed(&workloads);
+    failed.begin(&mut section);
+    run::table(&mut section, names.iter().cloned(), value);
     let report = Report {
         about: about.clone(),
         passes: Vec::new(),
         notes: vec![NO_SAMPLES.to_string()],
     };
     let (sections, data) = (vec![section], file.clone().into());
-    let document = common::document(&report, sections, Vec::new(), Vec::new(), data);
-    Some(document)
+    Some(Document {
+        key_figures: run::leading(&failed, &names, value),
+        ..common::document(&report, sections, Vec::new(), Vec::new(), data)
+    })
 }
 
 /// Counts the failed requests of the workloads.

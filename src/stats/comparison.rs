@@ -12,6 +12,9 @@ const LATENCIES: f64 = 10.0;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     pub round: u64,
+    /// The mean TTFT of these requests in the first round and in the later one, in nanoseconds.
+    pub first_ns: f64,
+    pub later_ns: f64,
     pub ratio: f64,
     /// The ends of the 95 % interval; `None` for fewer than twenty independent units.
     pub interval: Option<(f64, f64)>,
@@ -68,11 +71,14 @@ pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Compari
     let units = pairs.iter().map(|round| stretches(round)).min();
     let units = units.unwrap_or(0).min(sessions.len() as u64);
     let half = half_width(&deviations).filter(|_| units >= BATCHES as u64);
+    let n = pairs[0].len() as u64;
     Some(Comparison {
         round,
+        first_ns: before / n as f64,
+        later_ns: after / n as f64,
         ratio,
         interval: half.map(|half| ((ratio - half / before).max(0.0), ratio + half / before)),
-        n: pairs[0].len() as u64,
+        n,
         units,
     })
 }
@@ -143,6 +149,7 @@ mod tests {
         // Sessions 0 and 1 are in both rounds: (40 + 60) / (100 + 300).
         let got = compare(&first, &later, 2).expect("pairs");
         assert_eq!((got.round, got.ratio, got.n), (2, 0.25, 2));
+        assert_eq!((got.first_ns, got.later_ns), (200.0, 50.0));
         assert_eq!(
             got.interval, None,
             "two sessions are too few for an interval"

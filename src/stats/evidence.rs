@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::figures::Figures;
-use super::kv_cache::{Counters, Evidence, Verdict, hit_share};
+use super::kv_cache::{Counters, Evidence, HARDLY, Verdict, hit_share};
 use super::pass::Pass;
 use super::record::Record;
 use super::reuse::Reuse;
@@ -18,6 +18,8 @@ const ONE_ROUND: &str = "the dataset was sent only once";
 const RESET: &str = "the cache was emptied between the rounds";
 const NO_REPEATS: &str = "no prompt was sent twice";
 const ALL_FAILED: &str = "no measured request that repeats a prompt has succeeded";
+/// Requests of each kind and level that are looked at.
+const KEPT: usize = 1 << 14;
 const NO_TTFT: &str = "the times of repeats and of first uses cannot be compared";
 
 /// The verdict on the KV cache of a run.
@@ -37,7 +39,8 @@ impl Evidence {
         };
         let is_limited = |pass: &Pass| pass.facts.client.limited == Some(true);
         Evidence {
-            usage_rate: usage_rate(passes),
+            usage_rate: comparable_rate(passes),
+            reports_hits: usage_rate(passes).is_some_and(|rate| rate >= HARDLY),
             counters: counters(passes, &evidence),
             at_once: at_once(passes),
             at_once_counted: at_once_counted(passes),
@@ -119,11 +122,6 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
     if about["options"]["resets_between_rounds"] == true {
         return without_repeats(RESET);
     }
-    let is_first = |record: &&Record| matches!(record.turn.get(), None | Some(0));
-    let of_pass = |pass: &Pass| -> Vec<Record> {
-        let records = pass.records.list.iter().filter(is_first);
-        records.copied().collect()
-    };
     let mut levels: Vec<Option<u64>> = Vec::new();
     for pass in passes {
         if !levels.contains(&pass.facts.concurrency) {
@@ -131,59 +129,82 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
         }
     }
     let sides = levels.into_iter().map(|level| {
-        let of = |is_repeat: fn(u64) -> bool| -> Vec<Record> {
+        let of = |is_one: fn(&Pass) -> bool| {
             let of_level = passes.iter().filter(|pass| pass.facts.concurrency == level);
-            let rounds = of_level.filter(|pass| pass.facts.round.is_some_and(is_repeat));
-            rounds.flat_map(of_pass).collect()
+            first_of(of_level.filter(|pass| is_one(pass)).flat_map(first_turns))
         };
         Sides {
-            fresh: of(|round| round == 1),
-            repeats: of(|round| round > 1),
+            fresh: of(|pass| pass.facts.round == Some(1)),
+            repeats: of(is_later_round),
             ramp: 0,
         }
     });
-    let of_first_turns = of_sides(passes, &sides.collect::<Vec<_>>(), ONE_ROUND);
+    let is_repeat = |pass: &Pass, record: &Record| is_later_round(pass) && is_first_turn(record);
+    let of_first_turns = of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, ONE_ROUND);
     // Rounds after the first repeat every prompt, and counters do not tell later turns apart.
     let mut records = passes.iter().flat_map(|pass| &pass.records.list);
-    let has_later_turns = records.any(|record| record.turn.get().is_some_and(|turn| turn > 0));
+    let has_later_turns = records.any(|record| !is_first_turn(record));
     Evidence {
         repeated_share: (!has_later_turns).then_some(1.0),
         ..of_first_turns
     }
 }
 
+fn is_later_round(pass: &Pass) -> bool {
+    pass.facts.round.is_some_and(|round| round > 1)
+}
+
+fn first_turns(pass: &Pass) -> impl Iterator<Item = &Record> {
+    let records = pass.records.list.iter();
+    records.filter(|record| is_first_turn(record))
+}
+
+fn is_first_turn(record: &Record) -> bool {
+    matches!(record.turn.get(), None | Some(0))
+}
+
 /// The evidence of `load`: prompts that are repeated among others that are new.
 fn of_points(passes: &[Pass]) -> Evidence {
     let sides = passes.iter().map(|pass| {
-        let of = |is_repeat| -> Vec<Record> {
+        let of = |is_repeat| {
             let records = pass.records.list.iter();
             let sent = records.filter(|record| record.phase != Phase::Warmup);
-            let of = sent.filter(|record| record.repeat == Some(is_repeat));
-            of.copied().collect()
+            sent.filter(move |record| record.repeat == Some(is_repeat))
         };
         Sides {
-            fresh: of(false),
-            repeats: of(true),
+            fresh: first_of(of(false)),
+            repeats: first_of(of(true)),
             ramp: pass.facts.concurrency_peak as usize,
         }
     });
-    of_sides(passes, &sides.collect::<Vec<_>>(), NO_REPEATS)
+    let is_repeat = |_: &Pass, record: &Record| record.repeat == Some(true);
+    of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, NO_REPEATS)
 }
 
-/// The requests of one level or point, in the order of their ends.
-struct Sides {
-    fresh: Vec<Record>,
-    repeats: Vec<Record>,
+/// The first requests of one level or point, in the order of their sends.
+struct Sides<'a> {
+    fresh: Vec<&'a Record>,
+    repeats: Vec<&'a Record>,
     /// So many requests that were sent first met a server without load.
     ramp: usize,
 }
 
-impl Sides {
+/// Returns the first of these requests in the order of their sends: enough for an interval, in constant memory.
+fn first_of<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
+    let mut first: Vec<&Record> = records.take(KEPT).collect();
+    first.sort_by_key(|record| record.t_send_ns);
+    first
+}
+
+fn is_clean(record: &Record) -> bool {
+    record.is_good() && !record.resent
+}
+
+impl Sides<'_> {
     /// Compares TTFT from the send.
     fn speed_up(&self) -> Option<SpeedUp> {
-        let ttft = |of: &[Record], ramp: usize| -> Vec<f64> {
-            let sent = in_order(of).into_iter().skip(ramp);
-            let timed = sent.filter(|record| record.is_good() && !record.resent);
+        let ttft = |of: &[&Record], ramp: usize| -> Vec<f64> {
+            let timed = of.iter().skip(ramp).filter(|record| is_clean(record));
             let ttft = timed.filter_map(|record| record.ttft_from_sent_ns());
             ttft.filter(|&ns| ns > 0).map(|ns| ns as f64).collect()
         };
@@ -192,29 +213,36 @@ impl Sides {
 }
 
 /// The evidence of requests that repeat whole prompts. Times are those of the level or point with the most of them.
-fn of_sides(passes: &[Pass], sides: &[Sides], no_repeats: &'static str) -> Evidence {
+fn of_sides(
+    passes: &[Pass],
+    sides: &[Sides],
+    is_repeat: fn(&Pass, &Record) -> bool,
+    no_repeats: &'static str,
+) -> Evidence {
     let common_tokens = passes.first().and_then(|pass| pass.facts.common_tokens);
     let common_tokens = common_tokens.unwrap_or(0);
     let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
-    let good = |records: &[Record]| -> Vec<Record> {
-        let good = in_order(records).into_iter();
-        good.filter(|record| record.is_good() && !record.resent)
-            .collect()
-    };
-    let repeats: Vec<Record> = sides.iter().flat_map(|of| good(&of.repeats)).collect();
-    let hits = repeats.iter().filter_map(|one| one.hits(common_tokens));
-    let hits: Vec<(u64, u64)> = hits.collect();
-    let tokens = |one: &Record| one.prompt_tokens.get().unwrap_or(0);
-    let repeated = sides.iter().flat_map(|of| &of.repeats).map(tokens).sum();
-    let sent = passes.iter().flat_map(|pass| &pass.records.list);
-    let sent = sent.filter(|one| one.phase != Phase::Warmup);
-    let all = sent.map(tokens).sum();
+    let hits = sides.iter().flat_map(|of| &of.repeats);
+    let hits = hits.filter(|record| is_clean(record));
+    let hits: Vec<(u64, u64)> = hits.filter_map(|one| one.hits(common_tokens)).collect();
+    let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
+    for pass in passes {
+        let records = pass.records.list.iter();
+        for record in records.filter(|record| record.phase != Phase::Warmup) {
+            let prompt = record.prompt_tokens.get().unwrap_or(0);
+            tokens += prompt;
+            if is_repeat(pass, record) {
+                repeats += u64::from(is_clean(record));
+                repeated_tokens += prompt;
+            }
+        }
+    }
     let were_sent = sides.iter().any(|of| !of.repeats.is_empty());
     let compared = sides.iter().filter_map(Sides::speed_up);
     Evidence {
-        repeats: repeats.len() as u64,
+        repeats,
         no_repeats: if were_sent { ALL_FAILED } else { no_repeats },
-        repeated_share: share(repeated, all),
+        repeated_share: share(repeated_tokens, tokens),
         usage: hit_share(&hits).filter(|_| is_reported),
         speed_up: compared.max_by_key(|of| of.cold.min(of.warm)),
         no_speed_up: NO_TTFT,
@@ -223,11 +251,15 @@ fn of_sides(passes: &[Pass], sides: &[Sides], no_repeats: &'static str) -> Evide
     }
 }
 
-/// Requests in the order of their sends.
-fn in_order(records: &[Record]) -> Vec<Record> {
-    let mut sorted = records.to_vec();
-    sorted.sort_by_key(|record| record.t_send_ns);
-    sorted
+/// Cached tokens over prompt tokens of all passes, by `usage`, to be compared with the counters; `None` where these count
+/// many requests that are in no figure.
+fn comparable_rate(passes: &[Pass]) -> Option<f64> {
+    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
+    let beside = sum(|of| of.warmup + of.cut + of.failed);
+    if beside * 20 > sum(|of| of.successful) {
+        return None;
+    }
+    usage_rate(passes)
 }
 
 /// Cached tokens over prompt tokens of all passes, by `usage`.

@@ -10,7 +10,7 @@ use crate::units::share;
 /// The least share of the repeated prompt tokens at which the cache counts as working.
 const WORKING: f64 = 0.8;
 /// Below this share nothing worth speaking of was hit.
-const HARDLY: f64 = 0.05;
+pub const HARDLY: f64 = 0.05;
 /// A speed-up from which on times contradict a server that reports no hits: its interval lies above.
 const PLAINLY_FASTER: f64 = 1.3;
 /// A speed-up that does not reach this is none.
@@ -80,8 +80,10 @@ pub struct Evidence {
     pub repeated_share: Option<f64>,
     /// Cached tokens over the repeated prompt tokens, by `usage`; `None`: no reply reports cached tokens.
     pub usage: Option<Share>,
-    /// Cached tokens over all prompt tokens, by `usage`.
+    /// Cached tokens over all prompt tokens, by `usage`; `None` where the counters cover other requests.
     pub usage_rate: Option<f64>,
+    /// Whether `usage` reports hits, of repeats or of other tokens, such as those of a template before every prompt.
+    pub reports_hits: bool,
     /// Cached tokens over the tokens of prompts that cannot be in any cache, by `usage`; `None`: there are none, or they
     /// may be.
     pub of_fresh: Option<f64>,
@@ -256,10 +258,9 @@ impl Evidence {
         });
         let usage = self.usage.filter(|_| !self.claims_fresh());
         // A server that always reports 0, while its counters count; one that reports other hits means what it says.
-        let reports_none = self.usage_rate.is_none_or(|rate| rate < HARDLY);
         let is_silent = |of: &Share| {
             let is_told = counted.is_some_and(|counted| counted.share >= HARDLY + NOTABLE);
-            of.share < HARDLY && reports_none && is_told
+            of.share < HARDLY && !self.reports_hits && is_told
         };
         let usage = usage.filter(|of| !is_silent(of));
         let timed = self.times.as_ref().and_then(|of| of.as_ref().ok());

@@ -35,25 +35,27 @@ impl From<Option<u64>> for Stamp {
     }
 }
 
-/// The rotation through the contexts of `benchmark` that a request belongs to, if any.
+/// The rotation through the contexts of `benchmark` that a request belongs to, if any, in one byte.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Rotation {
-    #[default]
-    None,
-    /// The first rotation, whose requests are cold.
-    First,
-    Second,
-    Later,
-}
+pub struct Rotation(u8);
 
 impl Rotation {
-    fn of(rotation: Option<u64>) -> Rotation {
-        match rotation {
-            None => Rotation::None,
-            Some(0) => Rotation::First,
-            Some(1) => Rotation::Second,
-            Some(_) => Rotation::Later,
-        }
+    pub const NONE: Rotation = Rotation(0);
+    /// The first rotation, whose requests are cold.
+    pub const FIRST: Rotation = Rotation(1);
+    pub const SECOND: Rotation = Rotation(2);
+
+    /// Returns the number of the rotation, from 1; `None` without one, and from the 255th rotation on.
+    pub fn number(self) -> Option<u8> {
+        Some(self.0).filter(|n| (1..u8::MAX).contains(n))
+    }
+}
+
+/// Makes the rotation from its label, which counts from 0.
+impl From<Option<u64>> for Rotation {
+    fn from(label: Option<u64>) -> Rotation {
+        let most = u64::from(u8::MAX) - 1;
+        Rotation(label.map_or(0, |n| n.min(most) as u8 + 1))
     }
 }
 
@@ -111,7 +113,7 @@ impl From<&Sample> for Record {
             response_cached: sample.response_cached,
             repeat: labels.repeat,
             resent: sample.resent,
-            rotation: Rotation::of(labels.rotation),
+            rotation: labels.rotation.into(),
             is_burst: sample.is_burst(),
         }
     }
@@ -120,7 +122,7 @@ impl From<&Sample> for Record {
 impl Record {
     /// Whether the request belongs to the first rotation.
     pub fn is_cold(&self) -> bool {
-        self.rotation == Rotation::First
+        self.rotation == Rotation::FIRST
     }
 
     pub fn is_measured(&self) -> bool {
@@ -259,6 +261,22 @@ mod tests {
             Count::from(Some(u64::MAX)).get(),
             Some(u64::from(u32::MAX) - 1)
         );
+    }
+
+    #[test]
+    fn a_rotation_has_its_number_up_to_254() {
+        for (label, number) in [
+            (None, None),
+            (Some(0), Some(1)),
+            (Some(253), Some(254)),
+            (Some(254), None),
+            (Some(u64::MAX), None),
+        ] {
+            assert_eq!(Rotation::from(label).number(), number);
+        }
+        assert_eq!(Rotation::from(Some(0)), Rotation::FIRST);
+        assert_eq!(Rotation::from(Some(1)), Rotation::SECOND);
+        assert_eq!(Rotation::from(None), Rotation::NONE);
     }
 
     /// Returns a request due at 1 s, sent at 1.5 s, with its first token at 2 s, the last of 11 at 3 s, its end at 3.5

@@ -137,20 +137,20 @@ impl Rotations {
         };
         let is_counted = u64::from(record.phase != Phase::Warmup);
         let side = match record.rotation {
-            Rotation::None => return,
-            Rotation::First => {
+            Rotation::NONE => return,
+            Rotation::FIRST => {
                 self.cold_requests += 1;
                 self.sent[0] += is_counted;
                 self.cold_end_ns = self.cold_end_ns.max(record.t_end_ns);
                 &mut self.cold
             }
-            Rotation::Second | Rotation::Later => {
+            _ => {
                 self.sent[1] += is_counted;
                 if let Some(hits) = record.hits(self.common_tokens).filter(|_| is_good) {
                     self.warm_hits.add(record.t_send_ns, hits);
                 }
                 let has_ended = record.phase != Phase::Cut;
-                let is_second = record.rotation == Rotation::Second;
+                let is_second = record.rotation == Rotation::SECOND;
                 self.second_rotation += u64::from(has_ended && is_second);
                 &mut self.warm
             }
@@ -244,26 +244,24 @@ mod tests {
         rotations.reuse(in_flight)
     }
 
-    use Rotation::{First, Later, Second};
-
     #[test]
     fn the_burst_and_warm_requests_sent_beside_cold_ones_are_left_out() {
         let records = [
             // Two are in flight, so the first two are the burst; the third was sent before the second had its first
             // token.
-            request(First, 0, 10, 20),
-            request(First, 0, 30, 40),
-            request(First, 20, 90, 100),
-            request(First, 40, 12, 24),
-            request(First, 64, 14, 24),
+            request(Rotation::FIRST, 0, 10, 20),
+            request(Rotation::FIRST, 0, 30, 40),
+            request(Rotation::FIRST, 20, 90, 100),
+            request(Rotation::FIRST, 40, 12, 24),
+            request(Rotation::FIRST, 64, 14, 24),
             // The last cold request ends at 120 ms. One warm request was sent before that, and the next two are left
             // out as well.
-            request(Second, 88, 50, 60),
-            request(Second, 120, 40, 41),
-            request(Second, 121, 40, 41),
-            request(Second, 162, 4, 10),
-            request(Second, 163, 6, 10),
-            request(Later, 173, 2, 10),
+            request(Rotation::SECOND, 88, 50, 60),
+            request(Rotation::SECOND, 120, 40, 41),
+            request(Rotation::SECOND, 121, 40, 41),
+            request(Rotation::SECOND, 162, 4, 10),
+            request(Rotation::SECOND, 163, 6, 10),
+            request(Some(2).into(), 173, 2, 10),
         ];
         // The cold median of 12 and 14 is 13, the warm one of 4, 6 and 2 is 4: the ratio is 13 / 4.
         let wanted = SpeedUp {
@@ -295,8 +293,8 @@ mod tests {
 
     #[test]
     fn before_a_whole_warm_rotation_has_ended_there_is_no_ratio() {
-        let cold = (0..3).map(|k| request(First, k * 10, 5, 10));
-        let warm = (3..6).map(|k| request(Second, k * 10, 1, 10));
+        let cold = (0..3).map(|k| request(Rotation::FIRST, k * 10, 5, 10));
+        let warm = (3..6).map(|k| request(Rotation::SECOND, k * 10, 1, 10));
         let mut records: Vec<Record> = cold.chain(warm).collect();
         assert!(matches!(reuse(&records, 1), Reuse::Measured(_)));
         records[5].phase = Phase::Cut;
@@ -305,7 +303,9 @@ mod tests {
         assert_eq!(reuse(&[], 1), Reuse::Absent(NO_ROTATION));
         records[5].phase = Phase::Measured;
         assert_eq!(reuse(&records, 3), Reuse::Absent(NO_COLD));
-        let gone = records[1..].iter_mut().filter(|one| one.rotation == Second);
+        let gone = records[1..]
+            .iter_mut()
+            .filter(|one| one.rotation == Rotation::SECOND);
         gone.for_each(|one| one.failure = Some(FailKind::Http));
         assert_eq!(reuse(&records, 1), Reuse::Absent(NO_WARM));
     }
@@ -319,7 +319,7 @@ mod tests {
             rotations.add(&Record {
                 prompt_tokens: Some(1100).into(),
                 cached_tokens: Some(if k < kept { 1100 } else { 50 }).into(),
-                ..request(Later, k, 1, 1)
+                ..request(Rotation::SECOND, k, 1, 1)
             });
         }
         let share = rotations.warm_hits().expect("counted prompts").share;
@@ -333,7 +333,7 @@ mod tests {
         let hit = |k: u64| Record {
             prompt_tokens: Some(100).into(),
             cached_tokens: Some(k).into(),
-            ..request(Second, k, 1, 1)
+            ..request(Rotation::SECOND, k, 1, 1)
         };
         let of = |order: &[u64]| {
             let mut rotations = Rotations::default();
@@ -361,9 +361,9 @@ mod tests {
             free_us = sent_us.max(free_us) + rng.u64(5_000..15_000);
             idle_us[worker] = free_us + rng.u64(40_000..60_000);
             let rotation = match k / contexts {
-                0 => First,
-                1 => Second,
-                _ => Later,
+                0 => Rotation::FIRST,
+                1 => Rotation::SECOND,
+                _ => Some(2).into(),
             };
             Record {
                 rotation,

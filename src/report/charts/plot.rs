@@ -18,10 +18,15 @@ const FOOT: f64 = 40.0;
 pub const DOT: (&str, &str) = ("dots", "h0");
 pub const CROSS: (&str, &str) = ("cross", "m-3-3l6 6m0-6l-6 6");
 
+/// Ticks from this number on are written in thousands, `100k`, or millions.
+const LONG: f64 = 1e5;
+
 pub struct Axis {
     pub label: &'static str,
     /// The end of the axis, above 0.
     pub max: f64,
+    /// The smallest step between the ticks of a linear axis.
+    least_step: f64,
     /// The start of a logarithmic axis; a linear axis starts at 0.
     min: Option<f64>,
 }
@@ -31,8 +36,20 @@ impl Axis {
     pub fn new(label: &'static str, max: f64) -> Axis {
         let is_usable = max > 0.0 && max.is_finite();
         let max = if is_usable { max } else { 1.0 };
-        let min = None;
-        Axis { label, max, min }
+        Axis {
+            label,
+            max,
+            least_step: 0.0,
+            min: None,
+        }
+    }
+
+    /// Makes a linear axis of whole numbers.
+    pub fn whole(label: &'static str, max: f64) -> Axis {
+        Axis {
+            least_step: 1.0,
+            ..Axis::new(label, max)
+        }
     }
 
     /// Makes a logarithmic axis, on which equal steps are equal ratios. It begins at `min`, but at most six decades
@@ -62,7 +79,7 @@ impl Axis {
 
     /// Returns about five ticks from 0 on.
     fn even_ticks(&self) -> Vec<(f64, String)> {
-        let raw = self.max / 5.0;
+        let raw = (self.max / 5.0).max(self.least_step);
         let power = raw.log10().floor();
         let unit = 10_f64.powi(power as i32);
         let mut factors = [1.0, 2.0, 5.0].into_iter();
@@ -74,7 +91,10 @@ impl Axis {
         let decimals = decimals.clamp(0.0, 9.0) as usize;
         let ticks = (0..=count).map(|k| k as f64 * step);
         ticks
-            .map(|tick| (tick, format!("{tick:.decimals$}")))
+            .map(|tick| match self.max < LONG {
+                true => (tick, format!("{tick:.decimals$}")),
+                false => (tick, shortened(tick)),
+            })
             .collect()
     }
 
@@ -91,11 +111,33 @@ impl Axis {
         let ticks = ticks.map(|(factor, power)| {
             let tick = factor * 10_f64.powi(power);
             let decimals = power.min(0).unsigned_abs() as usize;
-            (tick, format!("{tick:.decimals$}"))
+            match tick < LONG {
+                true => (tick, format!("{tick:.decimals$}")),
+                false => (tick, shortened(tick)),
+            }
         });
         let fits = |(tick, _): &(f64, String)| (min * 0.999..=self.max * 1.001).contains(tick);
         ticks.filter(fits).collect()
     }
+}
+
+/// Writes the number of a tick in thousands, or in millions from 100 of these on.
+fn shortened(tick: f64) -> String {
+    match tick {
+        0.0 => "0".to_string(),
+        ..1e8 => format!("{:.0}k", tick / 1e3),
+        _ => format!("{:.0}M", tick / 1e6),
+    }
+}
+
+/// Returns the room that half of a text needs.
+fn half_width(text: &str) -> f64 {
+    3.3 * text.chars().count() as f64
+}
+
+/// Returns the largest of the values, or 0 if none is above it.
+pub fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, f64::max)
 }
 
 /// A chart that is being drawn; positions are in the units of its axes.
@@ -192,6 +234,27 @@ impl Plot {
         );
     }
 
+    /// Draws an upright line across the whole plot, where a group begins.
+    pub fn begin(&mut self, class: &str, x: f64) {
+        let ((x, _), bottom) = (self.at(x, 0.0), self.bottom);
+        let _ = writeln!(
+            self.body,
+            r#"<path class="begin {class}" d="M{x:.1} {TOP}V{bottom}"/>"#
+        );
+    }
+
+    /// Draws an upright line at a limit, with its name above the plot.
+    pub fn limit(&mut self, x: f64, name: &str) {
+        let ((x, _), bottom) = (self.at(x, 0.0), self.bottom);
+        let half = half_width(name);
+        let (middle, y) = (x.clamp(LEFT + half, WIDTH - half), TOP - 5.0);
+        let _ = writeln!(
+            self.body,
+            r#"<path class="limit" d="M{x:.1} {TOP}V{bottom}"/><text class="x" x="{middle:.1}" y="{y}">{}</text>"#,
+            escaped(name)
+        );
+    }
+
     /// Writes the name of a row above its line.
     pub fn row_name(&mut self, y: f64, name: &str) {
         let (x, y) = self.at(0.0, y);
@@ -222,13 +285,16 @@ impl Plot {
         let title = escaped(self.title);
         let mut out =
             format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\"><title>{title}</title>\n");
+        let mut free_from = 0.0;
         for (tick, text) in self.x.ticks() {
-            let (x, _) = self.at(tick, 0.0);
-            let y = bottom + 17.0;
-            let _ = writeln!(
-                out,
-                r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/><text class="x" x="{x:.1}" y="{y}">{text}</text>"#
-            );
+            let ((x, _), y) = (self.at(tick, 0.0), bottom + 17.0);
+            let _ = write!(out, r#"<path class="grid" d="M{x:.1} {TOP}V{bottom}"/>"#);
+            let half = half_width(&text);
+            if x - half > free_from {
+                free_from = x + half;
+                let _ = write!(out, r#"<text class="x" x="{x:.1}" y="{y}">{text}</text>"#);
+            }
+            out.push('\n');
         }
         for (tick, text) in self.y.ticks().into_iter().filter(|_| self.shows_y) {
             let (_, y) = self.at(0.0, tick);
@@ -299,6 +365,18 @@ mod tests {
             }
         }
         assert_eq!(Axis::new("", 0.0).max, 1.0);
+        let texts = |axis: Axis| axis.ticks().into_iter().map(|(_, text)| text);
+        for (axis, wanted) in [
+            (Axis::new("", 3e5), "0 100k 200k 300k"),
+            (Axis::new("", 5e8), "0 100M 200M 300M 400M 500M"),
+            (
+                Axis::logarithmic("", 5e3, 6e6),
+                "10000 30000 100k 300k 1000k 3000k",
+            ),
+            (Axis::whole("", 2.1), "0 1 2"),
+        ] {
+            assert_eq!(texts(axis).collect::<Vec<_>>().join(" "), wanted);
+        }
     }
 
     #[test]

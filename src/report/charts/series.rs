@@ -13,6 +13,35 @@ pub struct Charts {
     pub gaps: Vec<Series>,
     /// The requests that are drawn over time: latency, tokens per second, requests in flight.
     pub requests: Vec<Requests>,
+    pub trends: Vec<Trend>,
+}
+
+/// A chart of points, with lines that join them in their order, such as the points of a sweep.
+#[derive(Debug, Clone, Default)]
+pub struct Trend {
+    pub title: &'static str,
+    /// The labels of the axes, with their units.
+    pub x: &'static str,
+    pub y: &'static str,
+    /// The end of the y axis, which is 100 for shares in percent; `None` if the largest value decides.
+    pub y_max: Option<f64>,
+    /// Whether the x axis counts things, so that it has whole numbers only.
+    pub is_whole: bool,
+    /// Lines with their names; the key has the names where there are several lines.
+    pub lines: Vec<(String, Vec<Point>)>,
+    /// A limit on the x axis, with its name.
+    pub limit: Option<(f64, String)>,
+    /// The places of the groups, each with the text that the key has for it.
+    pub key: Vec<(usize, String)>,
+    pub note: String,
+}
+
+/// A point of a trend, with the place of the group that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+    pub group: usize,
 }
 
 /// The requests of a group without those of its warm-up, in the order of their ends.
@@ -26,22 +55,41 @@ pub struct Requests {
 #[derive(Debug, Clone)]
 pub struct Series {
     pub name: String,
+    /// Whether the series is of all groups at once, so that it has no group's colour.
+    pub is_whole: bool,
+    /// The number of requests that have these values.
+    pub requests: u64,
     /// The values in ascending order, each with the number of values up to and including it.
     ranked: Vec<(f64, u64)>,
 }
 
 impl Series {
-    /// Makes a series from values with their counts, ascending: those of a histogram, or each value with a count of 1.
+    /// Makes a series from values with their counts, ascending: those of a histogram, or each value with a count of 1. Each
+    /// value is that of one request.
     pub fn new(name: impl Into<String>, counted: impl IntoIterator<Item = (f64, u64)>) -> Series {
         let mut n = 0;
         let ranked = counted.into_iter().map(|(value, count)| {
             n += count;
             (value, n)
         });
+        let ranked: Vec<(f64, u64)> = ranked.collect();
         Series {
             name: name.into(),
-            ranked: ranked.collect(),
+            is_whole: false,
+            requests: ranked.last().map_or(0, |&(_, n)| n),
+            ranked,
         }
+    }
+
+    /// Returns the series as one of this many requests, which have several values each.
+    pub fn of_requests(self, requests: u64) -> Series {
+        Series { requests, ..self }
+    }
+
+    /// Returns the series as one of all groups at once.
+    pub fn of_all_groups(self) -> Series {
+        let is_whole = true;
+        Series { is_whole, ..self }
     }
 
     pub fn n(&self) -> u64 {

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
-use super::{groups, keys, kv_cache};
+use super::{groups, key_figures, keys, kv_cache, trends};
 use crate::prom::kv::Now;
+use crate::report::charts::Charts;
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -101,8 +102,15 @@ fn seconds(ms: Option<f64>) -> Option<f64> {
 /// The report with its charts.
 pub fn document(report: &Report) -> Document {
     Document {
-        charts: report.passes.iter().map(groups::rotations).collect(),
+        charts: report.passes.iter().map(charts).collect(),
         ..final_report(report)
+    }
+}
+
+fn charts(pass: &Pass) -> Charts {
+    Charts {
+        trends: trends::rotations(pass),
+        ..groups::rotations(pass)
     }
 }
 
@@ -116,7 +124,34 @@ pub fn final_report(report: &Report) -> Document {
     let missing = common::absent(passes, ABSENT);
     let data = passes.first().map(|pass| result(&report.about, pass, 0));
     let data = kv_cache::with(report, data.unwrap_or_default());
-    common::document(report, sections, missing, Vec::new(), data)
+    Document {
+        key_figures: passes.first().map_or(Vec::new(), leading),
+        ..common::document(report, sections, missing, Vec::new(), data)
+    }
+}
+
+/// Returns the key figures. The last of them is shown only where one of the others is absent.
+fn leading(pass: &Pass) -> Vec<Pair> {
+    let figures = &pass.figures;
+    let median = |time| figures.time(time).map(|spread| spread.p50);
+    let [cold, warm] = [Time::TtftCold, Time::TtftWarm].map(median);
+    let p99 = figures.time(Time::Ttft).map(|spread| spread.p99);
+    let itl = figures.time(Time::Itl).map(|spread| spread.avg);
+    let hits = figures.warm.prefix_cache_hit_rate;
+    let tokens = figures.token_throughput;
+    let requests = figures.request_throughput;
+    let all = [
+        ("TTFT p50, first rotation (cold)", "ms", cold),
+        ("TTFT p50, later rotations (warm)", "ms", warm),
+        ("Cold TTFT / Warm TTFT", "ratio", figures.reuse.ratio()),
+        ("Prefix cache hit rate, later rotations", "share", hits),
+        ("TTFT p99", "ms", p99),
+        ("ITL, mean", "ms", itl),
+        ("Output throughput", "tokens/s", tokens),
+        ("Request throughput", "requests/s", requests),
+    ];
+    let all = all.map(|(name, unit, value)| key_figures::single(name, unit, value));
+    key_figures::with_requests(&Failed::of(slice::from_ref(pass)), all)
 }
 
 fn figures(pass: &Pass) -> Section {

@@ -8,7 +8,9 @@ use super::kv_cache;
 use super::report::Report;
 use crate::report::charts::Charts;
 use crate::report::client;
-use crate::report::document::{Block, Cell, Document, Medium, Node, Section, Style, Table, row};
+use crate::report::document::{
+    Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
+};
 use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
@@ -208,7 +210,7 @@ pub fn client(section: &mut Section, pass: &Pass) {
     section.add(Medium::Both, Block::Pairs(vec![pair]));
 }
 
-/// Makes the document of a report: its figures between the sections that every page has. `missing` lists the figures
+/// Makes the document of a report, without key figures: its figures, then the parts that every page has. `missing` lists the figures
 /// that are not reported.
 pub fn document(
     report: &Report,
@@ -220,22 +222,37 @@ pub fn document(
     let about = &report.about;
     let text = |key: &str, absent| about[key].as_str().unwrap_or(absent).to_string();
     let command = text("command", "report");
-    let mut sections = vec![environment(about)];
-    sections.extend(figures);
+    let mut sections = figures;
     sections.push(list("Not reported", missing));
     let conflict = kv_cache::conflict(report);
     Document {
         title: format!("tmesh-cli {command}: {}", text("model", "unknown model")),
+        lead: lead(about),
+        environment: environment(about),
         warning: (about["mock"] == true).then_some(MOCK),
         remarks: report.notes.iter().cloned().chain(conflict).collect(),
         answer: kv_cache::answer(report),
         sections,
         charts,
         data,
+        ..Document::default()
     }
 }
 
-/// Returns the version of this program, then every value of the header under its path; null is left out.
+/// Returns the date, the model and the endpoint of a run, as far as its header names them.
+fn lead(about: &Value) -> Vec<Pair> {
+    const NAMES: [(&str, &str); 3] = [
+        ("Date", "started_at"),
+        ("Model", "model"),
+        ("Endpoint", "endpoint"),
+    ];
+    let texts = NAMES.into_iter();
+    let texts = texts.filter_map(|(name, key)| Some((name, about[key].as_str()?)));
+    let known = texts.filter(|(_, text)| !text.is_empty());
+    known.map(|(name, text)| Pair::new(name, text)).collect()
+}
+
+/// Returns the version of this program, then every value of the header under its path; empty ones are left out.
 fn environment(about: &Value) -> Section {
     let version = format!("tmesh-cli {}", env!("CARGO_PKG_VERSION"));
     let mut rows = vec![row("report by", [version.into()])];
@@ -246,6 +263,8 @@ fn environment(about: &Value) -> Section {
 fn flatten(rows: &mut Vec<Vec<Cell>>, path: &str, value: &Value) {
     match value {
         Value::Null => {}
+        Value::String(text) if text.is_empty() => {}
+        Value::Array(items) if items.is_empty() => {}
         Value::Object(map) => {
             for (key, value) in map {
                 let dot = if path.is_empty() { "" } else { "." };

@@ -6,6 +6,10 @@ use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::stats::time::Time;
 
+/// The names of the two groups of a benchmark.
+pub const COLD: &str = "first rotation (cold)";
+pub const WARM: &str = "later rotations (warm)";
+
 /// Returns charts with one group for each pass; `beside` is the title of the chart that has the passes side by side.
 pub fn passes(passes: &[Pass], beside: &'static str) -> Charts {
     let of_pass = |pass| requests(Pass::name(pass), pass, |_| true);
@@ -28,16 +32,16 @@ pub fn distributions(passes: &[Pass]) -> Charts {
 
 /// Returns the charts of a pass in two groups: the first rotation, which is cold, and later ones, which are warm.
 pub fn rotations(pass: &Pass) -> Charts {
-    let (cold, warm) = ("first rotation (cold)", "later rotations (warm)");
     let ttft = |name, time| Series::new(name, pass.records.times_ms(time));
     Charts {
         beside: "Cold against warm: TTFT",
-        ttft: vec![ttft(cold, Time::TtftCold), ttft(warm, Time::TtftWarm)],
-        gaps: vec![gaps("all rotations".to_string(), pass)],
+        ttft: vec![ttft(COLD, Time::TtftCold), ttft(WARM, Time::TtftWarm)],
+        gaps: vec![gaps("all rotations".to_string(), pass).of_all_groups()],
         requests: vec![
-            requests(cold.to_string(), pass, |record| record.is_cold()),
-            requests(warm.to_string(), pass, |record| !record.is_cold()),
+            requests(COLD.to_string(), pass, |record| record.is_cold()),
+            requests(WARM.to_string(), pass, |record| !record.is_cold()),
         ],
+        trends: Vec::new(),
     }
 }
 
@@ -52,5 +56,8 @@ fn requests(name: String, pass: &Pass, has: fn(&Record) -> bool) -> Requests {
 }
 
 fn gaps(name: String, pass: &Pass) -> Series {
-    Series::new(name, pass.records.gaps.values_ms())
+    let figures = &pass.figures;
+    let without = figures.not_streamed + figures.bursts;
+    let requests = figures.successful.saturating_sub(without);
+    Series::new(name, pass.records.gaps.values_ms()).of_requests(requests)
 }

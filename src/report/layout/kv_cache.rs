@@ -219,7 +219,9 @@ fn next(decision: &Decision, about: &Value) -> String {
     };
     match (&decision.reason, decision.verdict) {
         (Reason::ClientLimited, _) => "tmesh-cli check client".to_string(),
-        (Reason::NothingRepeated(_), _) => cycle(contexts.unwrap_or(20), None),
+        (Reason::NothingRepeated(_) | Reason::OffOrTooSmall, _) => {
+            cycle(contexts.unwrap_or(20), None)
+        }
         (Reason::NotReported(_) | Reason::HitsOfFresh, _) => {
             // Longer prompts take longer to prefill: their times tell more.
             let longer = options["input_length_tokens"].as_u64();

@@ -3,6 +3,7 @@
 pub mod benchmark;
 pub mod common;
 mod groups;
+mod key_figures;
 pub mod keys;
 pub mod kv_cache;
 pub mod load;
@@ -10,6 +11,7 @@ pub mod notes;
 pub mod replay;
 pub mod report;
 pub mod run;
+mod trends;
 
 use self::report::Report;
 use super::document::Document;
@@ -44,7 +46,8 @@ mod tests {
 
     fn report(command: &str, passes: Vec<Pass>) -> Report {
         Report {
-            about: json!({"command": command, "model": "m", "options": {"rounds": 2, "api": null}}),
+            about: json!({"command": command, "model": "m", "endpoint": "",
+                "options": {"rounds": 2, "api": null, "cacert": "", "header": [], "slo": {}}}),
             passes,
             notes: vec!["A note".to_string()],
         }
@@ -55,13 +58,18 @@ mod tests {
         for command in ["benchmark", "replay", "run", "load"] {
             let document = document(&report(command, Vec::new())).expect(command);
             let page = markdown::render(&document);
-            let head = format!("# tmesh-cli {command}: m\n\n> A note\n\n## Environment\n");
+            let head = format!("# tmesh-cli {command}: m\n\nModel: m\n\n> A note\n\n## ");
             assert!(page.starts_with(&head), "{page}");
+            let failures = "## Failures\n\n- None: every request that was measured succeeded\n";
+            let (_, rest) = page.split_once(failures).expect("failures");
             let settings =
                 format!("| command | {command} |\n| model | m |\n| options.rounds | 2 |\n");
-            assert!(page.contains(&settings), "{page}");
-            let failures = "## Failures\n\n- None: every request that was measured succeeded\n";
-            assert!(page.contains(failures), "{page}");
+            let begin = "\n<details>\n<summary>Environment</summary>\n\n| Setting | Value |\n";
+            assert!(rest.starts_with(begin), "{page}");
+            assert!(
+                rest.ends_with(&format!("{settings}\n</details>\n")),
+                "{page}"
+            );
         }
         assert!(document(&report("check", Vec::new())).is_none());
     }
@@ -86,6 +94,6 @@ mod tests {
             - Output tokens, mean: no reply has a count of output tokens\n\
             - Goodput: no SLO was given\n\
             - concurrency 4, round 2: Whether the client kept up: the run was too short to watch it\n";
-        assert!(page.ends_with(wanted), "{page}");
+        assert!(page.contains(&format!("{wanted}\n<details>\n")), "{page}");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::keys::{self, Key};
 use super::report::Report;
-use super::{common, groups, kv_cache, replay};
+use super::{common, groups, key_figures, kv_cache, replay};
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
@@ -73,7 +73,8 @@ const HIT_RATES_APART: f64 = 0.05;
 pub fn document(report: &Report) -> Document {
     let passes = &report.passes;
     let mut section = Section::new("Figures");
-    common::Failed::of(passes).begin(&mut section);
+    let failed = common::Failed::of(passes);
+    failed.begin(&mut section);
     table(&mut section, passes.iter().map(Pass::name), |at, key| {
         let pass = &passes[at];
         let n = |time| Some(Datum::Count(pass.figures.time(time).map_or(0, |of| of.n)));
@@ -96,7 +97,34 @@ pub fn document(report: &Report) -> Document {
         list("", "Not reported:", Medium::Screen, untold),
     ];
     let charts = vec![groups::passes(passes, "TTFT by workload")];
-    common::document(report, sections, missing, charts, summary_file(report))
+    let names: Vec<String> = passes.iter().map(Pass::name).collect();
+    Document {
+        key_figures: leading(&failed, &names, |at, key| catalog::value(&passes[at], key)),
+        ..common::document(report, sections, missing, charts, summary_file(report))
+    }
+}
+
+/// Returns the key figures over the workloads; `value` gives the figure with a key of the catalogue of a workload.
+pub fn leading(
+    failed: &common::Failed,
+    workloads: &[String],
+    value: impl Fn(usize, &str) -> Option<Datum>,
+) -> Vec<Pair> {
+    const FIGURES: [(&str, &str); 7] = [
+        ("TTFT p50", "ttft_p50_ms"),
+        ("TTFT p99", "ttft_p99_ms"),
+        ("TBT, mean", "itl_avg_ms"),
+        ("Latency, mean", "latency_avg_ms"),
+        ("Output throughput", "throughput_tokens_per_s"),
+        ("Prefix cache hit rate", catalog::HIT_RATE),
+        ("Memory, peak", "peak_mem_mb"),
+    ];
+    let figures = FIGURES.map(|(name, key)| {
+        let values = workloads.iter().enumerate();
+        let values = values.map(|(at, place)| (place.clone(), value(at, key).map(Datum::as_f64)));
+        key_figures::range(name, key_figures::unit(key), values)
+    });
+    key_figures::with_requests(failed, figures)
 }
 
 /// Adds the table with a row for each figure and a column for each workload; `value` gives the figure with a key of the

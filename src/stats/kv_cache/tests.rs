@@ -136,7 +136,7 @@ fn counters_refute_a_usage_of_0_and_stand_in_for_one_that_is_absent() {
     check(&both(0.05, 0.9), Partly, by_usage(0.05), &Reason::Hits);
     // A `usage` that reports hits of other tokens, such as those of a template before every prompt, is none of 0.
     let others = Evidence {
-        usage_rate: Some(0.05),
+        reports_hits: true,
         ..both(0.0, 0.9)
     };
     check(&others, Off, by_usage(0.0), open);

@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result<u8> {
         mut records, facts, ..
     } = send(&mut run, &options, &sizing, plan.by_ref(), &counters)?;
     run.count(&ready, &mut records);
-    run.end_repeats(facts, records, Some(&counters), |_| plan.repeats_at_once());
+    run.end_repeats(facts, records, &counters, || plan.repeats_at_once());
     end(run, &options)
 }
 

@@ -27,7 +27,6 @@ use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
-use crate::plan::control::at_once;
 use crate::plan::counted::Counted;
 use crate::plan::requests::{Batch, first_line};
 use crate::report::layout::{load as layout, notes};
@@ -157,12 +156,7 @@ impl Load {
             perfect_prefix_by_plan: perfect.is_by_plan,
             ..sent.facts
         };
-        let plan = &self.plans.measured;
-        let controls = |first_id| at_once(plan.turns(&batch), first_id);
-        let pass = self
-            .run
-            .end_repeats(facts, sent.records, Some(&self.counters), controls);
-        let shown = layout::point(pass);
+        let shown = layout::point(self.run.end_pass(facts, sent.records));
         self.export(at);
         // The run may be killed at its next point.
         self.write_output(false);

@@ -30,7 +30,6 @@ use crate::collect::Extent;
 use crate::error::Result;
 use crate::load::stop::Stop;
 use crate::mock;
-use crate::plan::control::at_once;
 use crate::plan::dataset::{Dataset, load, made};
 use crate::report::layout::common::MOCK;
 use crate::report::layout::{kv_cache, notes, replay as layout};
@@ -189,13 +188,7 @@ impl Replay {
             metrics: own.map_or(Vec::new(), |own| over(own, &records.list, concurrency)),
             ..facts
         };
-        let first_turns = sessions.plan(round, 0, None);
-        let first_turns = first_turns.filter_map(|mut session| session.next(None));
-        let controls = |first_id| at_once(first_turns, first_id);
-        match round > 1 && round == self.options.rounds {
-            true => self.run.end_repeats(facts, records, None, controls),
-            false => self.run.end_pass(facts, records),
-        };
+        self.run.end_pass(facts, records);
         let name = format!("{}.json", place(concurrency, round));
         let text = round_file::text(&self.run, &self.options, sessions, self.metrics.own());
         self.folder.write(&mut self.run.log, &name, &text);

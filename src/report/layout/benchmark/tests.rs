@@ -204,3 +204,25 @@ fn an_unreported_figure_is_null_in_the_file_and_not_0() {
         assert_eq!(summary["client"].get(key), Some(&Value::Null), "{key}");
     }
 }
+
+#[test]
+fn the_key_figures_are_those_worked_by_hand() {
+    // TTFT is 500 and 700 ms in the first rotation and 100 ms in the second, whose other request was sent again.
+    // Percentiles are from histograms: nearest rank, at most 0.1 % too high, and the maximum is exact. 992 of 1000
+    // prompt tokens are cached. The four successes and the request that was cut have 25 tokens in 2 s.
+    let texts: Vec<String> = leading(&fixed_pass(""))
+        .iter()
+        .map(Pair::to_string)
+        .collect();
+    let wanted = [
+        "Requests: 6 (2 failed)",
+        "TTFT p50, first rotation (cold): 500.2 ms",
+        "TTFT p50, later rotations (warm): 100.0 ms",
+        "Prefix cache hit rate, later rotations: 99.2 %",
+        "TTFT p99: 700.0 ms",
+        "ITL, mean: 20.0 ms",
+        "Output throughput: 12.5 tokens/s",
+        "Request throughput: 2.00 requests/s",
+    ];
+    assert_eq!(texts, wanted);
+}

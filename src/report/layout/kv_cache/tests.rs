@@ -311,11 +311,7 @@ fn the_next_command_follows_from_the_verdict() {
             Reason::Hits,
             "tmesh-cli check endpoint http://h:8000".to_string(),
         ),
-        (
-            Verdict::Off,
-            Reason::OffOrTooSmall,
-            "tmesh-cli check endpoint http://h:8000".to_string(),
-        ),
+        (Verdict::Off, Reason::OffOrTooSmall, cycle(61, 32_000)),
         (Verdict::Off, Reason::HitsOfFresh, cycle(61, 128_000)),
         (Verdict::Unknown, Reason::HitsOfFresh, cycle(61, 128_000)),
         (Verdict::Unknown, untold, cycle(61, 128_000)),

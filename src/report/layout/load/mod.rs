@@ -8,9 +8,11 @@ use self::json::splits;
 pub use self::json::{KEYS, file};
 use super::common::{self, Failed, figure, hit_rate};
 use super::groups;
+use super::key_figures;
 use super::report::Report;
+use super::trends;
 use crate::report::charts::Charts;
-use crate::report::document::{Block, Cell, Document, Medium, Section, Style, Table, row};
+use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
 use crate::stats::figures::Figures;
 use crate::stats::goodput::Goodput;
 use crate::stats::pass::Pass;
@@ -20,7 +22,11 @@ use crate::units::fixed;
 
 /// Makes the whole report: every point, then the points of a sweep as one table.
 pub fn document(report: &Report) -> Document {
-    with_charts(report, groups::passes(&report.passes, "TTFT by point"))
+    let charts = Charts {
+        trends: trends::sweep(&report.passes),
+        ..groups::passes(&report.passes, "TTFT by point")
+    };
+    with_charts(report, charts)
 }
 
 /// Makes the report without the charts that only a page has.
@@ -35,7 +41,28 @@ fn with_charts(report: &Report, charts: Charts) -> Document {
     sections.extend(sweep(passes));
     sections.push(common::failure_table(passes, Pass::name));
     let missing = common::absent(passes, ABSENT);
-    common::document(report, sections, missing, vec![charts], file(report))
+    Document {
+        key_figures: leading(passes),
+        ..common::document(report, sections, missing, vec![charts], file(report))
+    }
+}
+
+/// Returns the key figures of a point, or those of a sweep from the least to the greatest. The last of them are shown
+/// only where others are absent.
+fn leading(passes: &[Pass]) -> Vec<Pair> {
+    const FIGURES: [(&str, &str); 9] = [
+        ("Goodput, requests", "goodput_requests_percent"),
+        ("TTFT p50", "ttft_p50_ms"),
+        ("TTFT p99", "ttft_p99_ms"),
+        ("TPOT", "tpot_ms"),
+        ("Output throughput", "throughput_tokens_per_s"),
+        ("Prefix cache hit rate", "prefix_cache_hit_rate"),
+        ("Response cache hit rate", "response_cache_hit_rate"),
+        ("Latency, mean", "latency_avg_ms"),
+        ("Request throughput", "request_throughput_rps"),
+    ];
+    let figures = FIGURES.map(|(name, key)| key_figures::of(name, key, passes, Pass::name));
+    key_figures::with_requests(&Failed::of(passes), figures)
 }
 
 /// Makes the rest of the report after each point has been shown as it ended.

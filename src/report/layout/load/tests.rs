@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::report::golden::MS;
+use crate::report::golden::{MS, five_tokens};
 use crate::report::json::render;
 use crate::report::text::{self, Screen};
 use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource};
@@ -357,4 +357,31 @@ fn one_resent_request_in_a_thousand_is_mentioned() {
         said.contains("1 requests were sent again on a new one"),
         "{said}"
     );
+}
+
+#[test]
+fn the_key_figures_of_a_sweep_go_from_the_least_to_the_greatest() {
+    let point = |concurrency, ttft_ms: u64| {
+        let facts = Facts {
+            concurrency: Some(concurrency),
+            ..Facts::default()
+        };
+        let samples = [0, 1].map(|k| five_tokens(k, k * (ttft_ms + 81), ttft_ms, 0));
+        Pass::new(facts, Records::kept().with(&samples))
+    };
+    // Two requests follow one another. Each takes 80 ms from its first token to its fifth and 1 ms more to its end: a
+    // point lasts 0.4 s or 0.8 s, with 10 tokens.
+    let pairs = leading(&[point(1, 119), point(4, 319)]);
+    let texts: Vec<String> = pairs.iter().map(Pair::to_string).collect();
+    let wanted = [
+        "Requests: 4 (0 failed)",
+        "TTFT p50: 119.0 ms (concurrency 1) to 319.0 ms (concurrency 4)",
+        "TTFT p99: 119.0 ms (concurrency 1) to 319.0 ms (concurrency 4)",
+        "TPOT: 20.0 ms",
+        "Output throughput: 12.5 tokens/s (concurrency 4) to 25.0 tokens/s (concurrency 1)",
+        "Prefix cache hit rate: 0.0 %",
+        "Latency, mean: 199.0 ms (concurrency 1) to 399.0 ms (concurrency 4)",
+        "Request throughput: 2.50 requests/s (concurrency 4) to 5.00 requests/s (concurrency 1)",
+    ];
+    assert_eq!(texts, wanted);
 }

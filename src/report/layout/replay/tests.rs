@@ -390,3 +390,76 @@ fn failed_requests_say_why_and_cut_ones_are_left_out() {
     // The request was sent at 240 ms, and its body ended 333 + 81 ms later.
     assert_eq!(requests[2]["latency"], 414.0);
 }
+
+#[test]
+fn a_later_round_is_so_many_times_faster_or_slower_or_neither() {
+    let said = |later_ns: f64, interval| {
+        let mut section = Section::default();
+        let of = Comparison {
+            round: 2,
+            first_ns: 132_700_000.0,
+            later_ns,
+            ratio: later_ns / 132_700_000.0,
+            interval,
+            n: 24,
+            units: 3,
+        };
+        compared(&mut section, &of);
+        shown(&section, None)
+    };
+    // 132.7 / 8.1 is 16.4; 1 / 0.0667 is 15.0 and 1 / 0.05 is 20. 265.4 is twice 132.7.
+    for (later_ns, interval, wanted) in [
+        (
+            8_100_000.0,
+            Some((0.05, 0.0667)),
+            "16x faster, 132.7 ms -> 8.10 ms (95 % interval 15x to 20x, 24 pairs)",
+        ),
+        (
+            8_100_000.0,
+            Some((0.0, 0.1)),
+            "16x faster, 132.7 ms -> 8.10 ms (95 % interval from 10x on, 24 pairs)",
+        ),
+        (
+            265_400_000.0,
+            Some((1.5, 2.5)),
+            "2.0x slower, 132.7 ms -> 265.4 ms (95 % interval 1.5x to 2.5x, 24 pairs)",
+        ),
+        (
+            106_160_000.0,
+            Some((0.5, 1.25)),
+            "neither faster nor slower, 132.7 ms -> 106.2 ms (95 % interval 0.8x to 2.0x, 24 pairs)",
+        ),
+        (
+            132_800_000.0,
+            None,
+            "neither faster nor slower, 132.7 ms -> 132.8 ms (24 pairs; no interval: 3 of 20 independent units)",
+        ),
+    ] {
+        let wanted = format!("Round 2 against round 1: mean TTFT {wanted}");
+        let text = said(later_ns, interval).replace("\n  ", " ");
+        assert_eq!(text.trim_end(), wanted);
+    }
+}
+
+#[test]
+fn the_key_figures_compare_the_last_round_with_the_first() {
+    // TTFT is 100 500 700 ms in round 1 and 41 55 60 70 ms in round 2, where p99 is at rank 2.97: 69.7. ITL is 20 ms, and
+    // 992 of 1000 prompt tokens are cached. Round 2 goes from 40 ms to the end of request 3: 340 + 41 + 81 ms. All of
+    // its 20 tokens came in 0.422 s.
+    let passes = rounds();
+    let comparisons: Vec<_> = (0..2).map(|at| comparison(&passes, at)).collect();
+    let pairs = leading::key_figures(&passes, &comparisons);
+    let texts: Vec<String> = pairs.iter().map(Pair::to_string).collect();
+    // Sessions and turns (0, 0), (0, 1) and (1, 1) have a TTFT in both rounds: 1300 / (60 + 70 + 41) = 7.6.
+    let wanted = [
+        "Requests: 10 (2 failed)",
+        "TTFT p50, round 1: 500.0 ms",
+        "TTFT p50, round 2: 57.5 ms",
+        "Speed-up of mean TTFT, round 2 against round 1: 7.6x",
+        "Prefix cache hit rate, round 2: 99.2 %",
+        "Goodput, requests, round 2: 100.0 %",
+        "TTFT p99, round 2: 69.7 ms",
+        "Output throughput, round 2: 47.4 tokens/s",
+    ];
+    assert_eq!(texts, wanted);
+}
