@@ -539,7 +539,7 @@ class Figures:
         if not all(sides):
             return {}
         (cold, cold_low, cold_high), (warm, warm_low, warm_high) = map(median_interval, sides)
-        found = {"ratio": cold / warm, "cold_requests": len(sides[0]), "warm_requests": len(sides[1])}
+        found = {"ratio": cold / warm, "cold_ns": cold, "cold_requests": len(sides[0]), "warm_requests": len(sides[1])}
         if min(map(len, sides)) >= max(20, 2 * peak):
             down = math.hypot(math.log(cold / cold_low), math.log(warm_high / warm))
             up = math.hypot(math.log(cold_high / cold), math.log(warm / warm_low))
@@ -571,7 +571,8 @@ def hit_share(hits):
 
 
 def ttft_ratio(groups):
-    """Of first uses to repeats, in the group that has most of both."""
+    """TTFT of first uses over that of repeats, in the group that has most of both, and its interval; then the former in
+    nanoseconds."""
     best = None
     for fresh, repeats, ramp in groups:
         sides = [[float(one.ttft_sent) for one in sorted(side, key=lambda one: one.t_send_ns)[skipped:]
@@ -581,13 +582,13 @@ def ttft_ratio(groups):
         if n and (best is None or n >= best[0]):
             best = n, sides
     if best is None:
-        return None, None, None
+        return None, None, None, None
     (cold, cold_low, cold_high), (warm, warm_low, warm_high) = map(median_interval, best[1])
     if best[0] < 20:
-        return cold / warm, None, None
+        return cold / warm, None, None, cold
     down = math.hypot(math.log(cold / cold_low), math.log(warm_high / warm))
     up = math.hypot(math.log(cold_high / cold), math.log(warm / warm_low))
-    return cold / warm, cold / warm * math.exp(-down), cold / warm * math.exp(up)
+    return cold / warm, cold / warm * math.exp(-down), cold / warm * math.exp(up), cold
 
 
 def repeats_of(command, passes):
@@ -624,7 +625,7 @@ def kv_cache(header, passes, is_limited):
             fresh_hits = ratio(sum(max(0, (sample.cached_tokens or 0) - common) for sample in counted),
                                sum(sample.prompt_tokens for sample in counted))
         compared = one.cold_warm()
-        speed = tuple(compared.get(key) for key in ("ratio", "low", "high"))
+        speed, cold_ns = tuple(compared.get(key) for key in ("ratio", "low", "high")), compared.get("cold_ns")
         # What the counters have: requests after the warm-up, and controls among them.
         beside = one.controls_beside()
         in_counters = [sample for sample in one.samples if sample.phase != "warmup" and sample.rotation is not None]
@@ -638,7 +639,7 @@ def kv_cache(header, passes, is_limited):
         by_group = [[one for one in repeats if one.good and not one.resent] for _, repeats, _ in groups]
         usage = hit_share([hits for of in by_group for hits in text_hits(of, common)]) if told else None
         good = [one for of in by_group for one in of]
-        speed = ttft_ratio(groups)
+        *speed, cold_ns = ttft_ratio(groups)
         tokens = lambda side: sum(one.prompt_tokens or 0 for group in groups for one in group[side])
         counting, alone = passes, []
         repeated_share = ratio(tokens(1), tokens(0) + tokens(1))
@@ -685,8 +686,14 @@ def kv_cache(header, passes, is_limited):
     if share is None:
         if any(one.session is not None for of in passes for one in of.controls if command == "benchmark"):
             return TIMES
-        if not is_limited and usage:
-            found["verdict"] = "working" if is_faster else "off" if high is not None and high < 1.1 else "unknown"
+        # Without usage, only a prefill that takes twice as long as that of a short prompt shows that nothing was hit.
+        no_faster = 1.1
+        if not usage:
+            short = header["setup"].get("short_ttft_ns")
+            prefill = cold_ns / short if cold_ns and short else 0
+            no_faster = (1 + prefill) / 2 if prefill >= 2 else 0
+        if not is_limited:
+            found["verdict"] = "working" if is_faster else "off" if high is not None and high < no_faster else "unknown"
         return found
     found.update(hit_share=share[0], hit_share_low=share[1], hit_share_high=share[2])
     seconds = [hits for of in passes for hits in text_hits(

@@ -1,6 +1,7 @@
 //! The verdict on the KV cache where times decide, or are a part of it.
 
 use crate::alone;
+use crate::util::Server;
 use crate::util::verdict::{CYCLE, NO_CACHE, check, mock};
 
 #[test]
@@ -26,10 +27,28 @@ fn times_tell_where_nothing_else_does() {
     assert_eq!(answer["source"], "times");
     assert!(answer["hit_share_low"].as_f64() > Some(0.8), "{answer}");
     let none = [&dark[..], &NO_CACHE].concat();
-    let blind = "KV cache: NOT KNOWN: times do not tell: not separable: ";
-    check(&mock(&none), long, (blind, "", "unknown"));
-    let few = "KV cache: NOT KNOWN: times do not tell: too few controls: ";
-    check(&mock(&dark), CYCLE, (few, "", "unknown"));
+    let slow =
+        "KV cache: NOT HELPING: nothing reports hits, and repeats take as long as new prompts, ";
+    check(&mock(&none), long, (slow, ", n 599", "off"));
+    // Too few requests for controls: TTFT of repeats at least.
+    let faster = "KV cache: WORKING, by its times: TTFT 22";
+    let end = ". Nothing reports how much was hit";
+    check(&mock(&dark), CYCLE, (faster, end, "working"));
+    // A prefill of 16 ms beside 200 ms shows no cache.
+    let server = Server::start(&[
+        "--usage-cached",
+        "absent",
+        "--metrics",
+        "off",
+        "--base",
+        "200ms",
+        "--prefill-rate",
+        "50k",
+    ]);
+    let blind =
+        "KV cache: NOT KNOWN: neither the replies nor a page of metrics tell of cached tokens; ";
+    let short = "--contexts 6 --max-inflight 1 --rotations 2";
+    check(&server, short, (blind, ", n 5", "unknown"));
 }
 
 #[test]

@@ -246,6 +246,7 @@ impl Ready {
                 "output_tokens": setup.output_tokens,
                 "lengths_by": setup.counted_by,
                 "common_tokens": self.common_tokens,
+                "short_ttft_ns": setup.short_ttft_ns,
             },
         })
     }

@@ -42,6 +42,8 @@ pub struct Setup {
     pub streams: Option<bool>,
     /// Whether a reply reported cached tokens, be it 0.
     pub reports_cached: bool,
+    /// TTFT of the last short text that succeeded, in nanoseconds; `None`: no reply was streamed.
+    pub short_ttft_ns: Option<u64>,
 }
 
 /// Asks the server; afterwards `target.body.optional` has the fields that it accepts.
@@ -58,6 +60,7 @@ pub fn run(target: &mut Target, endpoint: &Endpoint, small: &Small, writer: &Wri
         status: None,
         streams: None,
         reports_cached: false,
+        short_ttft_ns: None,
     };
     let short = setup.probe(target, writer, SHORT_WORDS);
     // A server that is overloaded or still loading may count nevertheless; others are not asked again.
@@ -107,6 +110,10 @@ impl Setup {
         }
         if kept.is_success() {
             self.streams = Some(kept.t_first_ns.is_some());
+            if words == SHORT_WORDS {
+                let first_ns = kept.t_first_ns;
+                self.short_ttft_ns = first_ns.map(|ns| ns.saturating_sub(kept.t_send_ns));
+            }
         }
         self.status = kept.status;
         self.failure = match is_good(&kept) {

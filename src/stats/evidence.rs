@@ -37,10 +37,15 @@ impl Evidence {
             Some("run") => without_repeats(NOT_IN_THIS_COMMAND),
             _ => without_repeats(NO_REPEATS),
         };
+        let short_ns = about["setup"]["short_ttft_ns"].as_f64();
+        let new_ns = evidence.speed_up.map(|of| of.cold_median);
         let is_limited = |pass: &Pass| pass.facts.client.limited == Some(true);
         Evidence {
             usage_rate: comparable_rate(passes),
             reports_hits: usage_rate(passes).is_some_and(|rate| rate >= HARDLY),
+            prefill_ratio: new_ns
+                .zip(short_ns.filter(|ns| *ns > 0.0))
+                .map(|(new, short)| new / short),
             counters: counters(passes, &evidence),
             at_once: at_once(passes),
             at_once_counted: at_once_counted(passes),

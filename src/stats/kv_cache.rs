@@ -15,6 +15,8 @@ pub const HARDLY: f64 = 0.05;
 const PLAINLY_FASTER: f64 = 1.3;
 /// A speed-up that does not reach this is none.
 const NO_FASTER: f64 = 1.1;
+/// How many times longer than a short prompt a prompt must take, so that a cache could be seen in its TTFT.
+const VISIBLE_PREFILL: f64 = 2.0;
 /// The difference between two sources that is reported, as a share.
 pub const NOTABLE: f64 = 0.05;
 /// The prompt tokens of the engine's counters over those of this run, from which on others use the server.
@@ -93,6 +95,8 @@ pub struct Evidence {
     /// TTFT of repeats against that of prompts sent for the first time, at like load, or why there is none.
     pub speed_up: Option<SpeedUp>,
     pub no_speed_up: &'static str,
+    /// TTFT of prompts sent for the first time over that of a short prompt; `None`: nobody knows.
+    pub prefill_ratio: Option<f64>,
     /// Cached tokens over prompt tokens of the requests that repeat a text at once; `None`: nobody sent any.
     pub at_once: Option<f64>,
     /// The same by the engine's counters, which were read around these requests alone.
@@ -155,7 +159,7 @@ impl Source {
 pub enum Reason {
     /// The hit share decides.
     Hits,
-    /// TTFT contradicts a server that reports no hits.
+    /// Repeats are plainly faster, whatever the server reports.
     FasterWithoutHits,
     /// The server reports hits for prompts that it has never seen, and repeats are no faster.
     HitsOfFresh,
@@ -166,6 +170,8 @@ pub enum Reason {
     /// Nothing tells.
     NotReported(String),
     ClientLimited,
+    /// Nothing reports hits. Repeats take as long as new prompts, which take longer than short ones by this factor.
+    AsSlowAsNew(f64),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -228,12 +234,20 @@ impl Evidence {
         if self.is_client_limited {
             return (Verdict::Unknown, Reason::ClientLimited);
         }
+        if is_plainly_faster {
+            return (Verdict::Working, Reason::FasterWithoutHits);
+        }
         if self.usage.is_some() {
             return match high {
-                _ if is_plainly_faster => (Verdict::Working, Reason::FasterWithoutHits),
                 Some(high) if high < NO_FASTER => (Verdict::Off, Reason::HitsOfFresh),
                 _ => (Verdict::Unknown, Reason::HitsOfFresh),
             };
+        }
+        // A cache that holds the prompts would leave a TTFT near that of a short prompt.
+        let ratio = self.prefill_ratio.filter(|ratio| *ratio >= VISIBLE_PREFILL);
+        let is_slow = |ratio: &f64| high.is_some_and(|high| high < f64::midpoint(1.0, *ratio));
+        if let Some(ratio) = ratio.filter(is_slow) {
+            return (Verdict::Off, Reason::AsSlowAsNew(ratio));
         }
         let why = match (&self.times, self.counters) {
             (Some(Err(why)), _) => why.as_str(),

@@ -76,10 +76,14 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
         }
         (Reason::FasterWithoutHits, _) => {
             let speed = speed.unwrap_or_default();
-            format!(
-                "WORKING, by its times: {speed}. The hits that the server reports do not fit these times: {}",
-                claimed(evidence)
-            )
+            let reported = match evidence.usage {
+                Some(_) => format!(
+                    "The hits that the server reports do not fit these times: {}",
+                    claimed(evidence)
+                ),
+                None => "Nothing reports how much was hit".to_string(),
+            };
+            format!("WORKING, by its times: {speed}. {reported}")
         }
         (Reason::HitsOfFresh, verdict) => {
             let speed = match speed {
@@ -93,6 +97,13 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
             format!("{word}: {}{speed}", claimed(evidence))
         }
         (Reason::NothingRepeated(why), _) => format!("NOT KNOWN: {why}"),
+        (Reason::AsSlowAsNew(times), _) => {
+            let speed = speed.unwrap_or_default();
+            let times = ratio(*times);
+            format!(
+                "NOT HELPING: nothing reports hits, and repeats take as long as new prompts, which take {times}x as long as a short one; {speed}"
+            )
+        }
         (Reason::ClientLimited, _) => {
             let told = match evidence.usage {
                 Some(_) => claimed(evidence),

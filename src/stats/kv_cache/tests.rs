@@ -270,6 +270,30 @@ fn times_decide_alone_when_the_client_kept_up() {
 }
 
 #[test]
+fn a_ttft_without_any_report_of_hits_decides_where_a_cache_could_be_seen_in_it() {
+    let with = |speed_up, prefill_ratio| Evidence {
+        speed_up,
+        prefill_ratio,
+        ..nothing()
+    };
+    let faster_than = with(faster(1.31, 2.0), None);
+    check(&faster_than, Working, None, &Reason::FasterWithoutHits);
+    // New prompts take three times as long as short ones: a repeat that hits would be more than twice as fast.
+    let slow = with(faster(0.9, 1.99), Some(3.0));
+    check(&slow, Off, None, &Reason::AsSlowAsNew(3.0));
+    let why = "neither the replies nor a page of metrics tell of cached tokens";
+    let why = Reason::NotReported(why.to_string());
+    for evidence in [
+        with(faster(0.9, 2.0), Some(3.0)),
+        with(faster(0.9, 1.1), Some(1.9)),
+        with(faster(0.9, 1.1), None),
+        with(None, Some(3.0)),
+    ] {
+        check(&evidence, Unknown, None, &why);
+    }
+}
+
+#[test]
 fn without_repeats_nothing_is_known() {
     let evidence = Evidence {
         repeats: 0,

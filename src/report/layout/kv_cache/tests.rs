@@ -234,13 +234,29 @@ fn what_is_not_known_is_told_with_the_reason() {
     says(&none, "NOT KNOWN: no prompt was sent twice");
     let why = "neither the replies nor a page of metrics tell of cached tokens";
     says(&nothing(), &format!("NOT KNOWN: {why}"));
+    let slow = "TTFT is no faster: 316.2 ms -> 310.0 ms, 1.0x (1.0 to 1.1), n 459";
     let compared = Evidence {
+        speed_up: no_faster(),
+        ..nothing()
+    };
+    says(&compared, &format!("NOT KNOWN: {why}; {slow}"));
+    let visible = Evidence {
+        prefill_ratio: Some(3.0),
+        ..compared
+    };
+    let new = "repeats take as long as new prompts, which take 3.0x as long as a short one";
+    says(
+        &visible,
+        &format!("NOT HELPING: nothing reports hits, and {new}; {slow}"),
+    );
+    let fast = Evidence {
         speed_up: faster(),
         ..nothing()
     };
     says(
-        &compared,
-        &format!("NOT KNOWN: {why}; TTFT 1.52 s -> 0.310 s, 4.9x faster (4.6 to 5.2), n 459"),
+        &fast,
+        "WORKING, by its times: TTFT 1.52 s -> 0.310 s, 4.9x faster (4.6 to 5.2), n 459. Nothing reports how much was \
+         hit",
     );
     says(
         &timed(Err("times do not tell: too few controls")),
@@ -312,6 +328,11 @@ fn the_next_command_follows_from_the_verdict() {
             "tmesh-cli check endpoint http://h:8000".to_string(),
         ),
         (Verdict::Off, Reason::OffOrTooSmall, cycle(61, 32_000)),
+        (
+            Verdict::Off,
+            Reason::AsSlowAsNew(3.0),
+            "tmesh-cli check endpoint http://h:8000".to_string(),
+        ),
         (Verdict::Off, Reason::HitsOfFresh, cycle(61, 128_000)),
         (Verdict::Unknown, Reason::HitsOfFresh, cycle(61, 128_000)),
         (Verdict::Unknown, untold, cycle(61, 128_000)),
