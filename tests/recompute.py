@@ -5,8 +5,10 @@ usage: recompute.py BINARY
 
 Runs benchmark, load, replay and run against the mock with faults, and against a small server of its own whose replies
 are streamed, of one token, in one burst, not streamed, without a count, impossible, or failures, and which closes
-connections that are about to be used again. Then it holds the figures in their files against the samples. Left out is
-what no request tells: the client's health and the server's or the system's figures.
+connections that are about to be used again, and against mocks whose cache is off, too small, hidden or misreported.
+Then it holds the figures in their files against the samples: those of the server's page of metrics against the readings
+in the lines `metrics`, and the verdict on the KV cache against both. Left out is what neither tells: the client's health,
+the system's figures, and hits that are estimated from times.
 """
 import json
 import math
@@ -214,8 +216,8 @@ class Sample(dict):
 
 
 def read(path):
-    """The header, and a list of passes: samples and the line of the pass."""
-    passes, samples, by_id = [], [], {}
+    """The header, and a list of passes: samples, readings of the server's page, and the line of the pass."""
+    passes, samples, readings, by_id = [], [], [], {}
     with open(path) as lines:
         header = json.loads(next(lines))
         wanted = header["options"].get("output_length_tokens")
@@ -229,9 +231,11 @@ def read(path):
             elif series == "tokens":
                 by_id[line["id"]].update(completion_tokens=line["completion_tokens"],
                                          token_source=line["token_source"])
+            elif series == "metrics":
+                readings.append(line)
             elif series == "pass":
-                passes.append((samples, line))
-                samples = []
+                passes.append((samples, readings, line))
+                samples, readings = [], []
     assert not samples, path + ": samples behind the last pass"
     return header, passes
 
@@ -294,8 +298,11 @@ def median_interval(values):
 # ---- figures of a pass
 
 class Figures:
-    def __init__(self, header, samples, facts, reported):
-        self.header, self.samples, self.facts = header, samples, facts
+    def __init__(self, header, samples, readings, facts, reported):
+        self.header, self.readings, self.facts = header, readings, facts
+        # Controls are in no figure.
+        self.controls = [one for one in samples if one.phase == "control"]
+        self.samples = samples = [one for one in samples if one.phase != "control"]
         self.good = [one for one in samples if one.good]
         self.failed = [one for one in samples if one.phase == "measured" and not one.good]
         self.measured = self.good + self.failed
@@ -456,6 +463,7 @@ class Figures:
                 "goodput_tokens_percent": tokens and tokens / sum(all_tokens) * 100,
                 "goodput_tokens_per_s": self.per_second(tokens),
             })
+        figures.update(self.server())
         spreads = {"ttft": self.time("ttft"), "itl": self.time("itl"), "latency": self.time("latency"),
                    "lateness": spread(one.late for one in self.measured)}
         if is_open:
@@ -465,6 +473,54 @@ class Figures:
             for statistic, value in of.items():
                 figures["%s_%s_ms" % (name, statistic)] = value
         return figures
+
+    def between(self, first_ns, last_ns):
+        """The readings from the last one that had ended by a stamp to the first one that began at or after another."""
+        before = [at for at, one in enumerate(self.readings) if one["t_end_ns"] <= first_ns]
+        after = [at for at, one in enumerate(self.readings) if one["t_start_ns"] >= last_ns]
+        return self.readings[before[-1]:after[0] + 1] if before and after else []
+
+    @staticmethod
+    def counted(readings):
+        """The increase of hits and of lookups, in tokens."""
+        pairs = [one["values"].get("lmcache_hit_rate") for one in readings]
+        if not pairs or not pairs[-1]:
+            return None, None
+        first = pairs[0] or {"hits": 0, "of": 0}
+        return pairs[-1]["hits"] - first["hits"], pairs[-1]["of"] - first["of"]
+
+    def extent(self):
+        first = self.window[0] if self.window else self.facts["t_start_ns"]
+        return first, self.window[1] if self.window else max((one.t_end_ns for one in self.samples), default=0)
+
+    def server(self):
+        """The figures of the server's page of metrics."""
+        first, last = self.extent()
+        readings = self.between(first, last)
+        hits, lookups = self.counted(readings)
+        figures = {"counter_hit_tokens": hits, "counter_prompt_tokens": lookups,
+                   "counter_hit_rate": ratio(hits, lookups) if hits is not None else None}
+        inside = [one for one in readings if one["t_start_ns"] >= first and one["t_end_ns"] <= last]
+        for name in ("running", "waiting"):
+            levels = lambda of: [one["values"][key] for one in of if (key := "vllm:num_requests_" + name) in one["values"]]
+            figures[name + "_requests_mean"] = mean(levels(inside))
+            peak = max(levels(readings), default=None)
+            # A server that is idle before and after says nothing about the time between.
+            figures[name + "_requests_peak"] = peak if peak or inside else None
+        return figures
+
+    def controls_beside(self):
+        """The controls that were sent while the pass went on."""
+        return [one for one in self.controls if self.window and self.window[0] <= one.t_send_ns < self.window[1]]
+
+    def hits_of_controls(self):
+        """The hit rate of the controls after the pass, by the server's counters."""
+        after = [one for one in self.controls if one.t_send_ns >= self.extent()[1]]
+        if not after:
+            return None
+        hits, lookups = self.counted(self.between(min(one.t_send_ns for one in after),
+                                                  max(one.t_end_ns for one in after)))
+        return None if hits is None else ratio(hits, lookups)
 
     def cold_warm(self):
         peak = self.facts["concurrency_peak"]
@@ -483,12 +539,192 @@ class Figures:
         if not all(sides):
             return {}
         (cold, cold_low, cold_high), (warm, warm_low, warm_high) = map(median_interval, sides)
-        found = {"ratio": cold / warm, "cold_requests": len(sides[0]), "warm_requests": len(sides[1])}
+        found = {"ratio": cold / warm, "cold_ns": cold, "cold_requests": len(sides[0]), "warm_requests": len(sides[1])}
         if min(map(len, sides)) >= max(20, 2 * peak):
             down = math.hypot(math.log(cold / cold_low), math.log(warm_high / warm))
             up = math.hypot(math.log(cold_high / cold), math.log(warm / warm_low))
             found.update(low=cold / warm * math.exp(-down), high=cold / warm * math.exp(up))
         return found
+
+
+# ---- the verdict on the KV cache
+
+TIMES = "times"
+
+
+def text_hits(samples, common):
+    """Cached and prompt tokens of each, beyond those that every prompt begins with."""
+    return [(max(0, (one.cached_tokens or 0) - common), max(0, one.prompt_tokens - common))
+            for one in sorted(samples, key=lambda one: one.t_send_ns) if one.prompt_tokens is not None]
+
+
+def hit_share(hits):
+    """The share of hits with the ends of its 95 % interval."""
+    repeated = sum(of for _, of in hits)
+    if not repeated:
+        return None
+    own = sum(cached for cached, _ in hits) / repeated
+    half = half_width([cached - own * of for cached, of in hits])
+    if half is None:
+        return own, None, None
+    return own, max(0.0, own - half / repeated), min(1.0, own + half / repeated)
+
+
+def ttft_ratio(groups):
+    """TTFT of first uses over that of repeats, in the group that has most of both, and its interval; then the former in
+    nanoseconds."""
+    best = None
+    for fresh, repeats, ramp in groups:
+        sides = [[float(one.ttft_sent) for one in sorted(side, key=lambda one: one.t_send_ns)[skipped:]
+                  if one.good and not one.resent and (one.ttft_sent or 0) > 0]
+                 for side, skipped in ((fresh, ramp), (repeats, 0))]
+        n = min(map(len, sides))
+        if n and (best is None or n >= best[0]):
+            best = n, sides
+    if best is None:
+        return None, None, None, None
+    (cold, cold_low, cold_high), (warm, warm_low, warm_high) = map(median_interval, best[1])
+    if best[0] < 20:
+        return cold / warm, None, None, cold
+    down = math.hypot(math.log(cold / cold_low), math.log(warm_high / warm))
+    up = math.hypot(math.log(cold_high / cold), math.log(warm / warm_low))
+    return cold / warm, cold / warm * math.exp(-down), cold / warm * math.exp(up), cold
+
+
+def repeats_of(command, passes):
+    """Groups of requests at one load: those that send a text first, those that repeat one, and how many of the first
+    met an idle server."""
+    if command == "load":
+        sent = [[one for one in of.samples if one.phase != "warmup"] for of in passes]
+        return [([one for one in samples if one.repeat is False], [one for one in samples if one.repeat is True],
+                 of.facts["concurrency_peak"]) for samples, of in zip(sent, passes)]
+    levels = list(dict.fromkeys(of.facts["concurrency"] for of in passes))
+    first_turns = lambda level, is_round: [one for of in passes for one in of.samples if not one.turn
+                                           and of.facts["concurrency"] == level and is_round(of.facts["round"])]
+    return [(first_turns(level, lambda n: n == 1), first_turns(level, lambda n: n > 1), 0) for level in levels]
+
+
+def kv_cache(header, passes, is_limited):
+    """What the object `kv_cache` has, but for its words. None: there is no answer. TIMES: only times tell."""
+    command, common = header["command"], passes[0].common
+    unknown = dict(verdict="unknown")
+    told = passes[-1].reported[0]
+    fresh_hits = None
+    if command == "benchmark":
+        one = passes[0]
+        is_good = lambda sample: sample.good and not sample.resent
+        warm = [sample for sample in one.samples if sample.rotation]
+        good = [sample for sample in warm if is_good(sample)]
+        context = header["options"]["input_length_tokens"] / (mean(one.tokens("prompt_tokens")) - common)
+        context = min(1.0, context) if context > 0 else 1.0
+        usage = hit_share(text_hits(good, common)) if told else None
+        usage = usage and tuple(end if end is None else min(1.0, end / context) for end in usage)
+        cold = [sample for sample in one.good if sample.rotation == 0 and not sample.resent]
+        if told and header["is_nonce_fresh"]:
+            counted = [sample for sample in cold if sample.prompt_tokens is not None]
+            fresh_hits = ratio(sum(max(0, (sample.cached_tokens or 0) - common) for sample in counted),
+                               sum(sample.prompt_tokens for sample in counted))
+        compared = one.cold_warm()
+        speed, cold_ns = tuple(compared.get(key) for key in ("ratio", "low", "high")), compared.get("cold_ns")
+        # What the counters have: requests after the warm-up, and controls among them.
+        beside = one.controls_beside()
+        in_counters = [sample for sample in one.samples if sample.phase != "warmup" and sample.rotation is not None]
+        again = sum(bool(sample.rotation) for sample in in_counters) + sum(sample.repeat is True for sample in beside)
+        repeated_share = (ratio(again, len(in_counters) + len(beside)) or 0) * context
+        counting, alone = passes, beside
+    elif command in ("load", "replay"):
+        groups = repeats_of(command, passes)
+        if command == "replay" and header["options"]["resets_between_rounds"]:
+            return unknown
+        by_group = [[one for one in repeats if one.good and not one.resent] for _, repeats, _ in groups]
+        usage = hit_share([hits for of in by_group for hits in text_hits(of, common)]) if told else None
+        good = [one for of in by_group for one in of]
+        *speed, cold_ns = ttft_ratio(groups)
+        tokens = lambda side: sum(one.prompt_tokens or 0 for group in groups for one in group[side])
+        counting, alone = passes, []
+        repeated_share = ratio(tokens(1), tokens(0) + tokens(1))
+        if command == "replay":
+            counting = [of for of in passes if of.facts["round"] > 1]
+            has_later = any(one.turn for of in passes for one in of.samples)
+            repeated_share = None if has_later else 1.0
+        elif header["options"]["prompts"].get("repeat_ratio") == 0 and not good:
+            return None
+    else:
+        return unknown
+    unknown.update(speed_up=speed[0], speed_up_low=speed[1], speed_up_high=speed[2])
+    if not good:
+        return unknown
+
+    is_liar = usage is not None and fresh_hits is not None and fresh_hits >= 0.05 and 2 * fresh_hits > usage[0]
+    # The counters are unusable if others sent more than a fiftieth of the tokens.
+    of_passes = [of.server() for of in passes]
+    total = lambda of, key: None if any(one[key] is None for one in of) else sum(one[key] for one in of)
+    counters, lookups = None, total(of_passes, "counter_prompt_tokens")
+    if lookups and repeated_share:
+        sent = 0.0
+        for of in passes:
+            requests = len(of.measured) + sum(one.phase == "cut" for one in of.samples) + of.facts["in_flight"]
+            requests += sum(one.phase == "warmup" for one in of.samples) if of.window else 0
+            sent += mean(of.tokens("prompt_tokens")) * (requests + len(of.controls_beside()))
+        of_repeats = [of.server() for of in counting]
+        own = 0 if is_liar else sum(one.cached_tokens or 0 for one in alone)
+        repeated = total(of_repeats, "counter_prompt_tokens") * repeated_share - own
+        if repeated > 0 and lookups / sent <= 1.02:
+            counters = min(1.0, max(0.0, (total(of_repeats, "counter_hit_tokens") - own) / repeated)), None, None
+
+    low, high = (None, None) if is_limited else speed[1:]
+    is_faster = low is not None and low > 1.3
+    believed = None if is_liar else usage
+    prompts = sum(sum(of.tokens("prompt_tokens")) for of in passes)
+    cached = sum(one.cached_tokens or 0 for of in passes for one in of.good if one.prompt_tokens is not None)
+    always_0 = believed and believed[0] < 0.05 and cached < 0.05 * prompts
+    if always_0 and counters and counters[0] >= 0.1:
+        believed = None
+    source = "usage" if believed else "counters" if counters else None
+    share = believed or counters
+    found = dict(unknown, source=source)
+    if share is None:
+        if any(one.session is not None for of in passes for one in of.controls if command == "benchmark"):
+            return TIMES
+        # Without usage, only a prefill that takes twice as long as that of a short prompt shows that nothing was hit.
+        no_faster = 1.1
+        if not usage:
+            short = header["setup"].get("short_ttft_ns")
+            prefill = cold_ns / short if cold_ns and short else 0
+            no_faster = (1 + prefill) / 2 if prefill >= 2 else 0
+        if not is_limited:
+            found["verdict"] = "working" if is_faster else "off" if high is not None and high < no_faster else "unknown"
+        return found
+    found.update(hit_share=share[0], hit_share_low=share[1], hit_share_high=share[2])
+    seconds = [hits for of in passes for hits in text_hits(
+        [one for one in of.controls if one.turn == 1 and one.error_kind is None], common)]
+    at_once = hit_share(seconds) if told else None
+    at_once = at_once and at_once[0]
+    if source == "counters":
+        rates = [rate for of in passes if (rate := of.hits_of_controls()) is not None]
+        at_once = min(1.0, 2 * rates[-1]) if rates else None
+    most = min(1.0, at_once) if at_once is not None and at_once >= 0.3 else 1.0
+    if share[0] >= 0.05:
+        found["verdict"] = "working" if share[0] >= 0.8 * most else "partly"
+    elif is_faster and source == "usage":
+        found.update(verdict="working", source=None, hit_share=None, hit_share_low=None, hit_share_high=None)
+    else:
+        found["verdict"] = "too_small" if at_once is not None and at_once >= 0.05 else "off"
+    return found
+
+
+def check_kv_cache(check, where, printed, header, passes, summaries):
+    own = kv_cache(header, passes, any(one["client"]["limited"] is True for one in summaries))
+    if own == TIMES:
+        return
+    check.text(where + ".has_kv_cache", printed is not None, own is not None)
+    if printed is None or own is None:
+        return
+    check.verdicts[printed["verdict"], str(printed["source"])] += 1
+    for key in ("verdict", "source"):
+        check.text("%s.kv_cache.%s" % (where, key), printed[key], own.get(key))
+    check.object(where + ".kv_cache", printed, own,
+                 "hit_share hit_share_low hit_share_high speed_up speed_up_low speed_up_high")
 
 
 def against(first, later):
@@ -525,6 +761,7 @@ class Check:
 
     def __init__(self):
         self.figures, self.present, self.wrong = 0, 0, []
+        self.verdicts = Counter()
 
     def equal(self, where, printed, own, relative=RELATIVE, absolute=0.0):
         self.figures += 1
@@ -534,6 +771,12 @@ class Check:
         else:
             same = abs(printed - own) <= max(relative * max(abs(printed), abs(own)), absolute)
         if not same:
+            self.wrong.append("%s: printed %r, recomputed %r" % (where, printed, own))
+
+    def text(self, where, printed, own):
+        self.figures += 1
+        self.present += printed is not None
+        if printed != own:
             self.wrong.append("%s: printed %r, recomputed %r" % (where, printed, own))
 
     def object(self, where, printed, own, keys):
@@ -564,6 +807,10 @@ def histogram(gaps):
     return {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": gaps[-1], "n": len(gaps)} if gaps else {"n": 0}
 
 
+SERVER = "counter_hit_rate counter_hit_tokens counter_prompt_tokens running_requests_mean running_requests_peak" \
+    " waiting_requests_mean waiting_requests_peak"
+
+
 def of_pass(check, where, summary, figures):
     """The object `summary` that files of replay, load and run have."""
     own = figures.catalogue()
@@ -573,7 +820,7 @@ def of_pass(check, where, summary, figures):
                  " goodput_requests goodput_requests_percent goodput_tokens goodput_tokens_percent"
                  " goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps"
                  " prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests concurrency_mean"
-                 " concurrency_peak connect_share stale_connections requests_not_streamed")
+                 " concurrency_peak connect_share stale_connections requests_not_streamed " + SERVER)
     for name, time_of in (("ttft", "ttft_sent"), ("itl", "itl"), ("latency", "latency_sent")):
         of = figures.time(time_of)
         for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
@@ -589,7 +836,8 @@ def benchmark(check, where, file, figures):
                  " output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted gaps_in_one_read_share"
                  " prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean output_tokens_mean concurrency_mean"
                  " concurrency_peak failed=failed_requests requests_cut=cut_requests requests_in_warmup=warmup_requests"
-                 " connect_share stale_connections requests_not_streamed")
+                 " connect_share stale_connections requests_not_streamed " + SERVER)
+    check.equal(where + ".controls_hit_rate", figures.facts["controls_hit_rate"], figures.hits_of_controls())
     averages = summary["averages"]
     check.equal(where + ".averages.requests", averages["requests"], len(figures.good))
     for key, figure in (("ttft_s", "ttft"), ("itl_s", "itl")):
@@ -711,25 +959,30 @@ class Round:
         header, passes = read(os.path.join(self.dir, samples))
         reported = [False, False]
         found = []
-        for lines, facts in passes:
+        for lines, readings, facts in passes:
             for one in lines:
                 self.kinds.update(kind for kind, has in (
                     ("failed", one.error_kind), ("cut", one.phase == "cut"), ("resent", one.resent),
-                    ("warm-up", one.phase == "warmup"), ("of one token", one.good and one.completion_tokens == 1),
+                    ("warm-up", one.phase == "warmup"), ("beside the workload", one.phase == "control"), ("of one token", one.good and one.completion_tokens == 1),
                     ("not streamed", one.good and one.t_first_ns is None), ("in a burst", one.good and one.is_burst),
                     ("of an impossible count", one.told[2] and one.told[2] != one.completion_tokens)) if has)
-            found.append(Figures(header, lines, facts, reported))
+            found.append(Figures(header, lines, readings, facts, reported))
         return found
 
     def benchmark(self, name, words, **how):
         self.command("benchmark --output %s.json --samples %s.jsonl %s" % (name, name, words), (0, 1, 130), **how)
-        benchmark(self.check, name, self.json(name + ".json"), self.figures(name + ".jsonl")[0])
+        file, passes = self.json(name + ".json"), self.figures(name + ".jsonl")
+        benchmark(self.check, name, file, passes[0])
+        check_kv_cache(self.check, name, file.get("kv_cache"), passes[0].header, passes, [file["summary"]])
 
     def load(self, name, words, **how):
         self.command("load --output %s.json --samples %s.jsonl %s" % (name, name, words), (0, 1, 130), **how)
         file = self.json(name + ".json")
-        for at, figures in enumerate(self.figures(name + ".jsonl")):
-            load(self.check, "%s[%d]" % (name, at), file["points"][at] if "points" in file else file, figures)
+        passes, points = self.figures(name + ".jsonl"), file.get("points", [file])
+        for at, figures in enumerate(passes):
+            load(self.check, "%s[%d]" % (name, at), points[at], figures)
+        details = [point["detail"] for point in points]
+        check_kv_cache(self.check, name, file.get("kv_cache"), passes[0].header, passes, details)
 
     def replay(self, name, words, **how):
         self.command("replay --output-dir %s %s" % (name, words), (0, 1, 130), **how)
@@ -744,6 +997,8 @@ class Round:
             own = against(first, figures) if number > 1 else {}
             self.check.object(file + ".against_round_1", told["against_round_1"] or dict.fromkeys(AGAINST.split()),
                               own, AGAINST)
+        summaries = [told["summary"] for told in report["rounds"]]
+        check_kv_cache(self.check, name, report.get("kv_cache"), passes[0].header, passes, summaries)
 
     def run(self, name, words, **how):
         self.command("run --output %s %s" % (name, words), (0, 1, 130), **how)
@@ -754,6 +1009,47 @@ class Round:
             of_pass(self.check, "%s.%s.detail" % (name, workload), file["detail"], figures)
 
 
+def start_mock(binary, words):
+    """Starts a mock; returns the process and its URL."""
+    mock = subprocess.Popen([binary, "mock", "--port", "0", "--base", "2ms", "--itl", "1ms", "--prefill-rate", "60k"]
+                            + words.split(), stdout=subprocess.PIPE, text=True)
+    line = ""
+    while not (found := re.search(r"http://127\.0\.0\.1:\d+", line)):
+        line = mock.stdout.readline()
+        if not line:
+            sys.exit("the mock has not started")
+    return mock, found.group()
+
+
+# Servers whose cache works or not, and who tell of it or not.
+CACHES = {"works": "", "off": "--tier1-tokens 0 --tier2-tokens 0", "small": "--tier1-tokens 2400 --tier2-tokens 0",
+          "misses": "--misses 50", "absent": "--usage-cached absent",
+          "absent-off": "--usage-cached absent --tier1-tokens 0 --tier2-tokens 0",
+          "absent-small": "--usage-cached absent --tier1-tokens 2400 --tier2-tokens 0",
+          "zero": "--usage-cached zero", "all": "--usage-cached all --tier1-tokens 0 --tier2-tokens 0"}
+# Verdicts that these have to bring about, with their sources.
+VERDICTS = [("working", "usage"), ("working", "counters"), ("partly", "usage"), ("off", "usage"), ("off", "counters"),
+            ("too_small", "usage"), ("too_small", "counters"), ("unknown", None)]
+
+
+def verdicts(round_of, name, words):
+    """Runs of benchmark, load and replay, whose verdict depends on the cache."""
+    mock, url = start_mock(round_of.binary, words)
+    try:
+        to = " --endpoint %s --seed 7" % url
+        sizes = " --contexts 24 --input-length 200 --output-length 2 --max-inflight 1"
+        round_of.benchmark(name + "-cycle", "--rotations 3" + sizes + to)
+        round_of.benchmark(name + "-once", "--rotations 1" + sizes + to)
+        round_of.benchmark(name + "-endless", "--duration 2500ms --warmup-seconds 0.1" + sizes + to)
+        round_of.load(name + "-load", "--concurrency 1 --requests 60 --warmup 2 --input-tokens 200 --output-tokens 2"
+                      " --repeat-ratio 0.5" + to)
+        round_of.replay(name + "-replay", "--synthetic 20 --concurrency 1,2 --rounds 2 --max-output-tokens 2" + to)
+        round_of.replay(name + "-turns", "--dataset d.jsonl --concurrency 1 --rounds 2 --max-output-tokens 2" + to)
+    finally:
+        mock.terminate()
+        mock.wait()
+
+
 AGAINST = "ttft_ratio ttft_ratio_low ttft_ratio_high request_pairs independent_units"
 
 
@@ -761,18 +1057,11 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.split("\n\n")[1])
     round_of = Round(os.path.abspath(sys.argv[1]))
-    mock = subprocess.Popen([round_of.binary, "mock", "--port", "0", "--base", "2ms", "--itl", "1ms", "--jitter", "300us",
-                             "--prefill-rate", "60k",
-                             "--faults", "http:500@4%;reset:3@3%;error:2@2%;stop:1@5%;chunk:4@10%;no_usage@5%"],
-                            stdout=subprocess.PIPE, text=True)
+    faults = "http:500@4%;reset:3@3%;error:2@2%;stop:1@5%;chunk:4@10%;no_usage@5%"
+    mock, mock_url = start_mock(round_of.binary, "--jitter 300us --faults " + faults)
     try:
-        line = ""
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", line)):
-            line = mock.stdout.readline()
-            if not line:
-                sys.exit("the mock has not started")
         odd = Odd()
-        for name, url in (("mock", found.group()), ("odd", odd.url)):
+        for name, url in (("mock", mock_url), ("odd", odd.url)):
             to = " --endpoint %s --seed 7 --nonce %s" % (url, name)
             sizes = " --contexts 24 --input-length 100 --output-length 12 --max-inflight 3"
             round_of.benchmark(name + "-rotations", "--rotations 4" + sizes + to)
@@ -785,18 +1074,24 @@ def main():
             round_of.replay(name + "-turns", "--dataset d.jsonl --concurrency 1,4 --rounds 2 --max-output-tokens 12"
                             " --slo-file slo.yaml" + to)
             round_of.run(name + "-run", "--workload short --requests 40" + to)
-        to = " --endpoint %s --seed 7 --nonce long" % found.group()
+        to = " --endpoint %s --seed 7 --nonce long" % mock_url
         round_of.replay("long", "--dataset long.jsonl --concurrency 1 --rounds 2 --max-output-tokens 4" + to)
     finally:
         mock.terminate()
         mock.wait()
+    for name, words in CACHES.items():
+        verdicts(round_of, name, words)
     check = round_of.check
     print("%d figures, %d of them present, from %s" % (check.figures, check.present, ", ".join(
         "%d requests %s" % (n, kind) for kind, n in sorted(round_of.kinds.items()))))
     for kind in ("failed", "cut", "resent", "warm-up", "of one token", "not streamed", "in a burst",
-                 "of an impossible count"):
+                 "of an impossible count", "beside the workload"):
         if not round_of.kinds[kind]:
             check.wrong.append("no request %s" % kind)
+    print("Verdicts: " + ", ".join("%s of %s by %s" % (n, *found) for found, n in sorted(check.verdicts.items())))
+    for verdict, source in VERDICTS:
+        if not check.verdicts[verdict, str(source)]:
+            check.wrong.append("no verdict %s by %s" % (verdict, source))
     for line in check.wrong:
         print("[ERROR] " + line)
     sys.exit(1 if check.wrong else 0)

@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::figures::Figures;
-use super::kv_cache::{Counters, Evidence, Verdict, hit_share};
+use super::kv_cache::{Counters, Evidence, HARDLY, Verdict, hit_share};
 use super::pass::Pass;
 use super::record::Record;
 use super::reuse::Reuse;
 use super::speed_up::{SpeedUp, speed_up};
+use crate::sample::Phase;
 use crate::units::share;
 
 const NOT_IN_THIS_COMMAND: &str = "the fixed workloads send no prompt twice";
@@ -16,6 +17,7 @@ const ONE_ROTATION: &str = "the first rotation is not over, so no context was se
 const ONE_ROUND: &str = "the dataset was sent only once";
 const RESET: &str = "the cache was emptied between the rounds";
 const NO_REPEATS: &str = "no prompt was sent twice";
+const ALL_FAILED: &str = "no measured request that repeats a prompt has succeeded";
 /// Requests of each kind and level that are looked at.
 const KEPT: usize = 1 << 14;
 const NO_TTFT: &str = "the times of repeats and of first uses cannot be compared";
@@ -32,16 +34,15 @@ impl Evidence {
             Some("benchmark") => of_rotations(about, passes),
             Some("replay") => of_rounds(about, passes),
             Some("load") => of_points(passes),
-            _ => Evidence {
-                no_repeats: NOT_IN_THIS_COMMAND,
-                ..Evidence::default()
-            },
+            Some("run") => without_repeats(NOT_IN_THIS_COMMAND),
+            _ => without_repeats(NO_REPEATS),
         };
         let short_ns = about["setup"]["short_ttft_ns"].as_f64();
         let new_ns = evidence.speed_up.map(|of| of.cold_median);
         let is_limited = |pass: &Pass| pass.facts.client.limited == Some(true);
         Evidence {
-            usage_rate: usage_rate(passes),
+            usage_rate: comparable_rate(passes),
+            reports_hits: usage_rate(passes).is_some_and(|rate| rate >= HARDLY),
             prefill_ratio: new_ns
                 .zip(short_ns.filter(|ns| *ns > 0.0))
                 .map(|(new, short)| new / short),
@@ -54,13 +55,17 @@ impl Evidence {
     }
 }
 
+fn without_repeats(no_repeats: &'static str) -> Evidence {
+    Evidence {
+        no_repeats,
+        ..Evidence::default()
+    }
+}
+
 /// The evidence of `benchmark`: later rotations repeat the contexts of the first one, but not its questions.
 fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
     let Some(pass) = passes.first() else {
-        return Evidence {
-            no_repeats: ONE_ROTATION,
-            ..Evidence::default()
-        };
+        return without_repeats(ONE_ROTATION);
     };
     let (figures, facts) = (&pass.figures, &pass.facts);
     let of_prompt = context_share(about, figures, facts);
@@ -71,18 +76,14 @@ fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
         Reuse::Absent(why) => (None, why),
     };
     let [cold, warm] = figures.rotations_sent;
-    let were_alone = were_alone(about);
-    // Counters have the controls of an endless run in them, all of which repeat a context.
-    let controls = if were_alone {
-        0
-    } else {
-        pass.records.controls.len() as u64
-    };
-    let repeated = warm + controls;
+    let beside = controls_beside(pass);
+    let repeats = beside.iter().filter(|one| one.repeat == Some(true));
+    let repeated = warm + repeats.count() as u64;
+    let all = cold + warm + beside.len() as u64;
     Evidence {
         repeats: figures.warm.requests,
-        no_repeats: ONE_ROTATION,
-        repeated_share: share(repeated, cold + repeated).map(|of| of * of_prompt),
+        no_repeats: if warm > 0 { ALL_FAILED } else { ONE_ROTATION },
+        repeated_share: share(repeated, all).map(|of| of * of_prompt),
         usage: figures
             .warm_hits
             .filter(|_| is_reported)
@@ -91,7 +92,8 @@ fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
         times: figures.hits_by_times.clone(),
         speed_up,
         no_speed_up,
-        were_alone,
+        // Only fresh pairs are sessions.
+        were_alone: beside.iter().all(|one| one.session.get().is_some()),
         ..Evidence::default()
     }
 }
@@ -107,41 +109,54 @@ fn context_share(about: &Value, figures: &Figures, facts: &Facts) -> f64 {
     of.filter(|of| *of > 0.0).unwrap_or(1.0).min(1.0)
 }
 
-/// Whether the controls came after the run, with nothing beside them on the server: a duration leaves no time for that.
-fn were_alone(about: &Value) -> bool {
-    let is_given = |key: &str| !about["options"][key].is_null();
-    !is_given("duration_s") && (is_given("requests") || is_given("rotations"))
+/// The controls that were sent within the window of a pass: its counters have them, while controls after it are alone on
+/// the server.
+fn controls_beside(pass: &Pass) -> Vec<&Record> {
+    let window = pass.facts.window_ns.map(|(from_ns, to_ns)| from_ns..to_ns);
+    let controls = pass.records.controls.iter();
+    let is_beside = |one: &&Record| {
+        let window = window.as_ref();
+        window.is_some_and(|window| window.contains(&one.t_send_ns))
+    };
+    controls.filter(is_beside).collect()
 }
 
 /// The evidence of `replay`: later rounds repeat the first round of their level. Later turns hit the history of their
 /// own session in each round, so only first turns count.
 fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
     if about["options"]["resets_between_rounds"] == true {
-        return Evidence {
-            no_repeats: RESET,
-            ..Evidence::default()
-        };
+        return without_repeats(RESET);
     }
-    let mut levels: Vec<Option<u64>> = passes.iter().map(|pass| pass.facts.concurrency).collect();
-    levels.dedup();
+    let mut levels: Vec<Option<u64>> = Vec::new();
+    for pass in passes {
+        if !levels.contains(&pass.facts.concurrency) {
+            levels.push(pass.facts.concurrency);
+        }
+    }
     let sides = levels.into_iter().map(|level| {
-        let of_level = passes
-            .iter()
-            .filter(move |pass| pass.facts.concurrency == level);
-        let is_first = |pass: &&Pass| pass.facts.round == Some(1);
+        let of = |is_one: fn(&Pass) -> bool| {
+            let of_level = passes.iter().filter(|pass| pass.facts.concurrency == level);
+            first_of(of_level.filter(|pass| is_one(pass)).flat_map(first_turns))
+        };
         Sides {
-            fresh: first_of(of_level.clone().filter(is_first).flat_map(first_turns)),
-            repeats: first_of(
-                of_level
-                    .filter(|pass| !is_first(pass))
-                    .flat_map(first_turns),
-            ),
+            fresh: of(|pass| pass.facts.round == Some(1)),
+            repeats: of(is_later_round),
             ramp: 0,
         }
     });
-    let is_repeat =
-        |pass: &Pass, record: &Record| pass.facts.round != Some(1) && is_first_turn(record);
-    of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, ONE_ROUND)
+    let is_repeat = |pass: &Pass, record: &Record| is_later_round(pass) && is_first_turn(record);
+    let of_first_turns = of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, ONE_ROUND);
+    // Rounds after the first repeat every prompt, and counters do not tell later turns apart.
+    let mut records = passes.iter().flat_map(|pass| &pass.records.list);
+    let has_later_turns = records.any(|record| !is_first_turn(record));
+    Evidence {
+        repeated_share: (!has_later_turns).then_some(1.0),
+        ..of_first_turns
+    }
+}
+
+fn is_later_round(pass: &Pass) -> bool {
+    pass.facts.round.is_some_and(|round| round > 1)
 }
 
 fn first_turns(pass: &Pass) -> impl Iterator<Item = &Record> {
@@ -158,7 +173,8 @@ fn of_points(passes: &[Pass]) -> Evidence {
     let sides = passes.iter().map(|pass| {
         let of = |is_repeat| {
             let records = pass.records.list.iter();
-            records.filter(move |record| record.repeat == Some(is_repeat))
+            let sent = records.filter(|record| record.phase != Phase::Warmup);
+            sent.filter(move |record| record.repeat == Some(is_repeat))
         };
         Sides {
             fresh: first_of(of(false)),
@@ -216,7 +232,8 @@ fn of_sides(
     let hits: Vec<(u64, u64)> = hits.filter_map(|one| one.hits(common_tokens)).collect();
     let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
     for pass in passes {
-        for record in &pass.records.list {
+        let records = pass.records.list.iter();
+        for record in records.filter(|record| record.phase != Phase::Warmup) {
             let prompt = record.prompt_tokens.get().unwrap_or(0);
             tokens += prompt;
             if is_repeat(pass, record) {
@@ -225,10 +242,11 @@ fn of_sides(
             }
         }
     }
+    let were_sent = sides.iter().any(|of| !of.repeats.is_empty());
     let compared = sides.iter().filter_map(Sides::speed_up);
     Evidence {
         repeats,
-        no_repeats,
+        no_repeats: if were_sent { ALL_FAILED } else { no_repeats },
         repeated_share: share(repeated_tokens, tokens),
         usage: hit_share(&hits).filter(|_| is_reported),
         speed_up: compared.max_by_key(|of| of.cold.min(of.warm)),
@@ -240,12 +258,17 @@ fn of_sides(
 
 /// Cached tokens over prompt tokens of all passes, by `usage`, to be compared with the counters; `None` where these count
 /// many requests that are in no figure.
-fn usage_rate(passes: &[Pass]) -> Option<f64> {
+fn comparable_rate(passes: &[Pass]) -> Option<f64> {
     let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
     let beside = sum(|of| of.warmup + of.cut + of.failed);
     if beside * 20 > sum(|of| of.successful) {
         return None;
     }
+    usage_rate(passes)
+}
+
+/// Cached tokens over prompt tokens of all passes, by `usage`.
+fn usage_rate(passes: &[Pass]) -> Option<f64> {
     let of_pass = |pass: &Pass| {
         let rate = pass.figures.all.prefix_cache_hit_rate?;
         Some((rate, pass.figures.prompt_tokens.total? as f64))
@@ -281,32 +304,53 @@ fn at_once_counted(passes: &[Pass]) -> Option<f64> {
 
 /// What the engine's counters say of all passes; `None` where a pass has none.
 fn counters(passes: &[Pass], evidence: &Evidence) -> Option<Counters> {
-    let told = |key: &str| -> Option<f64> {
-        let of_passes = passes.iter().map(|pass| pass.facts.told.get(key)?.value);
-        of_passes.sum()
-    };
-    let (hits, prompts) = told("counter_hit_tokens").zip(told("counter_prompt_tokens"))?;
-    let repeated = prompts * evidence.repeated_share?;
-    if repeated <= 0.0 {
+    let (hits, prompts) = counted(passes, |_| true)?;
+    if prompts <= 0.0 {
         return None;
     }
-    let sent = |pass: &Pass| tokens_sent(pass, !evidence.were_alone);
-    let sent: Option<f64> = passes.iter().map(sent).sum();
+    let sent: Option<f64> = passes.iter().map(tokens_sent).sum();
     Some(Counters {
         rate: hits / prompts,
-        of_repeated: (hits / repeated).min(1.0),
+        of_repeated: evidence
+            .repeated_share
+            .and_then(|share| counted_of_repeated(passes, evidence, share)),
         load: sent.filter(|sent| *sent > 0.0).map(|sent| prompts / sent),
     })
 }
 
-/// Prompt tokens of all requests of a pass, whatever became of them, at the mean of those that were counted.
-fn tokens_sent(pass: &Pass, with_controls: bool) -> Option<f64> {
-    let figures = &pass.figures;
-    let controls = if with_controls {
-        pass.records.controls.len() as u64
-    } else {
-        0
+/// The cached and all prompt tokens by the counters of some of the passes; `None` where one of these has none.
+fn counted(passes: &[Pass], is_one: fn(&Pass) -> bool) -> Option<(f64, f64)> {
+    let told = |key: &str| -> Option<f64> {
+        let passes = passes.iter().filter(|pass| is_one(pass));
+        passes.map(|pass| pass.facts.told.get(key)?.value).sum()
     };
-    let requests = figures.requests + figures.cut + figures.warmup + controls;
+    told("counter_hit_tokens").zip(told("counter_prompt_tokens"))
+}
+
+/// Cached tokens over repeated prompt tokens by the counters, of which this share was sent before. The first round of a
+/// level repeats nothing. Controls that hit by `usage` say nothing about the repeats beside them.
+fn counted_of_repeated(passes: &[Pass], evidence: &Evidence, repeated_share: f64) -> Option<f64> {
+    let (hits, prompts) = counted(passes, |pass| pass.facts.round != Some(1))?;
+    let of_controls = if evidence.claims_fresh() {
+        0
+    } else {
+        let controls = passes.iter().flat_map(controls_beside);
+        controls.filter_map(|one| one.cached_tokens.get()).sum()
+    };
+    let of_controls = of_controls as f64;
+    let repeated = prompts * repeated_share - of_controls;
+    (repeated > 0.0).then(|| ((hits - of_controls) / repeated).clamp(0.0, 1.0))
+}
+
+/// Prompt tokens of all requests that the counters of a pass have, whatever became of them, at the mean of those that
+/// were counted. Some of the warm-up of a window lies between the scrapes around it; another warm-up is a pass before.
+fn tokens_sent(pass: &Pass) -> Option<f64> {
+    let figures = &pass.figures;
+    let warmup = pass.facts.window_ns.map_or(0, |_| figures.warmup);
+    let controls = controls_beside(pass).len() as u64;
+    let requests = figures.requests + figures.cut + warmup + controls;
     Some(figures.prompt_tokens.mean? * requests as f64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ pub struct Figures {
     /// The share of the warm requests that hit, estimated from their times by controls, or why there is none; `None`
     /// without controls for it.
     pub hits_by_times: Option<Result<Share, String>>,
-    /// Requests sent in the first rotation and in later ones, whatever became of them.
+    /// Requests sent in the first rotation and in later ones without those of the warm-up, whatever became of them.
     pub rotations_sent: [u64; 2],
     /// The successes that are first turns of sessions.
     pub first_turns: Side,

@@ -10,7 +10,7 @@ use crate::units::share;
 /// The least share of the repeated prompt tokens at which the cache counts as working.
 const WORKING: f64 = 0.8;
 /// Below this share nothing worth speaking of was hit.
-const HARDLY: f64 = 0.05;
+pub const HARDLY: f64 = 0.05;
 /// A speed-up from which on times contradict a server that reports no hits: its interval lies above.
 const PLAINLY_FASTER: f64 = 1.3;
 /// A speed-up that does not reach this is none.
@@ -42,6 +42,9 @@ impl Share {
 
 /// The share of repeated prompt tokens that were cached, of requests in the order of their sends, each with its cached
 /// and its repeated tokens; `None` where nothing was repeated.
+///
+/// The interval allows for hits that come in blocks. In simulations of 400 runs with whole hits and misses it held the
+/// true share in 93 % of runs or more, but in 89 % where 100 requests came in blocks of five.
 pub fn hit_share(requests: &[(u64, u64)]) -> Option<Share> {
     let cached: u64 = requests.iter().map(|(cached, _)| cached).sum();
     let repeated: u64 = requests.iter().map(|(_, repeated)| repeated).sum();
@@ -60,8 +63,9 @@ pub fn hit_share(requests: &[(u64, u64)]) -> Option<Share> {
 pub struct Counters {
     /// Cached tokens over all prompt tokens.
     pub rate: f64,
-    /// Cached tokens over the prompt tokens that had been sent before.
-    pub of_repeated: f64,
+    /// Cached tokens over the prompt tokens that had been sent before; `None`: they have other hits in them, such as
+    /// those of later turns on their own session.
+    pub of_repeated: Option<f64>,
     /// Prompt tokens of the counters over those of this run; `None`: no reply counts its prompt.
     pub load: Option<f64>,
 }
@@ -73,12 +77,15 @@ pub struct Evidence {
     pub repeats: u64,
     /// Why nothing was repeated.
     pub no_repeats: &'static str,
-    /// Prompt tokens that had been sent before, over all that were sent.
+    /// Prompt tokens that had been sent before, over all that were sent in the passes that repeat prompts; `None`: later
+    /// turns repeat tokens, too.
     pub repeated_share: Option<f64>,
     /// Cached tokens over the repeated prompt tokens, by `usage`; `None`: no reply reports cached tokens.
     pub usage: Option<Share>,
     /// Cached tokens over all prompt tokens, by `usage`; `None` where the counters cover other requests.
     pub usage_rate: Option<f64>,
+    /// Whether `usage` reports hits, of repeats or of other tokens, such as those of a template before every prompt.
+    pub reports_hits: bool,
     /// Cached tokens over the tokens of prompts that cannot be in any cache, by `usage`; `None`: there are none, or they
     /// may be.
     pub of_fresh: Option<f64>,
@@ -179,8 +186,8 @@ pub struct Decision {
 impl Evidence {
     /// Whether the requests that repeat a text at once would tell something that the evidence does not.
     pub fn asks_for_repeats_at_once(&self) -> bool {
-        let hits = self.hits();
-        self.repeats > 0 && hits.is_some_and(|(of, _)| of.share < WORKING)
+        let has_use = |(of, source): (Share, Source)| of.share < WORKING && source != Source::Times;
+        self.repeats > 0 && self.hits().is_some_and(has_use)
     }
 
     pub fn decide(&self) -> Decision {
@@ -242,24 +249,32 @@ impl Evidence {
         if let Some(ratio) = ratio.filter(is_slow) {
             return (Verdict::Off, Reason::AsSlowAsNew(ratio));
         }
-        let why = match &self.times {
-            Some(Err(why)) => why.clone(),
-            _ => "neither the replies nor a page of metrics tell of cached tokens".to_string(),
+        let why = match (&self.times, self.counters) {
+            (Some(Err(why)), _) => why.as_str(),
+            (_, Some(_)) if self.has_others() => {
+                "the replies do not tell of cached tokens, and the engine's counters have requests of others in them"
+            }
+            (_, Some(_)) => {
+                "the replies do not tell of cached tokens, and the engine's counters have hits of later turns in them"
+            }
+            _ => "neither the replies nor a page of metrics tell of cached tokens",
         };
-        (Verdict::Unknown, Reason::NotReported(why))
+        (Verdict::Unknown, Reason::NotReported(why.to_string()))
     }
 
     /// The hit share by the best source that nothing contradicts.
     fn hits(&self) -> Option<(Share, Source)> {
         let counters = self.counters.filter(|_| !self.has_others());
-        let counted = counters.map(|of| Share {
-            share: of.of_repeated,
-            interval: None,
+        let counted = counters.and_then(|of| {
+            let share = of.of_repeated?;
+            let interval = None;
+            Some(Share { share, interval })
         });
         let usage = self.usage.filter(|_| !self.claims_fresh());
-        // A server that always reports 0, while its counters count.
+        // A server that always reports 0, while its counters count; one that reports other hits means what it says.
         let is_silent = |of: &Share| {
-            of.share < HARDLY && counted.is_some_and(|counted| counted.share >= HARDLY + NOTABLE)
+            let is_told = counted.is_some_and(|counted| counted.share >= HARDLY + NOTABLE);
+            of.share < HARDLY && !self.reports_hits && is_told
         };
         let usage = usage.filter(|of| !is_silent(of));
         let timed = self.times.as_ref().and_then(|of| of.as_ref().ok());
@@ -325,3 +340,6 @@ impl Evidence {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The TTFT of cold requests against that of warm ones at like load: equally many in flight, and all of one kind.
 //!
-//! Memory is constant: the first requests of each kind are kept as they end, and judged when the figure is asked for.
+//! Memory is constant: the first requests of each kind are kept as they end, and judged when the figure is asked for. The
+//! tokens that were hit are added up over all of them.
 
 use super::kv_cache::{Share, hit_share};
 use super::record::{Record, Rotation};
@@ -46,10 +47,57 @@ struct Seen {
     sent_ns: u64,
     /// The stamp of its first token, or of its end if it had none.
     answered_ns: u64,
-    /// TTFT of a success that was streamed and not sent again.
+    /// TTFT above 0 of a success that was streamed and not sent again.
     ttft_ns: Option<u64>,
-    /// Cached and prompt tokens of a success that was not sent again.
-    hits: Option<(u64, u64)>,
+}
+
+/// Cached and prompt tokens of requests, added up for neighbours once there are many.
+#[derive(Debug, Clone, Default)]
+struct Hits {
+    /// The first send of each group of requests, and the tokens of the group.
+    groups: Vec<(u64, (u64, u64))>,
+    /// Each group has 2 to the power of this many requests; the last one may have fewer.
+    doublings: u32,
+    in_last: u64,
+}
+
+impl Hits {
+    fn add(&mut self, sent_ns: u64, (cached, prompt): (u64, u64)) {
+        let is_open = self.in_last > 0 && self.in_last < 1 << self.doublings;
+        match self.groups.last_mut().filter(|_| is_open) {
+            Some((first_ns, tokens)) => {
+                *first_ns = sent_ns.min(*first_ns);
+                *tokens = (tokens.0 + cached, tokens.1 + prompt);
+                self.in_last += 1;
+            }
+            None => {
+                self.make_room();
+                self.groups.push((sent_ns, (cached, prompt)));
+                self.in_last = 1;
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.groups.len() < KEPT {
+            return;
+        }
+        self.groups.sort_unstable_by_key(|(sent_ns, _)| *sent_ns);
+        let pairs = self.groups.chunks(2).map(|pair| {
+            let cached = pair.iter().map(|(_, (cached, _))| cached).sum();
+            let prompt = pair.iter().map(|(_, (_, prompt))| prompt).sum();
+            (pair[0].0, (cached, prompt))
+        });
+        self.groups = pairs.collect();
+        self.doublings += 1;
+    }
+
+    fn share(&self) -> Option<Share> {
+        let mut groups = self.groups.clone();
+        groups.sort_unstable_by_key(|(sent_ns, _)| *sent_ns);
+        let tokens: Vec<(u64, u64)> = groups.into_iter().map(|(_, tokens)| tokens).collect();
+        hit_share(&tokens)
+    }
 }
 
 /// The requests of a run that have ended so far.
@@ -59,10 +107,13 @@ pub struct Rotations {
     common_tokens: u64,
     cold: Vec<Seen>,
     warm: Vec<Seen>,
-    /// The numbers of cold and of warm requests, the number of requests of the first warm rotation that were not cut, and
-    /// the last end of a cold request.
+    /// The tokens of warm successes that were not sent again.
+    warm_hits: Hits,
+    /// Cold and warm requests that were sent after the warm-up.
+    sent: [u64; 2],
+    /// The number of cold requests, the number of requests of the first warm rotation that were not cut, and the last
+    /// end of a cold request.
     cold_requests: u64,
-    warm_requests: u64,
     second_rotation: u64,
     cold_end_ns: u64,
 }
@@ -80,18 +131,24 @@ impl Rotations {
         let seen = Seen {
             sent_ns: record.t_send_ns,
             answered_ns: record.t_first_ns.get().unwrap_or(record.t_end_ns),
-            ttft_ns: record.ttft_from_sent_ns().filter(|_| is_good),
-            hits: record.hits(self.common_tokens).filter(|_| is_good),
+            ttft_ns: record
+                .ttft_from_sent_ns()
+                .filter(|&ttft_ns| is_good && ttft_ns > 0),
         };
+        let is_counted = u64::from(record.phase != Phase::Warmup);
         let side = match record.rotation {
             Rotation::NONE => return,
             Rotation::FIRST => {
                 self.cold_requests += 1;
+                self.sent[0] += is_counted;
                 self.cold_end_ns = self.cold_end_ns.max(record.t_end_ns);
                 &mut self.cold
             }
             _ => {
-                self.warm_requests += 1;
+                self.sent[1] += is_counted;
+                if let Some(hits) = record.hits(self.common_tokens).filter(|_| is_good) {
+                    self.warm_hits.add(record.t_send_ns, hits);
+                }
                 let has_ended = record.phase != Phase::Cut;
                 let is_second = record.rotation == Rotation::SECOND;
                 self.second_rotation += u64::from(has_ended && is_second);
@@ -125,17 +182,14 @@ impl Rotations {
         })
     }
 
-    /// Requests of the first rotation and of later ones, whatever became of them.
+    /// Requests of the first rotation and of later ones without those of the warm-up, whatever became of them.
     pub fn sent(&self) -> [u64; 2] {
-        [self.cold_requests, self.warm_requests]
+        self.sent
     }
 
     /// The share of their prompt tokens that warm requests hit.
     pub fn warm_hits(&self) -> Option<Share> {
-        let mut warm = self.warm.clone();
-        warm.sort_unstable_by_key(|seen| seen.sent_ns);
-        let hits: Vec<(u64, u64)> = warm.iter().filter_map(|seen| seen.hits).collect();
-        hit_share(&hits)
+        self.warm_hits.share()
     }
 
     /// The TTFT of warm requests at the load of warm requests alone, in nanoseconds, in the order of their sends.
@@ -254,6 +308,43 @@ mod tests {
             .filter(|one| one.rotation == Rotation::SECOND);
         gone.for_each(|one| one.failure = Some(FailKind::Http));
         assert_eq!(reuse(&records, 1), Reuse::Absent(NO_WARM));
+    }
+
+    #[test]
+    fn hits_count_for_as_long_as_a_run_lasts() {
+        let kept = KEPT as u64;
+        let mut rotations = Rotations::new(100);
+        // A third of the requests hit all that is theirs, and then the cache is lost.
+        for k in 0..3 * kept {
+            rotations.add(&Record {
+                prompt_tokens: Some(1100).into(),
+                cached_tokens: Some(if k < kept { 1100 } else { 50 }).into(),
+                ..request(Rotation::SECOND, k, 1, 1)
+            });
+        }
+        let share = rotations.warm_hits().expect("counted prompts").share;
+        assert!((share - 1.0 / 3.0).abs() < 1e-12, "{share}");
+        assert!(rotations.warm_hits.groups.len() <= KEPT);
+        assert_eq!(rotations.sent(), [0, 3 * kept]);
+    }
+
+    #[test]
+    fn hits_are_in_the_order_of_their_sends_whatever_ended_first() {
+        let hit = |k: u64| Record {
+            prompt_tokens: Some(100).into(),
+            cached_tokens: Some(k).into(),
+            ..request(Rotation::SECOND, k, 1, 1)
+        };
+        let of = |order: &[u64]| {
+            let mut rotations = Rotations::default();
+            order.iter().for_each(|k| rotations.add(&hit(*k)));
+            rotations.warm_hits()
+        };
+        let sent: Vec<u64> = (0..60).collect();
+        let mut ended = sent.clone();
+        ended.chunks_mut(4).for_each(<[u64]>::reverse);
+        let wanted: Vec<(u64, u64)> = sent.iter().map(|k| (*k, 100)).collect();
+        assert_eq!(of(&ended), hit_share(&wanted));
     }
 
     /// Returns the requests of a server without a useful cache: one prefill at a time, each of about 10 ms for cold and

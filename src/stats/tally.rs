@@ -226,7 +226,8 @@ impl Tally {
     ) -> Option<Result<Share, String>> {
         // Pairs of a new text are sessions; repeats of a context at once are not, and may be alone on the server.
         let pairs = controls.iter().filter(|one| one.session.get().is_some());
-        let good = pairs.filter(|one| one.failure.is_none());
+        // The first send of a request that was sent again may have brought its text into the cache.
+        let good = pairs.filter(|one| one.failure.is_none() && !one.resent);
         let cold = good.clone().filter(|one| one.repeat == Some(false));
         let warm = good.filter(|one| one.repeat == Some(true));
         cold.clone().next()?;

@@ -66,7 +66,8 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
             let share = decision.hits.map_or(0.0, |(of, _)| of.share);
             let percent = percent(share);
             let why = not_helping(evidence, decision, verdict, contexts);
-            let faster = evidence.speed_up.filter(is_faster);
+            let compared = evidence.speed_up.filter(|_| !evidence.is_client_limited);
+            let faster = compared.filter(is_faster);
             let faster = match faster.zip(speed) {
                 Some((_, speed)) => format!("; yet repeats are faster: {speed}"),
                 None => String::new(),
@@ -99,11 +100,16 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
         (Reason::AsSlowAsNew(times), _) => {
             let speed = speed.unwrap_or_default();
             let times = ratio(*times);
-            format!("NOT HELPING: nothing reports hits, and repeats take as long as new prompts, which take {times}x as long as a short one; {speed}")
+            format!(
+                "NOT HELPING: nothing reports hits, and repeats take as long as new prompts, which take {times}x as long as a short one; {speed}"
+            )
         }
         (Reason::ClientLimited, _) => {
-            "NOT KNOWN: no reply tells of cached tokens, and this client was too slow for its times to tell"
-                .to_string()
+            let told = match evidence.usage {
+                Some(_) => claimed(evidence),
+                None => "no reply tells of cached tokens".to_string(),
+            };
+            format!("NOT KNOWN: {told}, and this client was too slow for its times to tell")
         }
         (Reason::NotReported(why), _) => match speed {
             Some(speed) => format!("NOT KNOWN: {why}; {speed}"),
@@ -171,7 +177,7 @@ fn is_faster(of: &SpeedUp) -> bool {
     of.ratio >= 1.05 && of.interval.is_some_and(|(low, _)| low > 1.0)
 }
 
-/// Says how TTFT of repeats compares, such as `TTFT 1.51 s -> 0.31 s, 4.9x faster (4.6 to 5.2), n 459`.
+/// Says how TTFT of repeats compares, such as `TTFT 1.51 s -> 0.310 s, 4.9x faster (4.6 to 5.2), n 459`.
 fn speed(of: SpeedUp) -> String {
     let (before, after) = times(of.cold_median, of.warm_median);
     let n = of.warm;
@@ -229,7 +235,8 @@ fn next(decision: &Decision, about: &Value) -> String {
         }
         (Reason::NotReported(_) | Reason::HitsOfFresh, _) => {
             // Longer prompts take longer to prefill: their times tell more.
-            let longer = options["input_length_tokens"].as_u64().map(|n| 4 * n);
+            let longer = options["input_length_tokens"].as_u64();
+            let longer = longer.map(|tokens| tokens.saturating_mul(4));
             cycle(contexts.unwrap_or(20), longer)
         }
         (_, Verdict::Partly | Verdict::TooSmall) => {
@@ -284,3 +291,6 @@ fn data(evidence: &Evidence, decision: &Decision, sentence: &str, next: &str) ->
         ("next", next.into()),
     ])
 }
+
+#[cfg(test)]
+mod tests;
