@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::client::{ClientSummary, Limit};
 use super::facts::Facts;
 use super::figures::Figures;
 use super::kv_cache::{Counters, Evidence, HARDLY, Verdict, hit_share};
@@ -9,6 +10,7 @@ use super::pass::Pass;
 use super::record::Record;
 use super::reuse::Reuse;
 use super::speed_up::{SpeedUp, speed_up};
+use super::spread::exact_quantile;
 use crate::sample::Phase;
 use crate::units::share;
 
@@ -37,15 +39,14 @@ impl Evidence {
             Some("run") => without_repeats(NOT_IN_THIS_COMMAND),
             _ => without_repeats(NO_REPEATS),
         };
-        let short_ns = about["setup"]["short_ttft_ns"].as_f64();
         let new_ns = evidence.speed_up.map(|of| of.cold_median);
-        let is_limited = |pass: &Pass| pass.facts.client.limited == Some(true);
+        let ratio = new_ns.zip(short_ttft_ns(passes));
+        let warm_ns = evidence.speed_up.map(|of| of.warm_median);
+        let is_limited = |pass: &Pass| distorts(&pass.facts.client, warm_ns);
         Evidence {
             usage_rate: comparable_rate(passes),
             reports_hits: usage_rate(passes).is_some_and(|rate| rate >= HARDLY),
-            prefill_ratio: new_ns
-                .zip(short_ns.filter(|ns| *ns > 0.0))
-                .map(|(new, short)| new / short),
+            prefill_ratio: ratio.map(|(new, short)| new / short),
             counters: counters(passes, &evidence),
             at_once: at_once(passes),
             at_once_counted: at_once_counted(passes),
@@ -53,6 +54,28 @@ impl Evidence {
             ..evidence
         }
     }
+}
+
+/// Whether the client was so slow that its times cannot be compared. A lag that is short beside the TTFT of repeats
+/// moves no median by much.
+fn distorts(client: &ClientSummary, warm_ns: Option<f64>) -> bool {
+    let is_lag = |limit: &Limit| matches!(limit, Limit::Lag | Limit::LagMax);
+    let lag_ns = client.lag.map(|lag| lag.p99 * 1e6);
+    let is_short = lag_ns
+        .zip(warm_ns)
+        .is_some_and(|(lag, warm)| lag * 20.0 < warm);
+    let is_harmless = client.reasons.iter().all(is_lag) && is_short;
+    client.limited == Some(true) && !is_harmless
+}
+
+/// The median TTFT of the short texts beside pairs of new ones; `None` without such a text.
+fn short_ttft_ns(passes: &[Pass]) -> Option<f64> {
+    let controls = passes.iter().flat_map(|pass| &pass.records.controls);
+    let short = controls.filter(|one| one.turn.get() == Some(2) && one.failure.is_none());
+    let ttft = short.filter_map(|one| one.ttft_from_sent_ns());
+    let mut ttft: Vec<f64> = ttft.map(|ns| ns as f64).collect();
+    ttft.sort_unstable_by(f64::total_cmp);
+    exact_quantile(&ttft, 0.5).filter(|ns| *ns > 0.0)
 }
 
 fn without_repeats(no_repeats: &'static str) -> Evidence {

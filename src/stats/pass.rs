@@ -167,7 +167,11 @@ impl Passes {
         let (measured_ns, _) = facts.window_ns.unwrap_or((facts.t_start_ns, 0));
         let mut client = ClientStats::default();
         for seen in self.vitals.drain(..) {
-            if seen.t_end_ns > facts.t_start_ns {
+            // Controls after a window are watched, too.
+            let is_after = facts
+                .window_ns
+                .is_some_and(|(_, end_ns)| seen.t_start_ns > end_ns);
+            if seen.t_end_ns > facts.t_start_ns && !is_after {
                 client.add(&seen, measured_ns);
             }
         }

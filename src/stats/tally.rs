@@ -228,8 +228,8 @@ impl Tally {
         let pairs = controls.iter().filter(|one| one.session.get().is_some());
         // The first send of a request that was sent again may have brought its text into the cache.
         let good = pairs.filter(|one| one.failure.is_none() && !one.resent);
-        let cold = good.clone().filter(|one| one.repeat == Some(false));
-        let warm = good.filter(|one| one.repeat == Some(true));
+        let cold = good.clone().filter(|one| one.turn.get() == Some(0));
+        let warm = good.filter(|one| one.turn.get() == Some(1));
         cold.clone().next()?;
         let ttft = |one: &Record| Some(one.ttft_from_sent_ns()? as f64);
         let controls = Controls {

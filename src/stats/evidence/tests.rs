@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::sample::{FailKind, Failure, Labels, Sample};
-use crate::stats::client::ClientSummary;
+use crate::stats::client::{ClientSummary, Limit};
 use crate::stats::facts::{Facts, Told};
 use crate::stats::records::Records;
+use crate::stats::spread::Spread;
 
 const MS: u64 = 1_000_000;
 
@@ -252,6 +253,38 @@ fn a_control_that_was_sent_again_tells_no_time() {
 }
 
 #[test]
+fn short_texts_tell_how_much_of_a_ttft_is_prefill() {
+    let short = |at_ms, ttft_ms| Sample {
+        t_first_ns: Some((at_ms + ttft_ms) * MS),
+        ..control(at_ms, 2, Some(at_ms), None)
+    };
+    let mut samples = rotations(None, None);
+    samples.extend([short(1000, 2), short(1010, 4), failed(short(1020, 9))]);
+    let got = of_benchmark(pass(window(), &samples));
+    let new_ns = got.speed_up.expect("both sides have times").cold_median;
+    near(got.prefill_ratio, new_ns / 3e6);
+}
+
+#[test]
+fn a_lag_that_is_short_beside_the_ttft_of_repeats_moves_no_median() {
+    let limited = |reasons: &[Limit], p99_ms| {
+        let client = ClientSummary {
+            limited: Some(true),
+            reasons: reasons.to_vec(),
+            lag: Spread::of(vec![p99_ms; 100]),
+            ..ClientSummary::default()
+        };
+        distorts(&client, Some(200e6))
+    };
+    // A twentieth of 200 ms.
+    assert!(!limited(&[Limit::Lag, Limit::LagMax], 9.9));
+    assert!(limited(&[Limit::Lag], 10.1));
+    assert!(limited(&[Limit::Lag, Limit::Cpu], 9.9));
+    assert!(limited(&[Limit::Throttled], 0.1));
+    assert!(!distorts(&ClientSummary::default(), Some(200e6)));
+}
+
+#[test]
 fn the_engines_counters_around_controls_count_both_halves_of_them() {
     let of = |rate| {
         let facts = Facts {
@@ -382,11 +415,10 @@ fn a_load_compares_without_its_warm_up_and_without_its_ramp() {
     };
     // Seven prompts were counted, and the failed request may have been.
     let pass = pass(with_counters(facts, 2750.0, 10_000.0), &samples);
-    let about = json!({"command": "load", "setup": {"short_ttft_ns": 16 * MS}});
+    let about = json!({"command": "load"});
     let got = Evidence::of(&about, &[pass]);
     let speed_up = got.speed_up.expect("both sides have times");
-    // A new prompt takes 40 ms.
-    near(got.prefill_ratio, 2.5);
+    assert_eq!(got.prefill_ratio, None);
     assert_eq!((speed_up.ratio, speed_up.cold, speed_up.warm), (4.0, 2, 2));
     assert_eq!(got.repeats, 2);
     near(got.usage.map(|of| of.share), 1500.0 / 2500.0);
