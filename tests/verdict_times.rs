@@ -7,60 +7,56 @@ use crate::util::verdict::{CYCLE, NO_CACHE, check, mock};
 #[test]
 fn a_cache_that_holds_all_is_working_and_makes_repeats_faster() {
     let _machine = alone();
-    let working = "KV cache: WORKING. 98 % of repeated prompt tokens cached; TTFT 22";
+    let working = "KV cache: WORKING. 98 % of repeated prompt tokens cached; TTFT 12";
     let answer = check(&mock(&[]), CYCLE, (working, ", n 39", "working"));
     assert_eq!(answer["source"], "usage");
-    // 22 ms cold; warm, the last block of a context and the question are left to compute, 2 to 3 ms in all.
+    // 12 ms cold; warm, the last block of a context and the question are left to compute, 2 to 3 ms in all.
     let speed_up = answer["speed_up"].as_f64().expect("it was measured");
-    assert!((6.0..11.5).contains(&speed_up), "{answer}");
-    assert!(answer["speed_up_low"].as_f64() > Some(4.0), "{answer}");
+    assert!((4.0..6.2).contains(&speed_up), "{answer}");
+    assert!(answer["speed_up_low"].as_f64() > Some(3.5), "{answer}");
+}
+
+/// A server that hides its cache. A prefill of 1,000 tokens takes 5 ms.
+fn dark_mock(base: &str, words: &[&str]) -> Server {
+    let times = ["--itl", "1ms", "--base", base, "--prefill-rate", "200k"];
+    let dark = ["--usage-cached", "absent", "--metrics", "off"];
+    Server::start(&[&times[..], &dark, words].concat())
 }
 
 #[test]
 fn times_tell_where_nothing_else_does() {
     let _machine = alone();
-    let dark = ["--usage-cached", "absent", "--metrics", "off"];
     // 640 requests leave room for 16 pairs of controls.
     let long = "--contexts 40 --max-inflight 1 --rotations 16";
     let works = "KV cache: WORKING. ";
-    let answer = check(&mock(&dark), long, (works, "", "working"));
+    let answer = check(&dark_mock("2ms", &[]), long, (works, "", "working"));
     assert_eq!(answer["source"], "times");
     assert!(answer["hit_share_low"].as_f64() > Some(0.8), "{answer}");
-    let none = [&dark[..], &NO_CACHE].concat();
     let slow =
         "KV cache: NOT HELPING: nothing reports hits, and repeats take as long as new prompts, ";
-    check(&mock(&none), long, (slow, ", n 599", "off"));
+    let none = dark_mock("2ms", &NO_CACHE);
+    check(&none, long, (slow, ", n 599", "off"));
     // Too few requests for controls: TTFT of repeats at least.
-    let faster = "KV cache: WORKING, by its times: TTFT 22";
+    let faster = "KV cache: WORKING, by its times: TTFT ";
     let end = ". Nothing reports how much was hit";
-    check(&mock(&dark), CYCLE, (faster, end, "working"));
-    // A prefill of 16 ms beside 200 ms shows no cache.
-    let server = Server::start(&[
-        "--usage-cached",
-        "absent",
-        "--metrics",
-        "off",
-        "--base",
-        "200ms",
-        "--prefill-rate",
-        "50k",
-    ]);
+    check(&dark_mock("2ms", &[]), CYCLE, (faster, end, "working"));
+    // A prefill of 4 ms beside 100 ms shows no cache.
     let blind =
         "KV cache: NOT KNOWN: neither the replies nor a page of metrics tell of cached tokens; ";
     let short = "--contexts 6 --max-inflight 1 --rotations 2";
-    check(&server, short, (blind, ", n 5", "unknown"));
+    check(&dark_mock("100ms", &[]), short, (blind, ", n 5", "unknown"));
 }
 
 #[test]
 fn a_usage_that_times_contradict_is_not_believed() {
     let _machine = alone();
     let zero = ["--usage-cached", "zero", "--metrics", "off"];
-    let working = "KV cache: WORKING, by its times: TTFT 22";
+    let working = "KV cache: WORKING, by its times: TTFT 12";
     let end = "do not fit these times: usage reports 0 % cached";
     check(&mock(&zero), CYCLE, (working, end, "working"));
     let claims = ["--usage-cached", "all", "--metrics", "off"];
     let claims = [&claims[..], &NO_CACHE].concat();
     let claimed = "KV cache: NOT HELPING: usage reports 100 % cached, also for prompts that were \
-                   never sent before; TTFT is no faster: 22";
+                   never sent before; TTFT is no faster: 12";
     check(&mock(&claims), CYCLE, (claimed, ", n 39", "off"));
 }
