@@ -8,7 +8,7 @@ use crate::util::verdict::{CYCLE, NO_CACHE, check, mock};
 fn a_cache_that_holds_all_is_working_and_makes_repeats_faster() {
     let _machine = alone();
     let working = "KV cache: WORKING. 98 % of repeated prompt tokens cached; TTFT 12";
-    let answer = check(&mock(&[]), CYCLE, (working, ", n 39", "working"));
+    let answer = check(&mock(&[]), CYCLE, (working, ", n 23", "working"));
     assert_eq!(answer["source"], "usage");
     // 12 ms cold; warm, the last block of a context and the question are left to compute, 2 to 3 ms in all.
     let speed_up = answer["speed_up"].as_f64().expect("it was measured");
@@ -58,5 +58,5 @@ fn a_usage_that_times_contradict_is_not_believed() {
     let claims = [&claims[..], &NO_CACHE].concat();
     let claimed = "KV cache: NOT HELPING: usage reports 100 % cached, also for prompts that were \
                    never sent before; TTFT is no faster: 12";
-    check(&mock(&claims), CYCLE, (claimed, ", n 39", "off"));
+    check(&mock(&claims), CYCLE, (claimed, ", n 23", "off"));
 }

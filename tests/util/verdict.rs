@@ -60,4 +60,4 @@ pub fn check(server: &Server, words: &str, (begin, end, verdict): (&str, &str, &
     answer
 }
 
-pub const CYCLE: &str = "--contexts 40 --max-inflight 1 --rotations 2";
+pub const CYCLE: &str = "--contexts 24 --max-inflight 1 --rotations 2";
