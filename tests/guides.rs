@@ -1,6 +1,6 @@
 //! Every command line of the two guides, with only the host changed: a test each.
 
-use crate::readme::{run, runnable};
+use crate::command_lines::{run, runnable};
 use crate::util::{Dir, Output, Server};
 
 /// Runs the line against a mock of gpt-oss-20b.

@@ -1,6 +1,6 @@
 //! Every command line of the guide of `load`, with its first words changed, on the mock's `/generate`: a test each.
 
-use crate::readme::{run, runnable};
+use crate::command_lines::{run, runnable};
 use crate::util::{Dir, Output, Server, json_file};
 
 /// Runs the line against a fast mock; `requests` and `repeats` are the expected numbers.

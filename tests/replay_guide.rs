@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::readme::{run, runnable};
+use crate::command_lines::{run, runnable};
 use crate::util::{Cmd, Dir, Output, Server, json_file};
 
 const MODEL: &str = "meta-llama/Llama-3-8B";
