@@ -34,7 +34,7 @@ const COMMANDS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// What a server answers to requests for its page.
+/// The answer of a server to requests for its page.
 enum Page {
     /// Its counters rise with every completion.
     Counters,

@@ -41,16 +41,21 @@ impl OnVerdict {
         if rest.starts_with(is_other_name) {
             return None;
         }
-        let names = Verdict::ALL.map(Verdict::name).join(", ");
-        let wrong = format!("want kv_cache!=working, with == or != and one of {names}");
-        let named = [("==", true), ("!=", false)].into_iter();
-        let named = named.filter_map(|(sign, is_equal)| Some((rest.strip_prefix(sign)?, is_equal)));
-        let found = named.flat_map(|(name, is_equal)| {
-            let verdicts = Verdict::ALL.into_iter();
-            let verdict = verdicts.filter(move |verdict| verdict.name() == name.trim());
-            verdict.map(move |verdict| OnVerdict { verdict, is_equal })
-        });
-        Some(found.last().ok_or(wrong))
+        let (is_equal, name) = match (rest.strip_prefix("=="), rest.strip_prefix("!=")) {
+            (Some(name), _) => (true, name),
+            (None, name) => (false, name.unwrap_or_default()),
+        };
+        let mut verdicts = Verdict::NAMES.into_iter();
+        let verdict = verdicts.find(|(_, known)| *known == name.trim());
+        Some(match verdict {
+            Some((verdict, _)) => Ok(OnVerdict { verdict, is_equal }),
+            None => {
+                let names = Verdict::NAMES.map(|(_, name)| name).join(", ");
+                Err(format!(
+                    "want kv_cache!=working, with == or != and one of {names}"
+                ))
+            }
+        })
     }
 
     /// Says what is wrong with a verdict; `None` if it is fine.

@@ -20,7 +20,7 @@ pub struct Watch {
     sources: Vec<(&'static Source, Option<Scale>)>,
 }
 
-/// What a page tells while requests are in flight; `None`: it does not tell.
+/// The latest figures of a page while requests are in flight; `None`: the page does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Now {
     /// Cached prompt tokens over prompt tokens since the start, 0..=1.

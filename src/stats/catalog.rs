@@ -506,7 +506,7 @@ pub fn told_figures() -> impl Iterator<Item = &'static Definition> {
 
 /// The key of the prefix cache hit rate by the server's own counters; `usage` gives the rate if there are none.
 pub const HIT_RATE: &str = "avg_prefix_hit_rate";
-/// The same rate, which stays absent where the server tells none.
+/// The key of the rate by counters alone, which stays absent where the server tells none.
 pub const COUNTER_HIT_RATE: &str = "counter_hit_rate";
 
 /// Returns a figure that the server or the system reports, or the reason for its absence.

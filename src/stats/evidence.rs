@@ -6,7 +6,7 @@ use super::client::{ClientSummary, Limit};
 use super::facts::Facts;
 use super::figures::Figures;
 use super::kv_cache::{Counters, Evidence, HARDLY, Verdict, hit_share};
-use super::pass::Pass;
+use super::pass::{Pass, reported};
 use super::record::Record;
 use super::reuse::Reuse;
 use super::speed_up::{SpeedUp, speed_up};
@@ -224,15 +224,11 @@ fn first_of<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
     first
 }
 
-fn is_clean(record: &Record) -> bool {
-    record.is_good() && !record.resent
-}
-
 impl Sides<'_> {
     /// Compares TTFT from the send.
     fn speed_up(&self) -> Option<SpeedUp> {
         let ttft = |of: &[&Record], ramp: usize| -> Vec<f64> {
-            let timed = of.iter().skip(ramp).filter(|record| is_clean(record));
+            let timed = of.iter().skip(ramp).filter(|record| record.is_clean());
             let ttft = timed.filter_map(|record| record.ttft_from_sent_ns());
             ttft.filter(|&ns| ns > 0).map(|ns| ns as f64).collect()
         };
@@ -249,9 +245,9 @@ fn of_sides(
 ) -> Evidence {
     let common_tokens = passes.first().and_then(|pass| pass.facts.common_tokens);
     let common_tokens = common_tokens.unwrap_or(0);
-    let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
+    let is_reported = reported(passes).prefix;
     let hits = sides.iter().flat_map(|of| &of.repeats);
-    let hits = hits.filter(|record| is_clean(record));
+    let hits = hits.filter(|record| record.is_clean());
     let hits: Vec<(u64, u64)> = hits.filter_map(|one| one.hits(common_tokens)).collect();
     let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
     for pass in passes {
@@ -260,7 +256,7 @@ fn of_sides(
             let prompt = record.prompt_tokens.get().unwrap_or(0);
             tokens += prompt;
             if is_repeat(pass, record) {
-                repeats += u64::from(is_clean(record));
+                repeats += u64::from(record.is_clean());
                 repeated_tokens += prompt;
             }
         }
@@ -305,7 +301,7 @@ fn usage_rate(passes: &[Pass]) -> Option<f64> {
 /// The share of prompt tokens that the controls hit which repeat a text at once, by `usage`; `None` without such a
 /// control.
 fn at_once(passes: &[Pass]) -> Option<f64> {
-    let is_reported = passes.iter().any(|pass| pass.figures.reported.prefix);
+    let is_reported = reported(passes).prefix;
     let of_pass = |pass: &Pass| -> Vec<(u64, u64)> {
         let common_tokens = pass.facts.common_tokens.unwrap_or(0);
         let controls = pass.records.controls.iter();
@@ -317,7 +313,7 @@ fn at_once(passes: &[Pass]) -> Option<f64> {
     Some(of.share)
 }
 
-/// The same share by the engine's counters. The other half of the controls are first requests, which a cache that is
+/// The share that controls hit which repeat a text at once, by the engine's counters. The other half of the controls are first requests, which a cache that is
 /// too small misses.
 fn at_once_counted(passes: &[Pass]) -> Option<f64> {
     let last = passes.iter().rev();
@@ -325,7 +321,7 @@ fn at_once_counted(passes: &[Pass]) -> Option<f64> {
     rates.next().map(|rate| (2.0 * rate).min(1.0))
 }
 
-/// What the engine's counters say of all passes; `None` where a pass has none.
+/// The figures of all passes by the engine's counters; `None` where a pass has none.
 fn counters(passes: &[Pass], evidence: &Evidence) -> Option<Counters> {
     let (hits, prompts) = counted(passes, |_| true)?;
     if prompts <= 0.0 {

@@ -5,7 +5,8 @@
 
 use super::batches::half_width;
 use super::speed_up::SpeedUp;
-use crate::units::share;
+use crate::sample::named;
+use crate::units::{share, whole_percent};
 
 /// The least share of the repeated prompt tokens at which the cache counts as working.
 const WORKING: f64 = 0.8;
@@ -18,7 +19,7 @@ const NO_FASTER: f64 = 1.1;
 /// How many times longer than a short prompt a prompt must take, so that a cache could be seen in its TTFT.
 const VISIBLE_PREFILL: f64 = 2.0;
 /// The difference between two sources that is reported, as a share.
-pub const NOTABLE: f64 = 0.05;
+const NOTABLE: f64 = 0.05;
 /// The prompt tokens of the engine's counters over those of this run, from which on others use the server.
 const OTHERS: f64 = 1.02;
 
@@ -58,7 +59,7 @@ pub fn hit_share(requests: &[(u64, u64)]) -> Option<Share> {
     })
 }
 
-/// What the engine's counters say of a run.
+/// The figures of a run by the engine's counters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Counters {
     /// Cached tokens over all prompt tokens.
@@ -99,58 +100,30 @@ pub struct Evidence {
     pub prefill_ratio: Option<f64>,
     /// Cached tokens over prompt tokens of the requests that repeat a text at once; `None`: nobody sent any.
     pub at_once: Option<f64>,
-    /// The same by the engine's counters, which were read around these requests alone.
+    /// The share of `at_once` by the engine's counters, which were read around these requests alone.
     pub at_once_counted: Option<f64>,
     /// The requests that repeat a text at once were alone on the server.
     pub were_alone: bool,
     pub is_client_limited: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Working,
-    Partly,
-    Off,
-    TooSmall,
-    Unknown,
-}
-
-impl Verdict {
-    pub const ALL: [Verdict; 5] = [
-        Verdict::Working,
-        Verdict::Partly,
-        Verdict::Off,
-        Verdict::TooSmall,
-        Verdict::Unknown,
-    ];
-
-    /// The name in JSON and in conditions.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Working => "working",
-            Verdict::Partly => "partly",
-            Verdict::Off => "off",
-            Verdict::TooSmall => "too_small",
-            Verdict::Unknown => "unknown",
-        }
+named! {
+    /// The verdict under the name that it has in JSON and in conditions.
+    pub enum Verdict {
+        Working = "working",
+        Partly = "partly",
+        Off = "off",
+        TooSmall = "too_small",
+        Unknown = "unknown",
     }
 }
 
-/// The source of a hit share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Usage,
-    Counters,
-    Times,
-}
-
-impl Source {
-    pub fn name(self) -> &'static str {
-        match self {
-            Source::Usage => "usage",
-            Source::Counters => "counters",
-            Source::Times => "times",
-        }
+named! {
+    /// The source of a hit share.
+    pub enum Source {
+        Usage = "usage",
+        Counters = "counters",
+        Times = "times",
     }
 }
 
@@ -322,7 +295,6 @@ impl Evidence {
         if (usage - counters.rate).abs() <= NOTABLE {
             return None;
         }
-        let percent = |share: f64| format!("{:.0} %", share * 100.0);
         let why = if self.claims_fresh() {
             "usage is likely wrong: it claims hits for prompts that were never sent before"
         } else if self.has_others() {
@@ -334,7 +306,7 @@ impl Evidence {
         } else {
             "usage is likelier right: it is told by each reply of this run"
         };
-        let (by_usage, by_counters) = (percent(usage), percent(counters.rate));
+        let (by_usage, by_counters) = (whole_percent(usage), whole_percent(counters.rate));
         Some(format!(
             "Prefix cache hit rate: usage says {by_usage}, the engine's counters say {by_counters}; {why}"
         ))

@@ -134,6 +134,12 @@ impl Record {
         self.is_measured() && self.failure.is_none()
     }
 
+    /// Whether the request was measured, succeeded, and was sent only once, so that nothing else brought its prompt into
+    /// the cache.
+    pub fn is_clean(&self) -> bool {
+        self.is_good() && !self.resent
+    }
+
     /// Whether the request succeeded without a count of its output tokens.
     pub fn is_uncounted(&self) -> bool {
         self.is_good() && self.completion_tokens.get().is_none()

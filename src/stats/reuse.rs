@@ -127,13 +127,13 @@ impl Rotations {
     }
 
     pub fn add(&mut self, record: &Record) {
-        let is_good = record.is_good() && !record.resent;
+        let is_clean = record.is_clean();
         let seen = Seen {
             sent_ns: record.t_send_ns,
             answered_ns: record.t_first_ns.get().unwrap_or(record.t_end_ns),
             ttft_ns: record
                 .ttft_from_sent_ns()
-                .filter(|&ttft_ns| is_good && ttft_ns > 0),
+                .filter(|&ttft_ns| is_clean && ttft_ns > 0),
         };
         let is_counted = u64::from(record.phase != Phase::Warmup);
         let side = match record.rotation {
@@ -146,7 +146,7 @@ impl Rotations {
             }
             _ => {
                 self.sent[1] += is_counted;
-                if let Some(hits) = record.hits(self.common_tokens).filter(|_| is_good) {
+                if let Some(hits) = record.hits(self.common_tokens).filter(|_| is_clean) {
                     self.warm_hits.add(record.t_send_ns, hits);
                 }
                 let has_ended = record.phase != Phase::Cut;

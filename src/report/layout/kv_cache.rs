@@ -6,7 +6,7 @@ use super::report::Report;
 use crate::report::document::{Answer, Node};
 use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict};
 use crate::stats::speed_up::SpeedUp;
-use crate::units::{fixed, quoted};
+use crate::units::{fixed, quoted, whole_percent};
 
 /// The answer of a run; `None` without a pass, and for a `load` that was told to repeat nothing.
 pub fn answer(report: &Report) -> Option<Answer> {
@@ -64,7 +64,7 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
         }
         (Reason::Hits | Reason::OffOrTooSmall, verdict) => {
             let share = decision.hits.map_or(0.0, |(of, _)| of.share);
-            let percent = percent(share);
+            let percent = whole_percent(share);
             let why = not_helping(evidence, decision, verdict, contexts);
             let compared = evidence.speed_up.filter(|_| !evidence.is_client_limited);
             let faster = compared.filter(is_faster);
@@ -120,7 +120,7 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
 
 /// Says what the server reports where that is not believed.
 fn claimed(evidence: &Evidence) -> String {
-    let of_repeats = percent(evidence.usage.map_or(0.0, |of| of.share));
+    let of_repeats = whole_percent(evidence.usage.map_or(0.0, |of| of.share));
     match evidence.of_fresh.filter(|_| evidence.claims_fresh()) {
         Some(_) => format!(
             "usage reports {of_repeats} cached, also for prompts that were never sent before"
@@ -151,7 +151,7 @@ fn not_helping(
 }
 
 fn hits((of, source): (Share, Source)) -> String {
-    let share = percent(of.share);
+    let share = whole_percent(of.share);
     let interval = of.interval.map(|(low, high)| {
         let (low, high) = (low * 100.0, high * 100.0);
         format!(", {low:.0} to {high:.0} %")
@@ -166,10 +166,6 @@ fn hits((of, source): (Share, Source)) -> String {
             format!("{share} of repeats hit (estimated from times{interval})")
         }
     }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
 }
 
 /// Whether repeats are faster by more than nothing: a ratio of 1.0x is no news, however sure it is.

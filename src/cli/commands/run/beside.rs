@@ -1,4 +1,4 @@
-//! What `run` reads of the system during the requests of a workload: memory.
+//! Readings of the memory of a server during the requests of a workload.
 
 use std::sync::{Arc, Mutex};
 

@@ -189,10 +189,8 @@ impl Workloads {
             let pass = passes.find(|pass| pass.facts.workload == Some(fixed.workload));
             (fixed.workload.name().to_string(), pass)
         });
-        let missed = {
-            let places: Vec<_> = places.collect();
-            self.options.limits.missed(&places, self.run.kv_cache())
-        };
+        let places: Vec<_> = places.collect();
+        let missed = self.options.limits.missed(&places, self.run.kv_cache());
         let ending = Ending {
             died,
             missed,
