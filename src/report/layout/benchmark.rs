@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
 use super::report::Report;
-use super::{groups, key_figures, keys, kv_cache, trends};
+use super::{groups, key_figures, keys, trends};
 use crate::prom::kv::Now;
 use crate::report::charts::Charts;
 use crate::report::document::{
@@ -123,7 +123,7 @@ pub fn final_report(report: &Report) -> Document {
     sections.push(common::failure_table(passes, |_| "whole run".to_string()));
     let missing = common::absent(passes, ABSENT);
     let data = passes.first().map(|pass| result(&report.about, pass, 0));
-    let data = kv_cache::with(report, data.unwrap_or_default());
+    let data = data.unwrap_or_default();
     Document {
         key_figures: passes.first().map_or(Vec::new(), leading),
         ..common::document(report, sections, missing, Vec::new(), data)

@@ -210,8 +210,8 @@ pub fn client(section: &mut Section, pass: &Pass) {
     section.add(Medium::Both, Block::Pairs(vec![pair]));
 }
 
-/// Makes the document of a report, without key figures: its figures, then the parts that every page has. `missing` lists the figures
-/// that are not reported.
+/// Makes the document of a report, without key figures: its figures, then the parts that
+/// every page has, and the answer. `missing` lists the figures that are not reported.
 pub fn document(
     report: &Report,
     figures: Vec<Section>,
@@ -224,17 +224,17 @@ pub fn document(
     let command = text("command", "report");
     let mut sections = figures;
     sections.push(list("Not reported", missing));
-    let conflict = kv_cache::conflict(report);
+    let (answer, conflict) = kv_cache::told(report);
     Document {
         title: format!("tmesh-cli {command}: {}", text("model", "unknown model")),
         lead: lead(about),
         environment: environment(about),
         warning: (about["mock"] == true).then_some(MOCK),
         remarks: report.notes.iter().cloned().chain(conflict).collect(),
-        answer: kv_cache::answer(report),
+        data: kv_cache::with(answer.as_ref(), data),
+        answer,
         sections,
         charts,
-        data,
         ..Document::default()
     }
 }

@@ -8,67 +8,51 @@ use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict}
 use crate::stats::speed_up::SpeedUp;
 use crate::units::{fixed, quoted, whole_percent};
 
-/// The answer of a run; `None` without a pass, and for a `load` that was told to repeat nothing.
-pub fn answer(report: &Report) -> Option<Answer> {
+/// Returns the answer of a run, and a remark where `usage` and the engine's counters differ. There is no answer without
+/// a pass, and for a `load` that was told to repeat nothing.
+pub fn told(report: &Report) -> (Option<Answer>, Option<String>) {
     let about = &report.about;
     let evidence = Evidence::of(about, &report.passes);
     let decision = evidence.decide();
     let repeats_nothing = about["options"]["prompts"]["repeat_ratio"] == 0.0;
-    if report.passes.is_empty() || evidence.repeats == 0 && repeats_nothing {
-        return None;
-    }
-    let contexts = about["options"]["contexts"].as_u64();
-    let sentence = sentence(&evidence, &decision, contexts);
-    let next = next(&decision, about);
-    Some(Answer {
-        data: data(&evidence, &decision, &sentence, &next),
-        sentence: format!("KV cache: {sentence}"),
-        next,
-    })
+    let is_unasked = report.passes.is_empty() || evidence.repeats == 0 && repeats_nothing;
+    let answer = (!is_unasked).then(|| {
+        let contexts = about["options"]["contexts"].as_u64();
+        let sentence = sentence(&evidence, &decision, contexts);
+        let next = next(&decision, about);
+        Answer {
+            data: data(&evidence, &decision, &sentence, &next),
+            sentence: format!("KV cache: {sentence}"),
+            next,
+        }
+    });
+    (answer, decision.conflict)
 }
 
 /// Adds the answer to the data of a report.
-pub fn with(report: &Report, data: Node) -> Node {
-    match (data, answer(report)) {
+pub fn with(answer: Option<&Answer>, data: Node) -> Node {
+    match (data, answer) {
         (Node::Object(mut entries), Some(answer)) => {
-            entries.push(("kv_cache".into(), answer.data));
+            entries.push(("kv_cache".into(), answer.data.clone()));
             Node::Object(entries)
         }
         (data, _) => data,
     }
 }
 
-/// A remark where `usage` and the engine's counters differ.
-pub fn conflict(report: &Report) -> Option<String> {
-    Evidence::of(&report.about, &report.passes)
-        .decide()
-        .conflict
-}
-
 fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> String {
     let speed = evidence.speed_up.map(speed);
-    let hits = decision.hits.map(hits);
-    let hits = hits.unwrap_or_default();
+    let behind = |speed: Option<String>| speed.map_or(String::new(), |speed| format!("; {speed}"));
     match (&decision.reason, decision.verdict) {
-        (Reason::Hits, Verdict::Working | Verdict::Partly) => {
-            let word = match decision.verdict {
-                Verdict::Working => "WORKING",
-                _ => "PARTLY WORKING",
-            };
-            let speed = match (evidence.is_client_limited, speed) {
-                (true, _) => "TTFT is not compared, since this client was too slow".to_string(),
-                (false, Some(speed)) => speed,
-                (false, None) => format!("TTFT is not compared: {}", evidence.no_speed_up),
-            };
-            format!("{word}. {hits}; {speed}")
+        (Reason::Hits, Verdict::Working) => format!("WORKING. {}", hits(evidence, decision, speed)),
+        (Reason::Hits, Verdict::Partly) => {
+            format!("PARTLY WORKING. {}", hits(evidence, decision, speed))
         }
         (Reason::Hits | Reason::OffOrTooSmall, verdict) => {
-            let share = decision.hits.map_or(0.0, |(of, _)| of.share);
-            let percent = whole_percent(share);
+            let percent = whole_percent(decision.hits.map_or(0.0, |(of, _)| of.share));
             let why = not_helping(evidence, decision, verdict, contexts);
             let compared = evidence.speed_up.filter(|_| !evidence.is_client_limited);
-            let faster = compared.filter(is_faster);
-            let faster = match faster.zip(speed) {
+            let faster = match compared.filter(is_faster).zip(speed) {
                 Some((_, speed)) => format!("; yet repeats are faster: {speed}"),
                 None => String::new(),
             };
@@ -85,17 +69,10 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
             };
             format!("WORKING, by its times: {speed}. {reported}")
         }
-        (Reason::HitsOfFresh, verdict) => {
-            let speed = match speed {
-                Some(speed) => format!("; {speed}"),
-                None => String::new(),
-            };
-            let word = match verdict {
-                Verdict::Off => "NOT HELPING",
-                _ => "NOT KNOWN",
-            };
-            format!("{word}: {}{speed}", claimed(evidence))
+        (Reason::HitsOfFresh, Verdict::Off) => {
+            format!("NOT HELPING: {}{}", claimed(evidence), behind(speed))
         }
+        (Reason::HitsOfFresh, _) => format!("NOT KNOWN: {}{}", claimed(evidence), behind(speed)),
         (Reason::NothingRepeated(why), _) => format!("NOT KNOWN: {why}"),
         (Reason::AsSlowAsNew(times), _) => {
             let speed = speed.unwrap_or_default();
@@ -111,11 +88,21 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
             };
             format!("NOT KNOWN: {told}, and this client was too slow for its times to tell")
         }
-        (Reason::NotReported(why), _) => match speed {
-            Some(speed) => format!("NOT KNOWN: {why}; {speed}"),
-            None => format!("NOT KNOWN: {why}"),
-        },
+        (Reason::NotReported(why), _) => format!("NOT KNOWN: {why}{}", behind(speed)),
     }
+}
+
+/// Says how much was hit, and how TTFT compares.
+fn hits(evidence: &Evidence, decision: &Decision, speed: Option<String>) -> String {
+    let hits = decision.hits.map_or(String::new(), share_hit);
+    let speed = match speed {
+        _ if evidence.is_client_limited => {
+            "TTFT is not compared, since this client was too slow".to_string()
+        }
+        Some(speed) => speed,
+        None => format!("TTFT is not compared: {}", evidence.no_speed_up),
+    };
+    format!("{hits}; {speed}")
 }
 
 /// Says what the server reports where that is not believed.
@@ -150,7 +137,7 @@ fn not_helping(
     }
 }
 
-fn hits((of, source): (Share, Source)) -> String {
+fn share_hit((of, source): (Share, Source)) -> String {
     let share = whole_percent(of.share);
     let interval = of.interval.map(|(low, high)| {
         let (low, high) = (low * 100.0, high * 100.0);

@@ -240,7 +240,8 @@ impl Replay {
         for note in notes::cut(&self.run.report.about, passes) {
             end.push_str(&format!("\nNote: {note}\n"));
         }
-        end += &text::answer(kv_cache::answer(&self.run.report).as_ref());
+        let (answer, _) = kv_cache::told(&self.run.report);
+        end += &text::answer(answer.as_ref());
         print(&end)?;
         let ending = Ending {
             missed: self.missed(),

@@ -415,7 +415,7 @@ fn a_run_without_a_pass_and_a_load_that_was_told_to_repeat_nothing_have_no_answe
             passes: passes.finish(),
             notes: Vec::new(),
         };
-        answer(&report).map(|answer| answer.sentence)
+        told(&report).0.map(|answer| answer.sentence)
     };
     let load =
         |ratio: f64| json!({"command": "load", "options": {"prompts": {"repeat_ratio": ratio}}});
@@ -427,5 +427,5 @@ fn a_run_without_a_pass_and_a_load_that_was_told_to_repeat_nothing_have_no_answe
         passes: Vec::new(),
         notes: Vec::new(),
     };
-    assert!(answer(&empty).is_none());
+    assert!(told(&empty).0.is_none());
 }

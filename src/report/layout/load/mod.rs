@@ -43,7 +43,13 @@ fn with_charts(report: &Report, charts: Charts) -> Document {
     let missing = common::absent(passes, ABSENT);
     Document {
         key_figures: leading(passes),
-        ..common::document(report, sections, missing, vec![charts], file(report))
+        ..common::document(
+            report,
+            sections,
+            missing,
+            vec![charts],
+            json::figures(report),
+        )
     }
 }
 

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::spread::statistics;
 use crate::report::document::Node;
 use crate::report::layout::keys::{self, Entry};
-use crate::report::layout::kv_cache;
 use crate::report::layout::report::Report;
 use crate::stats::comparison::Comparison;
 use crate::stats::facts::Metric;
@@ -147,7 +146,7 @@ pub fn report(report: &Report, comparisons: &[Option<Comparison>]) -> Node {
         ("notes".into(), Node::from(report.notes.clone())),
         ("rounds".into(), Node::List(rounds.collect())),
     ]);
-    kv_cache::with(report, Node::Object(entries))
+    Node::Object(entries)
 }
 
 fn round(pass: &Pass, comparison: Option<&Comparison>) -> Node {
