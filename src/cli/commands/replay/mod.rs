@@ -237,10 +237,11 @@ impl Replay {
         if self.ready.is_mock() {
             end += &format!("{MOCK}\n");
         }
-        for note in notes::cut(&self.run.report.about, passes) {
+        let (answer, conflict) = kv_cache::told(&self.run.report);
+        let notes = notes::cut(&self.run.report.about, passes);
+        for note in notes.into_iter().chain(conflict) {
             end.push_str(&format!("\nNote: {note}\n"));
         }
-        let (answer, _) = kv_cache::told(&self.run.report);
         end += &text::answer(answer.as_ref());
         print(&end)?;
         let ending = Ending {
