@@ -100,6 +100,16 @@ pub struct Sent {
     pub ended: u64,
 }
 
+impl Sent {
+    /// The end of the window, or of the last request.
+    fn t_end_ns(&self) -> u64 {
+        let Records { list, controls, .. } = &self.records;
+        let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns);
+        let window_end_ns = self.facts.window_ns.map(|(_, end_ns)| end_ns);
+        window_end_ns.or(ends_ns.max()).unwrap_or_default()
+    }
+}
+
 impl<'a> Step<'a> {
     pub fn new(label: String, extent: Extent, in_flight: u64) -> Step<'a> {
         Step {
@@ -224,12 +234,7 @@ impl Run {
         }
         let mut sent = self.sent(collected, exhausted, is_window);
         if let Some((counters, _)) = counters {
-            let window_end_ns = sent.facts.window_ns.map(|(_, end_ns)| end_ns);
-            let Records { list, controls, .. } = &sent.records;
-            let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns);
-            let last_end_ns = ends_ns.max();
-            let t_end_ns = window_end_ns.or(last_end_ns).unwrap_or_default();
-            sent.facts.told = counters.told(t_end_ns);
+            sent.facts.told = counters.told(sent.t_end_ns());
         }
         Ok(sent)
     }

@@ -2,7 +2,6 @@
 
 pub mod arrival;
 pub mod calibration;
-pub mod control;
 pub mod convert;
 pub mod counted;
 pub mod dataset;

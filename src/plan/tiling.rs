@@ -9,17 +9,18 @@
 use std::sync::Arc;
 
 use super::calibration::Calibration;
-use super::control::{REPEATED, at_once, pair, session};
 use super::prompt::Writer;
 use super::{Prompt, Session, Turn, escape};
 use crate::sample::Labels;
 
+/// Contexts that are repeated at once, each in two requests.
+const REPEATED: u64 = 4;
 /// Requests for each fresh pair, whose two requests are then at most 5 % of all.
 const REQUESTS_A_PAIR: u64 = 40;
 /// The short text of a pair has this part of a context's words.
 const SHORT: u64 = 16;
 /// The most fresh pairs.
-pub const MOST_PAIRS: u64 = 40;
+const MOST_PAIRS: u64 = 40;
 
 /// The sizes of a tiling.
 #[derive(Debug, Clone)]
@@ -83,14 +84,12 @@ impl Tiling {
     /// Returns the controls that repeat contexts at once, one request after the other.
     pub fn repeats_at_once(&mut self) -> Session {
         self.has_repeated = true;
-        let first_id = self.next_id;
         let contexts = 0..self.shape.contexts.min(REPEATED);
         let turns: Vec<Turn> = contexts.map(|context| self.of_context(context)).collect();
-        self.next_id = first_id + 2 * turns.len() as u64;
-        at_once(turns.into_iter(), first_id)
+        self.session(turns.iter().flat_map(|turn| pair(turn, true)).collect())
     }
 
-    /// Returns a request about a context, with the next id.
+    /// Returns a request about a context, without its id.
     fn of_context(&mut self, context: u64) -> Turn {
         let text = self.contexts[context as usize].clone();
         let labels = Labels {
@@ -100,7 +99,7 @@ impl Tiling {
         self.turn(&text, &labels)
     }
 
-    /// Returns a request about a text, with a question and the next id.
+    /// Returns a request about a text, with a question and without its id.
     fn turn(&mut self, context: &Arc<str>, labels: &Labels) -> Turn {
         let question = self.draw.u64(..self.shape.questions);
         let (text, tokens) = self.questions[question as usize].clone();
@@ -111,9 +110,16 @@ impl Tiling {
             ..labels.clone()
         };
         let prompt = Prompt::Text(vec![Arc::clone(context), text]);
-        let id = self.next_id;
-        self.next_id += 1;
-        Turn::alone(id, labels, prompt, Some(self.shape.output_tokens))
+        Turn::alone(0, labels, prompt, Some(self.shape.output_tokens))
+    }
+
+    /// Returns a session of these requests, with the next ids.
+    fn session(&mut self, mut turns: Vec<Turn>) -> Session {
+        for turn in &mut turns {
+            turn.id = self.next_id;
+            self.next_id += 1;
+        }
+        Session::Turns(turns.into_iter())
     }
 
     /// Returns the controls that are due before the next request.
@@ -130,6 +136,11 @@ impl Tiling {
             return None;
         }
         self.last_pair_at = self.next;
+        Some(self.fresh_pair())
+    }
+
+    /// Returns a pair of a new text, and a short text behind it.
+    fn fresh_pair(&mut self) -> Session {
         let number = self.shape.contexts + self.pairs;
         let labels = Labels {
             session: Some(self.pairs),
@@ -137,8 +148,7 @@ impl Tiling {
         };
         self.pairs += 1;
         let text = escape(&self.writer.context(number, self.words));
-        let first_id = self.next_id;
-        let pair = pair(&self.turn(&text, &labels), false);
+        let mut turns = Vec::from(pair(&self.turn(&text, &labels), false));
         // No other text has this number.
         let short = self.writer.context(number + MOST_PAIRS, self.words / SHORT);
         let labels = Labels {
@@ -146,10 +156,22 @@ impl Tiling {
             is_control: true,
             ..labels
         };
-        let short = self.turn(&escape(&short), &labels);
-        self.next_id = first_id + 3;
-        Some(session(pair.into_iter().chain([short]), first_id))
+        turns.push(self.turn(&escape(&short), &labels));
+        self.session(turns)
     }
+}
+
+/// Makes two controls of one request, whose text was sent before or not.
+fn pair(turn: &Turn, was_sent: bool) -> [Turn; 2] {
+    [0, 1].map(|number| Turn {
+        labels: Labels {
+            turn: Some(number),
+            repeat: Some(was_sent || number > 0),
+            is_control: true,
+            ..turn.labels.clone()
+        },
+        ..turn.clone()
+    })
 }
 
 impl Iterator for Tiling {
@@ -164,12 +186,11 @@ impl Iterator for Tiling {
             return Some(controls);
         }
         self.next += 1;
-        let turn = self.of_context(k % self.shape.contexts);
-        let labels = Labels {
-            rotation: Some(k / self.shape.contexts),
-            ..turn.labels
-        };
-        Some(Session::single(Turn { labels, ..turn }))
+        let mut turn = self.of_context(k % self.shape.contexts);
+        turn.labels.rotation = Some(k / self.shape.contexts);
+        turn.id = self.next_id;
+        self.next_id += 1;
+        Some(Session::single(turn))
     }
 }
 
