@@ -81,11 +81,15 @@ impl Tiling {
         }
     }
 
-    /// Returns the controls that repeat contexts at once, one request after the other.
+    /// Returns the controls that repeat contexts at once, one request after the other; none where they were sent before.
     pub fn repeats_at_once(&mut self) -> Session {
-        self.has_repeated = true;
-        let contexts = 0..self.shape.contexts.min(REPEATED);
-        let turns: Vec<Turn> = contexts.map(|context| self.of_context(context)).collect();
+        let contexts = match std::mem::replace(&mut self.has_repeated, true) {
+            true => 0,
+            false => self.shape.contexts.min(REPEATED),
+        };
+        let turns: Vec<Turn> = (0..contexts)
+            .map(|context| self.of_context(context))
+            .collect();
         self.session(turns.iter().flat_map(|turn| pair(turn, true)).collect())
     }
 
@@ -305,6 +309,8 @@ mod tests {
         let ids: Vec<u64> = controls.iter().map(|turn| turn.id).collect();
         assert_eq!(ids, [6, 7, 8, 9, 10, 11]);
         assert!(controls.iter().all(|turn| turn.labels.is_control));
+        // They go out once.
+        assert!(turns(std::iter::once(tiling.repeats_at_once())).is_empty());
     }
 
     #[test]
