@@ -67,13 +67,19 @@ impl Receiver {
         Ok(true)
     }
 
-    /// Reads until something other than white space has come; returns the number of bytes in the buffer.
+    /// Reads until the bytes in the buffer decide whether the body is a stream, which no cut between two reads may do;
+    /// returns their number. White space before them is dropped.
     fn first_read(&mut self, reader: &mut impl Read) -> Result<usize, Failure> {
+        let mut held = 0;
         loop {
-            let n = reader.read(&mut self.buffer);
-            let n = n.map_err(|error| classify(&error.into(), &self.wire))?;
-            if n == 0 || !self.buffer[..n].trim_ascii().is_empty() {
-                return Ok(n);
+            let read = reader.read(&mut self.buffer[held..]);
+            let n = read.map_err(|error| classify(&error.into(), &self.wire))?;
+            let end = held + n;
+            let blank = end - self.buffer[..end].trim_ascii_start().len();
+            self.buffer.copy_within(blank..end, 0);
+            held = end - blank;
+            if n == 0 || !is_undecided(&self.buffer[..held]) {
+                return Ok(held);
             }
         }
     }
@@ -147,19 +153,33 @@ struct Whole {
     reads: Vec<(usize, u64)>,
 }
 
+/// What the first line of an event stream can begin with.
+const FIELDS: [&[u8]; 6] = [b":", b"data:", b"event:", b"id:", b"retry:", b"error:"];
+const DONE: &[u8] = b"[DONE]";
+
+/// Returns whether more bytes can change what `is_stream` says of this beginning.
+fn is_undecided(start: &[u8]) -> bool {
+    let start = if sse::BOM.starts_with(start) {
+        b""
+    } else {
+        unmarked(start)
+    };
+    let begins = |known: &[u8]| start.len() < known.len() && known.starts_with(start);
+    begins(DONE) || FIELDS.into_iter().any(begins)
+}
+
 /// Returns whether a body that begins like this is an event stream. With `is_labelled` it is one unless it begins like
 /// JSON.
 fn is_stream(start: &[u8], is_labelled: bool) -> bool {
-    const FIELDS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"error"];
-    let start = start.strip_prefix(sse::BOM).unwrap_or(start);
-    let start = start.trim_ascii_start();
-    let is_json =
-        start.starts_with(b"{") || start.starts_with(b"[") && !start.starts_with(b"[DONE]");
-    let is_field = |field: &&[u8]| {
-        let rest = start.strip_prefix(*field);
-        rest.is_some_and(|rest| field.ends_with(b":") || rest.starts_with(b":"))
-    };
-    !is_json && (is_labelled || FIELDS.iter().any(is_field))
+    let start = unmarked(start);
+    let is_json = start.starts_with(b"{") || start.starts_with(b"[") && !start.starts_with(DONE);
+    !is_json && (is_labelled || FIELDS.iter().any(|field| start.starts_with(field)))
+}
+
+/// The bytes after a byte order mark and white space.
+fn unmarked(start: &[u8]) -> &[u8] {
+    let text = start.strip_prefix(sse::BOM).unwrap_or(start);
+    text.trim_ascii_start()
 }
 
 /// Passes the events that these bytes complete to the reply.
@@ -178,4 +198,58 @@ fn take(reply: &mut Reply, event: &sse::Event<'_>, stamp_ns: u64) {
 fn oversized(what: &str, limit: usize) -> Failure {
     let why = format!("{what} of more than {} MiB", limit >> 20);
     Failure::new(FailKind::Oversized, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::wire::Timeouts;
+    use crate::units::Epoch;
+
+    /// Reads one byte at a time.
+    struct Bytewise<'a>(&'a [u8]);
+
+    impl Read for Bytewise<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let n = self.0.len().min(1);
+            self.0.read(&mut buffer[..n])
+        }
+    }
+
+    #[test]
+    fn a_cut_between_reads_decides_nothing() {
+        // Body, whether it is a stream without a label, whether it is one with a label.
+        let cases: [(&[u8], bool, bool); 16] = [
+            (b"data: x\n\n", true, true),
+            (b" \n data: x\n\n", true, true),
+            (b"\xef\xbb\xbfdata: x\n\n", true, true),
+            (b"\xef\xbb\xbf\n\n{\"id\": 1}", false, false),
+            (b": a comment\n\n", true, true),
+            (b"event: error\n", true, true),
+            (b"error: no\n", true, true),
+            (b"id: 7\ndata: x\n\n", true, true),
+            (b"retry: 7\n", true, true),
+            (b"d", false, true),
+            (b"identity", false, true),
+            (b"[DONE]\n\n", false, true),
+            (b"[DO", false, false),
+            (b"[1]", false, false),
+            (b"{\"choices\": []}", false, false),
+            (b"", false, true),
+        ];
+        for (body, unlabelled, labelled) in cases {
+            let timeouts = Timeouts::all(Duration::from_secs(1));
+            let wire = Wire::new(Epoch::start(), timeouts, false);
+            let mut receiver = Receiver::new(wire, Api::Chat);
+            let n = receiver.first_read(&mut Bytewise(body)).expect("bytes");
+            let start = &receiver.buffer[..n];
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(is_stream(start, false), unlabelled, "{shown}");
+            assert_eq!(is_stream(start, true), labelled, "{shown}");
+            assert_eq!(is_stream(body, false), unlabelled, "{shown}");
+            assert_eq!(is_stream(body, true), labelled, "{shown}");
+        }
+    }
 }
