@@ -27,6 +27,7 @@ mod cli;
 mod client;
 mod collect;
 mod error;
+mod experiment;
 mod file;
 #[cfg(test)]
 mod fuzz;

@@ -234,6 +234,8 @@ pub struct Sample {
     pub response_cached: Option<bool>,
     pub prompt_bytes: u64,
     pub text_bytes: u64,
+    /// A hash of the answer's text, where the turn keeps its reply; equal texts have equal hashes within a run.
+    pub answer: Option<u64>,
     /// The text of a plain reply without `usage`, kept until its tokens are counted after the run. Never written to a
     /// file.
     pub text: Option<Arc<str>>,

@@ -286,6 +286,7 @@ impl Keys<'_> {
             prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
             response_cached: self.claim("response_cached"),
             text_bytes: self.count("text_bytes")?.unwrap_or(0),
+            answer: None,
             text: None,
         })
     }

@@ -15,6 +15,7 @@ pub mod goodput;
 pub mod kv_cache;
 pub mod lengths;
 pub mod pass;
+pub mod probe;
 pub mod record;
 pub mod records;
 pub mod reuse;

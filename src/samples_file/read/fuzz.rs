@@ -147,6 +147,7 @@ pub fn sample(rng: &mut Rng) -> Sample {
         prompt_bytes: count(rng),
         response_cached: maybe(rng, Rng::bool),
         text_bytes: count(rng),
+        answer: None,
         text: None,
     }
 }

@@ -1,0 +1,533 @@
+//! The capacity of each tier: a growing pass of new contexts, in which the oldest one is read again at times, then
+//! readings of the contexts whose outcome would decide most.
+
+use super::belief::{Belief, Capacity, Of};
+use super::lab::{Lab, Prompt, Reading, Request, Shares};
+use super::{Answer, Ask, Step};
+use crate::stats::probe::{Findings, Tier};
+
+/// A new context has this share of all tokens written before.
+const GROWTH: f64 = 0.07;
+/// Contexts are read again after each growth by this factor.
+const BETWEEN_READS: f64 = 1.25;
+/// The growing pass ends after so many misses in a row.
+const MISSES: usize = 3;
+/// It goes on this often, a miss at a time, while the readings do not bound the capacity.
+const MOST_EXTENSIONS: u32 = 3;
+/// Misses in a row lie at most so far under the TTFT of a cold prompt on average, in standard deviations, and at least
+/// in shares. Other readings come from a second tier.
+const MOST_UNDER: f64 = 1.3;
+const LEAST_UNDER: f64 = 0.1;
+/// Readings after the growing pass, for each tier.
+const LEAST_REFINING: u32 = 12;
+const MOST_REFINING: u32 = 20;
+/// An interval this wide is narrow enough, of the middle.
+const NARROW: f64 = 0.08;
+/// The contexts that are read around a capacity have so many times its tokens together.
+const POOL: f64 = 1.4;
+/// The probability from which on a second tier is looked for.
+const LIKELY_TWO_TIERS: f64 = 0.9;
+/// The probability from which on there are two tiers.
+pub const TWO_TIERS: f64 = 0.999;
+
+/// The machine that finds capacities.
+#[derive(Debug, Default)]
+pub struct Machine {
+    phase: Phase,
+    /// The contexts of the growing pass, in order: text and tokens.
+    written: Vec<(u64, f64)>,
+    written_tokens: f64,
+    /// The tokens that were written when contexts were read again last.
+    read_at: f64,
+    /// Contexts of the growing pass that were read again.
+    oldest_unread: usize,
+    /// Misses in a row of the oldest contexts, and of the one before the last.
+    old: Misses,
+    young: Misses,
+    /// Contexts to be read next.
+    queue: Vec<u64>,
+    refined: u32,
+    pub belief: Option<Belief>,
+    /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
+    pub is_bounded: bool,
+    extensions: u32,
+    asked: Option<Asked>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Grow,
+    RefineTotal,
+    /// Contexts are sent so that they lie around the capacity of the first tier.
+    Lay,
+    RefineFirst,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    New,
+    Old,
+    Young,
+    Refining,
+}
+
+impl Step for Machine {
+    fn next(&mut self, lab: &mut Lab) -> Option<Ask> {
+        loop {
+            let (text, asked) = match self.phase {
+                Phase::Grow => return Some(ask(self.grow(lab))),
+                Phase::RefineTotal | Phase::RefineFirst => {
+                    (self.most_telling(lab), Asked::Refining)
+                }
+                Phase::Lay => (self.queue.pop(), Asked::Refining),
+                Phase::Done => return None,
+            };
+            if let Some(text) = text {
+                self.asked = Some(asked);
+                return Some(ask(self.context(text)));
+            }
+            self.end_phase(lab);
+        }
+    }
+
+    fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading) {
+        let prompt = &request.prompt;
+        if self.asked == Some(Asked::New) {
+            lab.wrote(prompt.text, reading);
+            self.written.push((prompt.text, prompt.tokens as f64));
+            self.written_tokens += reading.tokens as f64;
+            self.plan_reads();
+            return;
+        }
+        let shares = lab.shares(reading);
+        let reread = lab.read_again(prompt.text, reading);
+        match self.asked {
+            Some(Asked::Old) => {
+                self.oldest_unread += 1;
+                self.old.tell(&shares);
+            }
+            Some(Asked::Young) => {
+                self.young.tell(&shares);
+                if self.young.0.is_empty() {
+                    lab.warm.note(reading.tokens as f64, reading.ttft_s);
+                }
+            }
+            _ => {
+                self.refined += 1;
+                if let Some(belief) = &mut self.belief {
+                    belief.tell(&reread, &shares);
+                    belief.sharpen(lab);
+                }
+            }
+        }
+        if self.phase == Phase::Grow && (self.old.are_certain() || self.young.are_certain()) {
+            self.is_bounded = true;
+            self.end_phase(lab);
+        }
+    }
+
+    fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
+        if self.phase == Phase::Grow {
+            self.weigh(lab);
+        }
+        let ttfts_ms = self.ttfts_ms(lab);
+        let tiers = self.tiers();
+        let last = tiers.len().saturating_sub(1);
+        let tiers = tiers
+            .iter()
+            .zip(ttfts_ms)
+            .enumerate()
+            .map(|(place, (tier, ttft_ms))| Tier {
+                capacity_tokens: tier.tokens.round() as u64,
+                low_tokens: tier.low.round() as u64,
+                high_tokens: (place < last || self.is_bounded).then(|| tier.high.round() as u64),
+                ttft_ms: Some(ttft_ms),
+            });
+        let tiers: Vec<Tier> = tiers.collect();
+        let words: Vec<String> = tiers.iter().map(words).collect();
+        findings.tiers = Some(tiers);
+        Answer {
+            words: words.join(", "),
+            is_clear: self.is_bounded,
+            is_lie: false,
+        }
+    }
+}
+
+impl Machine {
+    fn context(&self, text: u64) -> Prompt {
+        let tokens = self.written.iter().find(|written| written.0 == text);
+        Prompt {
+            text,
+            tokens: tokens.map_or(0.0, |&(_, tokens)| tokens) as u64,
+            branch: None,
+        }
+    }
+
+    fn grow(&mut self, lab: &mut Lab) -> Prompt {
+        if let Some(text) = self.queue.pop() {
+            self.asked = Some(match self.queue.is_empty() {
+                true => Asked::Old,
+                false => Asked::Young,
+            });
+            return self.context(text);
+        }
+        self.asked = Some(Asked::New);
+        let tokens = (GROWTH * self.written_tokens).ceil() as u64;
+        lab.new_prompt(tokens.max(lab.shortest_tokens).min(lab.longest_tokens))
+    }
+
+    /// Plans to read the context before the last one and the oldest one that was not read again, if enough was written
+    /// since the last time.
+    fn plan_reads(&mut self) {
+        let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
+        let (Some(&(oldest, _)), [.., (young, _), _]) =
+            (self.written.get(self.oldest_unread), &self.written[..])
+        else {
+            return;
+        };
+        if is_due && oldest != *young {
+            self.read_at = self.written_tokens;
+            self.queue = match self.oldest_unread % 2 {
+                0 => vec![oldest, *young],
+                _ => vec![oldest],
+            };
+        }
+    }
+
+    /// Weighs all that was measured.
+    fn weigh(&mut self, lab: &Lab) {
+        let least = self.written.first().map_or(1.0, |written| written.1) / 4.0;
+        self.belief = Some(Belief::new(lab, least.max(1.0), self.written_tokens * 1.5));
+    }
+
+    fn end_phase(&mut self, lab: &Lab) {
+        self.phase = match self.phase {
+            Phase::Grow => {
+                self.queue.clear();
+                self.weigh(lab);
+                let is_above = |capacity: Capacity| capacity.high > self.written_tokens;
+                let goes_on = self.extensions < MOST_EXTENSIONS && self.old.are_certain();
+                match goes_on && self.capacity(Of::Total).is_some_and(is_above) {
+                    true => {
+                        self.extensions += 1;
+                        self.old.0.drain(..=self.old.0.len() - MISSES);
+                        Phase::Grow
+                    }
+                    false => Phase::RefineTotal,
+                }
+            }
+            Phase::RefineTotal if self.has_two_tiers(LIKELY_TWO_TIERS) => {
+                self.lay();
+                Phase::Lay
+            }
+            Phase::Lay => Phase::RefineFirst,
+            _ => Phase::Done,
+        };
+        self.refined = 0;
+    }
+
+    fn has_two_tiers(&self, least: f64) -> bool {
+        let belief = self.belief.as_ref();
+        belief.is_some_and(|belief| belief.two_tiers() > least)
+    }
+
+    /// Plans to send the smallest contexts once, until they fill more than the first tier.
+    fn lay(&mut self) {
+        let capacity = self
+            .capacity(Of::First)
+            .map_or(0.0, |capacity| capacity.high);
+        let mut sum = 0.0;
+        let pool = self.written.iter().take_while(|(_, tokens)| {
+            let is_short = sum < capacity * POOL;
+            sum += tokens;
+            is_short
+        });
+        self.queue = pool.map(|&(text, _)| text).collect();
+        self.queue.reverse();
+    }
+
+    fn capacity(&self, of: Of) -> Option<Capacity> {
+        self.belief.as_ref().map(|belief| belief.capacity(of))
+    }
+
+    /// Returns the context whose reading would decide most; `None` when enough is known.
+    fn most_telling(&self, lab: &Lab) -> Option<u64> {
+        let belief = self.belief.as_ref()?;
+        let of = match self.phase {
+            Phase::RefineFirst => Of::First,
+            _ => Of::Total,
+        };
+        let is_narrow = belief.capacity(of).width() < NARROW;
+        if self.refined >= MOST_REFINING || is_narrow && self.refined >= LEAST_REFINING {
+            return None;
+        }
+        let has_usage = lab.trusts_usage && of == Of::Total;
+        let sampled = belief.sample();
+        let contexts = lab.distances().filter_map(|(text, distance)| {
+            let (_, tokens) = self.written.iter().find(|written| written.0 == text)?;
+            Some((text, sampled.variance(distance, *tokens, has_usage)))
+        });
+        let best = contexts.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (best.1 > 1e-6).then_some(best.0)
+    }
+
+    /// Returns the TTFT of a context of the shortest length from each tier.
+    fn ttfts_ms(&self, lab: &Lab) -> [f64; 2] {
+        let tokens = lab.shortest_tokens as f64;
+        let (warm_s, cold_s) = (lab.warm.at(tokens), lab.cold.at(tokens));
+        let (warm_s, cold_s) = (warm_s.unwrap_or_default(), cold_s.unwrap_or_default());
+        let medium = self.belief.as_ref().map_or(0.0, Belief::medium);
+        [warm_s * 1e3, (warm_s + medium * (cold_s - warm_s)) * 1e3]
+    }
+
+    /// Returns the capacities from the first tier on, each with those before it; none before they are known.
+    pub fn tiers(&self) -> Vec<Capacity> {
+        let of = match self.has_two_tiers(TWO_TIERS) {
+            true => &[Of::First, Of::Total][..],
+            false => &[Of::Total],
+        };
+        of.iter().filter_map(|&of| self.capacity(of)).collect()
+    }
+}
+
+fn ask(prompt: Prompt) -> Ask {
+    Ask::Send(Request::new(prompt))
+}
+
+/// Says the capacity of a tier with those before it.
+fn words(tier: &Tier) -> String {
+    match tier.high_tokens {
+        Some(high) => format!(
+            "{} tokens ({} to {high})",
+            tier.capacity_tokens, tier.low_tokens
+        ),
+        None => format!("more than {} tokens", tier.low_tokens),
+    }
+}
+
+/// The last readings, as far as they are misses.
+#[derive(Debug, Default)]
+struct Misses(Vec<Shares>);
+
+impl Misses {
+    fn tell(&mut self, shares: &Shares) {
+        match shares.best().is_some_and(|share| share > 0.5) {
+            true => self.0.push(*shares),
+            false => self.0.clear(),
+        }
+    }
+
+    /// Returns whether the last ones are enough, and no readings of a second tier.
+    fn are_certain(&self) -> bool {
+        let Some(at) = self.0.len().checked_sub(MISSES) else {
+            return false;
+        };
+        let of_times = self.0[at..]
+            .iter()
+            .filter_map(|shares| shares.time.filter(|_| shares.usage.is_none()));
+        let (mut under, mut most) = (0.0, 0.0);
+        for (share, deviation) in of_times {
+            under += 1.0 - share;
+            most += (MOST_UNDER * deviation).max(LEAST_UNDER);
+        }
+        under <= most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::Order;
+    use super::super::simulator::Server;
+    use super::*;
+
+    /// What a trial found, and what it cost.
+    struct Trial {
+        tiers: Vec<Capacity>,
+        requests: u64,
+        uncached_tokens: u64,
+        lab: Lab,
+        belief: Belief,
+    }
+
+    /// Finds the capacities of a simulated server.
+    fn trial(server: &mut Server, has_usage: bool) -> Trial {
+        server.has_usage = has_usage;
+        let mut lab = Lab::new(1_000_000);
+        lab.shortest_tokens = 2 * server.block_tokens;
+        (lab.trusts_time, lab.trusts_usage) = (true, has_usage);
+        lab.block_tokens = Some(server.block_tokens);
+        for round in 0..20 {
+            let prompt = lab.new_prompt(lab.shortest_tokens * (1 + round % 4));
+            let reading = server.send(&prompt);
+            lab.wrote(prompt.text, &reading);
+            let reading = server.send(&prompt);
+            lab.warm.note(reading.tokens as f64, reading.ttft_s);
+            lab.sent(prompt.text, reading.tokens as f64, None);
+        }
+        (server.requests, server.uncached_tokens) = (0, 0);
+        let mut machine = Machine::default();
+        while let Some(Ask::Send(request)) = machine.next(&mut lab) {
+            let reading = server.send(&request.prompt);
+            machine.tell(&mut lab, &request, &reading);
+            assert!(server.requests < 1000);
+        }
+        Trial {
+            tiers: machine.tiers(),
+            requests: server.requests,
+            uncached_tokens: server.uncached_tokens,
+            lab,
+            belief: machine.belief.expect("a belief"),
+        }
+    }
+
+    fn log_uniform(rng: &mut fastrand::Rng, least: f64, most: f64) -> f64 {
+        (least.ln() + rng.f64() * (most / least).ln()).exp()
+    }
+
+    fn quantile(values: &mut [f64], level: f64) -> f64 {
+        values.sort_unstable_by(f64::total_cmp);
+        values[((values.len() - 1) as f64 * level).round() as usize]
+    }
+
+    #[test]
+    fn dump() {
+        let seed = 28;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let blocks = log_uniform(&mut rng, 50.0, 5000.0) as usize;
+        let mut server = Server::new(Order::Lru, &[blocks], 16, seed);
+        let trial = trial(&mut server, false);
+        for reread in trial.lab.rereads() {
+            let shares = trial.lab.shares(&reread.reading);
+            println!(
+                "dump {:.3} of {:.3} {:?}",
+                reread.distance / 16.0 / blocks as f64,
+                reread.tokens / 16.0 / blocks as f64,
+                shares.time
+            );
+        }
+    }
+
+    #[test]
+    fn sim_one() {
+        for has_usage in [false, true] {
+            let (mut errors, mut costs, mut requests) = (vec![], vec![], vec![]);
+            let (mut right, mut two) = (0, 0);
+            for seed in 0..240 {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let blocks = log_uniform(&mut rng, 50.0, 5000.0) as usize;
+                let mut server = Server::new(Order::Lru, &[blocks], 16, seed);
+                let trial = trial(&mut server, has_usage);
+                let truth = blocks as f64 * 16.0;
+                let found = trial.tiers.last().expect("a capacity");
+                let error = (found.tokens / truth - 1.0).abs();
+                if trial.tiers.len() > 1 {
+                    two += 1;
+                }
+                let cost = trial.uncached_tokens as f64 / truth;
+                if error > 0.03 || trial.tiers.len() > 1 || cost > 4.0 || trial.requests > 200 {
+                    println!(
+                        "seed {seed} blocks {blocks} found {:?} requests {} cost {cost:.2} two {:.5} medium {:.2}",
+                        trial
+                            .tiers
+                            .iter()
+                            .map(|t| (
+                                (t.low / 16.0) as u64,
+                                (t.tokens / 16.0) as u64,
+                                (t.high / 16.0) as u64
+                            ))
+                            .collect::<Vec<_>>(),
+                        trial.requests,
+                        trial.belief.two_tiers(),
+                        trial.belief.medium()
+                    );
+                }
+                right += u32::from(found.low <= truth && truth <= found.high);
+                errors.push(error);
+                costs.push(trial.uncached_tokens as f64 / truth);
+                requests.push(trial.requests as f64);
+            }
+            println!(
+                "usage {has_usage}: error median {:.4} p95 {:.4} max {:.4}; right {right}; two {two}; cost mean {:.2} max {:.2}; requests median {} max {}",
+                quantile(&mut errors, 0.5),
+                quantile(&mut errors, 0.95),
+                quantile(&mut errors, 1.0),
+                costs.iter().sum::<f64>() / costs.len() as f64,
+                quantile(&mut costs, 1.0),
+                quantile(&mut requests, 0.5),
+                quantile(&mut requests, 1.0)
+            );
+        }
+    }
+
+    #[test]
+    fn sim_two() {
+        for has_usage in [false, true] {
+            let (mut errors, mut firsts, mut costs, mut requests) =
+                (vec![], vec![], vec![], vec![]);
+            let (mut right, mut right_first, mut one) = (0, 0, 0);
+            for seed in 0..240 {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let first = log_uniform(&mut rng, 50.0, 1000.0) as usize;
+                let second = (first as f64 * log_uniform(&mut rng, 2.0, 30.0)) as usize;
+                let mut server = Server::new(Order::Lru, &[first, second], 16, seed);
+                server.medium = 0.3 + 0.3 * rng.f64();
+                let trial = trial(&mut server, has_usage);
+                let truth = (first + second) as f64 * 16.0;
+                let found = trial.tiers.last().expect("a capacity");
+                let error = (found.tokens / truth - 1.0).abs();
+                costs.push(trial.uncached_tokens as f64 / truth);
+                requests.push(trial.requests as f64);
+                errors.push(error);
+                right += u32::from(found.low <= truth && truth <= found.high);
+                if trial.tiers.len() < 2
+                    || error > 0.05
+                    || (trial.tiers[0].tokens / 16.0 / first as f64 - 1.0).abs() > 0.05
+                {
+                    println!(
+                        "seed {seed} medium {:.2} {first} {} found {:?} requests {} cost {:.2} two {:.5} medium {:.2}",
+                        server.medium,
+                        first + second,
+                        trial
+                            .tiers
+                            .iter()
+                            .map(|t| (
+                                (t.low / 16.0) as u64,
+                                (t.tokens / 16.0) as u64,
+                                (t.high / 16.0) as u64
+                            ))
+                            .collect::<Vec<_>>(),
+                        trial.requests,
+                        trial.uncached_tokens as f64 / truth,
+                        trial.belief.two_tiers(),
+                        trial.belief.medium()
+                    );
+                }
+                if trial.tiers.len() < 2 {
+                    one += 1;
+                    firsts.push(1.0);
+                    continue;
+                }
+                let found = trial.tiers[0];
+                let truth = first as f64 * 16.0;
+                right_first += u32::from(found.low <= truth && truth <= found.high);
+                firsts.push((found.tokens / truth - 1.0).abs());
+            }
+            println!(
+                "two, usage {has_usage}: one {one}; total error median {:.4} p95 {:.4} max {:.4}; right {right}; first error median {:.4} p95 {:.4} max {:.4}; right {right_first}; cost mean {:.2} max {:.2}; requests median {} max {}",
+                quantile(&mut errors, 0.5),
+                quantile(&mut errors, 0.95),
+                quantile(&mut errors, 1.0),
+                quantile(&mut firsts, 0.5),
+                quantile(&mut firsts, 0.95),
+                quantile(&mut firsts, 1.0),
+                costs.iter().sum::<f64>() / costs.len() as f64,
+                quantile(&mut costs, 1.0),
+                quantile(&mut requests, 0.5),
+                quantile(&mut requests, 1.0)
+            );
+        }
+    }
+}

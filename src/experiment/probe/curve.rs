@@ -1,0 +1,207 @@
+//! TTFT over the length of a prompt: a fit through what was measured, and how far single values lie from it.
+
+/// Terms of a polynomial for cold prompts: attention is quadratic in the length.
+const MOST_TERMS: usize = 3;
+/// Terms of one for warm prompts: to look a prompt up takes time in proportion to its length.
+const WARM_TERMS: usize = 2;
+/// Lengths count as different when one is this many times the other.
+const DIFFERENT: f64 = 1.5;
+/// A value this many deviations from the first fit is left out of the second.
+const OUTLYING: f64 = 4.0;
+/// Values by which a deviation is estimated.
+const NEAREST: usize = 40;
+/// Values of about one length: their logarithms differ by less than this.
+const ALIKE: f64 = 0.1;
+/// The fit weighs as much as so many values.
+const PRIOR: f64 = 3.0;
+/// The mean of absolute errors times √(π/2) is a standard deviation, if they are normally distributed; without their
+/// largest tenth, 1.49 times.
+const MEAN_TO_DEVIATION: f64 = 1.49;
+/// A median absolute deviation times this is a standard deviation, if the values are normally distributed.
+const NORMAL: f64 = 1.4826;
+
+/// Measured TTFTs, in seconds, of prompts of one kind.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    /// The most terms of the polynomial.
+    most_terms: usize,
+    /// Tokens and seconds of each request.
+    values: Vec<(f64, f64)>,
+    terms: Vec<f64>,
+}
+
+impl Curve {
+    pub fn cold() -> Curve {
+        Curve {
+            most_terms: MOST_TERMS,
+            values: Vec::new(),
+            terms: Vec::new(),
+        }
+    }
+
+    pub fn warm() -> Curve {
+        Curve {
+            most_terms: WARM_TERMS,
+            ..Curve::cold()
+        }
+    }
+
+    pub fn note(&mut self, tokens: f64, seconds: f64) {
+        self.values.push((tokens, seconds));
+        self.terms = self.fit(|_| true);
+        let rough = self.terms.clone();
+        let mut errors: Vec<f64> = self
+            .values
+            .iter()
+            .map(|value| error(&rough, value))
+            .collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        let most = errors[errors.len() / 2] * NORMAL * OUTLYING;
+        self.terms = self.fit(|value| error(&rough, value) <= most);
+    }
+
+    /// Returns the expected TTFT in seconds: the fit, moved by what the values of about this length say. `None` before
+    /// anything was measured.
+    pub fn at(&self, tokens: f64) -> Option<f64> {
+        if self.values.is_empty() {
+            return None;
+        }
+        let alike = self
+            .values
+            .iter()
+            .filter(|(own, _)| (own / tokens).ln().abs() < ALIKE);
+        let mut errors: Vec<f64> = alike
+            .map(|&(own, seconds)| seconds - value(&self.terms, own))
+            .collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        // Without the outer tenths.
+        let inner = &errors[errors.len() / 10..errors.len() - errors.len() / 10];
+        let moved = inner.iter().sum::<f64>() / (inner.len() as f64 + PRIOR);
+        Some(value(&self.terms, tokens) + moved)
+    }
+
+    /// Returns the standard deviation of single values around what is expected at this length, by the nearest lengths.
+    /// `unit` is what errors at a length are divided by.
+    pub fn deviation_at(&self, tokens: f64, unit: impl Fn(f64) -> f64) -> f64 {
+        let values = self.values.iter();
+        let mut near: Vec<(f64, f64)> = values
+            .map(|&(own, seconds)| {
+                let error = (seconds - value(&self.terms, own)) / unit(own);
+                ((own / tokens).ln().abs(), error.abs())
+            })
+            .collect();
+        near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let alike = near.iter().filter(|(apart, _)| *apart < DIFFERENT.ln());
+        // The fit itself is uncertain where few values carry it.
+        let uncertain = (1.0 + 1.0 / (alike.count() as f64 + 1.0)).sqrt();
+        near.truncate(NEAREST);
+        near.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+        // Without the outer tenth, which is a fifth of the mean of absolute errors that are normally distributed.
+        let inner = &near[..near.len() - near.len() / 10];
+        let mean = inner.iter().map(|(_, error)| error).sum::<f64>() / inner.len().max(1) as f64;
+        let free = self.values.len().saturating_sub(self.terms.len()).max(1);
+        let scale = (self.values.len() as f64 / free as f64).sqrt() * uncertain;
+        mean * MEAN_TO_DEVIATION * scale
+    }
+
+    /// Fits a polynomial with as many terms as there are different lengths, by least squares. Errors count by the length,
+    /// since they grow with it.
+    fn fit(&self, keeps: impl Fn(&(f64, f64)) -> bool) -> Vec<f64> {
+        let kept = || self.values.iter().filter(|value| keeps(value));
+        let mut lengths: Vec<f64> = kept().map(|&(tokens, _)| tokens).collect();
+        lengths.sort_unstable_by(f64::total_cmp);
+        lengths.dedup_by(|longer, shorter| *longer < *shorter * DIFFERENT);
+        let terms = lengths.len().min(self.most_terms);
+        let mut system = [[0.0; MOST_TERMS + 1]; MOST_TERMS];
+        for &(tokens, seconds) in kept() {
+            let weight = 1.0 / tokens.max(1.0);
+            let row = powers(tokens).map(|power| power * weight);
+            for (equation, a) in system.iter_mut().zip(row).take(terms) {
+                for (sum, b) in equation.iter_mut().zip(row).take(terms) {
+                    *sum += a * b;
+                }
+                equation[MOST_TERMS] += a * seconds * weight;
+            }
+        }
+        solve(system, terms)
+    }
+}
+
+/// In thousands of tokens, so that the equations are well conditioned.
+fn powers(tokens: f64) -> [f64; MOST_TERMS] {
+    let thousands = tokens / 1000.0;
+    [1.0, thousands, thousands * thousands]
+}
+
+fn value(terms: &[f64], tokens: f64) -> f64 {
+    let terms = terms.iter().zip(powers(tokens));
+    terms.map(|(term, power)| term * power).sum()
+}
+
+/// Returns how far a value is from a fit, over its length.
+fn error(terms: &[f64], &(tokens, seconds): &(f64, f64)) -> f64 {
+    (seconds - value(terms, tokens)).abs() / tokens
+}
+
+/// Solves linear equations by elimination; the last column is the right side. Terms that cannot be told apart are 0.
+fn solve(mut system: [[f64; MOST_TERMS + 1]; MOST_TERMS], terms: usize) -> Vec<f64> {
+    for at in 0..terms {
+        let best = (at..terms).max_by(|&a, &b| system[a][at].abs().total_cmp(&system[b][at].abs()));
+        system.swap(at, best.unwrap_or(at));
+        let pivot = system[at];
+        if pivot[at].abs() < 1e-12 {
+            continue;
+        }
+        for (row, equation) in system.iter_mut().enumerate().take(terms) {
+            if row == at {
+                continue;
+            }
+            let factor = equation[at] / pivot[at];
+            for (a, b) in equation.iter_mut().zip(pivot) {
+                *a -= factor * b;
+            }
+        }
+    }
+    let solved = (0..terms).map(|at| match system[at][at] {
+        pivot if pivot.abs() < 1e-12 => 0.0,
+        pivot => system[at][MOST_TERMS] / pivot,
+    });
+    solved.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quadratic_is_found_in_spite_of_an_outlier() {
+        // 10 ms + 2 ms per 1,000 tokens + 0.1 ms per (1,000 tokens)².
+        let ttft_s = |tokens: f64| 0.010 + 0.002 * tokens / 1e3 + 0.0001 * (tokens / 1e3).powi(2);
+        let mut curve = Curve::cold();
+        for tokens in [1e3, 2e3, 4e3, 8e3, 16e3, 32e3, 64e3, 5e3, 9e3] {
+            curve.note(tokens, ttft_s(tokens));
+        }
+        curve.note(10e3, 1.0);
+        for tokens in [1e3, 10e3, 50e3] {
+            let found = curve.at(tokens).expect("a fit");
+            assert!(
+                (found / ttft_s(tokens) - 1.0).abs() < 0.01,
+                "{tokens}: {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_one_length_give_their_mean_and_their_deviation() {
+        let mut curve = Curve::cold();
+        assert_eq!(curve.at(500.0), None);
+        for (tokens, seconds) in [(1000.0, 0.9), (1000.0, 1.1), (1010.0, 0.9), (990.0, 1.1)] {
+            curve.note(tokens, seconds);
+        }
+        let found = curve.at(1000.0).expect("a fit");
+        assert!((found - 1.0).abs() < 0.002, "{found}");
+        // The median of four errors of 0.1, · 1.4826 · √(4/3) · √(1 + 1/5).
+        let deviation_s = curve.deviation_at(1000.0, |_| 1.0);
+        assert!((deviation_s - 0.1875).abs() < 0.003, "{deviation_s}");
+    }
+}

@@ -1,0 +1,228 @@
+//! `probe`: finds out from outside what a prefix cache is, one step after the other.
+//!
+//! [`Probe`] is a state machine over steps, each of which is one too. All of them share a [`lab::Lab`].
+
+mod belief;
+mod capacity;
+mod curve;
+pub mod lab;
+mod policy;
+#[cfg(test)]
+mod simulator;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::lab::{Lab, Reading, Request};
+use crate::sample::{Sample, named};
+use crate::stats::probe::{Cost, Findings, Point, StepDone};
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ask {
+    Send(Request),
+    Wait(Duration),
+    /// Ask the server to empty its cache.
+    Reset,
+}
+
+/// The answer of a step in words.
+pub struct Answer {
+    pub words: String,
+    pub is_clear: bool,
+    /// Whether the server says what is not true.
+    pub is_lie: bool,
+}
+
+/// One step: what it asks for, and what it makes of the replies.
+pub trait Step {
+    /// Returns what to do next; `None` at the end.
+    fn next(&mut self, lab: &mut Lab) -> Option<Ask>;
+
+    /// Takes the reply to a request.
+    fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading);
+
+    /// Says what was found, at the end or when the probe is ended before.
+    fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer;
+}
+
+named! {
+    /// The steps, in the order in which they are taken.
+    pub enum Name {
+        Separability = "separability",
+        Usage = "usage",
+        Reuse = "reuse",
+        Block = "block",
+        Capacity = "capacity",
+        Order = "order",
+        Answer = "answer",
+        Sharing = "sharing",
+        Ttl = "ttl",
+        /// The last one: it empties the cache.
+        Reset = "reset",
+    }
+}
+
+/// What a probe is to find out, and its limits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub steps: Vec<Name>,
+    /// Whether the cached tokens of replies are left out of account.
+    pub ignores_usage: bool,
+    /// Longest prompt, in tokens.
+    pub longest_tokens: u64,
+    /// Tokens that all prompts have in common before their texts.
+    pub common_tokens: u64,
+    /// Most prompt tokens to send.
+    pub budget_tokens: Option<u64>,
+    /// The longest age of a context for the TTL.
+    pub ttl: Option<Duration>,
+}
+
+/// Failures in a row that end a probe.
+const MOST_FAILURES: u32 = 5;
+
+/// The machine of all steps.
+pub struct Probe {
+    lab: Lab,
+    findings: Findings,
+    left: VecDeque<(Name, Box<dyn Step + Send>)>,
+    budget_tokens: Option<u64>,
+    asked: Option<Request>,
+    /// What was sent before the current step.
+    before: Cost,
+    failures: u32,
+}
+
+impl Probe {
+    pub fn new(settings: &Settings) -> Probe {
+        let mut lab = Lab::new(settings.longest_tokens);
+        lab.ignores_usage = settings.ignores_usage;
+        lab.common_tokens = settings.common_tokens;
+        let mut left = VecDeque::new();
+        for (name, _) in Name::NAMES {
+            if settings.steps.contains(&name) {
+                left.push_back((name, step(name, settings)));
+            }
+        }
+        Probe {
+            lab,
+            findings: Findings::default(),
+            left,
+            budget_tokens: settings.budget_tokens,
+            asked: None,
+            before: Cost::default(),
+            failures: 0,
+        }
+    }
+
+    /// Returns the step that is under way; `None` at the end.
+    pub fn step(&self) -> Option<Name> {
+        self.left.front().map(|(name, _)| *name)
+    }
+
+    /// Returns what to do next; `None` at the end. Steps that have ended are in the findings.
+    pub fn next(&mut self) -> Option<Ask> {
+        loop {
+            let (_, step) = self.left.front_mut()?;
+            let ask = step.next(&mut self.lab);
+            if let Some(Ask::Send(request)) = ask {
+                let sent = self.findings.cost.prompt_tokens + request.prompt.tokens;
+                if self.budget_tokens.is_some_and(|budget| sent > budget) {
+                    self.stop("the budget of tokens is spent");
+                    return None;
+                }
+                self.asked = Some(request);
+            }
+            if ask.is_some() {
+                return ask;
+            }
+            self.end_step();
+        }
+    }
+
+    /// Takes the sample of the last request.
+    pub fn tell(&mut self, sample: &Sample) {
+        let Some(request) = self.asked.take() else {
+            return;
+        };
+        self.findings.cost.seconds = sample.t_end_ns as f64 / 1e9;
+        let Some(reading) = Reading::of(sample) else {
+            self.failures += 1;
+            if self.failures >= MOST_FAILURES {
+                let why = sample
+                    .failure
+                    .as_ref()
+                    .map_or("no token".to_string(), ToString::to_string);
+                self.stop(&format!("{MOST_FAILURES} requests in a row failed: {why}"));
+            }
+            return;
+        };
+        self.failures = 0;
+        let rereads = self.lab.rereads().count();
+        if let Some((_, step)) = self.left.front_mut() {
+            step.tell(&mut self.lab, &request, &reading);
+        }
+        self.count(&reading);
+        if let Some(reread) = self.lab.rereads().nth(rereads) {
+            self.findings.rereads.push(Point {
+                distance_tokens: reread.distance as u64,
+                tokens: reading.tokens,
+                ttft_ms: reading.ttft_s * 1e3,
+            });
+        }
+    }
+
+    fn count(&mut self, reading: &Reading) {
+        let shares = self.lab.shares(reading);
+        let uncached = shares.best().unwrap_or(1.0).clamp(0.0, 1.0);
+        let cost = &mut self.findings.cost;
+        cost.requests += 1;
+        cost.prompt_tokens += reading.tokens;
+        cost.uncached_tokens += (reading.tokens as f64 * uncached).round() as u64;
+    }
+
+    /// Ends the probe before its last step, with what it has.
+    pub fn stop(&mut self, why: &str) {
+        if !self.left.is_empty() {
+            self.end_step();
+            self.left.clear();
+            self.findings.stopped = Some(why.to_string());
+        }
+    }
+
+    fn end_step(&mut self) {
+        let Some((name, mut step)) = self.left.pop_front() else {
+            return;
+        };
+        let Answer {
+            words,
+            is_clear,
+            is_lie,
+        } = step.conclude(&mut self.lab, &mut self.findings);
+        let (now, before) = (self.findings.cost, self.before);
+        self.before = now;
+        self.findings.steps.push(StepDone {
+            name: name.name(),
+            answer: words,
+            is_clear,
+            is_lie,
+            cost: Cost {
+                requests: now.requests - before.requests,
+                prompt_tokens: now.prompt_tokens - before.prompt_tokens,
+                uncached_tokens: now.uncached_tokens - before.uncached_tokens,
+                seconds: now.seconds - before.seconds,
+            },
+        });
+    }
+
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
+    match name {
+        _ => Box::new(capacity::Machine::default()),
+    }
+}

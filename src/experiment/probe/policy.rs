@@ -1,0 +1,235 @@
+//! What a cache of one tier holds under each order of eviction, in tokens: contexts are runs that are cut, not blocks.
+
+/// Orders of eviction that can be told apart from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Lru,
+    Fifo,
+    Mru,
+    Random,
+    /// Least frequently used, or any other that protects what was used twice.
+    Frequency,
+}
+
+impl Order {
+    pub const ALL: [Order; 5] = [
+        Order::Lru,
+        Order::Fifo,
+        Order::Mru,
+        Order::Random,
+        Order::Frequency,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Lru => "lru",
+            Order::Fifo => "fifo",
+            Order::Mru => "mru",
+            Order::Random => "random",
+            Order::Frequency => "frequency",
+        }
+    }
+}
+
+/// What is expected of the next access to a context.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// The probability that the whole context is found.
+    whole: f64,
+    /// The probability that one more block follows those found; 0 where the order is no matter of chance.
+    next_block: f64,
+    /// Blocks of the context, for an order by chance.
+    blocks: f64,
+    /// The uncached share where the order is no matter of chance.
+    share: f64,
+}
+
+/// Points at which the length of a run that ends by chance is taken.
+const POINTS: usize = 8;
+
+impl Expected {
+    /// Returns the mean uncached share.
+    pub fn mean(&self) -> f64 {
+        let points = self.points();
+        points.iter().map(|(weight, share)| weight * share).sum()
+    }
+
+    /// Returns uncached shares with their probabilities.
+    pub fn points(&self) -> Vec<(f64, f64)> {
+        if self.next_block == 0.0 {
+            return vec![(1.0, self.share)];
+        }
+        let weight = (1.0 - self.whole) / POINTS as f64;
+        let broken = (0..POINTS).map(|point| {
+            // The quantile of a geometric distribution that is cut off at all blocks.
+            let level = (point as f64 + 0.5) / POINTS as f64 * (1.0 - self.whole);
+            let run = ((1.0 - level).ln() / self.next_block.ln()).floor();
+            (weight, 1.0 - (run / self.blocks).clamp(0.0, 1.0))
+        });
+        broken.chain([(self.whole, 0.0)]).collect()
+    }
+}
+
+/// A cache of one tier.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    order: Order,
+    capacity_tokens: f64,
+    block_tokens: f64,
+    held_tokens: f64,
+    runs: Vec<Run>,
+    clock: u64,
+}
+
+/// Tokens of a context that entered together.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    text: u64,
+    from: f64,
+    to: f64,
+    uses: u64,
+    entered: u64,
+    used: u64,
+    /// Share of its blocks that are held, under an order by chance.
+    held: f64,
+}
+
+impl Cache {
+    pub fn new(order: Order, capacity_tokens: f64, block_tokens: f64) -> Cache {
+        Cache {
+            order,
+            capacity_tokens,
+            block_tokens,
+            held_tokens: 0.0,
+            runs: Vec::new(),
+            clock: 0,
+        }
+    }
+
+    /// Returns what an access would find, and changes nothing.
+    pub fn expected(&self, text: u64, tokens: f64) -> Expected {
+        if self.order == Order::Random {
+            let held = self.runs.iter().find(|run| run.text == text);
+            let held = held.map_or(0.0, |run| run.held.clamp(1e-9, 1.0 - 1e-9));
+            let blocks = (tokens / self.block_tokens).max(1.0);
+            return Expected {
+                whole: held.powf(blocks),
+                next_block: held,
+                blocks,
+                share: 1.0,
+            };
+        }
+        Expected {
+            whole: 0.0,
+            next_block: 0.0,
+            blocks: 0.0,
+            share: 1.0 - (self.leading(text) / tokens).min(1.0),
+        }
+    }
+
+    /// Returns the tokens of a context that are held from its start on.
+    fn leading(&self, text: u64) -> f64 {
+        let mut end = 0.0;
+        loop {
+            let next = self
+                .runs
+                .iter()
+                .find(|run| run.text == text && run.from == end && run.to > end);
+            let Some(run) = next else { return end };
+            end = run.to;
+        }
+    }
+
+    pub fn access(&mut self, text: u64, tokens: f64) {
+        self.clock += 1;
+        if self.order == Order::Random {
+            return self.access_by_chance(text, tokens);
+        }
+        let mut missing: Vec<(f64, f64)> = vec![(0.0, tokens)];
+        for run in self.runs.iter_mut().filter(|run| run.text == text) {
+            run.used = self.clock;
+            run.uses += 1;
+            let (from, to) = (run.from, run.to);
+            let cut = missing
+                .iter()
+                .flat_map(|&(start, end)| [(start, end.min(from)), (start.max(to), end)]);
+            missing = cut.filter(|(start, end)| end > start).collect();
+        }
+        for (from, to) in missing {
+            self.held_tokens += to - from;
+            self.runs.push(Run {
+                text,
+                from,
+                to,
+                uses: 1,
+                entered: self.clock,
+                used: self.clock,
+                held: 1.0,
+            });
+        }
+        while self.held_tokens > self.capacity_tokens && !self.runs.is_empty() {
+            self.evict(text);
+        }
+    }
+
+    /// Evicts tokens of the run that goes first; those of the context `own`, which has just come, go last where the
+    /// newest goes first.
+    fn evict(&mut self, own: u64) {
+        let rank = |run: &Run| match self.order {
+            Order::Fifo => (run.entered, 0),
+            Order::Mru => (u64::from(run.text == own), u64::MAX - run.used),
+            Order::Frequency => (run.uses, run.used),
+            Order::Lru | Order::Random => (run.used, 0),
+        };
+        // Of one rank, the end of a context goes before its start; where the newest goes first, its start does.
+        let runs = (0..self.runs.len()).min_by(|&a, &b| {
+            let (one, other) = (&self.runs[a], &self.runs[b]);
+            let ends = match self.order {
+                Order::Mru => one.from.total_cmp(&other.from),
+                _ => other.to.total_cmp(&one.to),
+            };
+            rank(one).cmp(&rank(other)).then(ends)
+        });
+        let Some(at) = runs else { return };
+        let excess = self.held_tokens - self.capacity_tokens;
+        let run = &mut self.runs[at];
+        let gone = excess.min(run.to - run.from);
+        match self.order {
+            Order::Mru => run.from += gone,
+            _ => run.to -= gone,
+        }
+        self.held_tokens -= gone;
+        if run.to - run.from < 1e-6 {
+            self.held_tokens -= run.to - run.from;
+            self.runs.swap_remove(at);
+        }
+    }
+
+    /// Every block that is held is as likely to go as any other, so that all contexts lose the same share.
+    fn access_by_chance(&mut self, text: u64, tokens: f64) {
+        let known = self.runs.iter_mut().find(|run| run.text == text);
+        match known {
+            Some(run) => {
+                self.held_tokens += tokens * (1.0 - run.held);
+                run.held = 1.0;
+            }
+            None => {
+                self.held_tokens += tokens;
+                self.runs.push(Run {
+                    text,
+                    from: 0.0,
+                    to: tokens,
+                    uses: 1,
+                    entered: self.clock,
+                    used: self.clock,
+                    held: 1.0,
+                });
+            }
+        }
+        if self.held_tokens > self.capacity_tokens {
+            let kept = self.capacity_tokens / self.held_tokens;
+            self.runs.iter_mut().for_each(|run| run.held *= kept);
+            self.held_tokens = self.capacity_tokens;
+        }
+    }
+}
