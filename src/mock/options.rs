@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Faults;
+use super::kv_cache::Policy;
 use crate::units::{parse_count, parse_duration};
 
 /// One row of the table.
@@ -79,7 +80,7 @@ options! {
         "prompt tokens loaded from tier 2 a second, in the same queue";
     itl: Duration = "5ms", parse_duration, "DURATION", "time from one token of an answer to the next";
     jitter: Duration = "0s", parse_duration, "DURATION", "each token is up to this late, at random, in order";
-    seed: u64 = "0", parse_count, "NUMBER", "seed of jitter, output_tokens and fault rates";
+    seed: u64 = "0", parse_count, "NUMBER", "seed of all that is drawn at random";
     /// At least 1.
     max_running: usize = "256", parse_positive, "REQUESTS",
         "requests that run at once; others wait in order of arrival";
@@ -93,6 +94,8 @@ options! {
     tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
     tier2_tokens: usize = "2M", parse_size, "TOKENS",
         "capacity of the second tier (offload buffer), which takes what the first evicts";
+    policy: Policy = "lru", parse_policy, "lru|fifo|mru|random|lfu",
+        "block that a full tier evicts: the one used longest ago, inserted first, used last, any, or used least often";
     /// Requests in a hundred, at most 100.
     misses: u64 = "0", parse_percent, "PERCENT",
         "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
@@ -124,13 +127,13 @@ pub enum UsageCached {
 
 impl UsageCached {
     fn parse(value: &str) -> Result<UsageCached, String> {
-        match value {
-            "true" => Ok(UsageCached::True),
-            "absent" => Ok(UsageCached::Absent),
-            "zero" => Ok(UsageCached::Zero),
-            "all" => Ok(UsageCached::All),
-            _ => Err("want true, absent, zero or all".to_string()),
-        }
+        let all = [
+            UsageCached::True,
+            UsageCached::Absent,
+            UsageCached::Zero,
+            UsageCached::All,
+        ];
+        Ok(all[choice(value, &["true", "absent", "zero", "all"])?])
     }
 
     /// Returns the tokens to report for a prompt of which so many are cached.
@@ -142,6 +145,26 @@ impl UsageCached {
             UsageCached::All => Some(prompt.saturating_sub(1)),
         }
     }
+}
+
+fn parse_policy(value: &str) -> Result<Policy, String> {
+    let all = [
+        Policy::Lru,
+        Policy::Fifo,
+        Policy::Mru,
+        Policy::Random,
+        Policy::Lfu,
+    ];
+    Ok(all[choice(value, &["lru", "fifo", "mru", "random", "lfu"])?])
+}
+
+/// The place of a word in the list of those that can be given.
+fn choice(value: &str, words: &[&str]) -> Result<usize, String> {
+    let place = words.iter().position(|word| *word == value);
+    place.ok_or_else(|| {
+        let (last, others) = words.split_last().expect("there are several");
+        format!("want {} or {last}", others.join(", "))
+    })
 }
 
 fn parse_percent(value: &str) -> Result<u64, String> {
@@ -217,11 +240,7 @@ fn parse_output_tokens(value: &str) -> Result<Option<(usize, usize)>, String> {
 }
 
 fn parse_switch(value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("want on or off".to_string()),
-    }
+    Ok(choice(value, &["on", "off"])? == 0)
 }
 
 #[cfg(test)]
@@ -277,6 +296,7 @@ mod tests {
             "32",
             "64k",
             "0",
+            "fifo",
             "50",
             "zero",
             "off",
@@ -316,6 +336,7 @@ mod tests {
                 "want at least 1; or a range such as 50-150, or all",
             ),
             ("chat_tags", "yes", "want on or off"),
+            ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
             ("usage_cached", "no", "want true, absent, zero or all"),
         ] {

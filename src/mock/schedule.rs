@@ -24,7 +24,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::freeze::Freeze;
-use super::kv_cache::KvCache;
+use super::kv_cache::{KvCache, Rules};
 use super::options::Options;
 use super::tokens::mix;
 use crate::units::nanoseconds;
@@ -82,6 +82,13 @@ pub struct Load {
     pub tier1_share: f64,
 }
 
+/// The chain of a running request, which enters the cache at its end.
+struct Running {
+    blocks: Vec<u64>,
+    /// How many of the blocks have entered it with the prompt.
+    prompt_blocks: usize,
+}
+
 /// The engine's state.
 pub struct Schedule {
     options: Options,
@@ -91,7 +98,7 @@ pub struct Schedule {
     /// The end of the last prefill, in the engine's time, as are the ends in `running`.
     prefill_free_ns: u64,
     /// Chains of the requests whose end has not been reached by the start of another, by end and id.
-    running: BTreeMap<(u64, u64), Vec<u64>>,
+    running: BTreeMap<(u64, u64), Running>,
     /// Start and tokens of the requests that are being answered, by id.
     live: HashMap<u64, (u64, usize)>,
 }
@@ -102,7 +109,11 @@ impl Schedule {
         Schedule {
             options: options.clone(),
             freeze: None,
-            cache: KvCache::new(blocks(options.tier1_tokens), blocks(options.tier2_tokens)),
+            cache: KvCache::new(Rules {
+                blocks: [blocks(options.tier1_tokens), blocks(options.tier2_tokens)],
+                policy: options.policy,
+                seed: options.seed,
+            }),
             prefill_free_ns: 0,
             running: BTreeMap::new(),
             live: HashMap::new(),
@@ -138,7 +149,7 @@ impl Schedule {
             .saturating_add(nanoseconds_for(uncached_tokens, self.options.prefill_rate))
             .saturating_add(nanoseconds_for(tier2_tokens, self.options.load_rate));
         self.finish_until(prefill_end_ns);
-        self.cache.touch(&job.blocks[..job.prompt_blocks]);
+        self.cache.touch(&job.blocks[..job.prompt_blocks], 0);
         self.prefill_free_ns = prefill_end_ns;
         let due_ns = self.due_times(id, prefill_end_ns, job.output_tokens);
         let end_ns = due_ns[due_ns.len() - 1];
@@ -157,7 +168,11 @@ impl Schedule {
         };
         let tokens = job.prompt_tokens + job.output_tokens;
         self.live.insert(id, (plan.start_ns, tokens));
-        self.running.insert((end_ns, id), job.blocks);
+        let running = Running {
+            blocks: job.blocks,
+            prompt_blocks: job.prompt_blocks,
+        };
+        self.running.insert((end_ns, id), running);
         plan
     }
 
@@ -195,7 +210,8 @@ impl Schedule {
     /// Forgets every block: what arrives from now on finds nothing of what arrived before.
     pub fn reset_cache(&mut self) {
         self.cache.clear();
-        self.running.values_mut().for_each(Vec::clear);
+        let chains = self.running.values_mut();
+        chains.for_each(|running| running.blocks.clear());
     }
 
     pub fn load(&self, now_ns: u64) -> Load {
@@ -233,8 +249,8 @@ impl Schedule {
         while let Some(first) = self.running.first_entry()
             && first.key().0 <= time_ns
         {
-            let chain = first.remove();
-            self.cache.touch(&chain);
+            let ended = first.remove();
+            self.cache.touch(&ended.blocks, ended.prompt_blocks);
         }
     }
 

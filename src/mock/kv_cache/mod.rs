@@ -1,0 +1,62 @@
+//! The simulated prefix cache: which KV blocks are held, and in which tier.
+//!
+//! Blocks go in and out by their chained hash (`tokens`). Tier 1 is the GPU, tier 2 the offload
+//! buffer. A block is in one of them only: what tier 1 evicts moves to tier 2, a block accessed in tier 2
+//! moves to tier 1. Knows no clock, no requests and no text.
+//!
+//! There are two caches: `lru` is small and fast, and does what the mock does by default; `ranked` takes twice the
+//! memory, and knows all rules.
+
+mod block_map;
+mod hits;
+mod lru;
+mod ranked;
+mod rules;
+mod tier;
+
+use hits::Hits;
+use lru::Lru;
+use ranked::Ranked;
+pub use rules::{Policy, Rules};
+
+/// A cache of two tiers under any rules.
+pub enum KvCache {
+    Lru(Lru),
+    Ranked(Box<Ranked>),
+}
+
+impl KvCache {
+    pub fn new(rules: Rules) -> KvCache {
+        match rules.policy {
+            Policy::Lru => KvCache::Lru(Lru::new(rules.blocks)),
+            _ => KvCache::Ranked(Box::new(Ranked::new(rules))),
+        }
+    }
+
+    /// Counts the blocks up to the first one that is not held; changes nothing.
+    pub fn lookup(&self, blocks: &[u64]) -> Hits {
+        match self {
+            KvCache::Lru(cache) => cache.lookup(blocks),
+            KvCache::Ranked(cache) => cache.lookup(blocks),
+        }
+    }
+
+    /// Accesses every block of a chain, from its end to its start, and takes in those not held. The first `known`
+    /// blocks have been counted as used by this request already. O(log n) a block, O(1) for `Lru`.
+    ///
+    /// Backwards as in vLLM: the start of a chain, without which the rest is of no use and which
+    /// others may share, becomes the newest and is evicted last.
+    pub fn touch(&mut self, blocks: &[u64], known: usize) {
+        match self {
+            KvCache::Lru(cache) => cache.touch(blocks),
+            KvCache::Ranked(cache) => cache.touch(blocks, known),
+        }
+    }
+
+    pub fn clear(&mut self) {
+        match self {
+            KvCache::Lru(cache) => cache.clear(),
+            KvCache::Ranked(cache) => cache.clear(),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! A prefix cache of two tiers under any policy, exact at the granularity of blocks.
+//!
+//! While a request is taken in, its own blocks are pinned: they are not evicted before all others are, and then from
+//! the end of the chain on. A real engine cannot evict them either, because the request is using them. Without that,
+//! a chain at the old end of a FIFO queue would evict itself block by block.
+
+use super::hits::Hits;
+use super::rules::{Policy, Rules};
+use super::tier::{Block, Tier};
+
+pub struct Ranked {
+    policy: Policy,
+    tiers: [Tier; 2],
+    /// The number of accesses so far.
+    accesses: u64,
+    /// The number of chains so far.
+    chains: u64,
+}
+
+impl Ranked {
+    pub fn new(rules: Rules) -> Ranked {
+        let random = |tier: u64| {
+            let is_random = rules.policy == Policy::Random;
+            is_random.then(|| fastrand::Rng::with_seed(rules.seed.wrapping_add(tier)))
+        };
+        Ranked {
+            policy: rules.policy,
+            tiers: [
+                Tier::new(rules.blocks[0], random(1)),
+                Tier::new(rules.blocks[1], random(2)),
+            ],
+            accesses: 0,
+            chains: 0,
+        }
+    }
+
+    /// See `KvCache`.
+    pub fn lookup(&self, blocks: &[u64]) -> Hits {
+        let mut hits = Hits::default();
+        for &hash in blocks {
+            if self.tiers[0].get(hash).is_some() {
+                hits.tier1_blocks += 1;
+            } else if self.tiers[1].get(hash).is_some() {
+                hits.tier2_blocks += 1;
+            } else {
+                break;
+            }
+        }
+        hits
+    }
+
+    /// See `KvCache`.
+    pub fn touch(&mut self, blocks: &[u64], known: usize) {
+        self.chains += 1;
+        for tier in &mut self.tiers {
+            for (place, &hash) in blocks.iter().enumerate() {
+                tier.pin(hash, place);
+            }
+        }
+        for (place, &hash) in blocks.iter().enumerate().rev() {
+            self.access(hash, place, place >= known);
+        }
+        for &hash in blocks.iter().rev() {
+            self.accesses += 1;
+            let (policy, chain, access) = (self.policy, self.chains, self.accesses);
+            let key = |block: &Block| match policy {
+                // For `Random` a tier sets the key itself.
+                Policy::Lru | Policy::Random => (0, access),
+                Policy::Fifo => (0, block.inserted),
+                // The last chain goes first, and its end before its start.
+                Policy::Mru => (u64::MAX - 1 - chain, access),
+                Policy::Lfu => (block.uses, access),
+            };
+            self.tiers.iter_mut().for_each(|tier| tier.unpin(hash, key));
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.tiers.iter_mut().for_each(Tier::clear);
+    }
+
+    fn access(&mut self, hash: u64, place: usize, is_use: bool) {
+        self.accesses += 1;
+        let in_tier1 = self.tiers[0].remove(hash);
+        let held = in_tier1.or_else(|| self.tiers[1].remove(hash));
+        let mut block = held.unwrap_or_default().pinned(place);
+        if is_use || held.is_none() {
+            block.uses += 1;
+        }
+        if in_tier1.is_none() {
+            block.inserted = self.accesses;
+        }
+        if let Some((hash, block)) = self.tiers[0].put(hash, block) {
+            self.tiers[1].put(hash, block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lru::Lru;
+    use super::*;
+
+    fn cache(policy: Policy, blocks: [usize; 2]) -> Ranked {
+        Ranked::new(Rules {
+            blocks,
+            policy,
+            seed: 1,
+        })
+    }
+
+    /// Which of these blocks, each a chain of its own, are in tier 1 and which in tier 2.
+    fn held(cache: &Ranked, blocks: &[u64]) -> [Vec<u64>; 2] {
+        let in_tier = |tier: usize| {
+            let held = |hash: &u64| {
+                let hits = cache.lookup(&[*hash]);
+                [hits.tier1_blocks, hits.tier2_blocks][tier] == 1
+            };
+            blocks.iter().copied().filter(held).collect()
+        };
+        [in_tier(0), in_tier(1)]
+    }
+
+    fn after(policy: Policy, blocks: [usize; 2], chains: &[&[u64]]) -> [Vec<u64>; 2] {
+        let mut cache = cache(policy, blocks);
+        chains.iter().for_each(|chain| cache.touch(chain, 0));
+        held(&cache, &[1, 2, 3, 4, 5, 6, 7])
+    }
+
+    #[test]
+    fn each_policy_evicts_what_its_name_says() {
+        // Three places. Blocks 1 and 2 are used twice and 3 three times; first uses are in the order 2 1 3, last uses
+        // in the order 1 2 3. Block 4 then needs a place.
+        let uses: [&[u64]; 8] = [&[2], &[1], &[3], &[3], &[1], &[2], &[3], &[4]];
+        for (policy, kept) in [
+            (Policy::Lru, [2, 3, 4]),
+            (Policy::Fifo, [1, 3, 4]),
+            (Policy::Mru, [1, 2, 4]),
+            (Policy::Lfu, [2, 3, 4]),
+        ] {
+            assert_eq!(after(policy, [3, 0], &uses)[0], kept, "{policy:?}");
+        }
+        // Block 2 has one use, 1 and 3 have two. Of 4, with one use, and these, 4 then goes first.
+        let more: [&[u64]; 6] = [&[1], &[2], &[3], &[1], &[3], &[4]];
+        assert_eq!(after(Policy::Lfu, [3, 0], &more)[0], [1, 3, 4]);
+        let more = [&more[..], &[&[5]]].concat();
+        assert_eq!(after(Policy::Lfu, [3, 0], &more)[0], [1, 3, 5]);
+    }
+
+    #[test]
+    fn the_end_of_a_chain_goes_before_its_start_under_every_order() {
+        for policy in [Policy::Lru, Policy::Fifo, Policy::Mru, Policy::Lfu] {
+            let kept = after(policy, [3, 0], &[&[1, 2, 3], &[4]]);
+            assert_eq!(kept[0], [1, 2, 4], "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_does_not_evict_its_own_blocks_before_all_others() {
+        for policy in [
+            Policy::Lru,
+            Policy::Fifo,
+            Policy::Mru,
+            Policy::Random,
+            Policy::Lfu,
+        ] {
+            // Five places: block 3 is the only one that the second chain does not use.
+            let chains: [&[u64]; 2] = [&[1, 2, 3], &[1, 2, 4, 5, 6]];
+            let kept = after(policy, [5, 0], &chains);
+            assert_eq!(kept[0], [1, 2, 4, 5, 6], "{policy:?}");
+            // Three places for five blocks: the end of the chain moves on, its last block out of tier 2.
+            let kept = after(policy, [3, 1], &chains);
+            assert_eq!(kept, [vec![1, 2, 4], vec![5]], "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_go_down_when_evicted_and_up_when_used() {
+        let chains: [&[u64]; 4] = [&[1], &[2], &[3], &[1]];
+        for (policy, down, up) in [
+            // Block 3 evicts 1, which comes back in place of 2.
+            (Policy::Fifo, [vec![2, 3], vec![1]], [vec![1, 3], vec![2]]),
+            // Block 3 evicts 2; block 1 is used where it is.
+            (Policy::Mru, [vec![1, 3], vec![2]], [vec![1, 3], vec![2]]),
+        ] {
+            assert_eq!(after(policy, [2, 2], &chains[..3]), down, "{policy:?}");
+            assert_eq!(after(policy, [2, 2], &chains), up, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn lfu_counts_a_request_once_however_often_it_touches_a_block() {
+        let mut cache = cache(Policy::Lfu, [2, 0]);
+        cache.touch(&[1], 0);
+        cache.touch(&[1, 2], 1);
+        cache.touch(&[2], 0); // Block 1: one use, 2: two.
+        cache.touch(&[3], 0);
+        assert_eq!(held(&cache, &[1, 2, 3])[0], [2, 3]);
+    }
+
+    #[test]
+    fn random_evicts_every_block_as_often_as_any_other() {
+        let mut cache = cache(Policy::Random, [10, 0]);
+        let mut ages = [0_u32; 10];
+        let mut inside: Vec<u64> = (0..10).collect();
+        inside.iter().for_each(|hash| cache.touch(&[*hash], 0));
+        for next in 10..10_010 {
+            cache.touch(&[next], 0);
+            let gone = |hash: &u64| cache.lookup(&[*hash]) == Hits::default();
+            let age = inside.iter().position(gone).expect("one is evicted");
+            ages[age] += 1;
+            inside.remove(age);
+            inside.push(next);
+        }
+        // 1,000 of each age, with a standard deviation of 30.
+        assert!(
+            ages.iter().all(|count| (850..1_150).contains(count)),
+            "{ages:?}"
+        );
+    }
+
+    /// A cache under the same rules in their plainest form: lists, searched from end to end.
+    struct Twin {
+        policy: Policy,
+        capacities: [usize; 2],
+        tiers: [Vec<TwinBlock>; 2],
+        time: u64,
+        chains: u64,
+    }
+
+    #[derive(Clone, Copy)]
+    struct TwinBlock {
+        hash: u64,
+        inserted: u64,
+        used: u64,
+        used_by: u64,
+        uses: u64,
+    }
+
+    impl Twin {
+        fn touch(&mut self, chain: &[u64], known: usize) {
+            self.chains += 1;
+            for (place, &hash) in chain.iter().enumerate().rev() {
+                self.time += 1;
+                let mut block = TwinBlock {
+                    hash,
+                    inserted: self.time,
+                    used: self.time,
+                    used_by: self.chains,
+                    uses: 1,
+                };
+                for tier in 0..2 {
+                    let held = self.tiers[tier].iter().position(|held| held.hash == hash);
+                    if let Some(at) = held {
+                        let held = self.tiers[tier].remove(at);
+                        block.uses = held.uses + u64::from(place >= known);
+                        if tier == 0 {
+                            block.inserted = held.inserted;
+                        }
+                    }
+                }
+                if let Some(out) = self.put(0, block, chain) {
+                    self.put(1, out, chain);
+                }
+            }
+        }
+
+        fn put(&mut self, tier: usize, block: TwinBlock, chain: &[u64]) -> Option<TwinBlock> {
+            let place = |block: &TwinBlock| chain.iter().position(|hash| *hash == block.hash);
+            let (policy, blocks) = (self.policy, &mut self.tiers[tier]);
+            if blocks.len() < self.capacities[tier] {
+                blocks.push(block);
+                return None;
+            }
+            let others = (0..blocks.len()).filter(|at| place(&blocks[*at]).is_none());
+            let first = others.min_by_key(|at| {
+                let block = &blocks[*at];
+                match policy {
+                    Policy::Lru => (block.used as i64, 0),
+                    Policy::Fifo => (block.inserted as i64, 0),
+                    Policy::Mru => (-(block.used_by as i64), block.used),
+                    Policy::Lfu => (block.uses as i64, block.used),
+                    Policy::Random => unreachable!("it has no twin"),
+                }
+            });
+            let last_of_chain = || (0..blocks.len()).max_by_key(|at| place(&blocks[*at]));
+            match (first, place(&block)) {
+                (Some(at), _) => Some(std::mem::replace(&mut blocks[at], block)),
+                (None, Some(own)) => match last_of_chain() {
+                    Some(at) if place(&blocks[at]) > Some(own) => {
+                        Some(std::mem::replace(&mut blocks[at], block))
+                    }
+                    _ => Some(block),
+                },
+                (None, None) => Some(block),
+            }
+        }
+
+        fn lookup(&self, chain: &[u64]) -> Hits {
+            let mut hits = Hits::default();
+            for hash in chain {
+                let is_in = |tier: usize| self.tiers[tier].iter().any(|held| held.hash == *hash);
+                match (is_in(0), is_in(1)) {
+                    (true, _) => hits.tier1_blocks += 1,
+                    (false, true) => hits.tier2_blocks += 1,
+                    (false, false) => break,
+                }
+            }
+            hits
+        }
+    }
+
+    const CAPACITIES: [[usize; 2]; 6] = [[0, 0], [0, 5], [5, 0], [1, 1], [3, 8], [8, 3]];
+
+    #[test]
+    fn it_agrees_with_plain_lists_on_random_chains() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for policy in [Policy::Lru, Policy::Fifo, Policy::Mru, Policy::Lfu] {
+            for capacities in CAPACITIES {
+                let mut cache = cache(policy, capacities);
+                let mut twin = Twin {
+                    policy,
+                    capacities,
+                    tiers: Default::default(),
+                    time: 0,
+                    chains: 0,
+                };
+                for _ in 0..1_000 {
+                    let first = rng.u64(0..12);
+                    let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
+                    let known = rng.usize(..chain.len());
+                    let found = cache.lookup(&chain);
+                    assert_eq!(found, twin.lookup(&chain), "{policy:?} {capacities:?}");
+                    cache.touch(&chain, known);
+                    twin.touch(&chain, known);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn under_lru_it_holds_what_the_small_cache_holds() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        for capacities in CAPACITIES {
+            let mut ranked = cache(Policy::Lru, capacities);
+            let mut lru = Lru::new(capacities);
+            for _ in 0..1_000 {
+                let first = rng.u64(0..12);
+                let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
+                assert_eq!(ranked.lookup(&chain), lru.lookup(&chain), "{capacities:?}");
+                ranked.touch(&chain, 0);
+                lru.touch(&chain);
+            }
+        }
+    }
+}
