@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Faults;
-use super::kv_cache::Policy;
+use super::kv_cache::{Policy, Tiers};
 use crate::units::{parse_count, parse_duration};
 
 /// One row of the table.
@@ -93,7 +93,9 @@ options! {
     block_tokens: usize = "16", parse_positive, "TOKENS", "tokens of a KV block; only full blocks are cached";
     tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
     tier2_tokens: usize = "2M", parse_size, "TOKENS",
-        "capacity of the second tier (offload buffer), which takes what the first evicts";
+        "capacity of the second tier (offload buffer)";
+    tiers: Tiers = "exclusive", parse_tiers, "exclusive|inclusive",
+        "what the second tier holds: what the first evicted and has not taken back, or a copy of all that was used";
     policy: Policy = "lru", parse_policy, "lru|fifo|mru|random|lfu",
         "block that a full tier evicts: the one used longest ago, inserted first, used last, any, or used least often";
     /// Requests in a hundred, at most 100.
@@ -145,6 +147,11 @@ impl UsageCached {
             UsageCached::All => Some(prompt.saturating_sub(1)),
         }
     }
+}
+
+fn parse_tiers(value: &str) -> Result<Tiers, String> {
+    let all = [Tiers::Exclusive, Tiers::Inclusive];
+    Ok(all[choice(value, &["exclusive", "inclusive"])?])
 }
 
 fn parse_policy(value: &str) -> Result<Policy, String> {
@@ -296,6 +303,7 @@ mod tests {
             "32",
             "64k",
             "0",
+            "inclusive",
             "fifo",
             "50",
             "zero",
@@ -336,6 +344,7 @@ mod tests {
                 "want at least 1; or a range such as 50-150, or all",
             ),
             ("chat_tags", "yes", "want on or off"),
+            ("tiers", "2", "want exclusive or inclusive"),
             ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
             ("usage_cached", "no", "want true, absent, zero or all"),

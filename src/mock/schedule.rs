@@ -111,6 +111,7 @@ impl Schedule {
             freeze: None,
             cache: KvCache::new(Rules {
                 blocks: [blocks(options.tier1_tokens), blocks(options.tier2_tokens)],
+                tiers: options.tiers,
                 policy: options.policy,
                 seed: options.seed,
             }),

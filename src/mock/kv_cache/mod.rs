@@ -1,8 +1,7 @@
 //! The simulated prefix cache: which KV blocks are held, and in which tier.
 //!
 //! Blocks go in and out by their chained hash (`tokens`). Tier 1 is the GPU, tier 2 the offload
-//! buffer. A block is in one of them only: what tier 1 evicts moves to tier 2, a block accessed in tier 2
-//! moves to tier 1. Knows no clock, no requests and no text.
+//! buffer. Knows no clock, no requests and no text.
 //!
 //! There are two caches: `lru` is small and fast, and does what the mock does by default; `ranked` takes twice the
 //! memory, and knows all rules.
@@ -17,7 +16,7 @@ mod tier;
 use hits::Hits;
 use lru::Lru;
 use ranked::Ranked;
-pub use rules::{Policy, Rules};
+pub use rules::{Policy, Rules, Tiers};
 
 /// A cache of two tiers under any rules.
 pub enum KvCache {
@@ -27,8 +26,8 @@ pub enum KvCache {
 
 impl KvCache {
     pub fn new(rules: Rules) -> KvCache {
-        match rules.policy {
-            Policy::Lru => KvCache::Lru(Lru::new(rules.blocks)),
+        match (rules.policy, rules.tiers) {
+            (Policy::Lru, Tiers::Exclusive) => KvCache::Lru(Lru::new(rules.blocks)),
             _ => KvCache::Ranked(Box::new(Ranked::new(rules))),
         }
     }

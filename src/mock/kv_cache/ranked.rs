@@ -1,15 +1,15 @@
-//! A prefix cache of two tiers under any policy, exact at the granularity of blocks.
+//! A prefix cache of two tiers under any rules, exact at the granularity of blocks.
 //!
 //! While a request is taken in, its own blocks are pinned: they are not evicted before all others are, and then from
 //! the end of the chain on. A real engine cannot evict them either, because the request is using them. Without that,
 //! a chain at the old end of a FIFO queue would evict itself block by block.
 
 use super::hits::Hits;
-use super::rules::{Policy, Rules};
+use super::rules::{Policy, Rules, Tiers};
 use super::tier::{Block, Tier};
 
 pub struct Ranked {
-    policy: Policy,
+    rules: Rules,
     tiers: [Tier; 2],
     /// The number of accesses so far.
     accesses: u64,
@@ -24,7 +24,7 @@ impl Ranked {
             is_random.then(|| fastrand::Rng::with_seed(rules.seed.wrapping_add(tier)))
         };
         Ranked {
-            policy: rules.policy,
+            rules,
             tiers: [
                 Tier::new(rules.blocks[0], random(1)),
                 Tier::new(rules.blocks[1], random(2)),
@@ -62,7 +62,7 @@ impl Ranked {
         }
         for &hash in blocks.iter().rev() {
             self.accesses += 1;
-            let (policy, chain, access) = (self.policy, self.chains, self.accesses);
+            let (policy, chain, access) = (self.rules.policy, self.chains, self.accesses);
             let key = |block: &Block| match policy {
                 // For `Random` a tier sets the key itself.
                 Policy::Lru | Policy::Random => (0, access),
@@ -81,18 +81,21 @@ impl Ranked {
 
     fn access(&mut self, hash: u64, place: usize, is_use: bool) {
         self.accesses += 1;
-        let in_tier1 = self.tiers[0].remove(hash);
-        let held = in_tier1.or_else(|| self.tiers[1].remove(hash));
-        let mut block = held.unwrap_or_default().pinned(place);
-        if is_use || held.is_none() {
+        let held = self.tiers.each_mut().map(|tier| tier.remove(hash));
+        let known = held[0].or(held[1]);
+        let mut block = known.unwrap_or_default().pinned(place);
+        if is_use || known.is_none() {
             block.uses += 1;
         }
-        if in_tier1.is_none() {
-            block.inserted = self.accesses;
-        }
-        if let Some((hash, block)) = self.tiers[0].put(hash, block) {
-            self.tiers[1].put(hash, block);
-        }
+        let inserted = held.map(|held| held.map_or(self.accesses, |block| block.inserted));
+        block.inserted = inserted[0];
+        let evicted = self.tiers[0].put(hash, block);
+        block.inserted = inserted[1];
+        match (self.rules.tiers, evicted) {
+            (Tiers::Inclusive, _) => self.tiers[1].put(hash, block),
+            (Tiers::Exclusive, Some((hash, block))) => self.tiers[1].put(hash, block),
+            (Tiers::Exclusive, None) => None,
+        };
     }
 }
 
@@ -101,12 +104,13 @@ mod tests {
     use super::super::lru::Lru;
     use super::*;
 
-    fn cache(policy: Policy, blocks: [usize; 2]) -> Ranked {
-        Ranked::new(Rules {
+    fn rules(policy: Policy, blocks: [usize; 2]) -> Rules {
+        Rules {
             blocks,
+            tiers: Tiers::Exclusive,
             policy,
             seed: 1,
-        })
+        }
     }
 
     /// Which of these blocks, each a chain of its own, are in tier 1 and which in tier 2.
@@ -122,7 +126,11 @@ mod tests {
     }
 
     fn after(policy: Policy, blocks: [usize; 2], chains: &[&[u64]]) -> [Vec<u64>; 2] {
-        let mut cache = cache(policy, blocks);
+        after_under(rules(policy, blocks), chains)
+    }
+
+    fn after_under(rules: Rules, chains: &[&[u64]]) -> [Vec<u64>; 2] {
+        let mut cache = Ranked::new(rules);
         chains.iter().for_each(|chain| cache.touch(chain, 0));
         held(&cache, &[1, 2, 3, 4, 5, 6, 7])
     }
@@ -189,8 +197,32 @@ mod tests {
     }
 
     #[test]
+    fn inclusive_tiers_hold_copies_and_evict_each_by_itself() {
+        let inclusive = |policy, blocks| Rules {
+            tiers: Tiers::Inclusive,
+            ..rules(policy, blocks)
+        };
+        let chains: [&[u64]; 5] = [&[1], &[2], &[3], &[4], &[5]];
+        for (policy, blocks, in_each) in [
+            // All but block 1 fit into tier 2, the last two into tier 1, too.
+            (Policy::Lru, [2, 4], [vec![4, 5], vec![2, 3]]),
+            // A smaller tier 2 adds nothing.
+            (Policy::Lru, [4, 2], [vec![2, 3, 4, 5], vec![]]),
+            // Tier 1: 1 2, 1 3, 1 4, 1 5. Tier 2: 1 2 3, 1 2 4, 1 2 5.
+            (Policy::Mru, [2, 3], [vec![1, 5], vec![2]]),
+        ] {
+            let held = after_under(inclusive(policy, blocks), &chains);
+            assert_eq!(held, in_each, "{policy:?} {blocks:?}");
+        }
+        // Tier 1 takes block 1 in anew in place of 2, tier 2 keeps its place, which is the oldest: 4 evicts it.
+        let again: [&[u64]; 5] = [&[1], &[2], &[3], &[1], &[4]];
+        let held = after_under(inclusive(Policy::Fifo, [2, 3]), &again);
+        assert_eq!(held, [vec![1, 4], vec![2, 3]]);
+    }
+
+    #[test]
     fn lfu_counts_a_request_once_however_often_it_touches_a_block() {
-        let mut cache = cache(Policy::Lfu, [2, 0]);
+        let mut cache = Ranked::new(rules(Policy::Lfu, [2, 0]));
         cache.touch(&[1], 0);
         cache.touch(&[1, 2], 1);
         cache.touch(&[2], 0); // Block 1: one use, 2: two.
@@ -200,7 +232,7 @@ mod tests {
 
     #[test]
     fn random_evicts_every_block_as_often_as_any_other() {
-        let mut cache = cache(Policy::Random, [10, 0]);
+        let mut cache = Ranked::new(rules(Policy::Random, [10, 0]));
         let mut ages = [0_u32; 10];
         let mut inside: Vec<u64> = (0..10).collect();
         inside.iter().for_each(|hash| cache.touch(&[*hash], 0));
@@ -221,8 +253,7 @@ mod tests {
 
     /// A cache under the same rules in their plainest form: lists, searched from end to end.
     struct Twin {
-        policy: Policy,
-        capacities: [usize; 2],
+        rules: Rules,
         tiers: [Vec<TwinBlock>; 2],
         time: u64,
         chains: u64,
@@ -249,26 +280,30 @@ mod tests {
                     used_by: self.chains,
                     uses: 1,
                 };
-                for tier in 0..2 {
+                let mut inserted = [self.time; 2];
+                for tier in [1, 0] {
                     let held = self.tiers[tier].iter().position(|held| held.hash == hash);
                     if let Some(at) = held {
                         let held = self.tiers[tier].remove(at);
                         block.uses = held.uses + u64::from(place >= known);
-                        if tier == 0 {
-                            block.inserted = held.inserted;
-                        }
+                        inserted[tier] = held.inserted;
                     }
                 }
-                if let Some(out) = self.put(0, block, chain) {
-                    self.put(1, out, chain);
-                }
+                block.inserted = inserted[0];
+                let out = self.put(0, block, chain);
+                block.inserted = inserted[1];
+                match (self.rules.tiers, out) {
+                    (Tiers::Inclusive, _) => self.put(1, block, chain),
+                    (Tiers::Exclusive, Some(out)) => self.put(1, out, chain),
+                    (Tiers::Exclusive, None) => None,
+                };
             }
         }
 
         fn put(&mut self, tier: usize, block: TwinBlock, chain: &[u64]) -> Option<TwinBlock> {
             let place = |block: &TwinBlock| chain.iter().position(|hash| *hash == block.hash);
-            let (policy, blocks) = (self.policy, &mut self.tiers[tier]);
-            if blocks.len() < self.capacities[tier] {
+            let (policy, blocks) = (self.rules.policy, &mut self.tiers[tier]);
+            if blocks.len() < self.rules.blocks[tier] {
                 blocks.push(block);
                 return None;
             }
@@ -312,28 +347,35 @@ mod tests {
 
     const CAPACITIES: [[usize; 2]; 6] = [[0, 0], [0, 5], [5, 0], [1, 1], [3, 8], [8, 3]];
 
+    fn compare_with_twin(rules: Rules) {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let mut cache = Ranked::new(rules);
+        let mut twin = Twin {
+            rules,
+            tiers: Default::default(),
+            time: 0,
+            chains: 0,
+        };
+        for _ in 0..1_000 {
+            let first = rng.u64(0..12);
+            let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
+            let known = rng.usize(..chain.len());
+            assert_eq!(cache.lookup(&chain), twin.lookup(&chain), "{rules:?}");
+            cache.touch(&chain, known);
+            twin.touch(&chain, known);
+        }
+    }
+
     #[test]
     fn it_agrees_with_plain_lists_on_random_chains() {
-        let mut rng = fastrand::Rng::with_seed(2);
         for policy in [Policy::Lru, Policy::Fifo, Policy::Mru, Policy::Lfu] {
-            for capacities in CAPACITIES {
-                let mut cache = cache(policy, capacities);
-                let mut twin = Twin {
-                    policy,
-                    capacities,
-                    tiers: Default::default(),
-                    time: 0,
-                    chains: 0,
-                };
-                for _ in 0..1_000 {
-                    let first = rng.u64(0..12);
-                    let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
-                    let known = rng.usize(..chain.len());
-                    let found = cache.lookup(&chain);
-                    assert_eq!(found, twin.lookup(&chain), "{policy:?} {capacities:?}");
-                    cache.touch(&chain, known);
-                    twin.touch(&chain, known);
-                }
+            for blocks in CAPACITIES {
+                let exclusive = rules(policy, blocks);
+                compare_with_twin(exclusive);
+                compare_with_twin(Rules {
+                    tiers: Tiers::Inclusive,
+                    ..exclusive
+                });
             }
         }
     }
@@ -342,7 +384,7 @@ mod tests {
     fn under_lru_it_holds_what_the_small_cache_holds() {
         let mut rng = fastrand::Rng::with_seed(3);
         for capacities in CAPACITIES {
-            let mut ranked = cache(Policy::Lru, capacities);
+            let mut ranked = Ranked::new(rules(Policy::Lru, capacities));
             let mut lru = Lru::new(capacities);
             for _ in 0..1_000 {
                 let first = rng.u64(0..12);
