@@ -98,6 +98,10 @@ options! {
         "what the second tier holds: what the first evicted and has not taken back, or a copy of all that was used";
     policy: Policy = "lru", parse_policy, "lru|fifo|mru|random|lfu",
         "block that a full tier evicts: the one used longest ago, inserted first, used last, any, or used least often";
+    /// Zero: blocks do not become too old.
+    ttl: Duration = "0s", parse_duration, "DURATION", "age above which a block is not found any more; 0s: none";
+    ttl_sliding: bool = "on", parse_switch, "on|off",
+        "count a block's age from its last use; off: from when it was computed";
     /// Requests in a hundred, at most 100.
     misses: u64 = "0", parse_percent, "PERCENT",
         "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
@@ -305,6 +309,8 @@ mod tests {
             "0",
             "inclusive",
             "fifo",
+            "5m",
+            "off",
             "50",
             "zero",
             "off",

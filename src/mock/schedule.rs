@@ -113,6 +113,8 @@ impl Schedule {
                 blocks: [blocks(options.tier1_tokens), blocks(options.tier2_tokens)],
                 tiers: options.tiers,
                 policy: options.policy,
+                ttl_ns: (!options.ttl.is_zero()).then(|| nanoseconds(options.ttl)),
+                ttl_is_sliding: options.ttl_sliding,
                 seed: options.seed,
             }),
             prefill_free_ns: 0,
@@ -142,7 +144,7 @@ impl Schedule {
             true => 0,
             false => may_hit,
         };
-        let hits = self.cache.lookup(&job.blocks[..finds]);
+        let hits = self.cache.lookup(&job.blocks[..finds], start_ns);
         let tier1_tokens = hits.tier1_blocks * block_tokens;
         let tier2_tokens = hits.tier2_blocks * block_tokens;
         let uncached_tokens = job.prompt_tokens - tier1_tokens - tier2_tokens;
@@ -150,7 +152,8 @@ impl Schedule {
             .saturating_add(nanoseconds_for(uncached_tokens, self.options.prefill_rate))
             .saturating_add(nanoseconds_for(tier2_tokens, self.options.load_rate));
         self.finish_until(prefill_end_ns);
-        self.cache.touch(&job.blocks[..job.prompt_blocks], 0);
+        let prompt = &job.blocks[..job.prompt_blocks];
+        self.cache.touch(prompt, 0, prefill_end_ns);
         self.prefill_free_ns = prefill_end_ns;
         let due_ns = self.due_times(id, prefill_end_ns, job.output_tokens);
         let end_ns = due_ns[due_ns.len() - 1];
@@ -250,8 +253,9 @@ impl Schedule {
         while let Some(first) = self.running.first_entry()
             && first.key().0 <= time_ns
         {
-            let ended = first.remove();
-            self.cache.touch(&ended.blocks, ended.prompt_blocks);
+            let ((end_ns, _), ended) = first.remove_entry();
+            let known = ended.prompt_blocks;
+            self.cache.touch(&ended.blocks, known, end_ns);
         }
     }
 
@@ -438,6 +442,24 @@ mod tests {
         schedule.reset_cache();
         let plan = schedule.admit(2, job(1, 51, 1), 1_000 * MS);
         assert_eq!(plan.hit_tier1_tokens, 0);
+    }
+
+    #[test]
+    fn a_block_ages_from_the_end_of_the_prefill_or_of_the_answer() {
+        let mut schedule = Schedule::new(&Options {
+            ttl: Duration::from_millis(500),
+            ..options()
+        });
+        // The prefill ends at 50 ms, the answer at 50 + 3 + 10 · 10 = 153.
+        schedule.admit(1, job(1, 50, 11), 0);
+        let found = |schedule: &mut Schedule, id, at_ms| {
+            schedule
+                .admit(id, job(1, 51, 1), at_ms * MS)
+                .hit_tier1_tokens
+        };
+        // Found at 653, it is renewed at 653 + 1 for its prefill and + 3 for its answer: 657.
+        assert_eq!(found(&mut schedule, 2, 653), 50);
+        assert_eq!(found(&mut schedule, 3, 1_158), 0);
     }
 
     #[test]

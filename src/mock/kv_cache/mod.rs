@@ -26,17 +26,17 @@ pub enum KvCache {
 
 impl KvCache {
     pub fn new(rules: Rules) -> KvCache {
-        match (rules.policy, rules.tiers) {
-            (Policy::Lru, Tiers::Exclusive) => KvCache::Lru(Lru::new(rules.blocks)),
+        match (rules.policy, rules.tiers, rules.ttl_ns) {
+            (Policy::Lru, Tiers::Exclusive, None) => KvCache::Lru(Lru::new(rules.blocks)),
             _ => KvCache::Ranked(Box::new(Ranked::new(rules))),
         }
     }
 
-    /// Counts the blocks up to the first one that is not held; changes nothing.
-    pub fn lookup(&self, blocks: &[u64]) -> Hits {
+    /// Counts the blocks up to the first one that is not held, or is too old; changes nothing.
+    pub fn lookup(&self, blocks: &[u64], now_ns: u64) -> Hits {
         match self {
             KvCache::Lru(cache) => cache.lookup(blocks),
-            KvCache::Ranked(cache) => cache.lookup(blocks),
+            KvCache::Ranked(cache) => cache.lookup(blocks, now_ns),
         }
     }
 
@@ -44,11 +44,11 @@ impl KvCache {
     /// blocks have been counted as used by this request already. O(log n) a block, O(1) for `Lru`.
     ///
     /// Backwards as in vLLM: the start of a chain, without which the rest is of no use and which
-    /// others may share, becomes the newest and is evicted last.
-    pub fn touch(&mut self, blocks: &[u64], known: usize) {
+    /// others may share, becomes the newest and is evicted last. Times never decrease from one access to the next.
+    pub fn touch(&mut self, blocks: &[u64], known: usize, now_ns: u64) {
         match self {
             KvCache::Lru(cache) => cache.touch(blocks),
-            KvCache::Ranked(cache) => cache.touch(blocks, known),
+            KvCache::Ranked(cache) => cache.touch(blocks, known, now_ns),
         }
     }
 

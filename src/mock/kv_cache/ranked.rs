@@ -3,6 +3,8 @@
 //! While a request is taken in, its own blocks are pinned: they are not evicted before all others are, and then from
 //! the end of the chain on. A real engine cannot evict them either, because the request is using them. Without that,
 //! a chain at the old end of a FIFO queue would evict itself block by block.
+//!
+//! A block that has become too old is as good as not held, but keeps its place until it is evicted or computed anew.
 
 use super::hits::Hits;
 use super::rules::{Policy, Rules, Tiers};
@@ -35,12 +37,13 @@ impl Ranked {
     }
 
     /// See `KvCache`.
-    pub fn lookup(&self, blocks: &[u64]) -> Hits {
+    pub fn lookup(&self, blocks: &[u64], now_ns: u64) -> Hits {
         let mut hits = Hits::default();
         for &hash in blocks {
-            if self.tiers[0].get(hash).is_some() {
+            let is_in = |tier: &Tier| tier.get(hash).is_some_and(|it| self.is_fresh(it, now_ns));
+            if is_in(&self.tiers[0]) {
                 hits.tier1_blocks += 1;
-            } else if self.tiers[1].get(hash).is_some() {
+            } else if is_in(&self.tiers[1]) {
                 hits.tier2_blocks += 1;
             } else {
                 break;
@@ -50,7 +53,7 @@ impl Ranked {
     }
 
     /// See `KvCache`.
-    pub fn touch(&mut self, blocks: &[u64], known: usize) {
+    pub fn touch(&mut self, blocks: &[u64], known: usize, now_ns: u64) {
         self.chains += 1;
         for tier in &mut self.tiers {
             for (place, &hash) in blocks.iter().enumerate() {
@@ -58,7 +61,8 @@ impl Ranked {
             }
         }
         for (place, &hash) in blocks.iter().enumerate().rev() {
-            self.access(hash, place, place >= known);
+            let is_use = place >= known;
+            self.access(hash, place, is_use, now_ns);
         }
         for &hash in blocks.iter().rev() {
             self.accesses += 1;
@@ -79,13 +83,22 @@ impl Ranked {
         self.tiers.iter_mut().for_each(Tier::clear);
     }
 
-    fn access(&mut self, hash: u64, place: usize, is_use: bool) {
+    fn is_fresh(&self, block: &Block, now_ns: u64) -> bool {
+        let age_ns = now_ns - block.renewed_ns;
+        self.rules.ttl_ns.is_none_or(|ttl_ns| age_ns <= ttl_ns)
+    }
+
+    fn access(&mut self, hash: u64, place: usize, is_use: bool, now_ns: u64) {
         self.accesses += 1;
         let held = self.tiers.each_mut().map(|tier| tier.remove(hash));
+        let held = held.map(|held| held.filter(|block| self.is_fresh(block, now_ns)));
         let known = held[0].or(held[1]);
         let mut block = known.unwrap_or_default().pinned(place);
         if is_use || known.is_none() {
             block.uses += 1;
+        }
+        if self.rules.ttl_is_sliding || known.is_none() {
+            block.renewed_ns = now_ns;
         }
         let inserted = held.map(|held| held.map_or(self.accesses, |block| block.inserted));
         block.inserted = inserted[0];
@@ -109,6 +122,8 @@ mod tests {
             blocks,
             tiers: Tiers::Exclusive,
             policy,
+            ttl_ns: None,
+            ttl_is_sliding: true,
             seed: 1,
         }
     }
@@ -117,7 +132,7 @@ mod tests {
     fn held(cache: &Ranked, blocks: &[u64]) -> [Vec<u64>; 2] {
         let in_tier = |tier: usize| {
             let held = |hash: &u64| {
-                let hits = cache.lookup(&[*hash]);
+                let hits = cache.lookup(&[*hash], 0);
                 [hits.tier1_blocks, hits.tier2_blocks][tier] == 1
             };
             blocks.iter().copied().filter(held).collect()
@@ -131,7 +146,7 @@ mod tests {
 
     fn after_under(rules: Rules, chains: &[&[u64]]) -> [Vec<u64>; 2] {
         let mut cache = Ranked::new(rules);
-        chains.iter().for_each(|chain| cache.touch(chain, 0));
+        chains.iter().for_each(|chain| cache.touch(chain, 0, 0));
         held(&cache, &[1, 2, 3, 4, 5, 6, 7])
     }
 
@@ -223,11 +238,40 @@ mod tests {
     #[test]
     fn lfu_counts_a_request_once_however_often_it_touches_a_block() {
         let mut cache = Ranked::new(rules(Policy::Lfu, [2, 0]));
-        cache.touch(&[1], 0);
-        cache.touch(&[1, 2], 1);
-        cache.touch(&[2], 0); // Block 1: one use, 2: two.
-        cache.touch(&[3], 0);
+        cache.touch(&[1], 0, 0);
+        cache.touch(&[1, 2], 1, 0);
+        cache.touch(&[2], 0, 0); // Block 1: one use, 2: two.
+        cache.touch(&[3], 0, 0);
         assert_eq!(held(&cache, &[1, 2, 3])[0], [2, 3]);
+    }
+
+    #[test]
+    fn a_block_is_found_until_it_is_older_than_the_ttl() {
+        for (ttl_is_sliding, found) in [(true, [2, 2, 1, 0]), (false, [2, 0, 0, 0])] {
+            let mut cache = Ranked::new(Rules {
+                ttl_ns: Some(10),
+                ttl_is_sliding,
+                ..rules(Policy::Lru, [2, 2])
+            });
+            cache.touch(&[1, 2], 0, 100);
+            cache.touch(&[1, 2], 0, 108);
+            // Until 110 from the first access, until 118 from the last; block 1 is used again at 118.
+            let at = |cache: &Ranked, now_ns| cache.lookup(&[1, 2], now_ns).tier1_blocks;
+            let mut seen = [at(&cache, 110), at(&cache, 111), 0, 0];
+            if ttl_is_sliding {
+                cache.touch(&[1], 0, 118);
+            }
+            seen[2] = at(&cache, 128);
+            seen[3] = at(&cache, 129);
+            assert_eq!(seen, found, "{ttl_is_sliding}");
+            // What has become too old is taken in anew.
+            cache.touch(&[1, 2], 0, 200);
+            assert_eq!(at(&cache, 210), 2);
+            // Its age goes along when it is evicted to tier 2.
+            cache.touch(&[3, 4], 0, 205);
+            assert_eq!(cache.lookup(&[1, 2], 210).tier2_blocks, 2);
+            assert_eq!(cache.lookup(&[1, 2], 211), Hits::default());
+        }
     }
 
     #[test]
@@ -235,10 +279,10 @@ mod tests {
         let mut cache = Ranked::new(rules(Policy::Random, [10, 0]));
         let mut ages = [0_u32; 10];
         let mut inside: Vec<u64> = (0..10).collect();
-        inside.iter().for_each(|hash| cache.touch(&[*hash], 0));
+        inside.iter().for_each(|hash| cache.touch(&[*hash], 0, 0));
         for next in 10..10_010 {
-            cache.touch(&[next], 0);
-            let gone = |hash: &u64| cache.lookup(&[*hash]) == Hits::default();
+            cache.touch(&[next], 0, 0);
+            let gone = |hash: &u64| cache.lookup(&[*hash], 0) == Hits::default();
             let age = inside.iter().position(gone).expect("one is evicted");
             ages[age] += 1;
             inside.remove(age);
@@ -266,10 +310,16 @@ mod tests {
         used: u64,
         used_by: u64,
         uses: u64,
+        renewed_ns: u64,
     }
 
     impl Twin {
-        fn touch(&mut self, chain: &[u64], known: usize) {
+        fn is_old(&self, block: &TwinBlock, now_ns: u64) -> bool {
+            let ttl_ns = self.rules.ttl_ns.unwrap_or(u64::MAX);
+            now_ns > block.renewed_ns.saturating_add(ttl_ns)
+        }
+
+        fn touch(&mut self, chain: &[u64], known: usize, now_ns: u64) {
             self.chains += 1;
             for (place, &hash) in chain.iter().enumerate().rev() {
                 self.time += 1;
@@ -279,12 +329,19 @@ mod tests {
                     used: self.time,
                     used_by: self.chains,
                     uses: 1,
+                    renewed_ns: now_ns,
                 };
                 let mut inserted = [self.time; 2];
                 for tier in [1, 0] {
                     let held = self.tiers[tier].iter().position(|held| held.hash == hash);
                     if let Some(at) = held {
                         let held = self.tiers[tier].remove(at);
+                        if self.is_old(&held, now_ns) {
+                            continue;
+                        }
+                        if !self.rules.ttl_is_sliding {
+                            block.renewed_ns = held.renewed_ns;
+                        }
                         block.uses = held.uses + u64::from(place >= known);
                         inserted[tier] = held.inserted;
                     }
@@ -331,10 +388,13 @@ mod tests {
             }
         }
 
-        fn lookup(&self, chain: &[u64]) -> Hits {
+        fn lookup(&self, chain: &[u64], now_ns: u64) -> Hits {
             let mut hits = Hits::default();
             for hash in chain {
-                let is_in = |tier: usize| self.tiers[tier].iter().any(|held| held.hash == *hash);
+                let is_in = |tier: usize| {
+                    let mut held = self.tiers[tier].iter();
+                    held.any(|held| held.hash == *hash && !self.is_old(held, now_ns))
+                };
                 match (is_in(0), is_in(1)) {
                     (true, _) => hits.tier1_blocks += 1,
                     (false, true) => hits.tier2_blocks += 1,
@@ -356,13 +416,16 @@ mod tests {
             time: 0,
             chains: 0,
         };
+        let mut now_ns = 0;
         for _ in 0..1_000 {
+            now_ns += rng.u64(..3);
             let first = rng.u64(0..12);
             let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
             let known = rng.usize(..chain.len());
-            assert_eq!(cache.lookup(&chain), twin.lookup(&chain), "{rules:?}");
-            cache.touch(&chain, known);
-            twin.touch(&chain, known);
+            let found = cache.lookup(&chain, now_ns);
+            assert_eq!(found, twin.lookup(&chain, now_ns), "{rules:?}");
+            cache.touch(&chain, known, now_ns);
+            twin.touch(&chain, known, now_ns);
         }
     }
 
@@ -370,12 +433,20 @@ mod tests {
     fn it_agrees_with_plain_lists_on_random_chains() {
         for policy in [Policy::Lru, Policy::Fifo, Policy::Mru, Policy::Lfu] {
             for blocks in CAPACITIES {
-                let exclusive = rules(policy, blocks);
-                compare_with_twin(exclusive);
-                compare_with_twin(Rules {
-                    tiers: Tiers::Inclusive,
-                    ..exclusive
-                });
+                for tiers in [Tiers::Exclusive, Tiers::Inclusive] {
+                    let forever = Rules {
+                        tiers,
+                        ..rules(policy, blocks)
+                    };
+                    compare_with_twin(forever);
+                    for ttl_is_sliding in [true, false] {
+                        compare_with_twin(Rules {
+                            ttl_ns: Some(4),
+                            ttl_is_sliding,
+                            ..forever
+                        });
+                    }
+                }
             }
         }
     }
@@ -389,8 +460,12 @@ mod tests {
             for _ in 0..1_000 {
                 let first = rng.u64(0..12);
                 let chain: Vec<u64> = (first..first + rng.u64(1..6)).collect();
-                assert_eq!(ranked.lookup(&chain), lru.lookup(&chain), "{capacities:?}");
-                ranked.touch(&chain, 0);
+                assert_eq!(
+                    ranked.lookup(&chain, 0),
+                    lru.lookup(&chain),
+                    "{capacities:?}"
+                );
+                ranked.touch(&chain, 0, 0);
                 lru.touch(&chain);
             }
         }

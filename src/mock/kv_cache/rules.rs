@@ -1,4 +1,4 @@
-//! The rules of a prefix cache: its sizes, how its tiers work together, and what they evict.
+//! The rules of a prefix cache: its sizes, how its tiers work together, what they evict, and how blocks age.
 
 /// Which block goes when a tier is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct Rules {
     pub blocks: [usize; 2],
     pub tiers: Tiers,
     pub policy: Policy,
+    /// The age above which a block is not found any more; `None`: there is no such age.
+    pub ttl_ns: Option<u64>,
+    /// Whether the age counts from the last access to a block, or else from the one that took it in.
+    pub ttl_is_sliding: bool,
     /// For `Policy::Random`.
     pub seed: u64,
 }

@@ -17,6 +17,8 @@ pub struct Block {
     pub inserted: u64,
     /// The number of requests that have used it.
     pub uses: u64,
+    /// The time from which its age counts.
+    pub renewed_ns: u64,
 }
 
 impl Block {
