@@ -102,6 +102,8 @@ options! {
     ttl: Duration = "0s", parse_duration, "DURATION", "age above which a block is not found any more; 0s: none";
     ttl_sliding: bool = "on", parse_switch, "on|off",
         "count a block's age from its last use; off: from when it was computed";
+    reset: Reset = "honest", parse_reset, "honest|tier1|lie",
+        "what /reset_prefix_cache empties: both tiers, tier 1, or nothing; it answers the same";
     /// Requests in a hundred, at most 100.
     misses: u64 = "0", parse_percent, "PERCENT",
         "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
@@ -151,6 +153,20 @@ impl UsageCached {
             UsageCached::All => Some(prompt.saturating_sub(1)),
         }
     }
+}
+
+/// What POST /reset_prefix_cache empties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    Honest,
+    Tier1,
+    /// Nothing, and says that it did.
+    Lie,
+}
+
+fn parse_reset(value: &str) -> Result<Reset, String> {
+    let all = [Reset::Honest, Reset::Tier1, Reset::Lie];
+    Ok(all[choice(value, &["honest", "tier1", "lie"])?])
 }
 
 fn parse_tiers(value: &str) -> Result<Tiers, String> {
@@ -311,6 +327,7 @@ mod tests {
             "fifo",
             "5m",
             "off",
+            "lie",
             "50",
             "zero",
             "off",
@@ -351,6 +368,7 @@ mod tests {
             ),
             ("chat_tags", "yes", "want on or off"),
             ("tiers", "2", "want exclusive or inclusive"),
+            ("reset", "no", "want honest, tier1 or lie"),
             ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
             ("usage_cached", "no", "want true, absent, zero or all"),

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::freeze::Freeze;
 use super::kv_cache::{KvCache, Rules};
-use super::options::Options;
+use super::options::{Options, Reset};
 use super::tokens::mix;
 use crate::units::nanoseconds;
 
@@ -211,9 +211,13 @@ impl Schedule {
         self.running.remove(&(end_ns, plan.id));
     }
 
-    /// Forgets every block: what arrives from now on finds nothing of what arrived before.
+    /// Forgets the blocks that `reset` says: after an honest one, what arrives finds nothing of what arrived before.
     pub fn reset_cache(&mut self) {
-        self.cache.clear();
+        match self.options.reset {
+            Reset::Honest => self.cache.clear(),
+            Reset::Tier1 => self.cache.clear_tier1(),
+            Reset::Lie => return,
+        }
         let chains = self.running.values_mut();
         chains.for_each(|running| running.blocks.clear());
     }
@@ -442,6 +446,32 @@ mod tests {
         schedule.reset_cache();
         let plan = schedule.admit(2, job(1, 51, 1), 1_000 * MS);
         assert_eq!(plan.hit_tier1_tokens, 0);
+    }
+
+    #[test]
+    fn a_reset_that_is_not_honest_leaves_tier_2_or_everything() {
+        for (reset, tier1_tokens, tier2_tokens) in [
+            (Reset::Honest, 0, 0),
+            (Reset::Tier1, 0, 20),
+            (Reset::Lie, 30, 20),
+        ] {
+            // Tier 1 holds the first 3 of 5 blocks.
+            let mut schedule = Schedule::new(&Options {
+                tier1_tokens: 30,
+                reset,
+                ..options()
+            });
+            schedule.admit(1, job(1, 50, 1), 0);
+            // Text 1 has ended; text 2 is too short for a block.
+            schedule.admit(2, job(2, 5, 1), 1_000 * MS);
+            schedule.reset_cache();
+            let mut rest = job(1, 51, 1);
+            let from_4th = rest.blocks.split_off(3);
+            let first = schedule.cache.lookup(&rest.blocks, 1_000 * MS);
+            let last = schedule.cache.lookup(&from_4th, 1_000 * MS);
+            let tokens = (first.tier1_blocks * 10, last.tier2_blocks * 10);
+            assert_eq!(tokens, (tier1_tokens, tier2_tokens), "{reset:?}");
+        }
     }
 
     #[test]

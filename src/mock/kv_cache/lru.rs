@@ -71,6 +71,23 @@ impl Lru {
         *self = Lru::new([self.tier1_blocks, tier2_blocks]);
     }
 
+    /// Keeps the blocks of tier 2 in their order. O(blocks).
+    pub fn clear_tier1(&mut self) {
+        let before = std::mem::replace(self, Lru::new([0, 0]));
+        self.tier1_blocks = before.tier1_blocks;
+        self.capacity_blocks = before.capacity_blocks;
+        let mut place = before.nodes[RING as usize].newer;
+        while place != before.tier1_oldest {
+            let node = before.nodes[place as usize];
+            self.access(node.hash);
+            place = node.newer;
+        }
+        // They have gone through tier 1 one by one.
+        self.nodes.iter_mut().for_each(|node| node.in_tier1 = false);
+        self.tier1_len = 0;
+        self.tier1_oldest = RING;
+    }
+
     fn access(&mut self, hash: u64) {
         if self.capacity_blocks == 0 {
             return;
@@ -179,6 +196,30 @@ mod tests {
         assert_eq!(cache.lookup(&[5, 1]), hits(0, 0));
     }
 
+    #[test]
+    fn tier_1_can_be_emptied_alone() {
+        let mut cache = Lru::new([2, 3]);
+        cache.touch(&[1, 2, 3, 4]); // newest first: 1 2 | 3 4
+        cache.clear_tier1(); // | 3 4
+        assert_eq!(cache.lookup(&[1]), hits(0, 0));
+        assert_eq!(cache.lookup(&[3, 4]), hits(0, 2));
+        cache.touch(&[4]); // 4 | 3
+        cache.touch(&[5, 6]); // 5 6 | 4 3
+        assert_eq!(cache.lookup(&[5, 6, 4, 3]), hits(2, 2));
+        cache.touch(&[7, 8]); // 7 8 | 5 6 4
+        assert_eq!(cache.lookup(&[4, 3]), hits(0, 1));
+        // Without a tier 2 nothing is left.
+        let mut cache = Lru::new([2, 0]);
+        cache.touch(&[1, 2]);
+        cache.clear_tier1();
+        assert_eq!(cache.lookup(&[1]), hits(0, 0));
+        // Without a tier 1 all stays.
+        let mut cache = Lru::new([0, 2]);
+        cache.touch(&[1, 2]);
+        cache.clear_tier1();
+        assert_eq!(cache.lookup(&[1, 2]), hits(0, 2));
+    }
+
     /// The cache's rules in their plainest form: two queues, newest first.
     struct Twin {
         tiers: [VecDeque<u64>; 2],
@@ -230,6 +271,10 @@ mod tests {
                 assert_eq!(cache.lookup(&chain), twin.lookup(&chain), "{capacities:?}");
                 cache.touch(&chain);
                 twin.touch(&chain);
+                if rng.u8(..50) == 0 {
+                    cache.clear_tier1();
+                    twin.tiers[0].clear();
+                }
             }
         }
     }

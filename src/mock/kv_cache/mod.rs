@@ -58,4 +58,12 @@ impl KvCache {
             KvCache::Ranked(cache) => cache.clear(),
         }
     }
+
+    /// Empties tier 1; what is in tier 2 stays.
+    pub fn clear_tier1(&mut self) {
+        match self {
+            KvCache::Lru(cache) => cache.clear_tier1(),
+            KvCache::Ranked(cache) => cache.clear_tier1(),
+        }
+    }
 }

@@ -83,6 +83,10 @@ impl Ranked {
         self.tiers.iter_mut().for_each(Tier::clear);
     }
 
+    pub fn clear_tier1(&mut self) {
+        self.tiers[0].clear();
+    }
+
     fn is_fresh(&self, block: &Block, now_ns: u64) -> bool {
         let age_ns = now_ns - block.renewed_ns;
         self.rules.ttl_ns.is_none_or(|ttl_ns| age_ns <= ttl_ns)
@@ -406,6 +410,27 @@ mod tests {
     }
 
     const CAPACITIES: [[usize; 2]; 6] = [[0, 0], [0, 5], [5, 0], [1, 1], [3, 8], [8, 3]];
+
+    #[test]
+    fn tier_1_can_be_emptied_alone() {
+        for (tiers, left) in [
+            // Block 3 has evicted 2.
+            (Tiers::Exclusive, vec![2]),
+            (Tiers::Inclusive, vec![1, 2, 3]),
+        ] {
+            let mut cache = Ranked::new(Rules {
+                tiers,
+                ..rules(Policy::Fifo, [2, 4])
+            });
+            cache.touch(&[1, 2], 0, 0);
+            cache.touch(&[3], 0, 0);
+            cache.clear_tier1();
+            assert_eq!(held(&cache, &[1, 2, 3]), [vec![], left], "{tiers:?}");
+            // Both places are free.
+            cache.touch(&[4, 5], 0, 0);
+            assert_eq!(held(&cache, &[4, 5])[0], [4, 5], "{tiers:?}");
+        }
+    }
 
     fn compare_with_twin(rules: Rules) {
         let mut rng = fastrand::Rng::with_seed(2);

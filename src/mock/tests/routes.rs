@@ -178,3 +178,15 @@ fn after_a_reset_the_prompt_is_computed_anew_and_metrics_add_up() {
         assert!(metrics.contains(&line), "{name}: {metrics}");
     }
 }
+
+#[test]
+fn a_reset_that_empties_nothing_answers_as_the_honest_one() {
+    let mock = start(&[("block_tokens", "1"), ("reset", "lie")]);
+    post(&mock, "/v1/completions", ASK);
+    let reply = post(&mock, "/reset_prefix_cache", "");
+    assert!(reply.starts("HTTP/1.1 200 OK\r\n"), "{reply:?}");
+    assert_eq!(reply.body, r#"{"success":true}"#);
+    let json = post(&mock, "/v1/completions", ASK).json();
+    let cached = &json["usage"]["prompt_tokens_details"]["cached_tokens"];
+    assert_eq!(cached, 2);
+}
