@@ -102,6 +102,10 @@ options! {
     ttl: Duration = "0s", parse_duration, "DURATION", "age above which a block is not found any more; 0s: none";
     ttl_sliding: bool = "on", parse_switch, "on|off",
         "count a block's age from its last use; off: from when it was computed";
+    keys: Keys = "shared", parse_keys, "shared|separate",
+        "whether requests with different API keys find each other's blocks; separate: they do not";
+    cache_salt: bool = "on", parse_switch, "on|off",
+        "requests with different values of the field cache_salt find none of each other's blocks; off: the field is ignored";
     reset: Reset = "honest", parse_reset, "honest|tier1|lie",
         "what /reset_prefix_cache empties: both tiers, tier 1, or nothing; it answers the same";
     /// Requests in a hundred, at most 100.
@@ -167,6 +171,19 @@ pub enum Reset {
 fn parse_reset(value: &str) -> Result<Reset, String> {
     let all = [Reset::Honest, Reset::Tier1, Reset::Lie];
     Ok(all[choice(value, &["honest", "tier1", "lie"])?])
+}
+
+/// Who finds the blocks of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// All.
+    Shared,
+    /// Those who send the same API key.
+    Separate,
+}
+
+fn parse_keys(value: &str) -> Result<Keys, String> {
+    Ok([Keys::Shared, Keys::Separate][choice(value, &["shared", "separate"])?])
 }
 
 fn parse_tiers(value: &str) -> Result<Tiers, String> {
@@ -327,6 +344,8 @@ mod tests {
             "fifo",
             "5m",
             "off",
+            "separate",
+            "off",
             "lie",
             "50",
             "zero",
@@ -369,6 +388,7 @@ mod tests {
             ("chat_tags", "yes", "want on or off"),
             ("tiers", "2", "want exclusive or inclusive"),
             ("reset", "no", "want honest, tier1 or lie"),
+            ("keys", "own", "want shared or separate"),
             ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
             ("usage_cached", "no", "want true, absent, zero or all"),

@@ -190,3 +190,15 @@ fn a_reset_that_empties_nothing_answers_as_the_honest_one() {
     let cached = &json["usage"]["prompt_tokens_details"]["cached_tokens"];
     assert_eq!(cached, 2);
 }
+
+#[test]
+fn separate_keys_do_not_find_each_others_prompts() {
+    let mock = start(&[("block_tokens", "1"), ("keys", "separate")]);
+    let cached = |key: &str| {
+        let header = format!("authorization: Bearer {key}\r\n");
+        let json = send(&mock, "POST /v1/completions", &header, ASK).json();
+        json["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64()
+    };
+    assert_eq!((cached("a"), cached("b")), (Some(0), Some(0)));
+    assert_eq!((cached("a"), cached("b")), (Some(2), Some(2)));
+}
