@@ -80,6 +80,9 @@ options! {
         "prompt tokens loaded from tier 2 a second, in the same queue";
     itl: Duration = "5ms", parse_duration, "DURATION", "time from one token of an answer to the next";
     jitter: Duration = "0s", parse_duration, "DURATION", "each token is up to this late, at random, in order";
+    /// Zero: no noise.
+    ttft_noise: Duration = "0s", parse_duration, "DURATION",
+        "standard deviation of base, which is normally distributed but never negative; moves the whole answer";
     seed: u64 = "0", parse_count, "NUMBER", "seed of all that is drawn at random";
     /// At least 1.
     max_running: usize = "256", parse_positive, "REQUESTS",
@@ -333,6 +336,7 @@ mod tests {
             "2k",
             "7ms",
             "1ms",
+            "2ms",
             "9",
             "4",
             "2s",

@@ -7,7 +7,7 @@
 //!   and the prefill of the one before has ended; it runs until its last token is due.
 //! - At its start it looks up its prompt. `work = uncached / prefill_rate + tier-2 hits / load_rate` is
 //!   how long it holds the prefill; `first token = start + work + base`; token k is due
-//!   `k·itl` after it, each up to `jitter` late, in order.
+//!   `k·itl` after it, each up to `jitter` late, in order. `base` varies by `ttft_noise`.
 //! - When its prefill ends, the blocks of its prompt are accessed (`KvCache::touch`), so whoever starts
 //!   after it finds them. When its last token is due, its whole chain is: prompt and answer without
 //!   the last token, which no engine computes KV for. Like an engine that frees a request's blocks
@@ -186,7 +186,7 @@ impl Schedule {
     pub fn recall(&self, id: u64, prompt_tokens: usize, tokens: usize, now_ns: u64) -> Plan {
         let freeze = self.freeze();
         let start_ns = freeze.engine_ns(now_ns);
-        let due_ns = freeze.wall_ns(start_ns.saturating_add(nanoseconds(self.options.base)));
+        let due_ns = freeze.wall_ns(start_ns.saturating_add(self.base_ns(id)));
         Plan {
             id,
             arrival_ns: now_ns,
@@ -265,13 +265,33 @@ impl Schedule {
 
     /// Whether the request finds nothing, whatever the cache holds.
     fn misses(&self, id: u64) -> bool {
-        let mut rng = fastrand::Rng::with_seed(mix(self.options.seed ^ mix(id)));
-        rng.u64(..100) < self.options.misses
+        self.rng(id, 0).u64(..100) < self.options.misses
+    }
+
+    /// A generator for one use in one request.
+    fn rng(&self, id: u64, usage: u64) -> fastrand::Rng {
+        let seed = mix(self.options.seed ^ mix(id));
+        fastrand::Rng::with_seed(seed.wrapping_add(usage))
+    }
+
+    /// The time from the end of the request's prefill to its first token: normally distributed, cut at 0.
+    fn base_ns(&self, id: u64) -> u64 {
+        let base_ns = nanoseconds(self.options.base);
+        let deviation_ns = nanoseconds(self.options.ttft_noise);
+        if deviation_ns == 0 {
+            return base_ns;
+        }
+        // The Box-Muller transform makes a normal value of two uniform ones.
+        let mut rng = self.rng(id, 1);
+        let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * rng.f64()).cos();
+        // A negative sum becomes 0.
+        (base_ns as f64 + normal * deviation_ns as f64) as u64
     }
 
     fn due_times(&self, id: u64, prefill_end_ns: u64, tokens: usize) -> Vec<u64> {
         let mut rng = fastrand::Rng::with_seed(mix(self.options.seed.wrapping_add(id)));
-        let first_ns = prefill_end_ns.saturating_add(nanoseconds(self.options.base));
+        let first_ns = prefill_end_ns.saturating_add(self.base_ns(id));
         let (itl_ns, jitter_ns) = (
             nanoseconds(self.options.itl),
             nanoseconds(self.options.jitter),
@@ -511,6 +531,52 @@ mod tests {
                 .all(|(late, due)| (0..=25 * MS).contains(&(late - due)))
         );
         assert!(late != exact && plan(1, 25) == late && plan(2, 25) != late);
+    }
+
+    /// The due times of requests 1 to 4,000, each 10 s after the one before, with a cold prompt of 5 tokens.
+    fn noisy_due_ns(base_ms: u64, seed: u64) -> Vec<Vec<u64>> {
+        let mut schedule = Schedule::new(&Options {
+            base: Duration::from_millis(base_ms),
+            ttft_noise: Duration::from_millis(10),
+            seed,
+            ..options()
+        });
+        let after_arrival = |id: u64| {
+            let plan = schedule.admit(id, job(id, 5, 3), id * 10_000 * MS);
+            let due_ns = plan.due_ns.iter();
+            due_ns.map(|ns| ns - plan.arrival_ns).collect()
+        };
+        (1..=4_000).map(after_arrival).collect()
+    }
+
+    #[test]
+    fn noise_moves_whole_answers_by_a_normal_time_from_the_seed() {
+        let due_ns = noisy_due_ns(100, 1);
+        for answer in &due_ns {
+            let itl_ns = [answer[1] - answer[0], answer[2] - answer[1]];
+            assert_eq!(itl_ns, [10 * MS; 2]);
+        }
+        let ttft_ms: Vec<f64> = due_ns.iter().map(|it| it[0] as f64 / MS as f64).collect();
+        let mean_ms = ttft_ms.iter().sum::<f64>() / 4_000.0;
+        // 5 of prefill + 100; the mean of 4,000 has a standard error of 10 / 63 = 0.16.
+        assert!((mean_ms - 105.0).abs() < 0.6, "{mean_ms}");
+        let share_within = |deviations: f64| {
+            let within = |ms: &&f64| (**ms - 105.0).abs() <= 10.0 * deviations;
+            ttft_ms.iter().filter(within).count() as f64 / 4_000.0
+        };
+        // 68.3 % and 95.4 % of a normal distribution; standard errors 0.7 % and 0.3 %.
+        assert!((share_within(1.0) - 0.683).abs() < 0.03);
+        assert!((share_within(2.0) - 0.954).abs() < 0.013);
+        assert!(noisy_due_ns(100, 1) == due_ns && noisy_due_ns(100, 2) != due_ns);
+    }
+
+    #[test]
+    fn noise_brings_no_token_before_the_end_of_the_prefill() {
+        let due_ns = noisy_due_ns(0, 1);
+        let at_once = due_ns.iter().filter(|answer| answer[0] == 5 * MS).count();
+        assert!(due_ns.iter().all(|answer| answer[0] >= 5 * MS));
+        // Half of 4,000, with a standard deviation of 32.
+        assert!((1_850..2_150).contains(&at_once), "{at_once}");
     }
 
     /// `options` with a freeze from 20 ms after the first request, for 100 ms.
