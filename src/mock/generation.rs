@@ -8,7 +8,7 @@ use super::options::{Keys, Options};
 use super::request::Request;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
-use super::tokens::{Chain, answer_word, fnv1a, fnv1a_start, mix};
+use super::tokens::{Chain, answer_word, fnv1a, fnv1a_start, mix, wrong_word};
 
 /// Length of an answer when neither the request nor the options set one (as vLLM's completions).
 const DEFAULT_OUTPUT_TOKENS: usize = 16;
@@ -39,6 +39,8 @@ pub struct Generation {
     pub response_key: Option<Key>,
     /// Whether the answer is one that the response cache holds.
     pub is_cached: bool,
+    /// Whether every word of the answer is another than the prompt leads to. Its blocks are those of the right words.
+    pub is_corrupt: bool,
     prompt: Chain,
     /// Sets its blocks apart from those of other salts; 0: none. It does not change the answer.
     salt: u64,
@@ -79,6 +81,7 @@ impl Generation {
             continuous_usage: include_usage && on_every_event,
             response_key: (api == Api::Generate).then(|| body.response_key()),
             is_cached: false,
+            is_corrupt: false,
             prompt,
             salt,
             tag: tagged.then(|| body.tag(request.session_id.as_deref())),
@@ -123,7 +126,12 @@ impl Generation {
             Some(tag) if index == 0 => text.push_str(tag),
             _ => {
                 text.push(' ');
-                text.push_str(answer_word(self.prompt.hash(), index));
+                let word = if self.is_corrupt {
+                    wrong_word
+                } else {
+                    answer_word
+                };
+                text.push_str(word(self.prompt.hash(), index));
             }
         }
     }

@@ -114,6 +114,9 @@ options! {
     /// Requests in a hundred, at most 100.
     misses: u64 = "0", parse_percent, "PERCENT",
         "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
+    /// At most 100.
+    corrupt_hits: u64 = "0", parse_percent, "PERCENT",
+        "answers in a hundred that have other words than right ones, at random, of those whose prompt had a cache hit";
     usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all",
         "cached tokens in usage: the true ones, none, always 0, or all but the last token of every prompt";
     metrics: bool = "on", parse_switch, "on|off", "serve /metrics; off: a 404";
@@ -352,6 +355,7 @@ mod tests {
             "off",
             "lie",
             "50",
+            "1",
             "zero",
             "off",
             "0",

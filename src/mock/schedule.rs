@@ -199,6 +199,12 @@ impl Schedule {
         }
     }
 
+    /// Whether the answer is one that a broken cache has made wrong: a share of those that hit.
+    pub fn corrupts(&self, plan: &Plan) -> bool {
+        let hits = plan.hit_tier1_tokens + plan.hit_tier2_tokens > 0;
+        hits && self.rng(plan.id, 2).u64(..100) < self.options.corrupt_hits
+    }
+
     /// The request has been answered as planned.
     pub fn complete(&mut self, plan: &Plan) {
         self.live.remove(&plan.id);
@@ -577,6 +583,29 @@ mod tests {
         assert!(due_ns.iter().all(|answer| answer[0] >= 5 * MS));
         // Half of 4,000, with a standard deviation of 32.
         assert!((1_850..2_150).contains(&at_once), "{at_once}");
+    }
+
+    #[test]
+    fn a_broken_cache_makes_a_share_of_the_answers_that_hit_wrong() {
+        let count = |corrupt_hits| {
+            let mut schedule = Schedule::new(&Options {
+                corrupt_hits,
+                ..options()
+            });
+            let mut corrupt = |id: u64| {
+                // Every second prompt is a new one.
+                let plan = schedule.admit(id, job(id % 2 * id, 11, 1), id * 1_000 * MS);
+                let is_hit = plan.hit_tier1_tokens == 10;
+                assert_eq!(is_hit, id.is_multiple_of(2) && id > 2);
+                let corrupts = schedule.corrupts(&plan);
+                assert!(is_hit || !corrupts);
+                corrupts
+            };
+            (1..=4_001).filter(|id| corrupt(*id)).count()
+        };
+        // Of 1,999 hits: none, all, or 30 % with a standard deviation of 20.
+        assert_eq!((count(0), count(100)), (0, 1_999));
+        assert!((500..700).contains(&count(30)), "{}", count(30));
     }
 
     /// `options` with a freeze from 20 ms after the first request, for 100 ms.
