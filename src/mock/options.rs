@@ -117,8 +117,11 @@ options! {
     /// At most 100.
     corrupt_hits: u64 = "0", parse_percent, "PERCENT",
         "answers in a hundred that have other words than right ones, at random, of those whose prompt had a cache hit";
-    usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all",
-        "cached tokens in usage: the true ones, none, always 0, or all but the last token of every prompt";
+    usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all|double",
+        "cached tokens in usage: the true ones, none, always 0, all but the last token of every prompt, or twice the true ones";
+    /// How often a token is counted: 1 or 2.
+    counters: u64 = "true", parse_counters, "true|double",
+        "cached tokens, cache queries and cache hits in /metrics: the true ones, or twice as many";
     metrics: bool = "on", parse_switch, "on|off", "serve /metrics; off: a 404";
     /// The capacity in answers; 0: there is no cache.
     response_cache: usize = "4096", parse_size, "ANSWERS",
@@ -141,6 +144,7 @@ pub enum UsageCached {
     Absent,
     Zero,
     All,
+    Double,
 }
 
 impl UsageCached {
@@ -150,8 +154,9 @@ impl UsageCached {
             UsageCached::Absent,
             UsageCached::Zero,
             UsageCached::All,
+            UsageCached::Double,
         ];
-        Ok(all[choice(value, &["true", "absent", "zero", "all"])?])
+        Ok(all[choice(value, &["true", "absent", "zero", "all", "double"])?])
     }
 
     /// Returns the tokens to report for a prompt of which so many are cached.
@@ -161,8 +166,13 @@ impl UsageCached {
             UsageCached::Absent => None,
             UsageCached::Zero => Some(0),
             UsageCached::All => Some(prompt.saturating_sub(1)),
+            UsageCached::Double => Some(prompt.min(2 * cached)),
         }
     }
+}
+
+fn parse_counters(value: &str) -> Result<u64, String> {
+    Ok(choice(value, &["true", "double"])? as u64 + 1)
 }
 
 /// What POST /reset_prefix_cache empties.
@@ -357,6 +367,7 @@ mod tests {
             "50",
             "1",
             "zero",
+            "double",
             "off",
             "0",
             "50-150",
@@ -367,6 +378,21 @@ mod tests {
             let mut options = Options::default();
             assert_eq!(options.set(spec.name, value), Ok(()), "{}", spec.name);
             assert!(options != Options::default(), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn usage_tells_the_cached_tokens_or_what_it_is_told_to() {
+        for (usage, of_a_third, of_most) in [
+            ("true", Some(32), Some(64)),
+            ("absent", None, None),
+            ("zero", Some(0), Some(0)),
+            ("all", Some(99), Some(99)),
+            ("double", Some(64), Some(100)),
+        ] {
+            let usage = UsageCached::parse(usage).expect("it is one");
+            let tokens = [32, 64].map(|cached| usage.tokens(cached, 100));
+            assert_eq!(tokens, [of_a_third, of_most], "{usage:?}");
         }
     }
 
@@ -399,7 +425,12 @@ mod tests {
             ("keys", "own", "want shared or separate"),
             ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
-            ("usage_cached", "no", "want true, absent, zero or all"),
+            (
+                "usage_cached",
+                "no",
+                "want true, absent, zero, all or double",
+            ),
+            ("counters", "3", "want true or double"),
         ] {
             let result = Options::default().set(name, value);
             assert_eq!(result.err().unwrap_or_default(), why, "{name} {value}");
