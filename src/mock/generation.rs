@@ -4,7 +4,7 @@
 
 use super::body::Body;
 use super::http::ErrorReply;
-use super::options::{Keys, Options};
+use super::options::{Keys, Options, Reuse};
 use super::request::Request;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
@@ -63,7 +63,7 @@ impl Generation {
             Api::Chat => body.chat_prompt(options.block_tokens)?,
             Api::Completions | Api::Generate => body.prompt(options.block_tokens)?,
         };
-        let salt = salt(&body, request, options)?;
+        let salt = salt(&body, request, &prompt, options)?;
         let limit = output_limit(body.max_tokens(), prompt.tokens(), options.max_model_len)?;
         let (output_tokens, ends_itself) = output_length(&body, limit, &prompt, options);
         let usage = body.stream_options.as_ref();
@@ -167,8 +167,13 @@ pub fn check_model(body: &Body, options: &Options) -> Result<(), ErrorReply> {
     }
 }
 
-/// The salt of a request's blocks; 0: they are shared with all who send none.
-fn salt(body: &Body, request: &Request, options: &Options) -> Result<u64, ErrorReply> {
+/// The salt of a request's blocks; 0: they are shared with all whose salt is 0, too.
+fn salt(
+    body: &Body,
+    request: &Request,
+    prompt: &Chain,
+    options: &Options,
+) -> Result<u64, ErrorReply> {
     let key = match options.keys {
         Keys::Shared => "",
         Keys::Separate => request.authorization.as_deref().unwrap_or_default(),
@@ -177,11 +182,16 @@ fn salt(body: &Body, request: &Request, options: &Options) -> Result<u64, ErrorR
         true => body.cache_salt()?,
         false => "",
     };
+    let whole = match options.reuse {
+        // The last block is named by all of the prompt up to its end, so only the same blocks get the same salt.
+        Reuse::WholePrompt => prompt.blocks().last().map_or(0, |hash| mix(*hash)),
+        Reuse::Prefix | Reuse::Units(_) => 0,
+    };
     if key.is_empty() && salt.is_empty() {
-        return Ok(0);
+        return Ok(whole);
     }
     let state = fnv1a(fnv1a(fnv1a_start(), key.as_bytes()), b"\0");
-    Ok(mix(fnv1a(state, salt.as_bytes())))
+    Ok(mix(fnv1a(state, salt.as_bytes())) ^ whole)
 }
 
 /// The most tokens the answer may have: what was asked for, `None` if nothing was.
@@ -398,6 +408,26 @@ mod tests {
             "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)";
         assert_eq!(refused, Some(ErrorReply::value("cache_salt", why)));
         assert!(parse(Api::Completions, empty, &options(&[("cache_salt", "off")])).is_ok());
+    }
+
+    #[test]
+    fn as_whole_prompts_only_prompts_of_the_same_blocks_share_them() {
+        let options = options(&[("block_tokens", "2"), ("reuse", "whole_prompt")]);
+        let blocks = |prompt: &str| {
+            let json = format!(r#"{{"prompt":"{prompt}","max_tokens":1}}"#);
+            let generation = parse(Api::Completions, &json, &options);
+            generation.expect("it is good").job().blocks
+        };
+        let four = blocks("a b c d");
+        assert_eq!(four.len(), 2);
+        assert_ne!(four[0], four[1]);
+        assert_eq!(blocks("a b c d e"), four);
+        for other in ["a b", "a b c d e f", "a b c x"] {
+            assert!(
+                blocks(other).iter().all(|hash| !four.contains(hash)),
+                "{other}"
+            );
+        }
     }
 
     #[test]

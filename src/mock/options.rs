@@ -105,6 +105,9 @@ options! {
     ttl: Duration = "0s", parse_duration, "DURATION", "age above which a block is not found any more; 0s: none";
     ttl_sliding: bool = "on", parse_switch, "on|off",
         "count a block's age from its last use; off: from when it was computed";
+    reuse: Reuse = "prefix", Reuse::parse, "prefix|whole_prompt|units:N",
+        "what of a prompt is found: its longest known prefix, all of it or nothing, or as much of the prefix as fills units of N tokens";
+    min_cached: usize = "0", parse_size, "TOKENS", "shorter prompts neither find anything in the cache nor enter it";
     keys: Keys = "shared", parse_keys, "shared|separate",
         "whether requests with different API keys find each other's blocks; separate: they do not";
     cache_salt: bool = "on", parse_switch, "on|off",
@@ -187,6 +190,28 @@ pub enum Reset {
 fn parse_reset(value: &str) -> Result<Reset, String> {
     let all = [Reset::Honest, Reset::Tier1, Reset::Lie];
     Ok(all[choice(value, &["honest", "tier1", "lie"])?])
+}
+
+/// The part of a prompt that is found in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// The leading blocks that are held.
+    Prefix,
+    /// All full blocks, if a prompt with just these was seen before and all of them are held.
+    WholePrompt,
+    /// The leading blocks that are held and fill units of this many tokens, at least 1.
+    Units(usize),
+}
+
+impl Reuse {
+    fn parse(value: &str) -> Result<Reuse, String> {
+        match (value, value.strip_prefix("units:")) {
+            ("prefix", _) => Ok(Reuse::Prefix),
+            ("whole_prompt", _) => Ok(Reuse::WholePrompt),
+            (_, Some(tokens)) => parse_positive(tokens).map(Reuse::Units),
+            _ => Err("want prefix, whole_prompt or units:N, such as units:64".to_string()),
+        }
+    }
 }
 
 /// Who finds the blocks of a request.
@@ -361,6 +386,8 @@ mod tests {
             "fifo",
             "5m",
             "off",
+            "units:64",
+            "1024",
             "separate",
             "off",
             "lie",
@@ -422,6 +449,12 @@ mod tests {
             ("chat_tags", "yes", "want on or off"),
             ("tiers", "2", "want exclusive or inclusive"),
             ("reset", "no", "want honest, tier1 or lie"),
+            ("reuse", "units:0", "want at least 1"),
+            (
+                "reuse",
+                "units",
+                "want prefix, whole_prompt or units:N, such as units:64",
+            ),
             ("keys", "own", "want shared or separate"),
             ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),

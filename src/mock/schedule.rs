@@ -24,8 +24,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::freeze::Freeze;
-use super::kv_cache::{KvCache, Rules};
-use super::options::{Options, Reset};
+use super::kv_cache::{Hits, KvCache, Rules};
+use super::options::{Options, Reset, Reuse};
 use super::tokens::mix;
 use crate::units::nanoseconds;
 
@@ -135,16 +135,18 @@ impl Schedule {
     }
 
     /// Plans a request that was read at `now_ns`, after `arrived`. O(blocks).
-    pub fn admit(&mut self, id: u64, job: Job, now_ns: u64) -> Plan {
+    pub fn admit(&mut self, id: u64, mut job: Job, now_ns: u64) -> Plan {
+        if job.prompt_tokens < self.options.min_cached {
+            job.blocks.clear();
+            job.prompt_blocks = 0;
+        }
         let freeze = self.freeze();
         let block_tokens = self.options.block_tokens;
         let start_ns = self.start_of_next(freeze.engine_ns(now_ns));
-        let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
-        let finds = match self.misses(id) {
-            true => 0,
-            false => may_hit,
+        let hits = match self.misses(id) {
+            true => Hits::default(),
+            false => self.find(&job, start_ns),
         };
-        let hits = self.cache.lookup(&job.blocks[..finds], start_ns);
         let tier1_tokens = hits.tier1_blocks * block_tokens;
         let tier2_tokens = hits.tier2_blocks * block_tokens;
         let uncached_tokens = job.prompt_tokens - tier1_tokens - tier2_tokens;
@@ -266,6 +268,25 @@ impl Schedule {
             let ((end_ns, _), ended) = first.remove_entry();
             let known = ended.prompt_blocks;
             self.cache.touch(&ended.blocks, known, end_ns);
+        }
+    }
+
+    /// The blocks of a prompt that are found and need not be computed: not the one with its last token.
+    fn find(&self, job: &Job, now_ns: u64) -> Hits {
+        let block_tokens = self.options.block_tokens;
+        let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
+        let blocks = &job.blocks[..may_hit.min(job.prompt_blocks)];
+        let hits = self.cache.lookup(blocks, now_ns);
+        let held = hits.tier1_blocks + hits.tier2_blocks;
+        let usable = match self.options.reuse {
+            Reuse::Prefix => held,
+            Reuse::WholePrompt if held < blocks.len() => 0,
+            Reuse::WholePrompt => held,
+            Reuse::Units(tokens) => held - held % (tokens / block_tokens).max(1),
+        };
+        match usable == held {
+            true => hits,
+            false => self.cache.lookup(&blocks[..usable], now_ns),
         }
     }
 
@@ -472,6 +493,67 @@ mod tests {
         schedule.reset_cache();
         let plan = schedule.admit(2, job(1, 51, 1), 1_000 * MS);
         assert_eq!(plan.hit_tier1_tokens, 0);
+    }
+
+    /// The hits in each tier of a prompt of `again` tokens behind one of `first`, of the same text, with 30 tokens of
+    /// tier 1.
+    fn hits_again(options: Options, first: usize, again: usize) -> [usize; 2] {
+        let mut schedule = Schedule::new(&Options {
+            tier1_tokens: 30,
+            ..options
+        });
+        schedule.admit(1, job(1, first, 1), 0);
+        let plan = schedule.admit(2, job(1, again, 1), 1_000 * MS);
+        [plan.hit_tier1_tokens, plan.hit_tier2_tokens]
+    }
+
+    #[test]
+    fn hits_in_units_are_rounded_down_to_whole_ones() {
+        for (first, again, found) in [
+            // Of 7 blocks held, two units of 3 are 6; the 3 at the start are in tier 1.
+            (70, 99, [30, 30]),
+            (50, 99, [30, 0]),
+            (29, 99, [0, 0]),
+            // The last token is always computed, here in the third block.
+            (30, 30, [0, 0]),
+            (30, 31, [30, 0]),
+        ] {
+            let reuse = Reuse::Units(30);
+            let hits = hits_again(Options { reuse, ..options() }, first, again);
+            assert_eq!(hits, found, "{first} {again}");
+        }
+    }
+
+    #[test]
+    fn a_whole_prompt_is_found_whole_or_not_at_all() {
+        for (first, again, found) in [(55, 55, [30, 20]), (50, 50, [30, 10]), (55, 65, [0, 0])] {
+            let reuse = Reuse::WholePrompt;
+            let hits = hits_again(Options { reuse, ..options() }, first, again);
+            assert_eq!(hits, found, "{first} {again}");
+        }
+        // The fifth block was evicted.
+        let small = Options {
+            reuse: Reuse::WholePrompt,
+            tier2_tokens: 10,
+            ..options()
+        };
+        assert_eq!(hits_again(small, 55, 55), [0, 0]);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_short_finds_nothing_and_is_not_found() {
+        for (first, again, found) in [(60, 60, [30, 20]), (59, 60, [0, 0]), (60, 59, [0, 0])] {
+            let min_cached = 60;
+            let hits = hits_again(
+                Options {
+                    min_cached,
+                    ..options()
+                },
+                first,
+                again,
+            );
+            assert_eq!(hits, found, "{first} {again}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod ranked;
 mod rules;
 mod tier;
 
-use hits::Hits;
+pub use hits::Hits;
 use lru::Lru;
 use ranked::Ranked;
 pub use rules::{Policy, Rules, Tiers};
