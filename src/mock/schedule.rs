@@ -295,10 +295,10 @@ impl Schedule {
         self.rng(id, 0).u64(..100) < self.options.misses
     }
 
-    /// A generator for one use in one request.
-    fn rng(&self, id: u64, usage: u64) -> fastrand::Rng {
+    /// A generator for one thing that is drawn for a request.
+    fn rng(&self, id: u64, thing: u64) -> fastrand::Rng {
         let seed = mix(self.options.seed ^ mix(id));
-        fastrand::Rng::with_seed(seed.wrapping_add(usage))
+        fastrand::Rng::with_seed(seed.wrapping_add(thing))
     }
 
     /// The time from the end of the request's prefill to its first token: normally distributed, cut at 0.

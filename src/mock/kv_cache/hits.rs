@@ -1,4 +1,4 @@
-//! Where the start of a prompt was found.
+//! The answer to a lookup.
 
 /// Counts of the leading blocks of a prompt that are held, by the tier that holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,8 +3,8 @@
 //! Blocks go in and out by their chained hash (`tokens`). Tier 1 is the GPU, tier 2 the offload
 //! buffer. Knows no clock, no requests and no text.
 //!
-//! There are two caches: `lru` is small and fast, and does what the mock does by default; `ranked` takes twice the
-//! memory, and knows all rules.
+//! There are two caches. `lru` does what the mock does by default: about 50 bytes and 50 ns a block. `ranked` knows all
+//! rules: about 150 bytes and 1 µs a block.
 
 mod block_map;
 mod hits;

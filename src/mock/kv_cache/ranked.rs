@@ -75,7 +75,7 @@ impl Ranked {
                 Policy::Mru => (u64::MAX - 1 - chain, access),
                 Policy::Lfu => (block.uses, access),
             };
-            self.tiers.iter_mut().for_each(|tier| tier.unpin(hash, key));
+            self.tiers.iter_mut().for_each(|tier| tier.rekey(hash, key));
         }
     }
 
@@ -87,6 +87,7 @@ impl Ranked {
         self.tiers[0].clear();
     }
 
+    /// Whether a block is young enough to be found.
     fn is_fresh(&self, block: &Block, now_ns: u64) -> bool {
         let age_ns = now_ns - block.renewed_ns;
         self.rules.ttl_ns.is_none_or(|ttl_ns| age_ns <= ttl_ns)
@@ -94,8 +95,10 @@ impl Ranked {
 
     fn access(&mut self, hash: u64, place: usize, is_use: bool, now_ns: u64) {
         self.accesses += 1;
-        let held = self.tiers.each_mut().map(|tier| tier.remove(hash));
-        let held = held.map(|held| held.filter(|block| self.is_fresh(block, now_ns)));
+        let held = self.tiers.each_ref().map(|tier| {
+            let block = tier.get(hash).filter(|block| self.is_fresh(block, now_ns));
+            block.copied()
+        });
         let known = held[0].or(held[1]);
         let mut block = known.unwrap_or_default().pinned(place);
         if is_use || known.is_none() {
@@ -104,15 +107,34 @@ impl Ranked {
         if self.rules.ttl_is_sliding || known.is_none() {
             block.renewed_ns = now_ns;
         }
-        let inserted = held.map(|held| held.map_or(self.accesses, |block| block.inserted));
-        block.inserted = inserted[0];
-        let evicted = self.tiers[0].put(hash, block);
-        block.inserted = inserted[1];
+        if self.rules.tiers == Tiers::Exclusive && held[0].is_none() {
+            self.tiers[1].remove(hash);
+        }
+        let evicted = self.take_in(0, hash, block, held[0]);
         match (self.rules.tiers, evicted) {
-            (Tiers::Inclusive, _) => self.tiers[1].put(hash, block),
+            (Tiers::Inclusive, _) => self.take_in(1, hash, block, held[1]),
             (Tiers::Exclusive, Some((hash, block))) => self.tiers[1].put(hash, block),
             (Tiers::Exclusive, None) => None,
         };
+    }
+
+    /// Takes a block into a tier, in which it is `held` unless it is `None`, and returns what has no place there.
+    fn take_in(
+        &mut self,
+        tier: usize,
+        hash: u64,
+        mut block: Block,
+        held: Option<Block>,
+    ) -> Option<(u64, Block)> {
+        let tier = &mut self.tiers[tier];
+        if let Some(held) = held {
+            block.inserted = held.inserted;
+            tier.update(hash, block);
+            return None;
+        }
+        block.inserted = self.accesses;
+        tier.remove(hash); // It has become too old.
+        tier.put(hash, block)
     }
 }
 

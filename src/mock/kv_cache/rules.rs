@@ -7,7 +7,7 @@ pub enum Policy {
     Lru,
     /// The one that came into the tier first.
     Fifo,
-    /// The one that was used last.
+    /// The one that was used last; of the blocks of the last request, the one nearest to the end of its text.
     Mru,
     /// Any one, each as likely as the others.
     Random,

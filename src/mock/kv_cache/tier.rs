@@ -22,7 +22,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// The same block, pinned at this place of its chain.
+    /// Returns the block with the key that pins it at this place of its chain.
     pub fn pinned(self, place: usize) -> Block {
         Block {
             key: (PINNED, u64::MAX - place as u64),
@@ -69,27 +69,31 @@ impl Tier {
 
     pub fn remove(&mut self, hash: u64) -> Option<Block> {
         let block = self.held.remove(&hash)?;
-        self.order.remove(&block.key);
-        if !block.is_pinned() {
-            self.loose -= 1;
-            self.fill(block.key);
-        }
+        self.unlink(block.key);
         Some(block)
     }
 
     /// Pins a block at a place of its chain, if it is held.
     pub fn pin(&mut self, hash: u64, place: usize) {
-        if let Some(block) = self.remove(hash) {
-            self.insert(hash, block.pinned(place));
+        self.rekey(hash, |block| block.pinned(place).key);
+    }
+
+    /// Gives a block another key, if it is held.
+    pub fn rekey(&mut self, hash: u64, key: impl FnOnce(&Block) -> (u64, u64)) {
+        let Some(block) = self.held.get(&hash) else {
+            return;
+        };
+        let (before, key) = (block.key, key(block));
+        self.unlink(before);
+        let key = self.link(hash, key);
+        if let Some(block) = self.held.get_mut(&hash) {
+            block.key = key;
         }
     }
 
-    /// Gives a block the key by which it is evicted from now on, if it is held.
-    pub fn unpin(&mut self, hash: u64, key: impl FnOnce(&Block) -> (u64, u64)) {
-        if let Some(block) = self.remove(hash) {
-            let key = key(&block);
-            self.insert(hash, Block { key, ..block });
-        }
+    /// Changes a block that is held and has the same key.
+    pub fn update(&mut self, hash: u64, block: Block) {
+        self.held.insert(hash, block);
     }
 
     /// Takes in a block that is not held. Returns the block that has no place for it: one that was evicted, or itself
@@ -112,14 +116,29 @@ impl Tier {
 
     /// Takes in a block where there is room.
     fn insert(&mut self, hash: u64, mut block: Block) {
-        if !block.is_pinned() {
+        block.key = self.link(hash, block.key);
+        self.held.insert(hash, block);
+    }
+
+    /// Enters a block into the order under this key, or under a number where blocks are numbered.
+    fn link(&mut self, hash: u64, mut key: (u64, u64)) -> (u64, u64) {
+        if key.0 != PINNED {
             if self.random.is_some() {
-                block.key = (0, self.loose);
+                key = (0, self.loose);
             }
             self.loose += 1;
         }
-        self.order.insert(block.key, hash);
-        self.held.insert(hash, block);
+        self.order.insert(key, hash);
+        key
+    }
+
+    /// Takes a block out of the order.
+    fn unlink(&mut self, key: (u64, u64)) {
+        self.order.remove(&key);
+        if key.0 != PINNED {
+            self.loose -= 1;
+            self.fill(key);
+        }
     }
 
     /// The key and hash of the block that goes next.
