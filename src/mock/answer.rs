@@ -40,7 +40,7 @@ pub fn answer(
         shared.truth_log.record(&truth);
         return Ok(false);
     }
-    let generation = match check(shared, api, &request, &faults) {
+    let mut generation = match check(shared, api, &request, &faults) {
         Ok(generation) => generation,
         Err(response) => {
             shared.wait_out_freeze();
@@ -52,7 +52,7 @@ pub fn answer(
     };
     let (keep_alive, framing) = (request.keep_alive, request.framing);
     drop(request); // Its body may be large, and the answer slow.
-    let plan = plan(shared, &generation, number, truth.t_read_ns);
+    let plan = plan(shared, &mut generation, number, truth.t_read_ns);
     let events = Events::new(&generation, number, &shared.options.model);
     let script = Script::new(generation, plan, faults, events);
     let written = match script.generation.stream {
@@ -110,13 +110,17 @@ fn write_whole(
     }
 }
 
-/// Plans when each token is due.
-fn plan(shared: &Shared, generation: &Generation, number: u64, read_ns: u64) -> Plan {
+/// Plans when each token is due, and whether the answer is a wrong one.
+fn plan(shared: &Shared, generation: &mut Generation, number: u64, read_ns: u64) -> Plan {
     if generation.is_cached {
         let (prompt, output) = (generation.prompt_tokens(), generation.output_tokens);
         return shared.schedule().recall(number, prompt, output, read_ns);
     }
-    let plan = shared.schedule().admit(number, generation.job(), read_ns);
+    let job = generation.job();
+    let mut schedule = shared.schedule();
+    let plan = schedule.admit(number, job, read_ns);
+    generation.is_corrupt = schedule.corrupts(&plan);
+    drop(schedule);
     shared.metrics().planned(&plan);
     plan
 }

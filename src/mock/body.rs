@@ -36,6 +36,7 @@ pub struct Body<'a> {
     max_tokens: Option<i64>,
     max_completion_tokens: Option<i64>,
     temperature: Option<f64>,
+    cache_salt: Option<String>,
     pub min_tokens: Option<usize>,
     pub ignore_eos: Option<bool>,
     pub stream: Option<bool>,
@@ -116,6 +117,17 @@ impl<'a> Body<'a> {
             max_tokens: self.max_tokens(),
             // -0 + 0 is 0.
             temperature_bits: self.temperature.map(|it| (it + 0.0).to_bits()),
+        }
+    }
+
+    /// The text that keeps the request's blocks apart from those of others; empty if none was sent.
+    pub fn cache_salt(&self) -> Result<&str, ErrorReply> {
+        match self.cache_salt.as_deref() {
+            Some("") => {
+                let why = "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)";
+                Err(ErrorReply::value("cache_salt", why))
+            }
+            salt => Ok(salt.unwrap_or_default()),
         }
     }
 

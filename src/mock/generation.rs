@@ -4,11 +4,11 @@
 
 use super::body::Body;
 use super::http::ErrorReply;
-use super::options::Options;
+use super::options::{Keys, Options, Reuse};
 use super::request::Request;
 use super::response_cache::{Key, Stored};
 use super::schedule::Job;
-use super::tokens::{Chain, answer_word, mix};
+use super::tokens::{Chain, answer_word, fnv1a, fnv1a_start, mix, wrong_word};
 
 /// Length of an answer when neither the request nor the options set one (as vLLM's completions).
 const DEFAULT_OUTPUT_TOKENS: usize = 16;
@@ -39,7 +39,11 @@ pub struct Generation {
     pub response_key: Option<Key>,
     /// Whether the answer is one that the response cache holds.
     pub is_cached: bool,
+    /// Whether every word of the answer is another than the prompt leads to. Its blocks are those of the right words.
+    pub is_corrupt: bool,
     prompt: Chain,
+    /// Sets its blocks apart from those of other salts; 0: none. It does not change the answer.
+    salt: u64,
     /// The first token of a chat answer, if it is tagged.
     tag: Option<String>,
 }
@@ -59,6 +63,7 @@ impl Generation {
             Api::Chat => body.chat_prompt(options.block_tokens)?,
             Api::Completions | Api::Generate => body.prompt(options.block_tokens)?,
         };
+        let salt = salt(&body, request, &prompt, options)?;
         let limit = output_limit(body.max_tokens(), prompt.tokens(), options.max_model_len)?;
         let (output_tokens, ends_itself) = output_length(&body, limit, &prompt, options);
         let usage = body.stream_options.as_ref();
@@ -76,7 +81,9 @@ impl Generation {
             continuous_usage: include_usage && on_every_event,
             response_key: (api == Api::Generate).then(|| body.response_key()),
             is_cached: false,
+            is_corrupt: false,
             prompt,
+            salt,
             tag: tagged.then(|| body.tag(request.session_id.as_deref())),
         })
     }
@@ -119,7 +126,12 @@ impl Generation {
             Some(tag) if index == 0 => text.push_str(tag),
             _ => {
                 text.push(' ');
-                text.push_str(answer_word(self.prompt.hash(), index));
+                let word = if self.is_corrupt {
+                    wrong_word
+                } else {
+                    answer_word
+                };
+                text.push_str(word(self.prompt.hash(), index));
             }
         }
     }
@@ -130,11 +142,17 @@ impl Generation {
         let mut text = String::new();
         (0..self.output_tokens - 1).for_each(|index| self.push_token(&mut text, index));
         chain.push_text(&text);
+        let mut blocks = chain.into_blocks();
+        if self.salt != 0 {
+            blocks
+                .iter_mut()
+                .for_each(|hash| *hash = mix(*hash ^ self.salt));
+        }
         Job {
             prompt_tokens: self.prompt.tokens(),
             output_tokens: self.output_tokens,
             prompt_blocks: self.prompt.blocks().len(),
-            blocks: chain.into_blocks(),
+            blocks,
         }
     }
 }
@@ -147,6 +165,33 @@ pub fn check_model(body: &Body, options: &Options) -> Result<(), ErrorReply> {
         }
         _ => Ok(()),
     }
+}
+
+/// The salt of a request's blocks; 0: they are shared with all whose salt is 0, too.
+fn salt(
+    body: &Body,
+    request: &Request,
+    prompt: &Chain,
+    options: &Options,
+) -> Result<u64, ErrorReply> {
+    let key = match options.keys {
+        Keys::Shared => "",
+        Keys::Separate => request.authorization.as_deref().unwrap_or_default(),
+    };
+    let salt = match options.cache_salt {
+        true => body.cache_salt()?,
+        false => "",
+    };
+    let whole = match options.reuse {
+        // The last block is named by all of the prompt up to its end, so only the same blocks get the same salt.
+        Reuse::WholePrompt => prompt.blocks().last().map_or(0, |hash| mix(*hash)),
+        Reuse::Prefix | Reuse::Units(_) => 0,
+    };
+    if key.is_empty() && salt.is_empty() {
+        return Ok(whole);
+    }
+    let state = fnv1a(fnv1a(fnv1a_start(), key.as_bytes()), b"\0");
+    Ok(mix(fnv1a(state, salt.as_bytes())) ^ whole)
 }
 
 /// The most tokens the answer may have: what was asked for, `None` if nothing was.
@@ -219,10 +264,19 @@ mod tests {
     use crate::mock::http::Framing;
 
     fn parse(api: Api, json: &str, options: &Options) -> Result<Generation, ErrorReply> {
+        parse_for(None, api, json, options)
+    }
+
+    fn parse_for(
+        authorization: Option<&str>,
+        api: Api,
+        json: &str,
+        options: &Options,
+    ) -> Result<Generation, ErrorReply> {
         let request = Request {
             method: "POST".to_string(),
             path: String::new(),
-            authorization: None,
+            authorization: authorization.map(str::to_string),
             request_id: None,
             session_id: None,
             keep_alive: true,
@@ -312,6 +366,68 @@ mod tests {
             (job.prompt_tokens, job.prompt_blocks, job.blocks.len()),
             (3, 1, 3)
         );
+    }
+
+    #[test]
+    fn keys_and_salts_set_blocks_apart_and_leave_the_answer_as_it_is() {
+        let plain = r#"{"prompt":"a b c d","max_tokens":3}"#;
+        let salted = r#"{"prompt":"a b c d","max_tokens":3,"cache_salt":"s"}"#;
+        let other = r#"{"prompt":"a b c d","max_tokens":3,"cache_salt":"t"}"#;
+        let (one, two) = (Some("Bearer 1"), Some("Bearer 2"));
+        for (pairs, first, second, are_shared) in [
+            (&[][..], (None, plain), (one, plain), true),
+            (&[], (None, plain), (None, salted), false),
+            (&[], (None, salted), (one, salted), true),
+            (&[], (None, salted), (None, other), false),
+            (
+                &[("cache_salt", "off")],
+                (None, plain),
+                (None, salted),
+                true,
+            ),
+            (&[("keys", "separate")], (one, plain), (one, plain), true),
+            (&[("keys", "separate")], (one, plain), (two, plain), false),
+            (&[("keys", "separate")], (None, plain), (one, plain), false),
+            (&[("keys", "separate")], (one, plain), (one, salted), false),
+        ] {
+            let options = options(&[&[("block_tokens", "2")], pairs].concat());
+            let [first, second] = [first, second].map(|(key, json)| {
+                let generation = parse_for(key, Api::Completions, json, &options);
+                generation.expect("it is good")
+            });
+            assert_eq!(text(&first), text(&second));
+            let blocks = [first.job().blocks, second.job().blocks];
+            // 4 + 2 words.
+            assert_eq!(blocks.each_ref().map(Vec::len), [3, 3]);
+            let equal = (0..3).filter(|at| blocks[0][*at] == blocks[1][*at]).count();
+            assert_eq!(equal, if are_shared { 3 } else { 0 }, "{pairs:?}");
+        }
+        let empty = r#"{"prompt":"a","cache_salt":""}"#;
+        let refused = parse(Api::Completions, empty, &Options::default()).err();
+        let why =
+            "Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)";
+        assert_eq!(refused, Some(ErrorReply::value("cache_salt", why)));
+        assert!(parse(Api::Completions, empty, &options(&[("cache_salt", "off")])).is_ok());
+    }
+
+    #[test]
+    fn as_whole_prompts_only_prompts_of_the_same_blocks_share_them() {
+        let options = options(&[("block_tokens", "2"), ("reuse", "whole_prompt")]);
+        let blocks = |prompt: &str| {
+            let json = format!(r#"{{"prompt":"{prompt}","max_tokens":1}}"#);
+            let generation = parse(Api::Completions, &json, &options);
+            generation.expect("it is good").job().blocks
+        };
+        let four = blocks("a b c d");
+        assert_eq!(four.len(), 2);
+        assert_ne!(four[0], four[1]);
+        assert_eq!(blocks("a b c d e"), four);
+        for other in ["a b", "a b c d e f", "a b c x"] {
+            assert!(
+                blocks(other).iter().all(|hash| !four.contains(hash)),
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Metrics {
     model: String,
     block_tokens: usize,
     tier1_blocks: usize,
+    /// How often the page counts each token that was looked up or found in the cache.
+    times: u64,
     queried_tokens: u64,
     tier1_hit_tokens: u64,
     tier2_hit_tokens: u64,
@@ -55,6 +57,7 @@ impl Metrics {
             model: options.model.clone(),
             block_tokens: options.block_tokens,
             tier1_blocks: options.tier1_tokens / options.block_tokens,
+            times: options.counters,
             queried_tokens: 0,
             tier1_hit_tokens: 0,
             tier2_hit_tokens: 0,
@@ -118,8 +121,14 @@ impl Metrics {
         page.counter("num_preemptions_total", "Preemptions", 0);
         let sources = [
             ("source=\"local_compute\"", self.computed_tokens()),
-            ("source=\"local_cache_hit\"", self.cached_tier1_tokens),
-            ("source=\"external_kv_transfer\"", self.cached_tier2_tokens),
+            (
+                "source=\"local_cache_hit\"",
+                self.times * self.cached_tier1_tokens,
+            ),
+            (
+                "source=\"external_kv_transfer\"",
+                self.times * self.cached_tier2_tokens,
+            ),
         ];
         page.counters(
             "prompt_tokens_by_source_total",
@@ -127,8 +136,8 @@ impl Metrics {
             &sources,
         );
         let tiers = [
-            ("source=\"device\"", self.tier1_hit_tokens),
-            ("source=\"host\"", self.tier2_hit_tokens),
+            ("source=\"device\"", self.times * self.tier1_hit_tokens),
+            ("source=\"host\"", self.times * self.tier2_hit_tokens),
         ];
         page.counters(
             "prompt_tokens_cached_by_source_total",
@@ -166,10 +175,11 @@ impl Metrics {
     }
 
     fn token_counters(&self, page: &mut Page) {
-        let queried = self.queried_tokens;
-        let missed = queried - self.tier1_hit_tokens;
-        let cached = self.cached_tier1_tokens + self.cached_tier2_tokens;
-        let (tier1, tier2) = (self.tier1_hit_tokens, self.tier2_hit_tokens);
+        let queried = self.times * self.queried_tokens;
+        let cached = self.times * (self.cached_tier1_tokens + self.cached_tier2_tokens);
+        let tier1 = self.times * self.tier1_hit_tokens;
+        let tier2 = self.times * self.tier2_hit_tokens;
+        let missed = queried - tier1;
         let external = "external_prefix_cache";
         page.counter(
             "prefix_cache_queries_total",
@@ -405,6 +415,55 @@ mod tests {
                 Some(expected),
                 "{sample}"
             );
+        }
+    }
+
+    #[test]
+    fn counters_that_count_twice_do_so_for_the_cache_alone() {
+        let mut metrics = Metrics::new(&Options {
+            model: "m".to_string(),
+            counters: 2,
+            ..Options::default()
+        });
+        metrics.planned(&plan());
+        metrics.answered(&plan(), false);
+        // Of 100 prompt tokens 16 were in tier 1 and 32 in tier 2.
+        for (name, label, expected) in [
+            ("prefix_cache_queries_total", "", 200.0),
+            ("prefix_cache_hits_total", "", 32.0),
+            ("external_prefix_cache_queries_total", "", 168.0),
+            ("external_prefix_cache_hits_total", "", 64.0),
+            ("prompt_tokens_cached_total", "", 96.0),
+            (
+                "prompt_tokens_cached_by_source_total",
+                ",source=\"device\"",
+                32.0,
+            ),
+            (
+                "prompt_tokens_cached_by_source_total",
+                ",source=\"host\"",
+                64.0,
+            ),
+            (
+                "prompt_tokens_by_source_total",
+                ",source=\"local_compute\"",
+                52.0,
+            ),
+            (
+                "prompt_tokens_by_source_total",
+                ",source=\"local_cache_hit\"",
+                32.0,
+            ),
+            (
+                "prompt_tokens_by_source_total",
+                ",source=\"external_kv_transfer\"",
+                64.0,
+            ),
+            ("prompt_tokens_total", "", 100.0),
+            ("generation_tokens_total", "", 3.0),
+        ] {
+            let sample = format!("vllm:{name}{{engine=\"0\",model_name=\"m\"{label}}}");
+            assert_eq!(value(&metrics, &sample), Some(expected), "{sample}");
         }
     }
 

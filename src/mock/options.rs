@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Faults;
+use super::kv_cache::{Policy, Tiers};
 use crate::units::{parse_count, parse_duration};
 
 /// One row of the table.
@@ -79,7 +80,10 @@ options! {
         "prompt tokens loaded from tier 2 a second, in the same queue";
     itl: Duration = "5ms", parse_duration, "DURATION", "time from one token of an answer to the next";
     jitter: Duration = "0s", parse_duration, "DURATION", "each token is up to this late, at random, in order";
-    seed: u64 = "0", parse_count, "NUMBER", "seed of jitter, output_tokens and fault rates";
+    /// Zero: no noise.
+    ttft_noise: Duration = "0s", parse_duration, "DURATION",
+        "standard deviation of base, which is normally distributed but never negative; moves the whole answer";
+    seed: u64 = "0", parse_count, "NUMBER", "seed of all that is drawn at random";
     /// At least 1.
     max_running: usize = "256", parse_positive, "REQUESTS",
         "requests that run at once; others wait in order of arrival";
@@ -92,12 +96,35 @@ options! {
     block_tokens: usize = "16", parse_positive, "TOKENS", "tokens of a KV block; only full blocks are cached";
     tier1_tokens: usize = "100k", parse_size, "TOKENS", "capacity of the prefix cache's first tier (GPU)";
     tier2_tokens: usize = "2M", parse_size, "TOKENS",
-        "capacity of the second tier (offload buffer), which takes what the first evicts";
+        "capacity of the second tier (offload buffer)";
+    tiers: Tiers = "exclusive", parse_tiers, "exclusive|inclusive",
+        "what the second tier holds: what the first evicted and has not taken back, or a copy of all that was used";
+    policy: Policy = "lru", parse_policy, "lru|fifo|mru|random|lfu",
+        "block that a full tier evicts: the one used longest ago, inserted first, used last, any, or used least often";
+    /// Zero: blocks do not become too old.
+    ttl: Duration = "0s", parse_duration, "DURATION", "age above which a block is not found any more; 0s: none";
+    ttl_sliding: bool = "on", parse_switch, "on|off",
+        "count a block's age from its last use; off: from when it was computed";
+    reuse: Reuse = "prefix", Reuse::parse, "prefix|whole_prompt|units:N",
+        "what of a prompt is found: its longest known prefix, all of it or nothing, or as much of the prefix as fills units of N tokens";
+    min_cached: usize = "0", parse_size, "TOKENS", "shorter prompts neither find anything in the cache nor enter it";
+    keys: Keys = "shared", parse_keys, "shared|separate",
+        "whether requests with different API keys find each other's blocks; separate: they do not";
+    cache_salt: bool = "on", parse_switch, "on|off",
+        "requests with different values of the field cache_salt find none of each other's blocks; off: the field is ignored";
+    reset: Reset = "honest", parse_reset, "honest|tier1|lie",
+        "what /reset_prefix_cache empties: both tiers, tier 1, or nothing; it answers the same";
     /// Requests in a hundred, at most 100.
     misses: u64 = "0", parse_percent, "PERCENT",
         "requests in a hundred that find nothing in the cache, at random, as those that a balancer sends to a cold replica";
-    usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all",
-        "cached tokens in usage: the true ones, none, always 0, or all but the last token of every prompt";
+    /// At most 100.
+    corrupt_hits: u64 = "0", parse_percent, "PERCENT",
+        "answers in a hundred that have other words than right ones, at random, of those whose prompt had a cache hit";
+    usage_cached: UsageCached = "true", UsageCached::parse, "true|absent|zero|all|double",
+        "cached tokens in usage: the true ones, none, always 0, all but the last token of every prompt, or twice the true ones";
+    /// How often a token is counted: 1 or 2.
+    counters: u64 = "true", parse_counters, "true|double",
+        "cached tokens, cache queries and cache hits in /metrics: the true ones, or twice as many";
     metrics: bool = "on", parse_switch, "on|off", "serve /metrics; off: a 404";
     /// The capacity in answers; 0: there is no cache.
     response_cache: usize = "4096", parse_size, "ANSWERS",
@@ -120,17 +147,19 @@ pub enum UsageCached {
     Absent,
     Zero,
     All,
+    Double,
 }
 
 impl UsageCached {
     fn parse(value: &str) -> Result<UsageCached, String> {
-        match value {
-            "true" => Ok(UsageCached::True),
-            "absent" => Ok(UsageCached::Absent),
-            "zero" => Ok(UsageCached::Zero),
-            "all" => Ok(UsageCached::All),
-            _ => Err("want true, absent, zero or all".to_string()),
-        }
+        let all = [
+            UsageCached::True,
+            UsageCached::Absent,
+            UsageCached::Zero,
+            UsageCached::All,
+            UsageCached::Double,
+        ];
+        Ok(all[choice(value, &["true", "absent", "zero", "all", "double"])?])
     }
 
     /// Returns the tokens to report for a prompt of which so many are cached.
@@ -140,8 +169,87 @@ impl UsageCached {
             UsageCached::Absent => None,
             UsageCached::Zero => Some(0),
             UsageCached::All => Some(prompt.saturating_sub(1)),
+            UsageCached::Double => Some(prompt.min(2 * cached)),
         }
     }
+}
+
+fn parse_counters(value: &str) -> Result<u64, String> {
+    Ok(choice(value, &["true", "double"])? as u64 + 1)
+}
+
+/// What POST /reset_prefix_cache empties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    Honest,
+    Tier1,
+    /// Nothing, and says that it did.
+    Lie,
+}
+
+fn parse_reset(value: &str) -> Result<Reset, String> {
+    let all = [Reset::Honest, Reset::Tier1, Reset::Lie];
+    Ok(all[choice(value, &["honest", "tier1", "lie"])?])
+}
+
+/// The part of a prompt that is found in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// The leading blocks that are held.
+    Prefix,
+    /// All full blocks, if a prompt with just these was seen before and all of them are held.
+    WholePrompt,
+    /// The leading blocks that are held and fill units of this many tokens, at least 1.
+    Units(usize),
+}
+
+impl Reuse {
+    fn parse(value: &str) -> Result<Reuse, String> {
+        match (value, value.strip_prefix("units:")) {
+            ("prefix", _) => Ok(Reuse::Prefix),
+            ("whole_prompt", _) => Ok(Reuse::WholePrompt),
+            (_, Some(tokens)) => parse_positive(tokens).map(Reuse::Units),
+            _ => Err("want prefix, whole_prompt or units:N, such as units:64".to_string()),
+        }
+    }
+}
+
+/// Who finds the blocks of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// All.
+    Shared,
+    /// Those who send the same API key.
+    Separate,
+}
+
+fn parse_keys(value: &str) -> Result<Keys, String> {
+    Ok([Keys::Shared, Keys::Separate][choice(value, &["shared", "separate"])?])
+}
+
+fn parse_tiers(value: &str) -> Result<Tiers, String> {
+    let all = [Tiers::Exclusive, Tiers::Inclusive];
+    Ok(all[choice(value, &["exclusive", "inclusive"])?])
+}
+
+fn parse_policy(value: &str) -> Result<Policy, String> {
+    let all = [
+        Policy::Lru,
+        Policy::Fifo,
+        Policy::Mru,
+        Policy::Random,
+        Policy::Lfu,
+    ];
+    Ok(all[choice(value, &["lru", "fifo", "mru", "random", "lfu"])?])
+}
+
+/// The place of a word in the list of those that can be given.
+fn choice(value: &str, words: &[&str]) -> Result<usize, String> {
+    let place = words.iter().position(|word| *word == value);
+    place.ok_or_else(|| {
+        let (last, others) = words.split_last().expect("there are several");
+        format!("want {} or {last}", others.join(", "))
+    })
 }
 
 fn parse_percent(value: &str) -> Result<u64, String> {
@@ -217,11 +325,7 @@ fn parse_output_tokens(value: &str) -> Result<Option<(usize, usize)>, String> {
 }
 
 fn parse_switch(value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("want on or off".to_string()),
-    }
+    Ok(choice(value, &["on", "off"])? == 0)
 }
 
 #[cfg(test)]
@@ -270,6 +374,7 @@ mod tests {
             "2k",
             "7ms",
             "1ms",
+            "2ms",
             "9",
             "4",
             "2s",
@@ -277,8 +382,19 @@ mod tests {
             "32",
             "64k",
             "0",
+            "inclusive",
+            "fifo",
+            "5m",
+            "off",
+            "units:64",
+            "1024",
+            "separate",
+            "off",
+            "lie",
             "50",
+            "1",
             "zero",
+            "double",
             "off",
             "0",
             "50-150",
@@ -289,6 +405,21 @@ mod tests {
             let mut options = Options::default();
             assert_eq!(options.set(spec.name, value), Ok(()), "{}", spec.name);
             assert!(options != Options::default(), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn usage_tells_the_cached_tokens_or_what_it_is_told_to() {
+        for (usage, of_a_third, of_most) in [
+            ("true", Some(32), Some(64)),
+            ("absent", None, None),
+            ("zero", Some(0), Some(0)),
+            ("all", Some(99), Some(99)),
+            ("double", Some(64), Some(100)),
+        ] {
+            let usage = UsageCached::parse(usage).expect("it is one");
+            let tokens = [32, 64].map(|cached| usage.tokens(cached, 100));
+            assert_eq!(tokens, [of_a_third, of_most], "{usage:?}");
         }
     }
 
@@ -316,8 +447,23 @@ mod tests {
                 "want at least 1; or a range such as 50-150, or all",
             ),
             ("chat_tags", "yes", "want on or off"),
+            ("tiers", "2", "want exclusive or inclusive"),
+            ("reset", "no", "want honest, tier1 or lie"),
+            ("reuse", "units:0", "want at least 1"),
+            (
+                "reuse",
+                "units",
+                "want prefix, whole_prompt or units:N, such as units:64",
+            ),
+            ("keys", "own", "want shared or separate"),
+            ("policy", "arc", "want lru, fifo, mru, random or lfu"),
             ("misses", "101", "want 0 to 100"),
-            ("usage_cached", "no", "want true, absent, zero or all"),
+            (
+                "usage_cached",
+                "no",
+                "want true, absent, zero, all or double",
+            ),
+            ("counters", "3", "want true or double"),
         ] {
             let result = Options::default().set(name, value);
             assert_eq!(result.err().unwrap_or_default(), why, "{name} {value}");

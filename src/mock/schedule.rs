@@ -7,7 +7,7 @@
 //!   and the prefill of the one before has ended; it runs until its last token is due.
 //! - At its start it looks up its prompt. `work = uncached / prefill_rate + tier-2 hits / load_rate` is
 //!   how long it holds the prefill; `first token = start + work + base`; token k is due
-//!   `k·itl` after it, each up to `jitter` late, in order.
+//!   `k·itl` after it, each up to `jitter` late, in order. `base` varies by `ttft_noise`.
 //! - When its prefill ends, the blocks of its prompt are accessed (`KvCache::touch`), so whoever starts
 //!   after it finds them. When its last token is due, its whole chain is: prompt and answer without
 //!   the last token, which no engine computes KV for. Like an engine that frees a request's blocks
@@ -24,8 +24,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::freeze::Freeze;
-use super::kv_cache::KvCache;
-use super::options::Options;
+use super::kv_cache::{Hits, KvCache, Rules};
+use super::options::{Options, Reset, Reuse};
 use super::tokens::mix;
 use crate::units::nanoseconds;
 
@@ -82,6 +82,13 @@ pub struct Load {
     pub tier1_share: f64,
 }
 
+/// The chain of a running request, which enters the cache at its end.
+struct Running {
+    blocks: Vec<u64>,
+    /// How many of the blocks have entered it with the prompt.
+    prompt_blocks: usize,
+}
+
 /// The engine's state.
 pub struct Schedule {
     options: Options,
@@ -91,7 +98,7 @@ pub struct Schedule {
     /// The end of the last prefill, in the engine's time, as are the ends in `running`.
     prefill_free_ns: u64,
     /// Chains of the requests whose end has not been reached by the start of another, by end and id.
-    running: BTreeMap<(u64, u64), Vec<u64>>,
+    running: BTreeMap<(u64, u64), Running>,
     /// Start and tokens of the requests that are being answered, by id.
     live: HashMap<u64, (u64, usize)>,
 }
@@ -102,7 +109,14 @@ impl Schedule {
         Schedule {
             options: options.clone(),
             freeze: None,
-            cache: KvCache::new(blocks(options.tier1_tokens), blocks(options.tier2_tokens)),
+            cache: KvCache::new(Rules {
+                blocks: [blocks(options.tier1_tokens), blocks(options.tier2_tokens)],
+                tiers: options.tiers,
+                policy: options.policy,
+                ttl_ns: (!options.ttl.is_zero()).then(|| nanoseconds(options.ttl)),
+                ttl_is_sliding: options.ttl_sliding,
+                seed: options.seed,
+            }),
             prefill_free_ns: 0,
             running: BTreeMap::new(),
             live: HashMap::new(),
@@ -121,16 +135,18 @@ impl Schedule {
     }
 
     /// Plans a request that was read at `now_ns`, after `arrived`. O(blocks).
-    pub fn admit(&mut self, id: u64, job: Job, now_ns: u64) -> Plan {
+    pub fn admit(&mut self, id: u64, mut job: Job, now_ns: u64) -> Plan {
+        if job.prompt_tokens < self.options.min_cached {
+            job.blocks.clear();
+            job.prompt_blocks = 0;
+        }
         let freeze = self.freeze();
         let block_tokens = self.options.block_tokens;
         let start_ns = self.start_of_next(freeze.engine_ns(now_ns));
-        let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
-        let finds = match self.misses(id) {
-            true => 0,
-            false => may_hit,
+        let hits = match self.misses(id) {
+            true => Hits::default(),
+            false => self.find(&job, start_ns),
         };
-        let hits = self.cache.lookup(&job.blocks[..finds]);
         let tier1_tokens = hits.tier1_blocks * block_tokens;
         let tier2_tokens = hits.tier2_blocks * block_tokens;
         let uncached_tokens = job.prompt_tokens - tier1_tokens - tier2_tokens;
@@ -138,7 +154,8 @@ impl Schedule {
             .saturating_add(nanoseconds_for(uncached_tokens, self.options.prefill_rate))
             .saturating_add(nanoseconds_for(tier2_tokens, self.options.load_rate));
         self.finish_until(prefill_end_ns);
-        self.cache.touch(&job.blocks[..job.prompt_blocks]);
+        let prompt = &job.blocks[..job.prompt_blocks];
+        self.cache.touch(prompt, 0, prefill_end_ns);
         self.prefill_free_ns = prefill_end_ns;
         let due_ns = self.due_times(id, prefill_end_ns, job.output_tokens);
         let end_ns = due_ns[due_ns.len() - 1];
@@ -157,7 +174,11 @@ impl Schedule {
         };
         let tokens = job.prompt_tokens + job.output_tokens;
         self.live.insert(id, (plan.start_ns, tokens));
-        self.running.insert((end_ns, id), job.blocks);
+        let running = Running {
+            blocks: job.blocks,
+            prompt_blocks: job.prompt_blocks,
+        };
+        self.running.insert((end_ns, id), running);
         plan
     }
 
@@ -167,7 +188,7 @@ impl Schedule {
     pub fn recall(&self, id: u64, prompt_tokens: usize, tokens: usize, now_ns: u64) -> Plan {
         let freeze = self.freeze();
         let start_ns = freeze.engine_ns(now_ns);
-        let due_ns = freeze.wall_ns(start_ns.saturating_add(nanoseconds(self.options.base)));
+        let due_ns = freeze.wall_ns(start_ns.saturating_add(self.base_ns(id)));
         Plan {
             id,
             arrival_ns: now_ns,
@@ -178,6 +199,12 @@ impl Schedule {
             hit_tier2_tokens: 0,
             usage_cached: self.options.usage_cached.tokens(0, prompt_tokens),
         }
+    }
+
+    /// Whether the answer is one that a broken cache has made wrong: a share of those that hit.
+    pub fn corrupts(&self, plan: &Plan) -> bool {
+        let hits = plan.hit_tier1_tokens + plan.hit_tier2_tokens > 0;
+        hits && self.rng(plan.id, 2).u64(..100) < self.options.corrupt_hits
     }
 
     /// The request has been answered as planned.
@@ -192,10 +219,15 @@ impl Schedule {
         self.running.remove(&(end_ns, plan.id));
     }
 
-    /// Forgets every block: what arrives from now on finds nothing of what arrived before.
+    /// Forgets the blocks that `reset` says: after an honest one, what arrives finds nothing of what arrived before.
     pub fn reset_cache(&mut self) {
-        self.cache.clear();
-        self.running.values_mut().for_each(Vec::clear);
+        match self.options.reset {
+            Reset::Honest => self.cache.clear(),
+            Reset::Tier1 => self.cache.clear_tier1(),
+            Reset::Lie => return,
+        }
+        let chains = self.running.values_mut();
+        chains.for_each(|running| running.blocks.clear());
     }
 
     pub fn load(&self, now_ns: u64) -> Load {
@@ -233,20 +265,60 @@ impl Schedule {
         while let Some(first) = self.running.first_entry()
             && first.key().0 <= time_ns
         {
-            let chain = first.remove();
-            self.cache.touch(&chain);
+            let ((end_ns, _), ended) = first.remove_entry();
+            let known = ended.prompt_blocks;
+            self.cache.touch(&ended.blocks, known, end_ns);
+        }
+    }
+
+    /// The blocks of a prompt that are found and need not be computed: not the one with its last token.
+    fn find(&self, job: &Job, now_ns: u64) -> Hits {
+        let block_tokens = self.options.block_tokens;
+        let may_hit = job.prompt_tokens.saturating_sub(1) / block_tokens;
+        let blocks = &job.blocks[..may_hit.min(job.prompt_blocks)];
+        let hits = self.cache.lookup(blocks, now_ns);
+        let held = hits.tier1_blocks + hits.tier2_blocks;
+        let usable = match self.options.reuse {
+            Reuse::Prefix => held,
+            Reuse::WholePrompt if held < blocks.len() => 0,
+            Reuse::WholePrompt => held,
+            Reuse::Units(tokens) => held - held % (tokens / block_tokens).max(1),
+        };
+        match usable == held {
+            true => hits,
+            false => self.cache.lookup(&blocks[..usable], now_ns),
         }
     }
 
     /// Whether the request finds nothing, whatever the cache holds.
     fn misses(&self, id: u64) -> bool {
-        let mut rng = fastrand::Rng::with_seed(mix(self.options.seed ^ mix(id)));
-        rng.u64(..100) < self.options.misses
+        self.rng(id, 0).u64(..100) < self.options.misses
+    }
+
+    /// A generator for one thing that is drawn for a request.
+    fn rng(&self, id: u64, thing: u64) -> fastrand::Rng {
+        let seed = mix(self.options.seed ^ mix(id));
+        fastrand::Rng::with_seed(seed.wrapping_add(thing))
+    }
+
+    /// The time from the end of the request's prefill to its first token: normally distributed, cut at 0.
+    fn base_ns(&self, id: u64) -> u64 {
+        let base_ns = nanoseconds(self.options.base);
+        let deviation_ns = nanoseconds(self.options.ttft_noise);
+        if deviation_ns == 0 {
+            return base_ns;
+        }
+        // The Box-Muller transform makes a normal value of two uniform ones.
+        let mut rng = self.rng(id, 1);
+        let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
+        let normal = radius * (std::f64::consts::TAU * rng.f64()).cos();
+        // A negative sum becomes 0.
+        (base_ns as f64 + normal * deviation_ns as f64) as u64
     }
 
     fn due_times(&self, id: u64, prefill_end_ns: u64, tokens: usize) -> Vec<u64> {
         let mut rng = fastrand::Rng::with_seed(mix(self.options.seed.wrapping_add(id)));
-        let first_ns = prefill_end_ns.saturating_add(nanoseconds(self.options.base));
+        let first_ns = prefill_end_ns.saturating_add(self.base_ns(id));
         let (itl_ns, jitter_ns) = (
             nanoseconds(self.options.itl),
             nanoseconds(self.options.jitter),
@@ -423,6 +495,111 @@ mod tests {
         assert_eq!(plan.hit_tier1_tokens, 0);
     }
 
+    /// The hits in each tier of a prompt of `again` tokens behind one of `first`, of the same text, with 30 tokens of
+    /// tier 1.
+    fn hits_again(options: Options, first: usize, again: usize) -> [usize; 2] {
+        let mut schedule = Schedule::new(&Options {
+            tier1_tokens: 30,
+            ..options
+        });
+        schedule.admit(1, job(1, first, 1), 0);
+        let plan = schedule.admit(2, job(1, again, 1), 1_000 * MS);
+        [plan.hit_tier1_tokens, plan.hit_tier2_tokens]
+    }
+
+    #[test]
+    fn hits_in_units_are_rounded_down_to_whole_ones() {
+        for (first, again, found) in [
+            // Of 7 blocks held, two units of 3 are 6; the 3 at the start are in tier 1.
+            (70, 99, [30, 30]),
+            (50, 99, [30, 0]),
+            (29, 99, [0, 0]),
+            // The last token is always computed, here in the third block.
+            (30, 30, [0, 0]),
+            (30, 31, [30, 0]),
+        ] {
+            let reuse = Reuse::Units(30);
+            let hits = hits_again(Options { reuse, ..options() }, first, again);
+            assert_eq!(hits, found, "{first} {again}");
+        }
+    }
+
+    #[test]
+    fn a_whole_prompt_is_found_whole_or_not_at_all() {
+        for (first, again, found) in [(55, 55, [30, 20]), (50, 50, [30, 10]), (55, 65, [0, 0])] {
+            let reuse = Reuse::WholePrompt;
+            let hits = hits_again(Options { reuse, ..options() }, first, again);
+            assert_eq!(hits, found, "{first} {again}");
+        }
+        // The fifth block was evicted.
+        let small = Options {
+            reuse: Reuse::WholePrompt,
+            tier2_tokens: 10,
+            ..options()
+        };
+        assert_eq!(hits_again(small, 55, 55), [0, 0]);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_short_finds_nothing_and_is_not_found() {
+        for (first, again, found) in [(60, 60, [30, 20]), (59, 60, [0, 0]), (60, 59, [0, 0])] {
+            let min_cached = 60;
+            let hits = hits_again(
+                Options {
+                    min_cached,
+                    ..options()
+                },
+                first,
+                again,
+            );
+            assert_eq!(hits, found, "{first} {again}");
+        }
+    }
+
+    #[test]
+    fn a_reset_that_is_not_honest_leaves_tier_2_or_everything() {
+        for (reset, tier1_tokens, tier2_tokens) in [
+            (Reset::Honest, 0, 0),
+            (Reset::Tier1, 0, 20),
+            (Reset::Lie, 30, 20),
+        ] {
+            // Tier 1 holds the first 3 of 5 blocks.
+            let mut schedule = Schedule::new(&Options {
+                tier1_tokens: 30,
+                reset,
+                ..options()
+            });
+            schedule.admit(1, job(1, 50, 1), 0);
+            // Text 1 has ended; text 2 is too short for a block.
+            schedule.admit(2, job(2, 5, 1), 1_000 * MS);
+            schedule.reset_cache();
+            let mut rest = job(1, 51, 1);
+            let from_4th = rest.blocks.split_off(3);
+            let first = schedule.cache.lookup(&rest.blocks, 1_000 * MS);
+            let last = schedule.cache.lookup(&from_4th, 1_000 * MS);
+            let tokens = (first.tier1_blocks * 10, last.tier2_blocks * 10);
+            assert_eq!(tokens, (tier1_tokens, tier2_tokens), "{reset:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_ages_from_the_end_of_the_prefill_or_of_the_answer() {
+        let mut schedule = Schedule::new(&Options {
+            ttl: Duration::from_millis(500),
+            ..options()
+        });
+        // The prefill ends at 50 ms, the answer at 50 + 3 + 10 · 10 = 153.
+        schedule.admit(1, job(1, 50, 11), 0);
+        let found = |schedule: &mut Schedule, id, at_ms| {
+            schedule
+                .admit(id, job(1, 51, 1), at_ms * MS)
+                .hit_tier1_tokens
+        };
+        // Found at 653, it is renewed at 653 + 1 for its prefill and + 3 for its answer: 657.
+        assert_eq!(found(&mut schedule, 2, 653), 50);
+        assert_eq!(found(&mut schedule, 3, 1_158), 0);
+    }
+
     #[test]
     fn jitter_only_delays_keeps_the_order_and_comes_from_the_seed() {
         let plan = |seed, jitter| {
@@ -442,6 +619,75 @@ mod tests {
                 .all(|(late, due)| (0..=25 * MS).contains(&(late - due)))
         );
         assert!(late != exact && plan(1, 25) == late && plan(2, 25) != late);
+    }
+
+    /// The due times of requests 1 to 4,000, each 10 s after the one before, with a cold prompt of 5 tokens.
+    fn noisy_due_ns(base_ms: u64, seed: u64) -> Vec<Vec<u64>> {
+        let mut schedule = Schedule::new(&Options {
+            base: Duration::from_millis(base_ms),
+            ttft_noise: Duration::from_millis(10),
+            seed,
+            ..options()
+        });
+        let after_arrival = |id: u64| {
+            let plan = schedule.admit(id, job(id, 5, 3), id * 10_000 * MS);
+            let due_ns = plan.due_ns.iter();
+            due_ns.map(|ns| ns - plan.arrival_ns).collect()
+        };
+        (1..=4_000).map(after_arrival).collect()
+    }
+
+    #[test]
+    fn noise_moves_whole_answers_by_a_normal_time_from_the_seed() {
+        let due_ns = noisy_due_ns(100, 1);
+        for answer in &due_ns {
+            let itl_ns = [answer[1] - answer[0], answer[2] - answer[1]];
+            assert_eq!(itl_ns, [10 * MS; 2]);
+        }
+        let ttft_ms: Vec<f64> = due_ns.iter().map(|it| it[0] as f64 / MS as f64).collect();
+        let mean_ms = ttft_ms.iter().sum::<f64>() / 4_000.0;
+        // 5 of prefill + 100; the mean of 4,000 has a standard error of 10 / 63 = 0.16.
+        assert!((mean_ms - 105.0).abs() < 0.6, "{mean_ms}");
+        let share_within = |deviations: f64| {
+            let within = |ms: &&f64| (**ms - 105.0).abs() <= 10.0 * deviations;
+            ttft_ms.iter().filter(within).count() as f64 / 4_000.0
+        };
+        // 68.3 % and 95.4 % of a normal distribution; standard errors 0.7 % and 0.3 %.
+        assert!((share_within(1.0) - 0.683).abs() < 0.03);
+        assert!((share_within(2.0) - 0.954).abs() < 0.013);
+        assert!(noisy_due_ns(100, 1) == due_ns && noisy_due_ns(100, 2) != due_ns);
+    }
+
+    #[test]
+    fn noise_brings_no_token_before_the_end_of_the_prefill() {
+        let due_ns = noisy_due_ns(0, 1);
+        let at_once = due_ns.iter().filter(|answer| answer[0] == 5 * MS).count();
+        assert!(due_ns.iter().all(|answer| answer[0] >= 5 * MS));
+        // Half of 4,000, with a standard deviation of 32.
+        assert!((1_850..2_150).contains(&at_once), "{at_once}");
+    }
+
+    #[test]
+    fn a_broken_cache_makes_a_share_of_the_answers_that_hit_wrong() {
+        let count = |corrupt_hits| {
+            let mut schedule = Schedule::new(&Options {
+                corrupt_hits,
+                ..options()
+            });
+            let mut corrupt = |id: u64| {
+                // Every second prompt is a new one.
+                let plan = schedule.admit(id, job(id % 2 * id, 11, 1), id * 1_000 * MS);
+                let is_hit = plan.hit_tier1_tokens == 10;
+                assert_eq!(is_hit, id.is_multiple_of(2) && id > 2);
+                let corrupts = schedule.corrupts(&plan);
+                assert!(is_hit || !corrupts);
+                corrupts
+            };
+            (1..=4_001).filter(|id| corrupt(*id)).count()
+        };
+        // Of 1,999 hits: none, all, or 30 % with a standard deviation of 20.
+        assert_eq!((count(0), count(100)), (0, 1_999));
+        assert!((500..700).contains(&count(30)), "{}", count(30));
     }
 
     /// `options` with a freeze from 20 ms after the first request, for 100 ms.

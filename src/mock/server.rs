@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::http::ErrorReply;
-use super::options::Options;
+use super::options::{Options, Reuse};
 use super::request::{NoRequest, Reader};
 use super::routes::respond;
 use super::shared::Shared;
@@ -39,6 +39,13 @@ impl Mock {
         if !options.freeze_at.is_zero() && options.freeze_for.is_zero() {
             let why = "says when to freeze, not for how long; want --freeze-for too";
             return Err(Error::input("--freeze-at", why));
+        }
+        if let Reuse::Units(tokens) = options.reuse
+            && !tokens.is_multiple_of(options.block_tokens)
+        {
+            let blocks = options.block_tokens;
+            let why = format!("not whole blocks; want a multiple of --block-tokens, here {blocks}");
+            return Err(Error::input(format!("--reuse units:{tokens}"), why));
         }
         let wanted = (options.host.as_str(), options.port);
         let fail = |error| Error::input(format!("mock on {}:{}", wanted.0, wanted.1), error);

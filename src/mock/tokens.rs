@@ -35,7 +35,16 @@ pub fn mix(x: u64) -> u64 {
 
 /// Word `index` of the answer to the prompt with this hash.
 pub fn answer_word(prompt_hash: u64, index: usize) -> &'static str {
-    WORDS[(mix(prompt_hash.wrapping_add(index as u64)) % WORDS.len() as u64) as usize]
+    WORDS[word_place(prompt_hash, index)]
+}
+
+/// Another word than `answer_word`.
+pub fn wrong_word(prompt_hash: u64, index: usize) -> &'static str {
+    WORDS[(word_place(prompt_hash, index) + 1) % WORDS.len()]
+}
+
+fn word_place(prompt_hash: u64, index: usize) -> usize {
+    (mix(prompt_hash.wrapping_add(index as u64)) % WORDS.len() as u64) as usize
 }
 
 /// A growing text: its length in tokens and the names of its full blocks.
@@ -149,5 +158,6 @@ mod tests {
             (0..50).map(|k| answer_word(7, k)).collect::<Vec<_>>()
         );
         assert!(WORDS.iter().filter(|word| words.contains(word)).count() > 20);
+        assert!((0..100).all(|k| wrong_word(7, k) != words[k]));
     }
 }

@@ -36,6 +36,9 @@ pub struct Truth {
     pub hit_tier2_tokens: Option<usize>,
     /// Whether an answer of `/generate` came from the response cache; `None` on other routes and without an answer.
     pub response_cached: Option<bool>,
+    /// Whether `corrupt_hits` has changed the words of the answer; `None`, and not in the line: it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrupt: Option<bool>,
     /// The number of tokens that were planned, as in `t_due_ns`.
     pub output_tokens: usize,
     /// The first word of the prompt; at most 100 characters.
@@ -57,6 +60,7 @@ impl Truth {
             self.hit_tier2_tokens = Some(plan.hit_tier2_tokens);
         }
         self.response_cached = generation.response_key.map(|_| generation.is_cached);
+        self.corrupt = generation.is_corrupt.then_some(true);
         self.output_tokens = plan.due_ns.len();
     }
 }

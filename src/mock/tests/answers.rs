@@ -434,3 +434,34 @@ fn faults_of_a_stream_change_its_shape_and_nothing_else() {
     );
     assert_eq!(reply.events()[5]["usage"]["completion_tokens"], 5);
 }
+
+#[test]
+fn a_warm_answer_has_the_words_of_the_cold_one_unless_the_cache_is_broken() {
+    for (corrupt_hits, are_equal) in [("0", true), ("100", false)] {
+        let file = TruthFile::new();
+        let mock = start(&[
+            ("block_tokens", "1"),
+            ("corrupt_hits", corrupt_hits),
+            ("truth_log", file.path()),
+        ]);
+        for path in [COMPLETIONS, CHAT] {
+            let texts = [(); 3].map(|()| text_of(&post(&mock, path, &streamed(6))).0);
+            let words = texts
+                .each_ref()
+                .map(|text| text.split(' ').collect::<Vec<_>>());
+            // A blank is in front of each of the six words.
+            assert_eq!(words.each_ref().map(Vec::len), [7; 3]);
+            let equal = (1..7).filter(|k| words[0][*k] == words[1][*k]).count();
+            assert_eq!(equal, if are_equal { 6 } else { 0 }, "{texts:?}");
+            // What is wrong is wrong in the same way each time.
+            assert_eq!(words[1], words[2]);
+        }
+        let lines = file.lines();
+        let corrupt: Vec<_> = lines
+            .iter()
+            .map(|line| line.get("corrupt").is_some())
+            .collect();
+        let of_a_path = [false, !are_equal, !are_equal];
+        assert_eq!(corrupt, [of_a_path; 2].concat());
+    }
+}

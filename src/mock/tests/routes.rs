@@ -178,3 +178,48 @@ fn after_a_reset_the_prompt_is_computed_anew_and_metrics_add_up() {
         assert!(metrics.contains(&line), "{name}: {metrics}");
     }
 }
+
+#[test]
+fn a_reset_that_empties_nothing_answers_as_the_honest_one() {
+    let mock = start(&[("block_tokens", "1"), ("reset", "lie")]);
+    post(&mock, "/v1/completions", ASK);
+    let reply = post(&mock, "/reset_prefix_cache", "");
+    assert!(reply.starts("HTTP/1.1 200 OK\r\n"), "{reply:?}");
+    assert_eq!(reply.body, r#"{"success":true}"#);
+    let json = post(&mock, "/v1/completions", ASK).json();
+    let cached = &json["usage"]["prompt_tokens_details"]["cached_tokens"];
+    assert_eq!(cached, 2);
+}
+
+#[test]
+fn separate_keys_do_not_find_each_others_prompts() {
+    let mock = start(&[("block_tokens", "1"), ("keys", "separate")]);
+    let cached = |key: &str| {
+        let header = format!("authorization: Bearer {key}\r\n");
+        let json = send(&mock, "POST /v1/completions", &header, ASK).json();
+        json["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64()
+    };
+    assert_eq!((cached("a"), cached("b")), (Some(0), Some(0)));
+    assert_eq!((cached("a"), cached("b")), (Some(2), Some(2)));
+}
+
+#[test]
+fn the_shape_of_reuse_shows_in_usage() {
+    let prompts = ["a b c d", "a b c d", "a b", "a b c d e", "a b c x y"];
+    for (option, cached) in [
+        // All that an earlier prompt had from the start on, without the last token.
+        (("reuse", "prefix"), [0, 3, 1, 4, 3]),
+        (("reuse", "units:2"), [0, 2, 0, 4, 2]),
+        (("reuse", "whole_prompt"), [0, 3, 0, 0, 0]),
+        // The first two prompts are not stored.
+        (("min_cached", "5"), [0, 0, 0, 0, 3]),
+    ] {
+        let mock = start(&[("block_tokens", "1"), option]);
+        let found = prompts.map(|prompt| {
+            let body = format!(r#"{{"prompt":"{prompt}","max_tokens":1}}"#);
+            let json = post(&mock, "/v1/completions", &body).json();
+            json["usage"]["prompt_tokens_details"]["cached_tokens"].clone()
+        });
+        assert_eq!(found, cached, "{option:?}");
+    }
+}

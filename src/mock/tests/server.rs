@@ -183,6 +183,18 @@ fn a_freeze_without_a_length_is_refused() {
 }
 
 #[test]
+fn units_that_are_not_whole_blocks_are_refused() {
+    let mut options = Options::default();
+    options
+        .set("reuse", "units:100")
+        .expect("it is well formed");
+    let error = Mock::start(options).err().map(|error| error.to_string());
+    let expected =
+        "[ERROR] --reuse units:100: not whole blocks; want a multiple of --block-tokens, here 16";
+    assert_eq!(error.as_deref(), Some(expected));
+}
+
+#[test]
 fn a_mock_that_cannot_start_says_why() {
     let mut options = Options::default();
     options

@@ -1,21 +1,19 @@
-//! The simulated prefix cache: which KV blocks are held, in which tier, in exact LRU order.
+//! A prefix cache of two tiers in exact LRU order.
 //!
-//! Blocks go in and out by their chained hash (`tokens`). Tier 1 is the GPU, tier 2 the offload
-//! buffer. A block is in one of them only: what tier 1 evicts becomes the newest of tier 2, a block
-//! accessed in tier 2 moves to tier 1. So the two tiers together are one LRU list, of which tier 1 is
-//! the newer part. Knows no time, no requests and no text.
+//! A block is in one tier only: what tier 1 evicts becomes the newest of tier 2, a block accessed in tier 2 moves to
+//! tier 1. So the two tiers together are one LRU list, of which tier 1 is the newer part.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use super::block_map::BlockMap;
+use super::hits::Hits;
 
 /// Place of the ring's fixed node: its `older` is the newest block, its `newer` the oldest.
 const RING: u32 = 0;
 
 /// A two-tier exact LRU over block hashes; about 50 bytes a block.
-pub struct KvCache {
+pub struct Lru {
     tier1_blocks: usize,
     capacity_blocks: usize,
-    places: HashMap<u64, u32, BuildHasherDefault<AsIs>>,
+    places: BlockMap<u32>,
     nodes: Vec<Node>,
     tier1_len: usize,
     /// The oldest block of tier 1; `RING` when tier 1 is empty.
@@ -30,32 +28,25 @@ struct Node {
     in_tier1: bool,
 }
 
-/// Counts of the leading blocks of a prompt that are held, by the tier that holds them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hits {
-    pub tier1_blocks: usize,
-    pub tier2_blocks: usize,
-}
-
-impl KvCache {
-    pub fn new(tier1_blocks: usize, tier2_blocks: usize) -> KvCache {
+impl Lru {
+    pub fn new([tier1_blocks, tier2_blocks]: [usize; 2]) -> Lru {
         let ring = Node {
             hash: 0,
             newer: RING,
             older: RING,
             in_tier1: false,
         };
-        KvCache {
+        Lru {
             tier1_blocks,
             capacity_blocks: tier1_blocks + tier2_blocks,
-            places: HashMap::default(),
+            places: BlockMap::default(),
             nodes: vec![ring],
             tier1_len: 0,
             tier1_oldest: RING,
         }
     }
 
-    /// Counts the blocks up to the first one that is not held; changes nothing.
+    /// See `KvCache`.
     pub fn lookup(&self, blocks: &[u64]) -> Hits {
         let mut hits = Hits::default();
         for hash in blocks {
@@ -68,10 +59,7 @@ impl KvCache {
         hits
     }
 
-    /// Accesses every block of a chain, from its end to its start, and takes in those not held.
-    ///
-    /// Backwards as in vLLM: the start of a chain, without which the rest is of no use and which
-    /// others may share, becomes the newest and is evicted last.
+    /// See `KvCache`.
     pub fn touch(&mut self, blocks: &[u64]) {
         for &hash in blocks.iter().rev() {
             self.access(hash);
@@ -79,7 +67,25 @@ impl KvCache {
     }
 
     pub fn clear(&mut self) {
-        *self = KvCache::new(self.tier1_blocks, self.capacity_blocks - self.tier1_blocks);
+        let tier2_blocks = self.capacity_blocks - self.tier1_blocks;
+        *self = Lru::new([self.tier1_blocks, tier2_blocks]);
+    }
+
+    /// Keeps the blocks of tier 2 in their order. O(blocks).
+    pub fn clear_tier1(&mut self) {
+        let before = std::mem::replace(self, Lru::new([0, 0]));
+        self.tier1_blocks = before.tier1_blocks;
+        self.capacity_blocks = before.capacity_blocks;
+        let mut place = before.nodes[RING as usize].newer;
+        while place != before.tier1_oldest {
+            let node = before.nodes[place as usize];
+            self.access(node.hash);
+            place = node.newer;
+        }
+        // They have gone through tier 1 one by one.
+        self.nodes.iter_mut().for_each(|node| node.in_tier1 = false);
+        self.tier1_len = 0;
+        self.tier1_oldest = RING;
     }
 
     fn access(&mut self, hash: u64) {
@@ -144,24 +150,6 @@ impl KvCache {
     }
 }
 
-/// Passes a key through: block hashes are mixed already.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only u64 keys are hashed");
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_hit_is_the_leading_run_of_held_blocks() {
-        let mut cache = KvCache::new(4, 0);
+        let mut cache = Lru::new([4, 0]);
         cache.touch(&[1, 2, 3]);
         assert_eq!(cache.lookup(&[1, 2, 3, 4]), hits(3, 0));
         assert_eq!(cache.lookup(&[1, 9, 3]), hits(1, 0));
@@ -186,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_chain_is_evicted_before_its_start() {
-        let mut cache = KvCache::new(3, 0);
+        let mut cache = Lru::new([3, 0]);
         cache.touch(&[1, 2, 3]);
         cache.touch(&[7]);
         // Access order was 3 2 1 7, three places: 3 is gone.
@@ -195,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_tier_1_evicts_is_found_in_tier_2_and_comes_back_on_access() {
-        let mut cache = KvCache::new(2, 2);
+        let mut cache = Lru::new([2, 2]);
         cache.touch(&[1, 2]); // newest first: 1 2 |
         cache.touch(&[3, 4]); // 3 4 | 1 2
         assert_eq!(cache.lookup(&[1, 2]), hits(0, 2));
@@ -206,6 +194,30 @@ mod tests {
         assert_eq!(cache.lookup(&[2]), hits(0, 0));
         cache.clear();
         assert_eq!(cache.lookup(&[5, 1]), hits(0, 0));
+    }
+
+    #[test]
+    fn tier_1_can_be_emptied_alone() {
+        let mut cache = Lru::new([2, 3]);
+        cache.touch(&[1, 2, 3, 4]); // newest first: 1 2 | 3 4
+        cache.clear_tier1(); // | 3 4
+        assert_eq!(cache.lookup(&[1]), hits(0, 0));
+        assert_eq!(cache.lookup(&[3, 4]), hits(0, 2));
+        cache.touch(&[4]); // 4 | 3
+        cache.touch(&[5, 6]); // 5 6 | 4 3
+        assert_eq!(cache.lookup(&[5, 6, 4, 3]), hits(2, 2));
+        cache.touch(&[7, 8]); // 7 8 | 5 6 4
+        assert_eq!(cache.lookup(&[4, 3]), hits(0, 1));
+        // Without a tier 2 nothing is left.
+        let mut cache = Lru::new([2, 0]);
+        cache.touch(&[1, 2]);
+        cache.clear_tier1();
+        assert_eq!(cache.lookup(&[1]), hits(0, 0));
+        // Without a tier 1 all stays.
+        let mut cache = Lru::new([0, 2]);
+        cache.touch(&[1, 2]);
+        cache.clear_tier1();
+        assert_eq!(cache.lookup(&[1, 2]), hits(0, 2));
     }
 
     /// The cache's rules in their plainest form: two queues, newest first.
@@ -248,7 +260,7 @@ mod tests {
     fn it_agrees_with_two_plain_queues_on_random_chains() {
         let mut rng = fastrand::Rng::with_seed(1);
         for capacities in [[0, 0], [0, 5], [5, 0], [1, 1], [3, 8], [8, 3]] {
-            let mut cache = KvCache::new(capacities[0], capacities[1]);
+            let mut cache = Lru::new(capacities);
             let mut twin = Twin {
                 tiers: Default::default(),
                 capacities,
@@ -259,6 +271,10 @@ mod tests {
                 assert_eq!(cache.lookup(&chain), twin.lookup(&chain), "{capacities:?}");
                 cache.touch(&chain);
                 twin.touch(&chain);
+                if rng.u8(..50) == 0 {
+                    cache.clear_tier1();
+                    twin.tiers[0].clear();
+                }
             }
         }
     }
