@@ -143,6 +143,7 @@ impl Facts {
         let name = line["workload"].as_str();
         let mut workloads = Workload::NAMES.into_iter();
         let workload = workloads.find(|(_, known)| Some(*known) == name);
+        let metrics = line["metrics"].as_array().map_or(&[][..], Vec::as_slice);
         let mut told = ToldFigures::new();
         let of_line = line["told"].as_object().into_iter().flatten();
         told.extend(of_line.map(|(key, told)| {
@@ -170,12 +171,7 @@ impl Facts {
             controls_hit_rate: number("controls_hit_rate"),
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),
-            metrics: line["metrics"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Metric::read)
-                .collect(),
+            metrics: metrics.iter().filter_map(Metric::read).collect(),
             told,
             ..Facts::default()
         }
