@@ -48,8 +48,10 @@ static: toolchain ## build target/static/tmesh-cli: one static file of at most 5
 	export TMESH_COMMIT=$(COMMIT)
 	# No relocation and no unwind tables: what a panic=abort program never reads. Those of std and libc, 0.35 MB,
 	# go where the linker can leave them out: lld can, GNU ld cannot. Nor can that fold functions of equal code.
+	# Functions marked #[inline] are inlined up to a cost of 100 instead of 325: 0.14 MB less, for as many instructions
+	# a token and 3 % more a request (callgrind).
 	flags='-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no'
-	flags+=' -C link-arg=-Wl,--no-eh-frame-hdr'
+	flags+=' -C llvm-args=-inlinehint-threshold=100 -C link-arg=-Wl,--no-eh-frame-hdr'
 	discard=" -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-T,$(CURDIR)/.ci/no-unwind-tables.ld"
 	mkdir -p "$(TARGET_DIR)"
 	trial=$$(mktemp "$(TARGET_DIR)/trial.XXXXXX")

@@ -18,7 +18,7 @@ use crate::prom::scrape::{Scraper, fetch};
 use crate::prom::selector::Selector;
 use crate::prom::series::{Found, Wanted};
 use crate::stats::catalog::{HIT_RATE, told_figures};
-use crate::stats::facts::{Told, ToldFigures};
+use crate::stats::facts::Told;
 use crate::units::quoted;
 
 /// Time between two scrapes while requests are in flight.
@@ -152,7 +152,7 @@ impl Counters {
     }
 
     /// Returns the figures of a pass that ended at this stamp, and warns of scrapes that failed.
-    pub fn told(&self, t_end_ns: u64) -> ToldFigures {
+    pub fn told(&self, t_end_ns: u64) -> Vec<(String, Told)> {
         let page = match &self.page {
             Ok(page) => page,
             Err(why) => {

@@ -234,7 +234,7 @@ impl Run {
         }
         let mut sent = self.sent(collected, exhausted, is_window);
         if let Some((counters, _)) = counters {
-            sent.facts.told = counters.told(sent.t_end_ns());
+            sent.facts.told.extend(counters.told(sent.t_end_ns()));
         }
         Ok(sent)
     }

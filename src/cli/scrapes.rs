@@ -138,9 +138,9 @@ fn line(names: &Names, seen: &Observation) -> Value {
     let shown: Vec<(&String, &Reading)> = shown.map(|(_, name, reading)| (name, reading)).collect();
     let by_name = |of: fn(&Reading) -> Value| -> Map<String, Value> {
         let values = shown.iter();
-        values
-            .map(|(name, reading)| ((*name).clone(), of(reading)))
-            .collect()
+        let mut by_name = Map::new();
+        by_name.extend(values.map(|(name, reading)| ((*name).clone(), of(reading))));
+        by_name
     };
     json!({
         "t_start_ns": seen.t_begin_ns,

@@ -144,7 +144,7 @@ impl Secrets {
                 mask: masked(secret),
             });
             self.0
-                .sort_unstable_by_key(|secret| usize::MAX - secret.length);
+                .sort_by_cached_key(|secret| usize::MAX - secret.length);
         }
     }
 

@@ -234,7 +234,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
         }
     }
     // Workers with an open connection are on top.
-    idle.sort_unstable_by(|a, b| b.cmp(a));
+    idle.sort_by_cached_key(|&(worker, _)| usize::MAX - worker);
     Ok(Pool {
         places: vec![None; jobs.len()],
         jobs,

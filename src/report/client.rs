@@ -19,7 +19,7 @@ pub fn pair(client: &ClientSummary) -> Pair {
         (Limit::Cpu, cpu(client)),
         (Limit::Throttled, throttled(client)),
     ];
-    figures.sort_by_key(|(limit, _)| !client.reasons.contains(limit));
+    figures.sort_by_cached_key(|(limit, _)| u64::from(!client.reasons.contains(limit)));
     let figures = figures.into_iter().filter_map(|(_, figure)| figure);
     let steal = client.steal_share_mean.filter(|&of| of > NOTABLE_STEAL);
     let steal = steal.map(|share| format!("steal {}", Cell::percent(share)));

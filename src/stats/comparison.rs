@@ -36,8 +36,9 @@ struct Paired {
 /// sends in the later round.
 pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Comparison> {
     let timed = first.iter().filter_map(Timed::of);
-    let before: BTreeMap<_, _> = timed.map(|one| (one.key, one)).collect();
-    let (mut sessions, mut pairs) = (BTreeMap::new(), [Vec::new(), Vec::new()]);
+    let (mut before, mut sessions) = (BTreeMap::new(), BTreeMap::new());
+    before.extend(timed.map(|one| (one.key, one)));
+    let mut pairs = [Vec::new(), Vec::new()];
     for Timed {
         key,
         ttft_ns,
@@ -59,7 +60,7 @@ pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Compari
         pairs[1].push(record);
     }
     let mut sessions: Vec<Paired> = sessions.into_values().collect();
-    sessions.sort_unstable_by_key(|session| session.sent_ns);
+    sessions.sort_by_cached_key(|session| session.sent_ns);
     let sum = |of: fn(&Paired) -> f64| sessions.iter().map(of).sum::<f64>();
     let (before, after) = (sum(|pair| pair.before), sum(|pair| pair.after));
     if sessions.is_empty() {

@@ -220,7 +220,7 @@ struct Sides<'a> {
 /// Returns the first of these requests in the order of their sends: enough for an interval, in constant memory.
 fn first_of<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<&'a Record> {
     let mut first: Vec<&Record> = records.take(KEPT).collect();
-    first.sort_unstable_by_key(|record| record.t_send_ns);
+    first.sort_by_cached_key(|record| record.t_send_ns);
     first
 }
 

@@ -143,7 +143,14 @@ impl Facts {
         let name = line["workload"].as_str();
         let mut workloads = Workload::NAMES.into_iter();
         let workload = workloads.find(|(_, known)| Some(*known) == name);
-        let told = line["told"].as_object().into_iter().flatten();
+        let metrics = line["metrics"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut told = ToldFigures::new();
+        let of_line = line["told"].as_object().into_iter().flatten();
+        told.extend(of_line.map(|(key, told)| {
+            let source = told["source"].as_str().unwrap_or_default().to_string();
+            let value = told["value"].as_f64();
+            (key.clone(), Told { value, source })
+        }));
         Facts {
             workload: workload.map(|(workload, _)| workload),
             round: count("round"),
@@ -164,19 +171,8 @@ impl Facts {
             controls_hit_rate: number("controls_hit_rate"),
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),
-            metrics: line["metrics"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Metric::read)
-                .collect(),
-            told: told
-                .map(|(key, told)| {
-                    let source = told["source"].as_str().unwrap_or_default().to_string();
-                    let value = told["value"].as_f64();
-                    (key.clone(), Told { value, source })
-                })
-                .collect(),
+            metrics: metrics.iter().filter_map(Metric::read).collect(),
+            told,
             ..Facts::default()
         }
     }

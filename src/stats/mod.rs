@@ -1,6 +1,6 @@
 //! From requests to figures: one way for every command, whether the requests come from a run or from a file.
 //!
-//! Nothing here prints.
+//! Nothing here prints. Lists are sorted with `sort_by_cached_key`: all types share one compiled sort of their keys.
 
 pub mod batches;
 pub mod catalog;

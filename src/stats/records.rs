@@ -1,20 +1,19 @@
 //! The requests of a pass as they end: a record of each, or histograms in an endless pass.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::counts::possible;
 use super::edges::Edges;
 use super::facts::Facts;
-use super::figures::{FailureCount, Figures, Means};
+use super::figures::{FailureCount, Failures, Figures, Means};
 use super::goodput::Goodput;
 use super::lengths::Lengths;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
 use super::time::{HitRule, Time};
-use crate::sample::{FailKind, Failure, Phase, Sample, TokenSource, why};
+use crate::sample::{Failure, Phase, Sample, TokenSource, why};
 use crate::units::share;
 
 /// The requests of a pass, and what cannot be told from single records.
@@ -22,7 +21,7 @@ use crate::units::share;
 pub struct Records {
     /// Records in the order in which the requests ended; empty in an endless pass.
     pub list: Vec<Record>,
-    pub failures: BTreeMap<FailKind, FailureCount>,
+    pub failures: Failures,
     /// Gaps between token events of successes, without those of bursts.
     pub gaps: Histogram,
     /// The number of events of successes that could not be read, and the first of them.
@@ -176,7 +175,7 @@ impl Records {
     /// Counts a failed sample under its kind; the first of a kind is the example.
     fn count_failure(&mut self, sample: &Sample) {
         if let Some(failure) = &sample.failure {
-            let entry = self.failures.entry(failure.kind);
+            let entry = self.failures.entry(failure.kind.name());
             let first = || FailureCount {
                 count: 0,
                 status: sample.status,
@@ -322,12 +321,10 @@ impl Figures {
     /// Adds the figures that single records do not tell: failures, gaps and events that could not be read.
     fn with_beside(self, records: &Records) -> Figures {
         let gap = records.gaps.spread();
-        let failures = records.failures.iter();
-        let failures = failures.map(|(kind, failure)| (kind.name(), failure.clone()));
         Figures {
             gap,
             gaps_in_one_read_share: share(records.gaps.zeros(), gap.map_or(0, |gap| gap.n)),
-            failures: failures.collect(),
+            failures: records.failures.clone(),
             unread: records.unread.clone(),
             impossible_counts: records.impossible_counts,
             lengths: records.lengths.clone(),

@@ -82,7 +82,7 @@ impl Hits {
         if self.groups.len() < KEPT {
             return;
         }
-        self.groups.sort_unstable_by_key(|(sent_ns, _)| *sent_ns);
+        self.groups.sort_by_cached_key(|(sent_ns, _)| *sent_ns);
         let pairs = self.groups.chunks(2).map(|pair| {
             let cached = pair.iter().map(|(_, (cached, _))| cached).sum();
             let prompt = pair.iter().map(|(_, (_, prompt))| prompt).sum();
@@ -94,7 +94,7 @@ impl Hits {
 
     fn share(&self) -> Option<Share> {
         let mut groups = self.groups.clone();
-        groups.sort_unstable_by_key(|(sent_ns, _)| *sent_ns);
+        groups.sort_by_cached_key(|(sent_ns, _)| *sent_ns);
         let tokens: Vec<(u64, u64)> = groups.into_iter().map(|(_, tokens)| tokens).collect();
         hit_share(&tokens)
     }
@@ -201,7 +201,7 @@ impl Rotations {
     /// those that were sent before all of these had their first token.
     fn beyond_the_burst(&self, in_flight: usize) -> Vec<f64> {
         let mut cold = self.cold.clone();
-        cold.sort_unstable_by_key(|seen| seen.sent_ns);
+        cold.sort_by_cached_key(|seen| seen.sent_ns);
         let burst = &cold[..in_flight.min(cold.len())];
         let over_ns = burst.iter().map(|seen| seen.answered_ns).max();
         let over_ns = over_ns.unwrap_or(0);
@@ -215,7 +215,7 @@ impl Rotations {
     fn after_the_cold(&self, in_flight: usize) -> Vec<f64> {
         let mut warm = self.warm.clone();
         warm.retain(|seen| seen.sent_ns >= self.cold_end_ns);
-        warm.sort_unstable_by_key(|seen| seen.sent_ns);
+        warm.sort_by_cached_key(|seen| seen.sent_ns);
         let rest = warm.iter().skip(in_flight);
         rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
     }

@@ -118,13 +118,12 @@ impl Controls {
     }
 
     fn sorted(&self) -> Vec<Control> {
-        let of = |times: &[f64], is_warm| -> Vec<Control> {
-            let controls = times.iter().map(|&time| Control { time, is_warm });
-            controls.collect()
-        };
-        let mut sorted = of(&self.cold, false);
-        sorted.extend(of(&self.warm, true));
-        sorted.sort_unstable_by(|a, b| a.time.total_cmp(&b.time));
+        let control = |is_warm| move |&time: &f64| Control { time, is_warm };
+        let cold = self.cold.iter().map(control(false));
+        let warm = self.warm.iter().map(control(true));
+        let mut sorted: Vec<Control> = cold.chain(warm).collect();
+        // The bits of times, which are from 0 on, are in the order of the times.
+        sorted.sort_by_cached_key(|control| control.time.to_bits());
         sorted
     }
 }

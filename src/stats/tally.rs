@@ -284,6 +284,9 @@ impl Tally {
         let first_turns = self.first_turns.side(reported.prefix);
         let first_turn_hit_rate = first_turns.prefix_cache_hit_rate;
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
+        let sources = sources.map(|((_, name), n)| (name, n));
+        let mut seen = self.seen.clone();
+        seen.token_sources.extend(sources.filter(|(_, n)| *n > 0));
         Figures {
             requests: good + self.seen.failed,
             successful: good,
@@ -314,11 +317,7 @@ impl Tally {
             is_open: facts.exhausted.is_some() || self.due.n > 0,
             scheduled_per_s: self.due.rate(),
             achieved_per_s: self.sent.rate(),
-            token_sources: sources
-                .filter(|(_, n)| *n > 0)
-                .map(|((_, name), n)| (name, n))
-                .collect(),
-            ..self.seen.clone()
+            ..seen
         }
     }
 }

@@ -22,5 +22,6 @@ pub fn read(
     path: &Path,
     mut on_record: impl FnMut(Raw<'_>) -> std::result::Result<(), Problem>,
 ) -> Result<()> {
-    source::read(what, source::open(what, path)?, |raw| on_record(raw?))
+    let mut file = source::open(what, path)?;
+    source::read(what, &mut file, &mut |raw| on_record(raw?))
 }

@@ -49,7 +49,7 @@ impl Draw {
 
     pub fn finish(self) -> Dataset {
         let mut drawn: Vec<_> = self.kept.into_iter().collect();
-        drawn.sort_unstable_by_key(|((_, position), _)| *position);
+        drawn.sort_by_cached_key(|((_, position), _)| *position);
         Dataset {
             total: self.total,
             drawn,

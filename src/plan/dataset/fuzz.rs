@@ -154,11 +154,11 @@ fn check(record: &Record) {
 
 /// Checks that every line that `convert` makes of a record is a record.
 fn converted(
-    bytes: &[u8],
+    mut bytes: &[u8],
     mut line: impl FnMut(source::Raw<'_>) -> std::result::Result<Option<String>, Problem>,
 ) -> (u64, u64) {
     let (mut written, mut refused) = (0, 0);
-    let ended = source::read("f", bytes, |raw| {
+    let ended = source::read("f", &mut bytes, &mut |raw| {
         match raw.and_then(&mut line) {
             Ok(Some(line)) => {
                 written += 1;

@@ -53,9 +53,9 @@ pub fn made(records: u64, most: Option<u64>, seed: u64) -> Result<Dataset> {
     load_from("--synthetic", text.as_bytes(), most, seed)
 }
 
-fn load_from(what: &str, input: impl Read, most: Option<u64>, seed: u64) -> Result<Dataset> {
+fn load_from(what: &str, mut input: impl Read, most: Option<u64>, seed: u64) -> Result<Dataset> {
     let mut draw = Draw::new(most, seed);
-    source::read(what, input, |raw| {
+    source::read(what, &mut input, &mut |raw| {
         draw.offer(&draft::parse(raw?)?);
         Ok(())
     })?;
@@ -73,7 +73,7 @@ pub fn scan(
     mut on_record: impl FnMut(std::result::Result<Draft<'_>, Problem>),
 ) -> Result<()> {
     let what = path.display().to_string();
-    source::read(&what, source::open(&what, path)?, |raw| {
+    source::read(&what, &mut source::open(&what, path)?, &mut |raw| {
         on_record(raw.and_then(draft::parse));
         Ok(())
     })

@@ -70,6 +70,9 @@ impl Problem {
     }
 }
 
+/// A record, or the problem of a wrong one.
+type Record<'a> = std::result::Result<Raw<'a>, Problem>;
+
 /// Opens a file or a pipe.
 pub fn open(what: &str, path: &Path) -> Result<File> {
     if path.is_dir() {
@@ -88,11 +91,11 @@ fn unreadable(what: &str, error: &io::Error) -> Error {
 /// Fails when `visit` refuses a record, when there is none, and when the file is not text or cannot be read.
 pub fn read(
     what: &str,
-    input: impl Read,
-    mut visit: impl FnMut(std::result::Result<Raw<'_>, Problem>) -> std::result::Result<(), Problem>,
+    input: &mut dyn Read,
+    visit: &mut dyn FnMut(Record<'_>) -> std::result::Result<(), Problem>,
 ) -> Result<()> {
     let failed = |error: io::Error| unreadable(what, &error);
-    let mut visit = |raw: std::result::Result<Raw<'_>, Problem>| {
+    let mut visit = |raw: Record<'_>| {
         let refused = |problem: Problem| {
             let place = format!("{what}, line {}", problem.line);
             Error::input(place, problem.why)
@@ -137,14 +140,14 @@ pub fn read(
     Ok(())
 }
 
-struct Lines<R> {
-    input: BufReader<R>,
+struct Lines<'a> {
+    input: BufReader<&'a mut dyn Read>,
     line: Vec<u8>,
     /// The number of `line`, from 1.
     number: u64,
 }
 
-impl<R: Read> Lines<R> {
+impl Lines<'_> {
     /// Moves to the next line that is not blank; false at the end.
     fn next(&mut self) -> io::Result<bool> {
         loop {

@@ -62,8 +62,8 @@ impl Trace {
                 return Err(Error::input(what, "no record with tokens in it"));
             }
         } else {
-            let input = Cursor::new(first).chain(input);
-            source::read(what, input, |raw| reader.push(raw?))?;
+            let mut input = Cursor::new(first).chain(input);
+            source::read(what, &mut input, &mut |raw| reader.push(raw?))?;
             reader.scale(unit).map_err(|why| {
                 let why = format!("timestamps look like seconds, not milliseconds: {why}");
                 Error::input(what, why)

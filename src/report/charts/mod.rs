@@ -27,20 +27,18 @@ pub const ENOUGH: u64 = 20;
 /// Draws every chart that has enough data, each as HTML; those that show the answer come first.
 pub fn draw(charts: &[Charts]) -> Vec<String> {
     const TTFT: &str = "TTFT, ms";
-    let plots = charts.iter().flat_map(|of| {
-        let trends = of.trends.iter().map(|of| Some(trend::draw(of)));
-        let others = [
-            Some(shares("Time to first token (TTFT)", TTFT, &of.ttft)),
-            Some(shares("Gaps between token events", "gap, ms", &of.gaps)),
-            latency(&of.requests),
-            tokens(&of.requests),
-            in_flight(&of.requests),
-            side_by_side(of.beside, TTFT, &of.ttft),
-        ];
-        trends.chain(others)
-    });
-    let plots = plots.flatten().filter(|plot| !plot.key.is_empty());
-    plots.map(|plot| plot.figure()).collect()
+    let mut plots = Vec::new();
+    for of in charts {
+        plots.extend(of.trends.iter().map(trend::draw));
+        plots.push(shares("Time to first token (TTFT)", TTFT, &of.ttft));
+        plots.push(shares("Gaps between token events", "gap, ms", &of.gaps));
+        plots.extend(latency(&of.requests));
+        plots.extend(tokens(&of.requests));
+        plots.extend(in_flight(&of.requests));
+        plots.extend(side_by_side(of.beside, TTFT, &of.ttft));
+    }
+    let plots = plots.iter().filter(|plot| !plot.key.is_empty());
+    plots.map(Plot::figure).collect()
 }
 
 /// Returns the groups that have values, each with its class.

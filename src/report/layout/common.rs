@@ -131,7 +131,7 @@ impl Failed<'_> {
         }
         let share = Cell::percent(failed as f64 / requests as f64);
         let mut kinds: Vec<_> = self.kinds.iter().collect();
-        kinds.sort_by_key(|(_, count)| u64::MAX - **count);
+        kinds.sort_by_cached_key(|(_, count)| u64::MAX - **count);
         let kinds = kinds.iter().map(|(kind, count)| format!("{kind} {count}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         let line = format!("FAILED REQUESTS: {failed} of {requests} ({share}): {kinds}");

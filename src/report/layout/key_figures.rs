@@ -34,9 +34,10 @@ pub fn range(
     let all: Vec<(String, Option<f64>)> = values.into_iter().collect();
     let known = all.iter();
     let known = known.filter_map(|(place, value)| Some((place, (*value)?)));
-    let mut known: Vec<(&String, f64)> = known.collect();
-    known.sort_unstable_by(|(_, one), (_, other)| one.total_cmp(other));
-    let (&(first, least), &(last, greatest)) = (known.first()?, known.last()?);
+    let known: Vec<(&String, f64)> = known.collect();
+    let order = |(_, one): &&(_, f64), (_, other): &&(_, f64)| one.total_cmp(other);
+    let (first, least) = *known.iter().min_by(order)?;
+    let (last, greatest) = *known.iter().max_by(order)?;
     let (low, high) = (shown(least, unit), shown(greatest, unit));
     let value = match (low == high, known.len() == all.len()) {
         (true, true) => low,

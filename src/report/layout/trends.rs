@@ -175,7 +175,7 @@ pub fn levels(passes: &[Pass]) -> Vec<Trend> {
         return Vec::new();
     }
     for line in lines.values_mut() {
-        line.sort_unstable_by(|one, other| one.x.total_cmp(&other.x));
+        line.sort_by_cached_key(|point| point.x as u64);
     }
     let lines = lines.into_iter();
     vec![Trend {

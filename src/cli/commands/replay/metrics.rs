@@ -52,8 +52,9 @@ impl Metrics {
 pub fn of(scrapes: &Scrapes, record: &Record) -> Map<String, Value> {
     let seen = scrapes.seen();
     let value = |at| beside(&seen.observations, at, record.t_send_ns, record.t_end_ns);
-    let values = own(scrapes).map(|(at, name)| (name.clone(), json!(value(at))));
-    values.collect()
+    let mut values = Map::new();
+    values.extend(own(scrapes).map(|(at, name)| (name.clone(), json!(value(at)))));
+    values
 }
 
 /// Returns the names that the user gave with their places among the readings.

@@ -63,7 +63,7 @@ impl Serialize for Requests<'_> {
         let records = &self.pass.records;
         let details = records.details.iter().flatten();
         let mut requests: Vec<(&Record, &Detail)> = records.list.iter().zip(details).collect();
-        requests.sort_unstable_by_key(|(_, detail)| detail.id);
+        requests.sort_by_cached_key(|(_, detail)| detail.id);
         let mut list = serializer.serialize_seq(None)?;
         for (record, detail) in requests {
             let session = record.session.get().unwrap_or(0) as usize;

@@ -97,7 +97,8 @@ fn point(pass: &Pass) -> Vec<Entry> {
         open("ttft_from_sent", Time::TtftFromSent),
     ];
     let splits = ["first_use", "hit", "miss", "repeat"].map(split);
-    let sources: BTreeMap<_, _> = keys::sources(&KEYS, pass).into_iter().collect();
+    let mut sources = BTreeMap::new();
+    sources.extend(keys::sources(&KEYS, pass));
     let rest = [
         ("latency_from", from.into()),
         ("concurrency", pass.facts.concurrency.into()),
