@@ -46,6 +46,8 @@ pub struct Machine {
     young: Misses,
     /// Contexts to be read next.
     queue: Vec<u64>,
+    /// Whether the first of them is the context before the last one.
+    asks_young: bool,
     refined: u32,
     pub belief: Option<Belief>,
     /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
@@ -147,6 +149,12 @@ impl Step for Machine {
             });
         let tiers: Vec<Tier> = tiers.collect();
         let words: Vec<String> = tiers.iter().map(words).collect();
+        let medium = self.belief.as_ref().map_or(0.0, Belief::medium);
+        lab.first_tier = (capacities.len() > 1).then(|| (capacities[0].tokens, medium));
+        lab.capacity_tokens = capacities
+            .last()
+            .filter(|_| self.is_bounded)
+            .map(|last| last.tokens);
         findings.tiers = Some(tiers);
         Answer {
             words: words.join(", "),
@@ -168,10 +176,8 @@ impl Machine {
 
     fn grow(&mut self, lab: &mut Lab) -> Prompt {
         if let Some(text) = self.queue.pop() {
-            self.asked = Some(match self.queue.is_empty() {
-                true => Asked::Old,
-                false => Asked::Young,
-            });
+            let is_young = std::mem::take(&mut self.asks_young);
+            self.asked = Some(if is_young { Asked::Young } else { Asked::Old });
             return self.context(text);
         }
         self.asked = Some(Asked::New);
@@ -180,8 +186,20 @@ impl Machine {
     }
 
     /// Plans to read the context before the last one and the oldest one that was not read again, if enough was written
-    /// since the last time.
+    /// since the last time. After a miss of the former, which an LRU cache would hold, it is read each time.
     fn plan_reads(&mut self) {
+        if !self.young.0.is_empty() {
+            self.queue = self
+                .written
+                .iter()
+                .rev()
+                .skip(1)
+                .take(1)
+                .map(|written| written.0)
+                .collect();
+            self.asks_young = true;
+            return;
+        }
         let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
         let (Some(&(oldest, _)), [.., (young, _), _]) =
             (self.written.get(self.oldest_unread), &self.written[..])
@@ -190,9 +208,10 @@ impl Machine {
         };
         if is_due && oldest != *young {
             self.read_at = self.written_tokens;
-            self.queue = match self.oldest_unread % 2 {
-                0 => vec![oldest, *young],
-                _ => vec![oldest],
+            self.asks_young = self.oldest_unread % 2 == 0;
+            self.queue = match self.asks_young {
+                true => vec![oldest, *young],
+                false => vec![oldest],
             };
         }
     }

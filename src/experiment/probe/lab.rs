@@ -111,6 +111,10 @@ pub struct Lab {
     pub trusts_usage: bool,
     /// Tokens of a block, if a step has found them.
     pub block_tokens: Option<u64>,
+    /// Tokens of all tiers together under LRU, once they are known.
+    pub capacity_tokens: Option<f64>,
+    /// If there are two tiers: tokens of the first one, and the share by time of what is read from the second.
+    pub first_tier: Option<(f64, f64)>,
     /// TTFT of prompts that were new, and of immediate repeats.
     pub cold: Curve,
     pub warm: Curve,
@@ -130,6 +134,8 @@ impl Lab {
             trusts_time: false,
             trusts_usage: false,
             block_tokens: None,
+            capacity_tokens: None,
+            first_tier: None,
             cold: Curve::cold(),
             warm: Curve::warm(),
             accesses: Vec::new(),

@@ -6,6 +6,7 @@ mod belief;
 mod capacity;
 mod curve;
 pub mod lab;
+mod order;
 mod policy;
 #[cfg(test)]
 mod simulator;

@@ -54,6 +54,15 @@ impl Expected {
         points.iter().map(|(weight, share)| weight * share).sum()
     }
 
+    /// Returns the standard deviation of shares around the nearest of the points.
+    pub fn deviation(&self) -> f64 {
+        if self.next_block == 0.0 {
+            0.0
+        } else {
+            0.3 / POINTS as f64
+        }
+    }
+
     /// Returns uncached shares with their probabilities.
     pub fn points(&self) -> Vec<(f64, f64)> {
         if self.next_block == 0.0 {
@@ -172,32 +181,29 @@ impl Cache {
         }
     }
 
-    /// Evicts tokens of the run that goes first; those of the context `own`, which has just come, go last where the
-    /// newest goes first.
+    /// Evicts tokens of the run that goes first. Those of the context `own`, which is in use, go last.
     fn evict(&mut self, own: u64) {
-        let rank = |run: &Run| match self.order {
-            Order::Fifo => (run.entered, 0),
-            Order::Mru => (u64::from(run.text == own), u64::MAX - run.used),
-            Order::Frequency => (run.uses, run.used),
-            Order::Lru | Order::Random => (run.used, 0),
+        let rank = |run: &Run| {
+            let rank = match self.order {
+                Order::Fifo => (run.entered, 0),
+                Order::Mru => (u64::MAX - run.used, 0),
+                Order::Frequency => (run.uses, run.used),
+                Order::Lru | Order::Random => (run.used, 0),
+            };
+            (run.text == own, rank)
         };
-        // Of one rank, the end of a context goes before its start; where the newest goes first, its start does.
+        // Of one rank, the end of a context goes before its start.
         let runs = (0..self.runs.len()).min_by(|&a, &b| {
             let (one, other) = (&self.runs[a], &self.runs[b]);
-            let ends = match self.order {
-                Order::Mru => one.from.total_cmp(&other.from),
-                _ => other.to.total_cmp(&one.to),
-            };
-            rank(one).cmp(&rank(other)).then(ends)
+            rank(one)
+                .cmp(&rank(other))
+                .then(other.to.total_cmp(&one.to))
         });
         let Some(at) = runs else { return };
         let excess = self.held_tokens - self.capacity_tokens;
         let run = &mut self.runs[at];
         let gone = excess.min(run.to - run.from);
-        match self.order {
-            Order::Mru => run.from += gone,
-            _ => run.to -= gone,
-        }
+        run.to -= gone;
         self.held_tokens -= gone;
         if run.to - run.from < 1e-6 {
             self.held_tokens -= run.to - run.from;
@@ -230,6 +236,47 @@ impl Cache {
             let kept = self.capacity_tokens / self.held_tokens;
             self.runs.iter_mut().for_each(|run| run.held *= kept);
             self.held_tokens = self.capacity_tokens;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lab::Prompt;
+    use super::super::simulator::Server;
+    use super::*;
+
+    #[test]
+    fn runs_of_tokens_are_held_as_the_blocks_of_an_exact_simulator() {
+        for order in Order::ALL
+            .into_iter()
+            .filter(|&order| order != Order::Random)
+        {
+            for seed in 0..40 {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let blocks = rng.usize(20..200);
+                let mut server = Server::new(order, &[blocks], 1, seed);
+                server.has_usage = true;
+                let mut cache = Cache::new(order, blocks as f64, 1.0);
+                let lengths: Vec<u64> = (0..12).map(|_| rng.u64(3..20)).collect();
+                for step in 0..200 {
+                    let text = rng.u64(0..12);
+                    let tokens = lengths[text as usize];
+                    let expected = cache.expected(text, tokens as f64).mean();
+                    let prompt = Prompt {
+                        text,
+                        tokens,
+                        branch: None,
+                    };
+                    let cached = server.send(&prompt).cached.expect("usage");
+                    let share = 1.0 - cached as f64 / tokens as f64;
+                    assert!(
+                        (share - expected).abs() < 1e-6,
+                        "{order:?} seed {seed} step {step} of {blocks}: {share} for {expected}"
+                    );
+                    cache.access(text, tokens as f64);
+                }
+            }
         }
     }
 }

@@ -16,7 +16,9 @@ struct Tier {
     blocks: usize,
     held: HashMap<Block, Entry>,
     queue: BTreeSet<(u64, u64, Block)>,
+    list: Vec<Block>,
     clock: u64,
+    request: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -24,7 +26,9 @@ struct Entry {
     uses: u64,
     entered: u64,
     used: u64,
-    drawn: u64,
+    request: u64,
+    /// In the list of all.
+    place: usize,
 }
 
 impl Tier {
@@ -34,7 +38,9 @@ impl Tier {
             blocks,
             held: HashMap::new(),
             queue: BTreeSet::new(),
+            list: Vec::new(),
             clock: 0,
+            request: 0,
         }
     }
 
@@ -42,8 +48,9 @@ impl Tier {
         match self.order {
             Order::Lru => (entry.used, 0),
             Order::Fifo => (entry.entered, 0),
-            Order::Mru => (u64::MAX - entry.used, 0),
-            Order::Random => (entry.drawn, 0),
+            // By requests, and the end of a context, which is used first, before its start.
+            Order::Mru => (u64::MAX - entry.request, entry.used),
+            Order::Random => (0, 0),
             Order::Frequency => (entry.uses, entry.used),
         }
     }
@@ -51,35 +58,54 @@ impl Tier {
     fn put(&mut self, block: Block, entry: Entry) {
         let (first, second) = self.rank(entry);
         self.queue.insert((first, second, block));
-        self.held.insert(block, entry);
+        self.held.insert(
+            block,
+            Entry {
+                place: self.list.len(),
+                ..entry
+            },
+        );
+        self.list.push(block);
     }
 
     fn take(&mut self, block: Block) -> Option<Entry> {
         let entry = self.held.remove(&block)?;
         let (first, second) = self.rank(entry);
         self.queue.remove(&(first, second, block));
+        self.list.swap_remove(entry.place);
+        if let Some(moved) = self.list.get(entry.place)
+            && let Some(entry_of_moved) = self.held.get_mut(moved)
+        {
+            entry_of_moved.place = entry.place;
+        }
         Some(entry)
     }
 
-    /// Uses a block, which enters if it is not held; returns the block that it drives out. `own` are not driven out where
-    /// the newest goes first, while there are others.
-    fn access(&mut self, block: Block, own: &[Block], rng: &mut Rng) -> Option<Block> {
+    /// Returns the block that goes next, but for those of a text.
+    fn victim(&self, text: u64, rng: &mut Rng) -> Option<Block> {
+        if self.order == Order::Random {
+            let drawn = (0..50).map(|_| self.list[rng.usize(..self.list.len())]);
+            return drawn.into_iter().find(|other| other.0 != text);
+        }
+        let mut others = self.queue.iter().map(|entry| entry.2);
+        others.find(|other| other.0 != text)
+    }
+
+    /// Uses a block, which enters if it is not held; returns the block that it drives out. Those of the same text are in
+    /// use, and go only when there are no others.
+    fn access(&mut self, block: Block, rng: &mut Rng) -> Option<Block> {
         self.clock += 1;
         let entered = Entry {
             uses: 0,
             entered: self.clock,
             used: 0,
-            drawn: rng.u64(..),
+            request: 0,
+            place: 0,
         };
         let known = self.take(block);
         let mut gone = None;
         if known.is_none() && self.held.len() >= self.blocks {
-            let is_own = |block: &Block| self.order == Order::Mru && own.contains(block);
-            let victim = self
-                .queue
-                .iter()
-                .map(|entry| entry.2)
-                .find(|block| !is_own(block));
+            let victim = self.victim(block.0, rng);
             gone = victim.or(self.queue.first().map(|entry| entry.2));
             if let Some(victim) = gone {
                 self.take(victim);
@@ -89,6 +115,7 @@ impl Tier {
         let entry = Entry {
             uses: entry.uses + 1,
             used: self.clock,
+            request: self.request,
             ..entry
         };
         self.put(block, entry);
@@ -154,9 +181,10 @@ impl Server {
         let (fast, medium) = (tokens_of(0), tokens_of(1));
         let slow = prompt.tokens - fast - medium;
         for &block in blocks.iter().rev() {
-            self.access(block, &blocks);
+            self.access(block);
         }
         self.requests += 1;
+        self.tiers.iter_mut().for_each(|tier| tier.request += 1);
         self.uncached_tokens += slow;
         let cost = SECONDS_A_TOKEN * (slow as f64 + self.medium * medium as f64);
         let gap_s = SECONDS_A_TOKEN * prompt.tokens as f64;
@@ -169,7 +197,7 @@ impl Server {
         }
     }
 
-    fn access(&mut self, block: Block, own: &[Block]) {
+    fn access(&mut self, block: Block) {
         let mut next = Some(block);
         for at in 0..self.tiers.len() {
             let Some(block) = next else { return };
@@ -178,7 +206,7 @@ impl Server {
                     tier.take(block);
                 }
             }
-            next = self.tiers[at].access(block, own, &mut self.rng);
+            next = self.tiers[at].access(block, &mut self.rng);
         }
     }
 }

@@ -1,0 +1,490 @@
+//! The order of eviction: some contexts are used often, some late, some once; then new ones drive a part of them out, and
+//! all are read. Every order is simulated with everything that was sent, for capacities around those that were found;
+//! the one that explains the readings best is named if it is far likelier than the others.
+
+use super::belief::log_likelihood;
+use super::lab::{Lab, Prompt, Reading, Request, Reread};
+use super::policy::{Cache, Order};
+use super::{Answer, Ask, Step};
+use crate::stats::probe::{Findings, OrderFound, Tier};
+
+/// Contexts of a round, if the cache holds so many of the shortest length, and the least.
+const CONTEXTS: f64 = 16.0;
+const LEAST_CONTEXTS: usize = 8;
+const MOST_CONTEXTS: usize = 40;
+/// Contexts that were sent before fill at most this share of the capacity.
+const HELD: f64 = 0.93;
+/// Uses of a hot context.
+const HOT: usize = 3;
+/// Tokens of new contexts, as a share of the capacity.
+const NEW: f64 = 0.45;
+const MOST_ROUNDS: u32 = 2;
+/// An order is named when it is so many times likelier than the next one.
+pub const NAMED: f64 = 20.0;
+/// Capacities are simulated in steps of their logarithm, then in finer ones around the best.
+const STEP: f64 = 0.08;
+const FINE_STEP: f64 = 0.0125;
+/// Readings of which the best order explains less than this share say nothing.
+const EXPLAINED: f64 = 0.93;
+/// An order that explains a share this much smaller than the best one is less likely by this many logarithms.
+const LESS_EXPLAINED: f64 = 0.04;
+const UNLIKELY: f64 = 1e6;
+
+/// The machine that finds the order.
+#[derive(Debug, Default)]
+pub struct Machine {
+    rounds: u32,
+    /// Contexts to be sent, the next one last: text, tokens, and whether the text is new.
+    queue: Vec<(u64, u64)>,
+    weighed: Vec<Weighed>,
+}
+
+/// An order with the capacity under which it explains the readings best.
+#[derive(Debug, Clone, Copy)]
+struct Weighed {
+    order: Order,
+    log_likelihood: f64,
+    capacity: f64,
+    low: f64,
+    high: f64,
+    /// The share of readings that it explains.
+    explained: f64,
+}
+
+impl Machine {
+    /// Plans a round: with contexts that an LRU cache would hold, which cost nothing, else with new ones.
+    fn plan(&mut self, lab: &mut Lab, capacity_tokens: f64) {
+        self.rounds += 1;
+        let mut contexts = held(lab, capacity_tokens);
+        if contexts.len() < LEAST_CONTEXTS {
+            contexts = fresh(lab, capacity_tokens);
+        }
+        let whole: u64 = contexts.iter().map(|(_, tokens)| tokens).sum();
+        let each = whole / contexts.len() as u64;
+        let quarter = (contexts.len() / 4).max(1);
+        let (hot, rest) = contexts.split_at(quarter);
+        let (late, once) = rest.split_at(quarter);
+        let new = (NEW * capacity_tokens / each as f64).ceil() as usize;
+        let mut sent = hot.repeat(HOT);
+        sent.extend(late.iter().chain(once).chain(late));
+        sent.extend((0..new).map(|_| (lab.new_text(), each)));
+        let mut rng = fastrand::Rng::with_seed(u64::from(self.rounds));
+        rng.shuffle(&mut contexts);
+        sent.extend(contexts);
+        sent.reverse();
+        self.queue = sent;
+    }
+
+    fn weigh(&mut self, lab: &Lab) {
+        let readings = lab
+            .accesses
+            .iter()
+            .map(|access| Read::of(lab, &access.reread?));
+        let readings: Vec<Option<Read>> = readings.collect();
+        let weighed = Order::ALL.map(|order| find(lab, &readings, order));
+        let explained = weighed.iter().map(|weighed| weighed.explained);
+        let least = explained.fold(0.0, f64::max) - LESS_EXPLAINED;
+        self.weighed = weighed.to_vec();
+        // An order that leaves readings unexplained is out, however likely the others are.
+        for weighed in self
+            .weighed
+            .iter_mut()
+            .filter(|weighed| weighed.explained < least)
+        {
+            weighed.log_likelihood -= UNLIKELY;
+        }
+        self.weighed
+            .sort_unstable_by(|a, b| b.log_likelihood.total_cmp(&a.log_likelihood));
+    }
+
+    fn odds(&self) -> f64 {
+        match &self.weighed[..] {
+            [first, second, ..] => (first.log_likelihood - second.log_likelihood)
+                .min(20.0)
+                .exp(),
+            _ => 1.0,
+        }
+    }
+}
+
+impl Step for Machine {
+    fn next(&mut self, lab: &mut Lab) -> Option<Ask> {
+        if self.queue.is_empty() {
+            if self.rounds > 0 {
+                self.weigh(lab);
+            }
+            if self.rounds >= MOST_ROUNDS || self.odds() > NAMED {
+                return None;
+            }
+            let capacity_tokens = lab.capacity_tokens?;
+            self.plan(lab, capacity_tokens);
+        }
+        let (text, tokens) = self.queue.pop()?;
+        Some(Ask::Send(Request::new(Prompt {
+            text,
+            tokens,
+            branch: None,
+        })))
+    }
+
+    fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading) {
+        let text = request.prompt.text;
+        match lab.distance(text).is_finite() {
+            true => {
+                lab.read_again(text, reading);
+            }
+            false => lab.wrote(text, reading),
+        }
+    }
+
+    fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
+        if !self.queue.is_empty() || self.weighed.is_empty() {
+            self.weigh(lab);
+        }
+        let odds = self.odds();
+        let best = self.weighed.first().copied();
+        let best = best.filter(|best| odds > NAMED && best.explained >= EXPLAINED);
+        findings.order = Some(OrderFound {
+            name: best.map(|best| best.order.name()),
+            odds,
+        });
+        let Some(best) = best else {
+            return Answer {
+                words: format!("undecided (odds {odds:.1})"),
+                is_clear: false,
+                is_lie: false,
+            };
+        };
+        // Capacities, and a second tier, were found by the rules of LRU.
+        if best.order != Order::Lru {
+            let tiers = findings.tiers.as_ref();
+            let ttft_ms = tiers.and_then(|tiers| tiers.first()?.ttft_ms);
+            findings.tiers = Some(vec![Tier {
+                capacity_tokens: best.capacity.round() as u64,
+                low_tokens: best.low.round() as u64,
+                high_tokens: Some(best.high.round() as u64),
+                ttft_ms,
+            }]);
+        }
+        Answer {
+            words: match odds > 1e4 {
+                true => format!("{} (odds over 10,000)", best.order.name()),
+                false => format!("{} (odds {odds:.0})", best.order.name()),
+            },
+            is_clear: true,
+            is_lie: false,
+        }
+    }
+}
+
+/// Returns the contexts that were sent last, as many as fit, from the oldest on.
+fn held(lab: &Lab, capacity_tokens: f64) -> Vec<(u64, u64)> {
+    let mut contexts: Vec<(u64, u64)> = lab
+        .distances()
+        .map_while(|(text, distance)| {
+            let access = lab.accesses.iter().find(|access| access.text == text)?;
+            let fits = distance + access.tokens < HELD * capacity_tokens;
+            fits.then_some((text, access.tokens as u64))
+        })
+        .collect();
+    contexts.truncate(MOST_CONTEXTS);
+    contexts.reverse();
+    contexts
+}
+
+/// Returns new contexts that fill the cache together.
+fn fresh(lab: &mut Lab, capacity_tokens: f64) -> Vec<(u64, u64)> {
+    let most = (capacity_tokens / lab.shortest_tokens as f64).floor();
+    let count = most.clamp(LEAST_CONTEXTS as f64, CONTEXTS);
+    let tokens = (capacity_tokens / count) as u64;
+    let tokens = tokens.clamp(lab.shortest_tokens, lab.longest_tokens);
+    let count = (capacity_tokens / tokens as f64).round() as usize;
+    (0..count.max(2))
+        .map(|_| (lab.new_text(), tokens))
+        .collect()
+}
+
+/// Finds the capacity under which an order explains all readings best.
+fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
+    let fit = |capacity_tokens: f64, step: f64| match order {
+        // A second tier may have been taken for one by mistake.
+        Order::Lru => {
+            let fits =
+                [None, lab.first_tier].map(|first| fit_lru(readings, first, capacity_tokens, step));
+            let [one, two] = fits;
+            if two.log_likelihood > one.log_likelihood {
+                two
+            } else {
+                one
+            }
+        }
+        _ => fit(lab, readings, order, capacity_tokens, step),
+    };
+    let least = lab.shortest_tokens as f64;
+    let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
+    let steps = ((most / least).ln() / STEP).ceil().max(0.0) as i32;
+    let coarse = (0..=steps).map(|step| least * (f64::from(step) * STEP).exp());
+    let coarse = coarse.map(|capacity| (capacity, fit(capacity, STEP)));
+    let best = coarse.max_by(|a, b| a.1.log_likelihood.total_cmp(&b.1.log_likelihood));
+    let centre = best.map_or(least, |best| best.0);
+    let fine = (-10..=10).map(|step| centre * (f64::from(step) * FINE_STEP).exp());
+    let fine: Vec<(f64, Fit)> = fine
+        .map(|capacity| (capacity, fit(capacity, FINE_STEP)))
+        .collect();
+    Weighed::of(order, &fine)
+}
+
+impl Weighed {
+    /// Makes it from fits at capacities that are alike beforehand.
+    fn of(order: Order, fits: &[(f64, Fit)]) -> Weighed {
+        let best = fits.iter().map(|(_, fit)| fit.log_likelihood);
+        let best = best.fold(f64::NEG_INFINITY, f64::max);
+        let weight = |fit: &Fit| (fit.log_likelihood - best).exp();
+        let all: f64 = fits.iter().map(|(_, fit)| weight(fit)).sum();
+        let quantile = |level: f64| {
+            let mut left = level * all;
+            let at = fits.iter().find(|(_, fit)| {
+                left -= weight(fit);
+                left <= 0.0
+            });
+            at.or(fits.last()).map_or(0.0, |&(capacity, _)| capacity)
+        };
+        let explained = fits.iter().map(|(_, fit)| fit.explained);
+        Weighed {
+            order,
+            log_likelihood: best + (all / fits.len() as f64).ln(),
+            capacity: quantile(0.5),
+            low: quantile(0.025) * (-2.0 * FINE_STEP).exp(),
+            high: quantile(0.975) * (2.0 * FINE_STEP).exp(),
+            explained: explained.fold(0.0, f64::max),
+        }
+    }
+}
+
+/// The reading of a context that was sent before: its uncached share by the best source.
+struct Read {
+    distance: f64,
+    tokens: f64,
+    share: f64,
+    deviation: f64,
+    by_time: bool,
+}
+
+/// The standard deviation of a share by `usage`.
+const USAGE_DEVIATION: f64 = 0.05;
+/// Tokens of a block where they are unknown.
+const UNKNOWN_BLOCK: u64 = 16;
+
+impl Read {
+    fn of(lab: &Lab, reread: &Reread) -> Option<Read> {
+        let shares = lab.shares(&reread.reading);
+        let of_usage = shares.usage.map(|share| (share, USAGE_DEVIATION));
+        let (share, deviation) = of_usage.or(shares.time)?;
+        Some(Read {
+            distance: reread.distance,
+            tokens: reread.tokens,
+            share,
+            deviation,
+            by_time: of_usage.is_none(),
+        })
+    }
+
+    /// Returns the deviation, with that between capacities of neighbouring steps, one of which may end in the context.
+    fn blurred(&self, capacity_tokens: f64, step: f64) -> f64 {
+        let blur = capacity_tokens * step / 12f64.sqrt() / self.tokens;
+        self.deviation.hypot(blur.min(0.3))
+    }
+}
+
+/// How well a cache explains the readings.
+struct Fit {
+    log_likelihood: f64,
+    /// Share of the readings that are within three deviations of what is expected.
+    explained: f64,
+}
+
+#[derive(Default)]
+struct Sum {
+    log_likelihood: f64,
+    explained: f64,
+    readings: f64,
+}
+
+impl Sum {
+    /// Adds a reading; `points`: the shares that are expected, with their probabilities.
+    fn add(&mut self, read: &Read, points: &[(f64, f64)], deviation: f64) {
+        let likelihood = points.iter().map(|(weight, expected)| {
+            weight * log_likelihood(read.share - expected, deviation).exp()
+        });
+        self.log_likelihood += likelihood.sum::<f64>().ln();
+        let errors = points.iter().filter(|(weight, _)| *weight > 0.02);
+        let errors = errors.map(|(_, expected)| (read.share - expected).abs());
+        let nearest = errors.fold(f64::INFINITY, f64::min);
+        self.explained += f64::from(u8::from(nearest < 3.0 * deviation));
+        self.readings += 1.0;
+    }
+
+    fn fit(self) -> Fit {
+        Fit {
+            log_likelihood: self.log_likelihood,
+            explained: self.explained / self.readings.max(1.0),
+        }
+    }
+}
+
+/// Stack distances decide what an LRU cache holds.
+fn fit_lru(
+    readings: &[Option<Read>],
+    first: Option<(f64, f64)>,
+    capacity_tokens: f64,
+    step: f64,
+) -> Fit {
+    let mut sum = Sum::default();
+    for read in readings.iter().flatten() {
+        let share_held = |capacity: f64| ((capacity - read.distance) / read.tokens).clamp(0.0, 1.0);
+        let slow = 1.0 - share_held(capacity_tokens);
+        let medium = match first {
+            Some((first, medium)) if read.by_time => {
+                (share_held(capacity_tokens) - share_held(first.min(capacity_tokens))) * medium
+            }
+            _ => 0.0,
+        };
+        sum.add(
+            read,
+            &[(1.0, slow + medium)],
+            read.blurred(capacity_tokens, step),
+        );
+    }
+    sum.fit()
+}
+
+/// Simulates a cache with everything that was sent.
+fn fit(lab: &Lab, readings: &[Option<Read>], order: Order, capacity_tokens: f64, step: f64) -> Fit {
+    let block_tokens = lab.block_tokens.unwrap_or(UNKNOWN_BLOCK) as f64;
+    let mut cache = Cache::new(order, capacity_tokens, block_tokens);
+    let mut sum = Sum::default();
+    for (access, read) in lab.accesses.iter().zip(readings) {
+        if let Some(read) = read {
+            let expected = cache.expected(access.text, access.tokens);
+            let blurred = read.blurred(capacity_tokens, step);
+            sum.add(
+                read,
+                &expected.points(),
+                blurred.hypot(expected.deviation()),
+            );
+        }
+        cache.access(access.text, access.tokens);
+    }
+    sum.fit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::capacity;
+    use super::super::simulator::Server;
+    use super::*;
+
+    fn run(step: &mut dyn Step, lab: &mut Lab, server: &mut Server) {
+        while let Some(Ask::Send(request)) = step.next(lab) {
+            let reading = server.send(&request.prompt);
+            step.tell(lab, &request, &reading);
+            assert!(server.requests < 2000);
+        }
+    }
+
+    #[test]
+    fn sim_order() {
+        for has_usage in [false, true] {
+            for order in Order::ALL {
+                let (mut right, mut wrong, mut undecided) = (0, 0, 0);
+                let mut errors = vec![];
+                let mut costs = vec![];
+                let mut requests = vec![];
+                let mut rounds = 0;
+                for seed in 0..24 {
+                    let mut rng = fastrand::Rng::with_seed(seed);
+                    let blocks = (200f64.ln() + rng.f64() * 25f64.ln()).exp() as usize;
+                    let mut server = Server::new(order, &[blocks], 16, seed);
+                    server.has_usage = has_usage;
+                    let mut lab = Lab::new(1_000_000);
+                    lab.shortest_tokens = 2 * server.block_tokens;
+                    (lab.trusts_time, lab.trusts_usage) = (true, has_usage);
+                    lab.block_tokens = Some(server.block_tokens);
+                    for round in 0..20 {
+                        let prompt = lab.new_prompt(lab.shortest_tokens * (1 + round % 4));
+                        let reading = server.send(&prompt);
+                        lab.wrote(prompt.text, &reading);
+                        let reading = server.send(&prompt);
+                        lab.warm.note(reading.tokens as f64, reading.ttft_s);
+                        lab.sent(prompt.text, reading.tokens as f64, None);
+                    }
+                    (server.requests, server.uncached_tokens) = (0, 0);
+                    let mut findings = Findings::default();
+                    let mut step = capacity::Machine::default();
+                    run(&mut step, &mut lab, &mut server);
+                    step.conclude(&mut lab, &mut findings);
+                    let (r1, c1) = (
+                        server.requests,
+                        server.uncached_tokens as f64 / blocks as f64 / 16.0,
+                    );
+                    let capacity = findings
+                        .tiers
+                        .as_ref()
+                        .expect("tiers")
+                        .last()
+                        .expect("one")
+                        .capacity_tokens as f64;
+                    let mut step = Machine::default();
+                    run(&mut step, &mut lab, &mut server);
+                    step.conclude(&mut lab, &mut findings);
+                    let found = findings.order.expect("an order");
+                    rounds += step.rounds;
+                    match found.name {
+                        None => undecided += 1,
+                        Some(name) if name == order.name() => right += 1,
+                        Some(_) => wrong += 1,
+                    }
+                    let tiers = findings.tiers.expect("tiers");
+                    let error =
+                        tiers.last().expect("one").capacity_tokens as f64 / blocks as f64 / 16.0
+                            - 1.0;
+                    if found.name != Some(order.name()) || error.abs() > 0.08 {
+                        println!(
+                            "seed {seed} {order:?} blocks {blocks} lru capacity {:.0} found {found:?} tiers {} capacity {:.0} cost {c1:.2} {:.2} requests {r1} {} explained {:?}",
+                            capacity / 16.0,
+                            tiers.len(),
+                            tiers[0].capacity_tokens as f64 / 16.0,
+                            server.uncached_tokens as f64 / blocks as f64 / 16.0,
+                            server.requests,
+                            step.weighed
+                                .iter()
+                                .map(|w| (
+                                    w.order,
+                                    (w.log_likelihood * 10.0) as i64,
+                                    (w.explained * 100.0) as i64,
+                                    (w.capacity / 16.0) as i64
+                                ))
+                                .collect::<Vec<_>>()
+                        );
+                    }
+                    errors.push(error.abs());
+                    costs.push(server.uncached_tokens as f64 / blocks as f64 / 16.0);
+                    requests.push(server.requests);
+                }
+                errors.sort_unstable_by(f64::total_cmp);
+                costs.sort_unstable_by(f64::total_cmp);
+                requests.sort_unstable();
+                println!(
+                    "usage {has_usage} {order:?}: right {right} wrong {wrong} undecided {undecided}; capacity error median {:.3} p95 {:.3} max {:.3}; cost median {:.2} max {:.2}; requests {} {} rounds {rounds}",
+                    errors[12],
+                    errors[22],
+                    errors[23],
+                    costs[12],
+                    costs[23],
+                    requests[12],
+                    requests[23]
+                );
+            }
+        }
+    }
+}
