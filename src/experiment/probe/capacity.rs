@@ -9,20 +9,20 @@ use crate::stats::probe::{Findings, Tier};
 /// A new context has this share of all tokens written before.
 const GROWTH: f64 = 0.07;
 /// Contexts are read again after each growth by this factor.
-const BETWEEN_READS: f64 = 1.25;
+const BETWEEN_READS: f64 = 1.2;
 /// The growing pass ends after so many misses in a row.
 const MISSES: usize = 3;
 /// It goes on this often, a miss at a time, while the readings do not bound the capacity.
-const MOST_EXTENSIONS: u32 = 3;
+const MOST_EXTENSIONS: u32 = 2;
 /// Misses in a row lie at most so far under the TTFT of a cold prompt on average, in standard deviations, and at least
 /// in shares. Other readings come from a second tier.
 const MOST_UNDER: f64 = 1.3;
 const LEAST_UNDER: f64 = 0.1;
 /// Readings after the growing pass, for each tier.
 const LEAST_REFINING: u32 = 12;
-const MOST_REFINING: u32 = 20;
+const MOST_REFINING: u32 = 24;
 /// An interval this wide is narrow enough, of the middle.
-const NARROW: f64 = 0.08;
+const NARROW: f64 = 0.05;
 /// The contexts that are read around a capacity have so many times its tokens together.
 const POOL: f64 = 1.4;
 /// The probability from which on a second tier is looked for.
@@ -135,9 +135,9 @@ impl Step for Machine {
             self.weigh(lab);
         }
         let ttfts_ms = self.ttfts_ms(lab);
-        let tiers = self.tiers();
-        let last = tiers.len().saturating_sub(1);
-        let tiers = tiers
+        let capacities = self.tiers();
+        let last = capacities.len().saturating_sub(1);
+        let tiers = capacities
             .iter()
             .zip(ttfts_ms)
             .enumerate()
@@ -208,7 +208,7 @@ impl Machine {
         };
         if is_due && oldest != *young {
             self.read_at = self.written_tokens;
-            self.asks_young = self.oldest_unread % 2 == 0;
+            self.asks_young = self.oldest_unread % 3 == 0;
             self.queue = match self.asks_young {
                 true => vec![oldest, *young],
                 false => vec![oldest],
@@ -353,200 +353,5 @@ impl Misses {
             most += (MOST_UNDER * deviation).max(LEAST_UNDER);
         }
         under <= most
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::policy::Order;
-    use super::super::simulator::Server;
-    use super::*;
-
-    /// What a trial found, and what it cost.
-    struct Trial {
-        tiers: Vec<Capacity>,
-        requests: u64,
-        uncached_tokens: u64,
-        lab: Lab,
-        belief: Belief,
-    }
-
-    /// Finds the capacities of a simulated server.
-    fn trial(server: &mut Server, has_usage: bool) -> Trial {
-        server.has_usage = has_usage;
-        let mut lab = Lab::new(1_000_000);
-        lab.shortest_tokens = 2 * server.block_tokens;
-        (lab.trusts_time, lab.trusts_usage) = (true, has_usage);
-        lab.block_tokens = Some(server.block_tokens);
-        for round in 0..20 {
-            let prompt = lab.new_prompt(lab.shortest_tokens * (1 + round % 4));
-            let reading = server.send(&prompt);
-            lab.wrote(prompt.text, &reading);
-            let reading = server.send(&prompt);
-            lab.warm.note(reading.tokens as f64, reading.ttft_s);
-            lab.sent(prompt.text, reading.tokens as f64, None);
-        }
-        (server.requests, server.uncached_tokens) = (0, 0);
-        let mut machine = Machine::default();
-        while let Some(Ask::Send(request)) = machine.next(&mut lab) {
-            let reading = server.send(&request.prompt);
-            machine.tell(&mut lab, &request, &reading);
-            assert!(server.requests < 1000);
-        }
-        Trial {
-            tiers: machine.tiers(),
-            requests: server.requests,
-            uncached_tokens: server.uncached_tokens,
-            lab,
-            belief: machine.belief.expect("a belief"),
-        }
-    }
-
-    fn log_uniform(rng: &mut fastrand::Rng, least: f64, most: f64) -> f64 {
-        (least.ln() + rng.f64() * (most / least).ln()).exp()
-    }
-
-    fn quantile(values: &mut [f64], level: f64) -> f64 {
-        values.sort_unstable_by(f64::total_cmp);
-        values[((values.len() - 1) as f64 * level).round() as usize]
-    }
-
-    #[test]
-    fn dump() {
-        let seed = 28;
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let blocks = log_uniform(&mut rng, 50.0, 5000.0) as usize;
-        let mut server = Server::new(Order::Lru, &[blocks], 16, seed);
-        let trial = trial(&mut server, false);
-        for reread in trial.lab.rereads() {
-            let shares = trial.lab.shares(&reread.reading);
-            println!(
-                "dump {:.3} of {:.3} {:?}",
-                reread.distance / 16.0 / blocks as f64,
-                reread.tokens / 16.0 / blocks as f64,
-                shares.time
-            );
-        }
-    }
-
-    #[test]
-    fn sim_one() {
-        for has_usage in [false, true] {
-            let (mut errors, mut costs, mut requests) = (vec![], vec![], vec![]);
-            let (mut right, mut two) = (0, 0);
-            for seed in 0..240 {
-                let mut rng = fastrand::Rng::with_seed(seed);
-                let blocks = log_uniform(&mut rng, 50.0, 5000.0) as usize;
-                let mut server = Server::new(Order::Lru, &[blocks], 16, seed);
-                let trial = trial(&mut server, has_usage);
-                let truth = blocks as f64 * 16.0;
-                let found = trial.tiers.last().expect("a capacity");
-                let error = (found.tokens / truth - 1.0).abs();
-                if trial.tiers.len() > 1 {
-                    two += 1;
-                }
-                let cost = trial.uncached_tokens as f64 / truth;
-                if error > 0.03 || trial.tiers.len() > 1 || cost > 4.0 || trial.requests > 200 {
-                    println!(
-                        "seed {seed} blocks {blocks} found {:?} requests {} cost {cost:.2} two {:.5} medium {:.2}",
-                        trial
-                            .tiers
-                            .iter()
-                            .map(|t| (
-                                (t.low / 16.0) as u64,
-                                (t.tokens / 16.0) as u64,
-                                (t.high / 16.0) as u64
-                            ))
-                            .collect::<Vec<_>>(),
-                        trial.requests,
-                        trial.belief.two_tiers(),
-                        trial.belief.medium()
-                    );
-                }
-                right += u32::from(found.low <= truth && truth <= found.high);
-                errors.push(error);
-                costs.push(trial.uncached_tokens as f64 / truth);
-                requests.push(trial.requests as f64);
-            }
-            println!(
-                "usage {has_usage}: error median {:.4} p95 {:.4} max {:.4}; right {right}; two {two}; cost mean {:.2} max {:.2}; requests median {} max {}",
-                quantile(&mut errors, 0.5),
-                quantile(&mut errors, 0.95),
-                quantile(&mut errors, 1.0),
-                costs.iter().sum::<f64>() / costs.len() as f64,
-                quantile(&mut costs, 1.0),
-                quantile(&mut requests, 0.5),
-                quantile(&mut requests, 1.0)
-            );
-        }
-    }
-
-    #[test]
-    fn sim_two() {
-        for has_usage in [false, true] {
-            let (mut errors, mut firsts, mut costs, mut requests) =
-                (vec![], vec![], vec![], vec![]);
-            let (mut right, mut right_first, mut one) = (0, 0, 0);
-            for seed in 0..240 {
-                let mut rng = fastrand::Rng::with_seed(seed);
-                let first = log_uniform(&mut rng, 50.0, 1000.0) as usize;
-                let second = (first as f64 * log_uniform(&mut rng, 2.0, 30.0)) as usize;
-                let mut server = Server::new(Order::Lru, &[first, second], 16, seed);
-                server.medium = 0.3 + 0.3 * rng.f64();
-                let trial = trial(&mut server, has_usage);
-                let truth = (first + second) as f64 * 16.0;
-                let found = trial.tiers.last().expect("a capacity");
-                let error = (found.tokens / truth - 1.0).abs();
-                costs.push(trial.uncached_tokens as f64 / truth);
-                requests.push(trial.requests as f64);
-                errors.push(error);
-                right += u32::from(found.low <= truth && truth <= found.high);
-                if trial.tiers.len() < 2
-                    || error > 0.05
-                    || (trial.tiers[0].tokens / 16.0 / first as f64 - 1.0).abs() > 0.05
-                {
-                    println!(
-                        "seed {seed} medium {:.2} {first} {} found {:?} requests {} cost {:.2} two {:.5} medium {:.2}",
-                        server.medium,
-                        first + second,
-                        trial
-                            .tiers
-                            .iter()
-                            .map(|t| (
-                                (t.low / 16.0) as u64,
-                                (t.tokens / 16.0) as u64,
-                                (t.high / 16.0) as u64
-                            ))
-                            .collect::<Vec<_>>(),
-                        trial.requests,
-                        trial.uncached_tokens as f64 / truth,
-                        trial.belief.two_tiers(),
-                        trial.belief.medium()
-                    );
-                }
-                if trial.tiers.len() < 2 {
-                    one += 1;
-                    firsts.push(1.0);
-                    continue;
-                }
-                let found = trial.tiers[0];
-                let truth = first as f64 * 16.0;
-                right_first += u32::from(found.low <= truth && truth <= found.high);
-                firsts.push((found.tokens / truth - 1.0).abs());
-            }
-            println!(
-                "two, usage {has_usage}: one {one}; total error median {:.4} p95 {:.4} max {:.4}; right {right}; first error median {:.4} p95 {:.4} max {:.4}; right {right_first}; cost mean {:.2} max {:.2}; requests median {} max {}",
-                quantile(&mut errors, 0.5),
-                quantile(&mut errors, 0.95),
-                quantile(&mut errors, 1.0),
-                quantile(&mut firsts, 0.5),
-                quantile(&mut firsts, 0.95),
-                quantile(&mut firsts, 1.0),
-                costs.iter().sum::<f64>() / costs.len() as f64,
-                quantile(&mut costs, 1.0),
-                quantile(&mut requests, 0.5),
-                quantile(&mut requests, 1.0)
-            );
-        }
     }
 }

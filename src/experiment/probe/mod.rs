@@ -9,6 +9,8 @@ pub mod lab;
 mod order;
 mod policy;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod simulator;
 
 use std::collections::VecDeque;

@@ -11,7 +11,7 @@ use crate::stats::probe::{Findings, OrderFound, Tier};
 /// Contexts of a round, if the cache holds so many of the shortest length, and the least.
 const CONTEXTS: f64 = 16.0;
 const LEAST_CONTEXTS: usize = 8;
-const MOST_CONTEXTS: usize = 40;
+const MOST_CONTEXTS: usize = 20;
 /// Contexts that were sent before fill at most this share of the capacity.
 const HELD: f64 = 0.93;
 /// Uses of a hot context.
@@ -22,10 +22,12 @@ const MOST_ROUNDS: u32 = 2;
 /// An order is named when it is so many times likelier than the next one.
 pub const NAMED: f64 = 20.0;
 /// Capacities are simulated in steps of their logarithm, then in finer ones around the best.
-const STEP: f64 = 0.08;
+const STEP: f64 = 0.06;
+/// By chance, what is held changes at once where evictions begin.
+const RANDOM_STEP: f64 = 0.03;
 const FINE_STEP: f64 = 0.0125;
 /// Readings of which the best order explains less than this share say nothing.
-const EXPLAINED: f64 = 0.93;
+const EXPLAINED: f64 = 0.95;
 /// An order that explains a share this much smaller than the best one is less likely by this many logarithms.
 const LESS_EXPLAINED: f64 = 0.04;
 const UNLIKELY: f64 = 1e6;
@@ -222,9 +224,13 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
     };
     let least = lab.shortest_tokens as f64;
     let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
-    let steps = ((most / least).ln() / STEP).ceil().max(0.0) as i32;
-    let coarse = (0..=steps).map(|step| least * (f64::from(step) * STEP).exp());
-    let coarse = coarse.map(|capacity| (capacity, fit(capacity, STEP)));
+    let step = match order {
+        Order::Random => RANDOM_STEP,
+        _ => STEP,
+    };
+    let steps = ((most / least).ln() / step).ceil().max(0.0) as i32;
+    let coarse = (0..=steps).map(|at| least * (f64::from(at) * step).exp());
+    let coarse = coarse.map(|capacity| (capacity, fit(capacity, step)));
     let best = coarse.max_by(|a, b| a.1.log_likelihood.total_cmp(&b.1.log_likelihood));
     let centre = best.map_or(least, |best| best.0);
     let fine = (-10..=10).map(|step| centre * (f64::from(step) * FINE_STEP).exp());
@@ -376,115 +382,4 @@ fn fit(lab: &Lab, readings: &[Option<Read>], order: Order, capacity_tokens: f64,
         cache.access(access.text, access.tokens);
     }
     sum.fit()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::capacity;
-    use super::super::simulator::Server;
-    use super::*;
-
-    fn run(step: &mut dyn Step, lab: &mut Lab, server: &mut Server) {
-        while let Some(Ask::Send(request)) = step.next(lab) {
-            let reading = server.send(&request.prompt);
-            step.tell(lab, &request, &reading);
-            assert!(server.requests < 2000);
-        }
-    }
-
-    #[test]
-    fn sim_order() {
-        for has_usage in [false, true] {
-            for order in Order::ALL {
-                let (mut right, mut wrong, mut undecided) = (0, 0, 0);
-                let mut errors = vec![];
-                let mut costs = vec![];
-                let mut requests = vec![];
-                let mut rounds = 0;
-                for seed in 0..24 {
-                    let mut rng = fastrand::Rng::with_seed(seed);
-                    let blocks = (200f64.ln() + rng.f64() * 25f64.ln()).exp() as usize;
-                    let mut server = Server::new(order, &[blocks], 16, seed);
-                    server.has_usage = has_usage;
-                    let mut lab = Lab::new(1_000_000);
-                    lab.shortest_tokens = 2 * server.block_tokens;
-                    (lab.trusts_time, lab.trusts_usage) = (true, has_usage);
-                    lab.block_tokens = Some(server.block_tokens);
-                    for round in 0..20 {
-                        let prompt = lab.new_prompt(lab.shortest_tokens * (1 + round % 4));
-                        let reading = server.send(&prompt);
-                        lab.wrote(prompt.text, &reading);
-                        let reading = server.send(&prompt);
-                        lab.warm.note(reading.tokens as f64, reading.ttft_s);
-                        lab.sent(prompt.text, reading.tokens as f64, None);
-                    }
-                    (server.requests, server.uncached_tokens) = (0, 0);
-                    let mut findings = Findings::default();
-                    let mut step = capacity::Machine::default();
-                    run(&mut step, &mut lab, &mut server);
-                    step.conclude(&mut lab, &mut findings);
-                    let (r1, c1) = (
-                        server.requests,
-                        server.uncached_tokens as f64 / blocks as f64 / 16.0,
-                    );
-                    let capacity = findings
-                        .tiers
-                        .as_ref()
-                        .expect("tiers")
-                        .last()
-                        .expect("one")
-                        .capacity_tokens as f64;
-                    let mut step = Machine::default();
-                    run(&mut step, &mut lab, &mut server);
-                    step.conclude(&mut lab, &mut findings);
-                    let found = findings.order.expect("an order");
-                    rounds += step.rounds;
-                    match found.name {
-                        None => undecided += 1,
-                        Some(name) if name == order.name() => right += 1,
-                        Some(_) => wrong += 1,
-                    }
-                    let tiers = findings.tiers.expect("tiers");
-                    let error =
-                        tiers.last().expect("one").capacity_tokens as f64 / blocks as f64 / 16.0
-                            - 1.0;
-                    if found.name != Some(order.name()) || error.abs() > 0.08 {
-                        println!(
-                            "seed {seed} {order:?} blocks {blocks} lru capacity {:.0} found {found:?} tiers {} capacity {:.0} cost {c1:.2} {:.2} requests {r1} {} explained {:?}",
-                            capacity / 16.0,
-                            tiers.len(),
-                            tiers[0].capacity_tokens as f64 / 16.0,
-                            server.uncached_tokens as f64 / blocks as f64 / 16.0,
-                            server.requests,
-                            step.weighed
-                                .iter()
-                                .map(|w| (
-                                    w.order,
-                                    (w.log_likelihood * 10.0) as i64,
-                                    (w.explained * 100.0) as i64,
-                                    (w.capacity / 16.0) as i64
-                                ))
-                                .collect::<Vec<_>>()
-                        );
-                    }
-                    errors.push(error.abs());
-                    costs.push(server.uncached_tokens as f64 / blocks as f64 / 16.0);
-                    requests.push(server.requests);
-                }
-                errors.sort_unstable_by(f64::total_cmp);
-                costs.sort_unstable_by(f64::total_cmp);
-                requests.sort_unstable();
-                println!(
-                    "usage {has_usage} {order:?}: right {right} wrong {wrong} undecided {undecided}; capacity error median {:.3} p95 {:.3} max {:.3}; cost median {:.2} max {:.2}; requests {} {} rounds {rounds}",
-                    errors[12],
-                    errors[22],
-                    errors[23],
-                    costs[12],
-                    costs[23],
-                    requests[12],
-                    requests[23]
-                );
-            }
-        }
-    }
 }
