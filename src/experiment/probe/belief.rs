@@ -11,7 +11,8 @@ const OUTLIERS: f64 = 0.02;
 /// Distance between neighbouring hypotheses at first, as a logarithm, and at last.
 const COARSE: f64 = 0.1;
 const FINE: f64 = 0.004;
-/// The interval of the first of two tiers is wider by so many steps, by simulation.
+/// Intervals are wider by so many steps, by simulation, that of the first of two tiers more.
+const TOTAL_WIDER: f64 = 2.0;
 const FIRST_WIDER: f64 = 3.0;
 /// A hypothesis this many logarithms below the best one is given up.
 const HOPELESS: f64 = 12.0;
@@ -259,10 +260,9 @@ impl Belief {
             });
             at.or(weighted.last()).map_or(0.0, |&(tokens, _)| tokens)
         };
-        // A tier that is read in shorter contexts is found less exactly than its readings say.
         let step = match of {
             Of::First => FIRST_WIDER * self.step,
-            Of::Total => self.step,
+            Of::Total => TOTAL_WIDER * self.step,
         };
         Capacity {
             tokens: quantile(0.5),

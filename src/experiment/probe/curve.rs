@@ -6,8 +6,9 @@ const MOST_TERMS: usize = 3;
 const WARM_TERMS: usize = 2;
 /// Lengths count as different when one is this many times the other.
 const DIFFERENT: f64 = 1.5;
-/// A value this many deviations from the first fit is left out of the second.
+/// A value weighs half as much when its error is so many times the median of all; the fit is repeated so often.
 const OUTLYING: f64 = 4.0;
+const ROUNDS: usize = 6;
 /// Values by which a deviation is estimated.
 const NEAREST: usize = 40;
 /// Values of about one length: their logarithms differ by less than this.
@@ -17,9 +18,6 @@ const PRIOR: f64 = 3.0;
 /// The mean of absolute errors times √(π/2) is a standard deviation, if they are normally distributed; without their
 /// largest tenth, 1.49 times.
 const MEAN_TO_DEVIATION: f64 = 1.49;
-/// A median absolute deviation times this is a standard deviation, if the values are normally distributed.
-const NORMAL: f64 = 1.4826;
-
 /// Measured TTFTs, in seconds, of prompts of one kind.
 #[derive(Debug, Clone)]
 pub struct Curve {
@@ -28,6 +26,8 @@ pub struct Curve {
     /// Tokens and seconds of each request.
     values: Vec<(f64, f64)>,
     terms: Vec<f64>,
+    /// The error over the length at which a value is trusted half as much as one without an error.
+    outlying: f64,
 }
 
 impl Curve {
@@ -36,6 +36,7 @@ impl Curve {
             most_terms: MOST_TERMS,
             values: Vec::new(),
             terms: Vec::new(),
+            outlying: 0.0,
         }
     }
 
@@ -48,16 +49,23 @@ impl Curve {
 
     pub fn note(&mut self, tokens: f64, seconds: f64) {
         self.values.push((tokens, seconds));
-        self.terms = self.fit(|_| true);
-        let rough = self.terms.clone();
-        let mut errors: Vec<f64> = self
-            .values
-            .iter()
-            .map(|value| error(&rough, value))
-            .collect();
-        errors.sort_unstable_by(f64::total_cmp);
-        let most = errors[errors.len() / 2] * NORMAL * OUTLYING;
-        self.terms = self.fit(|value| error(&rough, value) <= most);
+        self.terms = self.fit(|_| 1.0);
+        for _ in 0..ROUNDS {
+            let rough = std::mem::take(&mut self.terms);
+            let mut errors: Vec<f64> = self
+                .values
+                .iter()
+                .map(|value| error(&rough, value))
+                .collect();
+            errors.sort_unstable_by(f64::total_cmp);
+            self.outlying = (errors[errors.len() / 2] * OUTLYING).max(f64::MIN_POSITIVE);
+            self.terms = self.fit(|value| self.trust(&rough, value));
+        }
+    }
+
+    /// Returns by how much a value counts, from 0 to 1.
+    fn trust(&self, terms: &[f64], value: &(f64, f64)) -> f64 {
+        1.0 / (1.0 + (error(terms, value) / self.outlying).powi(2))
     }
 
     /// Returns the expected TTFT in seconds: the fit, moved by what the values of about this length say. `None` before
@@ -66,17 +74,16 @@ impl Curve {
         if self.values.is_empty() {
             return None;
         }
-        let alike = self
-            .values
-            .iter()
-            .filter(|(own, _)| (own / tokens).ln().abs() < ALIKE);
-        let mut errors: Vec<f64> = alike
-            .map(|&(own, seconds)| seconds - value(&self.terms, own))
-            .collect();
-        errors.sort_unstable_by(f64::total_cmp);
-        // Without the outer tenths.
-        let inner = &errors[errors.len() / 10..errors.len() - errors.len() / 10];
-        let moved = inner.iter().sum::<f64>() / (inner.len() as f64 + PRIOR);
+        let (mut sum, mut weights) = (0.0, PRIOR);
+        for known in &self.values {
+            let &(own, seconds) = known;
+            if (own / tokens).ln().abs() < ALIKE {
+                let weight = self.trust(&self.terms, known);
+                sum += weight * (seconds - value(&self.terms, own));
+                weights += weight;
+            }
+        }
+        let moved = sum / weights;
         Some(value(&self.terms, tokens) + moved)
     }
 
@@ -105,16 +112,16 @@ impl Curve {
     }
 
     /// Fits a polynomial with as many terms as there are different lengths, by least squares. Errors count by the length,
-    /// since they grow with it.
-    fn fit(&self, keeps: impl Fn(&(f64, f64)) -> bool) -> Vec<f64> {
-        let kept = || self.values.iter().filter(|value| keeps(value));
-        let mut lengths: Vec<f64> = kept().map(|&(tokens, _)| tokens).collect();
+    /// since they grow with it, and by the trust in the value.
+    fn fit(&self, trust: impl Fn(&(f64, f64)) -> f64) -> Vec<f64> {
+        let mut lengths: Vec<f64> = self.values.iter().map(|&(tokens, _)| tokens).collect();
         lengths.sort_unstable_by(f64::total_cmp);
         lengths.dedup_by(|longer, shorter| *longer < *shorter * DIFFERENT);
         let terms = lengths.len().min(self.most_terms);
         let mut system = [[0.0; MOST_TERMS + 1]; MOST_TERMS];
-        for &(tokens, seconds) in kept() {
-            let weight = 1.0 / tokens.max(1.0);
+        for value in &self.values {
+            let &(tokens, seconds) = value;
+            let weight = trust(value).sqrt() / tokens.max(1.0);
             let row = powers(tokens).map(|power| power * weight);
             for (equation, a) in system.iter_mut().zip(row).take(terms) {
                 for (sum, b) in equation.iter_mut().zip(row).take(terms) {
