@@ -6,16 +6,20 @@ mod belief;
 mod capacity;
 mod curve;
 pub mod lab;
+#[cfg(test)]
+mod odd;
 mod policy;
+mod separability;
 #[cfg(test)]
 mod simulator;
+mod usage;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::lab::{Lab, Reading, Request};
 use crate::sample::{Sample, named};
-use crate::stats::probe::{Cost, Findings, Point, StepDone};
+use crate::stats::probe::{Cost, Findings, Point, Presence, StepDone};
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,8 +128,11 @@ impl Probe {
     /// Returns what to do next; `None` at the end. Steps that have ended are in the findings.
     pub fn next(&mut self) -> Option<Ask> {
         loop {
-            let (_, step) = self.left.front_mut()?;
-            let ask = step.next(&mut self.lab);
+            let (name, step) = self.left.front_mut()?;
+            let ask = match not_asked(*name, &self.lab, &self.findings) {
+                Some(_) => None,
+                None => step.next(&mut self.lab),
+            };
             if let Some(Ask::Send(request)) = ask {
                 let sent = self.findings.cost.prompt_tokens + request.prompt.tokens;
                 if self.budget_tokens.is_some_and(|budget| sent > budget) {
@@ -199,7 +206,8 @@ impl Probe {
             words,
             is_clear,
             is_lie,
-        } = step.conclude(&mut self.lab, &mut self.findings);
+        } = not_asked(name, &self.lab, &self.findings)
+            .unwrap_or_else(|| step.conclude(&mut self.lab, &mut self.findings));
         let (now, before) = (self.findings.cost, self.before);
         self.before = now;
         self.findings.steps.push(StepDone {
@@ -221,8 +229,40 @@ impl Probe {
     }
 }
 
+/// Returns the answer of a step that has nothing to measure: there is no cache, or nothing tells hits from misses.
+/// Such a step sends nothing and finds nothing.
+fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
+    let (needs_cache, needs_source) = match name {
+        Name::Separability | Name::Usage => (false, false),
+        Name::Answer => (true, false),
+        Name::Reuse
+        | Name::Block
+        | Name::Capacity
+        | Name::Order
+        | Name::Sharing
+        | Name::Ttl
+        | Name::Reset => (true, true),
+    };
+    let is_absent = findings.cache == Some(Presence::Absent);
+    let has_source = lab.trusts_time || lab.trusts_usage;
+    let why = match is_absent {
+        true if needs_cache => "there is no cache",
+        false if needs_source && !has_source => {
+            "neither times nor `usage` tell hits from misses on this server"
+        }
+        _ => return None,
+    };
+    Some(Answer {
+        words: format!("not asked: {why}"),
+        is_clear: is_absent,
+        is_lie: false,
+    })
+}
+
 fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
     match name {
+        Name::Separability => Box::new(separability::Machine::default()),
+        Name::Usage => Box::new(usage::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
 }
