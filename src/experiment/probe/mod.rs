@@ -9,6 +9,7 @@ pub mod lab;
 #[cfg(test)]
 mod odd;
 mod policy;
+mod reuse;
 mod separability;
 #[cfg(test)]
 mod simulator;
@@ -263,6 +264,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
     match name {
         Name::Separability => Box::new(separability::Machine::default()),
         Name::Usage => Box::new(usage::Machine::default()),
+        Name::Reuse => Box::new(reuse::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
 }

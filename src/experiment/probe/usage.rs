@@ -152,11 +152,13 @@ impl Machine {
                 false => (UsageVerdict::Absent, why),
             };
         }
-        if let Some(why) = wrong_controls(&reported, lab).or_else(|| self.wrong_parts()) {
+        let is_long = |control: &&&Control| control.tokens >= lab.shortest_tokens;
+        let long: Vec<&Control> = reported.iter().filter(is_long).copied().collect();
+        if let Some(why) = wrong_controls(&long, lab).or_else(|| self.wrong_parts()) {
             return (UsageVerdict::Wrong, why);
         }
-        let share = share_of(&reported, |control| is_hit(control, lab));
-        let counts = counts(&reported, lab);
+        let share = share_of(&long, |control| is_hit(control, lab));
+        let counts = counts(&long, lab);
         if share >= NEARLY_ALL {
             if !lab.trusts_time && times_show_no_reuse(controls) {
                 let why = "it reports hits, but repeats are as slow as new prompts".to_string();
@@ -295,6 +297,7 @@ mod tests {
             for (report, shape, verdict) in cases {
                 let mut server = Odd::new([8, 16, 64, 128][seed as usize % 4], seed);
                 (server.report, server.shape) = (report, shape);
+                server.least_tokens = 1000 * (seed / 4 % 2);
                 server.common_tokens = 20 * (seed % 3);
                 let (lab, findings, answer) = found(&mut server, false);
                 let usage = findings.usage.expect("a verdict");
