@@ -3,6 +3,7 @@
 //! [`Probe`] is a state machine over steps, each of which is one too. All of them share a [`lab::Lab`].
 
 mod belief;
+mod block;
 mod capacity;
 mod curve;
 pub mod lab;
@@ -265,6 +266,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
         Name::Separability => Box::new(separability::Machine::default()),
         Name::Usage => Box::new(usage::Machine::default()),
         Name::Reuse => Box::new(reuse::Machine::default()),
+        Name::Block => Box::new(block::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
 }
