@@ -2,6 +2,7 @@
 //!
 //! [`Probe`] is a state machine over steps, each of which is one too. All of them share a [`lab::Lab`].
 
+mod answer;
 mod belief;
 mod block;
 mod capacity;
@@ -267,6 +268,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
         Name::Usage => Box::new(usage::Machine::default()),
         Name::Reuse => Box::new(reuse::Machine::default()),
         Name::Block => Box::new(block::Machine::default()),
+        Name::Answer => Box::new(answer::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
 }
