@@ -11,6 +11,7 @@ pub mod lab;
 #[cfg(test)]
 mod odd;
 mod policy;
+mod reset;
 mod reuse;
 mod separability;
 #[cfg(test)]
@@ -269,6 +270,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
         Name::Reuse => Box::new(reuse::Machine::default()),
         Name::Block => Box::new(block::Machine::default()),
         Name::Answer => Box::new(answer::Machine::default()),
+        Name::Reset => Box::new(reset::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
 }
