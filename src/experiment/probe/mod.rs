@@ -14,6 +14,7 @@ mod policy;
 mod reset;
 mod reuse;
 mod separability;
+mod sharing;
 #[cfg(test)]
 mod simulator;
 mod usage;
@@ -270,6 +271,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
         Name::Reuse => Box::new(reuse::Machine::default()),
         Name::Block => Box::new(block::Machine::default()),
         Name::Answer => Box::new(answer::Machine::default()),
+        Name::Sharing => Box::new(sharing::Machine::default()),
         Name::Reset => Box::new(reset::Machine::default()),
         _ => Box::new(capacity::Machine::default()),
     }
