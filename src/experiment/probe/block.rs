@@ -6,6 +6,7 @@ use fastrand::Rng;
 use super::lab::{Lab, Prompt, Reading, Request};
 use super::{Answer, Ask, Step};
 use crate::stats::probe::{Block, By, Findings, Shape};
+use crate::units::counted;
 
 /// Block sizes in use, in tokens.
 const CANDIDATES: [u64; 20] = [
@@ -165,9 +166,8 @@ impl Step for Machine {
             by,
         });
         let words = match (tokens, at_most_tokens) {
-            (Some(1), _) => format!("1 token, by {}", by.name()),
-            (Some(tokens), _) => format!("{tokens} tokens, by {}", by.name()),
-            (None, Some(most)) => format!("at most {most} tokens, by {}", by.name()),
+            (Some(tokens), _) => format!("{}, by {}", counted(tokens, "token"), by.name()),
+            (None, Some(most)) => format!("at most {}, by {}", counted(most, "token"), by.name()),
             (None, None) => "the readings fit no block size".to_string(),
         };
         Answer {

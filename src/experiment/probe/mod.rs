@@ -17,6 +17,7 @@ mod separability;
 mod sharing;
 #[cfg(test)]
 mod simulator;
+mod ttl;
 mod usage;
 
 use std::collections::VecDeque;
@@ -84,10 +85,12 @@ pub struct Settings {
     pub common_tokens: u64,
     /// Most prompt tokens to send.
     pub budget_tokens: Option<u64>,
-    /// The longest age of a context for the TTL.
+    /// The longest age of a context for the TTL; `None`: 64 s.
     pub ttl: Option<Duration>,
 }
 
+/// The longest age for the TTL if none is given.
+const DEFAULT_TTL: Duration = Duration::from_secs(64);
 /// Failures in a row that end a probe.
 const MOST_FAILURES: u32 = 5;
 
@@ -264,7 +267,7 @@ fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
     })
 }
 
-fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
+fn step(name: Name, settings: &Settings) -> Box<dyn Step + Send> {
     match name {
         Name::Separability => Box::new(separability::Machine::default()),
         Name::Usage => Box::new(usage::Machine::default()),
@@ -273,6 +276,7 @@ fn step(name: Name, _settings: &Settings) -> Box<dyn Step + Send> {
         Name::Answer => Box::new(answer::Machine::default()),
         Name::Sharing => Box::new(sharing::Machine::default()),
         Name::Reset => Box::new(reset::Machine::default()),
+        Name::Ttl => Box::new(ttl::Machine::new(settings.ttl.unwrap_or(DEFAULT_TTL))),
         _ => Box::new(capacity::Machine::default()),
     }
 }

@@ -5,6 +5,7 @@ use super::lab::{Control, Lab, Prompt, Reading, Request};
 use super::separability::{is_cold, median, slack, times_show_no_reuse};
 use super::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Presence, UsageFound, UsageVerdict};
+use crate::units::whole_percent;
 
 /// How often an extended and a half-shared prompt are sent.
 const ROUNDS: u32 = 3;
@@ -171,7 +172,7 @@ impl Machine {
             return (UsageVerdict::Honest, why);
         }
         let why = match share > 0.0 {
-            true => format!("it reports {:.0} % of repeats as hits", 100.0 * share),
+            true => format!("it reports {} of repeats as hits", whole_percent(share)),
             false => "it reports no hits, and times cannot tell whether there are any".to_string(),
         };
         (UsageVerdict::Unclear, why)
