@@ -280,3 +280,170 @@ fn step(name: Name, settings: &Settings) -> Box<dyn Step + Send> {
         _ => Box::new(capacity::Machine::default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::odd::{Odd, Report};
+    use super::*;
+    use crate::sample::{FailKind, Failure};
+    use crate::stats::probe::{By, Shape, UsageVerdict};
+
+    fn settings() -> Settings {
+        let names = Name::NAMES.map(|(name, _)| name);
+        let own = |name: &Name| !matches!(name, Name::Capacity | Name::Order);
+        Settings {
+            steps: names.into_iter().filter(own).collect(),
+            ignores_usage: false,
+            longest_tokens: 4096,
+            common_tokens: 0,
+            budget_tokens: None,
+            ttl: Some(Duration::from_secs(8)),
+        }
+    }
+
+    fn sample(request: &Request, reading: &Reading) -> Sample {
+        let nanoseconds = |time_s: f64| (time_s * 1e9) as u64;
+        let end_ns = nanoseconds(reading.sent_s + reading.ttft_s);
+        Sample {
+            t_send_ns: nanoseconds(reading.sent_s),
+            t_first_ns: Some(end_ns),
+            t_end_ns: end_ns,
+            prompt_tokens: Some(request.prompt.tokens),
+            cached_tokens: reading.cached,
+            answer: reading.answer,
+            ..Sample::default()
+        }
+    }
+
+    fn findings(server: &mut Odd, settings: &Settings) -> Findings {
+        let mut probe = Probe::new(settings);
+        while let Some(ask) = probe.next() {
+            if let Some((request, reading)) = server.reply(ask) {
+                probe.tell(&sample(&request, &reading));
+            }
+        }
+        probe.findings().clone()
+    }
+
+    fn answers(findings: &Findings) -> Vec<(&'static str, &str, bool)> {
+        let steps = findings.steps.iter();
+        let answers = steps.map(|step| (step.name, &*step.answer, step.is_clear));
+        answers.collect()
+    }
+
+    #[test]
+    fn each_step_finds_what_the_server_is() {
+        let found = findings(&mut Odd::new(16, 1), &settings());
+        let answers = answers(&found);
+        assert_eq!(
+            answers[1..6],
+            [
+                (
+                    "usage",
+                    "honest: 0 of a new prompt, 256 of 256 of a repeat",
+                    true
+                ),
+                (
+                    "reuse",
+                    "any prefix of an earlier prompt is reused; the shortest prompt that was reused has 16 tokens",
+                    true
+                ),
+                ("block", "16 tokens, by usage", true),
+                ("answer", "3 of 3 answers are the same cold and warm", true),
+                (
+                    "sharing",
+                    "shared: the other key found 4 of 4 prompts, their own key 4 of 4",
+                    true
+                ),
+            ]
+        );
+        assert!(
+            answers[6].1.starts_with("found at all ages up to 8."),
+            "{}",
+            answers[6].1
+        );
+        assert_eq!(
+            answers[7].1,
+            "emptied: 0 of 6 contexts were found after the reset"
+        );
+        assert_eq!(found.block.map(|block| block.by), Some(By::Usage));
+        assert_eq!(found.reuse.map(|reuse| reuse.shape), Some(Shape::Prefix));
+        let requests: u64 = found.steps.iter().map(|step| step.cost.requests).sum();
+        assert_eq!(requests, found.cost.requests);
+        assert!(!found.steps.iter().any(|step| step.is_lie));
+    }
+
+    #[test]
+    fn without_a_cache_later_steps_send_nothing_and_their_answer_is_clear() {
+        let mut server = Odd::new(16, 1);
+        (server.report, server.shape) = (Report::Nothing, Shape::None);
+        let found = findings(&mut server, &settings());
+        for step in &found.steps[2..] {
+            assert_eq!(
+                (&*step.answer, step.is_clear),
+                ("not asked: there is no cache", true)
+            );
+            assert_eq!(step.cost.requests, 0);
+        }
+        assert_eq!(
+            (found.steps.len(), found.cache),
+            (8, Some(Presence::Absent))
+        );
+        assert_eq!((found.reuse, found.block, found.ttl), (None, None, None));
+        assert_eq!((found.same_answer, found.reset), (None, None));
+        let verdict = found.usage.map(|usage| usage.verdict);
+        assert_eq!(verdict, Some(UsageVerdict::Absent));
+    }
+
+    #[test]
+    fn where_nothing_tells_hits_from_misses_steps_that_need_it_are_not_asked() {
+        let mut server = Odd::new(16, 1);
+        server.report = Report::Nothing;
+        // TTFT differs by 20 times as much as a cached prompt saves.
+        server.server.noise = 20.0;
+        server.base_s = 1000.0;
+        let found = findings(&mut server, &settings());
+        assert_eq!(found.cache, Some(Presence::Unclear));
+        let why = "not asked: neither times nor `usage` tell hits from misses on this server";
+        let answers = answers(&found);
+        for at in [2, 3, 5, 6, 7] {
+            assert_eq!(
+                (answers[at].1, answers[at].2),
+                (why, false),
+                "{}",
+                answers[at].0
+            );
+        }
+        // Answers can be compared all the same.
+        assert_eq!(found.same_answer, Some(true));
+    }
+
+    #[test]
+    fn failures_in_a_row_and_a_spent_budget_end_a_probe() {
+        let mut probe = Probe::new(&settings());
+        for _ in 0..MOST_FAILURES {
+            assert!(probe.next().is_some());
+            probe.tell(&Sample {
+                failure: Some(Failure::new(FailKind::Connect, "refused")),
+                ..Sample::default()
+            });
+        }
+        assert_eq!(probe.next(), None);
+        let stopped = probe.findings().stopped.as_deref();
+        assert_eq!(
+            stopped,
+            Some("5 requests in a row failed: connect: refused")
+        );
+        let settings = Settings {
+            budget_tokens: Some(1000),
+            ..settings()
+        };
+        // Three prompts of 256 tokens, and no fourth one.
+        let found = findings(&mut Odd::new(16, 1), &settings);
+        assert_eq!(found.cost.prompt_tokens, 768);
+        assert_eq!(
+            found.stopped.as_deref(),
+            Some("the budget of tokens is spent")
+        );
+    }
+}

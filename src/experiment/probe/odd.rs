@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::lab::{Lab, Prompt, Reading, Request};
 use super::policy::Order;
-use super::simulator::{BASE_S, Server};
+use super::simulator::{BASE_S, SECONDS_A_TOKEN, Server};
 use super::{Ask, Step};
 use crate::stats::probe::{Findings, Shape};
 
@@ -59,6 +59,10 @@ pub struct Odd {
     pub is_salted: bool,
     pub text: Text,
     pub base_s: f64,
+    /// Seconds that attention takes, for each square of 1,000 tokens.
+    pub quadratic_s: f64,
+    /// The share of requests that take ten times as long as a new prompt of their length.
+    pub slow_share: f64,
     pub clock_s: f64,
     pub requests: u64,
     /// For each context its number in the server's cache, and when that was given or renewed.
@@ -88,6 +92,8 @@ impl Odd {
             is_salted: false,
             text: Text::Greedy,
             base_s: 0.05,
+            quadratic_s: 0.0,
+            slow_share: 0.0,
             clock_s: 0.0,
             requests: 0,
             known: HashMap::new(),
@@ -117,14 +123,19 @@ impl Odd {
     }
 
     pub fn take(&mut self, ask: Ask, step: &mut dyn Step, lab: &mut Lab) {
+        if let Some((request, reading)) = self.reply(ask) {
+            step.tell(lab, &request, &reading);
+        }
+    }
+
+    /// Does what is asked for; returns the reply to a request.
+    pub fn reply(&mut self, ask: Ask) -> Option<(Request, Reading)> {
         match ask {
-            Ask::Send(request) => {
-                let reading = self.send(&request);
-                step.tell(lab, &request, &reading);
-            }
+            Ask::Send(request) => return Some((request, self.send(&request))),
             Ask::Wait(time) => self.clock_s += time.as_secs_f64(),
             Ask::Reset => self.empty(),
         }
+        None
     }
 
     fn empty(&mut self) {
@@ -145,7 +156,12 @@ impl Odd {
         let held = self.held(request);
         let real = self.server.send(&held);
         let found = real.cached.unwrap_or(0);
-        let ttft_s = (real.ttft_s - BASE_S + self.base_s).max(0.0001);
+        let square = |tokens: u64| (tokens as f64 / 1e3).powi(2);
+        let attention_s = self.quadratic_s * (square(prompt.tokens) - square(found));
+        let is_slow = self.server.rng.f64() < self.slow_share;
+        let slow_s = f64::from(is_slow) * 10.0 * SECONDS_A_TOKEN * prompt.tokens as f64;
+        let ttft_s = real.ttft_s - BASE_S + self.base_s + attention_s + slow_s;
+        let ttft_s = ttft_s.max(0.0001);
         let sent_s = self.clock_s;
         self.clock_s += ttft_s;
         let (tokens, block) = (prompt.tokens, self.server.block_tokens);

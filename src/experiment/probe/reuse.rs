@@ -2,6 +2,7 @@
 //! place. With true `usage`, also the shortest prompt that is reused.
 
 use super::lab::{Lab, Prompt, Reading, Request};
+use super::separability::median;
 use super::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Reuse, Shape};
 
@@ -10,11 +11,13 @@ use crate::stats::probe::{Findings, Reuse, Shape};
 const TIMES: u64 = 4;
 /// Rounds by `usage`; by time, from the least to the most.
 const ROUNDS: u32 = 3;
-const MOST_ROUNDS: u32 = 16;
+const MOST_ROUNDS: u32 = 24;
 /// A shared part counts as found from this share on: a cache finds full blocks, and some leave out the last one.
 const FOUND: f64 = 0.42;
-/// So many standard errors between a mean and that share make it clear.
+/// So many standard errors between a median and that share make it clear.
 const CLEAR: f64 = 2.0;
+/// The standard error of a median over that of a mean, for normally distributed values: √(π/2).
+const MEDIAN: f64 = 1.2533;
 /// The shortest prompt that is tried, and the pairs that may be spent on finding the shortest one that is reused.
 const LEAST_TOKENS: u64 = 16;
 const MOST_PAIRS: u32 = 10;
@@ -59,15 +62,14 @@ impl Parts {
             .extend(part.map(|(part, deviation)| (part, deviation * deviation)));
     }
 
-    /// Returns whether the shared part is found, and whether that is certain; `None` without a reading.
+    /// Returns whether the shared part is found by the median reading, and whether that is certain; `None` without a
+    /// reading.
     fn is_found(&self) -> Option<(bool, bool)> {
         let count = self.0.len() as f64;
-        let sums = self
-            .0
-            .iter()
-            .fold((0.0, 0.0), |sums, part| (sums.0 + part.0, sums.1 + part.1));
-        let (mean, error) = (sums.0 / count, sums.1.sqrt() / count);
-        let apart = mean - FOUND;
+        let parts: Vec<f64> = self.0.iter().map(|part| part.0).collect();
+        let variances: Vec<f64> = self.0.iter().map(|part| part.1).collect();
+        let apart = median(&parts) - FOUND;
+        let error = MEDIAN * (median(&variances) / count).sqrt();
         (count > 0.0).then_some((apart > 0.0, apart.abs() >= CLEAR * error))
     }
 
@@ -261,6 +263,9 @@ mod tests {
                     let block_tokens = [1, 16, 64, 448][seed as usize % 4];
                     let mut server = Odd::new(block_tokens, seed);
                     (server.report, server.shape) = (report, shape);
+                    if report == Report::True {
+                        server.slow_share = 0.02;
+                    }
                     let (reuse, answer) = found(&mut server);
                     if reuse.shape == Shape::Unclear && report == Report::Nothing {
                         unclear += 1;

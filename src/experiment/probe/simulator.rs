@@ -111,7 +111,7 @@ pub struct Server {
 }
 
 pub const BASE_S: f64 = 2.0;
-const SECONDS_A_TOKEN: f64 = 0.0001;
+pub const SECONDS_A_TOKEN: f64 = 0.0001;
 
 impl Server {
     /// `blocks`: of the first tier, and of the second, which takes what the first one drives out.

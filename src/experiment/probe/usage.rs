@@ -296,7 +296,7 @@ mod tests {
         let mut unclear = 0;
         for seed in 0..100 {
             for (report, shape, verdict) in cases {
-                let mut server = Odd::new([8, 16, 64, 128][seed as usize % 4], seed);
+                let mut server = Odd::new([16, 32, 64, 128][seed as usize % 4], seed);
                 (server.report, server.shape) = (report, shape);
                 server.least_tokens = 1000 * (seed / 4 % 2);
                 server.common_tokens = 20 * (seed % 3);
