@@ -1,7 +1,7 @@
 //! Whether the greedy answer to a prompt is the same when it comes from the cache.
 
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::Findings;
 
 const PROMPTS: usize = 3;

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Block, By, Findings, Shape};
 use crate::units::counted;
 

@@ -6,6 +6,7 @@ mod answer;
 mod belief;
 mod block;
 mod capacity;
+mod controls;
 mod curve;
 pub mod lab;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod separability;
 mod sharing;
 #[cfg(test)]
 mod simulator;
+mod step;
 mod ttl;
 mod usage;
 
@@ -24,37 +26,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::lab::{Lab, Reading, Request};
+pub use self::step::{Answer, Ask, Step};
 use crate::sample::{Sample, named};
 use crate::stats::probe::{Cost, Findings, Point, Presence, StepDone};
-
-/// What to do next.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Ask {
-    Send(Request),
-    Wait(Duration),
-    /// Ask the server to empty its cache.
-    Reset,
-}
-
-/// The answer of a step in words.
-pub struct Answer {
-    pub words: String,
-    pub is_clear: bool,
-    /// Whether the server says what is not true.
-    pub is_lie: bool,
-}
-
-/// One step: what it asks for, and what it makes of the replies.
-pub trait Step {
-    /// Returns what to do next; `None` at the end.
-    fn next(&mut self, lab: &mut Lab) -> Option<Ask>;
-
-    /// Takes the reply to a request.
-    fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading);
-
-    /// Says what was found, at the end or when the probe is ended before.
-    fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer;
-}
 
 named! {
     /// The steps, in the order in which they are taken.
@@ -277,7 +251,7 @@ fn step(name: Name, settings: &Settings) -> Box<dyn Step + Send> {
         Name::Sharing => Box::new(sharing::Machine::default()),
         Name::Reset => Box::new(reset::Machine::default()),
         Name::Ttl => Box::new(ttl::Machine::new(settings.ttl.unwrap_or(DEFAULT_TTL))),
-        _ => Box::new(capacity::Machine::default()),
+        Name::Capacity | Name::Order => Box::new(capacity::Machine::default()),
     }
 }
 

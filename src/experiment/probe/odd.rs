@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::lab::{Lab, Prompt, Reading, Request};
 use super::policy::Order;
 use super::simulator::{BASE_S, SECONDS_A_TOKEN, Server};
-use super::{Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Shape};
 
 /// What the replies report as cached.
@@ -43,6 +43,9 @@ pub enum Text {
     Random,
 }
 
+/// Text, branch and tokens of a context, and whether the other key sent it.
+type Key = (u64, Option<(u64, u64)>, u64, bool);
+
 /// A server with peculiarities; its clock is moved on by its replies and by waits.
 pub struct Odd {
     pub server: Server,
@@ -66,7 +69,7 @@ pub struct Odd {
     pub clock_s: f64,
     pub requests: u64,
     /// For each context its number in the server's cache, and when that was given or renewed.
-    known: HashMap<(u64, Option<(u64, u64)>, u64, bool), (u64, f64)>,
+    known: HashMap<Key, (u64, f64)>,
     /// With `Shape::Units`: prompts that are found again, and those that hold them in the server's cache.
     units: Vec<(Prompt, Prompt)>,
     numbers: u64,
@@ -112,12 +115,7 @@ impl Odd {
     }
 
     /// Takes a step to its end, and concludes it.
-    pub fn ask(
-        &mut self,
-        step: &mut dyn Step,
-        lab: &mut Lab,
-        findings: &mut Findings,
-    ) -> super::Answer {
+    pub fn ask(&mut self, step: &mut dyn Step, lab: &mut Lab, findings: &mut Findings) -> Answer {
         self.run(step, lab);
         step.conclude(lab, findings)
     }
@@ -244,7 +242,7 @@ impl Odd {
     }
 
     /// Returns the number of a context in the server's cache: a new one if it is new, or older than the TTL.
-    fn held_text(&mut self, key: (u64, Option<(u64, u64)>, u64, bool)) -> u64 {
+    fn held_text(&mut self, key: Key) -> u64 {
         let ttl_s = self.ttl_s.unwrap_or(f64::INFINITY);
         let known = self.known.get(&key).copied();
         let (number, since_s) = match known {

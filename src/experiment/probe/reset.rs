@@ -1,8 +1,8 @@
 //! Whether the server's reset empties its cache: contexts that the cache holds are read after it.
 
+use super::controls::median;
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::separability::median;
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Reset};
 
 /// Contexts that are written; half as many, and so on, while the first or the last one is not found again.

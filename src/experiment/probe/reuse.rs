@@ -1,9 +1,9 @@
 //! Which part of an earlier prompt is reused: rounds of an extension, a repeat, a branch and a second branch at the same
 //! place. With true `usage`, also the shortest prompt that is reused.
 
+use super::controls::median;
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::separability::median;
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Reuse, Shape};
 
 /// Prompts have so many times the tokens that tell hits from misses, if the server takes as many; else half of that.

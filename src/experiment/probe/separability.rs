@@ -1,10 +1,11 @@
 //! Controls: new prompts and their immediate repeats, interleaved, at lengths that double until TTFT or `usage` tells
 //! them apart. They decide whether there is a cache, and which source the later steps can trust.
 
+use super::controls::{is_cold, median, times_show_no_reuse};
 use super::lab::{Control, Lab, Prompt, Reading, Request};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Presence, Separability};
-use crate::stats::separation::{Controls, MIN_J};
+use crate::stats::separation::Controls;
 
 /// Tokens of the shortest controls; fewer where no longer prompt may be sent, more where all prompts have more than a
 /// quarter of it in common.
@@ -27,10 +28,6 @@ const HONEST_SHARE: f64 = 0.9;
 /// Pairs of the lengths that are 2 and 4 times as great as the one that was chosen: TTFT is a curve over length.
 const CURVE_PAIRS: usize = 5;
 const CURVE_TIMES: [u64; 2] = [2, 4];
-/// The least growth of TTFT from the shortest to the longest cold prompts, in standard errors, with which a cached
-/// prompt would be seen to be faster.
-const VISIBLE: f64 = 5.0;
-
 /// The machine that finds the length at which hits are told from misses.
 #[derive(Debug, Default)]
 pub struct Machine {
@@ -239,67 +236,12 @@ fn is_true(control: &Control, lab: &Lab) -> bool {
         && warm <= tokens
 }
 
-/// A block, or a small part of a prompt: token counts are not exact.
-pub fn slack(tokens: u64) -> u64 {
-    (tokens / 16).max(16)
-}
-
-/// Returns whether `usage` reports no more of a new prompt than what all prompts have in common.
-pub fn is_cold(reading: &Reading, lab: &Lab) -> bool {
-    let most = lab.common_tokens + slack(reading.tokens);
-    reading.cached.is_none_or(|cached| cached <= most)
-}
-
 fn no_hits_reported(lab: &Lab) -> bool {
     let mut readings = lab
         .controls
         .iter()
         .flat_map(|control| [&control.cold, &control.warm]);
     lab.ignores_usage || readings.all(|reading| is_cold(reading, lab))
-}
-
-/// Returns whether times would show that repeats are reused, and show that they are not: TTFT grows with the length of
-/// new prompts, and that of the longest repeats is as high as that of new prompts.
-pub fn times_show_no_reuse(controls: &[Control]) -> bool {
-    let lengths = || controls.iter().map(|control| control.tokens);
-    let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else {
-        return false;
-    };
-    let times = |tokens, of: fn(&Control) -> Reading| -> Vec<f64> {
-        let alike = controls.iter().filter(|control| control.tokens == tokens);
-        alike.map(|control| of(control).ttft_s).collect()
-    };
-    let short = times(shortest, |control| control.cold);
-    let cold = times(longest, |control| control.cold);
-    let warm = times(longest, |control| control.warm);
-    if short.len().min(cold.len()) < CURVE_PAIRS {
-        return false;
-    }
-    let growth = median(&cold) - median(&short);
-    let saved = median(&cold) - median(&warm);
-    let error = |a: &[f64], b: &[f64]| (squared_error(a) + squared_error(b)).sqrt();
-    growth > VISIBLE * error(&cold, &short) && saved + 2.0 * error(&cold, &warm) < growth / 2.0
-}
-
-/// Returns the middle value, or the mean of the two in the middle; 0 without any.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let at = sorted.len() / 2;
-    match sorted.len() {
-        0 => 0.0,
-        odd if odd % 2 == 1 => sorted[at],
-        _ => f64::midpoint(sorted[at - 1], sorted[at]),
-    }
-}
-
-/// Returns the square of the standard error of a median, by the median absolute deviation.
-fn squared_error(values: &[f64]) -> f64 {
-    /// For normally distributed values: their deviation over the median absolute one, and √(π/2).
-    const FACTOR: f64 = 1.4826 * 1.2533;
-    let middle = median(values);
-    let apart: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
-    (FACTOR * median(&apart)).powi(2) / values.len() as f64
 }
 
 fn words(found: &Separability, cache: Presence, lab: &Lab) -> String {

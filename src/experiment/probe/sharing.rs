@@ -1,7 +1,7 @@
 //! Whether prompts that one key sent are found in the cache by another key.
 
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::Findings;
 
 const CONTEXTS: usize = 4;

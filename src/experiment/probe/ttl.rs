@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::lab::{Lab, Prompt, Reading, Request};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Ttl};
 
 /// Contexts for each age, of which the most decide; one where the cache does not hold as many.
@@ -241,7 +241,7 @@ impl Step for Machine {
         let is_found = lab.is_hit(reading) == Some(true);
         match self.stage {
             Stage::Control | Stage::Write | Stage::WriteChain => {
-                lab.wrote(request.prompt.text, reading)
+                lab.wrote(request.prompt.text, reading);
             }
             _ => lab.sent_prompt(&request.prompt, reading),
         }

@@ -1,9 +1,9 @@
 //! Whether the cached tokens of `usage` are true: by the controls, and by prompts that share a known part with an
 //! earlier one, of which no more than this part can be cached.
 
+use super::controls::{is_cold, median, slack, times_show_no_reuse};
 use super::lab::{Control, Lab, Prompt, Reading, Request};
-use super::separability::{is_cold, median, slack, times_show_no_reuse};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Presence, UsageFound, UsageVerdict};
 use crate::units::whole_percent;
 
