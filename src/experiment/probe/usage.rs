@@ -178,7 +178,7 @@ impl Machine {
         (UsageVerdict::Unclear, why)
     }
 
-    /// Says in how far more is reported than an earlier prompt can have left.
+    /// Says how much more is reported than an earlier prompt can have left in the cache.
     fn wrong_parts(&self) -> Option<String> {
         let over = |(shared, reading): &&(u64, Reading)| {
             reading
