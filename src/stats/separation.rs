@@ -117,6 +117,16 @@ impl Controls {
         })
     }
 
+    /// Returns the highest J of any threshold, for any number of controls; 0 without one of both kinds. It is too high
+    /// on average, the more so the fewer there are.
+    pub fn raw_j(&self) -> f64 {
+        let (cold, warm) = (self.cold.len(), self.warm.len());
+        let cut = best_cut(self.sorted().iter(), cold, warm).filter(|_| cold > 0 && warm > 0);
+        cut.map_or(0.0, |cut| {
+            share(cut.below.warm, warm) - share(cut.below.cold, cold)
+        })
+    }
+
     fn sorted(&self) -> Vec<Control> {
         let control = |is_warm| move |&time: &f64| Control { time, is_warm };
         let cold = self.cold.iter().map(control(false));

@@ -3,7 +3,7 @@
 
 use super::belief::{Belief, Capacity, Of};
 use super::lab::{Lab, Prompt, Reading, Request, Shares};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Tier};
 
 /// A new context has this share of all tokens written before.

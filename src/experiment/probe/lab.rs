@@ -3,6 +3,7 @@
 use crate::sample::Sample;
 
 use super::curve::Curve;
+use crate::stats::probe::Shape;
 
 /// Tokens of a text, which is known by its number, and of another text behind its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Reading {
     pub ttft_s: f64,
     /// A hash of the text of the answer.
     pub answer: Option<u64>,
+    /// The moment of the send, in seconds from the run's epoch.
+    pub sent_s: f64,
 }
 
 impl Reading {
@@ -56,8 +59,18 @@ impl Reading {
             cached: sample.cached_tokens,
             ttft_s: t_first_ns.saturating_sub(sample.t_send_ns) as f64 / 1e9,
             answer: sample.answer,
+            sent_s: sample.t_send_ns as f64 / 1e9,
         })
     }
+}
+
+/// A control: a new prompt and its immediate repeat.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Control {
+    /// Tokens that the prompt was meant to have.
+    pub tokens: u64,
+    pub cold: Reading,
+    pub warm: Reading,
 }
 
 /// A context that was sent: its text and its tokens.
@@ -115,6 +128,10 @@ pub struct Lab {
     pub capacity_tokens: Option<f64>,
     /// If there are two tiers: tokens of the first one, and the share by time of what is read from the second.
     pub first_tier: Option<(f64, f64)>,
+    /// Which part of an earlier prompt is reused, if a step has found it.
+    pub shape: Option<Shape>,
+    /// The controls of all lengths, in the order in which they were sent.
+    pub controls: Vec<Control>,
     /// TTFT of prompts that were new, and of immediate repeats.
     pub cold: Curve,
     pub warm: Curve,
@@ -136,6 +153,8 @@ impl Lab {
             block_tokens: None,
             capacity_tokens: None,
             first_tier: None,
+            shape: None,
+            controls: Vec::new(),
             cold: Curve::cold(),
             warm: Curve::warm(),
             accesses: Vec::new(),
@@ -192,6 +211,43 @@ impl Lab {
             tokens,
             reread,
         });
+    }
+
+    /// Notes the immediate repeat of a context that a cache holds.
+    pub fn repeated(&mut self, text: u64, warm: &Reading) {
+        self.warm.note(warm.tokens as f64, warm.ttft_s);
+        self.sent(text, warm.tokens as f64, None);
+    }
+
+    /// Notes a prompt whose reply says nothing of the cache's size or order; what is behind its branch is a context of
+    /// its own.
+    pub fn sent_prompt(&mut self, prompt: &Prompt, reading: &Reading) {
+        let tokens = reading.tokens;
+        match prompt.branch {
+            Some((at, other)) => {
+                self.sent(prompt.text, at.min(tokens) as f64, None);
+                self.sent(other, tokens.saturating_sub(at) as f64, None);
+            }
+            None => self.sent(prompt.text, tokens as f64, None),
+        }
+    }
+
+    /// Returns whether a prompt that may have been cached whole was a hit; `None` when neither source can be trusted.
+    pub fn is_hit(&self, reading: &Reading) -> Option<bool> {
+        self.found_part(reading, reading.tokens)
+            .map(|(part, _)| part > 0.5)
+    }
+
+    /// Returns how much was found of the first tokens of a prompt, those that it shares with an earlier one: 0 to 1 but
+    /// for noise, and its standard deviation. `None` when neither source can be trusted.
+    pub fn found_part(&self, reading: &Reading, shared_tokens: u64) -> Option<(f64, f64)> {
+        let shares = self.shares(reading);
+        let (share, deviation) = match shares.usage {
+            Some(share) => (share, 0.0),
+            None => shares.time?,
+        };
+        let times = reading.tokens as f64 / shared_tokens.max(1) as f64;
+        Some(((1.0 - share) * times, deviation * times))
     }
 
     /// Returns the tokens of other contexts that were sent since this one was sent last.

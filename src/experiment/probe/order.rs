@@ -5,7 +5,7 @@
 use super::belief::log_likelihood;
 use super::lab::{Lab, Prompt, Reading, Request, Reread};
 use super::policy::{Cache, Order};
-use super::{Answer, Ask, Step};
+use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, OrderFound, Tier};
 
 /// Contexts of a round, if the cache holds so many of the shortest length, and the least.
@@ -140,6 +140,13 @@ impl Step for Machine {
     }
 
     fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
+        if lab.capacity_tokens.is_none() {
+            return Answer {
+                words: "not asked: the capacity is not known".to_string(),
+                is_clear: false,
+                is_lie: false,
+            };
+        }
         if !self.queue.is_empty() || self.weighed.is_empty() {
             self.weigh(lab);
         }

@@ -8,7 +8,8 @@ use fastrand::Rng;
 use super::lab::Lab;
 use super::policy::Order;
 use super::simulator::Server;
-use super::{Ask, Step, capacity, order};
+use super::step::{Ask, Step};
+use super::{capacity, order};
 use crate::stats::probe::{Findings, Tier};
 
 const BLOCK_TOKENS: u64 = 16;

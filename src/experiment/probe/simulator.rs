@@ -137,8 +137,8 @@ pub struct Server {
     pub uncached_tokens: u64,
 }
 
-const BASE_S: f64 = 2.0;
-const SECONDS_A_TOKEN: f64 = 0.0001;
+pub const BASE_S: f64 = 2.0;
+pub const SECONDS_A_TOKEN: f64 = 0.0001;
 
 impl Server {
     /// `blocks`: of the first tier, and of the second, which takes what the first one drives out.
@@ -194,6 +194,19 @@ impl Server {
             cached: self.has_usage.then_some(fast + medium),
             ttft_s: (BASE_S + cost + noise_s).max(0.0001),
             answer: None,
+            sent_s: 0.0,
+        }
+    }
+
+    /// Moves all that the first tier holds to the second one.
+    pub fn drop_first_tier(&mut self) {
+        let [first, second] = &mut self.tiers[..] else {
+            return;
+        };
+        let blocks: Vec<Block> = first.queue.iter().map(|entry| entry.2).collect();
+        for block in blocks {
+            first.take(block);
+            second.access(block, &mut self.rng);
         }
     }
 

@@ -35,6 +35,20 @@ fn the_threshold_and_the_shares_below_it_are_those_worked_by_hand() {
 }
 
 #[test]
+fn the_raw_j_is_that_of_any_number_of_controls() {
+    for (cold, warm, j) in [
+        (&[3.0, 4.0][..], &[1.0, 2.0][..], 1.0),
+        // Below 2.5 there are both warm ones and one of two cold ones.
+        (&[1.5, 4.0], &[1.0, 2.0], 0.5),
+        (&[1.0], &[1.0], 0.0),
+        (&[1.0, 2.0], &[], 0.0),
+        (&[], &[1.0, 2.0], 0.0),
+    ] {
+        assert_eq!(controls(cold, warm).raw_j(), j, "{cold:?} {warm:?}");
+    }
+}
+
+#[test]
 fn of_equally_good_thresholds_the_middle_one_is_taken() {
     // In order of time: 13 warm, c, w, c, w, 13 cold. After 13, 15 and 17, J is 13 / 15.
     let mut warm = range(1, 13);
