@@ -87,6 +87,11 @@ impl Curve {
         Some(value(&self.terms, tokens) + moved)
     }
 
+    /// Returns the TTFT of the fit alone, in seconds.
+    pub fn fitted(&self, tokens: f64) -> f64 {
+        value(&self.terms, tokens)
+    }
+
     /// Returns the standard deviation of single values around what is expected at this length, by the nearest lengths.
     /// `unit` is what errors at a length are divided by.
     pub fn deviation_at(&self, tokens: f64, unit: impl Fn(f64) -> f64) -> f64 {

@@ -268,6 +268,16 @@ impl Lab {
         })
     }
 
+    /// Returns the least capacity that the readings allow: half of the longest context that was found.
+    pub fn least_capacity_tokens(&self) -> f64 {
+        let found = self.rereads().filter(|reread| {
+            let share = self.shares(&reread.reading).best();
+            share.is_some_and(|share| share < 0.5)
+        });
+        let found = found.map(|reread| reread.tokens / 2.0);
+        found.fold(self.shortest_tokens as f64 / 4.0, f64::max)
+    }
+
     /// Returns all readings of contexts that were sent before.
     pub fn rereads(&self) -> impl Iterator<Item = Reread> {
         self.accesses.iter().filter_map(|access| access.reread)
@@ -304,8 +314,8 @@ impl Lab {
         }
         let share = (ttft_s - warm_s) / gap_s;
         let part = share.clamp(0.0, 1.0);
-        let gap_at = |tokens| match (self.cold.at(tokens), self.warm.at(tokens)) {
-            (Some(cold_s), Some(warm_s)) if cold_s > warm_s => cold_s - warm_s,
+        let gap_at = |tokens| match self.cold.fitted(tokens) - self.warm.fitted(tokens) {
+            fitted_s if fitted_s > 0.0 => fitted_s,
             _ => gap_s,
         };
         let deviation = self.warm.deviation_at(tokens, gap_at) * (1.0 - part)

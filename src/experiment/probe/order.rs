@@ -229,7 +229,7 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
         }
         _ => fit(lab, readings, order, capacity_tokens, step),
     };
-    let least = lab.shortest_tokens as f64;
+    let least = lab.least_capacity_tokens();
     let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
     let step = match order {
         Order::Random => RANDOM_STEP,
