@@ -69,6 +69,36 @@ pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Formats a count of at most three significant digits: `8000`, `61.2 k`, `2 M`.
+pub fn rounded(n: u64) -> String {
+    let (number, unit) = rounded_parts(n);
+    number + unit
+}
+
+/// Formats an interval of counts; the unit stands once where both ends have the same: `60 to 62 k`.
+pub fn rounded_span(low: u64, high: u64) -> String {
+    let ((low, low_unit), (high, unit)) = (rounded_parts(low), rounded_parts(high));
+    let low_unit = if low_unit == unit { "" } else { low_unit };
+    format!("{low}{low_unit} to {high}{unit}")
+}
+
+fn rounded_parts(n: u64) -> (String, &'static str) {
+    const UNITS: [(f64, &str); 3] = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let scale = UNITS.iter().find(|(scale, _)| n as f64 >= scale * 0.9995);
+    let Some((scale, unit)) = scale.filter(|_| n >= 10_000) else {
+        return (n.to_string(), "");
+    };
+    let number = fixed(n as f64 / scale, 0);
+    let number = match number.contains('.') {
+        true => number
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_string(),
+        false => number,
+    };
+    (number, unit)
+}
+
 /// Formats a share as a whole percentage, such as `98 %`.
 pub fn whole_percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
