@@ -189,6 +189,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn large_counts_have_three_digits_and_a_unit() {
+        for (n, wanted) in [
+            (0, "0"),
+            (9999, "9999"),
+            (10_000, "10 k"),
+            (61_234, "61.2 k"),
+            (100_000, "100 k"),
+            (999_400, "999 k"),
+            (999_600, "1 M"),
+            (2_050_000, "2.05 M"),
+            (3_000_000_000, "3 G"),
+        ] {
+            assert_eq!(rounded(n), wanted);
+        }
+        assert_eq!(rounded_span(60_500, 62_030), "60.5 to 62 k");
+        assert_eq!(rounded_span(9500, 10_100), "9500 to 10.1 k");
+    }
+
+    #[test]
     fn durations_take_a_unit_and_default_to_seconds() {
         for (text, ms) in [
             ("250ms", 250),

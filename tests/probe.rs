@@ -61,7 +61,9 @@ fn counters_that_count_twice_are_a_lie() {
         "{output}"
     );
     assert!(
-        output.stderr.contains("[ERROR] --fail-on-lies: usage: "),
+        output
+            .stderr
+            .contains("[ERROR] --fail-on-lies: usage: wrong: "),
         "{output}"
     );
 }
@@ -124,7 +126,7 @@ fn a_signal_ends_it_with_what_it_has() {
     let output = running.wait();
     assert_eq!(output.status.code(), Some(130), "{output}");
     assert_eq!(json(&dir, "r.json")["stopped"], "stopped by a signal");
-    let note = "Note: stopped by a signal: the step ";
+    let note = "Note: stopped by a signal; the step ";
     assert!(output.stdout.contains(note), "{output}");
 }
 

@@ -385,6 +385,28 @@ mod tests {
     }
 
     #[test]
+    fn equal_answers_that_are_kept_have_equal_hashes() {
+        let answer = |words: &[&str], is_kept| {
+            let mut reply = Reply::new(Api::Chat);
+            reply.start(10, is_kept);
+            for word in words {
+                let event = format!(r#"{{"choices":[{{"delta":{{"content":"{word}"}}}}]}}"#);
+                reply.event(event.as_bytes(), 1);
+            }
+            let mut sample = Sample::default();
+            reply.fill(&mut sample);
+            sample.answer
+        };
+        let whole = answer(&["one two"], true);
+        assert!(whole.is_some());
+        // The same text in other events.
+        assert_eq!(answer(&["one", " two"], true), whole);
+        assert_ne!(answer(&["one", " ten"], true), whole);
+        assert_eq!(answer(&["one two"], false), None);
+        assert_eq!(answer(&[], true), None);
+    }
+
+    #[test]
     fn a_role_event_is_an_event_but_not_a_token() {
         let reply = reply(&[
             (

@@ -12,7 +12,7 @@ use crate::report::document::{
     Answer, Block, Cell, Document, Medium, Node, Section, Style, Table, row,
 };
 use crate::stats::probe::StepDone;
-use crate::units::{counted, fixed, rounded, rounded_span, whole_percent};
+use crate::units::{counted, rounded, rounded_span, whole_percent};
 
 const SCHEMA: &str = "tmesh-cli/probe/1";
 /// The keys of findings, in the order of the result file.
@@ -45,9 +45,9 @@ pub fn line(step: &StepDone) -> String {
         counted(cost.requests, "request"),
         rounded(cost.prompt_tokens),
     );
-    let seconds = fixed(cost.seconds, 1);
+    let seconds = cost.seconds;
     let (name, answer) = (step.name, &step.answer);
-    format!("{name:<NAME_WIDTH$}{answer}  ({requests}, {tokens} tokens, {seconds} s)\n")
+    format!("{name:<NAME_WIDTH$}{answer}  ({requests}, {tokens} tokens, {seconds:.1} s)\n")
 }
 
 /// Makes the report of a probe from its result file; `None` if `file` is none.
@@ -113,7 +113,7 @@ fn steps(found: &Value) -> Section {
             answer.push_str(" [UNCLEAR]");
         }
         let [requests, tokens] = ["requests", "prompt_tokens"].map(|key| count(&step["cost"], key));
-        let seconds = Cell::fixed(step["cost"]["seconds"].as_f64(), 1);
+        let seconds = Cell::exact(step["cost"]["seconds"].as_f64(), 1);
         let cells = [
             requests.map_or(Cell::NONE, Cell::from),
             tokens.map_or(Cell::NONE, |tokens| rounded(tokens).into()),
@@ -173,9 +173,9 @@ fn costs(report: &Report) -> Section {
     let mut section = Section::new("Cost");
     let requests = counted(count(cost, "requests").unwrap_or(0), "request");
     let (prompt, uncached) = (said("prompt_tokens"), said("uncached_tokens"));
-    let seconds = fixed(cost["seconds"].as_f64().unwrap_or(0.0), 1);
+    let seconds = cost["seconds"].as_f64().unwrap_or(0.0);
     let words =
-        format!("{requests}, {prompt} prompt tokens, {uncached} of them computed, {seconds} s");
+        format!("{requests}, {prompt} prompt tokens, {uncached} of them computed, {seconds:.1} s");
     section.pair("Cost", words);
     for pass in &report.passes {
         common::failures(&mut section, pass);
@@ -267,10 +267,10 @@ fn of_keys_and_time(found: &Value) -> Vec<String> {
         });
     }
     let ttl = &found["ttl"];
-    let ages = [&ttl["at_least_s"], &ttl["at_most_s"]].map(|age| age.as_f64().map(|s| fixed(s, 0)));
+    let ages = [&ttl["at_least_s"], &ttl["at_most_s"]].map(|age| age.as_f64());
     parts.extend(match ages {
-        [Some(least), Some(most)] => Some(format!("forgets after {least} to {most} s")),
-        [Some(least), None] => Some(format!("keeps contexts for {least} s or more")),
+        [Some(least), Some(most)] => Some(format!("forgets after {least:.1} to {most:.1} s")),
+        [Some(least), None] => Some(format!("keeps contexts for {least:.1} s or more")),
         _ => None,
     });
     parts.extend(found["shared_between_keys"].as_bool().map(|is_shared| {
@@ -345,7 +345,7 @@ fn next(about: &Value, found: &Value) -> String {
 fn warnings(about: &Value, found: &Value) -> Vec<String> {
     let stopped = found["stopped"].as_str();
     let mut warnings: Vec<String> = stopped
-        .map(|why| format!("{why}: {}", cut_short(about, found)))
+        .map(|why| format!("{why}; {}", cut_short(about, found)))
         .into_iter()
         .collect();
     let last = list(&found["steps"]).last().filter(|_| stopped.is_some());
@@ -449,3 +449,6 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 fn count(value: &Value, key: &str) -> Option<u64> {
     value[key].as_u64()
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,28 @@ fn ending(findings: &Findings, options: &Options) -> Ending {
         ..Ending::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::endpoint::Endpoint;
+    use crate::client::http::Link;
+    use crate::client::wire::Timeouts;
+    use crate::units::Epoch;
+
+    #[test]
+    fn requests_with_the_other_key_carry_it_and_hide_it() {
+        let endpoint = Endpoint::parse("http://localhost:8000").expect("an endpoint");
+        let timeouts = Timeouts::all(Duration::from_secs(1));
+        let link = Link::bare(Vec::new(), timeouts, Epoch::start());
+        let body = BodyShape::new(Api::Completions, "m");
+        let own = Target::new(link, &endpoint, body).expect("a target");
+        let key = ApiKey::new("sk-telltale-0123456789").expect("a key");
+        let other = with_key(&own, &key);
+        let sent = &other.link.headers[header::AUTHORIZATION];
+        assert_eq!(sent, "Bearer sk-telltale-0123456789");
+        let words = other.link.redact("no such key: sk-telltale-0123456789");
+        assert_eq!(words, "no such key: ****6789");
+        assert!(!own.link.headers.contains_key(header::AUTHORIZATION));
+    }
+}

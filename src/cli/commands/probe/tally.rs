@@ -113,8 +113,11 @@ impl Tally {
             why: why_all,
         });
         if let Some(step) = findings.steps.iter_mut().find(|step| step.name == "usage") {
+            step.answer = match step.is_lie {
+                true => format!("{}; {why}", step.answer),
+                false => format!("wrong: {why}; by its replies {}", step.answer),
+            };
             step.is_lie = true;
-            step.answer = format!("{}; {why}", step.answer);
         }
     }
 }
@@ -214,10 +217,9 @@ mod tests {
         let usage = findings.usage.expect("a verdict");
         assert_eq!(usage.verdict, UsageVerdict::Wrong);
         assert!(findings.steps[0].is_lie);
-        assert!(
-            findings.steps[0]
-                .answer
-                .starts_with("honest; the server's counters say")
+        assert_eq!(
+            findings.steps[0].answer,
+            "wrong: the server's counters say 50 k cached tokens, its replies none; by its replies honest"
         );
     }
 }
