@@ -108,7 +108,12 @@ pub enum View<'a> {
     Nothing,
     Progress(Progress),
     Blocks(Blocks<'a>),
+    /// The plan itself tells what it has found and how far it is, twice a second and at the end of the pass.
+    Told(Tell<'a>),
 }
+
+/// Prints lines above the status line, and shows that line.
+pub type Tell<'a> = Box<dyn FnMut(&mut StatusLine) + Send + 'a>;
 
 /// Prints figures so far at every interval, and saves them once a minute.
 pub struct Blocks<'a> {
@@ -229,6 +234,9 @@ impl<'a> State<'a> {
         }
         self.take_last_reports();
         self.write_series();
+        if let View::Told(tell) = &mut self.collector.view {
+            tell(&mut self.status);
+        }
         self.status.clear();
         ended_ns
     }
@@ -375,10 +383,14 @@ impl<'a> State<'a> {
     }
 
     fn show_progress(&mut self) {
-        if let View::Progress(progress) = &self.collector.view {
-            let elapsed_s = self.begun.elapsed().as_secs_f64();
-            let (ended, failed) = (self.ended, self.failed);
-            self.status.show(|| progress.line(ended, failed, elapsed_s));
+        match &mut self.collector.view {
+            View::Progress(progress) => {
+                let elapsed_s = self.begun.elapsed().as_secs_f64();
+                let (ended, failed) = (self.ended, self.failed);
+                self.status.show(|| progress.line(ended, failed, elapsed_s));
+            }
+            View::Told(tell) => tell(&mut self.status),
+            View::Nothing | View::Blocks(_) => {}
         }
     }
 }

@@ -69,6 +69,36 @@ pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Formats a count of at most three significant digits: `8000`, `61.2 k`, `2 M`.
+pub fn rounded(n: u64) -> String {
+    let (number, unit) = rounded_parts(n);
+    number + unit
+}
+
+/// Formats an interval of counts; the unit stands once where both ends have the same: `60 to 62 k`.
+pub fn rounded_span(low: u64, high: u64) -> String {
+    let ((low, low_unit), (high, unit)) = (rounded_parts(low), rounded_parts(high));
+    let low_unit = if low_unit == unit { "" } else { low_unit };
+    format!("{low}{low_unit} to {high}{unit}")
+}
+
+fn rounded_parts(n: u64) -> (String, &'static str) {
+    const UNITS: [(f64, &str); 3] = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
+    let scale = UNITS.iter().find(|(scale, _)| n as f64 >= scale * 0.9995);
+    let Some((scale, unit)) = scale.filter(|_| n >= 10_000) else {
+        return (n.to_string(), "");
+    };
+    let number = fixed(n as f64 / scale, 0);
+    let number = match number.contains('.') {
+        true => number
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_string(),
+        false => number,
+    };
+    (number, unit)
+}
+
 /// Formats a share as a whole percentage, such as `98 %`.
 pub fn whole_percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
@@ -157,6 +187,25 @@ pub fn steers(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_counts_have_three_digits_and_a_unit() {
+        for (n, wanted) in [
+            (0, "0"),
+            (9999, "9999"),
+            (10_000, "10 k"),
+            (61_234, "61.2 k"),
+            (100_000, "100 k"),
+            (999_400, "999 k"),
+            (999_600, "1 M"),
+            (2_050_000, "2.05 M"),
+            (3_000_000_000, "3 G"),
+        ] {
+            assert_eq!(rounded(n), wanted);
+        }
+        assert_eq!(rounded_span(60_500, 62_030), "60.5 to 62 k");
+        assert_eq!(rounded_span(9500, 10_100), "9500 to 10.1 k");
+    }
 
     #[test]
     fn durations_take_a_unit_and_default_to_seconds() {

@@ -30,7 +30,7 @@ fn every_command_line_of_the_help_topics_works() {
 }
 
 /// The expected word in a command's output, beside the part of the line that selects it (the first that occurs).
-const PRINTED: [(&str, &str); 21] = [
+const PRINTED: [(&str, &str); 22] = [
     ("--version", "commit"),
     (" help", "tmesh-cli"),
     ("explain", "Formula: "),
@@ -45,6 +45,7 @@ const PRINTED: [(&str, &str); 21] = [
     ("--format markdown", "| "),
     ("--format json", "\"schema\""),
     ("report", "TTFT"),
+    ("probe", "Prefix cache: "),
     ("benchmark", "Final Report ("),
     ("replay", "Round 2 Performance Metrics"),
     ("run ", "short_input"),

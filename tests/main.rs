@@ -28,6 +28,7 @@ mod models;
 mod next_steps;
 mod odd_counts;
 mod packaging;
+mod probe;
 mod proxy;
 mod replay;
 mod replay_guide;

@@ -151,6 +151,13 @@ impl Counters {
         })
     }
 
+    /// Returns the prompt tokens that the server has counted since the pass began; `None`: the page does not tell.
+    pub fn prompt_tokens(&self) -> Option<f64> {
+        let page = self.page.as_ref().ok()?;
+        let course = page.scrapes.course();
+        page.watch.so_far(Quantity::LookupTokens, &course)
+    }
+
     /// Returns the figures of a pass that ended at this stamp, and warns of scrapes that failed.
     pub fn told(&self, t_end_ns: u64) -> Vec<(String, Told)> {
         let page = match &self.page {

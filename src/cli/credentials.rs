@@ -16,13 +16,11 @@ use crate::file;
 pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
     args.apart(&[("--api-key-file", "--api-key", "")])?;
     let given = args.value("--api-key", |text| GivenKey::new("--api-key", text))?;
-    let from_file = args.value("--api-key-file", |path| {
-        let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
-        GivenKey::new(&format!("--api-key-file {path}"), &text)
-    })?;
-    if let Some(key) = given.or(from_file) {
+    if let Some(key) = given {
         return Ok(Some(key.say()));
+    }
+    if let Some(key) = key_in_file(args, "--api-key-file")? {
+        return Ok(Some(key));
     }
     let variable = |name: &str| match std::env::var(name) {
         Ok(text) if !text.is_empty() => GivenKey::new(name, &text)
@@ -42,6 +40,19 @@ pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<A
         note!("note: the API key is taken from OPENAI_API_KEY");
         key.say()
     }))
+}
+
+/// Reads the key in the file that an option names, and notes what was stripped off it; `None`: the option is not given.
+///
+/// # Errors
+/// Fails when the file cannot be read, or holds no key.
+pub fn key_in_file(args: &Args, flag: &str) -> Result<Option<ApiKey>> {
+    let key = args.value(flag, |path| {
+        let bytes = file::read(Path::new(path)).map_err(|e| format!("cannot read: {e}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| "not UTF-8 text")?;
+        GivenKey::new(&format!("{flag} {path}"), &text)
+    })?;
+    Ok(key.map(GivenKey::say))
 }
 
 /// A key as it was found, with the text around it.

@@ -279,14 +279,53 @@ pub static RUN_FIXED: Usage = Usage {
     ],
 };
 
+pub static PROBE: Usage = Usage {
+    name: "probe",
+    operand: "",
+    about: "Finds out what the prefix cache is, and whether its counters are true",
+    options: &[
+        ENDPOINT,
+        KEY_AND_MODEL,
+        API,
+        TRANSPORT,
+        COUNTERS,
+        MOCK_SERVER,
+        "\
+    Probe
+    --steps NAME…                   (list) separability, usage, reuse, block, capacity, order, answer, sharing, ttl, \
+                                    reset; the first is always taken [all whose options are given]
+    --ignore-usage                  goes by times alone, as if no reply told its cached tokens
+    --budget-tokens N               most prompt tokens to send; required if the server is on another machine
+    --max-context TOKENS            longest context [what the model accepts less an answer, else 32000]
+    --reset-cache-url URL           for the step reset: where a POST empties the server's cache
+    --ttl DURATION                  for the step ttl: how long to wait for contexts to be forgotten
+    --other-key-file FILE           for the step sharing: another API key; is its cache the same?
+    --seed N                        decides texts [0]
+    --nonce TEXT                    makes the contexts new [random]
+
+    Output and limits
+    --fail-on-lies                  exit code 1 if the server says of its cache what is not true
+    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
+                                    stdout, without the report
+    --output FILE                   the findings as JSON; - is stdout, without the report
+",
+        QUIET,
+    ],
+    examples: &[
+        "tmesh-cli probe --endpoint localhost:8000",
+        "tmesh-cli probe --endpoint node7:8000 --budget-tokens 2M --output r.json",
+        "tmesh-cli probe --backend mock --mock tier1_tokens=8k,tier2_tokens=0",
+    ],
+};
+
 pub static REPORT: Usage = Usage {
     name: "report",
     operand: "",
     about: "Shows saved results as a table, JSON, Markdown or a page with charts",
     options: &["\
     Input and output
-    -i, --input PATH                folder of run or replay, or one of the files in it; what benchmark or load \
-                                    wrote with --samples [./benchmark_results/benchmark_summary.json]
+    -i, --input PATH                folder of run or replay, or one of the files in it; what benchmark, load or \
+                                    probe wrote with --samples [./benchmark_results/benchmark_summary.json]
     --format NAME                   table, json, markdown, or html: one page with charts [table]
     -o, --output FILE               where the report goes [stdout]
 "],

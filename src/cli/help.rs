@@ -100,6 +100,7 @@ pub fn ending(text: &mut String, connects: bool) {
                 "2",
                 "nothing was measured: a wrong option or file, or a server that cannot be reached",
             ),
+            ("3", "it ran, and an answer of probe is unclear"),
             ("130", "a signal ended the run early, after its report"),
         ],
         false => &[

@@ -16,6 +16,7 @@ mod host;
 mod meant;
 mod mock_process;
 mod output;
+mod reset;
 mod run;
 mod scrapes;
 mod side;

@@ -15,7 +15,7 @@ use super::silence::Silence;
 use crate::client::count::count_texts;
 use crate::client::{Client, Target};
 use crate::collect::{
-    self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, View,
+    self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, Tell, View,
 };
 use crate::error::{Error, Result};
 use crate::load::open::Due;
@@ -84,6 +84,8 @@ pub struct Step<'a> {
     /// The lines of other series.
     pub series: Series,
     pub blocks: Option<Blocks<'a>>,
+    /// Takes the place of the progress line.
+    pub tell: Option<Tell<'a>>,
 }
 
 /// The plan of a pass.
@@ -124,6 +126,7 @@ impl<'a> Step<'a> {
             on_sample: Box::new(|_| Ok(())),
             series: Box::new(Vec::new),
             blocks: None,
+            tell: None,
         }
     }
 }
@@ -145,6 +148,7 @@ impl Run {
             report: Report {
                 about: Value::Null,
                 passes: Vec::new(),
+                probe: Value::Null,
                 notes: Vec::new(),
             },
             next_id: 0,
@@ -248,13 +252,14 @@ impl Run {
     ) -> Result<Collector<'a>> {
         let epoch = self.target.link.epoch;
         let watch = watchdog::start(epoch)?;
-        let view = match step.blocks {
-            Some(blocks) => View::Blocks(blocks),
-            None if !step.label.is_empty() => View::Progress(Progress {
+        let view = match (step.blocks, step.tell) {
+            (Some(blocks), _) => View::Blocks(blocks),
+            (None, Some(tell)) => View::Told(tell),
+            (None, None) if !step.label.is_empty() => View::Progress(Progress {
                 label: step.label,
                 extent: step.extent,
             }),
-            None => View::Nothing,
+            (None, None) => View::Nothing,
         };
         let (silence, mut on_sample) = (&mut self.silence, step.on_sample);
         let mut own = step.series;

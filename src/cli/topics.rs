@@ -42,7 +42,7 @@ impl Topic {
     }
 }
 
-pub static TOPICS: [Topic; 8] = [
+pub static TOPICS: [Topic; 9] = [
     Topic::made(
         "metrics",
         "every figure: its definition, formula, source, and when it is absent",
@@ -68,6 +68,11 @@ pub static TOPICS: [Topic; 8] = [
         "mock",
         "the mock server: its clock, its caches, its faults, its truth log",
         include_str!("../help/mock.md"),
+    ),
+    Topic::written(
+        "probe",
+        "what probe finds out of a cache, what that costs, and how sure it is",
+        include_str!("../help/probe.md"),
     ),
     Topic::written(
         "bench",

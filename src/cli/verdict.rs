@@ -16,11 +16,14 @@ pub struct Ending {
     pub died: Option<Error>,
     /// The user's limits that were missed: the option, and the reason.
     pub missed: Vec<(String, String)>,
+    /// Whether a question that the user asked has no clear answer.
+    pub is_unclear: bool,
 }
 
 /// Returns the exit code once all results are shown and written. The first of these that applies decides: an output was
 /// lost (1), a signal cut a finite run short (130), the server ended, no measured request succeeded or the last ones
-/// got no answer (1), a limit was missed (1). A run that the server refused (2) has ended before.
+/// got no answer (1), a limit was missed (1), an answer is unclear (3). A run that the server refused (2) has ended
+/// before.
 ///
 /// # Errors
 /// Fails with what the user is told besides the exit code.
@@ -54,7 +57,7 @@ pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
     }
     let mut missed = ending.missed.into_iter();
     let Some((option, fault)) = missed.next() else {
-        return Ok(0);
+        return Ok(if ending.is_unclear { 3 } else { 0 });
     };
     let error = Error::missed(option, fault);
     Err(missed.fold(error, |error, (option, fault)| {

@@ -1,6 +1,7 @@
 //! A reply as it arrives: stamps and counts, collected event by event, then judged once.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::sample::{FailKind, Sample, TokenSource};
@@ -330,6 +331,7 @@ impl Reply {
         sample.response_cached = self.cached;
         sample.text = self.text.take();
         sample.unread = self.unread.take();
+        sample.answer = self.answer.as_deref().and_then(hashed);
         let has_final = self
             .final_usage
             .is_some_and(|usage| usage.completion_tokens.is_some());
@@ -349,6 +351,13 @@ impl Reply {
         sample.reasoning_tokens = usage.reasoning_tokens;
         sample.streamed_tokens = usage.streamed_tokens(self.shown());
     }
+}
+
+/// Returns a hash of an answer, which is the same for equal answers within a run; `None` for an empty one.
+fn hashed(answer: &[u8]) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    answer.hash(&mut hasher);
+    (!answer.is_empty()).then(|| hasher.finish())
 }
 
 /// Returns whether the first of several lines is a JSON object.
@@ -373,6 +382,28 @@ mod tests {
             reply.event(data.as_bytes(), *stamp_ns);
         }
         reply
+    }
+
+    #[test]
+    fn equal_answers_that_are_kept_have_equal_hashes() {
+        let answer = |words: &[&str], is_kept| {
+            let mut reply = Reply::new(Api::Chat);
+            reply.start(10, is_kept);
+            for word in words {
+                let event = format!(r#"{{"choices":[{{"delta":{{"content":"{word}"}}}}]}}"#);
+                reply.event(event.as_bytes(), 1);
+            }
+            let mut sample = Sample::default();
+            reply.fill(&mut sample);
+            sample.answer
+        };
+        let whole = answer(&["one two"], true);
+        assert!(whole.is_some());
+        // The same text in other events.
+        assert_eq!(answer(&["one", " two"], true), whole);
+        assert_ne!(answer(&["one", " ten"], true), whole);
+        assert_eq!(answer(&["one two"], false), None);
+        assert_eq!(answer(&[], true), None);
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl ApiKey {
         Ok(ApiKey(key.to_string()))
     }
 
+    /// Adds the key to the secrets of a link.
+    pub fn hide_in(&self, secrets: &mut Secrets) {
+        secrets.add(&self.0);
+    }
+
     /// Returns the value of the Authorization header, which debug output hides.
     pub fn authorization(&self) -> HeaderValue {
         let value = HeaderValue::from_str(&format!("Bearer {}", self.0));

@@ -138,6 +138,13 @@ impl Watch {
         }
     }
 
+    /// Returns a quantity over the part of a workload that has been scraped; `None`: unknown so far.
+    pub fn so_far(&self, quantity: Quantity, course: &Course) -> Option<f64> {
+        let tracks = course.so_far();
+        let figure = self.figure(quantity, &tracks).filter(|_| tracks.has_inside);
+        figure?.value
+    }
+
     fn figure(&self, quantity: Quantity, tracks: &Tracks) -> Option<PageFigure> {
         let names = &self.names;
         let readings = Readings { names, tracks };

@@ -36,6 +36,8 @@ pub enum Entry {
     Tokens(u64, u64, TokenSource),
     /// A line of the series `pass`, unchanged.
     Pass(Value),
+    /// The line of the series `probe`: what a probe found.
+    Probe(Value),
     /// A line of a series that no figure needs.
     Other,
 }
@@ -168,6 +170,7 @@ fn entry(line: &[u8]) -> Parsed<Entry> {
         Some("client") => Entry::Vitals(keys.vitals()?),
         Some("tokens") => keys.counted()?,
         Some("pass") => Entry::Pass(countable(value)),
+        Some("probe") => Entry::Probe(countable(value)),
         Some(_) => Entry::Other,
     })
 }

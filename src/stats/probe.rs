@@ -65,6 +65,12 @@ pub struct UsageFound {
     pub why: String,
 }
 
+impl UsageFound {
+    pub fn is_wrong(&self) -> bool {
+        self.verdict == UsageVerdict::Wrong
+    }
+}
+
 named! {
     /// Which part of an earlier prompt a cache reuses.
     pub enum Shape {

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod explain;
 pub mod load;
 pub mod mock;
+pub mod probe;
 pub mod replay;
 pub mod report;
 pub mod run;
@@ -40,11 +41,12 @@ impl Command {
 }
 
 /// All commands, in the order of the help.
-pub static COMMANDS: [Command; 13] = [
+pub static COMMANDS: [Command; 14] = [
     Command::new(&flags::BENCHMARK, benchmark::run),
     Command::new(&flags::LOAD, load::run),
     Command::new(&flags::REPLAY, replay::run),
     Command::new(&flags::RUN_FIXED, run::run),
+    Command::new(&flags::PROBE, probe::run),
     Command::new(&flags::REPORT, report::run),
     Command::new(&flags::EXPLAIN, explain::run),
     Command::new(&flags::CHECK_CLIENT, check::client::run),

@@ -29,8 +29,10 @@ pub struct Trend {
     pub is_whole: bool,
     /// Lines with their names; the key has the names where there are several lines.
     pub lines: Vec<(String, Vec<Point>)>,
-    /// A limit on the x axis, with its name.
-    pub limit: Option<(f64, String)>,
+    /// Whether only the points are drawn.
+    pub is_scattered: bool,
+    /// Limits on the x axis, with their names.
+    pub limits: Vec<(f64, String)>,
     /// The places of the groups, each with the text that the key has for it.
     pub key: Vec<(usize, String)>,
     pub note: String,

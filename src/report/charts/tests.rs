@@ -97,7 +97,7 @@ fn labels_never_overlap() {
                     x: "concurrency, requests",
                     y: "cached prompt tokens, %",
                     lines: vec![(String::new(), line.collect())],
-                    limit: Some((most * factor * limit, "SLO 123456.789 ms".to_string())),
+                    limits: vec![(most * factor * limit, "SLO 123456.789 ms".to_string())],
                     ..Trend::default()
                 }));
             }

@@ -12,7 +12,7 @@ const WIDE: f64 = 10.0;
 /// Draws the points with the lines through them, and the limit.
 pub fn draw(of: &Trend) -> Plot {
     let points = || of.lines.iter().flat_map(|(_, points)| points);
-    let limit = of.limit.iter().map(|(limit, _)| *limit);
+    let limit = of.limits.iter().map(|(limit, _)| *limit);
     let xs = points().map(|point| point.x).chain(limit);
     let end = largest(xs.clone()) * ROOM;
     let least = xs.reduce(f64::min).unwrap_or(0.0);
@@ -23,10 +23,13 @@ pub fn draw(of: &Trend) -> Plot {
     };
     let highest = largest(points().map(|point| point.y)) * ROOM;
     let mut plot = Plot::new(of.title, x, Axis::new(of.y, of.y_max.unwrap_or(highest)));
-    if let Some((limit, name)) = &of.limit {
+    for (limit, name) in &of.limits {
         plot.limit(*limit, name);
     }
     for (at, (name, points)) in of.lines.iter().enumerate() {
+        if of.is_scattered {
+            break;
+        }
         let (style, word) = line_class(at);
         plot.line(&style, points.iter().map(|point| (point.x, point.y)));
         if of.lines.len() > 1 {
@@ -57,7 +60,7 @@ mod tests {
                 ),
                 ("b".to_string(), vec![point(100.0, 5.0, 2)]),
             ],
-            limit: Some((limit, "SLO".to_string())),
+            limits: vec![(limit, "SLO".to_string())],
             key: vec![(0, "one".to_string())],
             note: "A note.".to_string(),
             ..Trend::default()

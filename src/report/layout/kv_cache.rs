@@ -237,7 +237,7 @@ fn next(decision: &Decision, about: &Value) -> String {
 }
 
 /// The options that name the server and its model.
-fn server(about: &Value) -> String {
+pub fn server(about: &Value) -> String {
     let server = match about["backend"] == "mock" {
         true => "--backend mock".to_string(),
         false => format!("--endpoint {}", endpoint(about)),

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod kv_cache;
 pub mod load;
 pub mod notes;
+pub mod probe;
 pub mod replay;
 pub mod report;
 pub mod run;
@@ -23,6 +24,7 @@ pub fn document(report: &Report) -> Option<Document> {
         "replay" => replay::document(report),
         "run" => run::document(report),
         "load" => load::document(report),
+        "probe" => probe::document(report),
         _ => return None,
     })
 }
@@ -36,7 +38,7 @@ pub fn other_keys() -> impl Iterator<Item = keys::Key> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::report::markdown;
@@ -49,6 +51,7 @@ mod tests {
             about: json!({"command": command, "model": "m", "endpoint": "",
                 "options": {"rounds": 2, "api": null, "cacert": "", "header": [], "slo": {}}}),
             passes,
+            probe: Value::Null,
             notes: vec!["A note".to_string()],
         }
     }

@@ -147,7 +147,10 @@ fn throughput(passes: &[Pass], (time, title, labels, limit): Over, slo: &Slo) ->
         x: labels[usize::from(is_p95)],
         y: "output tokens/s",
         lines: vec![(String::new(), line.collect())],
-        limit: limit(slo).map(|ms| (ms, format!("SLO {ms} ms"))),
+        limits: limit(slo)
+            .map(|ms| (ms, format!("SLO {ms} ms")))
+            .into_iter()
+            .collect(),
         key: key.collect(),
         note: match limit(slo) {
             Some(_) => "The SLO's limit holds for each request.".to_string(),

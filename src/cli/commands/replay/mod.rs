@@ -5,7 +5,6 @@ mod dataset;
 mod debug_log;
 mod metrics;
 mod options;
-mod reset;
 mod round_file;
 mod sessions;
 
@@ -21,13 +20,14 @@ use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce, model};
 use crate::cli::output::{Folder, ROUNDS};
+use crate::cli::reset;
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional, Sampling};
 use crate::collect::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::mock;
 use crate::plan::dataset::{Dataset, load, made};
@@ -159,8 +159,12 @@ impl Replay {
     fn reset_if(&self, is_due: fn(&options::Reset) -> bool) -> Result<()> {
         match self.options.reset.as_ref().filter(|reset| is_due(reset)) {
             Some(reset) if !self.run.stop.is_set() => {
-                let has_measured = !self.run.report.passes.is_empty();
-                reset::reset(&reset.url, &self.ready.opened, &self.run.stop, has_measured)
+                let emptied = reset::reset(&reset.url, &self.ready.opened, &self.run.stop);
+                let what = format!("--reset-cache-url {}", reset.url.shown);
+                emptied.map_err(|why| match self.run.report.passes.is_empty() {
+                    true => Error::input(what, why),
+                    false => Error::missed(what, why),
+                })
             }
             _ => Ok(()),
         }

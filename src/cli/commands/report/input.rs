@@ -10,7 +10,7 @@ use crate::cli::output::{ROUNDS, SAMPLES, SUMMARY};
 use crate::error::{Error, Result};
 use crate::report::document::Document;
 use crate::report::layout::report::Report;
-use crate::report::layout::{self, notes};
+use crate::report::layout::{self, notes, probe};
 use crate::report::summary_file;
 use crate::samples_file::{Entry, Reader, is_header, keep_countable};
 use crate::stats::pass::{Pass, Passes};
@@ -19,7 +19,7 @@ use crate::stats::pass::{Pass, Passes};
 const HEADER_BYTES: u64 = 1 << 20;
 /// Most files of a folder that are searched for the samples of a result.
 const NEIGHBOURS: usize = 100;
-const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark or load wrote with --samples";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark, load or probe wrote with --samples";
 const TORN: &str = "The last line of the samples is incomplete and left out: the run was killed, or is still writing";
 
 /// An input that was read.
@@ -78,7 +78,8 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
         let what = format!("{what}, {}", samples.display());
         return of_samples(&what, &samples, |pass| result.is_about(pass));
     }
-    let document = summary_file::document(&file).ok_or_else(|| {
+    let document = probe::of_file(&file).or_else(|| summary_file::document(&file));
+    let document = document.ok_or_else(|| {
         let why = "a result file, but the samples of its run are not in the same folder; a report is made from samples";
         Error::input(what, why)
             .next("Run again with --samples FILE, then: tmesh-cli report --input FILE")
@@ -123,7 +124,7 @@ impl ResultFile {
     pub(super) fn of(file: &Value) -> Option<ResultFile> {
         let schema = file["schema"].as_str()?;
         let about = match schema {
-            "tmesh-cli/benchmark/1" => file,
+            "tmesh-cli/benchmark/1" | "tmesh-cli/probe/1" => file,
             "tmesh-cli/replay/1" => &file["configuration"],
             "tmesh-cli/load/1" | "tmesh-cli/run/1" | "tmesh-cli/workload/1" => &file["environment"],
             _ => return None,
@@ -179,12 +180,14 @@ pub(super) fn of_reader(
     is_wanted: impl Fn(&Pass) -> bool,
 ) -> Result<Document> {
     let mut passes = Passes::new(&reader.header);
+    let mut probe = Value::Null;
     while let Some(entry) = reader.next()? {
         match entry {
             Entry::Sample(sample) => passes.sample(*sample),
             Entry::Vitals(seen) => passes.vitals(seen),
             Entry::Tokens(id, tokens, source) => passes.tokens(id, tokens, source),
             Entry::Pass(line) => passes.pass(&line),
+            Entry::Probe(found) => probe = found,
             Entry::Other => {}
         }
     }
@@ -195,6 +198,7 @@ pub(super) fn of_reader(
     let report = Report {
         about: reader.header,
         passes,
+        probe,
         notes,
     };
     layout::document(&report)

@@ -41,6 +41,7 @@ fn report(passes: Vec<Pass>) -> Report {
     Report {
         about: json!({"command": "load", "model": "m"}),
         passes,
+        probe: Value::Null,
         notes: Vec::new(),
     }
 }

@@ -84,14 +84,17 @@ fn throughput_is_drawn_over_each_time_that_the_slo_limits() {
     );
     assert_eq!(points(of, 0), [(199.0, 25.0, 0), (399.0, 12.5, 1)]);
     assert_eq!(of.key[0].1, "concurrency 1: 25.0 tokens/s at 199.0 ms");
-    assert_eq!(of.limit, None);
+    assert_eq!(of.limits, []);
     let slo = Slo {
         ttft_ms: Some(300.0),
         latency_ms: Some(500.0),
         ..Slo::default()
     };
     let trends = sweep(&points_of(Some(slo), 20));
-    let shown: Vec<_> = trends.iter().map(|of| (of.x, of.limit.clone())).collect();
+    let shown: Vec<_> = trends
+        .iter()
+        .map(|of| (of.x, of.limits.first().cloned()))
+        .collect();
     let wanted = [
         ("TTFT, p95, ms", Some((300.0, "SLO 300 ms".to_string()))),
         ("latency, p95, ms", Some((500.0, "SLO 500 ms".to_string()))),

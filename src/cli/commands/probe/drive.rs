@@ -1,0 +1,250 @@
+//! Drives a probe: an iterator over its requests, which waits for the reply to one before it asks for the next.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+
+use super::tally::Tally;
+use super::texts::Texts;
+use crate::cli::connect::Opened;
+use crate::cli::counters::{Counters, EVERY};
+use crate::cli::reset::reset;
+use crate::cli::run::Step;
+use crate::cli::side::SideUrl;
+use crate::cli::terminal::is_printed;
+use crate::collect::{Extent, Tell};
+use crate::experiment::probe::lab::Request;
+use crate::experiment::probe::{Ask, Name, Probe};
+use crate::load::stop::{Reason, Stop};
+use crate::lock::lock;
+use crate::plan::Session;
+use crate::report::layout::probe as layout;
+use crate::sample::Sample;
+use crate::stats::facts::ToldFigures;
+use crate::stats::probe::Findings;
+use crate::tty::StatusLine;
+use crate::units::{counted, rounded};
+
+/// Samples that may wait for the driver; there is one request in flight.
+const WAITING: usize = 4;
+
+/// What a driver works with.
+pub struct Driver<'a> {
+    pub probe: Probe,
+    pub texts: Texts,
+    pub counters: &'a Counters,
+    /// The route that empties the cache, if the user named one.
+    pub reset: Option<&'a SideUrl>,
+    pub opened: &'a Opened,
+    pub stop: Stop,
+    /// Whether the requests of the current pass go out with the other key.
+    pub is_other_key: bool,
+    state: State,
+}
+
+struct State {
+    tell: Sender<Sample>,
+    ended: Receiver<Sample>,
+    is_in_flight: bool,
+    /// A request that the next pass sends.
+    held: Option<Request>,
+    next_id: u64,
+    tally: Tally,
+    shown: Arc<Mutex<Shown>>,
+    /// Steps whose lines are in `shown`, or were.
+    told: usize,
+}
+
+/// What the collector shows of a probe.
+#[derive(Default)]
+struct Shown {
+    /// Lines that are not printed yet.
+    lines: String,
+    status: String,
+}
+
+impl Default for State {
+    fn default() -> State {
+        let (tell, ended) = bounded(WAITING);
+        State {
+            tell,
+            ended,
+            is_in_flight: false,
+            held: None,
+            next_id: 0,
+            tally: Tally::default(),
+            shown: Arc::default(),
+            told: 0,
+        }
+    }
+}
+
+impl<'a> Driver<'a> {
+    /// Makes a driver that has sent nothing.
+    pub fn new(
+        probe: Probe,
+        texts: Texts,
+        counters: &'a Counters,
+        reset: Option<&'a SideUrl>,
+        (opened, stop): (&'a Opened, &Stop),
+    ) -> Driver<'a> {
+        Driver {
+            probe,
+            texts,
+            counters,
+            reset,
+            opened,
+            stop: stop.clone(),
+            is_other_key: false,
+            state: State::default(),
+        }
+    }
+
+    /// Returns the next pass, which sends what this driver asks for with one key.
+    pub fn pass(&self) -> Step<'a> {
+        let tell = self.state.tell.clone();
+        Step {
+            counters: Some((self.counters, Some(EVERY))),
+            on_sample: Box::new(move |sample| {
+                // After the end of a pass nobody waits for samples.
+                let _ = tell.try_send(sample.clone());
+                Ok(())
+            }),
+            tell: Some(self.tell()),
+            ..Step::new(String::new(), Extent::Requests(u64::MAX), 1)
+        }
+    }
+
+    fn tell(&self) -> Tell<'a> {
+        let (shown, stop) = (Arc::clone(&self.state.shown), self.stop.clone());
+        Box::new(move |status: &mut StatusLine| {
+            let (lines, text) = {
+                let mut shown = lock(&shown);
+                (std::mem::take(&mut shown.lines), shown.status.clone())
+            };
+            if !lines.is_empty() {
+                status.clear();
+                if !is_printed(&lines).unwrap_or(false) {
+                    stop.request(Reason::Closed);
+                }
+            }
+            status.show(|| text);
+        })
+    }
+
+    /// Ends a pass, with what the server's counters tell of it and why it ended. Returns whether another one follows,
+    /// with the other key.
+    pub fn end_pass(&mut self, told: &ToldFigures, why: &str) -> bool {
+        self.state.tally.end_pass(told);
+        if self.stop.is_set() {
+            self.probe.stop(why);
+            self.state.held = None;
+        }
+        self.note_steps();
+        self.is_other_key = match &self.state.held {
+            Some(request) => request.is_other_key,
+            None => return false,
+        };
+        true
+    }
+
+    /// Returns what was found, and the lines that were not printed yet.
+    pub fn finish(self) -> (Findings, String) {
+        let mut findings = self.probe.findings().clone();
+        // Others would be in the server's counters.
+        if findings.stopped.is_none() {
+            self.state.tally.compare(&mut findings);
+        }
+        let lines = std::mem::take(&mut lock(&self.state.shown).lines);
+        (findings, lines)
+    }
+
+    /// Waits for the reply to the request in flight, and hands it on. Returns false if the run was stopped.
+    fn take_reply(&mut self) -> bool {
+        if !std::mem::take(&mut self.state.is_in_flight) {
+            return true;
+        }
+        let sample = select! {
+            recv(self.state.ended) -> sample => sample.ok(),
+            recv(self.stop.woken()) -> _ => None,
+        };
+        let Some(sample) = sample.filter(|_| !self.stop.is_set()) else {
+            return false;
+        };
+        self.state.tally.add(&sample);
+        self.probe.tell(&sample);
+        if self.state.tally.is_look_due()
+            && let Some(counted) = self.counters.prompt_tokens()
+            && let Some(why) = self.state.tally.others(counted)
+        {
+            self.probe.stop(&why);
+        }
+        true
+    }
+
+    /// Makes the lines of steps that have ended, and the status line.
+    fn note_steps(&mut self) {
+        let findings = self.probe.findings();
+        let mut shown = lock(&self.state.shown);
+        for step in &findings.steps[self.state.told..] {
+            shown.lines += &layout::line(step);
+        }
+        self.state.told = findings.steps.len();
+        let cost = &findings.cost;
+        let step = self.probe.step().map_or("the end", Name::name);
+        let (requests, tokens) = (
+            counted(cost.requests, "request"),
+            rounded(cost.prompt_tokens),
+        );
+        shown.status = format!("Probe, {step}: {requests}, {tokens} prompt tokens");
+    }
+
+    /// Waits; returns false if the run was stopped.
+    fn wait(&self, time: Duration) -> bool {
+        self.stop.woken().recv_timeout(time) == Err(RecvTimeoutError::Timeout)
+    }
+
+    fn reset(&mut self) {
+        let emptied = match self.reset {
+            Some(url) => reset(url, self.opened, &self.stop)
+                .map_err(|why| format!("--reset-cache-url {}: {why}", url.shown)),
+            None => Err("there is no --reset-cache-url".to_string()),
+        };
+        if let Err(why) = emptied {
+            self.probe.stop(&why);
+        }
+    }
+
+    fn session(&mut self, request: &Request) -> Session {
+        let id = self.state.next_id;
+        self.state.next_id += 1;
+        self.state.is_in_flight = true;
+        Session::single(self.texts.turn(id, request))
+    }
+}
+
+impl Iterator for Driver<'_> {
+    type Item = Session;
+
+    fn next(&mut self) -> Option<Session> {
+        if !self.take_reply() {
+            return None;
+        }
+        loop {
+            let held = self.state.held.take().map(Ask::Send);
+            let ask = held.or_else(|| self.probe.next());
+            self.note_steps();
+            match ask? {
+                Ask::Send(request) if request.is_other_key != self.is_other_key => {
+                    self.state.held = Some(request);
+                    return None;
+                }
+                Ask::Send(request) => return Some(self.session(&request)),
+                Ask::Wait(time) if self.wait(time) => {}
+                Ask::Wait(_) => return None,
+                Ask::Reset => self.reset(),
+            }
+        }
+    }
+}

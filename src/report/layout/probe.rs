@@ -1,0 +1,454 @@
+//! `probe`: what was found out about a prefix cache, one line for each step, and what to do with it.
+//!
+//! Findings come as JSON, as the samples file and the result file have them.
+
+use serde_json::Value;
+
+use super::kv_cache::server;
+use super::report::Report;
+use super::{common, keys};
+use crate::report::charts::{Charts, Point, Trend};
+use crate::report::document::{
+    Answer, Block, Cell, Document, Medium, Node, Section, Style, Table, row,
+};
+use crate::stats::probe::StepDone;
+use crate::units::{counted, rounded, rounded_span, whole_percent};
+
+const SCHEMA: &str = "tmesh-cli/probe/1";
+/// The keys of findings, in the order of the result file.
+const KEYS: [&str; 15] = [
+    "separability",
+    "cache",
+    "usage",
+    "reuse",
+    "block",
+    "tiers",
+    "order",
+    "same_answer",
+    "reset",
+    "ttl",
+    "shared_between_keys",
+    "cost",
+    "steps",
+    "rereads",
+    "stopped",
+];
+/// The width of the column of the steps' names.
+const NAME_WIDTH: usize = 14;
+/// The chart's x axis begins at this part of its largest distance.
+const NEAREST: f64 = 1e-3;
+
+/// Returns the line that is printed when a step has ended.
+pub fn line(step: &StepDone) -> String {
+    let cost = &step.cost;
+    let (requests, tokens) = (
+        counted(cost.requests, "request"),
+        rounded(cost.prompt_tokens),
+    );
+    let seconds = cost.seconds;
+    let (name, answer) = (step.name, &step.answer);
+    format!("{name:<NAME_WIDTH$}{answer}  ({requests}, {tokens} tokens, {seconds:.1} s)\n")
+}
+
+/// Makes the report of a probe from its result file; `None` if `file` is none.
+pub fn of_file(file: &Value) -> Option<Document> {
+    if file["schema"] != SCHEMA {
+        return None;
+    }
+    let mut about = file.clone();
+    let map = about.as_object_mut()?;
+    map.retain(|key, _| !["schema", "tool_version"].contains(&key.as_str()));
+    map.retain(|key, _| !KEYS.contains(&key.as_str()));
+    Some(document(&Report {
+        about,
+        passes: Vec::new(),
+        probe: file.clone(),
+        notes: Vec::new(),
+    }))
+}
+
+pub fn document(report: &Report) -> Document {
+    let (about, found) = (&report.about, &report.probe);
+    let mut sections = vec![steps(found)];
+    sections.extend(tiers(found));
+    sections.extend(next_commands(about, found));
+    sections.push(costs(report));
+    sections.push(common::failure_table(&report.passes, |pass| pass.name()));
+    let sentence = format!("Prefix cache: {}", conclusion(found));
+    let next = next(about, found);
+    let data = data(about, found);
+    let charts = vec![charts(found)];
+    let mut remarks = warnings(about, found);
+    remarks.extend(report.notes.iter().cloned());
+    Document {
+        answer: Some(Answer {
+            sentence,
+            next,
+            data: Node::default(),
+        }),
+        data: data.clone(),
+        remarks,
+        ..common::document(report, sections, Vec::new(), charts, data)
+    }
+}
+
+fn data(about: &Value, found: &Value) -> Node {
+    let mut entries = keys::head(SCHEMA);
+    let header = about.as_object().into_iter().flatten();
+    entries.extend(header.map(|(key, value)| (key.clone().into(), value.clone().into())));
+    let found = KEYS.map(|key| (key.into(), found[key].clone().into()));
+    entries.extend(found);
+    Node::Object(entries)
+}
+
+/// Makes the table of the steps with their answers.
+fn steps(found: &Value) -> Section {
+    let rows = list(&found["steps"]).map(|step| {
+        let text = |key: &str| step[key].as_str().unwrap_or_default();
+        let mut answer = text("answer").to_string();
+        if step["is_lie"] == true {
+            answer.push_str(" [A LIE]");
+        }
+        if step["is_clear"] == false {
+            answer.push_str(" [UNCLEAR]");
+        }
+        let [requests, tokens] = ["requests", "prompt_tokens"].map(|key| count(&step["cost"], key));
+        let seconds = Cell::exact(step["cost"]["seconds"].as_f64(), 1);
+        let cells = [
+            requests.map_or(Cell::NONE, Cell::from),
+            tokens.map_or(Cell::NONE, |tokens| rounded(tokens).into()),
+            seconds,
+            answer.into(),
+        ];
+        row(text("name"), cells)
+    });
+    let columns = [
+        ("Requests", 10),
+        ("Tokens", 8),
+        ("Seconds", 9),
+        ("Answer", 2),
+    ];
+    let mut section = Section::new("Findings");
+    let table = Table::new(Style::Words, ("Step", NAME_WIDTH), columns, rows);
+    section.table(table);
+    section.line("");
+    section
+}
+
+/// Makes the table of the tiers.
+fn tiers(found: &Value) -> Option<Section> {
+    let rows: Vec<Vec<Cell>> = list(&found["tiers"])
+        .enumerate()
+        .map(|(at, tier)| {
+            let low = count(tier, "low_tokens").unwrap_or(0);
+            let interval = match count(tier, "high_tokens") {
+                Some(high) => rounded_span(low, high),
+                None => format!("more than {}", rounded(low)),
+            };
+            let capacity = count(tier, "capacity_tokens");
+            let cells = [
+                capacity.map_or(Cell::NONE, Cell::from),
+                interval.into(),
+                Cell::fixed(tier["ttft_ms"].as_f64(), 1),
+            ];
+            row(format!("{}", at + 1), cells)
+        })
+        .collect();
+    let columns = [
+        ("Capacity, tokens", 18),
+        ("95 % interval", 18),
+        ("TTFT, ms", 10),
+    ];
+    let table = Table::new(Style::Plain, ("Tier", 6), columns, rows);
+    let mut section = Section::new("Tiers, each with those before it");
+    let has_rows = !table.rows.is_empty();
+    section.table(table);
+    section.line("");
+    has_rows.then_some(section)
+}
+
+fn costs(report: &Report) -> Section {
+    let cost = &report.probe["cost"];
+    let said = |key| rounded(count(cost, key).unwrap_or(0));
+    let mut section = Section::new("Cost");
+    let requests = counted(count(cost, "requests").unwrap_or(0), "request");
+    let (prompt, uncached) = (said("prompt_tokens"), said("uncached_tokens"));
+    let seconds = cost["seconds"].as_f64().unwrap_or(0.0);
+    let words =
+        format!("{requests}, {prompt} prompt tokens, {uncached} of them computed, {seconds:.1} s");
+    section.pair("Cost", words);
+    for pass in &report.passes {
+        common::failures(&mut section, pass);
+    }
+    if let Some(pass) = report.passes.last() {
+        common::client(&mut section, pass);
+    }
+    section
+}
+
+/// Returns the finding in one line.
+fn conclusion(found: &Value) -> String {
+    let mut parts = Vec::new();
+    match found["cache"].as_str() {
+        Some("absent") => parts.push("none found".to_string()),
+        Some("unclear") => parts.push("not clear whether there is one".to_string()),
+        _ => {}
+    }
+    parts.extend(of_tiers(found));
+    let block = &found["block"];
+    parts.extend(
+        match (count(block, "tokens"), count(block, "at_most_tokens")) {
+            (Some(1), _) => Some("single tokens".to_string()),
+            (Some(tokens), _) => Some(format!("blocks of {tokens}")),
+            (None, Some(tokens)) => Some(format!("blocks of at most {tokens}")),
+            (None, None) => None,
+        },
+    );
+    parts.extend(match found["reuse"]["shape"].as_str() {
+        Some("whole_prompt") => Some("reuses whole prompts only".to_string()),
+        Some("units") => Some("reuses prefixes in units".to_string()),
+        _ => None,
+    });
+    if found["order"].is_object() {
+        parts.push(match found["order"]["name"].as_str() {
+            Some(name) if name.len() <= 4 => name.to_uppercase(),
+            Some(name) => format!("evicts by {name}"),
+            None => "order of eviction unclear".to_string(),
+        });
+    }
+    let usage = found["usage"]["verdict"].as_str();
+    parts.extend(usage.map(|verdict| format!("usage {verdict}")));
+    if found["same_answer"] == false {
+        parts.push("answers differ cold and warm".to_string());
+    }
+    parts.extend(of_keys_and_time(found));
+    match parts.is_empty() {
+        true => "nothing found out".to_string(),
+        false => parts.join("; "),
+    }
+}
+
+fn of_tiers(found: &Value) -> Option<String> {
+    let tiers: Vec<&Value> = list(&found["tiers"]).collect();
+    let last = tiers.len().checked_sub(1)?;
+    let said = tiers.iter().enumerate().map(|(at, tier)| {
+        let [capacity, low] =
+            ["capacity_tokens", "low_tokens"].map(|key| count(tier, key).unwrap_or(0));
+        let high = count(tier, "high_tokens");
+        let number = match high {
+            Some(_) => rounded(capacity),
+            None => format!("more than {}", rounded(low)),
+        };
+        let what = match (at, last) {
+            (0, 0) => " tokens",
+            (0, _) => " tokens on the device",
+            (at, last) if at == last => " in all",
+            _ => " with the next",
+        };
+        let interval = high.map(|high| format!(" ({})", rounded_span(low, high)));
+        format!("{number}{what}{}", interval.unwrap_or_default())
+    });
+    let said = said.collect::<Vec<_>>().join(", ");
+    Some(format!("{}: {said}", counted(last as u64 + 1, "tier")))
+}
+
+/// Says what a reset leaves, for how long contexts stay, and whether keys share them.
+fn of_keys_and_time(found: &Value) -> Vec<String> {
+    let mut parts = Vec::new();
+    let reset = &found["reset"];
+    if let Some(is_emptied) = reset["emptied"].as_bool() {
+        let left = reset["left_share"].as_f64().unwrap_or(0.0);
+        parts.push(match is_emptied {
+            true => "the reset empties it".to_string(),
+            false => format!(
+                "the reset leaves {} of the contexts warm",
+                whole_percent(left)
+            ),
+        });
+    }
+    let ttl = &found["ttl"];
+    let ages = [&ttl["at_least_s"], &ttl["at_most_s"]].map(|age| age.as_f64());
+    parts.extend(match ages {
+        [Some(least), Some(most)] => Some(format!("forgets after {least:.1} to {most:.1} s")),
+        [Some(least), None] => Some(format!("keeps contexts for {least:.1} s or more")),
+        _ => None,
+    });
+    parts.extend(found["shared_between_keys"].as_bool().map(|is_shared| {
+        let verb = if is_shared {
+            "share it"
+        } else {
+            "do not share it"
+        };
+        format!("API keys {verb}")
+    }));
+    parts
+}
+
+/// Returns the contexts, and their length, that fill nine tenths of a tier.
+fn filling(tier: &Value, longest: u64) -> Option<(u64, u64)> {
+    /// Tokens of a question and an answer, and fewest contexts of a cycle.
+    const BESIDE: u64 = 128;
+    const FEWEST: u64 = 4;
+    let filled = count(tier, "capacity_tokens")?.saturating_mul(9) / 10;
+    let length = longest.min(32_000).min(filled / FEWEST);
+    let length = length.checked_sub(BESIDE).filter(|&length| length > 0)?;
+    Some((filled / (length + BESIDE), length))
+}
+
+/// Makes the commands that fill each tier.
+fn commands(about: &Value, found: &Value) -> Vec<String> {
+    let longest = about["options"]["max_context_tokens"].as_u64();
+    let longest = longest.unwrap_or(32_000);
+    let tiers = list(&found["tiers"]);
+    let filling = tiers.filter_map(|tier| filling(tier, longest));
+    let server = server(about);
+    let commands = filling.map(|(contexts, length)| {
+        format!(
+            "tmesh-cli benchmark {server} --contexts {contexts} --input-length {length} --rotations 3"
+        )
+    });
+    commands.collect()
+}
+
+fn next_commands(about: &Value, found: &Value) -> Option<Section> {
+    let commands = commands(about, found);
+    if commands.len() < 2 {
+        return None;
+    }
+    let mut section = Section::new("To fill nine tenths of each tier");
+    section.line("To fill nine tenths of each tier:");
+    section.add(Medium::Both, Block::List(commands));
+    section.line("");
+    Some(section)
+}
+
+fn next(about: &Value, found: &Value) -> String {
+    if let Some(command) = commands(about, found).into_iter().next() {
+        return command;
+    }
+    let (server, options) = (server(about), &about["options"]);
+    let budget = count(options, "budget_tokens").map_or(String::new(), |budget| {
+        format!(" --budget-tokens {}", budget.saturating_mul(2))
+    });
+    let asked_capacity = list(&options["steps"]).any(|step| step == "capacity");
+    let by_times = match asked_capacity && options["ignores_usage"] == false {
+        true => " --ignore-usage",
+        false => "",
+    };
+    match found["cache"].as_str() {
+        Some("absent") => format!("tmesh-cli load {server} --requests 100"),
+        _ => format!("tmesh-cli probe {server}{budget}{by_times}"),
+    }
+}
+
+/// Returns what would make unclear steps clear, and what to think of lies.
+fn warnings(about: &Value, found: &Value) -> Vec<String> {
+    let stopped = found["stopped"].as_str();
+    let mut warnings: Vec<String> = stopped
+        .map(|why| format!("{why}; {}", cut_short(about, found)))
+        .into_iter()
+        .collect();
+    let last = list(&found["steps"]).last().filter(|_| stopped.is_some());
+    for step in list(&found["steps"]) {
+        let name = step["name"].as_str().unwrap_or_default();
+        let answer = step["answer"].as_str().unwrap_or_default();
+        if step["is_lie"] == true {
+            warnings.push(format!(
+                "The server does not tell the truth ({name}): {answer}"
+            ));
+        }
+        // The last step of a probe that was stopped had no chance to become clear.
+        if step["is_clear"] == false && Some(step) != last {
+            warnings.push(format!("Unclear ({name}): {}", remedy(name)));
+        }
+    }
+    let usage = &found["usage"];
+    let is_told = list(&found["steps"]).any(|step| step["is_lie"] == true);
+    if usage["verdict"] == "wrong" && !is_told {
+        let why = usage["why"].as_str().unwrap_or_default();
+        warnings.push(format!("The server does not tell the truth (usage): {why}"));
+    }
+    warnings
+}
+
+/// Says what a probe that was stopped has not done.
+fn cut_short(about: &Value, found: &Value) -> String {
+    let begun = || list(&found["steps"]).map(|step| &step["name"]);
+    let asked = list(&about["options"]["steps"]);
+    let left = asked.filter(|step| !begun().any(|begun| begun == *step));
+    let left: Vec<&str> = left.filter_map(Value::as_str).collect();
+    let last = begun().last().and_then(Value::as_str).unwrap_or("none");
+    match left.is_empty() {
+        true => format!("the step {last} is not complete"),
+        false => format!(
+            "the step {last} is not complete, and these were not taken: {}",
+            left.join(", ")
+        ),
+    }
+}
+
+/// Returns what would make a step clear.
+fn remedy(step: &str) -> &'static str {
+    match step {
+        "separability" => {
+            "times do not tell cold prompts from warm ones; try longer contexts (--max-context), while nobody else uses the server"
+        }
+        "capacity" => {
+            "more was not sent; a larger --budget-tokens, or a quieter server, may find the end"
+        }
+        "order" => "try a larger --budget-tokens, while nobody else uses the server",
+        "ttl" => "try a longer --ttl",
+        _ => "try again while nobody else uses the server, with longer contexts (--max-context)",
+    }
+}
+
+fn charts(found: &Value) -> Charts {
+    let points = list(&found["rereads"]).filter_map(|point| {
+        let (x, y) = (
+            point["distance_tokens"].as_f64()?,
+            point["ttft_ms"].as_f64()?,
+        );
+        Some(Point { x, y, group: 0 })
+    });
+    let mut points: Vec<Point> = points.collect();
+    let farthest = points.iter().map(|point| point.x).fold(0.0, f64::max);
+    for point in &mut points {
+        point.x = point.x.max(farthest * NEAREST);
+    }
+    let limits = list(&found["tiers"]).filter_map(|tier| {
+        let capacity = count(tier, "capacity_tokens").filter(|_| !tier["high_tokens"].is_null())?;
+        Some((capacity as f64, rounded(capacity)))
+    });
+    let limits: Vec<(f64, String)> = limits.collect();
+    let n = points.len();
+    let key = match n {
+        0 => Vec::new(),
+        n => vec![(0, format!("{} read again", counted(n as u64, "context")))],
+    };
+    let trend = Trend {
+        title: "TTFT over stack distance",
+        x: "tokens of other contexts sent since",
+        y: "TTFT, ms",
+        is_scattered: true,
+        lines: vec![(String::new(), points)],
+        limits,
+        key,
+        note: "The upright lines are the capacities that were found.".to_string(),
+        ..Trend::default()
+    };
+    Charts {
+        trends: if n == 0 { Vec::new() } else { vec![trend] },
+        ..Charts::default()
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn count(value: &Value, key: &str) -> Option<u64> {
+    value[key].as_u64()
+}
+
+#[cfg(test)]
+mod tests;
