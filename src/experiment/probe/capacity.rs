@@ -208,7 +208,7 @@ impl Machine {
         };
         if is_due && oldest != *young {
             self.read_at = self.written_tokens;
-            self.asks_young = self.oldest_unread % 3 == 0;
+            self.asks_young = self.oldest_unread.is_multiple_of(3);
             self.queue = match self.asks_young {
                 true => vec![oldest, *young],
                 false => vec![oldest],

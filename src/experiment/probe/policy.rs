@@ -48,12 +48,6 @@ pub struct Expected {
 const POINTS: usize = 8;
 
 impl Expected {
-    /// Returns the mean uncached share.
-    pub fn mean(&self) -> f64 {
-        let points = self.points();
-        points.iter().map(|(weight, share)| weight * share).sum()
-    }
-
     /// Returns the standard deviation of shares around the nearest of the points.
     pub fn deviation(&self) -> f64 {
         if self.next_block == 0.0 {
@@ -262,7 +256,7 @@ mod tests {
                 for step in 0..200 {
                     let text = rng.u64(0..12);
                     let tokens = lengths[text as usize];
-                    let expected = cache.expected(text, tokens as f64).mean();
+                    let expected = cache.expected(text, tokens as f64).points()[0].1;
                     let prompt = Prompt {
                         text,
                         tokens,
