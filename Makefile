@@ -23,10 +23,10 @@ FUZZ ?= fuzz::
 # Requests of `make soak`.
 SOAK ?= 10000000
 
-.PHONY: help build static demo bench test fuzz faults recompute soak lint layers check golden docs toolchain
+.PHONY: help build static demo bench test fuzz faults recompute soak probe-sim lint layers check golden docs toolchain
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: toolchain ## build target/release/tmesh-cli for this machine
 	TMESH_COMMIT=$(COMMIT) cargo build --release --locked
@@ -102,6 +102,9 @@ recompute: static ## compute every figure of every command again, from the sampl
 soak: static ## ten million requests, one in a thousand with each fault: counts and memory, in about an hour
 	TMESH_SOAK=$(SOAK) TMESH_STATIC_BIN=$(STATIC_BIN) \
 	  cargo test --locked --test main a_long_run -- --ignored --nocapture
+
+probe-sim: toolchain ## how exact the answers of a probe are: simulated caches of hundreds of seeds, in a minute or two
+	cargo test --locked --bin tmesh-cli -- --ignored --nocapture probe_sim
 
 lint: toolchain ## formatting, clippy with warnings denied, licences and sources of dependencies
 	cargo fmt --check

@@ -186,7 +186,7 @@ impl Step for Machine {
     }
 }
 
-/// Returns the contexts that were sent last, as many as fit, from the oldest on.
+/// Returns the longest of the contexts that an LRU cache holds, from the one that was sent first on.
 fn held(lab: &Lab, capacity_tokens: f64) -> Vec<(u64, u64)> {
     let mut contexts: Vec<(u64, u64)> = lab
         .distances()
@@ -196,7 +196,10 @@ fn held(lab: &Lab, capacity_tokens: f64) -> Vec<(u64, u64)> {
             fits.then_some((text, access.tokens as u64))
         })
         .collect();
-    contexts.truncate(MOST_CONTEXTS);
+    let mut lengths: Vec<u64> = contexts.iter().map(|&(_, tokens)| tokens).collect();
+    lengths.sort_unstable();
+    let least = lengths.iter().rev().nth(MOST_CONTEXTS - 1).copied();
+    contexts.retain(|&(_, tokens)| tokens >= least.unwrap_or(0));
     contexts.reverse();
     contexts
 }
