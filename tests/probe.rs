@@ -1,7 +1,6 @@
 //! `probe` against the mock, whose cache is known exactly.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,7 +28,6 @@ fn printed(output: &Output) -> &str {
 }
 
 #[test]
-#[ignore = "needs the step separability"]
 fn the_capacity_of_one_tier_comes_within_a_tenth() {
     let dir = Dir::new();
     let output = probe(&dir, ONE_TIER, "--steps capacity --output r.json").ok();
@@ -47,7 +45,6 @@ fn the_capacity_of_one_tier_comes_within_a_tenth() {
 }
 
 #[test]
-#[ignore = "needs the step separability"]
 fn counters_that_count_twice_are_a_lie() {
     let dir = Dir::new();
     let mock = format!("{ONE_TIER},counters=double");
@@ -64,6 +61,57 @@ fn counters_that_count_twice_are_a_lie() {
         output
             .stderr
             .contains("[ERROR] --fail-on-lies: usage: wrong: "),
+        "{output}"
+    );
+}
+
+#[test]
+fn lies_are_told_apart_and_decide_the_exit_code() {
+    let dir = Dir::new();
+    let words = "--steps usage,answer --fail-on-lies";
+    for (lie, step) in [
+        ("usage_cached=all", "usage"),
+        ("usage_cached=zero", "usage"),
+        ("usage_cached=double", "usage"),
+        ("corrupt_hits=100", "answer"),
+    ] {
+        let output = probe(&dir, &format!("{ONE_TIER},{lie}"), words).fails(1);
+        let said = format!("[ERROR] --fail-on-lies: {step}: ");
+        assert!(output.stderr.contains(&said), "{lie}\n{output}");
+        assert!(output.stdout.contains(" [A LIE]\n"), "{lie}\n{output}");
+    }
+    probe(&dir, ONE_TIER, words).ok();
+    // A lie alone is an answer.
+    let mock = format!("{ONE_TIER},usage_cached=zero");
+    probe(&dir, &mock, "--steps usage").ok();
+}
+
+#[test]
+fn a_reset_that_lies_is_found_and_one_that_fails_ends_the_probe() {
+    let options = [
+        "--tier1-tokens",
+        "8k",
+        "--tier2-tokens",
+        "0",
+        "--reset",
+        "lie",
+    ];
+    let server = Server::start(&options);
+    let dir = Dir::new();
+    let reset = |path: &str| {
+        let command = Cmd::new(&dir).args(["probe", "--steps", "reset", "--fail-on-lies"]);
+        let url = server.url();
+        let command = command.args(["--output", "r.json", "--endpoint", &url]);
+        command.args(["--reset-cache-url".to_string(), format!("{url}{path}")])
+    };
+    let output = reset("/reset_prefix_cache").fails(1);
+    assert_eq!(json(&dir, "r.json")["reset"]["emptied"], false, "{output}");
+    let said = "[ERROR] --fail-on-lies: reset: ";
+    assert!(output.stderr.contains(said), "{output}");
+    let output = reset("/nowhere").fails(3);
+    let stopped = json(&dir, "r.json")["stopped"].to_string();
+    assert!(
+        stopped.contains("/nowhere: the reset failed: HTTP 404"),
         "{output}"
     );
 }
@@ -160,15 +208,18 @@ fn the_other_key_is_never_shown() {
     const KEY: &str = "sk-telltale-0123456789";
     let dir = Dir::new();
     dir.write("key.txt", KEY);
-    let words = "--other-key-file key.txt --budget-tokens 50k --samples s.jsonl --output r.json";
+    let words = "--steps sharing --other-key-file key.txt --samples s.jsonl --output r.json";
     let mock = format!("{ONE_TIER},keys=separate");
-    let output = probe(&dir, &mock, words).run();
+    let output = probe(&dir, &mock, words).ok();
     let files = ["s.jsonl", "r.json"].map(|name| dir.read(name));
     for text in files.iter().chain([&output.stdout, &output.stderr]) {
         assert!(!text.contains("telltale"), "{text}");
     }
-    assert!(Path::new(&dir.path().join("r.json")).exists());
-    assert_eq!(json(&dir, "r.json")["options"]["has_other_key"], true);
+    let result = json(&dir, "r.json");
+    assert_eq!(result["options"]["has_other_key"], true);
+    assert_eq!(result["shared_between_keys"], false, "{output}");
+    // A pass has one key.
+    assert!(files[0].matches("{\"series\":\"pass\"").count() > 1);
     // The key of all requests as the other one could tell nothing.
     let words = format!("--other-key-file key.txt --api-key {KEY}");
     let output = probe(&dir, ONE_TIER, &words).fails(2);

@@ -151,8 +151,9 @@ impl Counters {
         })
     }
 
-    /// Returns the prompt tokens that the server has counted since the pass began; `None`: the page does not tell.
-    pub fn prompt_tokens(&self) -> Option<f64> {
+    /// Returns the prompt tokens that the server has counted from the beginning of the pass to a stamp, and that stamp;
+    /// `None`: the page does not tell.
+    pub fn prompt_tokens(&self) -> Option<(f64, u64)> {
         let page = self.page.as_ref().ok()?;
         let course = page.scrapes.course();
         page.watch.so_far(Quantity::LookupTokens, &course)

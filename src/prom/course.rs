@@ -73,6 +73,11 @@ impl Course {
         Ok(self.with(&self.held[..=last], t_end_ns))
     }
 
+    /// Returns when the newest scrape ended; `None`: none has since the pass began.
+    pub fn newest_ns(&self) -> Option<u64> {
+        self.held.last().map(|seen| seen.t_end_ns)
+    }
+
     /// Returns the readings so far, while the pass goes on.
     pub fn so_far(&self) -> Tracks {
         self.with(&self.held, u64::MAX)

@@ -138,11 +138,10 @@ impl Watch {
         }
     }
 
-    /// Returns a quantity over the part of a workload that has been scraped; `None`: unknown so far.
-    pub fn so_far(&self, quantity: Quantity, course: &Course) -> Option<f64> {
-        let tracks = course.so_far();
-        let figure = self.figure(quantity, &tracks).filter(|_| tracks.has_inside);
-        figure?.value
+    /// Returns a quantity over a workload up to the newest scrape, and when that ended; `None`: unknown so far.
+    pub fn so_far(&self, quantity: Quantity, course: &Course) -> Option<(f64, u64)> {
+        let value = self.figure(quantity, &course.so_far())?.value?;
+        Some((value, course.newest_ns()?))
     }
 
     fn figure(&self, quantity: Quantity, tracks: &Tracks) -> Option<PageFigure> {

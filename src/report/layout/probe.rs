@@ -378,7 +378,11 @@ fn cut_short(about: &Value, found: &Value) -> String {
     let left = asked.filter(|step| !begun().any(|begun| begun == *step));
     let left: Vec<&str> = left.filter_map(Value::as_str).collect();
     let last = begun().last().and_then(Value::as_str).unwrap_or("none");
+    let is_done = list(&found["steps"])
+        .last()
+        .is_some_and(|step| step["is_clear"] == true);
     match left.is_empty() {
+        true if is_done => "the answers may be wrong".to_string(),
         true => format!("the step {last} is not complete"),
         false => format!(
             "the step {last} is not complete, and these were not taken: {}",

@@ -51,6 +51,8 @@ struct State {
     held: Option<Request>,
     next_id: u64,
     tally: Tally,
+    /// Who else used the server in a pass that has ended.
+    others: Option<String>,
     shown: Arc<Mutex<Shown>>,
     /// Steps whose lines are in `shown`, or were.
     told: usize,
@@ -74,6 +76,7 @@ impl Default for State {
             held: None,
             next_id: 0,
             tally: Tally::default(),
+            others: None,
             shown: Arc::default(),
             told: 0,
         }
@@ -136,11 +139,13 @@ impl<'a> Driver<'a> {
     /// Ends a pass, with what the server's counters tell of it and why it ended. Returns whether another one follows,
     /// with the other key.
     pub fn end_pass(&mut self, told: &ToldFigures, why: &str) -> bool {
-        self.state.tally.end_pass(told);
-        if self.stop.is_set() {
+        let others = self.state.tally.end_pass(told);
+        let is_stopped = self.stop.is_set();
+        if let Some(why) = others.as_deref().or(is_stopped.then_some(why)) {
             self.probe.stop(why);
             self.state.held = None;
         }
+        self.state.others = self.state.others.take().or(others);
         self.note_steps();
         self.is_other_key = match &self.state.held {
             Some(request) => request.is_other_key,
@@ -152,7 +157,10 @@ impl<'a> Driver<'a> {
     /// Returns what was found, and the lines that were not printed yet.
     pub fn finish(self) -> (Findings, String) {
         let mut findings = self.probe.findings().clone();
-        // Others would be in the server's counters.
+        if findings.stopped.is_none() {
+            findings.stopped = self.state.others;
+        }
+        // The server's counters would have the hits of others, or not all of ours.
         if findings.stopped.is_none() {
             self.state.tally.compare(&mut findings);
         }
@@ -175,8 +183,8 @@ impl<'a> Driver<'a> {
         self.state.tally.add(&sample);
         self.probe.tell(&sample);
         if self.state.tally.is_look_due()
-            && let Some(counted) = self.counters.prompt_tokens()
-            && let Some(why) = self.state.tally.others(counted)
+            && let Some((counted, until_ns)) = self.counters.prompt_tokens()
+            && let Some(why) = self.state.tally.others(counted, until_ns)
         {
             self.probe.stop(&why);
         }

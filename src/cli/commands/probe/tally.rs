@@ -7,7 +7,7 @@ use crate::stats::probe::{Findings, UsageFound, UsageVerdict};
 use crate::units::{fixed, rounded};
 
 /// Requests between two looks at the server's counters.
-const BETWEEN_LOOKS: u64 = 20;
+const BETWEEN_LOOKS: usize = 20;
 /// Others use the server if they send more than this share of our prompt tokens, and more than this many.
 const OTHERS_SHARE: f64 = 0.02;
 const OTHERS_TOKENS: f64 = 1000.0;
@@ -22,9 +22,8 @@ const PARTIAL: [&str; 2] = ["prefix_cache_hits", "lmcache"];
 /// Prompt tokens of our own requests.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Of the current pass.
-    requests: u64,
-    prompt_tokens: u64,
+    /// The requests of the current pass: when each was sent, and its prompt tokens.
+    sent: Vec<(u64, u64)>,
     /// Cached tokens by the replies of all passes; `None`: no reply has told any.
     cached_tokens: Option<u64>,
     /// The same by the server's counters, with their names; `None`: a pass was not counted.
@@ -36,8 +35,8 @@ impl Tally {
     /// Takes in a request that has ended.
     pub fn add(&mut self, sample: &Sample) {
         let wanted = sample.labels.wanted_prompt_tokens;
-        self.requests += 1;
-        self.prompt_tokens += sample.prompt_tokens.or(wanted).unwrap_or(0);
+        let tokens = sample.prompt_tokens.or(wanted).unwrap_or(0);
+        self.sent.push((sample.t_send_ns, tokens));
         if let Some(cached) = sample.cached_tokens.filter(|_| sample.is_success()) {
             *self.cached_tokens.get_or_insert(0) += cached;
         }
@@ -45,25 +44,31 @@ impl Tally {
 
     /// Whether it is time to look at the server's counters.
     pub fn is_look_due(&self) -> bool {
-        self.requests > 0 && self.requests.is_multiple_of(BETWEEN_LOOKS)
+        !self.sent.is_empty() && self.sent.len().is_multiple_of(BETWEEN_LOOKS)
     }
 
-    /// Says that others use the server, if it has counted more prompt tokens in this pass than we have sent.
-    pub fn others(&self, counted: f64) -> Option<String> {
-        let own = self.prompt_tokens as f64;
+    /// Says that others use the server, if it has counted more prompt tokens in this pass up to a stamp than we have sent
+    /// until then.
+    pub fn others(&self, counted: f64, until_ns: u64) -> Option<String> {
+        let sent = self.sent.iter().filter(|(sent_ns, _)| *sent_ns <= until_ns);
+        let own_tokens: u64 = sent.map(|(_, tokens)| tokens).sum();
+        let own = own_tokens as f64;
         let most = (own * OTHERS_SHARE).max(OTHERS_TOKENS);
         if counted - own <= most || TWICE.contains(&(counted / own)) {
             return None;
         }
-        let (counted, own) = (rounded(counted as u64), rounded(self.prompt_tokens));
+        let (counted, own) = (rounded(counted as u64), rounded(own_tokens));
         Some(format!(
             "others use the server: it has counted {counted} prompt tokens, of which {own} were ours"
         ))
     }
 
-    /// Ends a pass with the figures that the server's counters tell of it.
-    pub fn end_pass(&mut self, told: &ToldFigures) {
-        (self.requests, self.prompt_tokens) = (0, 0);
+    /// Ends a pass with the figures that the server's counters tell of it. Says that others use the server, if they do.
+    pub fn end_pass(&mut self, told: &ToldFigures) -> Option<String> {
+        let counted = told.get("counter_prompt_tokens");
+        let counted = counted.and_then(|told| told.value);
+        let others = counted.and_then(|counted| self.others(counted, u64::MAX));
+        self.sent.clear();
         let hits = told.get("counter_hit_tokens");
         match hits.and_then(|told| Some((told.value?, told.source.clone()))) {
             Some((hits, source)) => {
@@ -72,6 +77,7 @@ impl Tally {
             }
             None => self.is_uncounted = true,
         }
+        others
     }
 
     /// Says that the server's counters contradict its replies.
@@ -145,6 +151,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&Sample {
             prompt_tokens: Some(100_000),
+            t_send_ns: 5,
             ..Sample::default()
         });
         for (counted, is_others) in [
@@ -156,14 +163,19 @@ mod tests {
             (200_000.0, false),
             (300_000.0, true),
         ] {
-            assert_eq!(tally.others(counted).is_some(), is_others, "{counted}");
+            assert_eq!(tally.others(counted, 9).is_some(), is_others, "{counted}");
         }
         assert_eq!(
-            tally.others(300_000.0).as_deref(),
+            tally.others(300_000.0, 9).as_deref(),
             Some(
                 "others use the server: it has counted 300 k prompt tokens, of which 100 k were ours"
             )
         );
+        // What was sent after the counters were read is not in them.
+        assert!(tally.others(90_000.0, 4).is_some());
+        let told = Told::new(103_000.0, "x");
+        let told = [("counter_prompt_tokens".to_string(), told)].into();
+        assert!(tally.end_pass(&told).is_some());
     }
 
     #[test]
