@@ -132,6 +132,8 @@ pub struct Reset {
     pub emptied: bool,
     /// The share of contexts that were still found after it.
     pub left_share: f64,
+    /// Whether what is left comes from the second of two tiers.
+    pub leaves_second_tier: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -153,13 +153,21 @@ impl Step for Machine {
         let odds = self.odds();
         let best = self.weighed.first().copied();
         let best = best.filter(|best| odds > NAMED && best.explained >= EXPLAINED);
+        let is_filled = best.is_some_and(|best| best.is_shaped_by(sent_before(lab)));
+        let best = best.filter(|_| !is_filled);
         findings.order = Some(OrderFound {
             name: best.map(|best| best.order.name()),
             odds,
         });
         let Some(best) = best else {
+            let why = match is_filled {
+                true => {
+                    ": the steps before have filled this cache; --steps capacity,order sends less"
+                }
+                false => "",
+            };
             return Answer {
-                words: format!("undecided (odds {odds:.1})"),
+                words: format!("undecided (odds {}){why}", said(odds)),
                 is_clear: false,
                 is_lie: false,
             };
@@ -176,10 +184,7 @@ impl Step for Machine {
             }]);
         }
         Answer {
-            words: match odds > 1e4 {
-                true => format!("{} (odds over 10,000)", best.order.name()),
-                false => format!("{} (odds {odds:.0})", best.order.name()),
-            },
+            words: format!("{} (odds {})", best.order.name(), said(odds)),
             is_clear: true,
             is_lie: false,
         }
@@ -250,7 +255,29 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
     Weighed::of(order, &fine)
 }
 
+/// Says odds, which mean no more when they are very large.
+fn said(odds: f64) -> String {
+    match odds > 1e4 {
+        true => "over 10,000".to_string(),
+        false => format!("{odds:.1}"),
+    }
+}
+
+/// Returns the tokens of all that was sent before contexts were read again.
+fn sent_before(lab: &Lab) -> f64 {
+    let before = lab
+        .accesses
+        .iter()
+        .take_while(|access| access.reread.is_none());
+    before.map(|access| access.tokens).sum()
+}
+
 impl Weighed {
+    /// Returns whether a cache would still be shaped by so many tokens that were sent in prompts of other kinds.
+    fn is_shaped_by(&self, sent_tokens: f64) -> bool {
+        !matches!(self.order, Order::Lru | Order::Fifo) && self.capacity < sent_tokens
+    }
+
     /// Makes it from fits at capacities that are alike beforehand.
     fn of(order: Order, fits: &[(f64, Fit)]) -> Weighed {
         let best = fits.iter().map(|(_, fit)| fit.log_likelihood);

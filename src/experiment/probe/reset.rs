@@ -10,6 +10,10 @@ const CONTEXTS: usize = 8;
 const LEAST_CONTEXTS: usize = 4;
 /// The first and the last context are read before the reset.
 const READ_BEFORE: usize = 2;
+/// So many times the tokens of a first tier drive the contexts into the second, where a reset may leave them.
+const PUSH: f64 = 1.3;
+/// A push fills at most this share of all tiers.
+const MOST_PUSHED: f64 = 0.8;
 /// The least share of contexts left with which a cache is not empty.
 const LEFT: f64 = 0.25;
 
@@ -22,6 +26,8 @@ pub struct Machine {
     /// Contexts of this try that were written, and those that were read after it.
     written: usize,
     before: Vec<bool>,
+    /// Tokens of other contexts that were sent before the reset.
+    pushed_tokens: f64,
     after: Vec<Reading>,
 }
 
@@ -30,6 +36,7 @@ enum Stage {
     #[default]
     Write,
     Check,
+    Push,
     Read,
     /// The contexts do not stay in the cache.
     Lost,
@@ -55,10 +62,18 @@ impl Step for Machine {
                 0 => self.contexts.first(),
                 1 => self.contexts.last(),
                 _ => {
-                    self.stage = Stage::Read;
-                    return Some(Ask::Reset);
+                    self.stage = Stage::Push;
+                    return self.next(lab);
                 }
             },
+            Stage::Push => {
+                if self.pushed_tokens < push_tokens(lab) {
+                    let prompt = lab.new_prompt(lab.longest_tokens);
+                    return Some(Ask::Send(Request::new(prompt)));
+                }
+                self.stage = Stage::Read;
+                return Some(Ask::Reset);
+            }
             Stage::Read => self.unread().get(self.after.len()),
             Stage::Lost => None,
         };
@@ -84,6 +99,10 @@ impl Step for Machine {
                     (self.stage, self.written) = (Stage::Write, 0);
                 }
             }
+            Stage::Push => {
+                lab.wrote(text, reading);
+                self.pushed_tokens += reading.tokens as f64;
+            }
             Stage::Read | Stage::Lost => {
                 lab.sent_prompt(&request.prompt, reading);
                 self.after.push(*reading);
@@ -95,7 +114,11 @@ impl Step for Machine {
         let all = self.after.len();
         if all == 0 {
             return Answer {
-                words: "unclear: contexts are not found again even before a reset".to_string(),
+                words: match self.stage {
+                    Stage::Read => "unclear: the reset failed",
+                    _ => "unclear: contexts are not found again even before a reset",
+                }
+                .to_string(),
                 is_clear: false,
                 is_lie: false,
             };
@@ -111,11 +134,12 @@ impl Step for Machine {
         let left = left.count();
         let left_share = left as f64 / all as f64;
         let emptied = left_share < LEFT;
+        let is_second = second_ms.is_some_and(|second_ms| self.is_second_tier(second_ms, lab));
         findings.reset = Some(Reset {
             emptied,
             left_share,
+            leaves_second_tier: !emptied && is_second,
         });
-        let is_second = second_ms.is_some_and(|second_ms| self.is_second_tier(second_ms, lab));
         let words = match emptied {
             true => format!("emptied: {left} of {all} contexts were found after the reset"),
             false if is_second => format!(
@@ -152,6 +176,17 @@ impl Machine {
         };
         let middle_ms = median(&times);
         (middle_ms - second_ms).abs() < (middle_ms - warm_s * 1e3).abs()
+    }
+}
+
+/// Returns the tokens that drive what was sent before out of the first of two tiers, and not out of both; 0 without.
+fn push_tokens(lab: &Lab) -> f64 {
+    let (Some((first, _)), Some(total)) = (lab.first_tier, lab.capacity_tokens) else {
+        return 0.0;
+    };
+    match first * PUSH {
+        push if push < total * MOST_PUSHED => push,
+        _ => 0.0,
     }
 }
 

@@ -212,7 +212,8 @@ fn conclusion(found: &Value) -> String {
     if found["order"].is_object() {
         parts.push(match found["order"]["name"].as_str() {
             Some(name) if name.len() <= 4 => name.to_uppercase(),
-            Some(name) => format!("evicts by {name}"),
+            Some("random") => "evicts at random".to_string(),
+            Some(_) => "protects what is used often".to_string(),
             None => "order of eviction unclear".to_string(),
         });
     }
@@ -260,6 +261,9 @@ fn of_keys_and_time(found: &Value) -> Vec<String> {
         let left = reset["left_share"].as_f64().unwrap_or(0.0);
         parts.push(match is_emptied {
             true => "the reset empties it".to_string(),
+            false if reset["leaves_second_tier"] == true => {
+                "the reset leaves the second tier warm".to_string()
+            }
             false => format!(
                 "the reset leaves {} of the contexts warm",
                 whole_percent(left)

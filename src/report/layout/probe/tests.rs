@@ -90,7 +90,7 @@ fn the_conclusion_is_one_line() {
         (
             json!({"order": {"name": "random", "odds": 50.0}, "block": {"tokens": 1},
                 "ttl": {"at_least_s": 4.0, "at_most_s": null}}),
-            "single tokens; evicts by random; keeps contexts for 4.0 s or more",
+            "single tokens; evicts at random; keeps contexts for 4.0 s or more",
         ),
     ] {
         assert_eq!(conclusion(&found), wanted);
