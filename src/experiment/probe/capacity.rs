@@ -134,6 +134,18 @@ impl Step for Machine {
         if self.phase == Phase::Grow {
             self.weigh(lab);
         }
+        let capacity = self.capacity(Of::Total);
+        let longest = longest_repeat(lab);
+        if capacity.is_some_and(|capacity| capacity.high < longest) {
+            return Answer {
+                words: format!(
+                    "unclear: contexts are lost at once, yet repeats of {longest} tokens are found: the steps before \
+                     have filled this cache; --steps capacity,order sends less"
+                ),
+                is_clear: false,
+                is_lie: false,
+            };
+        }
         let ttfts_ms = self.ttfts_ms(lab);
         let capacities = self.tiers();
         let last = capacities.len().saturating_sub(1);
@@ -310,6 +322,15 @@ impl Machine {
         };
         of.iter().filter_map(|&of| self.capacity(of)).collect()
     }
+}
+
+/// Returns the tokens of the longest control whose repeat was found.
+fn longest_repeat(lab: &Lab) -> f64 {
+    let found = lab
+        .controls
+        .iter()
+        .filter(|control| lab.is_hit(&control.warm) == Some(true));
+    found.fold(0.0, |longest, control| longest.max(control.tokens as f64))
 }
 
 fn ask(prompt: Prompt) -> Ask {
