@@ -86,8 +86,8 @@ bench: static ## how much time the client adds, compared with a bare reader: the
 	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
 test: toolchain ## all tests except that of the static binary
-	# Most of them wait for a server: two threads a processor.
-	RUST_TEST_THREADS=$$(( 2 * $$(nproc) )) cargo test --locked
+	# Most of them wait for a server: three threads a processor.
+	RUST_TEST_THREADS=$$(( 3 * $$(nproc) )) cargo test --locked
 
 fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases each, in about three hours
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \

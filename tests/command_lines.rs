@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -18,15 +18,14 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
 
 #[test]
 fn every_command_line_of_readme_works() {
-    assert!(run_commands(&format!("{TESTS}/../README.md")) > 20);
+    assert!(run_commands(&[PathBuf::from(format!("{TESTS}/../README.md"))]) > 20);
 }
 
 #[test]
 fn every_command_line_of_the_help_topics_works() {
     let topics = fs::read_dir(format!("{TESTS}/../src/help")).expect("a folder of topics");
-    let commands = topics.flatten();
-    let commands = commands.map(|topic| run_commands(&topic.path().display().to_string()));
-    assert!(commands.sum::<usize>() > 20);
+    let topics: Vec<PathBuf> = topics.flatten().map(|topic| topic.path()).collect();
+    assert!(run_commands(&topics) > 20);
 }
 
 /// The expected word in a command's output, beside the part of the line that selects it (the first that occurs).
@@ -92,12 +91,14 @@ fn command_lines_are_found_and_made_runnable() {
     );
 }
 
-/// Runs a document's blocks in parallel, each against a mock and in a directory of its own, and the commands of a block
-/// in order, since a later one may read what an earlier one wrote. Returns the number of commands.
-fn run_commands(document: &str) -> usize {
-    let markdown =
-        fs::read_to_string(document).unwrap_or_else(|error| panic!("{document}: {error}"));
-    let blocks = blocks(&markdown);
+/// Runs the blocks of documents in parallel, each against a mock and in a directory of its own, and the commands of a
+/// block in order, since a later one may read what an earlier one wrote. Returns the number of commands.
+fn run_commands(documents: &[PathBuf]) -> usize {
+    let blocks = documents.iter().flat_map(|document| {
+        let markdown = fs::read_to_string(document);
+        blocks(&markdown.unwrap_or_else(|error| panic!("{}: {error}", document.display())))
+    });
+    let blocks: Vec<Vec<String>> = blocks.collect();
     // Two at a time would wait for each other's 20 simulated seconds; more than six overload two cores.
     for side_by_side in blocks.chunks(6) {
         thread::scope(|scope| {
