@@ -86,8 +86,9 @@ bench: static ## how much time the client adds, compared with a bare reader: the
 	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
 test: toolchain ## all tests except that of the static binary
-	# Most of them wait for a server: three threads a processor.
-	RUST_TEST_THREADS=$$(( 3 * $$(nproc) )) cargo test --locked
+	# Unit tests compute, most of the others wait for a server.
+	RUST_TEST_THREADS=$$(( 2 * $$(nproc) )) cargo test --locked --bin tmesh-cli --example bench
+	RUST_TEST_THREADS=$$(( 3 * $$(nproc) )) cargo test --locked --test main --test timing
 
 fuzz: toolchain ## broken input for every parser, 10 minutes or 10 million cases each, in about three hours
 	FUZZ_CASES=$(FUZZ_CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) \

@@ -393,33 +393,49 @@ mod tests {
         }
     }
 
-    #[test]
-    fn sizes_by_time_are_seldom_wrong_and_limits_hold() {
-        let (mut right, mut wrong, mut low, mut all) = (0, 0, 0, 0);
+    /// Finds sizes by time for some seeds of each; returns how many were right, wrong, and limits below the truth, of all.
+    fn by_time(seeds: impl Fn(u64) -> Vec<u64>) -> [u64; 4] {
+        let [mut right, mut wrong, mut low, mut all] = [0; 4];
         for noise in [0.15, 0.05, 0.02] {
             let listed = CANDIDATES.iter().filter(|size| **size <= 4096);
-            for (at, &block_tokens) in listed.chain(&[96, 192, 320, 640, 900, 1300]).enumerate() {
-                for seed in 0..3 {
-                    let mut server = Odd::new(block_tokens, 100 * seed + at as u64);
+            for (at, &block_tokens) in (0..).zip(listed.chain(&[96, 192, 320, 640, 900, 1300])) {
+                for seed in seeds(at) {
+                    let mut server = Odd::new(block_tokens, 100 * seed + at);
                     (server.report, server.server.noise) = (Report::Nothing, noise);
                     server.least_tokens = 1024;
                     // In some, attention takes as long as all else at 3,000 tokens, or replies are slow at times.
-                    server.quadratic_s = [0.0, 0.033, 0.0][seed as usize];
-                    server.slow_share = [0.0, 0.0, 0.02][seed as usize];
+                    server.quadratic_s = [0.0, 0.033, 0.0][seed as usize % 3];
+                    server.slow_share = [0.0, 0.0, 0.02][seed as usize % 3];
                     let block = found(&mut server).0.block.expect("a limit");
                     all += 1;
                     match (block.tokens, block.at_most_tokens) {
                         (Some(tokens), _) if tokens == block_tokens => right += 1,
                         (Some(_), _) => wrong += 1,
-                        (None, most) => low += u32::from(most < Some(block_tokens)),
+                        (None, most) => low += u64::from(most < Some(block_tokens)),
                     }
                 }
             }
         }
-        assert_eq!(all, 216);
+        [right, wrong, low, all]
+    }
+
+    #[test]
+    fn sizes_by_time_are_seldom_wrong_and_limits_hold() {
+        let [right, wrong, low, all] = by_time(|at| vec![at % 3]);
+        assert_eq!(all, 72);
         assert!(
-            right >= all * 3 / 10 && wrong <= all / 100 && low <= all / 50,
+            right >= all * 3 / 10 && wrong <= 2 && low <= 1,
             "{right} right, {wrong} wrong, {low} limits below the truth of {all}"
         );
+    }
+
+    #[test]
+    #[ignore = "a part of `make probe-sim`"]
+    fn probe_sim_of_block_sizes() {
+        let [right, wrong, low, all] = by_time(|_| (0..6).collect());
+        println!(
+            "block sizes by time: {right} right, {wrong} wrong, {low} limits below the truth of {all}"
+        );
+        assert!(wrong <= all / 100 && low <= all / 50);
     }
 }

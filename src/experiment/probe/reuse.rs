@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn the_shape_is_found_by_usage_always_and_by_time_nearly_always() {
         let mut unclear = 0;
-        for seed in 0..100 {
+        for seed in 0..32 {
             for shape in [Shape::Prefix, Shape::WholePrompt, Shape::Units] {
                 for report in [Report::True, Report::Nothing] {
                     let block_tokens = [1, 16, 64, 448][seed as usize % 4];
@@ -276,7 +276,7 @@ mod tests {
                 }
             }
         }
-        assert!(unclear <= 6, "{unclear} of 300 by time");
+        assert!(unclear <= 3, "{unclear} of 96 by time");
     }
 
     #[test]
