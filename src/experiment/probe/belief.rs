@@ -251,15 +251,7 @@ impl Belief {
             })
             .collect();
         weighted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        let all: f64 = weighted.iter().map(|(_, weight)| weight).sum();
-        let quantile = |level: f64| {
-            let mut left = level * all;
-            let at = weighted.iter().find(|(_, weight)| {
-                left -= weight;
-                left <= 0.0
-            });
-            at.or(weighted.last()).map_or(0.0, |&(tokens, _)| tokens)
-        };
+        let quantile = |level| weighted_quantile(&weighted, level);
         let step = match of {
             Of::First => FIRST_WIDER * self.step,
             Of::Total => TOTAL_WIDER * self.step,
@@ -334,6 +326,16 @@ impl Cache {
             time_deviation: of_first.hypot(of_total).min(0.5).hypot(of_medium),
         }
     }
+}
+
+/// Returns the value up to which a share of all weights lies, of values in order with their weights; 0 without any.
+pub fn weighted_quantile(weighted: &[(f64, f64)], level: f64) -> f64 {
+    let mut left = level * weighted.iter().map(|(_, weight)| weight).sum::<f64>();
+    let at = weighted.iter().find(|(_, weight)| {
+        left -= weight;
+        left <= 0.0
+    });
+    at.or(weighted.last()).map_or(0.0, |&(value, _)| value)
 }
 
 /// Returns the logarithm of the likelihood of an error: normally distributed, or an outlier.

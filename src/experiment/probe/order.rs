@@ -2,7 +2,7 @@
 //! all are read. Every order is simulated with everything that was sent, for capacities around those that were found;
 //! the one that explains the readings best is named if it is far likelier than the others.
 
-use super::belief::log_likelihood;
+use super::belief::{log_likelihood, weighted_quantile};
 use super::lab::{Lab, Prompt, Reading, Request, Reread};
 use super::policy::{Cache, Order};
 use super::step::{Answer, Ask, Step};
@@ -282,16 +282,12 @@ impl Weighed {
     fn of(order: Order, fits: &[(f64, Fit)]) -> Weighed {
         let best = fits.iter().map(|(_, fit)| fit.log_likelihood);
         let best = best.fold(f64::NEG_INFINITY, f64::max);
-        let weight = |fit: &Fit| (fit.log_likelihood - best).exp();
-        let all: f64 = fits.iter().map(|(_, fit)| weight(fit)).sum();
-        let quantile = |level: f64| {
-            let mut left = level * all;
-            let at = fits.iter().find(|(_, fit)| {
-                left -= weight(fit);
-                left <= 0.0
-            });
-            at.or(fits.last()).map_or(0.0, |&(capacity, _)| capacity)
-        };
+        let weighted = fits
+            .iter()
+            .map(|(capacity, fit)| (*capacity, (fit.log_likelihood - best).exp()));
+        let weighted: Vec<(f64, f64)> = weighted.collect();
+        let all: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+        let quantile = |level| weighted_quantile(&weighted, level);
         let explained = fits.iter().map(|(_, fit)| fit.explained);
         Weighed {
             order,
