@@ -153,7 +153,7 @@ struct Whole {
     reads: Vec<(usize, u64)>,
 }
 
-/// What the first line of an event stream can begin with.
+/// The beginnings that the first line of an event stream can have.
 const FIELDS: [&[u8]; 6] = [b":", b"data:", b"event:", b"id:", b"retry:", b"error:"];
 const DONE: &[u8] = b"[DONE]";
 

@@ -25,7 +25,7 @@ struct Asked {
     is_sent: bool,
 }
 
-/// What the answers to one prompt show.
+/// The finding of the answers to one prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Same,

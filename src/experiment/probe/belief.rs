@@ -1,4 +1,4 @@
-//! What the readings so far say of the capacities of an LRU cache with one tier or two.
+//! The capacities of an LRU cache with one tier or two, as likely as the readings so far make them.
 //!
 //! Under LRU, with the end of a context evicted before its start, stack distances decide: of a context at distance D with
 //! L tokens, a cache of C tokens holds the first C − D. With exclusive tiers this is true of the first tier and of both

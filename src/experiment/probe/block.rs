@@ -4,6 +4,7 @@
 use fastrand::Rng;
 
 use super::lab::{Lab, Prompt, Reading, Request};
+use super::least_squares;
 use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Block, By, Findings, Shape};
 use crate::units::counted;
@@ -304,8 +305,11 @@ fn log_likelihood(points: &[(f64, f64)]) -> f64 {
     let mut weights = vec![1.0; points.len()];
     let (mut variance, mut errors) = (0.0, Vec::new());
     for _ in 0..ROUNDS {
-        let terms = quadratic(points, &weights);
-        let error = |&(x, y): &(f64, f64)| y - terms[0] - terms[1] * x - terms[2] * x * x;
+        let weighted = points.iter().zip(&weights);
+        let weighted = weighted.map(|(&(x, y), &weight)| (x, y, weight));
+        // Without a third place on the axis, the last terms are 0.
+        let terms = least_squares::fit(weighted, least_squares::MOST_TERMS);
+        let error = |&(x, y): &(f64, f64)| y - least_squares::value(&terms, x);
         errors = points.iter().map(error).collect();
         let squares = errors
             .iter()
@@ -322,54 +326,13 @@ fn log_likelihood(points: &[(f64, f64)]) -> f64 {
     -0.5 * (FREEDOM + 1.0) * logs.sum::<f64>() - 0.5 * points.len() as f64 * variance.ln()
 }
 
-/// Returns the terms of the quadratic function with the least weighted squares of errors.
-fn quadratic(points: &[(f64, f64)], weights: &[f64]) -> [f64; 3] {
-    let mut system = [[0.0; 4]; 3];
-    for (&(x, y), weight) in points.iter().zip(weights) {
-        let powers = [1.0, x, x * x];
-        for (equation, a) in system.iter_mut().zip(powers) {
-            for (sum, b) in equation.iter_mut().zip(powers.iter().chain([&y])) {
-                *sum += weight * a * b;
-            }
-        }
-    }
-    for at in 0..3 {
-        let pivot = system[at];
-        // Without a third place on the axis, the last terms are 0.
-        if pivot[at].abs() < 1e-9 {
-            continue;
-        }
-        for (row, equation) in system.iter_mut().enumerate() {
-            if row != at {
-                let factor = equation[at] / pivot[at];
-                for (a, b) in equation.iter_mut().zip(pivot) {
-                    *a -= factor * b;
-                }
-            }
-        }
-    }
-    [0, 1, 2].map(|at| match system[at][at].abs() < 1e-9 {
-        true => 0.0,
-        false => system[at][3] / system[at][at],
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::odd::{Odd, Report};
-    use super::super::{separability, usage};
     use super::*;
 
     fn found(server: &mut Odd) -> (Findings, Answer, Lab) {
-        let (mut lab, mut findings) = (Lab::new(32_768), Findings::default());
-        lab.common_tokens = server.common_tokens;
-        let steps: [&mut dyn Step; 2] = [
-            &mut separability::Machine::default(),
-            &mut usage::Machine::default(),
-        ];
-        for step in steps {
-            server.ask(step, &mut lab, &mut findings);
-        }
+        let (mut lab, mut findings) = server.known(32_768);
         let answer = server.ask(&mut Machine::default(), &mut lab, &mut findings);
         (findings, answer, lab)
     }

@@ -28,7 +28,7 @@ const POOL: f64 = 1.4;
 /// The probability from which on a second tier is looked for.
 const LIKELY_TWO_TIERS: f64 = 0.9;
 /// The probability from which on there are two tiers.
-pub const TWO_TIERS: f64 = 0.999;
+const TWO_TIERS: f64 = 0.999;
 
 /// The machine that finds capacities.
 #[derive(Debug, Default)]
@@ -49,9 +49,9 @@ pub struct Machine {
     /// Whether the first of them is the context before the last one.
     asks_young: bool,
     refined: u32,
-    pub belief: Option<Belief>,
+    belief: Option<Belief>,
     /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
-    pub is_bounded: bool,
+    is_bounded: bool,
     extensions: u32,
     asked: Option<Asked>,
 }
@@ -179,11 +179,8 @@ impl Step for Machine {
 impl Machine {
     fn context(&self, text: u64) -> Prompt {
         let tokens = self.written.iter().find(|written| written.0 == text);
-        Prompt {
-            text,
-            tokens: tokens.map_or(0.0, |&(_, tokens)| tokens) as u64,
-            branch: None,
-        }
+        let tokens = tokens.map_or(0.0, |&(_, tokens)| tokens);
+        Prompt::whole(text, tokens as u64)
     }
 
     fn grow(&mut self, lab: &mut Lab) -> Prompt {
@@ -200,29 +197,23 @@ impl Machine {
     /// Plans to read the context before the last one and the oldest one that was not read again, if enough was written
     /// since the last time. After a miss of the former, which an LRU cache would hold, it is read each time.
     fn plan_reads(&mut self) {
+        let [.., (young, _), _] = self.written[..] else {
+            return;
+        };
         if !self.young.0.is_empty() {
-            self.queue = self
-                .written
-                .iter()
-                .rev()
-                .skip(1)
-                .take(1)
-                .map(|written| written.0)
-                .collect();
+            self.queue = vec![young];
             self.asks_young = true;
             return;
         }
         let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
-        let (Some(&(oldest, _)), [.., (young, _), _]) =
-            (self.written.get(self.oldest_unread), &self.written[..])
-        else {
+        let Some(&(oldest, _)) = self.written.get(self.oldest_unread) else {
             return;
         };
-        if is_due && oldest != *young {
+        if is_due && oldest != young {
             self.read_at = self.written_tokens;
             self.asks_young = self.oldest_unread.is_multiple_of(3);
             self.queue = match self.asks_young {
-                true => vec![oldest, *young],
+                true => vec![oldest, young],
                 false => vec![oldest],
             };
         }
@@ -315,7 +306,7 @@ impl Machine {
     }
 
     /// Returns the capacities from the first tier on, each with those before it; none before they are known.
-    pub fn tiers(&self) -> Vec<Capacity> {
+    fn tiers(&self) -> Vec<Capacity> {
         let of = match self.has_two_tiers(TWO_TIERS) {
             true => &[Of::First, Of::Total][..],
             false => &[Of::Total],

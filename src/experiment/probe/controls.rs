@@ -1,4 +1,4 @@
-//! What controls show of the cache, by `usage` and by time.
+//! Conclusions from controls about the cache, by `usage` and by time.
 
 use super::lab::{Control, Lab, Reading};
 

@@ -1,7 +1,9 @@
 //! TTFT over the length of a prompt: a fit through what was measured, and how far single values lie from it.
 
+use super::least_squares;
+
 /// Terms of a polynomial for cold prompts: attention is quadratic in the length.
-const MOST_TERMS: usize = 3;
+const COLD_TERMS: usize = least_squares::MOST_TERMS;
 /// Terms of one for warm prompts: to look a prompt up takes time in proportion to its length.
 const WARM_TERMS: usize = 2;
 /// Lengths count as different when one is this many times the other.
@@ -18,6 +20,7 @@ const PRIOR: f64 = 3.0;
 /// The mean of absolute errors times √(π/2) is a standard deviation, if they are normally distributed; without their
 /// largest tenth, 1.49 times.
 const MEAN_TO_DEVIATION: f64 = 1.49;
+
 /// Measured TTFTs, in seconds, of prompts of one kind.
 #[derive(Debug, Clone)]
 pub struct Curve {
@@ -33,7 +36,7 @@ pub struct Curve {
 impl Curve {
     pub fn cold() -> Curve {
         Curve {
-            most_terms: MOST_TERMS,
+            most_terms: COLD_TERMS,
             values: Vec::new(),
             terms: Vec::new(),
             outlying: 0.0,
@@ -123,62 +126,27 @@ impl Curve {
         lengths.sort_unstable_by(f64::total_cmp);
         lengths.dedup_by(|longer, shorter| *longer < *shorter * DIFFERENT);
         let terms = lengths.len().min(self.most_terms);
-        let mut system = [[0.0; MOST_TERMS + 1]; MOST_TERMS];
-        for value in &self.values {
+        let points = self.values.iter().map(|value| {
             let &(tokens, seconds) = value;
-            let weight = trust(value).sqrt() / tokens.max(1.0);
-            let row = powers(tokens).map(|power| power * weight);
-            for (equation, a) in system.iter_mut().zip(row).take(terms) {
-                for (sum, b) in equation.iter_mut().zip(row).take(terms) {
-                    *sum += a * b;
-                }
-                equation[MOST_TERMS] += a * seconds * weight;
-            }
-        }
-        solve(system, terms)
+            let weight = trust(value) / tokens.max(1.0).powi(2);
+            (thousands(tokens), seconds, weight)
+        });
+        least_squares::fit(points, terms)
     }
 }
 
-/// In thousands of tokens, so that the equations are well conditioned.
-fn powers(tokens: f64) -> [f64; MOST_TERMS] {
-    let thousands = tokens / 1000.0;
-    [1.0, thousands, thousands * thousands]
+/// Makes the equations well conditioned.
+fn thousands(tokens: f64) -> f64 {
+    tokens / 1000.0
 }
 
 fn value(terms: &[f64], tokens: f64) -> f64 {
-    let terms = terms.iter().zip(powers(tokens));
-    terms.map(|(term, power)| term * power).sum()
+    least_squares::value(terms, thousands(tokens))
 }
 
 /// Returns how far a value is from a fit, over its length.
 fn error(terms: &[f64], &(tokens, seconds): &(f64, f64)) -> f64 {
     (seconds - value(terms, tokens)).abs() / tokens
-}
-
-/// Solves linear equations by elimination; the last column is the right side. Terms that cannot be told apart are 0.
-fn solve(mut system: [[f64; MOST_TERMS + 1]; MOST_TERMS], terms: usize) -> Vec<f64> {
-    for at in 0..terms {
-        let best = (at..terms).max_by(|&a, &b| system[a][at].abs().total_cmp(&system[b][at].abs()));
-        system.swap(at, best.unwrap_or(at));
-        let pivot = system[at];
-        if pivot[at].abs() < 1e-12 {
-            continue;
-        }
-        for (row, equation) in system.iter_mut().enumerate().take(terms) {
-            if row == at {
-                continue;
-            }
-            let factor = equation[at] / pivot[at];
-            for (a, b) in equation.iter_mut().zip(pivot) {
-                *a -= factor * b;
-            }
-        }
-    }
-    let solved = (0..terms).map(|at| match system[at][at] {
-        pivot if pivot.abs() < 1e-12 => 0.0,
-        pivot => system[at][MOST_TERMS] / pivot,
-    });
-    solved.collect()
 }
 
 #[cfg(test)]

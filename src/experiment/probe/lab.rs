@@ -1,4 +1,5 @@
-//! What all steps of a probe share: the prompts they send, what came back, and every text sent so far in order.
+//! The state that all steps of a probe share: the prompts they send, the readings of replies, and every text sent so far
+//! in order.
 
 use crate::sample::Sample;
 
@@ -24,6 +25,17 @@ pub struct Request {
     pub is_other_key: bool,
 }
 
+impl Prompt {
+    /// Makes a prompt of one text.
+    pub fn whole(text: u64, tokens: u64) -> Prompt {
+        Prompt {
+            text,
+            tokens,
+            branch: None,
+        }
+    }
+}
+
 impl Request {
     /// Makes a request for one output token with the user's own key.
     pub fn new(prompt: Prompt) -> Request {
@@ -35,7 +47,7 @@ impl Request {
     }
 }
 
-/// What a reply tells of the cache.
+/// The part of a reply that tells of the cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
     /// Prompt tokens by `usage`, else those that the plan meant to send.
@@ -170,11 +182,7 @@ impl Lab {
 
     /// Returns a prompt of a new text.
     pub fn new_prompt(&mut self, tokens: u64) -> Prompt {
-        Prompt {
-            text: self.new_text(),
-            tokens,
-            branch: None,
-        }
+        Prompt::whole(self.new_text(), tokens)
     }
 
     /// Notes a context whose text is new.

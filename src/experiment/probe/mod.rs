@@ -9,6 +9,7 @@ mod capacity;
 mod controls;
 mod curve;
 pub mod lab;
+mod least_squares;
 #[cfg(test)]
 mod odd;
 mod order;
@@ -50,7 +51,7 @@ named! {
     }
 }
 
-/// What a probe is to find out, and its limits.
+/// The steps of a probe, and its limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub steps: Vec<Name>,

@@ -7,6 +7,7 @@ use super::lab::{Lab, Prompt, Reading, Request};
 use super::policy::Order;
 use super::simulator::{BASE_S, SECONDS_A_TOKEN, Server};
 use super::step::{Answer, Ask, Step};
+use super::{separability, usage};
 use crate::stats::probe::{Findings, Shape};
 
 /// What the replies report as cached.
@@ -112,6 +113,20 @@ impl Odd {
             self.take(ask, step, lab);
             assert!(self.requests - first < 2_000, "the step does not end");
         }
+    }
+
+    /// Returns what the two steps know that come before all others.
+    pub fn known(&mut self, longest_tokens: u64) -> (Lab, Findings) {
+        let (mut lab, mut findings) = (Lab::new(longest_tokens), Findings::default());
+        lab.common_tokens = self.common_tokens;
+        let steps: [&mut dyn Step; 2] = [
+            &mut separability::Machine::default(),
+            &mut usage::Machine::default(),
+        ];
+        for step in steps {
+            self.ask(step, &mut lab, &mut findings);
+        }
+        (lab, findings)
     }
 
     /// Takes a step to its end, and concludes it.
@@ -287,11 +302,7 @@ impl Odd {
             _ => None,
         });
         if let Some(tokens) = common.max() {
-            let unit = Prompt {
-                text: prompt.text,
-                tokens,
-                branch: None,
-            };
+            let unit = Prompt::whole(prompt.text, tokens);
             self.units.push((unit, held));
         }
         self.units.push((prompt, held));

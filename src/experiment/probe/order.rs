@@ -8,7 +8,8 @@ use super::policy::{Cache, Order};
 use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, OrderFound, Tier};
 
-/// Contexts of a round, if the cache holds so many of the shortest length, and the least.
+/// New contexts of a round, if the cache holds so many of the shortest length; the least contexts; the most of those that
+/// were sent before.
 const CONTEXTS: f64 = 16.0;
 const LEAST_CONTEXTS: usize = 8;
 const MOST_CONTEXTS: usize = 20;
@@ -20,7 +21,7 @@ const HOT: usize = 3;
 const NEW: f64 = 0.45;
 const MOST_ROUNDS: u32 = 2;
 /// An order is named when it is so many times likelier than the next one.
-pub const NAMED: f64 = 20.0;
+const NAMED: f64 = 20.0;
 /// Capacities are simulated in steps of their logarithm, then in finer ones around the best.
 const STEP: f64 = 0.06;
 /// By chance, what is held changes at once where evictions begin.
@@ -36,7 +37,7 @@ const UNLIKELY: f64 = 1e6;
 #[derive(Debug, Default)]
 pub struct Machine {
     rounds: u32,
-    /// Contexts to be sent, the next one last: text, tokens, and whether the text is new.
+    /// Contexts to be sent, the next one last: text and tokens.
     queue: Vec<(u64, u64)>,
     weighed: Vec<Weighed>,
 }
@@ -122,11 +123,7 @@ impl Step for Machine {
             self.plan(lab, capacity_tokens);
         }
         let (text, tokens) = self.queue.pop()?;
-        Some(Ask::Send(Request::new(Prompt {
-            text,
-            tokens,
-            branch: None,
-        })))
+        Some(Ask::Send(Request::new(Prompt::whole(text, tokens))))
     }
 
     fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading) {
@@ -226,13 +223,13 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
     let fit = |capacity_tokens: f64, step: f64| match order {
         // A second tier may have been taken for one by mistake.
         Order::Lru => {
-            let fits =
-                [None, lab.first_tier].map(|first| fit_lru(readings, first, capacity_tokens, step));
-            let [one, two] = fits;
-            if two.log_likelihood > one.log_likelihood {
-                two
-            } else {
-                one
+            let one = fit_lru(readings, None, capacity_tokens, step);
+            let two = lab
+                .first_tier
+                .map(|first| fit_lru(readings, Some(first), capacity_tokens, step));
+            match two {
+                Some(two) if two.log_likelihood > one.log_likelihood => two,
+                _ => one,
             }
         }
         _ => fit(lab, readings, order, capacity_tokens, step),

@@ -257,11 +257,7 @@ mod tests {
                     let text = rng.u64(0..12);
                     let tokens = lengths[text as usize];
                     let expected = cache.expected(text, tokens as f64).points()[0].1;
-                    let prompt = Prompt {
-                        text,
-                        tokens,
-                        branch: None,
-                    };
+                    let prompt = Prompt::whole(text, tokens);
                     let cached = server.send(&prompt).cached.expect("usage");
                     let share = 1.0 - cached as f64 / tokens as f64;
                     assert!(

@@ -206,18 +206,11 @@ fn is_left(reading: &Reading, second_ms: Option<f64>, lab: &Lab) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::odd::{Odd, Report, Reset as Kind};
-    use super::super::{separability, usage};
     use super::*;
     use crate::stats::probe::Tier;
 
     fn found(server: &mut Odd, second_ms: Option<f64>) -> (Option<Reset>, Answer) {
-        let (mut lab, mut findings) = (Lab::new(8192), Findings::default());
-        server.ask(
-            &mut separability::Machine::default(),
-            &mut lab,
-            &mut findings,
-        );
-        server.ask(&mut usage::Machine::default(), &mut lab, &mut findings);
+        let (mut lab, mut findings) = server.known(8192);
         let tier = |ttft_ms| Tier {
             capacity_tokens: 1,
             low_tokens: 1,

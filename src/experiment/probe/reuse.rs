@@ -238,18 +238,10 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::super::odd::{Odd, Report};
-    use super::super::{separability, usage};
     use super::*;
 
     fn found(server: &mut Odd) -> (Reuse, Answer) {
-        let (mut lab, mut findings) = (Lab::new(32_768), Findings::default());
-        let steps: [&mut dyn Step; 2] = [
-            &mut separability::Machine::default(),
-            &mut usage::Machine::default(),
-        ];
-        for step in steps {
-            server.ask(step, &mut lab, &mut findings);
-        }
+        let (mut lab, mut findings) = server.known(32_768);
         let answer = server.ask(&mut Machine::default(), &mut lab, &mut findings);
         (findings.reuse.expect("a shape"), answer)
     }

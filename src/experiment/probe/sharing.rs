@@ -91,18 +91,11 @@ impl Step for Machine {
 #[cfg(test)]
 mod tests {
     use super::super::odd::{Odd, Report};
-    use super::super::{separability, usage};
     use super::*;
     use crate::stats::probe::Shape;
 
     fn found(server: &mut Odd, has_cache: bool) -> (Option<bool>, Answer) {
-        let (mut lab, mut findings) = (Lab::new(8192), Findings::default());
-        server.ask(
-            &mut separability::Machine::default(),
-            &mut lab,
-            &mut findings,
-        );
-        server.ask(&mut usage::Machine::default(), &mut lab, &mut findings);
+        let (mut lab, mut findings) = server.known(8192);
         if !has_cache {
             server.shape = Shape::None;
         }

@@ -323,17 +323,10 @@ impl Step for Machine {
 #[cfg(test)]
 mod tests {
     use super::super::odd::{Odd, Report};
-    use super::super::{separability, usage};
     use super::*;
 
     fn found(server: &mut Odd, limit_s: u64) -> (Option<Ttl>, Answer) {
-        let (mut lab, mut findings) = (Lab::new(8192), Findings::default());
-        server.ask(
-            &mut separability::Machine::default(),
-            &mut lab,
-            &mut findings,
-        );
-        server.ask(&mut usage::Machine::default(), &mut lab, &mut findings);
+        let (mut lab, mut findings) = server.known(8192);
         let mut machine = Machine::new(Duration::from_secs(limit_s));
         let answer = server.ask(&mut machine, &mut lab, &mut findings);
         (findings.ttl, answer)

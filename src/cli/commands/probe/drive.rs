@@ -29,7 +29,7 @@ use crate::units::{counted, rounded};
 /// Samples that may wait for the driver; there is one request in flight.
 const WAITING: usize = 4;
 
-/// What a driver works with.
+/// Sends the requests of a probe, and tells it of the replies.
 pub struct Driver<'a> {
     pub probe: Probe,
     pub texts: Texts,
@@ -58,7 +58,7 @@ struct State {
     told: usize,
 }
 
-/// What the collector shows of a probe.
+/// The text that the collector shows of a probe.
 #[derive(Default)]
 struct Shown {
     /// Lines that are not printed yet.

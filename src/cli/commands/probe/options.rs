@@ -33,7 +33,7 @@ const NEEDS: [(Name, &str); 3] = [
     (Name::Sharing, "--other-key-file"),
 ];
 
-/// What a probe asks, what it may send, and what it writes.
+/// The options of a probe: its steps, its limits, and the files that it writes.
 pub struct Options {
     pub steps: Vec<Name>,
     pub ignores_usage: bool,

@@ -1,5 +1,5 @@
-//! What the requests of a probe add up to, compared with the server's own counters: whether others use the server, and
-//! whether it counts what its replies say.
+//! The tokens of a probe, added up and compared with the server's own counters: whether others use the server, and whether
+//! it counts what its replies say.
 
 use crate::sample::Sample;
 use crate::stats::facts::ToldFigures;
@@ -26,7 +26,7 @@ pub struct Tally {
     sent: Vec<(u64, u64)>,
     /// Cached tokens by the replies of all passes; `None`: no reply has told any.
     cached_tokens: Option<u64>,
-    /// The same by the server's counters, with their names; `None`: a pass was not counted.
+    /// Cached tokens by the server's counters, with the counters' names; `None`: a pass was not counted.
     counted: Option<(f64, String)>,
     is_uncounted: bool,
 }
