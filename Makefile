@@ -23,10 +23,10 @@ FUZZ ?= fuzz::
 # Requests of `make soak`.
 SOAK ?= 10000000
 
-.PHONY: help build static demo bench test fuzz faults recompute soak probe-sim lint layers check golden docs toolchain
+.PHONY: help build static demo bench test fuzz faults recompute soak probe-sim verdict-sim lint layers check golden docs toolchain
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 build: toolchain ## build target/release/tmesh-cli for this machine
 	TMESH_COMMIT=$(COMMIT) cargo build --release --locked
@@ -106,6 +106,9 @@ soak: static ## ten million requests, one in a thousand with each fault: counts 
 
 probe-sim: toolchain ## how exact the answers of a probe are: simulated caches of hundreds of seeds, in a minute or two
 	cargo test --locked --bin tmesh-cli -- --ignored --nocapture probe_sim
+
+verdict-sim: toolchain ## how often compare and find-rate are right: simulated servers of 240 seeds
+	cargo test --locked --bin tmesh-cli -- --ignored --nocapture --test-threads 1 verdict_sim
 
 lint: toolchain ## formatting, clippy with warnings denied, licences and sources of dependencies
 	cargo fmt --check

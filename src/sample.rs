@@ -62,6 +62,14 @@ named! {
     }
 }
 
+named! {
+    /// The side of a comparison that a request belongs to.
+    pub enum Side {
+        Base = "base",
+        New = "new",
+    }
+}
+
 impl Workload {
     /// Returns the wanted number of tokens of a prompt, and of its answer.
     pub fn tokens(self) -> u64 {
@@ -174,6 +182,8 @@ pub struct Labels {
     pub question: Option<u64>,
     pub rotation: Option<u64>,
     pub workload: Option<Workload>,
+    /// `None`: there is one side only.
+    pub side: Option<Side>,
     /// Prompt tokens that the plan meant to send.
     pub wanted_prompt_tokens: Option<u64>,
     /// Output tokens that the request asked for.

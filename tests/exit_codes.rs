@@ -97,17 +97,20 @@ struct Command {
     result: &'static str,
     /// A limit that every run misses; empty: the command takes none.
     limit: &'static str,
+    /// The code of a run to its end, of which every limit was met.
+    done: i32,
 }
 
 const ENDLESS: &str = "benchmark, endless";
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command {
         name: "benchmark",
         words: "benchmark --contexts 2 --max-inflight 1 --input-length 50 --output-length 2 --samples d/samples.jsonl --output d/r.json",
         count_flag: "--requests",
         result: "d/r.json",
         limit: "",
+        done: 0,
     },
     Command {
         name: ENDLESS,
@@ -115,6 +118,7 @@ const COMMANDS: [Command; 5] = [
         count_flag: "",
         result: "d/r.json",
         limit: "",
+        done: 0,
     },
     Command {
         name: "load",
@@ -122,6 +126,16 @@ const COMMANDS: [Command; 5] = [
         count_flag: "--requests",
         result: "d/r.json",
         limit: "--fail-if error_rate>=0",
+        done: 0,
+    },
+    // So few pairs tell nothing.
+    Command {
+        name: "compare",
+        words: "compare --warmup 0 --input-tokens 20 --max-tokens 2 --samples d/samples.jsonl --output d/r.json --against URL",
+        count_flag: "--pairs",
+        result: "d/r.json",
+        limit: "",
+        done: 3,
     },
     Command {
         name: "replay",
@@ -129,6 +143,7 @@ const COMMANDS: [Command; 5] = [
         count_flag: "",
         result: "d/concurrency_1_round_1.json",
         limit: "",
+        done: 0,
     },
     Command {
         name: "run",
@@ -136,12 +151,13 @@ const COMMANDS: [Command; 5] = [
         count_flag: "--requests",
         result: "d/short_input_metrics.json",
         limit: "--fail-if error_rate>=0",
+        done: 0,
     },
 ];
 
 impl Situation {
     /// Returns the exit code that is documented. If several apply, the first of: 2 refused, 1 output lost, 130
-    /// signal, 1 server gone or no success, 1 limit missed, 0.
+    /// signal, 1 server gone or no success, 1 limit missed, 3 unclear, 0.
     fn wanted(self, command: &Command) -> i32 {
         // A signal is the regular end of an endless run, so it does not change the code there.
         let by_signal = |otherwise| {
@@ -152,9 +168,11 @@ impl Situation {
             }
         };
         match self {
-            Done | SomeFailed | RefusedLater | StdoutClosed => 0,
+            Done | SomeFailed | RefusedLater => command.done,
+            // The reader of stdout may leave before or after the first request.
+            StdoutClosed => 0,
             // A failed request is a measurement; a server is gone after a minute without an answer.
-            ServerAwayForAMoment | ServerAwayToTheEnd => 0,
+            ServerAwayForAMoment | ServerAwayToTheEnd => command.done,
             NoSuccess | ServerGone | BackendDied => 1,
             Refused | FolderLostThenRefused => 2,
             SignalBeforeSuccess | SignalAfterFailures => by_signal(1),
@@ -357,7 +375,8 @@ fn play(command: &Command, situation: Situation) -> (Output, String) {
     fs::create_dir(dir.path().join("d")).expect("a fresh folder");
     let bin = env!("CARGO_BIN_EXE_tmesh-cli");
     let words = words(command, situation, requests);
-    let words = format!("{bin} {words} --endpoint http://{}", server.addr());
+    let url = format!("http://{}", server.addr());
+    let words = format!("{bin} {} --endpoint {url}", words.replace("URL", &url));
     let script = match situation {
         // The limit is 4 or 8 KiB, depending on the shell's unit: enough for the header, not for twenty samples.
         SamplesLost => format!("trap '' XFSZ; ulimit -f 8; exec {words} 2>errors"),

@@ -643,7 +643,7 @@ fn only_load_speaks_generate() {
             Cmd::new(&dir).args([command, "--endpoint", "h/generate"])
         }
         .fails(2);
-        let wanted = "[ERROR] --endpoint h/generate: only load speaks /generate\nTry: tmesh-cli load --endpoint h/generate\n";
+        let wanted = "[ERROR] --endpoint h/generate: only load, compare and find-rate speak /generate\nTry: tmesh-cli load --endpoint h/generate\n";
         assert_eq!(output.stderr, wanted, "{command}");
     }
     let output = Cmd::new(&dir)
@@ -651,7 +651,7 @@ fn only_load_speaks_generate() {
         .fails(2);
     assert_eq!(
         output.stderr,
-        "[ERROR] --api generate: only load speaks it\n"
+        "[ERROR] --api generate: only load, compare and find-rate speak it\n"
     );
 }
 

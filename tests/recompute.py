@@ -285,7 +285,7 @@ def half_width(deviations):
     together = sum(a * b for a, b in zip(sums, sums[1:])) / squares
     together += (1 + 4 * together) / k
     together = min(max(together, 0), 0.9)
-    return 2.093 * math.sqrt(squares * k / (k - 1) * (1 + together) / (1 - together))
+    return 2.0930240544 * math.sqrt(squares * k / (k - 1) * (1 + together) / (1 - together))
 
 
 def median_interval(values):
@@ -888,8 +888,28 @@ RUN = """avg_ttft_ms=ttft_avg_ms p50_ttft_ms=ttft_p50_ms p95_ttft_ms=ttft_p95_ms
     failed_requests usage_prefix_hit_rate=prefix_cache_hit_rate avg_latency_ms=latency_avg_ms"""
 
 
+def overload(samples):
+    """Backlog and growth of an open loop at its last scheduled time; None for too few requests."""
+    ended = sorted(((one.t_due_ns, one.t_end_ns) for one in samples
+                    if one.phase in ("measured", "cut") and one.t_due_ns is not None))
+    n = len(ended)
+    if n < 100 or ended[-1][0] <= ended[0][0]:
+        return None
+    took = [(end - due) / 1e9 for due, end in ended]
+    first, last = ended[0][0], ended[-1][0]
+    expected = n - n / ((last - first) / 1e9) * mean(took[:n // 10])
+    backlog = max(0, 1 - sum(end <= last for _, end in ended) / expected) if expected > 0 else 0
+    before, after = mean(took[:n // 2]), mean(took[n // 2:])
+    growth = max(0, (after - before) / before) if before else 0
+    noise = 3 / math.sqrt(n)
+    ran_away = backlog > noise and growth > noise and max(backlog, min(growth, 1)) > 0.5
+    return {"overloaded": ran_away, "backlog_share": backlog, "latency_growth": growth}
+
+
 def load(check, where, file, figures):
     check.object(where, file, figures.catalogue(), LOAD)
+    for key, value in (overload(figures.samples) or {}).items():
+        check.equal(where + "." + key, file[key], value)
     is_open = file["latency_from"] == "due"
     lateness = spread(one.late for one in figures.measured)
     distributions = {"itl": figures.time("itl"), "latency": figures.time("latency"), "ttft": figures.time("ttft"),
@@ -1069,7 +1089,7 @@ def main():
             round_of.benchmark(name + "-signal", "" + sizes + to + " --rotations 500", interrupt_after=2)
             texts = " --input-tokens 60 --output-tokens 12 --repeat-ratio 0.4 --slo-file slo.yaml"
             round_of.load(name + "-closed", "--concurrency 1,4 --requests 60 --warmup 5" + texts + to)
-            round_of.load(name + "-open", "--rate 60 --duration 1500ms" + texts + to)
+            round_of.load(name + "-open", "--rate 80 --duration 1500ms" + texts + to)
             round_of.load(name + "-signalled", "--concurrency 4 --requests 100000" + texts + to, interrupt_after=2)
             round_of.replay(name + "-turns", "--dataset d.jsonl --concurrency 1,4 --rounds 2 --max-output-tokens 12"
                             " --slo-file slo.yaml" + to)

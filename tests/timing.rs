@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod accuracy;
 mod benchmark_truth;
+mod find_rate_truth;
 mod load_open;
 #[allow(dead_code, unused_imports)] // Some of it serves the other crate only.
 mod util;

@@ -201,6 +201,18 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+/// Parses a share such as `3%` or `0.03`.
+pub fn percent(text: &str) -> std::result::Result<f64, String> {
+    let (number, scale) = match text.trim().strip_suffix('%') {
+        Some(number) => (number.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    match parse_number(number)? / scale {
+        share if share <= 1.0 => Ok(share),
+        _ => Err("want a share such as 3% or 0.03".to_string()),
+    }
+}
+
 /// Returns the option with this long or short name.
 fn option(usage: &Usage, name: &str) -> Option<Flag> {
     let is_named = |flag: &Flag| name == flag.name || !name.is_empty() && name == flag.short;

@@ -8,8 +8,8 @@ use ureq::http::{HeaderMap, header};
 
 use super::args::{Args, above_zero};
 use super::commands::mock::options;
-use super::credentials::{headers, key, trust};
-use super::flags::{LOAD, REPLAY};
+use super::credentials::{headers, key, key_in_file, trust};
+use super::flags::{COMPARE, FIND_RATE, LOAD, REPLAY};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_secrets};
@@ -28,6 +28,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The default endpoint of `load`; no other command has one.
 const DEFAULT_ENDPOINT: &str = "http://localhost:8000/generate";
+
+/// The commands that speak all APIs.
+const TAKES_ALL: [&str; 3] = [LOAD.name, COMPARE.name, FIND_RATE.name];
 
 /// The server that a command asks.
 #[derive(Clone)]
@@ -58,7 +61,7 @@ impl Server {
         match (asked, args.text("--endpoint")) {
             (Some((name, _)), Some(_)) => Err(Error::input(name, "not together with --endpoint")),
             (Some((_, base)), None) => {
-                let options = options(base, list.as_deref().unwrap_or(""))?;
+                let options = options("--mock", base, list.as_deref().unwrap_or(""))?;
                 Ok(Server::Mock(Box::new(options)))
             }
             (None, Some(_)) if list.is_some() => {
@@ -178,7 +181,7 @@ impl Connection {
         })?;
         let extra_body = args.value("--extra-body", |text| object(text, taken))?;
         let key = key(args, server.url(), proxy.is_none())?;
-        let mut headers = headers(args.texts("--header"))?;
+        let mut headers = headers("--header", args.texts("--header"))?;
         if let Some(key) = &key {
             headers.insert(header::AUTHORIZATION, key.authorization());
         }
@@ -195,6 +198,23 @@ impl Connection {
             plain_http: args.has("--plain-http"),
             proxy: proxy.is_some(),
         })
+    }
+
+    /// Parses the options of the other server of a comparison: those of the endpoint, except where it has its own.
+    pub fn against(args: &Args, server: Server) -> Result<Connection> {
+        let mut connection = Connection::parse(args, server)?;
+        let flag = "--against-header";
+        for (name, value) in &headers(flag, args.texts(flag))? {
+            connection.headers.insert(name, value.clone());
+        }
+        if let Some(key) = key_in_file(args, "--against-api-key-file")? {
+            let name = header::AUTHORIZATION;
+            connection.headers.insert(name, key.authorization());
+            connection.key = Some(key);
+        }
+        let model = args.text("--against-model");
+        connection.model = model.or(connection.model);
+        Ok(connection)
     }
 
     /// Returns whether the server is a mock in this process.
@@ -273,21 +293,24 @@ impl Connection {
     }
 }
 
-/// Returns the API of the option, else of the path; only `load` speaks all of them.
+/// Returns the API of the option, else of the path; only some commands speak all of them.
 fn api(args: &Args, typed: Option<&str>) -> Result<Option<Api>> {
-    let is_load = args.command() == LOAD.name;
+    let takes_all = TAKES_ALL.contains(&args.command());
     let named = args.value("--api", |name| match Api::parse(name) {
-        Some(Api::Generate) if !is_load => Err("only load speaks it"),
+        Some(Api::Generate) if !takes_all => Err("only load, compare and find-rate speak it"),
         Some(api) => Ok(api),
-        None if is_load => Err("no such API; want completions, chat or generate"),
+        None if takes_all => Err("no such API; want completions, chat or generate"),
         None => Err("no such API; want completions or chat"),
     })?;
     // `open` reports what is wrong with a URL.
     let by_path = typed.and_then(|typed| Endpoint::parse(typed).ok()?.api);
     let api = named.or(by_path);
-    if api == Some(Api::Generate) && !is_load {
+    if api == Some(Api::Generate) && !takes_all {
         let typed = without_secrets(typed.unwrap_or_default());
-        let error = Error::input(format!("--endpoint {typed}"), "only load speaks /generate");
+        let error = Error::input(
+            format!("--endpoint {typed}"),
+            "only load, compare and find-rate speak /generate",
+        );
         return Err(error.next(format!("Try: tmesh-cli load --endpoint {}", quoted(&typed))));
     }
     Ok(api)

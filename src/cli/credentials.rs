@@ -146,19 +146,19 @@ fn strip_once(text: &str) -> Option<(&'static str, &str)> {
     (has_value && is_variable).then(|| ("NAME=", value.trim_end_matches(';')))
 }
 
-/// Parses the values of `--header`, each a line `NAME: VALUE`.
-pub fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap> {
+/// Parses the values of `--header` or of a like option, each a line `NAME: VALUE`.
+pub fn headers<'a>(flag: &str, lines: impl Iterator<Item = &'a str>) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for line in lines {
         // The value may be a secret, so an error shows only the name.
         let (name, value) = line
             .split_once(':')
-            .ok_or_else(|| Error::input("--header", "no colon in it; want 'NAME: VALUE'"))?;
+            .ok_or_else(|| Error::input(flag, "no colon in it; want 'NAME: VALUE'"))?;
         let parsed = HeaderName::from_bytes(name.trim().as_bytes());
         // The part before the colon may hold a value: 'Authorization Bearer KEY:'.
         let why = "no header name before the colon; want 'NAME: VALUE'";
-        let name = parsed.map_err(|_| Error::input("--header", why))?;
-        let what = format!("--header '{name}: …'");
+        let name = parsed.map_err(|_| Error::input(flag, why))?;
+        let what = format!("{flag} '{name}: …'");
         let ours = [
             header::CONTENT_LENGTH,
             header::CONTENT_TYPE,

@@ -122,6 +122,8 @@ fn names(ids: &[&str], most: usize) -> String {
 /// A server that has answered all set-up questions of a run.
 pub struct Ready {
     pub opened: Opened,
+    /// Whether the other server of a comparison is a mock.
+    pub is_against_mock: bool,
     pub target: Arc<Target>,
     pub setup: Setup,
     /// The tokens that all prompts have in common before their texts; `None`: nobody counted.
@@ -175,6 +177,7 @@ impl Ready {
                 None => "attached",
             },
             opened,
+            is_against_mock: false,
             common,
             engine: None,
             engine_version: None,
@@ -189,9 +192,9 @@ impl Ready {
         }
     }
 
-    /// Whether a mock answers, in this process or in another one.
+    /// Whether a mock answers, in this process or in another one, or the other server of a comparison is one.
     pub fn is_mock(&self) -> bool {
-        self.opened.mock_version().is_some()
+        self.is_against_mock || self.opened.mock_version().is_some()
     }
 
     /// Returns the end of the text before a run: the set-up findings, seed and nonce, then the command's own lines,

@@ -69,6 +69,29 @@ const LOAD_API: &str = "\
                                     [by path]
 ";
 
+/// The lengths and the source of prompts that are sent once each.
+const LENGTHS: &str = "\
+    Prompts and answers
+    --max-tokens N                  tokens asked for in an answer [100]
+    --output-tokens LENGTH          tokens of an answer, drawn for each prompt: N, A:B (uniform) or normal:MEAN,DEVIATION
+    --input-tokens LENGTH           tokens of a prompt, in the same forms [128]
+    --shared-prefix-tokens N        tokens that all prompts of a group begin with
+    --groups N                      number of these groups [1]
+    --dataset FILE                  records of one question each, as replay reads them, instead of made prompts
+    --seed N                        decides texts, lengths, repeats and arrivals [0]
+    --nonce TEXT                    makes the prompts new; give an old one for a warm start [random]
+";
+
+/// Repeats of an experiment.
+const REPEATS: &str = "\
+    --repeat-ratio X                share of the requests that repeat an earlier prompt [0]
+";
+
+const SAMPLES: &str = "\
+    --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
+                                    stdout, without the report
+";
+
 const QUIET: &str = "\
     --quiet                         leaves stderr to warnings and errors
 ";
@@ -145,17 +168,10 @@ pub static LOAD: Usage = Usage {
     --speed X                       sends the trace X times as fast [1]
     --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
     --warmup N                      requests sent before each point, with prompts of their own, in no figure [5]
+    --runs N                        sends all points N times, each time with new prompts: the runs that compare takes [1]
 
-    Prompts and answers
-    --max-tokens N                  tokens asked for in an answer [100]
-    --output-tokens LENGTH          tokens of an answer, drawn for each prompt: N, A:B (uniform) or normal:MEAN,DEVIATION
-    --input-tokens LENGTH           tokens of a prompt, in the same forms [128]
+", LENGTHS, "\
     --repeat-ratio X                share of the requests that repeat an earlier prompt; 0 with --dataset [0.3]
-    --shared-prefix-tokens N        tokens that all prompts of a group begin with
-    --groups N                      number of these groups [1]
-    --dataset FILE                  records of one question each, as replay reads them, instead of made prompts
-    --seed N                        decides texts, lengths, repeats and arrivals [0]
-    --nonce TEXT                    makes the prompts new; give an old one for a warm start [random]
 
     Figures and output
     --slo-file FILE                 YAML with slo: ttft_ms, itl_ms, latency_ms: requests below all of them are goodput
@@ -315,6 +331,91 @@ pub static PROBE: Usage = Usage {
         "tmesh-cli probe --endpoint localhost:8000",
         "tmesh-cli probe --endpoint node7:8000 --budget-tokens 2M --output r.json",
         "tmesh-cli probe --backend mock --mock tier1_tokens=8k,tier2_tokens=0",
+    ],
+};
+
+pub static COMPARE: Usage = Usage {
+    name: "compare",
+    operand: "",
+    about: "Says which of two endpoints, or of two sets of saved runs, is faster",
+    options: &[
+        ENDPOINT,
+        "\
+    --against URL                   the other server: is it slower or faster than the endpoint?
+    --against-mock 'NAME=VALUE,…'   instead of --against: a second mock server in this process
+    --against-model NAME            model of the other server [as --model, else discovery]
+    --against-api-key-file FILE     key of the other server [as for the endpoint]
+    --against-header 'NAME: VALUE'  (repeats, secret) sent to the other server too, or there instead of --header
+",
+        KEY_AND_MODEL,
+        LOAD_API,
+        TRANSPORT,
+        MOCK_SERVER,
+        "\
+    Saved runs
+    --base FILE…                    (list) instead of servers: samples files or folders of one side
+    --new FILE…                     (list) and of the other: is it slower or faster than the base?
+
+    Comparison
+    --figure NAME…                  (list) what decides: ttft_mean, ttft_p95, itl_mean, latency_mean, latency_p95, \
+                                    output_throughput, error_rate, hit_rate [ttft_mean, itl_mean, error_rate]
+    --margin SHARE                  a smaller change counts as none [3%]
+    --pairs N                       most pairs of requests; it ends before once all is clear [2000]
+    --concurrency N                 requests in flight at once; above 1 the sides take turns of 20 N requests [1]
+    --warmup N                      requests sent to each side before, in no figure [5]
+    --unclear CODE                  the exit code if it is unclear: pass (0) or fail (1) [3]
+",
+        LENGTHS,
+        REPEATS,
+        "\
+    Output
+    --output FILE                   the result as JSON; - is stdout, without the report
+    --summary FILE                  five lines of Markdown for a pull request; - is stdout, without the report
+",
+        SAMPLES,
+        QUIET,
+    ],
+    examples: &[
+        "tmesh-cli compare --endpoint localhost:8000 --against localhost:8001",
+        "tmesh-cli compare --base main.jsonl --new branch.jsonl --summary -",
+        "tmesh-cli compare --backend mock --against-mock prefill_rate=5000",
+    ],
+};
+
+pub static FIND_RATE: Usage = Usage {
+    name: "find-rate",
+    operand: "",
+    about: "Finds the highest rate at which an SLO holds, and verifies it",
+    options: &[
+        ENDPOINT,
+        KEY_AND_MODEL,
+        LOAD_API,
+        TRANSPORT,
+        MOCK_SERVER,
+        "\
+    Search
+    --slo-file FILE                 YAML with slo: ttft_ms, itl_ms, latency_ms: what a request must stay below
+    --attainment SHARE              share of the requests that must meet the SLO [95%]
+    --burstiness B                  shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even [1]
+    --budget-requests N             most requests to send [20000]
+    --budget-time DURATION          most time for the search [no limit]
+    --min-rate R                    exit code 1 if the rate is lower
+    --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
+    --warmup N                      requests sent before the search, in no figure [5]
+
+",
+        LENGTHS,
+        REPEATS,
+        "\
+    Output
+    --output FILE                   the result as JSON; - is stdout, without the report
+",
+        SAMPLES,
+        QUIET,
+    ],
+    examples: &[
+        "tmesh-cli find-rate --endpoint localhost:8000 --slo-file slo.yaml",
+        "tmesh-cli find-rate --endpoint h:8000 --slo-file slo.yaml --min-rate 12",
     ],
 };
 

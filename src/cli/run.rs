@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The state that all passes of a run share, and their results so far.
 pub struct Run {
     pub target: Arc<Target>,
+    /// The new side of a comparison.
+    pub against: Option<Arc<Target>>,
     pub stop: Stop,
     pub slo: Option<Slo>,
     /// The tokens that all prompts have in common before their texts; `None`: nobody counted them.
@@ -136,6 +138,7 @@ impl Run {
     pub fn new(target: Arc<Target>, stop: Stop, mock_in_process: bool) -> Run {
         Run {
             target,
+            against: None,
             stop,
             slo: None,
             common_tokens: None,
@@ -148,7 +151,7 @@ impl Run {
             report: Report {
                 about: Value::Null,
                 passes: Vec::new(),
-                probe: Value::Null,
+                findings: Value::Null,
                 notes: Vec::new(),
             },
             next_id: 0,
@@ -204,16 +207,22 @@ impl Run {
             Extent::Duration(duration) if step.is_window => (step.in_flight, Limit::Cut(duration)),
             Extent::Duration(duration) => (step.in_flight, Limit::Drain(duration)),
         };
-        let clients = (0..in_flight).map(|_| Client::new(Arc::clone(&self.target)));
-        let clients: Vec<Client> = clients.collect();
+        let clients = |target: &Arc<Target>| {
+            let clients = (0..in_flight).map(|_| Client::new(Arc::clone(target)));
+            clients.collect::<Vec<Client>>()
+        };
+        let (base, against) = (clients(&self.target), self.against.as_ref().map(clients));
         let (is_window, counters) = (step.is_window, step.counters);
         let collector = self.collector(step, samples, gauge)?;
         let (exhausted, collected) = thread::scope(|scope| {
             let collecting = scope.spawn(move || collect::run(collector));
             let exhausted = match plan {
-                Sending::Closed(plan) => load::run(plan, clients, shared, limit).map(|()| None),
+                Sending::Closed(plan) => {
+                    let clients = std::iter::once(base).chain(against).collect();
+                    load::run(plan, clients, shared, limit).map(|()| None)
+                }
                 Sending::Open(plan) => {
-                    load::open::run(plan, clients, shared, limit.duration()).map(Some)
+                    load::open::run(plan, base, shared, limit.duration()).map(Some)
                 }
             };
             (exhausted, collecting.join())

@@ -42,7 +42,7 @@ impl Topic {
     }
 }
 
-pub static TOPICS: [Topic; 9] = [
+pub static TOPICS: [Topic; 11] = [
     Topic::made(
         "metrics",
         "every figure: its definition, formula, source, and when it is absent",
@@ -73,6 +73,16 @@ pub static TOPICS: [Topic; 9] = [
         "probe",
         "what probe finds out of a cache, what that costs, and how sure it is",
         include_str!("../help/probe.md"),
+    ),
+    Topic::written(
+        "compare",
+        "how two sides are compared, what the verdicts mean, how sure they are",
+        include_str!("../help/compare.md"),
+    ),
+    Topic::written(
+        "find-rate",
+        "how the highest rate under an SLO is found, and how sure it is",
+        include_str!("../help/find-rate.md"),
     ),
     Topic::written(
         "bench",
@@ -217,6 +227,6 @@ mod tests {
                 assert_eq!(line.trim_end(), line, "{}", topic.name);
             }
         }
-        assert!(bytes <= 72 * 1024, "{bytes} bytes of help");
+        assert!(bytes <= 80 * 1024, "{bytes} bytes of help");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::run::Run;
 use crate::client::endpoint::without_secrets;
+use crate::collect::Log;
 use crate::error::{Error, Result};
 use crate::load::stop::Reason;
 
@@ -28,10 +29,7 @@ pub struct Ending {
 /// # Errors
 /// Fails with what the user is told besides the exit code.
 pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
-    let lost: Vec<&str> = run.log.lost.iter().map(|lost| lost.why.as_str()).collect();
-    if !lost.is_empty() {
-        return Err(Error::missed("output", lost.join("; ")));
-    }
+    outputs(&run.log)?;
     if run.is_signalled() && !ending.is_endless {
         return Ok(130);
     }
@@ -55,6 +53,28 @@ pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
         let uri = without_secrets(&run.target.uri.to_string());
         return Err(Error::missed(uri, why).next(MEASURED_BEFORE));
     }
+    answer(ending)
+}
+
+/// Returns the exit code of a command that has sent nothing: an output was lost (1), a limit was missed (1), an answer
+/// is unclear (3).
+///
+/// # Errors
+/// Fails with what the user is told besides the exit code.
+pub fn of_saved(log: &Log, ending: Ending) -> Result<u8> {
+    outputs(log)?;
+    answer(ending)
+}
+
+fn outputs(log: &Log) -> Result<()> {
+    let lost: Vec<&str> = log.lost.iter().map(|lost| lost.why.as_str()).collect();
+    match lost.is_empty() {
+        true => Ok(()),
+        false => Err(Error::missed("output", lost.join("; "))),
+    }
+}
+
+fn answer(ending: Ending) -> Result<u8> {
     let mut missed = ending.missed.into_iter();
     let Some((option, fault)) = missed.next() else {
         return Ok(if ending.is_unclear { 3 } else { 0 });

@@ -16,6 +16,7 @@ use self::stop::{Reason, Stop};
 use crate::client::Client;
 use crate::error::Result;
 use crate::plan::Session;
+use crate::sample::Side;
 
 /// Sessions that may wait for each worker. The queue is refilled when it is half empty: waking the feeder for each
 /// session would cost every request two system calls and a thread switch.
@@ -44,7 +45,8 @@ impl Limit {
     }
 }
 
-/// Runs the plan with one worker for each client, until the plan ends, the limit is reached or `stop` is set.
+/// Runs the plan with one worker for each client, until the plan ends, the limit is reached or `stop` is set. The
+/// clients of each server are a list of their own; sessions of the new side go to the last of them.
 ///
 /// The workers are not joined, since one inside `connect(2)` cannot be woken and the final report does not wait for it.
 /// The receiver of the samples disconnects when the last worker ends.
@@ -53,13 +55,15 @@ impl Limit {
 /// Fails when the system refuses a thread.
 pub fn run(
     plan: impl Iterator<Item = Session>,
-    clients: Vec<Client>,
+    clients: Vec<Vec<Client>>,
     shared: Shared,
     limit: Limit,
 ) -> Result<()> {
     let stop = shared.stop.clone();
-    let (job_sender, jobs) = bounded(QUEUED * clients.len());
-    let ramp_steps = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+    let most = clients.iter().map(Vec::len).max().unwrap_or(0);
+    let queues = clients.iter().map(|of| bounded(QUEUED * of.len()));
+    let (senders, jobs): (Vec<_>, Vec<_>) = queues.unzip();
+    let ramp_steps = u32::try_from(most).unwrap_or(u32::MAX);
     let workers = start(clients, &jobs, &shared)?;
     // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
@@ -69,15 +73,15 @@ pub fn run(
         stop,
         workers,
     };
-    let ended = feeder.feed(plan, &job_sender, ramp_steps);
-    drop(job_sender);
+    let ended = feeder.feed(plan, &senders, ramp_steps);
+    drop(senders);
     let ended = match ended {
         Waited::Ready => feeder.wait_for(&feeder.workers.gone),
         ended => ended,
     };
     if ended == Waited::Over {
         // Sessions that no worker has taken are dropped.
-        while jobs.try_recv().is_ok() {}
+        jobs.iter().for_each(|jobs| jobs.try_iter().for_each(drop));
         feeder.end = never();
         feeder.wait_for(&feeder.workers.gone);
     }
@@ -107,12 +111,19 @@ impl Feeder {
     fn feed(
         &mut self,
         plan: impl Iterator<Item = Session>,
-        jobs: &Sender<Session>,
+        queues: &[Sender<Session>],
         ramp_steps: u32,
     ) -> Waited {
         let mut duration = self.limit.duration();
         let begun = Instant::now();
         for (step, mut session) in (0..).zip(plan) {
+            let jobs = match session.side() {
+                Some(Side::New) => queues.last(),
+                Some(Side::Base) | None => queues.first(),
+            };
+            let Some(jobs) = jobs else {
+                return Waited::Over;
+            };
             if (1..ramp_steps).contains(&step) {
                 let waited = self.wait_for(&at(begun + RAMP * step));
                 if waited != Waited::Ready {
@@ -166,14 +177,23 @@ struct Workers {
 }
 
 /// Starts the workers and waits until each has opened its connection, or the run is stopped.
-fn start(clients: Vec<Client>, jobs: &Receiver<Session>, shared: &Shared) -> Result<Workers> {
+fn start(
+    clients: Vec<Vec<Client>>,
+    jobs: &[Receiver<Session>],
+    shared: &Shared,
+) -> Result<Workers> {
+    let mut queues = Vec::new();
+    for (of, jobs) in clients.iter().zip(jobs) {
+        queues.extend(of.iter().map(|_| jobs.clone()));
+    }
+    let clients: Vec<Client> = clients.into_iter().flatten().collect();
     let workers = clients.len();
     let (is_ready, ready) = bounded(workers);
     let (tell_first, first_send) = bounded(1);
     let (ask_for_more, running_low) = bounded(1);
-    let gone = pool::start(clients, shared, Some(&tell_first), |_| {
+    let gone = pool::start(clients, shared, Some(&tell_first), |number| {
         let queue = Queue {
-            jobs: jobs.clone(),
+            jobs: queues[number].clone(),
             ask_for_more: ask_for_more.clone(),
         };
         let is_ready = is_ready.clone();

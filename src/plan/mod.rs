@@ -24,6 +24,7 @@ mod turn;
 
 use self::dialogue::Walk;
 pub use self::turn::{Message, Prompt, Reply, Role, Turn, escape};
+use crate::sample::Side;
 
 /// One job of a worker: turns that are sent one after the other.
 #[derive(Debug)]
@@ -38,6 +39,14 @@ pub enum Session {
 impl Session {
     pub fn single(turn: Turn) -> Session {
         Session::Single(Some(turn))
+    }
+
+    /// Returns the side of a comparison that it belongs to.
+    pub fn side(&self) -> Option<Side> {
+        match self {
+            Session::Single(turn) => turn.as_ref()?.labels.side,
+            Session::Turns(_) | Session::Dialogue(_) => None,
+        }
     }
 
     /// Returns the next turn, made from the reply to the previous one; `None` at the end.

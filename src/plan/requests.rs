@@ -159,7 +159,7 @@ fn asked(content: &Content) -> Result<Asked, &'static str> {
 /// The plan of a run, shared by its batches.
 #[derive(Debug)]
 pub struct Plan {
-    pub source: Source,
+    pub source: Arc<Source>,
     pub seed: u64,
     pub nonce: String,
     pub lengths: Calibration,
@@ -235,7 +235,7 @@ impl Plan {
     /// Returns a function that makes the prompts of a batch.
     fn prompts(&self, batch: &Batch) -> Box<dyn FnMut(Item) -> Prompt + Send + '_> {
         let writer = Writer::new(self.seed, &self.nonce).branch(&batch.name);
-        match &self.source {
+        match &*self.source {
             Source::Made { shared, .. } => {
                 let mut prompts = Prompts::new(*shared, &writer, &self.lengths);
                 Box::new(move |item| prompts.prompt(item.prompt, item.input_tokens.unwrap_or(1)))
@@ -260,7 +260,7 @@ impl Plan {
     pub fn repeats(&self, batch: &Batch) -> Option<u64> {
         let requests = batch.requests?;
         let planned = self.slots(batch).left()?;
-        match &self.source {
+        match &*self.source {
             Source::Made { .. } => Some(planned),
             Source::Records { records, .. } => {
                 // Each record is asked for the first time once, whatever the number of requests.
@@ -311,7 +311,7 @@ impl Plan {
     /// nobody planned them.
     fn held(&self, perfect: &mut Perfect, item: Item) -> Option<(u64, Held)> {
         let wanted = item.input_tokens?;
-        let held = match &self.source {
+        let held = match &*self.source {
             Source::Made { .. } if item.is_repeat == Some(true) => {
                 return Some((wanted, Held::All));
             }
@@ -328,7 +328,7 @@ impl Plan {
     }
 
     fn slots(&self, batch: &Batch) -> Repeats {
-        let ratio = match &self.source {
+        let ratio = match &*self.source {
             Source::Made { repeat_ratio, .. } | Source::Records { repeat_ratio, .. } => {
                 *repeat_ratio
             }
@@ -338,7 +338,7 @@ impl Plan {
     }
 
     fn item(&self, Slot { prompt, is_repeat }: Slot) -> Item {
-        match &self.source {
+        match &*self.source {
             Source::Made { input, output, .. } => Item {
                 prompt,
                 is_repeat: Some(is_repeat),
@@ -381,7 +381,7 @@ mod tests {
 
     fn plan(source: Source) -> Plan {
         Plan {
-            source,
+            source: Arc::new(source),
             seed: 1,
             nonce: "n".to_string(),
             lengths: Calibration::fit((10, 10), (20, 20)).expect("a token a word"),

@@ -49,7 +49,8 @@ fn distribution(out: &mut String, title: &str, groups: &[Series], glyphs: [char;
         let highest = counts.iter().max().copied().unwrap_or(0).max(1);
         let height = |count: u64| (count * (glyphs.len() as u64 - 1)).div_ceil(highest) as usize;
         let bars: String = counts.iter().map(|&count| glyphs[height(count)]).collect();
-        let _ = writeln!(out, "  {:<width$} |{bars}| n {}", group.name, group.n());
+        let n = group.known().map_or(String::new(), |n| format!(" n {n}"));
+        let _ = writeln!(out, "  {:<width$} |{bars}|{n}", group.name);
     }
 }
 

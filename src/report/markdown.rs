@@ -86,7 +86,7 @@ fn code(text: &str) -> String {
 }
 
 /// Escapes text: it becomes one line, with nothing that Markdown or HTML would take for markup.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {

@@ -47,7 +47,7 @@ pub fn document(file: &Value) -> Option<Document> {
     let report = Report {
         about: about.clone(),
         passes: Vec::new(),
-        probe: Value::Null,
+        findings: Value::Null,
         notes: vec![NO_SAMPLES.to_string()],
     };
     let (sections, data) = (vec![section], file.clone().into());

@@ -167,6 +167,7 @@ impl Serialize for Line<'_> {
         keys.put("text_bytes", of.text_bytes)?;
         keys.put_some("concurrency", labels.concurrency)?;
         keys.put_some("rate_per_s", labels.rate_per_s)?;
+        keys.put_some("side", labels.side)?;
         keys.put_some("repeat", labels.repeat)?;
         keys.put_some("response_cached", of.response_cached)?;
         keys.put_some("wanted_prompt_tokens", labels.wanted_prompt_tokens)?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::file;
-use crate::sample::{FailKind, Failure, Labels, Phase, Sample, TokenSource, Workload};
+use crate::sample::{FailKind, Failure, Labels, Phase, Sample, Side, TokenSource, Workload};
 use crate::vitals::Vitals;
 
 #[cfg(test)]
@@ -36,8 +36,8 @@ pub enum Entry {
     Tokens(u64, u64, TokenSource),
     /// A line of the series `pass`, unchanged.
     Pass(Value),
-    /// The line of the series `probe`: what a probe found.
-    Probe(Value),
+    /// The line of the series `probe`, `compare` or `find_rate`: what an experiment found.
+    Findings(Value),
     /// A line of a series that no figure needs.
     Other,
 }
@@ -170,7 +170,7 @@ fn entry(line: &[u8]) -> Parsed<Entry> {
         Some("client") => Entry::Vitals(keys.vitals()?),
         Some("tokens") => keys.counted()?,
         Some("pass") => Entry::Pass(countable(value)),
-        Some("probe") => Entry::Probe(countable(value)),
+        Some("probe" | "compare" | "find_rate") => Entry::Findings(countable(value)),
         Some(_) => Entry::Other,
     })
 }
@@ -305,6 +305,7 @@ impl Keys<'_> {
             rotation: self.count("rotation")?,
             workload: self.named("workload", &Workload::NAMES)?,
             rate_per_s: self.number("rate_per_s"),
+            side: self.named("side", &Side::NAMES)?,
             repeat: self.claim("repeat"),
             wanted_prompt_tokens: self.count("wanted_prompt_tokens")?,
             wanted_output_tokens: self.count("wanted_output_tokens")?,

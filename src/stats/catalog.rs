@@ -132,6 +132,18 @@ scheduled_rate_per_s | Rate offered | requests/s | requests | a closed loop has 
 achieved_rate_per_s | Rate achieved | requests/s | requests | fewer than two requests were sent
   The rate at which requests were sent.
   = (n - 1) / (last t_send - first t_send)
+overloaded | Overload | 0 or 1 | requests | a closed loop, fewer than 100 requests, or an endless run
+  1 if an open loop ran away: requests came faster than the server ended them. Both numbers are above 3 / the root of
+  the number of requests, and one of them is above 0.5.
+  = backlog_share and latency_growth
+backlog_share | Backlog | share | requests | a closed loop, fewer than 100 requests, or an endless run
+  Requests of an open loop that had not ended at the last scheduled time, over all but those that the latency of the
+  first tenth explains.
+  = 1 - ended / (requests - rate x first latency)
+latency_growth | Latency growth | share | requests | a closed loop, fewer than 100 requests, or an endless run
+  Growth of the mean latency of an open loop from the first half of its requests to the second, failures included; 0 if
+  it fell.
+  = (second half - first half) / first half
 total_requests | Requests | requests | requests | never
   Requests that were measured: successes and failures.
   = succeeded + failed
@@ -374,6 +386,9 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "offered_rate_per_s" => Number(facts.rate_per_s),
         "scheduled_rate_per_s" => Number(of.scheduled_per_s),
         "achieved_rate_per_s" => Number(of.achieved_per_s),
+        "overloaded" => Count(of.overload.map(|of| u64::from(of.is_overloaded()))),
+        "backlog_share" => Number(of.overload.map(|of| of.backlog)),
+        "latency_growth" => Number(of.overload.map(|of| of.growth)),
         "total_requests" => Count(Some(of.requests)),
         "successful_requests" => Count(Some(of.successful)),
         "failed_requests" => Count(Some(of.failed)),

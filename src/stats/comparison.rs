@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::batches::{BATCHES, half_width};
+use super::compare::interval::Ratio;
 use super::record::Record;
 
 /// How many mean latencies a stretch of a round must last to count as independent of the next one.
@@ -61,14 +62,13 @@ pub fn compare(first: &[Record], later: &[Record], round: u64) -> Option<Compari
     }
     let mut sessions: Vec<Paired> = sessions.into_values().collect();
     sessions.sort_by_cached_key(|session| session.sent_ns);
-    let sum = |of: fn(&Paired) -> f64| sessions.iter().map(of).sum::<f64>();
-    let (before, after) = (sum(|pair| pair.before), sum(|pair| pair.after));
-    if sessions.is_empty() {
-        return None;
-    }
-    let ratio = after / before;
-    let deviations = sessions.iter().map(|pair| pair.after - ratio * pair.before);
-    let deviations: Vec<f64> = deviations.collect();
+    let terms = sessions.iter().map(|pair| (pair.before, pair.after));
+    let Ratio {
+        before,
+        after,
+        ratio,
+        deviations,
+    } = Ratio::of(&terms.collect::<Vec<(f64, f64)>>())?;
     let units = pairs.iter().map(|round| stretches(round)).min();
     let units = units.unwrap_or(0).min(sessions.len() as u64);
     let half = half_width(&deviations).filter(|_| units >= BATCHES as u64);

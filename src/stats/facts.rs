@@ -20,6 +20,8 @@ pub struct Facts {
     pub round: Option<u64>,
     pub concurrency: Option<u64>,
     pub rate_per_s: Option<f64>,
+    /// The number of the run, from 1, where all points are sent several times.
+    pub run: Option<u64>,
     /// The stamp of the first send.
     pub t_start_ns: u64,
     /// The stamps of the window that rates are taken over; `None` if they are taken from the first send to the last
@@ -124,6 +126,15 @@ impl Facts {
 
     /// Returns the name of the pass in reports, such as `concurrency 8, round 2` or `rate 2.5/s`.
     pub fn name(&self) -> String {
+        let point = self.point();
+        match self.run {
+            Some(run) => format!("{point}, run {run}"),
+            None => point,
+        }
+    }
+
+    /// Returns the name without the number of the run.
+    pub fn point(&self) -> String {
         match (self.workload, self.rate_per_s, self.concurrency, self.round) {
             (Some(workload), ..) => workload.name().to_string(),
             (_, Some(rate), ..) => format!("rate {rate}/s"),
@@ -156,6 +167,7 @@ impl Facts {
             round: count("round"),
             concurrency: count("concurrency"),
             rate_per_s: number("rate_per_s"),
+            run: count("run"),
             t_start_ns: count("t_start_ns").unwrap_or(0),
             window_ns: two("window_ns"),
             planned: count("planned"),

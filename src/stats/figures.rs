@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::goodput::Goodput;
 use super::kv_cache::Share;
 use super::lengths::Lengths;
+use super::overload::Overload;
 use super::record::Record;
 use super::reuse::Reuse;
 use super::spread::{Mean, Spread};
@@ -97,6 +98,8 @@ pub struct Figures {
     pub scheduled_per_s: Option<f64>,
     /// The achieved rate `(n − 1) / (last send − first send)`; `None` for fewer than two requests.
     pub achieved_per_s: Option<f64>,
+    /// Whether an open loop ran away; `None` in a closed loop, with too few requests, and without records.
+    pub overload: Option<Overload>,
     pub failures: Failures,
     /// The number of successes by the source of their count of output tokens.
     pub token_sources: BTreeMap<&'static str, u64>,

@@ -5,15 +5,18 @@
 pub mod batches;
 pub mod catalog;
 pub mod client;
+pub mod compare;
 pub mod comparison;
 pub mod counts;
 mod edges;
 pub mod evidence;
 pub mod facts;
 pub mod figures;
+pub mod find_rate;
 pub mod goodput;
 pub mod kv_cache;
 pub mod lengths;
+pub mod overload;
 pub mod pass;
 pub mod probe;
 pub mod record;

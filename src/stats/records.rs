@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::figures::{FailureCount, Failures, Figures, Means};
 use super::goodput::Goodput;
 use super::lengths::Lengths;
+use super::overload::Overload;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
 use super::tally::Tally;
@@ -312,6 +313,7 @@ impl Figures {
         let figures = Figures {
             times,
             goodput,
+            overload: Overload::of_pass(list),
             ..figures
         }
         .with_beside(records);

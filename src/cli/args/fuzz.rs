@@ -209,7 +209,7 @@ fn any_list_of_mock_options_is_a_clean_error_or_options() {
             format!("{name}={}", word(rng))
         });
         let list = pairs.collect::<Vec<_>>().join(",");
-        match mock::options(crate::mock::Options::default(), &list) {
+        match mock::options("--mock", crate::mock::Options::default(), &list) {
             Ok(_) => taken += 1,
             Err(error) => {
                 refused += 1;

@@ -63,18 +63,18 @@ pub fn run(words: &[String]) -> Result<u8> {
     Ok(0)
 }
 
-/// Parses the options of `--mock 'name=value,…'`; options not in the list stay as in `options`.
-pub fn options(mut options: Options, list: &str) -> Result<Options> {
+/// Parses the options of `--mock 'name=value,…'`, or of a `flag` like it; options not in the list stay as in `options`.
+pub fn options(flag: &str, mut options: Options, list: &str) -> Result<Options> {
     let mut seen: Vec<String> = Vec::new();
     for pair in list.split(',').filter(|pair| !pair.trim().is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             Error::input(
-                format!("--mock {pair}"),
+                format!("{flag} {pair}"),
                 "want NAME=VALUE pairs, such as itl=10ms,tier2_tokens=4M",
             )
         })?;
         let name = name.trim().replace('-', "_");
-        let what = format!("--mock {name}={}", shown(&name, value));
+        let what = format!("{flag} {name}={}", shown(&name, value));
         once(&mut seen, &name, &what)?;
         options
             .set(&name, value.trim())
@@ -101,6 +101,18 @@ fn refused(name: &str, what: &str, why: String) -> Error {
     }
 }
 
+/// Returns the options of `--mock` as files may have them: without a key.
+pub fn shown_list(list: &str) -> String {
+    let shown = list.split(',').map(|pair| match pair.split_once('=') {
+        Some((name, value)) => {
+            let value = shown(&name.trim().replace('-', "_"), value);
+            format!("{name}={value}")
+        }
+        None => pair.to_string(),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
 /// Returns the value as an error may show it; `name` is the table's.
 fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if name == "api_key" { "****" } else { value }
@@ -113,7 +125,7 @@ mod tests {
     #[test]
     fn an_option_twice_is_refused_and_a_slip_finds_its_name() {
         let error = |list: &str| {
-            options(Options::default(), list)
+            options("--mock", Options::default(), list)
                 .err()
                 .expect("an error")
                 .to_string()

@@ -3,8 +3,10 @@
 
 pub mod benchmark;
 pub mod check;
+pub mod compare;
 pub mod convert;
 pub mod explain;
+pub mod find_rate;
 pub mod load;
 pub mod mock;
 pub mod probe;
@@ -41,12 +43,14 @@ impl Command {
 }
 
 /// All commands, in the order of the help.
-pub static COMMANDS: [Command; 14] = [
+pub static COMMANDS: [Command; 16] = [
     Command::new(&flags::BENCHMARK, benchmark::run),
     Command::new(&flags::LOAD, load::run),
     Command::new(&flags::REPLAY, replay::run),
     Command::new(&flags::RUN_FIXED, run::run),
     Command::new(&flags::PROBE, probe::run),
+    Command::new(&flags::COMPARE, compare::run),
+    Command::new(&flags::FIND_RATE, find_rate::run),
     Command::new(&flags::REPORT, report::run),
     Command::new(&flags::EXPLAIN, explain::run),
     Command::new(&flags::CHECK_CLIENT, check::client::run),

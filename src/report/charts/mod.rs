@@ -32,6 +32,8 @@ pub fn draw(charts: &[Charts]) -> Vec<String> {
         plots.extend(of.trends.iter().map(trend::draw));
         plots.push(shares("Time to first token (TTFT)", TTFT, &of.ttft));
         plots.push(shares("Gaps between token events", "gap, ms", &of.gaps));
+        plots.push(shares("Inter-token latency (ITL)", "ITL, ms", &of.itl));
+        plots.push(shares("Latency", "latency, ms", &of.latency));
         plots.extend(latency(&of.requests));
         plots.extend(tokens(&of.requests));
         plots.extend(in_flight(&of.requests));
@@ -86,10 +88,11 @@ fn shares(title: &'static str, label: &'static str, groups: &[Series]) -> Plot {
             plot.mark(&class, time, q * 100.0);
             format!("{name} {}", fixed(time, 2))
         });
-        let (name, n) = (&group.name, group.n());
-        let text = format!("{name}: {} ms, n {n}", marked.join(", "));
+        let (name, known) = (&group.name, group.known());
+        let n = known.map_or(String::new(), |n| format!(", n {n}"));
+        let text = format!("{name}: {} ms{n}", marked.join(", "));
         plot.key.push((class, text));
-        beyond += n - group.count_up_to(max);
+        beyond += known.map_or(0, |n| n - group.count_up_to(max));
     }
     let beyond = match beyond {
         0 => None,

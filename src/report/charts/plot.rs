@@ -305,11 +305,13 @@ impl Plot {
             );
         }
         let (middle, foot) = ((LEFT + RIGHT) / 2.0, height - 7.0);
-        let scale = self.x.min.map_or("", |_| ", logarithmic");
+        let [x, y] = [&self.x, &self.y].map(|axis| match axis.min {
+            Some(_) => format!("{}, logarithmic", axis.label),
+            None => axis.label.to_string(),
+        });
         let _ = writeln!(
             out,
-            r#"<text class="x" x="{middle}" y="{foot}">{}{scale}</text><text x="2" y="12">{}</text>"#,
-            self.x.label, self.y.label
+            r#"<text class="x" x="{middle}" y="{foot}">{x}</text><text x="2" y="12">{y}</text>"#
         );
         out + &self.body + "</svg>\n"
     }

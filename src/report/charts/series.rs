@@ -11,6 +11,9 @@ pub struct Charts {
     pub beside: &'static str,
     /// Times between adjacent token events.
     pub gaps: Vec<Series>,
+    /// ITL and latency of requests, drawn as distributions.
+    pub itl: Vec<Series>,
+    pub latency: Vec<Series>,
     /// The requests that are drawn over time: latency, tokens per second, requests in flight.
     pub requests: Vec<Requests>,
     pub trends: Vec<Trend>,
@@ -33,6 +36,8 @@ pub struct Trend {
     pub is_scattered: bool,
     /// Limits on the x axis, with their names.
     pub limits: Vec<(f64, String)>,
+    /// Limits on the y axis, with names of at most three characters.
+    pub levels: Vec<(f64, &'static str)>,
     /// The places of the groups, each with the text that the key has for it.
     pub key: Vec<(usize, String)>,
     pub note: String,
@@ -63,6 +68,8 @@ pub struct Series {
     pub requests: u64,
     /// The values in ascending order, each with the number of values up to and including it.
     ranked: Vec<(f64, u64)>,
+    /// Whether the values are quantiles at equal steps of others, whose number is not known.
+    are_quantiles: bool,
 }
 
 impl Series {
@@ -80,6 +87,20 @@ impl Series {
             is_whole: false,
             requests: ranked.last().map_or(0, |&(_, n)| n),
             ranked,
+            are_quantiles: false,
+        }
+    }
+
+    /// Makes a series from its quantiles at equal steps from 0 to 1, ascending.
+    pub fn of_quantiles(
+        name: impl Into<String>,
+        quantiles: impl IntoIterator<Item = f64>,
+        requests: u64,
+    ) -> Series {
+        let values = quantiles.into_iter().map(|value| (value, 1));
+        Series {
+            are_quantiles: true,
+            ..Series::new(name, values).of_requests(requests)
         }
     }
 
@@ -96,6 +117,11 @@ impl Series {
 
     pub fn n(&self) -> u64 {
         self.ranked.last().map_or(0, |&(_, n)| n)
+    }
+
+    /// Returns the number of values; `None` where only their quantiles are known.
+    pub fn known(&self) -> Option<u64> {
+        (!self.are_quantiles).then(|| self.n())
     }
 
     /// Returns each value with its count.

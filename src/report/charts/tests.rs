@@ -98,6 +98,7 @@ fn labels_never_overlap() {
                     y: "cached prompt tokens, %",
                     lines: vec![(String::new(), line.collect())],
                     limits: vec![(most * factor * limit, "SLO 123456.789 ms".to_string())],
+                    levels: vec![(most * limit, "SLO")],
                     ..Trend::default()
                 }));
             }
@@ -192,6 +193,27 @@ fn a_curve_passes_its_marks_and_reaches_the_edge() {
     assert_eq!(ends, ["107.02 99.0000", "110.00 99.0033"]);
     let all = curve(&values, 1000.0);
     assert_eq!(all.last(), Some(&(1000.0, 100.0)));
+}
+
+#[test]
+fn a_distribution_is_drawn_from_its_quantiles_alone() {
+    // The values are 0 to 1000: their quantiles are 10 times the percent.
+    let all = of((0..=1000).map(f64::from).collect());
+    let quantiles = (0..=100).map(|k| f64::from(k) * 10.0);
+    let few = Series::of_quantiles("b", quantiles, 1001);
+    for q in [0.0, 0.123, 0.5, 0.99, 1.0] {
+        let (all, few) = (all.quantile(q), few.quantile(q));
+        let error = all.zip(few).map(|(all, few)| (all - few).abs());
+        assert!(error.is_some_and(|error| error < 1e-6), "{q}");
+    }
+    let plot = shares("t", "ms", std::slice::from_ref(&few));
+    // The number of values is not known, so neither is that of those beyond the edge.
+    let wanted = "b: p50 500.00, p95 950.00, p99 990.00 ms";
+    assert_eq!(plot.key, [("c0".to_string(), wanted.to_string())]);
+    assert_eq!(plot.note, "");
+    let few = few.of_requests(19);
+    let note = "Not drawn, with fewer than 20 requests: b (19).";
+    assert_eq!(shares("t", "ms", &[few]).note, note);
 }
 
 #[test]

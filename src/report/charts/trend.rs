@@ -6,10 +6,11 @@ use super::series::{Point, Trend};
 
 /// The room beyond the largest value.
 const ROOM: f64 = 1.05;
-/// The x axis is logarithmic if its end is this many times the smallest value, of which a limit is one.
+/// An axis is logarithmic if its end is this many times the smallest value, of which a limit is one; the y axis only if
+/// it has a limit.
 const WIDE: f64 = 10.0;
 
-/// Draws the points with the lines through them, and the limit.
+/// Draws the points with the lines through them, and the limits.
 pub fn draw(of: &Trend) -> Plot {
     let points = || of.lines.iter().flat_map(|(_, points)| points);
     let limit = of.limits.iter().map(|(limit, _)| *limit);
@@ -21,10 +22,12 @@ pub fn draw(of: &Trend) -> Plot {
         (false, true) => Axis::whole(of.x, end),
         (false, false) => Axis::new(of.x, end),
     };
-    let highest = largest(points().map(|point| point.y)) * ROOM;
-    let mut plot = Plot::new(of.title, x, Axis::new(of.y, of.y_max.unwrap_or(highest)));
+    let mut plot = Plot::new(of.title, x, y_axis(of));
     for (limit, name) in &of.limits {
         plot.limit(*limit, name);
+    }
+    for (level, name) in &of.levels {
+        plot.level(*level, name, 4.0);
     }
     for (at, (name, points)) in of.lines.iter().enumerate() {
         if of.is_scattered {
@@ -44,6 +47,22 @@ pub fn draw(of: &Trend) -> Plot {
         .extend(key.map(|(group, text)| (class(*group), text.clone())));
     plot.note.clone_from(&of.note);
     plot
+}
+
+/// Returns the y axis, which has room for the limits on it.
+fn y_axis(of: &Trend) -> Axis {
+    if let Some(end) = of.y_max {
+        return Axis::new(of.y, end);
+    }
+    let points = of.lines.iter().flat_map(|(_, points)| points);
+    let levels = of.levels.iter().map(|(level, _)| *level);
+    let ys = points.map(|point| point.y).chain(levels);
+    let end = largest(ys.clone()) * ROOM;
+    let least = ys.reduce(f64::min).unwrap_or(0.0);
+    match !of.levels.is_empty() && least > 0.0 && end > least * WIDE {
+        true => Axis::logarithmic(of.y, least * 0.8, end),
+        false => Axis::new(of.y, end),
+    }
 }
 
 #[cfg(test)]
@@ -97,5 +116,43 @@ mod tests {
         for part in ["logarithmic", "M300.4 32V200", "SLO</text>"] {
             assert!(svg.contains(part), "{part}\n{svg}");
         }
+    }
+
+    #[test]
+    fn a_limit_across_has_room_on_the_y_axis() {
+        let point = |y| Point {
+            x: 1.0,
+            y,
+            group: 0,
+        };
+        let drawn = |ys: [f64; 2], y_max| {
+            let trend = Trend {
+                y: "ms",
+                y_max,
+                lines: vec![(String::new(), ys.map(point).to_vec())],
+                levels: vec![(40.0, "SLO")],
+                ..Trend::default()
+            };
+            draw(&trend).svg()
+        };
+        // The axis ends at 42, and goes from 200 to 32: 40 is at 200 - 40 / 42 * 168.
+        let svg = drawn([10.0, 20.0], None);
+        assert!(
+            svg.contains(r#"<path class="level" d="M50 40.0H374"/>"#),
+            "{svg}"
+        );
+        assert!(!svg.contains("logarithmic"), "{svg}");
+        // From 32 to 840: ln(40 / 32) / ln(840 / 32) of 168 is 11.5.
+        let svg = drawn([40.0, 800.0], None);
+        assert!(
+            svg.contains(r#"<path class="level" d="M50 188.5H374"/>"#),
+            "{svg}"
+        );
+        assert!(svg.contains(">ms, logarithmic<"), "{svg}");
+        let svg = drawn([1.0, 80.0], Some(100.0));
+        assert!(
+            svg.contains(r#"<path class="level" d="M50 132.8H374"/>"#),
+            "{svg}"
+        );
     }
 }

@@ -41,7 +41,7 @@ pub fn rotations(pass: &Pass) -> Charts {
             requests(COLD.to_string(), pass, |record| record.is_cold()),
             requests(WARM.to_string(), pass, |record| !record.is_cold()),
         ],
-        trends: Vec::new(),
+        ..Charts::default()
     }
 }
 

@@ -2,6 +2,9 @@
 
 pub mod benchmark;
 pub mod common;
+pub mod compare;
+pub mod find_rate;
+mod findings;
 mod groups;
 mod key_figures;
 pub mod keys;
@@ -14,8 +17,20 @@ pub mod report;
 pub mod run;
 mod trends;
 
+use serde_json::Value;
+
+use self::findings::Form;
 use self::report::Report;
 use super::document::Document;
+
+/// The form of an experiment's result file, and its layout.
+type Experiment = (Form, fn(&Report) -> Document);
+
+const EXPERIMENTS: [Experiment; 3] = [
+    (probe::FORM, probe::document),
+    (compare::FORM, compare::document),
+    (find_rate::FORM, find_rate::document),
+];
 
 /// Returns the report of a run; `None` if its command has no report.
 pub fn document(report: &Report) -> Option<Document> {
@@ -25,8 +40,21 @@ pub fn document(report: &Report) -> Option<Document> {
         "run" => run::document(report),
         "load" => load::document(report),
         "probe" => probe::document(report),
+        "compare" => compare::document(report),
+        "find-rate" => find_rate::document(report),
         _ => return None,
     })
+}
+
+/// Returns the report of an experiment from its result file; `None` if `file` is that of no experiment.
+pub fn of_file(file: &Value) -> Option<Document> {
+    let mut experiments = EXPERIMENTS.iter();
+    experiments.find_map(|(form, document)| Some(document(&form.read(file)?)))
+}
+
+/// Whether result files of experiments have this schema.
+pub fn is_of_experiment(schema: &str) -> bool {
+    EXPERIMENTS.iter().any(|(form, _)| form.schema == schema)
 }
 
 /// Returns the keys in the result files of `run`, `load` and `replay` that differ from the catalogue's.
@@ -38,7 +66,7 @@ pub fn other_keys() -> impl Iterator<Item = keys::Key> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::report::markdown;
@@ -51,7 +79,7 @@ mod tests {
             about: json!({"command": command, "model": "m", "endpoint": "",
                 "options": {"rounds": 2, "api": null, "cacert": "", "header": [], "slo": {}}}),
             passes,
-            probe: Value::Null,
+            findings: Value::Null,
             notes: vec!["A note".to_string()],
         }
     }
@@ -75,6 +103,25 @@ mod tests {
             );
         }
         assert!(document(&report("check", Vec::new())).is_none());
+    }
+
+    #[test]
+    fn a_result_file_of_an_experiment_gives_its_report() {
+        for (command, schema) in [
+            ("probe", "tmesh-cli/probe/1"),
+            ("compare", "tmesh-cli/compare/1"),
+            ("find-rate", "tmesh-cli/find-rate/1"),
+        ] {
+            let file = json!({"schema": schema, "command": command, "model": "m"});
+            let title = of_file(&file).expect(command).title;
+            assert_eq!(title, format!("tmesh-cli {command}: m"));
+            assert!(is_of_experiment(schema));
+            assert!(document(&report(command, Vec::new())).is_some());
+        }
+        for schema in ["tmesh-cli/load/1", "tmesh-cli/compare/2", "compare"] {
+            assert!(of_file(&json!({"schema": schema})).is_none());
+            assert!(!is_of_experiment(schema));
+        }
     }
 
     #[test]

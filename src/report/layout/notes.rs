@@ -212,7 +212,16 @@ fn planned(about: &Value) -> Box<dyn Iterator<Item = String> + '_> {
             let levels = levels.map(|level| name(|facts| facts.concurrency = Some(level)));
             let is_trace = options["prompts"]["trace"].is_string();
             let trace = is_trace.then(|| name(|_| {}));
-            Box::new(rates.chain(levels).chain(trace))
+            let points: Vec<String> = rates.chain(levels).chain(trace).collect();
+            let runs = options["runs"].as_u64().unwrap_or(1);
+            let of_run = move |run| {
+                let points = points.clone().into_iter();
+                points.map(move |point| match runs {
+                    1 => point,
+                    _ => format!("{point}, run {run}"),
+                })
+            };
+            Box::new((1..=runs).flat_map(of_run))
         }
         _ => Box::new(std::iter::empty()),
     }

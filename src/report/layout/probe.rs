@@ -1,12 +1,11 @@
 //! `probe`: what was found out about a prefix cache, one line for each step, and what to do with it.
-//!
-//! Findings come as JSON, as the samples file and the result file have them.
 
 use serde_json::Value;
 
+use super::common;
+use super::findings::{Form, count, list};
 use super::kv_cache::server;
 use super::report::Report;
-use super::{common, keys};
 use crate::report::charts::{Charts, Point, Trend};
 use crate::report::document::{
     Answer, Block, Cell, Document, Medium, Node, Section, Style, Table, row,
@@ -14,25 +13,26 @@ use crate::report::document::{
 use crate::stats::probe::StepDone;
 use crate::units::{counted, rounded, rounded_span, whole_percent};
 
-const SCHEMA: &str = "tmesh-cli/probe/1";
-/// The keys of findings, in the order of the result file.
-const KEYS: [&str; 15] = [
-    "separability",
-    "cache",
-    "usage",
-    "reuse",
-    "block",
-    "tiers",
-    "order",
-    "same_answer",
-    "reset",
-    "ttl",
-    "shared_between_keys",
-    "cost",
-    "steps",
-    "rereads",
-    "stopped",
-];
+pub const FORM: Form = Form {
+    schema: "tmesh-cli/probe/1",
+    keys: &[
+        "separability",
+        "cache",
+        "usage",
+        "reuse",
+        "block",
+        "tiers",
+        "order",
+        "same_answer",
+        "reset",
+        "ttl",
+        "shared_between_keys",
+        "cost",
+        "steps",
+        "rereads",
+        "stopped",
+    ],
+};
 /// The width of the column of the steps' names.
 const NAME_WIDTH: usize = 14;
 /// The chart's x axis begins at this part of its largest distance.
@@ -50,25 +50,8 @@ pub fn line(step: &StepDone) -> String {
     format!("{name:<NAME_WIDTH$}{answer}  ({requests}, {tokens} tokens, {seconds:.1} s)\n")
 }
 
-/// Makes the report of a probe from its result file; `None` if `file` is none.
-pub fn of_file(file: &Value) -> Option<Document> {
-    if file["schema"] != SCHEMA {
-        return None;
-    }
-    let mut about = file.clone();
-    let map = about.as_object_mut()?;
-    map.retain(|key, _| !["schema", "tool_version"].contains(&key.as_str()));
-    map.retain(|key, _| !KEYS.contains(&key.as_str()));
-    Some(document(&Report {
-        about,
-        passes: Vec::new(),
-        probe: file.clone(),
-        notes: Vec::new(),
-    }))
-}
-
 pub fn document(report: &Report) -> Document {
-    let (about, found) = (&report.about, &report.probe);
+    let (about, found) = (&report.about, &report.findings);
     let mut sections = vec![steps(found)];
     sections.extend(tiers(found));
     sections.extend(next_commands(about, found));
@@ -76,7 +59,7 @@ pub fn document(report: &Report) -> Document {
     sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     let sentence = format!("Prefix cache: {}", conclusion(found));
     let next = next(about, found);
-    let data = data(about, found);
+    let data = FORM.data(report);
     let charts = vec![charts(found)];
     let mut remarks = warnings(about, found);
     remarks.extend(report.notes.iter().cloned());
@@ -90,15 +73,6 @@ pub fn document(report: &Report) -> Document {
         remarks,
         ..common::document(report, sections, Vec::new(), charts, data)
     }
-}
-
-fn data(about: &Value, found: &Value) -> Node {
-    let mut entries = keys::head(SCHEMA);
-    let header = about.as_object().into_iter().flatten();
-    entries.extend(header.map(|(key, value)| (key.clone().into(), value.clone().into())));
-    let found = KEYS.map(|key| (key.into(), found[key].clone().into()));
-    entries.extend(found);
-    Node::Object(entries)
 }
 
 /// Makes the table of the steps with their answers.
@@ -168,7 +142,7 @@ fn tiers(found: &Value) -> Option<Section> {
 }
 
 fn costs(report: &Report) -> Section {
-    let cost = &report.probe["cost"];
+    let cost = &report.findings["cost"];
     let said = |key| rounded(count(cost, key).unwrap_or(0));
     let mut section = Section::new("Cost");
     let requests = counted(count(cost, "requests").unwrap_or(0), "request");
@@ -448,14 +422,6 @@ fn charts(found: &Value) -> Charts {
         trends: if n == 0 { Vec::new() } else { vec![trend] },
         ..Charts::default()
     }
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn count(value: &Value, key: &str) -> Option<u64> {
-    value[key].as_u64()
 }
 
 #[cfg(test)]

@@ -401,7 +401,7 @@ mod tests {
         let report = Report {
             about: json!({"command": "run"}),
             passes,
-            probe: Value::Null,
+            findings: Value::Null,
             notes: Vec::new(),
         };
         text::render(&document(&report), Screen::FILE)
@@ -475,7 +475,7 @@ mod tests {
         let report = Report {
             about: json!({"command": "run"}),
             passes: vec![short(), stress()],
-            probe: Value::Null,
+            findings: Value::Null,
             notes: Vec::new(),
         };
         let summary = serde_json::to_value(summary_file(&report)).expect("JSON");

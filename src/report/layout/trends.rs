@@ -132,21 +132,39 @@ fn throughput(passes: &[Pass], (time, title, labels, limit): Over, slo: &Slo) ->
     let shown = |spread: &Spread| if is_p95 { spread.p95 } else { spread.avg };
     let key = points.iter().map(|(group, pass, spread, tokens_per_s)| {
         let (tokens, ms) = (fixed(*tokens_per_s, 1), fixed(shown(spread), 1));
+        let overload = pass.figures.overload;
+        let overload = match overload.is_some_and(|of| of.is_overloaded()) {
+            true => ", overload",
+            false => "",
+        };
         (
             *group,
-            format!("{}: {tokens} tokens/s at {ms} ms", pass.name()),
+            format!("{}: {tokens} tokens/s at {ms} ms{overload}", pass.name()),
         )
     });
-    let line = points.iter().map(|(group, _, spread, tokens_per_s)| Point {
-        x: shown(spread),
-        y: *tokens_per_s,
-        group: *group,
-    });
+    let mut lines: BTreeMap<u64, Vec<Point>> = BTreeMap::new();
+    for (group, pass, spread, tokens_per_s) in &points {
+        lines
+            .entry(pass.facts.run.unwrap_or(0))
+            .or_default()
+            .push(Point {
+                x: shown(spread),
+                y: *tokens_per_s,
+                group: *group,
+            });
+    }
+    let name = |run| match run {
+        0 => String::new(),
+        run => format!("run {run}"),
+    };
     Trend {
         title,
         x: labels[usize::from(is_p95)],
         y: "output tokens/s",
-        lines: vec![(String::new(), line.collect())],
+        lines: lines
+            .into_iter()
+            .map(|(run, line)| (name(run), line))
+            .collect(),
         limits: limit(slo)
             .map(|ms| (ms, format!("SLO {ms} ms")))
             .into_iter()

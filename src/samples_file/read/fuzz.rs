@@ -45,7 +45,7 @@ pub fn collected(mut reader: Reader<impl BufRead>) -> Result<Saved> {
             Entry::Vitals(seen) => saved.vitals.push(seen),
             Entry::Tokens(id, tokens, source) => saved.tokens.push((id, tokens, source)),
             Entry::Pass(line) => saved.passes.push(line),
-            Entry::Probe(_) | Entry::Other => {}
+            Entry::Findings(_) | Entry::Other => {}
         }
     }
     saved.torn = reader.is_torn;
@@ -98,6 +98,7 @@ fn labels(rng: &mut Rng) -> Labels {
         question: maybe(rng, count),
         rotation: maybe(rng, count),
         workload: maybe(rng, |rng| Workload::NAMES[rng.usize(..3)].0),
+        side: maybe(rng, |rng| Side::NAMES[rng.usize(..2)].0),
         is_control: false,
     }
 }

@@ -35,6 +35,7 @@ fn facts_read_from_a_line_are_those_that_were_written() {
         round: Some(2),
         concurrency: Some(4),
         rate_per_s: Some(2.5),
+        run: Some(3),
         t_start_ns: 11,
         window_ns: Some((12, 13)),
         planned: Some(50),

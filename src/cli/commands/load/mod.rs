@@ -3,32 +3,29 @@
 mod options;
 mod outputs;
 mod points;
-mod prompts;
+pub mod prompts;
 
 pub use self::options::Options;
-use self::options::Origin;
-use self::points::Point;
-use self::prompts::Plans;
+pub use self::points::{Point, Way};
+pub use self::prompts::Plans;
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
 use crate::cli::counters::{Counters, EVERY};
-use crate::cli::discover::{Ready, announce, model};
+use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
-use crate::client::api::Api;
-use crate::client::body::{BodyShape, Optional};
 use crate::collect::Extent;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::is_stdout;
 use crate::load::open::{Due, Order};
 use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
 use crate::plan::counted::Counted;
-use crate::plan::requests::{Batch, first_line};
+use crate::plan::requests::Batch;
 use crate::report::layout::{load as layout, notes};
 use crate::report::{json, text, vllm};
 use crate::stats::counts::possible;
@@ -79,33 +76,11 @@ impl Load {
         options.outputs.check()?;
         let opened = connection.open()?;
         announce(&opened)?;
-        let api = opened.endpoint.api.unwrap_or(Api::Completions);
-        let model = match api {
-            Api::Generate => opened.connection.model.clone().unwrap_or_default(),
-            Api::Completions | Api::Chat => model(&opened)?.id,
-        };
-        // Answers to a dataset's prompts end where the model ends them.
-        let has_own_ends = matches!(options.prompts.origin, Origin::Dataset(_));
-        let body = BodyShape {
-            optional: Optional {
-                ignore_eos: !has_own_ends,
-                min_tokens: !has_own_ends,
-                ..Optional::ALL
-            },
-            ..BodyShape::new(api, model)
-        };
+        let body = prompts::body(&opened, &options)?;
         prompts::check_records(&options, &source, &body)?;
         let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
-        if let Some(nonce) = ready.common.nonce.as_ref().filter(|_| has_own_ends) {
-            let longest = first_line(nonce, &options.points.len().to_string());
-            ready.note_line(longest.len());
-        }
-        let limits_ttft = options.limits_ttft();
-        if limits_ttft && ready.setup.streams == Some(false) {
-            let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
-            return Err(Error::input("--slo-file", why)
-                .next("Remove ttft_ms from the file and limit latency_ms instead."));
-        }
+        prompts::note_line(&mut ready, &options, &options.points.len().to_string());
+        options.check_streams(&ready)?;
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
@@ -149,6 +124,7 @@ impl Load {
         let facts = Facts {
             concurrency: point.concurrency(),
             rate_per_s: point.rate_per_s(),
+            run: point.run,
             planned,
             not_sent: planned.map_or(0, |planned| planned.saturating_sub(sent_requests)),
             perfect_response_rate: perfect.response,
@@ -219,9 +195,9 @@ impl Load {
         let plan = &self.plans.measured;
         let sessions = plan.turns(batch).map(Session::single);
         let options = &self.options;
-        let sending = match point {
-            Point::Concurrency(_) => Sending::Closed(Box::new(sessions)),
-            Point::Rate(rate) => {
+        let sending = match point.way {
+            Way::Concurrency(_) => Sending::Closed(Box::new(sessions)),
+            Way::Rate(rate) => {
                 let count = planned(point, options).unwrap_or(u64::MAX);
                 let times = Arrivals::new(rate, options.burstiness, options.common.seed, count);
                 let due = |(due_ns, session)| Due {
@@ -231,7 +207,7 @@ impl Load {
                 };
                 Sending::Open(Box::new(times.zip(sessions).map(due)))
             }
-            Point::Trace => {
+            Way::Trace => {
                 let source = &plan.source;
                 let due = |(place, session)| {
                     let k = usize::try_from(place).ok()?;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::outputs::Outputs;
-use super::points::Point;
+use super::points::{Point, Way};
 use crate::cli::args::{Args, above_zero, at_least_one, share};
 use crate::cli::common::Common;
 use crate::cli::condition::Limits;
 use crate::cli::counters::PageUrl;
+use crate::cli::discover::Ready;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::groups::Shared;
@@ -97,6 +98,13 @@ pub struct Prompts {
     pub repeat_ratio: f64,
 }
 
+impl Prompts {
+    /// Whether answers end where the model ends them.
+    pub fn has_own_ends(&self) -> bool {
+        matches!(self.origin, Origin::Dataset(_))
+    }
+}
+
 /// The source of a run's prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
@@ -110,29 +118,48 @@ impl Options {
     pub fn parse(args: &Args) -> Result<Options> {
         args.apart(&APART)?;
         args.only_with(&ONLY_WITH)?;
-        let prompts = prompts(args)?;
-        let points = points(args, &prompts.origin)?;
+        let prompts = prompts(args, REPEAT_RATIO)?;
+        let ways = ways(args, &prompts.origin)?;
         let duration = args.value("--duration", above_zero)?;
         let is_limited = prompts.origin != Origin::Made || duration.is_some();
         let requests = args.value("--requests", at_least_one)?;
-        let max_inflight = args.value("--max-inflight", at_least_one)?;
-        if max_inflight.is_some() && !points.iter().any(Point::is_open) {
+        let is_open = |way: &Way| !matches!(way, Way::Concurrency(_));
+        if args.has("--max-inflight") && !ways.iter().any(is_open) {
             let why = "only with --rate or --trace; in a closed loop --concurrency sets how many";
             return Err(Error::input("--max-inflight", why));
         }
-        let burstiness = args.value("--burstiness", Burstiness::parse)?;
+        let runs = args.value("--runs", at_least_one)?.unwrap_or(1);
         let speed = args.value("--speed", |text| within(text, "times the trace's own"))?;
+        Ok(Options {
+            requests: requests.or((!is_limited).then_some(REQUESTS)),
+            duration,
+            speed: speed.unwrap_or(1.0),
+            ..Options::of(args, prompts, in_runs(&ways, runs))?
+        })
+    }
+
+    /// Parses the options of an experiment, which decides how many requests it sends, and when. Prompts do not repeat
+    /// unless the user wants them to.
+    pub fn of_experiment(args: &Args, way: Way) -> Result<Options> {
+        args.apart(&APART)?;
+        args.only_with(&[("--groups", "--shared-prefix-tokens")])?;
+        Options::of(args, prompts(args, 0.0)?, in_runs(&[way], 1))
+    }
+
+    fn of(args: &Args, prompts: Prompts, points: Vec<Point>) -> Result<Options> {
+        let burstiness = args.value("--burstiness", Burstiness::parse)?;
+        let max_inflight = args.value("--max-inflight", at_least_one)?;
         let names: Vec<String> = points.iter().map(Point::name).collect();
         Ok(Options {
             limits: Limits::parse(args, &KEYS, "point", &names)?,
             outputs: Outputs::parse(args, &names)?,
             prompts,
             points,
-            requests: requests.or((!is_limited).then_some(REQUESTS)),
-            duration,
+            requests: None,
+            duration: None,
             warmup: args.value("--warmup", parse_count)?.unwrap_or(WARMUP),
             burstiness: burstiness.unwrap_or(Burstiness::Shape(1.0)),
-            speed: speed.unwrap_or(1.0),
+            speed: 1.0,
             max_inflight: max_inflight.unwrap_or(MAX_INFLIGHT),
             page: PageUrl::parse(args)?,
             common: Common::parse(args)?,
@@ -141,6 +168,16 @@ impl Options {
 
     pub fn limits_ttft(&self) -> bool {
         self.common.slo.is_some_and(|slo| slo.ttft_ms.is_some())
+    }
+
+    /// Checks that requests have the times that are limited.
+    pub fn check_streams(&self, ready: &Ready) -> Result<()> {
+        if self.limits_ttft() && ready.setup.streams == Some(false) {
+            let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
+            return Err(Error::input("--slo-file", why)
+                .next("Remove ttft_ms from the file and limit latency_ms instead."));
+        }
+        Ok(())
     }
 
     /// Returns the most requests at once, and the option that sets it.
@@ -154,10 +191,10 @@ impl Options {
     /// Returns the least number of requests between the first use of a prompt and its repeat, so that the first reply
     /// can arrive: as many as are in flight, or in an open loop as many as are scheduled in a second.
     pub fn gap(&self, point: Point) -> u64 {
-        match point {
-            Point::Concurrency(n) => n,
-            Point::Rate(rate) => (rate.ceil() as u64).max(CONCURRENCY).min(self.max_inflight),
-            Point::Trace => 1,
+        match point.way {
+            Way::Concurrency(n) => n,
+            Way::Rate(rate) => (rate.ceil() as u64).max(CONCURRENCY).min(self.max_inflight),
+            Way::Trace => 1,
         }
     }
 
@@ -167,14 +204,14 @@ impl Options {
     }
 }
 
-fn prompts(args: &Args) -> Result<Prompts> {
+fn prompts(args: &Args, repeat_ratio: f64) -> Result<Prompts> {
     let origin = match (args.text("--dataset"), args.text("--trace")) {
         (Some(path), _) => Origin::Dataset(path.into()),
         (None, Some(path)) => Origin::Trace(path.into(), args.value("--trace-unit", Unit::parse)?),
         (None, None) => Origin::Made,
     };
     let (tokens, ratio) = match origin {
-        Origin::Made => (INPUT_TOKENS, REPEAT_RATIO),
+        Origin::Made => (INPUT_TOKENS, repeat_ratio),
         // By default, each record is sent once.
         Origin::Dataset(_) | Origin::Trace(..) => (WARMUP_TOKENS, 0.0),
     };
@@ -197,25 +234,32 @@ fn prompts(args: &Args) -> Result<Prompts> {
     })
 }
 
-fn points(args: &Args, origin: &Origin) -> Result<Vec<Point>> {
+fn ways(args: &Args, origin: &Origin) -> Result<Vec<Way>> {
     let closed = args.list("--concurrency", at_least_one)?;
     let open = args.list("--rate", |text| within(text, "requests a second"))?;
-    let closed = closed.into_iter().map(Point::Concurrency);
-    let mut points: Vec<Point> = closed.chain(open.into_iter().map(Point::Rate)).collect();
-    if points.is_empty() {
-        points.push(match origin {
-            Origin::Trace(..) => Point::Trace,
-            Origin::Made | Origin::Dataset(_) => Point::Concurrency(CONCURRENCY),
+    let closed = closed.into_iter().map(Way::Concurrency);
+    let mut ways: Vec<Way> = closed.chain(open.into_iter().map(Way::Rate)).collect();
+    if ways.is_empty() {
+        ways.push(match origin {
+            Origin::Trace(..) => Way::Trace,
+            Origin::Made | Origin::Dataset(_) => Way::Concurrency(CONCURRENCY),
         });
     }
-    for (at, point) in points.iter().enumerate() {
-        if points[..at].contains(point) {
-            let what = format!("--{}", point.name().replace('_', " "));
-            let why = "the same point twice; its figures would have the same name";
+    for (at, way) in ways.iter().enumerate() {
+        if ways[..at].contains(way) {
+            let what = format!("--{}", way.name().replace('_', " "));
+            let why = "the same point twice; --runs N sends each point N times";
             return Err(Error::input(what, why));
         }
     }
-    Ok(points)
+    Ok(ways)
+}
+
+/// Returns all points of one run after those of the other, so that the runs of a point lie far apart in time.
+fn in_runs(ways: &[Way], runs: u64) -> Vec<Point> {
+    let runs = (1..=runs).map(|run| (runs > 1).then_some(run));
+    let of_run = |run| ways.iter().map(move |&way| Point { way, run });
+    runs.flat_map(of_run).collect()
 }
 
 /// Parses a number and refuses one so small or large that it must be a slip.

@@ -3,9 +3,15 @@
 use crate::sample::Labels;
 use crate::stats::facts::Facts;
 
-/// How a pass schedules its requests.
+/// A pass: how it schedules its requests, and the number of its run, from 1, if there are several.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Point {
+pub struct Point {
+    pub way: Way,
+    pub run: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Way {
     /// A closed loop with this many requests in flight.
     Concurrency(u64),
     /// An open loop with this many requests a second.
@@ -16,7 +22,7 @@ pub enum Point {
 
 impl Point {
     pub fn is_open(&self) -> bool {
-        !matches!(self, Point::Concurrency(_))
+        !matches!(self.way, Way::Concurrency(_))
     }
 
     /// Returns the title of the pass, for the progress line.
@@ -24,6 +30,7 @@ impl Point {
         let facts = Facts {
             concurrency: self.concurrency(),
             rate_per_s: self.rate_per_s(),
+            run: self.run,
             ..Facts::default()
         };
         facts.title()
@@ -31,24 +38,24 @@ impl Point {
 
     /// Returns the name in file names and in conditions.
     pub fn name(&self) -> String {
-        match self {
-            Point::Concurrency(n) => format!("concurrency_{n}"),
-            Point::Rate(rate) => format!("rate_{rate}"),
-            Point::Trace => "trace".to_string(),
+        let way = self.way.name();
+        match self.run {
+            Some(run) => format!("{way}_run_{run}"),
+            None => way,
         }
     }
 
     pub fn concurrency(&self) -> Option<u64> {
-        match self {
-            Point::Concurrency(n) => Some(*n),
-            Point::Rate(_) | Point::Trace => None,
+        match self.way {
+            Way::Concurrency(n) => Some(n),
+            Way::Rate(_) | Way::Trace => None,
         }
     }
 
     pub fn rate_per_s(&self) -> Option<f64> {
-        match self {
-            Point::Rate(rate) => Some(*rate),
-            Point::Concurrency(_) | Point::Trace => None,
+        match self.way {
+            Way::Rate(rate) => Some(rate),
+            Way::Concurrency(_) | Way::Trace => None,
         }
     }
 
@@ -58,6 +65,17 @@ impl Point {
             concurrency: self.concurrency(),
             rate_per_s: self.rate_per_s(),
             ..Labels::default()
+        }
+    }
+}
+
+impl Way {
+    /// Returns the name in file names and in conditions.
+    pub fn name(self) -> String {
+        match self {
+            Way::Concurrency(n) => format!("concurrency_{n}"),
+            Way::Rate(rate) => format!("rate_{rate}"),
+            Way::Trace => "trace".to_string(),
         }
     }
 }

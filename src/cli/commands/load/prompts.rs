@@ -1,20 +1,22 @@
 //! The prompts of `load`, made, read or named by a trace, and the text about them before the run.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::options::{Options, Origin, Prompts};
-use super::points::Point;
-use crate::cli::discover::Ready;
+use super::points::{Point, Way};
+use crate::cli::connect::Opened;
+use crate::cli::discover::{Ready, model};
 use crate::client::api::Api;
-use crate::client::body::BodyShape;
+use crate::client::body::{BodyShape, Optional};
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::dataset;
 use crate::plan::groups::Shared;
 use crate::plan::repeat::Repeats;
-use crate::plan::requests::{Batch, Plan, Records, Source};
+use crate::plan::requests::{Batch, Plan, Records, Source, first_line};
 use crate::plan::trace::{Trace, Unit};
 use crate::sample::Labels;
 use crate::units::counted;
@@ -32,7 +34,7 @@ pub struct Plans {
 impl Plans {
     pub fn new(source: Source, options: &Options, ready: &Ready) -> Plans {
         let plan = |source| Plan {
-            source,
+            source: Arc::new(source),
             seed: options.common.seed,
             nonce: ready.common.nonce.clone().unwrap_or_default(),
             lengths: ready.setup.lengths.clone(),
@@ -104,6 +106,33 @@ fn in_line(path: &Path, line: u64) -> String {
     format!("--dataset {}, line {line}", path.display())
 }
 
+/// Returns the bodies of the run's requests: for the endpoint's API, with the model that is asked for.
+pub fn body(opened: &Opened, options: &Options) -> Result<BodyShape> {
+    let api = opened.endpoint.api.unwrap_or(Api::Completions);
+    let model = match api {
+        Api::Generate => opened.connection.model.clone().unwrap_or_default(),
+        Api::Completions | Api::Chat => model(opened)?.id,
+    };
+    let has_own_ends = options.prompts.has_own_ends();
+    Ok(BodyShape {
+        optional: Optional {
+            ignore_eos: !has_own_ends,
+            min_tokens: !has_own_ends,
+            ..Optional::ALL
+        },
+        ..BodyShape::new(api, model)
+    })
+}
+
+/// Notes the line in front of a dataset's prompts, which is the longest in the batch of this name.
+pub fn note_line(ready: &mut Ready, options: &Options, batch: &str) {
+    let nonce = ready.common.nonce.as_ref();
+    if let Some(nonce) = nonce.filter(|_| options.prompts.has_own_ends()) {
+        let bytes = first_line(nonce, batch).len();
+        ready.note_line(bytes);
+    }
+}
+
 /// Checks that every record fits the API of the body.
 pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
     let Origin::Dataset(path) = &options.prompts.origin else {
@@ -141,12 +170,25 @@ pub fn extent(options: &Options, has: u64) -> Option<u64> {
 
 /// Returns the text that says what will be sent.
 pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String {
-    let phrase = |point: &Point| match point {
-        Point::Trace => "as the trace says".to_string(),
-        _ => point.title().to_lowercase(),
+    let phrase = |point: &Point| match point.way {
+        Way::Trace => "as the trace says".to_string(),
+        _ => Point {
+            run: None,
+            ..*point
+        }
+        .title()
+        .to_lowercase(),
     };
-    let points: Vec<String> = options.points.iter().map(phrase).collect();
-    let (each, before) = match points.len() {
+    let of_run = options
+        .points
+        .iter()
+        .filter(|point| !matches!(point.run, Some(2..)));
+    let points: Vec<String> = of_run.map(phrase).collect();
+    let runs = match options.points.len() / points.len() {
+        1 => String::new(),
+        runs => format!("Runs: {runs}, each with prompts of its own\n"),
+    };
+    let (each, before) = match options.points.len() {
         1 => ("", "before it"),
         _ => (" each", "before each point"),
     };
@@ -158,7 +200,7 @@ pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String 
         }
     };
     format!(
-        "\nLoad: {}\nRequests: {}\n{warmup}Prompts: {}\n{}",
+        "\nLoad: {}\n{runs}Requests: {}\n{warmup}Prompts: {}\n{}",
         points.join(", "),
         requests(options, &plans.measured, each),
         prompts(options),
@@ -192,7 +234,8 @@ fn requests(options: &Options, plan: &Plan, each: &str) -> String {
     }
 }
 
-fn prompts(options: &Options) -> String {
+/// Says in a few words what the prompts are.
+pub fn prompts(options: &Options) -> String {
     let Prompts { input, output, .. } = &options.prompts;
     match &options.prompts.origin {
         Origin::Made => {
@@ -214,6 +257,8 @@ fn prompts(options: &Options) -> String {
 /// Returns the run's options for the header.
 pub fn header(options: &Options) -> Value {
     let points = options.points.iter();
+    let runs = points.clone().filter_map(|point| point.run).max();
+    let points = points.filter(|point| !matches!(point.run, Some(2..)));
     let concurrency: Vec<u64> = points.clone().filter_map(Point::concurrency).collect();
     let rates: Vec<f64> = points.clone().filter_map(Point::rate_per_s).collect();
     let is_open = options.points.iter().any(Point::is_open);
@@ -222,9 +267,24 @@ pub fn header(options: &Options) -> Value {
         Burstiness::Shape(shape) => json!(shape),
         Burstiness::Even => json!("inf"),
     };
+    json!({
+        "concurrency": concurrency,
+        "rate_per_s": rates,
+        "burstiness": (!rates.is_empty()).then_some(burstiness),
+        "max_inflight": is_open.then_some(options.max_inflight),
+        "requests": options.requests,
+        "duration_s": options.duration.map(|duration| duration.as_secs_f64()),
+        "warmup": options.warmup,
+        "runs": runs.unwrap_or(1),
+        "prompts": prompts_header(options),
+    })
+}
+
+/// Returns the options of the prompts, for the header.
+pub fn prompts_header(options: &Options) -> Value {
     let prompts = &options.prompts;
     let output = prompts.output.to_string();
-    let prompts = match &prompts.origin {
+    match &prompts.origin {
         Origin::Made => json!({
             "input_tokens": prompts.input.to_string(),
             "output_tokens": output,
@@ -242,15 +302,5 @@ pub fn header(options: &Options) -> Value {
             "trace_unit": unit.map(Unit::name),
             "speed": options.speed,
         }),
-    };
-    json!({
-        "concurrency": concurrency,
-        "rate_per_s": rates,
-        "burstiness": (!rates.is_empty()).then_some(burstiness),
-        "max_inflight": is_open.then_some(options.max_inflight),
-        "requests": options.requests,
-        "duration_s": options.duration.map(|duration| duration.as_secs_f64()),
-        "warmup": options.warmup,
-        "prompts": prompts,
-    })
+    }
 }

@@ -1,33 +1,25 @@
 //! Drives a probe: an iterator over its requests, which waits for the reply to one before it asks for the next.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::tally::Tally;
 use super::texts::Texts;
 use crate::cli::connect::Opened;
 use crate::cli::counters::{Counters, EVERY};
+use crate::cli::feedback::Feedback;
 use crate::cli::reset::reset;
 use crate::cli::run::Step;
 use crate::cli::side::SideUrl;
-use crate::cli::terminal::is_printed;
-use crate::collect::{Extent, Tell};
 use crate::experiment::probe::lab::Request;
 use crate::experiment::probe::{Ask, Name, Probe};
-use crate::load::stop::{Reason, Stop};
-use crate::lock::lock;
+use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::report::layout::probe as layout;
-use crate::sample::Sample;
 use crate::stats::facts::ToldFigures;
 use crate::stats::probe::Findings;
-use crate::tty::StatusLine;
 use crate::units::{counted, rounded};
-
-/// Samples that may wait for the driver; there is one request in flight.
-const WAITING: usize = 4;
 
 /// Sends the requests of a probe, and tells it of the replies.
 pub struct Driver<'a> {
@@ -44,8 +36,7 @@ pub struct Driver<'a> {
 }
 
 struct State {
-    tell: Sender<Sample>,
-    ended: Receiver<Sample>,
+    feedback: Feedback,
     is_in_flight: bool,
     /// A request that the next pass sends.
     held: Option<Request>,
@@ -53,31 +44,19 @@ struct State {
     tally: Tally,
     /// Who else used the server in a pass that has ended.
     others: Option<String>,
-    shown: Arc<Mutex<Shown>>,
-    /// Steps whose lines are in `shown`, or were.
+    /// Steps whose lines were printed.
     told: usize,
 }
 
-/// The text that the collector shows of a probe.
-#[derive(Default)]
-struct Shown {
-    /// Lines that are not printed yet.
-    lines: String,
-    status: String,
-}
-
-impl Default for State {
-    fn default() -> State {
-        let (tell, ended) = bounded(WAITING);
+impl State {
+    fn new(stop: &Stop) -> State {
         State {
-            tell,
-            ended,
+            feedback: Feedback::new(stop),
             is_in_flight: false,
             held: None,
             next_id: 0,
             tally: Tally::default(),
             others: None,
-            shown: Arc::default(),
             told: 0,
         }
     }
@@ -100,40 +79,16 @@ impl<'a> Driver<'a> {
             opened,
             stop: stop.clone(),
             is_other_key: false,
-            state: State::default(),
+            state: State::new(stop),
         }
     }
 
     /// Returns the next pass, which sends what this driver asks for with one key.
     pub fn pass(&self) -> Step<'a> {
-        let tell = self.state.tell.clone();
         Step {
             counters: Some((self.counters, Some(EVERY))),
-            on_sample: Box::new(move |sample| {
-                // After the end of a pass nobody waits for samples.
-                let _ = tell.try_send(sample.clone());
-                Ok(())
-            }),
-            tell: Some(self.tell()),
-            ..Step::new(String::new(), Extent::Requests(u64::MAX), 1)
+            ..self.state.feedback.step(1)
         }
-    }
-
-    fn tell(&self) -> Tell<'a> {
-        let (shown, stop) = (Arc::clone(&self.state.shown), self.stop.clone());
-        Box::new(move |status: &mut StatusLine| {
-            let (lines, text) = {
-                let mut shown = lock(&shown);
-                (std::mem::take(&mut shown.lines), shown.status.clone())
-            };
-            if !lines.is_empty() {
-                status.clear();
-                if !is_printed(&lines).unwrap_or(false) {
-                    stop.request(Reason::Closed);
-                }
-            }
-            status.show(|| text);
-        })
     }
 
     /// Ends a pass, with what the server's counters tell of it and why it ended. Returns whether another one follows,
@@ -164,8 +119,7 @@ impl<'a> Driver<'a> {
         if findings.stopped.is_none() {
             self.state.tally.compare(&mut findings);
         }
-        let lines = std::mem::take(&mut lock(&self.state.shown).lines);
-        (findings, lines)
+        (findings, self.state.feedback.rest())
     }
 
     /// Waits for the reply to the request in flight, and hands it on. Returns false if the run was stopped.
@@ -173,11 +127,7 @@ impl<'a> Driver<'a> {
         if !std::mem::take(&mut self.state.is_in_flight) {
             return true;
         }
-        let sample = select! {
-            recv(self.state.ended) -> sample => sample.ok(),
-            recv(self.stop.woken()) -> _ => None,
-        };
-        let Some(sample) = sample.filter(|_| !self.stop.is_set()) else {
+        let Some(sample) = self.state.feedback.wait() else {
             return false;
         };
         self.state.tally.add(&sample);
@@ -194,9 +144,9 @@ impl<'a> Driver<'a> {
     /// Makes the lines of steps that have ended, and the status line.
     fn note_steps(&mut self) {
         let findings = self.probe.findings();
-        let mut shown = lock(&self.state.shown);
+        let feedback = &self.state.feedback;
         for step in &findings.steps[self.state.told..] {
-            shown.lines += &layout::line(step);
+            feedback.print(&layout::line(step));
         }
         self.state.told = findings.steps.len();
         let cost = &findings.cost;
@@ -205,7 +155,7 @@ impl<'a> Driver<'a> {
             counted(cost.requests, "request"),
             rounded(cost.prompt_tokens),
         );
-        shown.status = format!("Probe, {step}: {requests}, {tokens} prompt tokens");
+        feedback.show(format!("Probe, {step}: {requests}, {tokens} prompt tokens"));
     }
 
     /// Waits; returns false if the run was stopped.

@@ -29,7 +29,7 @@ use crate::client::secret::ApiKey;
 use crate::error::{Error, Result};
 use crate::experiment::probe::{Probe, Settings};
 use crate::load::stop::Stop;
-use crate::report::layout::{notes, probe as layout};
+use crate::report::layout::probe as layout;
 use crate::report::{json, text};
 use crate::stats::facts::Facts;
 use crate::stats::probe::Findings;
@@ -185,10 +185,7 @@ fn with_key(target: &Target, key: &ApiKey) -> Target {
 /// Prints the report, writes the files, and returns the exit code.
 fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
     run.log.write(|file| file.write_series("probe", findings));
-    // The digits are those that a reader of the samples file finds.
-    let found = serde_json::from_str(&json::line(findings));
-    run.report.probe = found.unwrap_or_default();
-    run.report.notes = notes::cut(&run.report.about, &run.report.passes);
+    run.report.found(findings);
     let document = layout::document(&run.report);
     if let Some(path) = &options.output {
         let text = json::pretty(&document.data);

@@ -7,19 +7,20 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::output::{ROUNDS, SAMPLES, SUMMARY};
+use crate::cli::saved::Saved;
 use crate::error::{Error, Result};
 use crate::report::document::Document;
 use crate::report::layout::report::Report;
-use crate::report::layout::{self, notes, probe};
+use crate::report::layout::{self, notes};
 use crate::report::summary_file;
-use crate::samples_file::{Entry, Reader, is_header, keep_countable};
-use crate::stats::pass::{Pass, Passes};
+use crate::samples_file::{Reader, is_header, keep_countable};
+use crate::stats::pass::Pass;
 
 /// Longest first line that can be a header.
 const HEADER_BYTES: u64 = 1 << 20;
 /// Most files of a folder that are searched for the samples of a result.
 const NEIGHBOURS: usize = 100;
-const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark, load or probe wrote with --samples";
+const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark, load, probe, compare or find-rate wrote with --samples";
 const TORN: &str = "The last line of the samples is incomplete and left out: the run was killed, or is still writing";
 
 /// An input that was read.
@@ -78,7 +79,7 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
         let what = format!("{what}, {}", samples.display());
         return of_samples(&what, &samples, |pass| result.is_about(pass));
     }
-    let document = probe::of_file(&file).or_else(|| summary_file::document(&file));
+    let document = layout::of_file(&file).or_else(|| summary_file::document(&file));
     let document = document.ok_or_else(|| {
         let why = "a result file, but the samples of its run are not in the same folder; a report is made from samples";
         Error::input(what, why)
@@ -124,9 +125,10 @@ impl ResultFile {
     pub(super) fn of(file: &Value) -> Option<ResultFile> {
         let schema = file["schema"].as_str()?;
         let about = match schema {
-            "tmesh-cli/benchmark/1" | "tmesh-cli/probe/1" => file,
+            "tmesh-cli/benchmark/1" => file,
             "tmesh-cli/replay/1" => &file["configuration"],
             "tmesh-cli/load/1" | "tmesh-cli/run/1" | "tmesh-cli/workload/1" => &file["environment"],
+            _ if layout::is_of_experiment(schema) => file,
             _ => return None,
         };
         let is_round = schema == "tmesh-cli/replay/1";
@@ -176,29 +178,22 @@ fn of_samples(what: &str, path: &Path, is_wanted: impl Fn(&Pass) -> bool) -> Res
 /// Fails when a line is wrong, or when there is no report for the command.
 pub(super) fn of_reader(
     what: &str,
-    mut reader: Reader<impl BufRead>,
+    reader: Reader<impl BufRead>,
     is_wanted: impl Fn(&Pass) -> bool,
 ) -> Result<Document> {
-    let mut passes = Passes::new(&reader.header);
-    let mut probe = Value::Null;
-    while let Some(entry) = reader.next()? {
-        match entry {
-            Entry::Sample(sample) => passes.sample(*sample),
-            Entry::Vitals(seen) => passes.vitals(seen),
-            Entry::Tokens(id, tokens, source) => passes.tokens(id, tokens, source),
-            Entry::Pass(line) => passes.pass(&line),
-            Entry::Probe(found) => probe = found,
-            Entry::Other => {}
-        }
-    }
-    let mut passes = passes.finish();
-    let mut notes = notes::saved(&reader.header, &passes);
-    notes.extend(reader.is_torn.then(|| TORN.to_string()));
+    let Saved {
+        header,
+        mut passes,
+        findings,
+        is_torn,
+    } = Saved::read(reader)?;
+    let mut notes = notes::saved(&header, &passes);
+    notes.extend(is_torn.then(|| TORN.to_string()));
     passes.retain(is_wanted);
     let report = Report {
-        about: reader.header,
+        about: header,
         passes,
-        probe,
+        findings,
         notes,
     };
     layout::document(&report)

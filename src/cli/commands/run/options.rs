@@ -155,7 +155,7 @@ fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
                 prefill_rate: 1_000_000_000,
                 ..crate::mock::Options::default()
             };
-            let mock = mock::options(own, list.as_deref().unwrap_or(""))?;
+            let mock = mock::options("--mock", own, list.as_deref().unwrap_or(""))?;
             Ok((Server::Mock(Box::new(mock)), None))
         }
     }

@@ -146,7 +146,7 @@ fn golden_final_report() {
         let report = Report {
             about: json!({"command": "benchmark"}),
             passes: vec![pass],
-            probe: Value::Null,
+            findings: Value::Null,
             notes: Vec::new(),
         };
         let document = document(&report);

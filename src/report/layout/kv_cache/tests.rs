@@ -413,7 +413,7 @@ fn a_run_without_a_pass_and_a_load_that_was_told_to_repeat_nothing_have_no_answe
         let report = Report {
             about,
             passes: passes.finish(),
-            probe: Value::Null,
+            findings: Value::Null,
             notes: Vec::new(),
         };
         told(&report).0.map(|answer| answer.sentence)
@@ -426,7 +426,7 @@ fn a_run_without_a_pass_and_a_load_that_was_told_to_repeat_nothing_have_no_answe
     let empty = Report {
         about: load(0.5),
         passes: Vec::new(),
-        probe: Value::Null,
+        findings: Value::Null,
         notes: Vec::new(),
     };
     assert!(told(&empty).0.is_none());

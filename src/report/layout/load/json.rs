@@ -111,8 +111,21 @@ fn point(pass: &Pass) -> Vec<Entry> {
         ("detail", replay::summary(pass)),
     ];
     let mut entries = keys::entries(&KEYS, pass);
+    entries.extend(overload(figures));
     entries.extend(rest.map(|(key, node)| (key.into(), node)));
     entries
+}
+
+/// Returns whether an open loop ran away, with the numbers that tell; nothing where they are unknown.
+fn overload(figures: &Figures) -> Vec<Entry> {
+    let Some(overload) = figures.overload else {
+        return Vec::new();
+    };
+    vec![
+        ("overloaded".into(), overload.is_overloaded().into()),
+        ("backlog_share".into(), overload.backlog.into()),
+        ("latency_growth".into(), overload.growth.into()),
+    ]
 }
 
 /// Returns the spread of a time in milliseconds, or null if no request has the time.

@@ -15,10 +15,11 @@ use crate::report::charts::Charts;
 use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
 use crate::stats::figures::Figures;
 use crate::stats::goodput::Goodput;
+use crate::stats::overload::Overload;
 use crate::stats::pass::Pass;
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
-use crate::units::fixed;
+use crate::units::{fixed, whole_percent};
 
 /// Makes the whole report: every point, then the points of a sweep as one table.
 pub fn document(report: &Report) -> Document {
@@ -233,6 +234,13 @@ fn open_loop(section: &mut Section, pass: &Pass) {
         Cell::Text(format!("mean {mean} ms, p99 {p99} ms, max {max} ms"))
     });
     section.pair("Lateness", lateness.unwrap_or(Cell::NONE));
+    if let Some(overload) = figures.overload.filter(Overload::is_overloaded) {
+        let [backlog, growth] = [overload.backlog, overload.growth].map(whole_percent);
+        let said = format!(
+            "requests came faster than the server ended them: backlog {backlog}, latency grew by {growth}"
+        );
+        section.pair("Overload", said);
+    }
     if let Some(n) = facts.exhausted.filter(|&n| n > 0) {
         let said = format!("{n} requests found no idle worker; raise --max-inflight");
         section.pair("Pool Exhausted", said);
@@ -253,6 +261,17 @@ fn goodput(section: &mut Section, figures: &Figures) {
     section.pair("Goodput", said);
 }
 
+fn is_overloaded(pass: &Pass) -> bool {
+    let overload = pass.figures.overload;
+    overload.is_some_and(|of| of.is_overloaded())
+}
+
+/// Returns the name of a point, with a star if it ran away.
+fn marked(pass: &Pass) -> String {
+    let star = if is_overloaded(pass) { " *" } else { "" };
+    pass.facts.point() + star
+}
+
 /// Makes one table of the points of a sweep; `None` for a single point. A screen has goodput only if there is an SLO.
 fn sweep(passes: &[Pass]) -> Option<Section> {
     const COLUMNS: [(&str, usize); 7] = [
@@ -264,7 +283,13 @@ fn sweep(passes: &[Pass]) -> Option<Section> {
         ("goodput", 9),
         ("errors", 7),
     ];
-    let rows = passes.iter().map(|pass| {
+    let mut rows = Vec::new();
+    let mut run = None;
+    for pass in passes {
+        if pass.facts.run != run {
+            run = pass.facts.run;
+            rows.extend(run.map(|run| row(format!("Run {run}"), [])));
+        }
         let goodput = pass.figures.goodput.as_ref();
         let cells = [
             figure(pass, "throughput_tokens_per_s", 1),
@@ -275,8 +300,8 @@ fn sweep(passes: &[Pass]) -> Option<Section> {
             Cell::percent(goodput.and_then(Goodput::requests_share)),
             pass.figures.failed.into(),
         ];
-        row(pass.name(), cells)
-    });
+        rows.push(row(marked(pass), cells));
+    }
     let page = Table::new(Style::Plain, ("Times in ms", 16), COLUMNS, rows);
     let has_goodput = passes.iter().any(|pass| pass.figures.goodput.is_some());
     let screen = match has_goodput {
@@ -285,6 +310,10 @@ fn sweep(passes: &[Pass]) -> Option<Section> {
     };
     let mut section = Section::new("Sweep");
     section.tables(screen, page);
+    if passes.iter().any(is_overloaded) {
+        let star = "A star marks an overload: requests came faster than the server ended them";
+        section.add(Medium::Both, Block::List(vec![star.to_string()]));
+    }
     section.line("");
     (passes.len() > 1).then_some(section)
 }

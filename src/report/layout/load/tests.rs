@@ -41,7 +41,7 @@ fn report(passes: Vec<Pass>) -> Report {
     Report {
         about: json!({"command": "load", "model": "m"}),
         passes,
-        probe: Value::Null,
+        findings: Value::Null,
         notes: Vec::new(),
     }
 }
@@ -385,4 +385,50 @@ fn the_key_figures_of_a_sweep_go_from_the_least_to_the_greatest() {
         "Request throughput: 2.50 requests/s (concurrency 4) to 5.00 requests/s (concurrency 1)",
     ];
     assert_eq!(texts, wanted);
+}
+
+/// Returns a point at a rate of 100 requests that are due every 10 ms and end `each_ms` after each other.
+fn served(each_ms: u64) -> Pass {
+    let samples = (0..100).map(|k| Sample {
+        t_due_ns: Some(10 * k * MS),
+        completion_tokens: Some(11),
+        ..plain(10 * k, each_ms * (k + 1))
+    });
+    let facts = Facts {
+        rate_per_s: Some(100.0),
+        exhausted: Some(0),
+        ..Facts::default()
+    };
+    pass(facts, &samples.collect::<Vec<_>>())
+}
+
+#[test]
+fn a_point_that_ran_away_is_marked() {
+    // One server takes 20 ms for each request: by the last due time, 990 ms, 49 of 100 have ended. The first ten took 65 ms
+    // on average, so that 100 / 0.99 s · 0.065 s = 6.566 are expected in flight: 1 - 49 / 93.434 = 0.4756. The halves took
+    // 265 and 765 ms: 500 / 265 = 1.8868.
+    let (away, held) = (served(20), served(10));
+    let one = file(vec![served(20)]);
+    assert_eq!(one["overloaded"], true);
+    let near = |key: &str, wanted: f64| (one[key].as_f64().expect(key) - wanted).abs() < 1e-4;
+    assert!(near("backlog_share", 0.4756) && near("latency_growth", 1.8868));
+    let text = text::render(&on_screen(&report(vec![served(20)])), Screen::FILE);
+    let said = "Overload: requests came faster than the server ended them: backlog 48 %, latency grew by 189 %";
+    assert!(text.contains(said), "{text}");
+    // In a sweep the row of the point has a star, and the list under the table says what it means.
+    let passes = vec![held, away];
+    let trend = &trends::sweep(&passes)[0];
+    assert!(!trend.key[0].1.contains("overload") && trend.key[1].1.ends_with(", overload"));
+    let text = text::render(&on_screen(&report(passes)), Screen::FILE);
+    assert_eq!(text.matches("rate 100/s *").count(), 1, "{text}");
+    assert!(text.contains("A star marks an overload"), "{text}");
+    // A point that kept up says so in its file alone; a closed loop and a short pass have no such key.
+    let held = file(vec![served(10)]);
+    assert_eq!(
+        (&held["overloaded"], &held["latency_growth"]),
+        (&json!(false), &json!(0.0))
+    );
+    for other in [closed(1, &[streamed(0, 100)]), open()] {
+        assert!(file(vec![other]).get("overloaded").is_none());
+    }
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::report::layout::of_file;
 use crate::report::text::{self, Screen};
 use crate::report::{csv, html, markdown};
 use crate::stats::probe::Cost;
@@ -42,11 +43,11 @@ fn two_tiers() -> Value {
     })
 }
 
-fn report(probe: Value) -> Report {
+fn report(findings: Value) -> Report {
     Report {
         about: about(),
         passes: Vec::new(),
-        probe,
+        findings,
         notes: Vec::new(),
     }
 }

@@ -1,0 +1,139 @@
+//! Saved runs of two sides: each run counts once.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::end::finish;
+use super::options::Options;
+use crate::cli::args::Args;
+use crate::cli::output::SAMPLES;
+use crate::cli::saved::Saved;
+use crate::cli::verdict::of_saved;
+use crate::collect::Log;
+use crate::error::{Error, Result};
+use crate::report::layout::report::Report;
+use crate::samples_file::Reader;
+use crate::stats::compare::runs::{Run, runs};
+use crate::stats::pass::Pass;
+
+/// The commands whose samples are runs.
+const COMMANDS: [&str; 4] = ["benchmark", "replay", "run", "load"];
+
+pub fn run(args: &Args, options: &Options) -> Result<u8> {
+    options.check_files()?;
+    let [base, new] = [Side::read(args, "--base")?, Side::read(args, "--new")?];
+    let mut findings = runs(&base.runs(), &new.runs(), &options.figures, options.margin);
+    for (side, of) in findings.sides.iter_mut().zip([&base, &new]) {
+        side.name = of.files.join(", ");
+        side.model.clone_from(&of.model);
+    }
+    let mut header = options.header();
+    header["base"] = json!(base.files);
+    header["new"] = json!(new.files);
+    header["prompts"] = new.prompts.clone();
+    let mut report = Report {
+        about: json!({
+            "command": "compare",
+            "model": new.model,
+            "endpoint": new.endpoint,
+            "mock": base.is_mock || new.is_mock,
+            "backend": new.backend,
+            "options": header,
+        }),
+        passes: Vec::new(),
+        findings: Value::Null,
+        notes: base.torn.into_iter().chain(new.torn).collect(),
+    };
+    let mut log = Log {
+        name: "compare",
+        file: None,
+        lost: Vec::new(),
+    };
+    let ending = finish(&mut report, &mut log, &findings, options)?;
+    of_saved(&log, ending)
+}
+
+/// The runs in the files of one side.
+struct Side {
+    files: Vec<String>,
+    /// The passes of each file, with the id of their run.
+    saved: Vec<(String, Vec<Pass>)>,
+    model: String,
+    endpoint: String,
+    backend: String,
+    /// The prompts of a load, for the next command.
+    prompts: Value,
+    is_mock: bool,
+    /// Notes on files whose last line is incomplete.
+    torn: Vec<String>,
+}
+
+impl Side {
+    fn read(args: &Args, flag: &str) -> Result<Side> {
+        let mut side = Side {
+            files: args.texts(flag).map(str::to_string).collect(),
+            saved: Vec::new(),
+            model: String::new(),
+            endpoint: String::new(),
+            backend: String::new(),
+            prompts: Value::Null,
+            is_mock: false,
+            torn: Vec::new(),
+        };
+        for file in side.files.clone() {
+            let what = format!("{flag} {file}");
+            let saved = Saved::read(Reader::open(&what, &samples(&what, &file)?)?)?;
+            side.add(&what, saved)?;
+        }
+        Ok(side)
+    }
+
+    fn add(&mut self, what: &str, saved: Saved) -> Result<()> {
+        let header = &saved.header;
+        let text = |key: &str| header[key].as_str().unwrap_or_default().to_string();
+        let command = text("command");
+        if !COMMANDS.contains(&&*command) {
+            let why = format!("samples of {command}; want those of benchmark, load, replay or run");
+            return Err(Error::input(what, why));
+        }
+        if saved.passes.is_empty() {
+            return Err(Error::input(what, "no request has ended"));
+        }
+        self.model = text("model");
+        self.endpoint = text("endpoint");
+        self.backend = text("backend");
+        self.prompts = header["options"]["prompts"].clone();
+        self.is_mock |= header["mock"] == true;
+        if saved.is_torn {
+            self.torn
+                .push(format!("{what}: the last line is incomplete and left out"));
+        }
+        self.saved.push((text("run_id"), saved.passes));
+        Ok(())
+    }
+
+    fn runs(&self) -> Vec<Run<'_>> {
+        let passes = self.saved.iter().flat_map(|(id, passes)| {
+            let passes = passes.iter().enumerate();
+            passes.map(move |(number, pass)| Run { id, number, pass })
+        });
+        passes.collect()
+    }
+}
+
+/// Returns the samples file that a path leads to.
+fn samples(what: &str, typed: &str) -> Result<PathBuf> {
+    let path = Path::new(typed);
+    let path = match path.is_dir() {
+        true => path.join(SAMPLES),
+        false => path.to_path_buf(),
+    };
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(Error::input(
+            what,
+            "file not found; want what a command wrote with --samples",
+        )),
+    }
+}

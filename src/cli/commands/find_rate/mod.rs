@@ -1,0 +1,334 @@
+//! `tmesh-cli find-rate`: the highest rate at which an SLO holds.
+
+mod options;
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use self::options::Options;
+use crate::cli::args::Args;
+use crate::cli::checks;
+use crate::cli::commands::load::Plans;
+use crate::cli::commands::load::prompts::{self, body, check_records, note_line};
+use crate::cli::connect::{Connection, Server};
+use crate::cli::discover::{Ready, announce};
+use crate::cli::feedback::Feedback;
+use crate::cli::output::{self, Samples};
+use crate::cli::run::{Run, Sending, Step};
+use crate::cli::terminal::{print, print_last, stdout_screen};
+use crate::cli::verdict::{Ending, verdict};
+use crate::collect::Extent;
+use crate::error::Result;
+use crate::experiment::find_rate::{Ask, FindRate, Settings};
+use crate::load::open::Due;
+use crate::load::stop::Stop;
+use crate::plan::arrival::{Arrivals, Burstiness};
+use crate::plan::requests::{Batch, Plan};
+use crate::plan::{Session, Turn};
+use crate::report::layout::find_rate as layout;
+use crate::report::{json, text};
+use crate::sample::{Labels, Sample};
+use crate::stats::facts::Facts;
+use crate::stats::find_rate::{Findings, Status};
+use crate::stats::record::Record;
+use crate::units::counted;
+
+/// More arrivals than any probe sends; of so many, the first are those of a process without an end.
+const ENDLESS: u64 = 1 << 32;
+
+/// Runs the command and returns the exit code.
+pub fn run(args: &Args) -> Result<u8> {
+    let server = Server::parse(args, None)?;
+    let connection = Connection::parse(args, server)?;
+    let options = Options::parse(args)?;
+    let most = options.load.max_inflight;
+    checks::in_flight(
+        &format!("--max-inflight {most}"),
+        most,
+        connection.is_mock(),
+    )?;
+    let source = prompts::source(&options.load)?;
+    options.load.outputs.check()?;
+    let opened = connection.open()?;
+    announce(&opened)?;
+    let body = body(&opened, &options.load)?;
+    check_records(&options.load, &source, &body)?;
+    let mut ready = Ready::ask(opened, body, None, options.load.common.clone())?;
+    note_line(&mut ready, &options.load, "999");
+    options.load.check_streams(&ready)?;
+    let plans = Plans::new(source, &options.load, &ready);
+    print(&specification(&options, &ready))?;
+    let stop = Stop::new();
+    let samples = Samples::named(options.load.outputs.samples.as_ref(), true);
+    let mut run = Run::open(&ready, &stop, header(&options), &samples)?;
+    stop.on_signals()?;
+    warm_up(&mut run, &options, &plans.warmup)?;
+    let findings = search(&mut run, &options, &plans.measured)?;
+    end(run, &findings, &options)
+}
+
+fn specification(options: &Options, ready: &Ready) -> String {
+    let slo = options.slo;
+    let limits = [
+        ("TTFT", slo.ttft_ms),
+        ("ITL", slo.itl_ms),
+        ("latency", slo.latency_ms),
+    ];
+    let limits = limits.into_iter();
+    let limits = limits.filter_map(|(name, limit)| Some(format!("{name} below {} ms", limit?)));
+    let limits: Vec<String> = limits.collect();
+    let time = options
+        .budget_time
+        .map_or(String::new(), |time| format!(", {} s", time.as_secs_f64()));
+    format!(
+        "\nFind: the highest rate at which {} % of the requests have {}\nBudget: {}{time}\nPrompts: {}\n{}",
+        options.attainment * 100.0,
+        limits.join(" and "),
+        counted(options.budget_requests, "request"),
+        prompts::prompts(&options.load),
+        ready.lines("")
+    )
+}
+
+/// Returns the run's options for the header.
+fn header(options: &Options) -> Value {
+    let burstiness = match options.load.burstiness {
+        Burstiness::Shape(shape) => json!(shape),
+        Burstiness::Even => json!("inf"),
+    };
+    json!({
+        "slo_file": options.slo_file,
+        "attainment": options.attainment,
+        "burstiness": burstiness,
+        "max_inflight": options.load.max_inflight,
+        "budget_requests": options.budget_requests,
+        "budget_time_s": options.budget_time.map(|time| time.as_secs_f64()),
+        "min_rate": options.min_rate,
+        "warmup": options.load.warmup,
+        "prompts": prompts::prompts_header(&options.load),
+    })
+}
+
+fn warm_up(run: &mut Run, options: &Options, plan: &Plan) -> Result<()> {
+    let requests = options.load.warmup;
+    if requests == 0 {
+        return Ok(());
+    }
+    let sessions = turns(plan, "warmup", Labels::default(), run.next_id).map(Session::single);
+    let sessions = sessions.take(usize::try_from(requests).unwrap_or(usize::MAX));
+    let step = Step {
+        warmup: None,
+        ..Step::new("Warm-up".to_string(), Extent::Requests(requests), 1)
+    };
+    run.pass(step, Sending::Closed(Box::new(sessions)))?;
+    Ok(())
+}
+
+/// Returns requests without an end; those of different names share no made prompt.
+fn turns<'a>(
+    plan: &'a Plan,
+    name: &str,
+    labels: Labels,
+    first_id: u64,
+) -> impl Iterator<Item = Turn> + use<'a> {
+    plan.turns(&Batch {
+        name: name.to_string(),
+        requests: None,
+        gap: labels.concurrency.unwrap_or(1),
+        first_id,
+        labels,
+    })
+}
+
+/// Makes one probe after the other until the search ends, and returns what it found.
+fn search(run: &mut Run, options: &Options, plan: &Plan) -> Result<Findings> {
+    let begun = Instant::now();
+    let mut driver = Driver::new(run, options);
+    for round in 1.. {
+        driver.check_time();
+        let Some(ask) = driver.search.next() else {
+            break;
+        };
+        let probe = Probe { ask, round };
+        let labels = probe.labels();
+        let requests = turns(plan, &round.to_string(), labels.clone(), run.next_id);
+        driver.begin(requests, run.next_id);
+        let step = driver.feedback.step(probe.in_flight(options));
+        let sent = run.pass(step, probe.sending(&mut driver, options))?;
+        driver.take_all();
+        if run.stop.is_set() {
+            let why = sent.facts.ended.as_deref();
+            driver.search.stop(why.unwrap_or_default());
+        }
+        driver.search.end_probe();
+        let facts = Facts {
+            round: labels.round,
+            concurrency: labels.concurrency,
+            rate_per_s: labels.rate_per_s,
+            ..sent.facts
+        };
+        run.end_pass(facts, sent.records);
+        if let Some(probe) = driver.search.findings().probes.last() {
+            print(&layout::line(probe))?;
+        }
+        if run.stop.is_set() {
+            break;
+        }
+    }
+    let mut findings = driver.search.findings().clone();
+    findings.seconds = begun.elapsed().as_secs_f64();
+    Ok(findings)
+}
+
+/// One probe: a pass of its own, with prompts of its own.
+struct Probe {
+    ask: Ask,
+    round: u64,
+}
+
+impl Probe {
+    fn labels(&self) -> Labels {
+        let (concurrency, rate_per_s) = match self.ask {
+            Ask::Closed { concurrency, .. } => (Some(concurrency), None),
+            Ask::Open { rate_per_s, .. } => (None, Some(rate_per_s)),
+        };
+        Labels {
+            round: Some(self.round),
+            concurrency,
+            rate_per_s,
+            ..Labels::default()
+        }
+    }
+
+    fn in_flight(&self, options: &Options) -> u64 {
+        let concurrency = self.labels().concurrency;
+        concurrency.unwrap_or(options.load.max_inflight)
+    }
+
+    fn sending<'a>(&self, driver: &'a mut Driver<'_>, options: &Options) -> Sending<'a> {
+        match self.ask {
+            Ask::Closed { requests, .. } => {
+                let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+                Sending::Closed(Box::new(driver.map(Session::single).take(requests)))
+            }
+            Ask::Open { rate_per_s, seed } => {
+                let times = Arrivals::new(rate_per_s, options.load.burstiness, seed, ENDLESS);
+                let due = times.map_while(|due_ns| {
+                    let turn = driver.goes_on().then(|| driver.next()).flatten()?;
+                    Some(Due {
+                        due_ns,
+                        order: None,
+                        session: Session::single(turn),
+                    })
+                });
+                Sending::Open(Box::new(due))
+            }
+        }
+    }
+}
+
+/// Sends the requests of a search, and tells it of the replies.
+struct Driver<'a> {
+    search: FindRate,
+    feedback: Feedback,
+    /// When the budget of time is spent.
+    until: Option<Instant>,
+    /// The requests of the current probe, the id of the first, and how many were sent.
+    turns: Box<dyn Iterator<Item = Turn> + 'a>,
+    first_id: u64,
+    sent: u64,
+}
+
+impl<'a> Driver<'a> {
+    fn new(run: &Run, options: &Options) -> Driver<'a> {
+        Driver {
+            search: FindRate::new(&Settings {
+                slo: options.slo,
+                attainment: options.attainment,
+                budget_requests: options.budget_requests,
+                most_in_flight: options.load.max_inflight,
+                seed: options.load.common.seed,
+            }),
+            feedback: Feedback::new(&run.stop),
+            until: options.budget_time.map(|time| Instant::now() + time),
+            turns: Box::new(std::iter::empty()),
+            first_id: 0,
+            sent: 0,
+        }
+    }
+
+    /// Begins a probe.
+    fn begin(&mut self, turns: impl Iterator<Item = Turn> + 'a, first_id: u64) {
+        self.turns = Box::new(turns);
+        self.first_id = first_id;
+        self.sent = 0;
+        self.feedback.show(self.search.status());
+    }
+
+    /// Ends the search when its time is over.
+    fn check_time(&mut self) {
+        if self.until.is_some_and(|until| Instant::now() > until) {
+            self.search.stop("the budget of time is spent");
+        }
+    }
+
+    fn take_all(&mut self) {
+        let come: Vec<Sample> = self.feedback.come().collect();
+        for sample in &come {
+            let place = sample.id.saturating_sub(self.first_id);
+            self.search.tell(place, &Record::from(sample));
+        }
+        if !come.is_empty() {
+            self.feedback.show(self.search.status());
+        }
+    }
+
+    /// Whether a probe at a rate sends another request.
+    fn goes_on(&mut self) -> bool {
+        self.take_all();
+        self.check_time();
+        self.search.goes_on(self.sent)
+    }
+}
+
+impl Iterator for Driver<'_> {
+    type Item = Turn;
+
+    fn next(&mut self) -> Option<Turn> {
+        self.take_all();
+        self.sent += 1;
+        self.turns.next()
+    }
+}
+
+/// Prints the report, writes the files, and returns the exit code.
+fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
+    run.log
+        .write(|file| file.write_series("find_rate", findings));
+    run.report.found(findings);
+    let document = layout::document(&run.report);
+    if let Some(path) = &options.load.outputs.output {
+        let text = json::pretty(&document.data);
+        output::write(&mut run.log, "--output", path.as_ref(), &text);
+    }
+    print_last(&format!("\n{}", text::render(&document, stdout_screen())))?;
+    verdict(&run, ending(findings, options))
+}
+
+fn ending(findings: &Findings, options: &Options) -> Ending {
+    let is_confirmed = findings.status == Status::Confirmed;
+    let rate = findings.rate_per_s.filter(|_| is_confirmed);
+    let missed = rate.zip(options.min_rate).filter(|(rate, min)| rate < min);
+    let missed = missed.map(|(rate, min)| {
+        (
+            format!("--min-rate {min}"),
+            format!("the highest rate is {rate:.3}/s"),
+        )
+    });
+    Ending {
+        missed: missed.into_iter().collect(),
+        is_unclear: !is_confirmed,
+        ..Ending::default()
+    }
+}

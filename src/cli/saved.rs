@@ -1,0 +1,45 @@
+//! Samples files of earlier runs, read whole.
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::samples_file::{Entry, Reader};
+use crate::stats::pass::{Pass, Passes};
+
+/// A run as its samples file has it.
+pub struct Saved {
+    /// The header without `schema` and `tool_version`: an object.
+    pub header: Value,
+    pub passes: Vec<Pass>,
+    /// The findings of an experiment; null for another command.
+    pub findings: Value,
+    /// Whether the last line is incomplete: the run was killed, or is still writing.
+    pub is_torn: bool,
+}
+
+impl Saved {
+    /// # Errors
+    /// Fails when a line is wrong.
+    pub fn read(mut reader: Reader<impl BufRead>) -> Result<Saved> {
+        let mut passes = Passes::new(&reader.header);
+        let mut findings = Value::Null;
+        while let Some(entry) = reader.next()? {
+            match entry {
+                Entry::Sample(sample) => passes.sample(*sample),
+                Entry::Vitals(seen) => passes.vitals(seen),
+                Entry::Tokens(id, tokens, source) => passes.tokens(id, tokens, source),
+                Entry::Pass(line) => passes.pass(&line),
+                Entry::Findings(found) => findings = found,
+                Entry::Other => {}
+            }
+        }
+        Ok(Saved {
+            passes: passes.finish(),
+            is_torn: reader.is_torn,
+            header: reader.header,
+            findings,
+        })
+    }
+}

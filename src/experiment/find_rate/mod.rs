@@ -1,0 +1,606 @@
+//! `find-rate`: finds the highest rate of requests at which enough of them meet the SLO.
+//!
+//! A ladder in closed loop tells what the server can do at most. Then probes in open loop narrow down the rate, short
+//! ones first; each is at the rate that all of them together make likely. At the end the rate is verified with other
+//! arrivals and for twice as long.
+
+mod belief;
+mod ladder;
+mod open;
+#[cfg(test)]
+mod simulation;
+mod told;
+
+use self::belief::{Belief, Prior, Seen};
+use self::ladder::Ladder;
+use self::open::{Open, Plan};
+use self::told::Told;
+use crate::stats::find_rate::{Cliff, Findings, Kind, Outcome, Probe, Status};
+use crate::stats::goodput::Slo;
+use crate::stats::record::Record;
+use crate::stats::spread::exact_quantile;
+use crate::units::counted;
+
+/// The search ends when the logarithm of the rate is known with this standard deviation.
+const KNOWN: f64 = 0.06;
+/// Probes are short while it is above this.
+const VAGUE: f64 = 0.12;
+/// A longer probe alone would tell the logarithm of the rate with this standard deviation; a verification is twice as
+/// long.
+const EACH: f64 = 0.09;
+/// The most requests that a longer probe judges.
+const LONGEST: f64 = 2500.0;
+/// The least requests that a probe judges, also in expected design effects.
+const LEAST: f64 = 100.0;
+const LEAST_EFFECTS: f64 = 3.0;
+/// The expected design effect where one of twenty requests misses, for each request in flight. In simulated queues of 1
+/// to 64 slots and in simulated engines it was 2 to 5.
+const DESIGN: f64 = 4.0;
+const LEAST_DESIGN: f64 = 4.0;
+/// The expected slope over the root of the requests in flight, since their number varies by its root. In the simulations
+/// it was 3 to 5.
+const SLOPE: f64 = 4.0;
+/// The warm-up of a probe, for each request in flight, and the least.
+const WARMUP: f64 = 3.0;
+const LEAST_WARMUP: f64 = 20.0;
+/// The first rate, as a share of the throughput of the highest rung that met the SLO, or else of the first rung.
+const FIRST: f64 = 0.85;
+const FIRST_WITHOUT: f64 = 0.25;
+/// Longer probes are above and below the likely rate in turn, so that the slope is learned: by so many logits of the
+/// attainment, and at most by this in the logarithm of the rate.
+const ASIDE: f64 = 0.6;
+const MOST_ASIDE: f64 = 0.3;
+/// The next rate after a verification that failed, as a share of the rate that failed.
+const DOWN: f64 = 0.95;
+/// Outside these shares of the closed loop's maximum the search ends.
+const LOWEST: f64 = 0.02;
+const HIGHEST: f64 = 2.0;
+/// The share of the maximum from which on a rate is limited by the client, if the maximum was.
+const CLIENT: f64 = 0.8;
+/// The ladder takes at most this part of the budget.
+const LADDER: u64 = 3;
+/// A cliff: the attainment falls by more than this between rates that differ by at most this factor.
+const CLIFF: f64 = 0.2;
+const NEIGHBOURS: f64 = 1.1;
+
+/// What to search for, and its limits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub slo: Slo,
+    /// The share of the requests that must meet the SLO, 0..1.
+    pub attainment: f64,
+    /// The most requests to send in all.
+    pub budget_requests: u64,
+    /// The most requests that the client can have in flight.
+    pub most_in_flight: u64,
+    /// The seed that those of the probes follow from.
+    pub seed: u64,
+}
+
+/// The next probe.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ask {
+    /// Send so many requests, as many of them in flight as `concurrency`.
+    Closed { concurrency: u64, requests: u64 },
+    /// Send requests at random times (a Poisson process) until the probe does not go on.
+    Open { rate_per_s: f64, seed: u64 },
+}
+
+/// The probe that is under way.
+#[derive(Debug)]
+enum Current {
+    Closed { concurrency: u64, told: Vec<Told> },
+    Open { kind: Kind, open: Open },
+}
+
+/// The machine of the whole search.
+#[derive(Debug)]
+pub struct FindRate {
+    settings: Settings,
+    findings: Findings,
+    ladder: Ladder,
+    /// `None` until the ladder has ended.
+    belief: Option<Belief>,
+    seen: Vec<Seen>,
+    current: Option<Current>,
+    /// Requests that the current probe has sent: all places up to the highest one that was told, or asked about.
+    sent: u64,
+    /// The first send and the last end.
+    span_ns: Option<(u64, u64)>,
+    /// The rate of the next verification, once the search has ended.
+    verify_per_s: Option<f64>,
+    is_over: bool,
+}
+
+impl FindRate {
+    pub fn new(settings: &Settings) -> FindRate {
+        FindRate {
+            settings: settings.clone(),
+            findings: Findings {
+                status: Status::Unresolved,
+                why: None,
+                rate_per_s: None,
+                low_per_s: None,
+                high_per_s: None,
+                x_max_per_s: None,
+                last_pass_per_s: None,
+                first_fail_per_s: None,
+                cliff: None,
+                target: settings.attainment,
+                probes: Vec::new(),
+                requests: 0,
+                seconds: 0.0,
+            },
+            ladder: Ladder::default(),
+            belief: None,
+            seen: Vec::new(),
+            current: None,
+            sent: 0,
+            span_ns: None,
+            verify_per_s: None,
+            is_over: false,
+        }
+    }
+
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Begins the next probe; `None` at the end.
+    pub fn next(&mut self) -> Option<Ask> {
+        if self.is_over {
+            return None;
+        }
+        self.sent = 0;
+        match self.belief.is_none() {
+            true => self.next_rung().or_else(|| self.next_rate()),
+            false => self.next_rate(),
+        }
+    }
+
+    /// Takes the request at place `k` of the current probe. Requests come in any order.
+    pub fn tell(&mut self, k: u64, record: &Record) {
+        let told = Told::new(record, &self.settings.slo);
+        let (from_ns, to_ns) = self.span_ns.unwrap_or((told.send_ns, told.end_ns));
+        self.span_ns = Some((from_ns.min(told.send_ns), to_ns.max(told.end_ns)));
+        self.sent = self.sent.max(k + 1);
+        match &mut self.current {
+            Some(Current::Closed { told: all, .. }) => all.push(told),
+            Some(Current::Open { open, .. }) => open.tell(k as usize, told),
+            None => {}
+        }
+    }
+
+    /// Whether the current probe goes on after it has sent so many requests. Cost: constant but for a few looks at all
+    /// of them.
+    pub fn goes_on(&mut self, sent: u64) -> bool {
+        self.sent = self.sent.max(sent);
+        let is_affordable = self.findings.requests + sent < self.settings.budget_requests;
+        match &mut self.current {
+            _ if self.is_over => false,
+            Some(Current::Closed { concurrency, .. }) => sent < ladder::requests(*concurrency),
+            Some(Current::Open { open, .. }) => open.goes_on(sent) && is_affordable,
+            None => false,
+        }
+    }
+
+    /// Ends the current probe; all its requests have ended.
+    pub fn end_probe(&mut self) {
+        self.findings.requests += self.sent;
+        if let Some((from_ns, to_ns)) = self.span_ns {
+            self.findings.seconds = (to_ns - from_ns) as f64 / 1e9;
+        }
+        match self.current.take() {
+            Some(Current::Closed { concurrency, told }) => self.end_rung(concurrency, &told),
+            Some(Current::Open { kind, open }) => self.end_open(kind, &open),
+            None => {}
+        }
+        self.sent = 0;
+    }
+
+    /// Ends the search before its last probe, with what it has.
+    pub fn stop(&mut self, why: &str) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        if self.current.is_some() {
+            self.end_probe();
+        }
+        if self.findings.status != Status::Confirmed {
+            self.findings.why = Some(why.to_string());
+        }
+    }
+
+    /// Says in a few words what is under way.
+    pub fn status(&self) -> String {
+        let guess = self.belief.as_ref().map(|belief| {
+            let (low, high) = (belief.quantile(0.025), belief.quantile(0.975));
+            format!(", probably {low:.3} to {high:.3} requests/s")
+        });
+        let probe = match &self.current {
+            Some(Current::Closed { concurrency, .. }) => format!("{concurrency} in flight"),
+            Some(Current::Open { kind, open }) => {
+                let verb = if *kind == Kind::Verify {
+                    "verifying"
+                } else {
+                    "trying"
+                };
+                format!("{verb} {:.3} requests/s", open.plan.rate_per_s)
+            }
+            None => String::new(),
+        };
+        probe + guess.as_deref().unwrap_or_default()
+    }
+
+    fn next_rung(&mut self) -> Option<Ask> {
+        let concurrency = self.ladder.next(self.settings.most_in_flight)?;
+        let requests = ladder::requests(concurrency);
+        // The search needs the larger part of the budget.
+        if self.findings.requests + requests > self.settings.budget_requests / LADDER {
+            return None;
+        }
+        self.current = Some(Current::Closed {
+            concurrency,
+            told: Vec::new(),
+        });
+        Some(Ask::Closed {
+            concurrency,
+            requests,
+        })
+    }
+
+    fn end_rung(&mut self, concurrency: u64, told: &[Told]) {
+        let rung = self.ladder.end(concurrency, told);
+        let outcome = match rung.counts {
+            true => Outcome::Counted,
+            false => Outcome::Unsteady,
+        };
+        self.findings.probes.push(Probe {
+            concurrency: Some(concurrency),
+            throughput_per_s: Some(rung.throughput_per_s),
+            requests: told.len() as u64,
+            attainment: (!told.is_empty()).then_some(rung.attainment),
+            ..self.probe(Kind::Closed, outcome, told.iter())
+        });
+        self.findings.x_max_per_s = self.ladder.x_max_per_s();
+        if told.is_empty() {
+            return;
+        }
+        if told.iter().all(|one| one.is_failed) {
+            self.stop("every request failed");
+        } else if concurrency == 1 && is_hopeless(told, self.settings.attainment) {
+            let met = told.iter().filter(|one| one.is_met).count();
+            let all = counted(told.len() as u64, "request");
+            self.stop(&format!(
+                "the SLO is not met even at one request at a time: {met} of {all} met it"
+            ));
+        }
+    }
+
+    /// Begins the next probe in open loop.
+    fn next_rate(&mut self) -> Option<Ask> {
+        let Some(x_max) = self.ladder.x_max_per_s() else {
+            self.stop("the ladder has no throughput: no rung kept its requests in flight");
+            return None;
+        };
+        let target = self.settings.attainment;
+        let prior = self.prior(x_max);
+        let belief = self
+            .belief
+            .get_or_insert_with(|| Belief::new(prior, target));
+        let (likely, slope, spread) = (belief.quantile(0.5), belief.slope, belief.spread());
+        if likely < LOWEST * x_max || likely > HIGHEST * x_max {
+            let not = if likely < x_max { "not " } else { "" };
+            self.stop(&format!(
+                "the SLO is {not}met even at {likely:.3} requests/s"
+            ));
+            return None;
+        }
+        if self.verify_per_s.is_none() && spread < KNOWN {
+            self.verify_per_s = Some(likely);
+        }
+        let (kind, plan) = match self.verify_per_s {
+            Some(rate) => (Kind::Verify, self.plan(rate, slope, 2.0)),
+            None if spread > VAGUE => (Kind::Open, self.plan(likely, slope, 0.0)),
+            None => {
+                let is_above = self.findings.probes.len().is_multiple_of(2);
+                let aside = (ASIDE / slope).min(MOST_ASIDE) * if is_above { 1.0 } else { -1.0 };
+                (Kind::Open, self.plan(likely * aside.exp(), slope, 1.0))
+            }
+        };
+        let needed = (plan.warmup + plan.judged) as u64;
+        if self.findings.requests + needed > self.settings.budget_requests {
+            self.stop("the budget of requests is spent");
+            return None;
+        }
+        let open = Open::new(plan, target);
+        self.current = Some(Current::Open { kind, open });
+        let probes = self.findings.probes.len() as u64;
+        Some(Ask::Open {
+            rate_per_s: plan.rate_per_s,
+            seed: self.settings.seed.wrapping_add(probes),
+        })
+    }
+
+    /// Returns the expectation after the ladder.
+    fn prior(&self, x_max: f64) -> Prior {
+        let passed = self.ladder.highest_pass_per_s(self.settings.attainment);
+        let rate_per_s = passed.map_or(FIRST_WITHOUT * x_max, |passed| FIRST * passed);
+        Prior {
+            rate_per_s,
+            capacity_per_s: match self.ladder.is_saturated {
+                true => x_max,
+                false => HIGHEST * x_max,
+            },
+            slope: SLOPE * self.in_flight(rate_per_s).max(0.5).sqrt(),
+        }
+    }
+
+    /// Returns the expected number of requests in flight at a rate, by Little's law.
+    fn in_flight(&self, rate_per_s: f64) -> f64 {
+        rate_per_s * self.ladder.latency_s(rate_per_s)
+    }
+
+    /// Plans a probe; its length is that of a short one, or this multiple of that of a longer one.
+    fn plan(&self, rate_per_s: f64, slope: f64, length: f64) -> Plan {
+        let in_flight = self.in_flight(rate_per_s);
+        let design = (DESIGN * in_flight).max(LEAST_DESIGN);
+        let target = self.settings.attainment;
+        let short = (LEAST_EFFECTS * design).max(LEAST);
+        // The variance of the logit is that of the attainment, p (1 - p) / n, over (p (1 - p))².
+        let long = design / (target * (1.0 - target) * (slope * EACH).powi(2));
+        let long = long.min(LONGEST).max(short);
+        Plan {
+            rate_per_s,
+            warmup: (WARMUP * in_flight).max(LEAST_WARMUP) as usize,
+            judged: (length * long).max(short) as usize,
+            design,
+        }
+    }
+
+    fn end_open(&mut self, kind: Kind, open: &Open) {
+        let mut judged = open.judge();
+        let rate = open.plan.rate_per_s;
+        let is_whole = judged.requests as usize >= open.plan.judged;
+        if kind == Kind::Verify && is_whole {
+            // At the end of its length a verification is decided by the attainment itself.
+            let is_met = judged.attainment >= Some(self.findings.target);
+            judged.outcome = if is_met { Outcome::Pass } else { Outcome::Fail };
+        }
+        self.findings.probes.push(Probe {
+            rate_per_s: Some(rate),
+            requests: judged.requests,
+            attainment: judged.attainment,
+            low: judged.interval.map(|(low, _)| low),
+            high: judged.interval.map(|(_, high)| high),
+            ..self.probe(kind, judged.outcome, open.told())
+        });
+        self.seen.extend(judged.seen);
+        if let Some(belief) = &mut self.belief {
+            belief.learn(&self.seen);
+        }
+        self.conclude();
+        if open.told().all(|one| one.is_failed) {
+            self.stop("every request failed");
+        }
+        match judged.outcome {
+            _ if kind != Kind::Verify || self.is_over => {}
+            Outcome::Pass => self.confirm(rate),
+            _ => self.verify_per_s = Some(DOWN * rate),
+        }
+    }
+
+    /// Ends the search with a rate that was verified.
+    fn confirm(&mut self, rate: f64) {
+        self.is_over = true;
+        let most = self.settings.most_in_flight;
+        let is_client_limit = self.ladder.next(most).is_none() && !self.ladder.is_saturated;
+        let x_max = self.ladder.x_max_per_s().unwrap_or(0.0);
+        let found = &mut self.findings;
+        found.rate_per_s = Some(rate);
+        found.low_per_s = found.low_per_s.map(|low| low.min(rate));
+        found.high_per_s = found.high_per_s.map(|high| high.max(rate));
+        if is_client_limit && rate > CLIENT * x_max {
+            let limit = counted(most, "request");
+            found.why = Some(format!(
+                "the client, not the server, may be the limit: it has at most {limit} in flight"
+            ));
+        } else {
+            found.status = Status::Confirmed;
+        }
+    }
+
+    /// Brings the findings to what is known after a probe in open loop.
+    fn conclude(&mut self) {
+        let found = &mut self.findings;
+        if let Some(belief) = &self.belief {
+            found.rate_per_s = Some(belief.quantile(0.5));
+            found.low_per_s = Some(belief.quantile(0.025));
+            found.high_per_s = Some(belief.quantile(0.975));
+        }
+        let open = || {
+            found
+                .probes
+                .iter()
+                .filter(|probe| probe.kind != Kind::Closed)
+        };
+        let rates = |is: fn(Outcome) -> bool| {
+            let some = open().filter(move |probe| is(probe.outcome));
+            some.filter_map(|probe| probe.rate_per_s)
+        };
+        let failed = rates(|of| matches!(of, Outcome::Fail | Outcome::Overload));
+        let first_fail = failed.reduce(f64::min);
+        let passed = rates(|of| of == Outcome::Pass);
+        let last_pass = passed.reduce(f64::max);
+        let cliff = cliff(open());
+        found.last_pass_per_s = last_pass;
+        found.first_fail_per_s = first_fail;
+        found.cliff = cliff;
+    }
+
+    /// Returns the part of a probe's findings that all kinds have.
+    fn probe<'a>(
+        &self,
+        kind: Kind,
+        outcome: Outcome,
+        told: impl Iterator<Item = &'a Told> + Clone,
+    ) -> Probe {
+        let good = told.filter(|one| !one.is_failed);
+        let mut ttft: Vec<f64> = good
+            .clone()
+            .filter_map(|one| Some(one.ttft_ns? as f64 / 1e6))
+            .collect();
+        ttft.sort_unstable_by(f64::total_cmp);
+        let latencies: Vec<f64> = good.clone().map(Told::latency_s).collect();
+        let n = latencies.len() as f64;
+        let from_ns = good.clone().map(|one| one.send_ns).min().unwrap_or(0);
+        let to_ns = good.map(|one| one.end_ns).max().unwrap_or(0);
+        let time_s = to_ns.saturating_sub(from_ns) as f64 / 1e9;
+        Probe {
+            kind,
+            concurrency: None,
+            rate_per_s: None,
+            requests: 0,
+            sent: self.sent,
+            attainment: None,
+            low: None,
+            high: None,
+            outcome,
+            throughput_per_s: (time_s > 0.0).then_some(n / time_s),
+            ttft_p50_ms: exact_quantile(&ttft, 0.5),
+            ttft_p99_ms: exact_quantile(&ttft, 0.99),
+            latency_mean_ms: (n > 0.0).then(|| latencies.iter().sum::<f64>() * 1e3 / n),
+        }
+    }
+}
+
+/// Whether so many requests miss the SLO one at a time that the target is out of reach: as many or more would miss it by
+/// chance in less than one of a thousand rungs.
+fn is_hopeless(told: &[Told], target: f64) -> bool {
+    let n = told.len() as f64;
+    let missed = told.iter().filter(|one| !one.is_met).count();
+    let miss = 1.0 - target;
+    let mut chance = target.powf(n);
+    let mut fewer = 0.0;
+    for k in 0..missed {
+        fewer += chance;
+        chance *= (n - k as f64) / (k as f64 + 1.0) * miss / target;
+    }
+    missed > 0 && 1.0 - fewer < 0.001
+}
+
+/// The steepest fall of the attainment between neighbouring rates.
+fn cliff<'a>(probes: impl Iterator<Item = &'a Probe>) -> Option<Cliff> {
+    let points = probes.filter_map(|probe| Some((probe.rate_per_s?, probe.attainment?)));
+    let mut points: Vec<(f64, f64)> = points.collect();
+    // No rate is negative, so their bits have their order.
+    points.sort_by_cached_key(|(rate_per_s, _)| rate_per_s.to_bits());
+    let pairs = points.windows(2).map(|pair| Cliff {
+        from_per_s: pair[0].0,
+        to_per_s: pair[1].0,
+        attainment_from: pair[0].1,
+        attainment_to: pair[1].1,
+    });
+    let fall = |of: &Cliff| of.attainment_from - of.attainment_to;
+    let steep = pairs.filter(|of| fall(of) > CLIFF && of.to_per_s <= NEIGHBOURS * of.from_per_s);
+    steep.max_by(|a, b| fall(a).total_cmp(&fall(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{FailKind, Failure, Sample};
+
+    fn machine() -> FindRate {
+        FindRate::new(&Settings {
+            slo: Slo::default(),
+            attainment: 0.95,
+            budget_requests: 20_000,
+            most_in_flight: 64,
+            seed: 1,
+        })
+    }
+
+    #[test]
+    fn failures_on_the_first_rung_end_the_search() {
+        let mut machine = machine();
+        let ask = machine.next();
+        let wanted = Ask::Closed {
+            concurrency: 1,
+            requests: 10,
+        };
+        assert_eq!(ask, Some(wanted));
+        for k in 0..10 {
+            assert!(machine.goes_on(k));
+            let sample = Sample {
+                t_send_ns: k * 1_000_000,
+                t_end_ns: k * 1_000_000 + 500_000,
+                failure: Some(Failure::new(FailKind::Connect, "refused")),
+                ..Sample::default()
+            };
+            machine.tell(k, &Record::from(&sample));
+        }
+        assert!(!machine.goes_on(10));
+        machine.end_probe();
+        assert_eq!(machine.next(), None);
+        let found = machine.findings();
+        assert_eq!(found.why.as_deref(), Some("every request failed"));
+        assert_eq!((found.requests, found.x_max_per_s), (10, None));
+        assert_eq!(found.probes[0].outcome, Outcome::Unsteady);
+    }
+
+    #[test]
+    fn a_search_that_is_stopped_is_unresolved() {
+        let mut machine = machine();
+        machine.next();
+        machine.stop("interrupted");
+        machine.stop("again");
+        assert_eq!(machine.next(), None);
+        assert_eq!(machine.findings().status, Status::Unresolved);
+        assert_eq!(machine.findings().why.as_deref(), Some("interrupted"));
+        assert!(!machine.goes_on(0));
+    }
+
+    #[test]
+    fn a_target_is_out_of_reach_where_chance_does_not_explain_the_misses() {
+        // Of ten requests of which one in twenty misses, four or more miss with a probability of 0.00103, five or more
+        // with 0.000064.
+        let told = |missed: usize| -> Vec<Told> {
+            let told = (0..10).map(|k| Told {
+                send_ns: 0,
+                due_ns: 0,
+                end_ns: 0,
+                ttft_ns: None,
+                latency_ns: 0,
+                is_failed: false,
+                is_met: k >= missed,
+            });
+            told.collect()
+        };
+        assert!(!is_hopeless(&told(0), 0.95));
+        assert!(!is_hopeless(&told(4), 0.95));
+        assert!(is_hopeless(&told(5), 0.95));
+    }
+
+    #[test]
+    fn a_cliff_is_the_steepest_fall_between_rates_that_are_near() {
+        let machine = machine();
+        let probe = |rate, attainment| Probe {
+            rate_per_s: Some(rate),
+            attainment: Some(attainment),
+            ..machine.probe(Kind::Open, Outcome::Unclear, [].iter())
+        };
+        let [a, b, c] =
+            [(10.5, 0.6), (10.0, 0.99), (12.0, 0.1)].map(|(rate, share)| probe(rate, share));
+        // From 10 to 10.5 it falls by 39 points; from 10.5 to 12, which is more than 10 % apart, by 50.
+        let wanted = Cliff {
+            from_per_s: 10.0,
+            to_per_s: 10.5,
+            attainment_from: 0.99,
+            attainment_to: 0.6,
+        };
+        assert_eq!(cliff([a.clone(), b, c.clone()].iter()), Some(wanted));
+        assert_eq!(cliff([a, c].iter()), None);
+    }
+}

@@ -1,0 +1,362 @@
+//! `find-rate`: the probes of a search for the highest rate under an SLO, its answer, and what to do next.
+
+use serde_json::Value;
+
+use super::common;
+use super::findings::{Form, count, list, option, prompts};
+use super::kv_cache::{server, times};
+use super::report::Report;
+use crate::report::charts::{Charts, Point, Trend};
+use crate::report::document::{
+    Answer, Block, Cell, Document, Medium, Node, Section, Style, Table, row,
+};
+use crate::stats::find_rate::{self, Kind, Outcome, Status};
+use crate::units::{counted, fixed};
+
+pub const FORM: Form = Form {
+    schema: "tmesh-cli/find-rate/1",
+    keys: &[
+        "status",
+        "why",
+        "rate_per_s",
+        "low_per_s",
+        "high_per_s",
+        "x_max_per_s",
+        "last_pass_per_s",
+        "first_fail_per_s",
+        "cliff",
+        "target",
+        "probes",
+        "requests",
+        "seconds",
+    ],
+};
+/// The width of the column of the probes' names.
+const NAME_WIDTH: usize = 14;
+/// The share of the rate that was found at which `load` goes on.
+const SAFE: f64 = 0.9;
+
+/// Returns the line that is printed when a probe has ended.
+pub fn line(probe: &find_rate::Probe) -> String {
+    let probe = &serde_json::to_value(probe).unwrap_or_default();
+    let attained = match (percent(probe, "attainment"), interval(probe)) {
+        (Some(share), Some(interval)) => format!("{share:.1} % ({interval}), "),
+        (Some(share), None) => format!("{share:.1} %, "),
+        (None, _) => String::new(),
+    };
+    let p99 = probe["ttft_p99_ms"].as_f64().map(|ms| {
+        let (p99, _) = times(ms * 1e6, 0.0);
+        format!(", TTFT p99 {p99}")
+    });
+    let (name, n, p99) = (
+        name(probe),
+        count(probe, "requests").unwrap_or(0),
+        p99.unwrap_or_default(),
+    );
+    format!(
+        "{name:<NAME_WIDTH$}  {attained}n {n}{p99}: {}\n",
+        word(probe)
+    )
+}
+
+/// Makes the report.
+pub fn document(report: &Report) -> Document {
+    let (about, found) = (&report.about, &report.findings);
+    let mut sections = vec![probes(found), rates(report)];
+    if !report.passes.is_empty() {
+        sections.push(common::failure_table(&report.passes, |pass| pass.name()));
+    }
+    let data = FORM.data(report);
+    Document {
+        answer: Some(Answer {
+            sentence: sentence(found),
+            next: next(about, found),
+            data: Node::default(),
+        }),
+        data: data.clone(),
+        remarks: report.notes.clone(),
+        ..common::document(
+            report,
+            sections,
+            Vec::new(),
+            vec![charts(about, found)],
+            data,
+        )
+    }
+}
+
+/// Returns the name of a probe: its requests in flight, or its rate.
+fn name(probe: &Value) -> String {
+    let rate = probe["rate_per_s"]
+        .as_f64()
+        .map(|rate| format!("{}/s", per_second(rate)));
+    let in_flight = count(probe, "concurrency").map(|n| format!("{n} in flight"));
+    let name = rate.or(in_flight).unwrap_or_else(|| "unknown".to_string());
+    match probe["kind"] == Kind::Verify.name() {
+        true => format!("{name}, verify"),
+        false => name,
+    }
+}
+
+/// Formats a rate: `0.523`, `12.4`, `1012`.
+fn per_second(rate: f64) -> String {
+    fixed(rate, usize::from(rate < 1000.0))
+}
+
+fn outcome(probe: &Value) -> Option<Outcome> {
+    let mut known = Outcome::NAMES.into_iter();
+    let found = known.find(|(_, name)| probe["outcome"] == *name);
+    found.map(|(outcome, _)| outcome)
+}
+
+/// Returns the word for an outcome, which marks an overload.
+fn word(probe: &Value) -> &'static str {
+    match outcome(probe) {
+        Some(Outcome::Overload) => "OVERLOAD",
+        Some(other) => other.name(),
+        None => "unknown",
+    }
+}
+
+fn percent(probe: &Value, key: &str) -> Option<f64> {
+    Some(probe[key].as_f64()? * 100.0)
+}
+
+/// Returns the interval of the attainment in percent.
+fn interval(probe: &Value) -> Option<String> {
+    let (low, high) = (percent(probe, "low")?, percent(probe, "high")?);
+    Some(format!("{low:.1} to {high:.1}"))
+}
+
+/// Makes the table of the probes.
+fn probes(found: &Value) -> Section {
+    let rows = list(&found["probes"]).map(|probe| {
+        let number = |key: &str, decimals| Cell::fixed(probe[key].as_f64(), decimals);
+        let cells = [
+            count(probe, "requests").map_or(Cell::NONE, Cell::from),
+            Cell::percent(probe["attainment"].as_f64()),
+            interval(probe).map_or(Cell::NONE, Cell::from),
+            number("throughput_per_s", 1),
+            number("ttft_p50_ms", 1),
+            number("ttft_p99_ms", 1),
+            word(probe).into(),
+        ];
+        row(name(probe), cells)
+    });
+    let columns = [
+        ("n", 7),
+        ("Met SLO", 9),
+        ("Interval", 14),
+        ("Req/s", 7),
+        ("TTFT p50", 10),
+        ("p99", 9),
+        ("Outcome", 10),
+    ];
+    let mut section = Section::new("Probes");
+    section.table(Table::new(
+        Style::Plain,
+        ("Probe", NAME_WIDTH),
+        columns,
+        rows,
+    ));
+    let what = "Met SLO: of the n requests after the warm-up, %, with its 95 % interval";
+    let units = "Req/s: successes per second; TTFT in ms";
+    let items = [what, units].map(str::to_string).to_vec();
+    section.add(Medium::Both, Block::List(items));
+    section.line("");
+    section
+}
+
+/// Shows the rates around the answer, and the cost of the search.
+fn rates(report: &Report) -> Section {
+    let (about, found) = (&report.about, &report.findings);
+    let mut section = Section::new("Rates");
+    if let Some(target) = found["target"].as_f64() {
+        let limits = ["ttft_ms", "itl_ms", "latency_ms"].map(|key| {
+            let limit = about["slo"][key].as_f64()?;
+            Some(format!("{key} below {limit}"))
+        });
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        let target = format!("{} of requests", share(target));
+        let parts: Vec<String> = std::iter::once(target).chain(limits).collect();
+        section.pair("SLO", parts.join(", "));
+    }
+    for (name, key) in [
+        ("Last Pass", "last_pass_per_s"),
+        ("First Fail", "first_fail_per_s"),
+        ("Closed Loop's Maximum", "x_max_per_s"),
+    ] {
+        let rate = found[key].as_f64();
+        let rate = rate.map(|rate| format!("{} requests/s", per_second(rate)));
+        section.pair(name, rate.map_or(Cell::NONE, Cell::from));
+    }
+    if let Some(cliff) = cliff(&found["cliff"]) {
+        section.pair("Cliff", cliff);
+    }
+    let requests = counted(count(found, "requests").unwrap_or(0), "request");
+    let seconds = Cell::exact(found["seconds"].as_f64(), 1).unit("s");
+    section.pair("Cost", format!("{requests} in {seconds}"));
+    for pass in &report.passes {
+        common::failures(&mut section, pass);
+    }
+    if let Some(pass) = report.passes.last() {
+        common::client(&mut section, pass);
+    }
+    section
+}
+
+/// Formats a share such as `95 %` or `99.9 %`.
+fn share(of: f64) -> String {
+    format!("{} %", (of * 1000.0).round() / 10.0)
+}
+
+fn cliff(of: &Value) -> Option<String> {
+    let number = |key: &str| of[key].as_f64();
+    let shares = [number("attainment_from")?, number("attainment_to")?];
+    let [from, to] = shares.map(|share| Cell::percent(share).to_string());
+    let rates = [number("from_per_s")?, number("to_per_s")?];
+    let [low, high] = rates.map(per_second);
+    Some(format!("from {from} at {low} to {to} at {high} requests/s"))
+}
+
+/// Returns the answer in one line.
+fn sentence(found: &Value) -> String {
+    const LEAD: &str = "Highest rate under the SLO: ";
+    let end = |key: &str| Some(per_second(found[key].as_f64()?));
+    let rate = end("rate_per_s").map(|rate| {
+        let interval = end("low_per_s").zip(end("high_per_s"));
+        let interval = interval.map(|(low, high)| format!(" ({low} to {high})"));
+        format!("{rate} requests/s{}", interval.unwrap_or_default())
+    });
+    let is_confirmed = found["status"] == Status::Confirmed.name();
+    if let Some(rate) = rate.as_ref().filter(|_| is_confirmed) {
+        return format!("{LEAD}{rate}, confirmed");
+    }
+    let why = found["why"].as_str().unwrap_or("nothing was found out");
+    let why = why.trim_end_matches('.');
+    let guess = rate.map(|rate| format!("; the best guess is {rate}"));
+    format!("{LEAD}unresolved: {why}{}", guess.unwrap_or_default())
+}
+
+/// Returns the command to run next: below the rate that was found, or with a larger budget, or with one request in
+/// flight where no rate passed.
+fn next(about: &Value, found: &Value) -> String {
+    let (server, prompts, options) = (server(about), prompts(about), &about["options"]);
+    let slo = option("--slo-file", &options["slo_file"]);
+    let open = ["burstiness", "max_inflight"]
+        .map(|key| option(&format!("--{}", key.replace('_', "-")), &options[key]))
+        .concat();
+    let rate = found["rate_per_s"].as_f64().map(|rate| rate * SAFE);
+    let is_confirmed = found["status"] == Status::Confirmed.name();
+    if let Some(rate) = rate.filter(|&rate| is_confirmed && rate > 0.0) {
+        let rate = rounded_down(rate);
+        return format!("tmesh-cli load {server}{prompts} --rate {rate}{open}{slo} --duration 60s");
+    }
+    if found["last_pass_per_s"].is_null() && !found["first_fail_per_s"].is_null() {
+        return format!("tmesh-cli load {server}{prompts} --concurrency 1{slo}");
+    }
+    let attainment = options["attainment"].as_f64();
+    let attainment = attainment.map(|of| format!(" --attainment {}", share(of).replace(' ', "")));
+    let attainment = attainment.unwrap_or_default();
+    let requests = count(options, "budget_requests");
+    let requests = requests.map(|n| format!(" --budget-requests {}", n.saturating_mul(2)));
+    let time = options["budget_time_s"].as_f64();
+    let time = time.map(|seconds| format!(" --budget-time {}s", seconds * 2.0));
+    let budget = requests.into_iter().chain(time).collect::<String>();
+    format!("tmesh-cli find-rate {server}{slo}{attainment}{prompts}{open}{budget}")
+}
+
+/// Rounds a rate above 0 down to three significant digits.
+fn rounded_down(rate: f64) -> String {
+    let decimals = (2.0 - rate.log10().floor()).clamp(0.0, 12.0) as usize;
+    let unit = 10_f64.powi(decimals as i32);
+    // A rate such as 11.2 may lie a little below its own digits.
+    let rate = (rate * unit * (1.0 + 1e-12)).floor() / unit;
+    format!("{rate:.decimals$}")
+}
+
+/// The probes of the open loop by their rates.
+fn by_rate(found: &Value) -> Vec<(f64, &Value, usize)> {
+    let probes = list(&found["probes"]).filter_map(|probe| {
+        let group = outcome(probe).unwrap_or(Outcome::Unclear) as usize;
+        Some((probe["rate_per_s"].as_f64()?, probe, group))
+    });
+    let mut probes: Vec<_> = probes.collect();
+    probes.sort_by_cached_key(|(rate_per_s, ..)| rate_per_s.max(0.0).to_bits());
+    probes
+}
+
+fn charts(about: &Value, found: &Value) -> Charts {
+    let probes = by_rate(found);
+    let line = |key: &str, scale: f64| {
+        let points = probes.iter().filter_map(|&(x, probe, group)| {
+            let y = probe[key].as_f64()? * scale;
+            Some(Point { x, y, group })
+        });
+        points.collect::<Vec<Point>>()
+    };
+    let mut groups: Vec<usize> = probes.iter().map(|(.., group)| *group).collect();
+    groups.sort_by_cached_key(|&group| group as u64);
+    groups.dedup();
+    let key = groups.into_iter().map(|group| {
+        let (_, name) = Outcome::NAMES[group];
+        (group, name.to_string())
+    });
+    let base = Trend {
+        x: "rate, requests/s",
+        key: key.collect(),
+        ..Trend::default()
+    };
+    let target = found["target"].as_f64();
+    let attainment = Trend {
+        title: "Attainment over rate",
+        y: "requests that met the SLO, %",
+        y_max: Some(100.0),
+        lines: vec![(String::new(), line("attainment", 100.0))],
+        levels: target
+            .map(|target| (target * 100.0, "SLO"))
+            .into_iter()
+            .collect(),
+        note: target.map_or(String::new(), |of| {
+            format!("SLO: {} of requests.", share(of))
+        }),
+        ..base.clone()
+    };
+    let limit = about["slo"]["ttft_ms"].as_f64();
+    let ttft = Trend {
+        title: "TTFT over rate",
+        y: "TTFT, ms",
+        lines: vec![
+            ("p50".to_string(), line("ttft_p50_ms", 1.0)),
+            ("p99".to_string(), line("ttft_p99_ms", 1.0)),
+        ],
+        levels: limit.map(|limit| (limit, "SLO")).into_iter().collect(),
+        note: limit.map_or(String::new(), |ms| {
+            format!("SLO: {ms} ms for each request.")
+        }),
+        ..base.clone()
+    };
+    let most = found["x_max_per_s"].as_f64();
+    let throughput = Trend {
+        title: "Throughput over rate",
+        y: "successes per second",
+        lines: vec![(String::new(), line("throughput_per_s", 1.0))],
+        levels: most.map(|most| (most, "max")).into_iter().collect(),
+        note: most.map_or(String::new(), |of| {
+            format!(
+                "max: {} requests/s, the closed loop's maximum.",
+                fixed(of, 1)
+            )
+        }),
+        ..base
+    };
+    let all = [attainment, ttft, throughput].into_iter();
+    let has_points = |of: &Trend| of.lines.iter().any(|(_, points)| !points.is_empty());
+    Charts {
+        trends: all.filter(has_points).collect(),
+        ..Charts::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
