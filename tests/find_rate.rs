@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, Output, until};
+use crate::util::{Cmd, Dir, Output, Server, until};
 
 fn json(dir: &Dir, name: &str) -> Value {
     let text = dir.read(name);
@@ -49,6 +49,23 @@ fn an_slo_that_no_request_meets_is_unresolved_at_once() {
 }
 
 #[test]
+fn a_server_that_answers_nothing_ends_the_search_at_once() {
+    let server = Server::start(&["--faults", "http:500"]);
+    let dir = Dir::new();
+    dir.write("slo.yaml", "slo:\n  ttft_ms: 100\n");
+    let words = ["find-rate", "--slo-file", "slo.yaml", "--warmup", "0"];
+    let command = Cmd::new(&dir).args(words).args(["--output", "r.json"]);
+    let output = command.args(["--endpoint", &server.url()]).fails(1);
+    let result = json(&dir, "r.json");
+    assert_eq!(result["requests"], 5, "{output}");
+    let why = result["why"].to_string();
+    assert!(
+        why.contains("the first 5 requests failed: http"),
+        "{output}"
+    );
+}
+
+#[test]
 fn budgets_of_requests_and_of_time_are_kept() {
     let dir = Dir::new();
     let mock = "base=1ms,prefill_rate=10k";
@@ -86,15 +103,15 @@ fn a_signal_ends_a_search_with_what_it_has() {
 #[test]
 fn a_rate_below_the_least_one_is_a_limit_that_was_missed() {
     let dir = Dir::new();
-    // Each request fills the only slot for 20 ms: the rate is below 50/s.
-    let mock = "base=20ms,prefill_rate=10M,itl=0s,max_running=1";
-    let words = "--max-tokens 1 --budget-requests 1500 --min-rate 500 --output r.json";
+    // Each request fills the only slot for 5 ms: the rate is below 200/s.
+    let mock = "base=5ms,prefill_rate=10M,itl=0s,max_running=1";
+    let words = "--max-tokens 1 --budget-requests 1500 --min-rate 2000 --output r.json";
     let command = find_rate(&dir, mock, "ttft_ms: 500", words);
     let output = command.deadline(Duration::from_secs(60)).run();
     let result = json(&dir, "r.json");
     let wanted = match result["status"] == "confirmed" {
         true => {
-            let said = "[ERROR] --min-rate 500: the highest rate is ";
+            let said = "[ERROR] --min-rate 2000: the highest rate is ";
             assert!(output.stderr.contains(said), "{output}");
             1
         }

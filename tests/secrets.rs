@@ -176,8 +176,8 @@ const COMMANDS: [&str; 9] = [
     "load --requests 4 --concurrency 2 --samples s.jsonl --output r.json --endpoint URL/generate",
     "replay --dataset d.jsonl --concurrency 2 --live-history --max-output-tokens 5 --debug --prometheus-url URL/metrics --prometheus-metrics c_total --endpoint URL",
     "run --workload short --requests 2 -v --endpoint URL",
-    "compare --pairs 3 --warmup 1 --against-header X-Api-Key:telltale-66 --samples s.jsonl --output r.json --summary pr.md --against URL/v1/completions --endpoint URL/v1/completions",
-    "find-rate --slo-file slo.yaml --budget-requests 300 --budget-time 1s --warmup 1 --samples s.jsonl --output r.json --endpoint URL/v1/completions",
+    "compare --pairs 1 --warmup 0 --against-header X-Api-Key:telltale-66 --samples s.jsonl --output r.json --summary pr.md --against URL/v1/completions --endpoint URL/v1/completions",
+    "find-rate --slo-file slo.yaml --budget-requests 300 --budget-time 500ms --warmup 0 --samples s.jsonl --output r.json --endpoint URL/v1/completions",
     "probe --steps separability,usage,answer --max-context 1000 --samples s.jsonl --output r.json --endpoint URL/v1/completions",
     "check endpoint URL --try-reset",
 ];

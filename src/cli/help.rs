@@ -100,7 +100,7 @@ pub fn ending(text: &mut String, connects: bool) {
                 "2",
                 "nothing was measured: a wrong option or file, or a server that cannot be reached",
             ),
-            ("3", "it ran, and an answer of probe is unclear"),
+            ("3", "it ran and cannot tell: probe, compare or find-rate"),
             ("130", "a signal ended the run early, after its report"),
         ],
         false => &[

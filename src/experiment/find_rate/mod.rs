@@ -160,6 +160,9 @@ impl FindRate {
 
     /// Takes the request at place `k` of the current probe. Requests come in any order.
     pub fn tell(&mut self, k: u64, record: &Record) {
+        if self.current.is_none() {
+            return;
+        }
         let told = Told::new(record, &self.settings.slo);
         let (from_ns, to_ns) = self.span_ns.unwrap_or((told.send_ns, told.end_ns));
         self.span_ns = Some((from_ns.min(told.send_ns), to_ns.max(told.end_ns)));
@@ -174,6 +177,9 @@ impl FindRate {
     /// Whether the current probe goes on after it has sent so many requests. Cost: constant but for a few looks at all
     /// of them.
     pub fn goes_on(&mut self, sent: u64) -> bool {
+        if self.current.is_none() {
+            return false;
+        }
         self.sent = self.sent.max(sent);
         let is_affordable = self.findings.requests + sent < self.settings.budget_requests;
         match &mut self.current {

@@ -36,6 +36,8 @@ use crate::units::counted;
 
 /// More arrivals than any probe sends; of so many, the first are those of a process without an end.
 const ENDLESS: u64 = 1 << 32;
+/// Failures from the first request on that end a search.
+const MOST_FAILURES: u32 = 5;
 
 /// Runs the command and returns the exit code.
 pub fn run(args: &Args) -> Result<u8> {
@@ -208,19 +210,13 @@ impl Probe {
 
     fn sending<'a>(&self, driver: &'a mut Driver<'_>, options: &Options) -> Sending<'a> {
         match self.ask {
-            Ask::Closed { requests, .. } => {
-                let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-                Sending::Closed(Box::new(driver.map(Session::single).take(requests)))
-            }
+            Ask::Closed { .. } => Sending::Closed(Box::new(driver)),
             Ask::Open { rate_per_s, seed } => {
                 let times = Arrivals::new(rate_per_s, options.load.burstiness, seed, ENDLESS);
-                let due = times.map_while(|due_ns| {
-                    let turn = driver.goes_on().then(|| driver.next()).flatten()?;
-                    Some(Due {
-                        due_ns,
-                        order: None,
-                        session: Session::single(turn),
-                    })
+                let due = times.zip(driver).map(|(due_ns, session)| Due {
+                    due_ns,
+                    order: None,
+                    session,
                 });
                 Sending::Open(Box::new(due))
             }
@@ -234,10 +230,13 @@ struct Driver<'a> {
     feedback: Feedback,
     /// When the budget of time is spent.
     until: Option<Instant>,
-    /// The requests of the current probe, the id of the first, and how many were sent.
+    /// The requests of the current probe, the id of the first, and how many were sent and have ended.
     turns: Box<dyn Iterator<Item = Turn> + 'a>,
     first_id: u64,
     sent: u64,
+    ended: u64,
+    /// Requests that have failed so far; `None`: one has succeeded.
+    failures: Option<u32>,
 }
 
 impl<'a> Driver<'a> {
@@ -255,6 +254,8 @@ impl<'a> Driver<'a> {
             turns: Box::new(std::iter::empty()),
             first_id: 0,
             sent: 0,
+            ended: 0,
+            failures: Some(0),
         }
     }
 
@@ -263,6 +264,7 @@ impl<'a> Driver<'a> {
         self.turns = Box::new(turns);
         self.first_id = first_id;
         self.sent = 0;
+        self.ended = 0;
         self.feedback.show(self.search.status());
     }
 
@@ -275,30 +277,52 @@ impl<'a> Driver<'a> {
 
     fn take_all(&mut self) {
         let come: Vec<Sample> = self.feedback.come().collect();
-        for sample in &come {
-            let place = sample.id.saturating_sub(self.first_id);
-            self.search.tell(place, &Record::from(sample));
-        }
-        if !come.is_empty() {
-            self.feedback.show(self.search.status());
+        come.iter().for_each(|sample| self.tell(sample));
+    }
+
+    fn tell(&mut self, sample: &Sample) {
+        let place = sample.id.saturating_sub(self.first_id);
+        self.ended += 1;
+        self.search.tell(place, &Record::from(sample));
+        self.note_failure(sample);
+        self.feedback.show(self.search.status());
+    }
+
+    /// Ends the search if the server has answered none of its first requests.
+    fn note_failure(&mut self, sample: &Sample) {
+        let before = self.failures.filter(|_| sample.failure.is_some());
+        self.failures = before.map(|before| before + 1);
+        let failure = sample.failure.as_ref();
+        if let Some(failure) = failure.filter(|_| self.failures == Some(MOST_FAILURES)) {
+            let why = format!("the first {MOST_FAILURES} requests failed: {failure}");
+            self.search.stop(&why);
         }
     }
 
-    /// Whether a probe at a rate sends another request.
+    /// Whether the current probe sends another request.
     fn goes_on(&mut self) -> bool {
         self.take_all();
+        // Until the first success, each request waits for the reply to the one before.
+        while self.failures.is_some() && self.ended < self.sent {
+            match self.feedback.wait() {
+                Some(sample) => self.tell(&sample),
+                None => return false,
+            }
+        }
         self.check_time();
         self.search.goes_on(self.sent)
     }
 }
 
 impl Iterator for Driver<'_> {
-    type Item = Turn;
+    type Item = Session;
 
-    fn next(&mut self) -> Option<Turn> {
-        self.take_all();
+    fn next(&mut self) -> Option<Session> {
+        if !self.goes_on() {
+            return None;
+        }
         self.sent += 1;
-        self.turns.next()
+        self.turns.next().map(Session::single)
     }
 }
 
