@@ -183,6 +183,11 @@ impl Figures {
         share(self.failed, self.requests)
     }
 
+    /// Whether it was an open loop that ran away.
+    pub fn is_overloaded(&self) -> bool {
+        self.overload.is_some_and(|of| of.is_overloaded())
+    }
+
     /// Whether there were replies and none of them was streamed.
     pub fn is_not_streamed(&self) -> bool {
         self.successful > 0 && self.not_streamed == self.successful

@@ -288,70 +288,65 @@ fn by_rate(found: &Value) -> Vec<(f64, &Value, usize)> {
 
 fn charts(about: &Value, found: &Value) -> Charts {
     let probes = by_rate(found);
-    let line = |key: &str, scale: f64| {
+    let line = |name: &str, key: &str, scale: f64| {
         let points = probes.iter().filter_map(|&(x, probe, group)| {
             let y = probe[key].as_f64()? * scale;
             Some(Point { x, y, group })
         });
-        points.collect::<Vec<Point>>()
+        (name.to_string(), points.collect::<Vec<Point>>())
     };
     let mut groups: Vec<usize> = probes.iter().map(|(.., group)| *group).collect();
     groups.sort_by_cached_key(|&group| group as u64);
     groups.dedup();
-    let key = groups.into_iter().map(|group| {
-        let (_, name) = Outcome::NAMES[group];
-        (group, name.to_string())
-    });
-    let base = Trend {
+    let named = |group: usize| (group, Outcome::NAMES[group].1.to_string());
+    let key: Vec<(usize, String)> = groups.into_iter().map(named).collect();
+    // The limit comes with its name and a note.
+    let trend = |title, y, lines, limit: Option<(f64, &'static str, String)>| Trend {
+        title,
         x: "rate, requests/s",
-        key: key.collect(),
+        y,
+        lines,
+        key: key.clone(),
+        levels: limit.iter().map(|(at, name, _)| (*at, *name)).collect(),
+        note: limit.map_or(String::new(), |(.., note)| note),
         ..Trend::default()
     };
-    let target = found["target"].as_f64();
-    let attainment = Trend {
-        title: "Attainment over rate",
-        y: "requests that met the SLO, %",
+    let target = found["target"].as_f64().map(|of| {
+        let note = format!("SLO: {} of requests.", share(of));
+        (of * 100.0, "SLO", note)
+    });
+    let ttft = about["slo"]["ttft_ms"].as_f64();
+    let ttft = ttft.map(|ms| (ms, "SLO", format!("SLO: {ms} ms for each request.")));
+    let most = found["x_max_per_s"].as_f64().map(|of| {
+        let most = fixed(of, 1);
+        let note = format!("max: {most} requests/s, the closed loop's maximum.");
+        (of, "max", note)
+    });
+    let attained = vec![line("", "attainment", 100.0)];
+    let attained = trend(
+        "Attainment over rate",
+        "requests that met the SLO, %",
+        attained,
+        target,
+    );
+    let attained = Trend {
         y_max: Some(100.0),
-        lines: vec![(String::new(), line("attainment", 100.0))],
-        levels: target
-            .map(|target| (target * 100.0, "SLO"))
-            .into_iter()
-            .collect(),
-        note: target.map_or(String::new(), |of| {
-            format!("SLO: {} of requests.", share(of))
-        }),
-        ..base.clone()
+        ..attained
     };
-    let limit = about["slo"]["ttft_ms"].as_f64();
-    let ttft = Trend {
-        title: "TTFT over rate",
-        y: "TTFT, ms",
-        lines: vec![
-            ("p50".to_string(), line("ttft_p50_ms", 1.0)),
-            ("p99".to_string(), line("ttft_p99_ms", 1.0)),
-        ],
-        levels: limit.map(|limit| (limit, "SLO")).into_iter().collect(),
-        note: limit.map_or(String::new(), |ms| {
-            format!("SLO: {ms} ms for each request.")
-        }),
-        ..base.clone()
-    };
-    let most = found["x_max_per_s"].as_f64();
-    let throughput = Trend {
-        title: "Throughput over rate",
-        y: "successes per second",
-        lines: vec![(String::new(), line("throughput_per_s", 1.0))],
-        levels: most.map(|most| (most, "max")).into_iter().collect(),
-        note: most.map_or(String::new(), |of| {
-            format!(
-                "max: {} requests/s, the closed loop's maximum.",
-                fixed(of, 1)
-            )
-        }),
-        ..base
-    };
-    let all = [attainment, ttft, throughput].into_iter();
+    let times = vec![
+        line("p50", "ttft_p50_ms", 1.0),
+        line("p99", "ttft_p99_ms", 1.0),
+    ];
+    let times = trend("TTFT over rate", "TTFT, ms", times, ttft);
+    let throughput = vec![line("", "throughput_per_s", 1.0)];
+    let throughput = trend(
+        "Throughput over rate",
+        "successes per second",
+        throughput,
+        most,
+    );
     let has_points = |of: &Trend| of.lines.iter().any(|(_, points)| !points.is_empty());
+    let all = [attained, times, throughput].into_iter();
     Charts {
         trends: all.filter(has_points).collect(),
         ..Charts::default()

@@ -132,8 +132,7 @@ fn throughput(passes: &[Pass], (time, title, labels, limit): Over, slo: &Slo) ->
     let shown = |spread: &Spread| if is_p95 { spread.p95 } else { spread.avg };
     let key = points.iter().map(|(group, pass, spread, tokens_per_s)| {
         let (tokens, ms) = (fixed(*tokens_per_s, 1), fixed(shown(spread), 1));
-        let overload = pass.figures.overload;
-        let overload = match overload.is_some_and(|of| of.is_overloaded()) {
+        let overload = match pass.figures.is_overloaded() {
             true => ", overload",
             false => "",
         };

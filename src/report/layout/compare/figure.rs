@@ -34,7 +34,7 @@ impl Figure<'_> {
 
     /// Whether it is a share, whose change is a difference.
     pub fn is_share(&self) -> bool {
-        matches!(self.name, Name::ErrorRate | Name::HitRate)
+        self.name.is_share()
     }
 
     /// Returns its name in a sentence, and its name with its unit.

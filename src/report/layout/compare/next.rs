@@ -1,4 +1,4 @@
-//! What to do after a comparison.
+//! The next step after a comparison.
 
 use serde_json::Value;
 

@@ -261,14 +261,13 @@ fn goodput(section: &mut Section, figures: &Figures) {
     section.pair("Goodput", said);
 }
 
-fn is_overloaded(pass: &Pass) -> bool {
-    let overload = pass.figures.overload;
-    overload.is_some_and(|of| of.is_overloaded())
-}
-
 /// Returns the name of a point, with a star if it ran away.
 fn marked(pass: &Pass) -> String {
-    let star = if is_overloaded(pass) { " *" } else { "" };
+    let star = if pass.figures.is_overloaded() {
+        " *"
+    } else {
+        ""
+    };
     pass.facts.point() + star
 }
 
@@ -310,7 +309,7 @@ fn sweep(passes: &[Pass]) -> Option<Section> {
     };
     let mut section = Section::new("Sweep");
     section.tables(screen, page);
-    if passes.iter().any(is_overloaded) {
+    if passes.iter().any(|pass| pass.figures.is_overloaded()) {
         let star = "A star marks an overload: requests came faster than the server ended them";
         section.add(Medium::Both, Block::List(vec![star.to_string()]));
     }
