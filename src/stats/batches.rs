@@ -17,6 +17,11 @@ const MAX_CORRELATION: f64 = 0.9;
 /// Returns half the width of the 95 % interval of the sum of these values, in their unit. The values are deviations
 /// from an expected value, in the order of their sends. `None` for fewer values than batches.
 pub fn half_width(deviations: &[f64]) -> Option<f64> {
+    Some(t(CONFIDENCE, BATCHES as f64 - 1.0) * standard_error(deviations)?)
+}
+
+/// Returns the standard error of the sum of these values, as `half_width` does.
+pub fn standard_error(deviations: &[f64]) -> Option<f64> {
     let n = deviations.len();
     if n < BATCHES {
         return None;
@@ -34,7 +39,7 @@ pub fn half_width(deviations: &[f64]) -> Option<f64> {
     let correlation = correlation + (1.0 + 4.0 * correlation) / count;
     let correlation = correlation.clamp(0.0, MAX_CORRELATION);
     let widened = (1.0 + correlation) / (1.0 - correlation);
-    Some(t(CONFIDENCE, count - 1.0) * error_of_sum(&sums) * widened.sqrt())
+    Some(error_of_sum(&sums) * widened.sqrt())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a search for the highest rate under an SLO found, as its result file has it.
+//! The findings of a search for the highest rate under an SLO, as its result file has them.
 
 use serde::Serialize;
 

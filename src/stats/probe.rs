@@ -1,4 +1,4 @@
-//! What a probe found out about a cache, as its result file has it.
+//! The findings of a probe of a cache, as its result file has them.
 
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 
 use super::belief::Seen;
 use super::told::Told;
-use crate::stats::batches::half_width;
+use crate::stats::batches::standard_error;
 use crate::stats::find_rate::Outcome;
 use crate::stats::overload::{Ended, LEAST, Overload};
 
@@ -163,9 +163,9 @@ impl Open {
             .map(|one| f64::from(u8::from(is_met(one))) - p)
             .collect();
         let misses = (n - met).min(met);
-        let measured = half_width(&deviations)
+        let measured = standard_error(&deviations)
             .filter(|_| misses > 0.0)
-            .map(|half| (half / T).powi(2) / (n * p * (1.0 - p)));
+            .map(|error| error.powi(2) / (n * p * (1.0 - p)));
         let seen = Seen {
             rate_per_s: self.plan.rate_per_s,
             judged: n,

@@ -1,4 +1,4 @@
-//! What a comparison of two sides found, as its result file has it, and how it is found.
+//! The findings of a comparison of two sides, as its result file has them, and how they are made.
 //!
 //! [`paired`] makes estimates of pairs of requests and [`runs`] of whole runs; [`verdict`] judges both alike.
 
@@ -12,6 +12,11 @@ pub mod verdict;
 use serde::Serialize;
 
 use crate::sample::named;
+
+/// The share of failed requests, or of pairs with one, from which on the times of the others tell too little.
+const MOST_FAILED: f64 = 0.1;
+/// The names of the sides in reasons.
+const SIDES: [&str; 2] = ["base", "new"];
 
 named! {
     /// How the new side stands to the base. A side with more errors or fewer cache hits is `Slower` too.
@@ -50,7 +55,7 @@ impl Name {
 }
 
 named! {
-    /// What is counted as independent.
+    /// The things that are counted as independent.
     pub enum Unit {
         /// Pairs of requests, one to each side in random order.
         Pairs = "pairs",
@@ -62,7 +67,7 @@ named! {
 /// The result of a comparison.
 #[derive(Debug, Clone, Serialize)]
 pub struct Findings {
-    /// Of the figures that decide: slower if any is, else unclear if any is, else faster if any is, else the same. It is
+    /// The verdict of those that decide: slower if any is, else unclear if any is, else faster if any is, else same. It is
     /// unclear, too, where no figure of speed that was asked for can decide.
     pub verdict: Verdict,
     pub unit: Unit,
@@ -71,7 +76,7 @@ pub struct Findings {
     pub figures: Vec<Figure>,
     /// The base and the new side.
     pub sides: [Side; 2],
-    /// What makes the sides differ in more than speed, in sentences.
+    /// The ways in which the sides differ beside speed, in sentences.
     pub notes: Vec<String>,
     /// Why the comparison ended before its last pair, if it was cut.
     pub stopped: Option<String>,

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::Name;
 use super::interval::{Estimate, Ratio, Uncertainty, error_of_sum, t};
 use super::share::Share;
 use super::verdict::{Bar, Measure};
+use super::{MOST_FAILED, Name, SIDES};
 use crate::stats::record::Record;
 use crate::stats::spread::exact_quantile;
 use crate::stats::time::{HitBy, Reported};
@@ -18,10 +18,6 @@ use crate::units::counted;
 pub const BATCH: usize = 20;
 /// The least batches that an interval of a 95th percentile takes.
 const QUANTILE_BATCHES: usize = 20;
-/// The share of pairs with a failure from which on the times of the others tell too little.
-const MOST_FAILED: f64 = 0.1;
-/// The names of the sides in reasons.
-const SIDES: [&str; 2] = ["base", "new"];
 
 /// A request to the base and one to the new side.
 pub type Pair = [Record; 2];
@@ -93,13 +89,26 @@ fn latency(record: &Record) -> Option<f64> {
 }
 
 /// Says what replies lack where they do not have a figure.
-pub fn lacking(name: Name) -> &'static str {
+fn lacking(name: Name) -> &'static str {
     match name {
         Name::TtftMean | Name::TtftP95 => "are not streamed",
         Name::ItlMean => "have no two tokens that came apart",
         Name::OutputThroughput => "have no count of output tokens",
         Name::HitRate => "do not report cached tokens",
         Name::LatencyMean | Name::LatencyP95 | Name::ErrorRate => "have no latency",
+    }
+}
+
+/// Tells why a figure has no verdict that the replies to these sides do not have.
+pub fn absent(name: Name, is_absent: [bool; 2]) -> Option<Bar> {
+    let lacking = lacking(name);
+    let of_side =
+        |side: usize| Bar::Lasting(format!("replies of the {} side {lacking}", SIDES[side]));
+    match is_absent {
+        [true, true] => Some(Bar::Inapplicable(format!("replies {lacking}"))),
+        [true, false] => Some(of_side(0)),
+        [false, true] => Some(of_side(1)),
+        [false, false] => None,
     }
 }
 
@@ -167,24 +176,16 @@ impl Paired<'_> {
             .filter(|[a, b]| a.is_good() && b.is_good());
         let failed = total - both.count();
         let none = [0, 1].map(|side| good[side] > 0 && has[side] == 0);
-        let lacking = lacking(name);
         if let Some(side) = (0..2).find(|&side| good[side] == 0) {
             let why = format!("no request to the {} side has succeeded", SIDES[side]);
             return Some(Bar::Passing(why));
         }
-        match none {
-            [true, true] => Some(Bar::Inapplicable(format!("replies {lacking}"))),
-            [true, false] => Some(Bar::Lasting(format!("replies of the base side {lacking}"))),
-            [false, true] => Some(Bar::Lasting(format!("replies of the new side {lacking}"))),
-            [false, false] if failed as f64 > MOST_FAILED * total as f64 => {
-                let why = format!(
-                    "{failed} of {} have a failed request",
-                    counted(total as u64, "pair")
-                );
-                Some(Bar::Passing(why))
-            }
-            [false, false] => None,
-        }
+        let has_failed = || {
+            let pairs = counted(total as u64, "pair");
+            let why = format!("{failed} of {pairs} have a failed request");
+            (failed as f64 > MOST_FAILED * total as f64).then_some(Bar::Passing(why))
+        };
+        absent(name, none).or_else(has_failed)
     }
 
     fn mean(&self, name: Name, time: fn(&Record) -> Option<f64>) -> Measure {

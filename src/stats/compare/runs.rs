@@ -1,11 +1,11 @@
 //! Saved runs of two sides: the run is the unit, since runs differ by more than their requests tell.
 
-use super::interval::{Estimate, moments, welch};
-use super::paired::lacking;
+use super::interval::{Estimate, Uncertainty, moments, welch};
+use super::paired::{absent, hit};
 use super::share::Share;
 use super::side::bar_unlike;
 use super::verdict::{Bar, Measure, Rule, overall};
-use super::{Figure, Findings, Name, Side, Unit, Verdict};
+use super::{Figure, Findings, MOST_FAILED, Name, SIDES, Side, Unit, Verdict};
 use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::stats::time::{HitBy, Time};
@@ -16,10 +16,6 @@ const ALPHA: f64 = 0.05;
 /// Runs a side that find a difference of 10 % in 90 % of cases where runs differ by 3 % and one figure decides, and in
 /// 81 % among the default figures (`make verdict-sim`).
 const ENOUGH_RUNS: usize = 5;
-/// The share of failed requests from which on the times of the others tell too little.
-const MOST_FAILED: f64 = 0.1;
-/// The names of the sides in reasons.
-const SIDES: [&str; 2] = ["base", "new"];
 
 /// A saved run: a pass of a samples file.
 #[derive(Debug, Clone, Copy)]
@@ -85,23 +81,9 @@ pub fn runs(base: &[Run], new: &[Run], figures: &[Name], margin: f64) -> Finding
     let points = points(&sides, &mut notes);
     let mut measures = Vec::new();
     for point in &points {
-        let at = [0, 1].map(|side| {
-            let runs = sides[side].iter().copied();
-            runs.filter(|run| run.pass.facts.point() == *point)
-                .collect::<Vec<Run>>()
-        });
-        let label = (points.len() > 1).then(|| point.clone());
-        let names = Name::NAMES.iter().map(|(name, _)| *name);
-        let mut of_point: Vec<Measure> = names
-            .map(|name| measure(name, label.as_ref(), &at))
-            .collect();
-        let [of_base, of_new] = at.each_ref().map(|runs| requests(runs));
-        let unlike = bar_unlike(&of_base, &of_new, &mut of_point);
-        notes.extend(unlike.into_iter().map(|note| match &label {
-            Some(point) => format!("{point}: {note}"),
-            None => note,
-        }));
-        measures.extend(of_point);
+        let at = sides.each_ref().map(|runs| at_point(runs, point));
+        let label = (points.len() > 1).then_some(point);
+        measures.extend(measures_at(label, &at, &mut notes));
     }
     let rule = Rule {
         figures,
@@ -128,6 +110,29 @@ pub fn runs(base: &[Run], new: &[Run], figures: &[Name], margin: f64) -> Finding
     }
 }
 
+fn at_point<'a>(runs: &[Run<'a>], point: &str) -> Vec<Run<'a>> {
+    let is_at = |run: &&Run| run.pass.facts.point() == point;
+    runs.iter().filter(is_at).copied().collect()
+}
+
+/// Works out all figures of the runs of one point, and notes where prompts or outputs are unlike. `point` is its name
+/// where there are several.
+fn measures_at(
+    point: Option<&String>,
+    sides: &[Vec<Run>; 2],
+    notes: &mut Vec<String>,
+) -> Vec<Measure> {
+    let names = Name::NAMES.iter().map(|(name, _)| *name);
+    let mut measures: Vec<Measure> = names.map(|name| measure(name, point, sides)).collect();
+    let [of_base, of_new] = sides.each_ref().map(|runs| records(runs));
+    let unlike = bar_unlike(&of_base, &of_new, &mut measures).into_iter();
+    notes.extend(unlike.map(|note| match point {
+        Some(point) => format!("{point}: {note}"),
+        None => note,
+    }));
+    measures
+}
+
 /// Leaves out runs that a side has twice.
 fn once<'a>(runs: &[Run<'a>], side: &str, notes: &mut Vec<String>) -> Vec<Run<'a>> {
     let mut kept: Vec<Run> = Vec::new();
@@ -149,10 +154,7 @@ fn once<'a>(runs: &[Run<'a>], side: &str, notes: &mut Vec<String>) -> Vec<Run<'a
 fn shared_hour(runs: &[Run], side: &str) -> Option<String> {
     let first = runs.first()?;
     let point = first.pass.facts.point();
-    let of_point = runs
-        .iter()
-        .filter(|run| run.pass.facts.point() == point)
-        .count();
+    let of_point = at_point(runs, &point).len();
     let is_one = runs.iter().all(|run| run.id == first.id);
     (of_point > 1 && is_one).then(|| {
         format!(
@@ -189,17 +191,25 @@ fn points(sides: &[Vec<Run>; 2], notes: &mut Vec<String>) -> Vec<String> {
     base.into_iter().filter(|name| new.contains(name)).collect()
 }
 
-fn requests<'a>(runs: &[Run<'a>]) -> Vec<&'a Record> {
+fn records<'a>(runs: &[Run<'a>]) -> Vec<&'a Record> {
     runs.iter().flat_map(|run| &run.pass.records.list).collect()
+}
+
+/// Returns how many requests failed, and of how many.
+fn failures(runs: &[Run]) -> (u64, u64) {
+    let figures = runs.iter().map(|run| &run.pass.figures);
+    figures.fold((0, 0), |(failed, requests), of| {
+        (failed + of.failed, requests + of.requests)
+    })
 }
 
 /// The side of these runs; its counts of requests are those of the figures, which an endless run has, too.
 fn side(runs: &[Run]) -> Side {
-    let figures = || runs.iter().map(|run| &run.pass.figures);
+    let (failed, requests) = failures(runs);
     Side {
-        requests: figures().map(|of| of.requests).sum(),
-        failed: figures().map(|of| of.failed).sum(),
-        ..Side::of(&requests(runs), runs.len() as u64)
+        requests,
+        failed,
+        ..Side::of(&records(runs), runs.len() as u64)
     }
 }
 
@@ -239,13 +249,10 @@ fn measure(name: Name, point: Option<&String>, sides: &[Vec<Run>; 2]) -> Measure
 }
 
 /// The uncertainty of a difference of shares from the requests of all runs, which is never 0.
-fn share_floor(name: Name, sides: &[Vec<Run>; 2]) -> Option<super::interval::Uncertainty> {
+fn share_floor(name: Name, sides: &[Vec<Run>; 2]) -> Option<Uncertainty> {
     let share = |runs: &[Run]| match name {
         Name::ErrorRate => {
-            let figures = runs.iter().map(|run| &run.pass.figures);
-            let (failed, requests) = figures.fold((0, 0), |(failed, requests), of| {
-                (failed + of.failed, requests + of.requests)
-            });
+            let (failed, requests) = failures(runs);
             Share::counted(failed, requests)
         }
         Name::HitRate => {
@@ -254,7 +261,7 @@ fn share_floor(name: Name, sides: &[Vec<Run>; 2]) -> Option<super::interval::Unc
                 .iter()
                 .flat_map(Run::records)
                 .filter(|record| record.is_good());
-            let trials = good.filter_map(|record| super::paired::hit(record, by));
+            let trials = good.filter_map(|record| hit(record, by));
             Share::of(&trials.collect::<Vec<(f64, f64)>>())
         }
         _ => None,
@@ -270,28 +277,20 @@ fn bar(
     estimate: Option<&Estimate>,
 ) -> Option<Bar> {
     let none = values.each_ref().map(Vec::is_empty);
-    let lacking = lacking(name);
-    match none {
-        [true, true] => return Some(Bar::Inapplicable(format!("replies {lacking}"))),
-        [true, false] => return Some(Bar::Lasting(format!("replies of the base side {lacking}"))),
-        [false, true] => return Some(Bar::Lasting(format!("replies of the new side {lacking}"))),
-        [false, false] => {}
+    if let Some(absent) = absent(name, none) {
+        return Some(absent);
     }
-    let figures = sides
-        .each_ref()
-        .map(|runs| runs.iter().map(|run| &run.pass.figures));
-    let by = figures
-        .clone()
-        .map(|mut of| of.find_map(|of| of.reported.hit_by()));
+    let by = sides.each_ref().map(|runs| {
+        let reported = runs.iter().map(|run| run.pass.figures.reported);
+        reported.into_iter().find_map(|of| of.hit_by())
+    });
     if name == Name::HitRate && by[0] != by[1] {
         return Some(Bar::Lasting(
             "the sides report hits of another kind".to_string(),
         ));
     }
-    for (figures, side) in figures.into_iter().zip(SIDES) {
-        let (failed, requests) = figures.fold((0, 0), |(failed, requests), of| {
-            (failed + of.failed, requests + of.requests)
-        });
+    for (runs, side) in sides.iter().zip(SIDES) {
+        let (failed, requests) = failures(runs);
         if !name.is_share() && failed as f64 > MOST_FAILED * requests as f64 {
             let of = counted(requests, "request");
             return Some(Bar::Passing(format!(

@@ -3,7 +3,7 @@
 use super::interval::{Estimate, holm};
 use super::{Figure, Name, Verdict};
 
-/// What is known of one figure of both sides before it is judged.
+/// One figure of both sides before it is judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measure {
     pub name: Name,
