@@ -22,7 +22,7 @@ use crate::load::open::Due;
 use crate::load::pool::Shared;
 use crate::load::stop::{Reason, Stop};
 use crate::load::{self, Limit};
-use crate::plan::Session;
+use crate::plan::{Session, Turn};
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
 use crate::samples_file::TokensLine;
@@ -250,6 +250,31 @@ impl Run {
             sent.facts.told.extend(counters.told(sent.t_end_ns()));
         }
         Ok(sent)
+    }
+
+    /// Sends requests that are in no figure, so many of them, and returns the `records` that they were added to.
+    ///
+    /// # Errors
+    /// Fails as `pass` does.
+    pub fn warm_up(
+        &mut self,
+        label: String,
+        requests: u64,
+        in_flight: u64,
+        records: Records,
+        turns: impl Iterator<Item = Turn>,
+    ) -> Result<Records> {
+        if requests == 0 {
+            return Ok(records);
+        }
+        let step = Step {
+            records,
+            warmup: None,
+            ..Step::new(label, Extent::Requests(requests), in_flight)
+        };
+        let turns = turns.take(usize::try_from(requests).unwrap_or(usize::MAX));
+        let plan = Sending::Closed(Box::new(turns.map(Session::single)));
+        Ok(self.pass(step, plan)?.records)
     }
 
     /// Makes the collector of a pass, with a watchdog.

@@ -49,7 +49,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// What to do next.
+/// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
     Send(Ask),
@@ -80,7 +80,7 @@ pub struct Status<'a> {
 pub struct Compare {
     settings: Settings,
     rng: Rng,
-    /// What came back from both sides, by the number of the pair.
+    /// The replies of both sides, by the number of the pair.
     pairs: Vec<[Option<Record>; 2]>,
     most: usize,
     cut: Cut,
@@ -100,19 +100,24 @@ pub struct Compare {
     stopped: Option<String>,
 }
 
+/// Returns how many requests of a side follow one another above one in flight.
+pub fn window(concurrency: u64) -> u64 {
+    WINDOW * concurrency
+}
+
 /// Returns the most pairs for this concurrency where the user names none: 2,000, or forty pairs of windows if these are
 /// more.
 pub fn default_pairs(concurrency: u64) -> u64 {
     match concurrency {
         0 | 1 => DEFAULT_PAIRS,
-        n => DEFAULT_PAIRS.max(DEFAULT_WINDOWS * WINDOW * n),
+        n => DEFAULT_PAIRS.max(DEFAULT_WINDOWS * window(n)),
     }
 }
 
 impl Compare {
     pub fn new(settings: &Settings) -> Compare {
         let concurrency = settings.concurrency.max(1);
-        let window = (WINDOW * concurrency) as usize;
+        let window = window(concurrency) as usize;
         let asked = settings.pairs.max(1) as usize;
         let (cut, turn, most) = match concurrency {
             1 => (Cut::Batches, 1, asked),

@@ -63,7 +63,7 @@ const LADDER: u64 = 3;
 const CLIFF: f64 = 0.2;
 const NEIGHBOURS: f64 = 1.1;
 
-/// What to search for, and its limits.
+/// The goal of a search, and its limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub slo: Slo,
@@ -160,33 +160,30 @@ impl FindRate {
 
     /// Takes the request at place `k` of the current probe. Requests come in any order.
     pub fn tell(&mut self, k: u64, record: &Record) {
-        if self.current.is_none() {
+        let Some(current) = &mut self.current else {
             return;
-        }
+        };
         let told = Told::new(record, &self.settings.slo);
         let (from_ns, to_ns) = self.span_ns.unwrap_or((told.send_ns, told.end_ns));
         self.span_ns = Some((from_ns.min(told.send_ns), to_ns.max(told.end_ns)));
         self.sent = self.sent.max(k + 1);
-        match &mut self.current {
-            Some(Current::Closed { told: all, .. }) => all.push(told),
-            Some(Current::Open { open, .. }) => open.tell(k as usize, told),
-            None => {}
+        match current {
+            Current::Closed { told: all, .. } => all.push(told),
+            Current::Open { open, .. } => open.tell(k as usize, told),
         }
     }
 
     /// Whether the current probe goes on after it has sent so many requests. Cost: constant but for a few looks at all
     /// of them.
     pub fn goes_on(&mut self, sent: u64) -> bool {
-        if self.current.is_none() {
+        let Some(current) = &mut self.current else {
             return false;
-        }
+        };
         self.sent = self.sent.max(sent);
         let is_affordable = self.findings.requests + sent < self.settings.budget_requests;
-        match &mut self.current {
-            _ if self.is_over => false,
-            Some(Current::Closed { concurrency, .. }) => sent < ladder::requests(*concurrency),
-            Some(Current::Open { open, .. }) => open.goes_on(sent) && is_affordable,
-            None => false,
+        match current {
+            Current::Closed { concurrency, .. } => sent < ladder::requests(*concurrency),
+            Current::Open { open, .. } => open.goes_on(sent) && is_affordable,
         }
     }
 

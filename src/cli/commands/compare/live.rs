@@ -15,12 +15,11 @@ use crate::cli::connect::{Connection, Opened, Server};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::feedback::Feedback;
 use crate::cli::output::Samples;
-use crate::cli::run::{Run, Sending, Step};
+use crate::cli::run::{Run, Sending};
 use crate::cli::terminal::print;
 use crate::cli::verdict::verdict;
-use crate::collect::Extent;
 use crate::error::Result;
-use crate::experiment::compare::{Ask, Compare, Next, Settings, Status, default_pairs};
+use crate::experiment::compare::{Ask, Compare, Next, Settings, Status, default_pairs, window};
 use crate::load::stop::Stop;
 use crate::mock::Options as MockOptions;
 use crate::plan::requests::{Batch, Plan};
@@ -29,6 +28,7 @@ use crate::sample::{Labels, Sample, Side};
 use crate::stats::compare::Findings;
 use crate::stats::facts::Facts;
 use crate::stats::record::Record;
+use crate::stats::records::Records;
 use crate::units::counted;
 
 const SIDES: [Side; 2] = [Side::Base, Side::New];
@@ -37,16 +37,15 @@ const SIDES: [Side; 2] = [Side::Base, Side::New];
 struct Live {
     load: load::Options,
     concurrency: u64,
-    /// Most pairs of requests; `None`: not given.
-    pairs: Option<u64>,
+    /// Most pairs of requests.
+    pairs: u64,
     /// The options of the mocks in this process, as typed.
     mock: Option<String>,
     against_mock: Option<String>,
 }
 
 pub fn run(args: &Args, options: &Options) -> Result<u8> {
-    let servers = [Server::parse(args, None)?, other_server(args)?];
-    let [base, new] = servers;
+    let (base, new) = (Server::parse(args, None)?, other_server(args)?);
     let (base, new) = (
         Connection::parse(args, base)?,
         Connection::against(args, new)?,
@@ -107,13 +106,24 @@ fn other_server(args: &Args) -> Result<Server> {
 impl Live {
     fn parse(args: &Args) -> Result<Live> {
         let concurrency = args.value("--concurrency", at_least_one)?.unwrap_or(1);
+        let pairs = args.value("--pairs", at_least_one)?;
         Ok(Live {
             load: load::Options::of_experiment(args, Way::Concurrency(concurrency))?,
             concurrency,
-            pairs: args.value("--pairs", at_least_one)?,
+            pairs: pairs.unwrap_or_else(|| default_pairs(concurrency)),
             mock: args.text("--mock").as_deref().map(mock::shown_list),
             against_mock: args.text("--against-mock").as_deref().map(mock::shown_list),
         })
+    }
+
+    fn settings(&self, options: &Options) -> Settings {
+        Settings {
+            figures: options.figures.clone(),
+            margin: options.margin,
+            pairs: self.pairs,
+            concurrency: self.concurrency,
+            seed: self.load.common.seed,
+        }
     }
 }
 
@@ -123,10 +133,9 @@ fn specification(options: &Options, live: &Live, base: &Ready, new: &Ready) -> S
         1 => "one request to each, in random order".to_string(),
         n => format!(
             "{} requests to each, {n} in flight, in random order",
-            20 * n
+            window(n)
         ),
     };
-    let most = live.settings(options).pairs;
     let warmup = match live.load.warmup {
         0 => String::new(),
         n => format!("Warm-up: {} to each, in no figure\n", counted(n, "request")),
@@ -134,7 +143,7 @@ fn specification(options: &Options, live: &Live, base: &Ready, new: &Ready) -> S
     format!(
         "\nCompare: {shown} (base) with {against} (new)\nIn turn: {turns}; at most {}\n\
          Decides: {}; a change of less than {} % counts as none\n{warmup}Prompts: {}\n{}",
-        counted(most, "pair"),
+        counted(live.pairs, "pair"),
         options.names().join(", "),
         options.margin * 100.0,
         prompts::prompts(&live.load),
@@ -151,7 +160,7 @@ fn header(options: &Options, live: &Live, new: &Ready) -> Value {
         ("mock", json!(live.mock)),
         ("against_mock", json!(live.against_mock)),
         ("against_model", json!(new.target.body.model)),
-        ("pairs", json!(live.settings(options).pairs)),
+        ("pairs", json!(live.pairs)),
         ("concurrency", json!(live.concurrency)),
         ("warmup", json!(live.load.warmup)),
         ("prompts", prompts::prompts_header(&live.load)),
@@ -164,21 +173,11 @@ fn header(options: &Options, live: &Live, new: &Ready) -> Value {
 /// Sends the warm-up requests of both sides in turn.
 fn warm_up(run: &mut Run, live: &Live, plan: &Plan) -> Result<()> {
     let requests = live.load.warmup;
-    if requests == 0 {
-        return Ok(());
-    }
     let mut sides = Turns::new(plan, live, "warmup", run.next_id);
     let asks = (0..requests).flat_map(|pair| [0, 1].map(|side| Ask { side, pair }));
-    let sessions = asks.filter_map(move |ask| sides.session(ask));
-    let step = Step {
-        warmup: None,
-        ..Step::new(
-            "Warm-up".to_string(),
-            Extent::Requests(2 * requests),
-            live.concurrency,
-        )
-    };
-    run.pass(step, Sending::Closed(Box::new(sessions)))?;
+    let turns = asks.filter_map(move |ask| sides.turn(ask));
+    let (label, records) = ("Warm-up".to_string(), Records::kept());
+    run.warm_up(label, 2 * requests, live.concurrency, records, turns)?;
     Ok(())
 }
 
@@ -196,29 +195,14 @@ fn compare(run: &mut Run, options: &Options, live: &Live, plan: &Plan) -> Result
     if run.stop.is_set() {
         driver
             .machine
-            .stop(&sent.facts.ended.clone().unwrap_or_default());
+            .stop(sent.facts.ended.as_deref().unwrap_or_default());
     }
     let facts = Facts {
         concurrency: Some(live.concurrency),
         ..sent.facts
     };
     run.end_pass(facts, sent.records);
-    print(&driver.feedback.rest())?;
     Ok(driver.machine.findings())
-}
-
-impl Live {
-    fn settings(&self, options: &Options) -> Settings {
-        Settings {
-            figures: options.figures.clone(),
-            margin: options.margin,
-            pairs: self
-                .pairs
-                .unwrap_or_else(|| default_pairs(self.concurrency)),
-            concurrency: self.concurrency,
-            seed: self.load.common.seed,
-        }
-    }
 }
 
 /// The requests of both sides: those of a pair have the same lengths and different texts.
@@ -247,10 +231,10 @@ impl<'a> Turns<'a> {
     }
 
     /// Makes the next request of a side; pairs are asked for in their order.
-    fn session(&mut self, ask: Ask) -> Option<Session> {
+    fn turn(&mut self, ask: Ask) -> Option<Turn> {
         let turn = self.sides[ask.side].next()?;
         let id = self.first_id + 2 * ask.pair + ask.side as u64;
-        Some(Session::single(Turn { id, ..turn }))
+        Some(Turn { id, ..turn })
     }
 
     /// Returns what a sample of these requests was asked for.
@@ -290,7 +274,7 @@ impl Iterator for Driver<'_> {
         loop {
             self.take_all();
             match self.machine.next() {
-                Next::Send(ask) => return self.turns.session(ask),
+                Next::Send(ask) => return self.turns.turn(ask).map(Session::single),
                 Next::Wait => {
                     let sample = self.feedback.wait()?;
                     self.tell(&sample);

@@ -15,15 +15,14 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::feedback::Feedback;
 use crate::cli::output::{self, Samples};
-use crate::cli::run::{Run, Sending, Step};
+use crate::cli::run::{Run, Sending};
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
-use crate::collect::Extent;
 use crate::error::Result;
 use crate::experiment::find_rate::{Ask, FindRate, Settings};
 use crate::load::open::Due;
 use crate::load::stop::Stop;
-use crate::plan::arrival::{Arrivals, Burstiness};
+use crate::plan::arrival::Arrivals;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
 use crate::report::layout::find_rate as layout;
@@ -32,6 +31,7 @@ use crate::sample::{Labels, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::find_rate::{Findings, Status};
 use crate::stats::record::Record;
+use crate::stats::records::Records;
 use crate::units::counted;
 
 /// More arrivals than any probe sends; of so many, the first are those of a process without an end.
@@ -95,14 +95,10 @@ fn specification(options: &Options, ready: &Ready) -> String {
 
 /// Returns the run's options for the header.
 fn header(options: &Options) -> Value {
-    let burstiness = match options.load.burstiness {
-        Burstiness::Shape(shape) => json!(shape),
-        Burstiness::Even => json!("inf"),
-    };
     json!({
         "slo_file": options.slo_file,
         "attainment": options.attainment,
-        "burstiness": burstiness,
+        "burstiness": prompts::burstiness_header(&options.load),
         "max_inflight": options.load.max_inflight,
         "budget_requests": options.budget_requests,
         "budget_time_s": options.budget_time.map(|time| time.as_secs_f64()),
@@ -113,17 +109,9 @@ fn header(options: &Options) -> Value {
 }
 
 fn warm_up(run: &mut Run, options: &Options, plan: &Plan) -> Result<()> {
-    let requests = options.load.warmup;
-    if requests == 0 {
-        return Ok(());
-    }
-    let sessions = turns(plan, "warmup", Labels::default(), run.next_id).map(Session::single);
-    let sessions = sessions.take(usize::try_from(requests).unwrap_or(usize::MAX));
-    let step = Step {
-        warmup: None,
-        ..Step::new("Warm-up".to_string(), Extent::Requests(requests), 1)
-    };
-    run.pass(step, Sending::Closed(Box::new(sessions)))?;
+    let turns = turns(plan, "warmup", Labels::default(), run.next_id);
+    let (label, records) = ("Warm-up".to_string(), Records::kept());
+    run.warm_up(label, options.load.warmup, 1, records, turns)?;
     Ok(())
 }
 
@@ -278,6 +266,9 @@ impl<'a> Driver<'a> {
     fn take_all(&mut self) {
         let come: Vec<Sample> = self.feedback.come().collect();
         come.iter().for_each(|sample| self.tell(sample));
+        if !come.is_empty() {
+            self.feedback.show(self.search.status());
+        }
     }
 
     fn tell(&mut self, sample: &Sample) {
@@ -285,7 +276,6 @@ impl<'a> Driver<'a> {
         self.ended += 1;
         self.search.tell(place, &Record::from(sample));
         self.note_failure(sample);
-        self.feedback.show(self.search.status());
     }
 
     /// Ends the search if the server has answered none of its first requests.

@@ -150,9 +150,6 @@ impl Load {
         if !self.options.outputs.vllm.is_empty() {
             records = records.with_details(true);
         }
-        if requests == 0 {
-            return Ok(records);
-        }
         let batch = Batch {
             name: format!("warmup/{at}"),
             requests: Some(requests),
@@ -161,15 +158,9 @@ impl Load {
             labels: point.labels(),
         };
         let label = format!("{}, warm-up", point.title());
-        let extent = Extent::Requests(requests);
-        let step = Step {
-            records,
-            warmup: None,
-            ..Step::new(label, extent, self.options.in_flight(point))
-        };
-        let sessions = self.plans.warmup.turns(&batch).map(Session::single);
-        let sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
-        Ok(sent.records)
+        let in_flight = self.options.in_flight(point);
+        let turns = self.plans.warmup.turns(&batch);
+        self.run.warm_up(label, requests, in_flight, records, turns)
     }
 
     fn measure(

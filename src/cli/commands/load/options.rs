@@ -166,6 +166,18 @@ impl Options {
         })
     }
 
+    /// Returns the points of one run, without those that the other runs repeat.
+    pub fn first_run(&self) -> impl Iterator<Item = &Point> {
+        let is_first = |point: &&Point| point.run.is_none_or(|run| run == 1);
+        self.points.iter().filter(is_first)
+    }
+
+    /// Returns how often all points are sent.
+    pub fn runs(&self) -> u64 {
+        let runs = self.points.iter().filter_map(|point| point.run);
+        runs.max().unwrap_or(1)
+    }
+
     pub fn limits_ttft(&self) -> bool {
         self.common.slo.is_some_and(|slo| slo.ttft_ms.is_some())
     }

@@ -179,12 +179,8 @@ pub fn specification(options: &Options, plans: &Plans, ready: &Ready) -> String 
         .title()
         .to_lowercase(),
     };
-    let of_run = options
-        .points
-        .iter()
-        .filter(|point| !matches!(point.run, Some(2..)));
-    let points: Vec<String> = of_run.map(phrase).collect();
-    let runs = match options.points.len() / points.len() {
+    let points: Vec<String> = options.first_run().map(phrase).collect();
+    let runs = match options.runs() {
         1 => String::new(),
         runs => format!("Runs: {runs}, each with prompts of its own\n"),
     };
@@ -256,28 +252,29 @@ pub fn prompts(options: &Options) -> String {
 
 /// Returns the run's options for the header.
 pub fn header(options: &Options) -> Value {
-    let points = options.points.iter();
-    let runs = points.clone().filter_map(|point| point.run).max();
-    let points = points.filter(|point| !matches!(point.run, Some(2..)));
-    let concurrency: Vec<u64> = points.clone().filter_map(Point::concurrency).collect();
-    let rates: Vec<f64> = points.clone().filter_map(Point::rate_per_s).collect();
-    let is_open = options.points.iter().any(Point::is_open);
-    // A number, or the text `inf`.
-    let burstiness = match options.burstiness {
-        Burstiness::Shape(shape) => json!(shape),
-        Burstiness::Even => json!("inf"),
-    };
+    let points = || options.first_run();
+    let concurrency: Vec<u64> = points().filter_map(Point::concurrency).collect();
+    let rates: Vec<f64> = points().filter_map(Point::rate_per_s).collect();
+    let is_open = points().any(Point::is_open);
     json!({
         "concurrency": concurrency,
         "rate_per_s": rates,
-        "burstiness": (!rates.is_empty()).then_some(burstiness),
+        "burstiness": (!rates.is_empty()).then(|| burstiness_header(options)),
         "max_inflight": is_open.then_some(options.max_inflight),
         "requests": options.requests,
         "duration_s": options.duration.map(|duration| duration.as_secs_f64()),
         "warmup": options.warmup,
-        "runs": runs.unwrap_or(1),
+        "runs": options.runs(),
         "prompts": prompts_header(options),
     })
+}
+
+/// Returns the burstiness for the header: a number, or the text `inf`.
+pub fn burstiness_header(options: &Options) -> Value {
+    match options.burstiness {
+        Burstiness::Shape(shape) => json!(shape),
+        Burstiness::Even => json!("inf"),
+    }
 }
 
 /// Returns the options of the prompts, for the header.
