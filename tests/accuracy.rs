@@ -1,9 +1,9 @@
 //! Figures against the truth: compares what the client measured with the mock's truth log.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::alone;
-use crate::util::{Cmd, Dir, Samples, Server, errors_ms, mean, median};
+use crate::util::{Cmd, Dir, Samples, Server, errors_ms, json_file, median};
 
 /// One run of `benchmark` against a mock in a process of its own: samples and truth by request.
 struct Joined {
@@ -23,6 +23,10 @@ fn run(mock: &[&str], options: &[&str]) -> Joined {
         pairs: Samples::read(&dir, "samples.jsonl").with_truth(server.truth()),
         stdout: output.stdout,
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[test]
@@ -70,6 +74,45 @@ fn ttft_and_itl_agree_with_the_truth_log_at_64_streams() {
             error_ms.abs() <= limit_ms,
             "{name} is off by {error_ms} ms: {figures:?}"
         );
+    }
+}
+
+#[test]
+fn the_latencies_of_both_rounds_of_a_replay_agree_with_the_truth_log() {
+    let _machine = alone();
+    let dir = Dir::new();
+    let prompt = |k: usize| format!("{}\n", json!({"text": format!("w{k} ").repeat(400)}));
+    let dataset = dir.write("prompts.jsonl", (0..60).map(prompt).collect::<String>());
+    let server = Server::start(&["--base", "40ms", "--prefill-rate", "4M", "--itl", "10ms"]);
+    Cmd::new(&dir)
+        .args(["replay", "--endpoint", &server.url(), "--dataset"])
+        .arg(dataset)
+        .args(["--concurrency", "20", "--max-output-tokens", "24"])
+        .args(["--output-dir", "out"])
+        .ok();
+    let pairs = Samples::read(&dir, "out/samples.jsonl").with_truth(server.truth());
+    for round in [1, 2] {
+        let of_round = pairs.iter().filter(|(sample, _)| sample["round"] == round);
+        let times = of_round.map(|(_, truth)| {
+            let ns = |stamp: &Value| stamp.as_f64().expect("a stamp");
+            let written = truth["t_written_ns"].as_array().expect("a stamp a token");
+            let (first, last) = (ns(&written[0]), ns(&written[written.len() - 1]));
+            let ttft = (first - ns(&truth["t_read_ns"])) / 1e6;
+            (ttft, (last - first) / 1e6 / (written.len() - 1) as f64)
+        });
+        let (ttft, itl): (Vec<f64>, Vec<f64>) = times.unzip();
+        assert_eq!(ttft.len(), 60);
+        let file = json_file(&dir, &format!("out/concurrency_20_round_{round}.json"));
+        for (key, wanted, limit_ms) in [
+            ("avg_ttft", mean(&ttft), 1.0),
+            ("p50_ttft", median(&ttft), 1.0),
+            ("avg_itl", mean(&itl), 0.1),
+            ("p50_itl", median(&itl), 0.1),
+        ] {
+            let got = file["summary"][key].as_f64().expect("a number");
+            let off = (got - wanted).abs();
+            assert!(off <= limit_ms, "round {round}, {key}: {got} for {wanted}");
+        }
     }
 }
 

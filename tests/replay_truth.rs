@@ -1,4 +1,4 @@
-//! `replay` against the mock's truth log: hit rates, latencies, and the bytes of every request.
+//! `replay` against the mock's truth log: hit rates and the bytes of every request.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::util::{Cmd, Dir, Output, Samples, Server, json_file, mean, median};
+use crate::util::{Cmd, Dir, Output, Samples, Server, json_file};
 
 /// A replay that has ended: its folder and, by request, the sample and the truth of each round.
 struct Replayed {
@@ -70,16 +70,11 @@ fn prompts(dir: &Dir, records: usize, words: usize) -> std::path::PathBuf {
     dir.write("prompts.jsonl", text)
 }
 
-fn numbers(truth: &Value, key: &str) -> Vec<f64> {
-    let list = truth[key].as_array().expect("a list");
-    list.iter().map(|ns| ns.as_f64().expect("ns")).collect()
-}
-
 #[test]
-fn hit_rates_and_latencies_of_both_rounds_agree_with_the_truth() {
+fn hit_rates_of_both_rounds_agree_with_the_truth() {
     let dir = Dir::new();
     let dataset = prompts(&dir, 60, 400);
-    let server = Server::start(&["--base", "40ms", "--prefill-rate", "4M", "--itl", "10ms"]);
+    let server = Server::start(&["--itl", "1ms"]);
     let metrics = format!("{}/metrics", server.url());
     let replayed = replay(
         dir,
@@ -123,29 +118,6 @@ fn hit_rates_and_latencies_of_both_rounds_agree_with_the_truth() {
         }
         // 60 prompts of 401 words.
         assert_eq!(metrics["vllm:prompt_tokens"]["over_round"], 60.0 * 401.0);
-        let ttft: Vec<f64> = replayed
-            .truth(round)
-            .map(|truth| {
-                let read = truth["t_read_ns"].as_f64().expect("a stamp");
-                (numbers(truth, "t_written_ns")[0] - read) / 1e6
-            })
-            .collect();
-        let itl: Vec<f64> = replayed
-            .truth(round)
-            .map(|truth| {
-                let written = numbers(truth, "t_written_ns");
-                (written[written.len() - 1] - written[0]) / 1e6 / (written.len() - 1) as f64
-            })
-            .collect();
-        for (name, got, wanted, limit_ms) in [
-            ("mean TTFT", figure("avg_ttft"), mean(&ttft), 1.0),
-            ("median TTFT", figure("p50_ttft"), median(&ttft), 1.0),
-            ("mean ITL", figure("avg_itl"), mean(&itl), 0.1),
-            ("median ITL", figure("p50_itl"), median(&itl), 0.1),
-        ] {
-            let off = (got - wanted).abs();
-            assert!(off <= limit_ms, "round {round}, {name}: {got} for {wanted}");
-        }
     }
 }
 

@@ -22,10 +22,6 @@ pub fn ns(value: &Value) -> i64 {
         .unwrap_or_else(|| panic!("{value} is no stamp"))
 }
 
-pub fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 /// Returns the median; halfway between the middle two of an even number.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
