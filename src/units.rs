@@ -3,7 +3,11 @@
 //!
 //! A parser's error says why the text is not such a quantity; the caller adds the option it came from.
 
-use std::time::{Duration, Instant, SystemTime};
+mod date;
+
+use std::time::{Duration, Instant};
+
+pub use self::date::{date_ms, format_utc};
 
 /// Parses `250us`, `10ms`, `2s`, `1.5m`, `2h` or a bare number of seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -153,30 +157,6 @@ pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Formats a wall-clock time as RFC 3339 in UTC, such as `2026-11-23T06:13:38Z`.
-pub fn format_utc(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-    let z = days + 719_468;
-    let day_of_era = z % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = z / 146_097 * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 /// Returns whether a character would steer a terminal, or turn the direction of the text around it. Servers and files
 /// can put it into any text.
 pub fn steers(c: char) -> bool {
@@ -276,22 +256,6 @@ mod tests {
             (12.0, 0, "12.0"),
         ] {
             assert_eq!(fixed(value, decimals), text);
-        }
-    }
-
-    #[test]
-    fn times_are_written_as_rfc_3339() {
-        // From `date -u -d @N +%FT%TZ`.
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_414_418, "2026-11-23T06:13:38Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-        ] {
-            assert_eq!(
-                format_utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
-                text
-            );
         }
     }
 }

@@ -6,9 +6,10 @@
 use std::io::BufRead;
 
 use super::reader::Reader;
-use super::unit::{Unit, date_ms};
+use super::unit::Unit;
 use crate::plan::dataset::Problem;
 use crate::plan::json::shortened;
+use crate::units::date_ms;
 
 /// Most tokens of a prompt. More must be a mistake: no engine has such a context.
 const MOST_TOKENS: u64 = 1 << 24;

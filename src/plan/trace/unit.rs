@@ -71,71 +71,6 @@ pub(super) fn like_seconds(times: impl Iterator<Item = f64> + Clone) -> Option<S
     is_dense.then(|| format!("{different} different ones within {span}"))
 }
 
-/// Returns the milliseconds since 1970 of a date such as `2023-11-16 18:15:46.6805900`, in UTC unless it ends in an
-/// offset.
-pub(super) fn date_ms(text: &str) -> Option<f64> {
-    let (date, time) = text.split_once([' ', 'T'])?;
-    let mut date = date.splitn(3, '-').map(digits);
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let days_of_month = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=9999).contains(&year) || !(1..=days_of_month).contains(&day) {
-        return None;
-    }
-    let (time, offset_min) = without_offset(time)?;
-    let mut parts = time.splitn(3, ':');
-    let (hour, minute) = (digits(parts.next()?)?, digits(parts.next()?)?);
-    let seconds = parts.next()?;
-    let is_plain = seconds
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let second: f64 = seconds.parse().ok().filter(|_| is_plain)?;
-    if hour > 23 || minute > 59 || second >= 61.0 {
-        return None;
-    }
-    // March begins the year, so that a leap day is its last day: Howard Hinnant's days_from_civil.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let minutes = (days - 719_468) * 1440 + hour * 60 + minute - offset_min;
-    Some(minutes as f64 * 60_000.0 + second * 1000.0)
-}
-
-/// Splits the zone off a time; returns the time and the zone's minutes east of UTC.
-fn without_offset(time: &str) -> Option<(&str, i64)> {
-    if let Some(time) = time.strip_suffix('Z').or(time.strip_suffix(" UTC")) {
-        return Some((time, 0));
-    }
-    let Some(at) = time.find(['+', '-']) else {
-        return Some((time, 0));
-    };
-    let (hours, minutes) = match time[at + 1..].split_once(':') {
-        Some((hours, minutes)) => (digits(hours)?, digits(minutes)?),
-        None => match digits(&time[at + 1..])? {
-            hours if time.len() - at <= 3 => (hours, 0),
-            both => (both / 100, both % 100),
-        },
-    };
-    let offset_min = hours * 60 + minutes;
-    let is_west = time.as_bytes()[at] == b'-';
-    let time = time[..at].trim_end();
-    Some((time, if is_west { -offset_min } else { offset_min }))
-}
-
-/// Parses one to four digits.
-fn digits(text: &str) -> Option<i64> {
-    let is_number = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    is_number.then(|| text.parse().ok())?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,34 +95,6 @@ mod tests {
         ] {
             let found = like_seconds(times.iter().copied());
             assert_eq!(found.is_some(), wanted, "{times:?}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn a_date_is_read_with_its_fraction_and_its_zone() {
-        for (text, wanted) in [
-            ("1970-01-01 00:00:00", Some(0.0)),
-            // From 1970 to 2023-11-16 are 19,677 days; 18 h 15 min 46.5 s are 65,746.5 s.
-            (
-                "2023-11-16 18:15:46.5000000",
-                Some((19_677.0 * 86_400.0 + 65_746.5) * 1000.0),
-            ),
-            // 2024-02-29 is day 19,782.
-            ("2024-02-29T00:00:00Z", Some(19_782.0 * 86_400_000.0)),
-            ("2024-02-29 02:00:00+02:00", Some(19_782.0 * 86_400_000.0)),
-            (
-                "2024-02-28 19:00:00.25-0500",
-                Some(19_782.0 * 86_400_000.0 + 250.0),
-            ),
-            ("2023-02-29 00:00:00", None),
-            ("2023-13-01 00:00:00", None),
-            ("2023-11-16", None),
-            ("2023-11-16 24:00:00", None),
-            ("2023-11-16 1:2:inf", None),
-            ("16.11.2023 18:15:46", None),
-            ("", None),
-        ] {
-            assert_eq!(date_ms(text), wanted, "{text}");
         }
     }
 }
