@@ -262,6 +262,21 @@ impl Sample {
         self.failure.is_none() && self.phase != Phase::Cut
     }
 
+    /// Returns its stamps, all of which count from the run's epoch.
+    pub fn stamps_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let optional = [
+            &mut self.t_due_ns,
+            &mut self.t_headers_ns,
+            &mut self.t_event_ns,
+            &mut self.t_first_ns,
+            &mut self.t_answer_ns,
+            &mut self.t_last_ns,
+            &mut self.t_first_send_ns,
+        ];
+        let always = [&mut self.t_send_ns, &mut self.t_end_ns];
+        always.into_iter().chain(optional.into_iter().flatten())
+    }
+
     /// Returns whether the tokens came in a burst: fewer than a fifth of their events began a new read, and all came
     /// within 2 % of the latency. Something on the way, such as a proxy, held them back, so their times are not the
     /// server's.

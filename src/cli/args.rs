@@ -18,7 +18,8 @@ mod fuzz;
 /// The options of one command.
 pub struct Args {
     usage: &'static Usage,
-    operand: Option<String>,
+    /// The words without dashes.
+    operands: Vec<String>,
     /// The options in their order: long name and one value each; a switch has an empty value.
     given: Vec<(&'static str, String)>,
 }
@@ -28,13 +29,14 @@ impl Args {
     pub fn new(usage: &'static Usage, words: Vec<String>) -> Result<Args> {
         let mut args = Args {
             usage,
-            operand: None,
+            operands: Vec::new(),
             given: Vec::new(),
         };
         let mut words = words.into_iter().peekable();
         while let Some(word) = words.next() {
-            if !word.starts_with('-') && !usage.operand.is_empty() && args.operand.is_none() {
-                args.operand = Some(word);
+            let most = usage.most_operands();
+            if !word.starts_with('-') && args.operands.len() < most {
+                args.operands.push(word);
                 continue;
             }
             let (name, joined) = match word.split_once('=') {
@@ -61,11 +63,22 @@ impl Args {
     /// # Errors
     /// Fails when the word is missing.
     pub fn operand(&self) -> Result<&str> {
+        Ok(&self.operands()?[0])
+    }
+
+    /// Returns the words without dashes, of which there is at least one.
+    ///
+    /// # Errors
+    /// Fails when there is none.
+    pub fn operands(&self) -> Result<&[String]> {
         let Usage { name, operand, .. } = self.usage;
-        self.operand.as_deref().ok_or_else(|| {
-            Error::input(name, format!("not given; want tmesh-cli {name} {operand}"))
-                .next(format!("Try: tmesh-cli {name} --help"))
-        })
+        match &self.operands[..] {
+            [] => Err(
+                Error::input(name, format!("not given; want tmesh-cli {name} {operand}"))
+                    .next(format!("Try: tmesh-cli {name} --help")),
+            ),
+            operands => Ok(operands),
+        }
     }
 
     /// Returns the command's name.

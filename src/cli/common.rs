@@ -1,8 +1,11 @@
-//! The options that several commands share beside the connection: `--seed`, `--nonce`, `--slo-file`.
+//! The options that several commands share beside the connection: `--seed`, `--nonce`, `--slo-file`, `--shard`,
+//! `--start-at`.
 
 use super::args::Args;
-use super::slo;
+use super::{shard, slo, start};
 use crate::error::Result;
+use crate::load::start::Start;
+use crate::plan::shard::Shard;
 use crate::stats::goodput::Slo;
 use crate::units::parse_count;
 
@@ -16,13 +19,21 @@ pub struct Common {
     pub is_nonce_fresh: bool,
     /// `None`: no file of limits is given, or the command does not take one.
     pub slo: Option<Slo>,
+    /// The part of the run that this process is, and how that is known; `None`: it is the whole run.
+    pub shard: Option<(Shard, String)>,
+    /// `None`: the run starts when all is ready.
+    pub start: Option<Start>,
 }
 
 impl Common {
+    pub fn shard(&self) -> Option<Shard> {
+        self.shard.as_ref().map(|(shard, _)| *shard)
+    }
+
     /// Takes the shared options out of `args`; options that the command does not have count as not given.
     ///
     /// # Errors
-    /// Fails when the seed is not a count, or the file is not an SLO.
+    /// Fails when one of them is wrong.
     pub fn parse(args: &Args) -> Result<Common> {
         Ok(Common {
             seed: args.value("--seed", parse_count)?.unwrap_or(0),
@@ -33,6 +44,8 @@ impl Common {
                 .as_deref()
                 .map(slo::read)
                 .transpose()?,
+            shard: shard::parse(args)?,
+            start: start::parse(args)?,
         })
     }
 }

@@ -23,8 +23,10 @@ use crate::client::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::load::pool::is_refusal;
 use crate::plan::prompt::{ALIKE_TOKENS, Writer};
+use crate::plan::shard::{Shard, run_id};
 use crate::report::layout::common::MOCK;
 use crate::sample::Failure;
+use crate::stats::clock::Held;
 use crate::units::{counted, format_utc, quoted};
 
 /// Most models of a list that are shown.
@@ -167,6 +169,9 @@ impl Ready {
             }
         }
         report_setup(&setup, &target, &opened)?;
+        if common.shard.is_some() {
+            target.run_id = run_id(common.seed, &nonce);
+        }
         Ok(Ready {
             target: Arc::new(target),
             common_tokens: setup.template_tokens.map(|tokens| tokens + ALIKE_TOKENS),
@@ -206,13 +211,19 @@ impl Ready {
             Some(nonce) => format!("nonce: {nonce}"),
             None => "no nonce: texts go out exactly as they are".to_string(),
         };
+        let shard = match &self.common.shard {
+            Some((Shard { index, of }, source)) => {
+                format!("Shard: {index}/{of} by {source}; it sends its part of the run\n")
+            }
+            None => String::new(),
+        };
         let mock = match self.is_mock() {
             true => format!("{}\n", MOCK),
             false => String::new(),
         };
         format!(
             "Set-up: {} ({} prompt tokens, {} output tokens), lengths by {}\n\
-             Seed: {seed}, {nonce}\n{own}{mock}\n",
+             Seed: {seed}, {nonce}\n{shard}{own}{mock}\n",
             counted(setup.requests, "request"),
             setup.prompt_tokens,
             setup.output_tokens,
@@ -225,6 +236,10 @@ impl Ready {
     pub fn header(&self, mut options: Value) -> Value {
         let (target, setup) = (&self.target, &self.setup);
         options["api"] = target.body.api.name().into();
+        let shard = self.common.shard().map(|Shard { index, of }| Held {
+            of,
+            held: vec![index],
+        });
         json!({
             "command": self.opened.connection.command,
             "endpoint": self.opened.endpoint.shown_url(""),
@@ -234,6 +249,8 @@ impl Ready {
             "nonce": self.common.nonce,
             "is_nonce_fresh": self.common.is_nonce_fresh,
             "run_id": target.run_id,
+            "shard": shard,
+            "clock": host::clock(target, self.common.shard()),
             "slo": self.common.slo,
             "started_at": format_utc(SystemTime::now()),
             "backend": self.backend,

@@ -92,6 +92,15 @@ const SAMPLES: &str = "\
                                     stdout, without the report
 ";
 
+/// One of several processes that send one run.
+const SHARD: &str = "\
+    Several machines
+    --shard I/N                     sends one of N parts of the run, I from 0; auto asks the launcher: see tmesh-cli \
+                                    help scale
+    --shards N                      N, where the launcher does not tell it [TMESH_SHARDS]
+    --start-at TIME                 sends the first request then: RFC 3339, or seconds since 1970
+";
+
 const QUIET: &str = "\
     --quiet                         leaves stderr to warnings and errors
 ";
@@ -107,6 +116,7 @@ pub static BENCHMARK: Usage = Usage {
         TRANSPORT,
         COUNTERS,
         MOCK_SERVER,
+        SHARD,
         "\
     Workload
     --offload-size GB               size of the KV offload buffer that the contexts fill [by model]
@@ -156,6 +166,7 @@ pub static LOAD: Usage = Usage {
         TRANSPORT,
         COUNTERS,
         MOCK_SERVER,
+        SHARD,
         "\
     Load
     --requests N                    requests of each point [50]
@@ -203,6 +214,7 @@ pub static REPLAY: Usage = Usage {
         TRANSPORT,
         COUNTERS,
         MOCK_SERVER,
+        SHARD,
         "\
     Dataset and rounds
     --dataset FILE                  JSONL, a JSON array or an object with data: text, prompt, user_messages, \
@@ -277,7 +289,7 @@ pub static RUN_FIXED: Usage = Usage {
     --mock 'NAME=VALUE,…'           options of the mock: see tmesh-cli mock --help
     --seed N                        decides the texts [0]
     --nonce TEXT                    makes the texts new [random]
-", ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, COUNTERS, "\
+", ENDPOINT, KEY_AND_MODEL, API, TRANSPORT, COUNTERS, SHARD, "\
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]
@@ -433,6 +445,21 @@ pub static REPORT: Usage = Usage {
     examples: &[
         "tmesh-cli report -i benchmark_results --format html -o report.html",
         "tmesh-cli report -i samples.jsonl --format markdown > REPORT.md",
+    ],
+};
+
+pub static MERGE: Usage = Usage {
+    name: "merge",
+    operand: "FILE…",
+    about: "Makes one samples file of those that the shards of a run wrote",
+    options: &["\
+    Output
+    -o, --output FILE               the merged samples, which report, compare and merge read; - is stdout
+    --allow-missing                 exit code 0 although a shard is missing, doubled or was cut
+"],
+    examples: &[
+        "tmesh-cli merge s0.jsonl s1.jsonl s2.jsonl s3.jsonl -o all.jsonl",
+        "tmesh-cli merge shards/*.jsonl -o all.jsonl --allow-missing",
     ],
 };
 

@@ -1,6 +1,22 @@
 //! The machine that runs the client, as Linux describes it.
 
 use std::fs;
+use std::time::SystemTime;
+
+use crate::client::Target;
+use crate::plan::shard::Shard;
+use crate::stats::clock::Clock;
+
+/// Reads the wall clock and that of the stamps at one moment.
+pub fn clock(target: &Target, shard: Option<Shard>) -> Clock {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Clock {
+        shard: shard.map(|shard| shard.index),
+        wall_us: u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX),
+        t_ns: target.link.epoch.now_ns(),
+        server_us: target.server_clock.bounds_us(),
+    }
+}
 
 /// Returns the processor's name; `None` if Linux does not tell.
 pub fn cpu() -> Option<String> {

@@ -1,5 +1,6 @@
 //! A run: opened once, then one pass after the other, each with a plan from the command.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use super::counters::{Counters, EVERY};
 use super::discover::{Ready, refused};
+use super::host;
 use super::output::Samples;
 use super::silence::Silence;
 use crate::client::count::count_texts;
@@ -20,8 +22,10 @@ use crate::collect::{
 use crate::error::{Error, Result};
 use crate::load::open::Due;
 use crate::load::pool::Shared;
+use crate::load::start::Start;
 use crate::load::stop::{Reason, Stop};
 use crate::load::{self, Limit};
+use crate::plan::shard::{Divider, Shard, divided};
 use crate::plan::{Session, Turn};
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
@@ -40,6 +44,9 @@ use crate::watchdog;
 const WAITING_SAMPLES: usize = 4096;
 /// How long the server may answer nothing before the run is ended.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The time before a set start in which connections are opened, besides a millisecond for each. Servers close those that
+/// stay idle for longer.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// The state that all passes of a run share, and their results so far.
 pub struct Run {
@@ -57,6 +64,10 @@ pub struct Run {
     pub report: Report,
     /// The id of the next request.
     pub next_id: u64,
+    /// The part of the run that this process is; `None`: it is the whole run.
+    pub shard: Option<Shard>,
+    /// When the first pass that is no warm-up begins; `None`: as soon as all is ready.
+    start: Option<Start>,
     /// Whether a request of the run has succeeded.
     succeeded: Arc<AtomicBool>,
     silence: Silence,
@@ -102,6 +113,8 @@ pub struct Sent {
     pub facts: Facts,
     /// Requests that ended, including those that were cut.
     pub ended: u64,
+    /// An id above those of its samples.
+    pub end_id: u64,
 }
 
 impl Sent {
@@ -155,6 +168,8 @@ impl Run {
                 notes: Vec::new(),
             },
             next_id: 0,
+            shard: None,
+            start: None,
             succeeded: Arc::default(),
             silence: Silence::default(),
             gone: None,
@@ -170,6 +185,8 @@ impl Run {
         let mock_in_process = ready.opened.mock.is_some();
         let mut run = Run::new(Arc::clone(&ready.target), stop.clone(), mock_in_process);
         run.slo = ready.common.slo;
+        run.shard = ready.common.shard();
+        run.start.clone_from(&ready.common.start);
         run.common_tokens = ready.common_tokens;
         run.report.about = ready.header(options);
         run.log.name = samples.name;
@@ -182,6 +199,27 @@ impl Run {
     /// # Errors
     /// Fails when the system refuses a thread, or the server refuses every request.
     pub fn pass(&mut self, step: Step<'_>, plan: Sending<'_>) -> Result<Sent> {
+        let is_open = matches!(plan, Sending::Open(_));
+        let part = self.shard.map(|shard| match is_open {
+            // Every process has all threads of an open loop.
+            true => shard,
+            false => shard.within(step.in_flight),
+        });
+        let own_in_flight = part
+            .filter(|_| !is_open)
+            .map(|part| part.part(step.in_flight));
+        let step = Step {
+            in_flight: own_in_flight.unwrap_or(step.in_flight),
+            extent: match (step.extent, part) {
+                (Extent::Requests(n), Some(part)) if n < u64::MAX => Extent::Requests(part.part(n)),
+                (extent, _) => extent,
+            },
+            ..step
+        };
+        let start = self.start.take_if(|_| step.warmup.is_some());
+        if let Some(start) = &start {
+            self.wait_for(start, step.in_flight);
+        }
         let (sender, samples) = bounded(WAITING_SAMPLES);
         let gauge = Arc::new(Gauge::default());
         let epoch = self.target.link.epoch;
@@ -194,6 +232,7 @@ impl Run {
             beside: after_each,
             warmup_ns: step.warmup.map_or(u64::MAX, nanoseconds),
             begun_ns: epoch.now_ns(),
+            start,
             patience: (!step.is_patient).then_some(PATIENCE),
             ..Shared::new(
                 sender,
@@ -213,25 +252,37 @@ impl Run {
         };
         let (base, against) = (clients(&self.target), self.against.as_ref().map(clients));
         let (is_window, counters) = (step.is_window, step.counters);
+        let divider = self.shard.zip(part);
+        let divider = RefCell::new(divider.map(|(of_run, part)| Divider::new(of_run, part)));
         let collector = self.collector(step, samples, gauge)?;
-        let (exhausted, collected) = thread::scope(|scope| {
+        let (ran, collected) = thread::scope(|scope| {
             let collecting = scope.spawn(move || collect::run(collector));
-            let exhausted = match plan {
+            let ran = match plan {
                 Sending::Closed(plan) => {
                     let clients = std::iter::once(base).chain(against).collect();
+                    let plan = divided(plan, &divider, |divider, session| {
+                        divider.takes(session, None)
+                    });
                     load::run(plan, clients, shared, limit).map(|()| None)
                 }
                 Sending::Open(plan) => {
+                    let plan = divided(plan, &divider, |divider, due: &Due| {
+                        let chain = due.order.map(|order| (order.place, order.after));
+                        divider.due(due.due_ns);
+                        divider.takes(&due.session, chain)
+                    });
                     load::open::run(plan, base, shared, limit.duration()).map(Some)
                 }
             };
-            (exhausted, collecting.join())
+            (ran, collecting.join())
         });
-        let exhausted = exhausted?;
+        let ran = ran?;
         let panicked = |_| Error::missed("collector", "it panicked; this is a bug");
         let mut collected = collected.map_err(panicked)?;
         self.stop.forget();
-        self.next_id = self.next_id.max(collected.next_id);
+        let divider = divider.into_inner();
+        let next_id = divider.as_ref().map_or(collected.next_id, Divider::next_id);
+        self.next_id = self.next_id.max(next_id);
         if let Some(Reason::Refused(status, failure)) = self.stop.reason() {
             let error = refused(&self.target, *status, failure);
             return Err(error.next("No request has succeeded, so the run was ended."));
@@ -245,11 +296,44 @@ impl Run {
         for (name, line) in (collected.series)() {
             self.log.write(|file| file.write_series(name, &line));
         }
+        let exhausted = ran.map(|ran| ran.exhausted);
         let mut sent = self.sent(collected, exhausted, is_window);
+        if let Some(divider) = divider {
+            sent.facts.shares = divider.requests();
+            let schedule = ran.zip(divider.due_ns());
+            sent.facts.schedule_ns = schedule.map(|(ran, (first_ns, last_ns))| {
+                let at = |due_ns| ran.base_ns.saturating_add(due_ns);
+                (at(first_ns), at(last_ns))
+            });
+        }
         if let Some((counters, _)) = counters {
             sent.facts.told.extend(counters.told(sent.t_end_ns()));
         }
         Ok(sent)
+    }
+
+    /// Returns how many of the planned requests of a pass are this process's own.
+    pub fn own(&self, facts: &Facts, planned: u64) -> u64 {
+        let Some(shard) = self.shard else {
+            return planned;
+        };
+        let own = |shares: &Vec<u64>| shares.get(shard.index as usize).copied();
+        let of_plan = facts.shares.as_ref().and_then(own);
+        of_plan.unwrap_or(shard.part(planned))
+    }
+
+    /// Waits until shortly before the start: the rest of the time is for threads and connections.
+    fn wait_for(&self, start: &Start, in_flight: u64) {
+        let lead = OPENING + Duration::from_millis(in_flight);
+        let left = start.left();
+        if left > lead {
+            note!(
+                "note: all is ready; {} is in {:.0} s",
+                start.what,
+                left.as_secs_f64()
+            );
+        }
+        start.wait_until_before(lead, &self.stop);
     }
 
     /// Sends requests that are in no figure, so many of them, and returns the `records` that they were added to.
@@ -333,6 +417,7 @@ impl Run {
         Sent {
             records: collected.records,
             ended: collected.ended,
+            end_id: collected.next_id,
             facts: Facts {
                 t_start_ns: end.t_start_ns,
                 window_ns: is_window.then_some((end.measured_ns, end.now_ns)),
@@ -398,7 +483,9 @@ impl Run {
     ) -> &Pass {
         self.report.passes.push(Pass::new(facts, records));
         let evidence = Evidence::of(&self.report.about, &self.report.passes);
-        if evidence.asks_for_repeats_at_once() && !self.stop.is_set() && self.gone.is_none() {
+        // Other shards would send at the time of these controls.
+        let is_alone = self.shard.is_none() && !self.stop.is_set() && self.gone.is_none();
+        if evidence.asks_for_repeats_at_once() && is_alone {
             let controls = controls();
             let step = Step {
                 counters: Some((counters, Some(EVERY))),
@@ -424,8 +511,10 @@ impl Run {
 
     fn end_last(&mut self) -> &Pass {
         let pass = self.report.passes.last().expect("a pass has just ended");
+        let clock = host::clock(&self.target, self.shard);
         self.log
             .write(|file| file.write_series("pass", &pass.facts));
+        self.log.write(|file| file.write_series("clock", &clock));
         pass
     }
 

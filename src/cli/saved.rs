@@ -15,6 +15,8 @@ pub struct Saved {
     pub passes: Vec<Pass>,
     /// The findings of an experiment; null for another command.
     pub findings: Value,
+    /// Notes on how shards were merged.
+    pub notes: Vec<String>,
     /// Whether the last line is incomplete: the run was killed, or is still writing.
     pub is_torn: bool,
 }
@@ -25,6 +27,7 @@ impl Saved {
     pub fn read(mut reader: Reader<impl BufRead>) -> Result<Saved> {
         let mut passes = Passes::new(&reader.header);
         let mut findings = Value::Null;
+        let mut notes = Vec::new();
         while let Some(entry) = reader.next()? {
             match entry {
                 Entry::Sample(sample) => passes.sample(*sample),
@@ -32,7 +35,8 @@ impl Saved {
                 Entry::Tokens(id, tokens, source) => passes.tokens(id, tokens, source),
                 Entry::Pass(line) => passes.pass(&line),
                 Entry::Findings(found) => findings = found,
-                Entry::Other => {}
+                Entry::Merge(line) => notes.extend(notes_of(&line)),
+                Entry::Clock(_) | Entry::Other => {}
             }
         }
         Ok(Saved {
@@ -40,6 +44,13 @@ impl Saved {
             is_torn: reader.is_torn,
             header: reader.header,
             findings,
+            notes,
         })
     }
+}
+
+/// Returns the notes in the line of a merge.
+fn notes_of(line: &Value) -> impl Iterator<Item = String> {
+    let notes = line["notes"].as_array().into_iter().flatten();
+    notes.filter_map(|note| Some(note.as_str()?.to_string()))
 }

@@ -62,7 +62,7 @@ pub enum Line {
 pub struct Usage {
     /// The name, one word or two: `check client`.
     pub name: &'static str,
-    /// The name in help of its word without dashes; empty if it takes none.
+    /// The name in help of its word without dashes; empty if it takes none. It ends in `…` if it takes several.
     pub operand: &'static str,
     pub about: &'static str,
     /// The text of its options, in consecutive parts.
@@ -71,6 +71,15 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Returns how many words without dashes it takes.
+    pub fn most_operands(&self) -> usize {
+        match self.operand {
+            "" => 0,
+            several if several.ends_with('…') => usize::MAX,
+            _ => 1,
+        }
+    }
+
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         let lines = self.options.iter().flat_map(|part| part.lines());
         let lines = lines.map(str::trim).filter(|line| !line.is_empty());

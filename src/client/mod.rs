@@ -19,6 +19,7 @@ mod query;
 mod receive;
 mod reply;
 pub mod secret;
+pub mod server_clock;
 pub mod setup;
 mod socket;
 mod sse;
@@ -40,6 +41,7 @@ use self::body::{BodyShape, pieces};
 use self::endpoint::Endpoint;
 use self::http::{Link, classify};
 use self::receive::Receiver;
+use self::server_clock::ServerClock;
 use self::wire::Wire;
 use crate::error;
 use crate::plan::Turn;
@@ -63,6 +65,7 @@ pub struct Target {
     pub body: BodyShape,
     /// The text before the number in `x-request-id`.
     pub run_id: String,
+    pub server_clock: Arc<ServerClock>,
 }
 
 impl Target {
@@ -77,6 +80,7 @@ impl Target {
             idle_uri: endpoint.idle_uri(body.api)?,
             body,
             run_id: format!("{:08x}", fastrand::u32(..)),
+            server_clock: Arc::default(),
         })
     }
 }
@@ -296,7 +300,8 @@ impl Client {
         mut response: Response<Body>,
         sample: &mut Sample,
     ) -> Result<(), Failure> {
-        sample.t_headers_ns = Some(self.wire.last_ns());
+        let headers_ns = self.wire.last_ns();
+        sample.t_headers_ns = Some(headers_ns);
         sample.status = Some(response.status().as_u16());
         if !response.status().is_success() {
             let retry_after = retry_after(response.headers());
@@ -322,6 +327,8 @@ impl Client {
             .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
             .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
         let is_stream = self.receiver.read(response.body_mut(), is_labelled)?;
+        let server_clock = &self.target.server_clock;
+        server_clock.note(response.headers(), sample.t_send_ns, headers_ns);
         match self.receiver.reply.judge(is_stream) {
             Some((kind, why)) => Err(Failure::new(kind, why)),
             None => Ok(()),

@@ -41,6 +41,7 @@ mod setup;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ fn target(addr: SocketAddr, timeouts: Timeouts) -> Target {
         idle_uri: uri("models"),
         body: BodyShape::new(Api::Completions, "m"),
         run_id: "test".into(),
+        server_clock: Arc::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod open;
 pub mod pool;
 mod replies;
+pub mod start;
 pub mod stop;
 
 use std::time::{Duration, Instant};
@@ -64,7 +65,11 @@ pub fn run(
     let queues = clients.iter().map(|of| bounded(QUEUED * of.len()));
     let (senders, jobs): (Vec<_>, Vec<_>) = queues.unzip();
     let ramp_steps = u32::try_from(most).unwrap_or(u32::MAX);
+    let epoch = clients.iter().flatten().next().map(Client::epoch);
     let workers = start(clients, &jobs, &shared)?;
+    if let Some((start, epoch)) = shared.start.as_ref().zip(epoch) {
+        start.wait(epoch, &stop)?;
+    }
     // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
     let mut feeder = Feeder {

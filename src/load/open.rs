@@ -28,9 +28,17 @@ type Job = (u64, Session);
 /// A worker's number, and the time from the run's epoch at which its last reply ended.
 type Idle = (usize, u64);
 
+/// An open loop that has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ran {
+    /// Sessions that found no idle worker and were sent late.
+    pub exhausted: u64,
+    /// The stamp from which due times count.
+    pub base_ns: u64,
+}
+
 /// Sends every session at its due time, with one worker for each client, until the plan ends, sessions are due later
-/// than `duration`, or `stop` is set; then waits for requests in flight. Returns how many sessions found no idle worker
-/// and were sent late.
+/// than `duration`, or `stop` is set; then waits for requests in flight.
 ///
 /// # Errors
 /// Fails when the system refuses a thread.
@@ -39,15 +47,22 @@ pub fn run(
     clients: Vec<Client>,
     shared: Shared,
     duration: Option<Duration>,
-) -> Result<u64> {
+) -> Result<Ran> {
     let stop = shared.stop.clone();
     let Some(epoch) = clients.first().map(Client::epoch) else {
-        return Ok(0);
+        return Ok(Ran::default());
     };
     let pool = start(clients, &shared)?;
+    let started_ns = match &shared.start {
+        Some(start) => start.wait(epoch, &stop)?,
+        None => 0,
+    };
     // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
-    let base_ns = epoch.now_ns() + LEAD_NS;
+    let base_ns = match started_ns {
+        0 => epoch.now_ns() + LEAD_NS,
+        started_ns => started_ns,
+    };
     let last_ns = duration.map_or(u64::MAX, |duration| {
         base_ns.saturating_add(nanoseconds(duration))
     });
@@ -72,7 +87,10 @@ pub fn run(
             recv(pacer.stop.woken()) -> _ => {}
         }
     }
-    Ok(pacer.exhausted)
+    Ok(Ran {
+        exhausted: pacer.exhausted,
+        base_ns,
+    })
 }
 
 /// Hands out sessions at their due times.
@@ -303,7 +321,8 @@ mod tests {
         let clients = (0..workers).map(|_| Client::new(target.clone())).collect();
         let (sender, samples) = unbounded();
         let shared = Shared::new(sender, stop.clone(), Arc::default(), "tiny");
-        let exhausted = run(plan.into_iter(), clients, shared, duration).expect("threads");
+        let ran = run(plan.into_iter(), clients, shared, duration).expect("threads");
+        let exhausted = ran.exhausted;
         let mut samples: Vec<Sample> = samples.iter().collect();
         samples.sort_by_key(|sample| sample.id);
         Ran { samples, exhausted }

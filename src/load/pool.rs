@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use super::start::Start;
 use super::stop::{Reason, Stop};
 use crate::client::Client;
 use crate::client::wire::Wire;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub refused_on: Arc<AtomicU64>,
     /// When the run began.
     pub begun_ns: u64,
+    /// When the first request goes out; `None`: as soon as all workers are ready.
+    pub start: Option<Start>,
     /// How long the server may be down before the run is ended; `None`: no limit.
     pub patience: Option<Duration>,
 }
@@ -55,6 +58,7 @@ impl Shared {
             beside: None,
             refused_on: Arc::default(),
             begun_ns: 0,
+            start: None,
             patience: None,
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -37,9 +38,10 @@ impl Response {
     /// Head and body as they go over the wire; `keep_alive`: whether the connection stays open.
     pub fn into_bytes(mut self, keep_alive: bool) -> Vec<u8> {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\n{MARK}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
+            "HTTP/1.1 {} {}\r\n{MARK}\r\n{}\r\ncontent-length: {}\r\ncontent-type: {}\r\n",
             self.status,
             reason(self.status),
+            date(),
             self.body.len(),
             self.content_type
         );
@@ -166,9 +168,15 @@ pub fn stream_head(framing: Framing, keep_alive: bool) -> String {
     } else {
         "connection: close\r\n"
     };
+    let date = date();
     format!(
-        "HTTP/1.1 200 OK\r\n{MARK}\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
+        "HTTP/1.1 200 OK\r\n{MARK}\r\n{date}\r\ncontent-type: text/event-stream; charset=utf-8\r\n{chunked}{close}\r\n"
     )
+}
+
+/// The header with the time of the response.
+fn date() -> String {
+    format!("date: {}", httpdate::fmt_http_date(SystemTime::now()))
 }
 
 fn reason(status: u16) -> &'static str {
@@ -221,12 +229,15 @@ mod tests {
     fn a_response_says_its_length_and_whether_it_closes() {
         let response = Response::json(429, "{}").with_header("retry-after", "3".to_string());
         let expected = format!(
-            "HTTP/1.1 429 Too Many Requests\r\nx-tmesh-mock: {}\r\ncontent-length: 2\r\n\
+            "HTTP/1.1 429 Too Many Requests\r\nx-tmesh-mock: {}\r\nDATE\r\ncontent-length: 2\r\n\
              content-type: application/json\r\nretry-after: 3\r\nconnection: close\r\n\r\n{{}}",
             env!("CARGO_PKG_VERSION")
         );
-        let bytes = response.into_bytes(false);
-        assert_eq!(String::from_utf8(bytes), Ok(expected));
+        let text = String::from_utf8(response.into_bytes(false)).expect("it is text");
+        let date = text.lines().find(|line| line.starts_with("date: "));
+        let date = date.expect("a date");
+        assert!(date.ends_with(" GMT"), "{date}");
+        assert_eq!(text.replace(date, "DATE"), expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! round. With live history every round continues from its own replies.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::dataset::{Content, Record};
@@ -162,6 +163,16 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// Returns the number of the session in its level.
+    pub fn number(&self) -> u64 {
+        self.dialogue.number
+    }
+
+    /// Returns the ids of the turns that are still to come.
+    pub fn ids(&self) -> Range<u64> {
+        self.first_id + self.turn..self.first_id + self.dialogue.turns()
+    }
+
     /// Returns the next turn; `reply` answered the previous one.
     ///
     /// A later round ends where the first one ended: turns that the first did not send have no bytes to repeat.

@@ -17,6 +17,7 @@ pub mod prompt;
 mod random;
 pub mod repeat;
 pub mod requests;
+pub mod shard;
 pub mod sizing;
 pub mod tiling;
 pub mod trace;
@@ -46,6 +47,36 @@ impl Session {
         match self {
             Session::Single(turn) => turn.as_ref()?.labels.side,
             Session::Turns(_) | Session::Dialogue(_) => None,
+        }
+    }
+
+    /// Returns its number in the plan, where it has one whatever the order of the plan.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Session::Single(_) | Session::Turns(_) => None,
+            Session::Dialogue(walk) => Some(walk.number()),
+        }
+    }
+
+    /// Returns the number of its requests that are still to be taken, without controls.
+    pub fn requests(&self) -> u64 {
+        let count = |turns: &[Turn]| {
+            let planned = turns.iter().filter(|turn| !turn.labels.is_control);
+            planned.count() as u64
+        };
+        match self {
+            Session::Single(turn) => count(turn.as_slice()),
+            Session::Turns(turns) => count(turns.as_slice()),
+            Session::Dialogue(walk) => walk.ids().end - walk.ids().start,
+        }
+    }
+
+    /// Returns an id above those of its requests.
+    pub fn end_id(&self) -> u64 {
+        match self {
+            Session::Single(turn) => turn.as_ref().map_or(0, |turn| turn.id + 1),
+            Session::Turns(turns) => turns.as_slice().last().map_or(0, |turn| turn.id + 1),
+            Session::Dialogue(walk) => walk.ids().end,
         }
     }
 

@@ -36,6 +36,10 @@ pub enum Entry {
     Tokens(u64, u64, TokenSource),
     /// A line of the series `pass`, unchanged.
     Pass(Value),
+    /// A line of the series `clock`, unchanged.
+    Clock(Value),
+    /// The line of the series `merge`, unchanged: how shards were merged.
+    Merge(Value),
     /// The line of the series `probe`, `compare` or `find_rate`: what an experiment found.
     Findings(Value),
     /// A line of a series that no figure needs.
@@ -170,6 +174,8 @@ fn entry(line: &[u8]) -> Parsed<Entry> {
         Some("client") => Entry::Vitals(keys.vitals()?),
         Some("tokens") => keys.counted()?,
         Some("pass") => Entry::Pass(countable(value)),
+        Some("clock") => Entry::Clock(countable(value)),
+        Some("merge") => Entry::Merge(countable(value)),
         Some("probe" | "compare" | "find_rate") => Entry::Findings(countable(value)),
         Some(_) => Entry::Other,
     })

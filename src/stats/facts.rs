@@ -27,8 +27,16 @@ pub struct Facts {
     /// The stamps of the window that rates are taken over; `None` if they are taken from the first send to the last
     /// end.
     pub window_ns: Option<(u64, u64)>,
+    /// The first and the last due time of the whole plan of an open loop; `None` without shards.
+    pub schedule_ns: Option<(u64, u64)>,
+    /// The stamps between which all shards of a run were at work, where that is much less than the whole time: rates are
+    /// taken over it.
+    pub overlap_ns: Option<(u64, u64)>,
     /// The number of requests that were planned; `None` if a duration decides.
     pub planned: Option<u64>,
+    /// The requests that the plan gives to each shard of the run; `None` without shards, and if the plan was not made to
+    /// its end.
+    pub shares: Option<Vec<u64>>,
     /// Requests of the plan that were not sent because the run was cut short.
     pub not_sent: u64,
     /// Turns that were not sent because an earlier turn of their session had failed.
@@ -170,7 +178,15 @@ impl Facts {
             run: count("run"),
             t_start_ns: count("t_start_ns").unwrap_or(0),
             window_ns: two("window_ns"),
+            schedule_ns: two("schedule_ns"),
+            overlap_ns: two("overlap_ns"),
             planned: count("planned"),
+            shares: line["shares"].as_array().map(|shares| {
+                shares
+                    .iter()
+                    .map(|share| share.as_u64().unwrap_or(0))
+                    .collect()
+            }),
             not_sent: count("not_sent").unwrap_or(0),
             turns_not_sent: count("turns_not_sent").unwrap_or(0),
             concurrency_peak: count("concurrency_peak").unwrap_or(0),

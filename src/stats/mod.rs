@@ -5,6 +5,7 @@
 pub mod batches;
 pub mod catalog;
 pub mod client;
+pub mod clock;
 pub mod compare;
 pub mod comparison;
 pub mod counts;
@@ -23,6 +24,7 @@ pub mod record;
 pub mod records;
 pub mod reuse;
 pub mod separation;
+pub mod shards;
 pub mod speed_up;
 pub mod spread;
 mod tally;

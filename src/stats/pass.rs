@@ -196,7 +196,7 @@ fn empty(is_endless: bool, common_tokens: Option<u64>) -> Records {
 
 /// Returns the largest number of spans that overlap. A span goes from its first stamp to its second; one that ends at
 /// the stamp at which another begins does not overlap it.
-pub(super) fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
+pub fn peak_of(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
     let (mut sent, mut ended): (Vec<u64>, Vec<u64>) = spans.unzip();
     sent.sort_unstable();
     ended.sort_unstable();

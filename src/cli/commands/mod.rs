@@ -8,6 +8,7 @@ pub mod convert;
 pub mod explain;
 pub mod find_rate;
 pub mod load;
+pub mod merge;
 pub mod mock;
 pub mod probe;
 pub mod replay;
@@ -43,7 +44,7 @@ impl Command {
 }
 
 /// All commands, in the order of the help.
-pub static COMMANDS: [Command; 16] = [
+pub static COMMANDS: [Command; 17] = [
     Command::new(&flags::BENCHMARK, benchmark::run),
     Command::new(&flags::LOAD, load::run),
     Command::new(&flags::REPLAY, replay::run),
@@ -51,6 +52,7 @@ pub static COMMANDS: [Command; 16] = [
     Command::new(&flags::PROBE, probe::run),
     Command::new(&flags::COMPARE, compare::run),
     Command::new(&flags::FIND_RATE, find_rate::run),
+    Command::new(&flags::MERGE, merge::run),
     Command::new(&flags::REPORT, report::run),
     Command::new(&flags::EXPLAIN, explain::run),
     Command::new(&flags::CHECK_CLIENT, check::client::run),

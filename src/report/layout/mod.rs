@@ -10,6 +10,7 @@ mod key_figures;
 pub mod keys;
 pub mod kv_cache;
 pub mod load;
+pub mod merge;
 pub mod notes;
 pub mod probe;
 pub mod replay;

@@ -45,7 +45,7 @@ pub fn collected(mut reader: Reader<impl BufRead>) -> Result<Saved> {
             Entry::Vitals(seen) => saved.vitals.push(seen),
             Entry::Tokens(id, tokens, source) => saved.tokens.push((id, tokens, source)),
             Entry::Pass(line) => saved.passes.push(line),
-            Entry::Findings(_) | Entry::Other => {}
+            Entry::Clock(_) | Entry::Merge(_) | Entry::Findings(_) | Entry::Other => {}
         }
     }
     saved.torn = reader.is_torn;

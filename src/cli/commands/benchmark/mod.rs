@@ -16,6 +16,7 @@ use crate::cli::counters::{Counters, EVERY, PageUrl};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
 use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::shard::check_in_flight;
 use crate::cli::terminal::{is_printed, print};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
@@ -124,6 +125,7 @@ pub fn run(args: &Args) -> Result<u8> {
         false => format!("--max-inflight {most} (a third of --contexts)"),
     };
     checks::in_flight(&what, most, opened.mock.is_some())?;
+    check_in_flight(options.common.shard(), &what, most)?;
     checks::memory(&sizing)?;
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape::new(api, model.id);

@@ -69,6 +69,7 @@ impl Load {
     fn open(connection: Connection, mut options: Options) -> Result<Load> {
         let (flag, most) = options.most_in_flight();
         checks::in_flight(&format!("{flag} {most}"), most, connection.is_mock())?;
+        options.check_shard()?;
         let source = prompts::source(&options)?;
         if let Some(most) = source.requests() {
             options.requests = prompts::extent(&options, most);
@@ -115,12 +116,21 @@ impl Load {
         let mut counted = Counted::new(batch.first_id, template_tokens);
         let mut sent = self.measure(point, &batch, records, &mut counted)?;
         let sent_requests = sent.ended + sent.facts.in_flight;
-        if sent_requests == 0 {
+        // A shard may have no part of a point, which ends for it as well.
+        let is_idle = self.run.shard.is_some() && !self.run.stop.is_set();
+        if sent_requests == 0 && !is_idle {
             return Ok(());
         }
         self.run.count(&self.ready, &mut sent.records);
-        let perfect = self.plans.measured.perfect(&batch, sent_requests, &counted);
+        // The cache holds what other shards have sent, too.
+        let reached = match (self.run.shard, &sent.facts.shares) {
+            (_, Some(shares)) => shares.iter().sum(),
+            (Some(_), None) => sent.end_id.saturating_sub(batch.first_id),
+            (None, None) => sent_requests,
+        };
+        let perfect = self.plans.measured.perfect(&batch, reached, &counted);
         let planned = planned(point, &self.options);
+        let planned = planned.map(|planned| self.run.own(&sent.facts, planned));
         let facts = Facts {
             concurrency: point.concurrency(),
             rate_per_s: point.rate_per_s(),

@@ -10,6 +10,7 @@ use crate::cli::common::Common;
 use crate::cli::condition::Limits;
 use crate::cli::counters::PageUrl;
 use crate::cli::discover::Ready;
+use crate::cli::shard::check_in_flight;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::groups::Shared;
@@ -190,6 +191,16 @@ impl Options {
                 .next("Remove ttft_ms from the file and limit latency_ms instead."));
         }
         Ok(())
+    }
+
+    /// Checks that every shard has a request in flight where only a duration ends a point.
+    pub fn check_shard(&self) -> Result<()> {
+        let least = self.points.iter().filter_map(Point::concurrency).min();
+        let Some(least) = least.filter(|_| self.duration.is_some()) else {
+            return Ok(());
+        };
+        let shard = self.common.shard();
+        check_in_flight(shard, &format!("--concurrency {least}"), least)
     }
 
     /// Returns the most requests at once, and the option that sets it.

@@ -178,14 +178,17 @@ impl Replay {
         self.run.count(&self.ready, &mut records);
         let is_stopped = self.run.stop.is_set();
         let concurrency = sessions.level.concurrency;
-        let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped);
+        let planned = self.run.own(&facts, sessions.requests);
+        let part = self.run.shard.map(|shard| shard.within(concurrency));
+        let is_own = |session| part.is_none_or(|part| part.takes(session));
+        let turns_not_sent = sessions.turns_not_sent(&records.list, is_stopped, is_own);
         let measured = records.list.iter().filter(|record| record.is_measured());
-        let is_complete = measured.count() as u64 + turns_not_sent == sessions.requests;
+        let is_complete = measured.count() as u64 + turns_not_sent == planned;
         let own = self.metrics.own();
         let facts = Facts {
             round: Some(round),
             concurrency: Some(concurrency),
-            planned: Some(sessions.requests),
+            planned: Some(planned),
             turns_not_sent,
             is_complete: Some(is_complete),
             shortened: sessions.shortened(),

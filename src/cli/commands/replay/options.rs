@@ -201,7 +201,14 @@ fn levels(args: &Args) -> Result<Vec<Level>> {
 
 /// Parses the shared options. If a cache is emptied before every level, texts need no line that makes them new.
 fn common(args: &Args, reset: Option<&Reset>) -> Result<Common> {
-    args.apart(&[("--no-nonce", "--nonce", "")])?;
+    args.apart(&[
+        ("--no-nonce", "--nonce", ""),
+        (
+            "--shard",
+            "--reset-cache-url",
+            ": a shard would empty the cache of the others",
+        ),
+    ])?;
     let is_reset = reset.is_some_and(|reset| reset.between_levels);
     let is_exact = args.has("--no-nonce") || is_reset && !args.has("--nonce");
     let mut common = Common::parse(args)?;

@@ -73,9 +73,14 @@ impl Sessions {
         })
     }
 
-    /// Returns the number of turns whose session ended before them. In a round that was stopped, only those after a
-    /// failure count.
-    pub fn turns_not_sent(&self, records: &[Record], is_stopped: bool) -> u64 {
+    /// Returns the number of turns whose session ended before them, of the sessions whose number `is_own`. In a round
+    /// that was stopped, only those after a failure count.
+    pub fn turns_not_sent(
+        &self,
+        records: &[Record],
+        is_stopped: bool,
+        is_own: impl Fn(u64) -> bool,
+    ) -> u64 {
         let mut sent = vec![(0, false); self.dialogues.len()];
         for record in records.iter().filter(|record| record.is_measured()) {
             let session = record.session.get().unwrap_or(0) as usize;
@@ -85,7 +90,8 @@ impl Sessions {
             }
         }
         let all = self.dialogues.iter().zip(sent);
-        all.filter(|(_, (_, failed))| *failed || !is_stopped)
+        let own = all.filter(|(dialogue, _)| is_own(dialogue.number));
+        own.filter(|(_, (_, failed))| *failed || !is_stopped)
             .map(|(dialogue, (turns, _))| dialogue.turns().saturating_sub(turns))
             .sum()
     }

@@ -185,9 +185,11 @@ pub(super) fn of_reader(
         header,
         mut passes,
         findings,
+        notes: of_merge,
         is_torn,
     } = Saved::read(reader)?;
-    let mut notes = notes::saved(&header, &passes);
+    let mut notes = of_merge;
+    notes.extend(notes::saved(&header, &passes));
     notes.extend(is_torn.then(|| TORN.to_string()));
     passes.retain(is_wanted);
     let report = Report {

@@ -217,14 +217,16 @@ impl Workloads {
         let mut sent = self.run.pass(step, Sending::Closed(Box::new(sessions)))?;
         let span = span(&sent.records.list).unwrap_or_default();
         self.beside.add(&mut sent.facts.told, span);
-        if sent.ended == 0 {
+        // A shard may have no part of a workload, which ends for it as well.
+        let is_idle = self.run.shard.is_some() && !self.run.stop.is_set();
+        if sent.ended == 0 && !is_idle {
             return Ok(());
         }
         self.run.count(&self.ready, &mut sent.records);
         let facts = Facts {
             workload: Some(fixed.workload),
             concurrency: Some(fixed.in_flight),
-            planned: Some(fixed.requests),
+            planned: Some(self.run.own(&sent.facts, fixed.requests)),
             ..sent.facts
         };
         self.run.end_pass(facts, sent.records);

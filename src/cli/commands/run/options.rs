@@ -144,6 +144,8 @@ fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
     match (url, preset) {
         (Some(url), _) => Ok((Server::Url(url), None)),
         (None, Some(preset)) => {
+            // Each shard would start a server.
+            args.only_with(&[("--shard", "--endpoint")])?;
             let launch = launch(preset, args)?;
             Ok((Server::Url(launch.url()), Some(launch)))
         }

@@ -107,6 +107,7 @@ mod tests {
             idle_uri: uri,
             body: BodyShape::new(Api::Completions, "m"),
             run_id: "r".into(),
+            server_clock: Arc::default(),
         }
     }
 
