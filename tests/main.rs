@@ -42,6 +42,7 @@ mod run_backends;
 mod run_guide;
 mod run_signals;
 mod secrets;
+mod shards;
 mod tls;
 mod util;
 mod verdict;
