@@ -300,3 +300,184 @@ pub fn missing(of: &[(u64, Option<u64>)]) -> Vec<String> {
     });
     lacks.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{FailKind, Failure};
+
+    const S: u64 = 1_000_000_000;
+
+    /// A part with requests that were sent at `from` and ended at `to`, in seconds.
+    fn part(index: u64, requests: u64, (from, to): (u64, u64), facts: Option<Facts>) -> Part {
+        let mut part = Part::new(vec![index]);
+        for id in 0..requests {
+            part.add(&Sample {
+                id,
+                t_send_ns: from * S,
+                t_end_ns: to * S,
+                prompt_tokens: Some(10),
+                ..Sample::default()
+            });
+        }
+        part.facts = facts;
+        part
+    }
+
+    fn facts(planned: u64, shares: &[u64]) -> Option<Facts> {
+        Some(Facts {
+            planned: Some(planned),
+            shares: Some(shares.to_vec()),
+            ..Facts::default()
+        })
+    }
+
+    #[test]
+    fn requests_of_the_warm_up_and_controls_are_not_counted_as_sent() {
+        let mut part = Part::new(vec![0]);
+        for (phase, failure) in [
+            (Phase::Warmup, None),
+            (Phase::Control, None),
+            (Phase::Measured, None),
+            (Phase::Measured, Some(Failure::new(FailKind::Http, "x"))),
+            (Phase::Cut, None),
+        ] {
+            part.add(&Sample {
+                phase,
+                failure,
+                t_send_ns: 5,
+                t_end_ns: 9,
+                ..Sample::default()
+            });
+        }
+        assert_eq!((part.sent, part.failed, part.span_ns), (3, 1, Some((5, 9))));
+    }
+
+    #[test]
+    fn the_plan_of_all_shards_says_what_a_missing_and_a_cut_one_were_to_send() {
+        let shares = [4, 3, 3, 3];
+        let parts = [
+            part(0, 4, (10, 20), facts(4, &shares)),
+            // It was killed.
+            part(1, 1, (10, 12), None),
+            // It has an end, but not all of its requests.
+            part(3, 2, (10, 20), facts(3, &shares)),
+        ];
+        let merged = merged(&parts, &[2], 3);
+        assert_eq!(merged.planned, [Some(4), Some(3), Some(3)]);
+        assert_eq!(merged.is_cut, [false, true, true]);
+        assert_eq!(merged.missing, [(2, Some(3))]);
+        assert_eq!(merged.facts.planned, Some(13));
+        // 7 of 13 were sent.
+        assert_eq!(merged.facts.not_sent, 6);
+        assert_eq!(merged.facts.concurrency_peak, 3);
+        assert_eq!(
+            missing(&merged.missing),
+            ["shard 2 is missing: 3 requests that it was to send"]
+        );
+    }
+
+    #[test]
+    fn rates_are_those_of_the_time_in_which_all_shards_were_at_work() {
+        let of = |spans: &[(u64, u64)]| {
+            let parts = (0..)
+                .zip(spans)
+                .map(|(index, span)| part(index, 1, *span, facts(1, &[1, 1, 1])));
+            let merged = merged(&parts.collect::<Vec<_>>(), &[], 1);
+            (merged.overlap, merged.facts.overlap_ns)
+        };
+        // 96 of 100 seconds, and 90 of 100.
+        assert_eq!(of(&[(100, 198), (102, 200)]), (Some(0.96), None));
+        let overlap_ns = Some((105 * S, 195 * S));
+        assert_eq!(of(&[(100, 195), (105, 200)]), (Some(0.9), overlap_ns));
+        // One after the other.
+        let none_ns = Some((120 * S, 120 * S));
+        assert_eq!(of(&[(100, 110), (120, 130)]), (Some(0.0), none_ns));
+        assert_eq!(of(&[(100, 110)]), (None, None));
+    }
+
+    #[test]
+    fn a_shard_of_an_open_loop_is_at_work_by_the_schedule_of_the_whole_plan() {
+        let scheduled = |index, span: (u64, u64)| {
+            let facts = Facts {
+                schedule_ns: Some((100 * S, 199 * S)),
+                ..Facts::default()
+            };
+            part(index, 1, span, Some(facts))
+        };
+        // Its only request was sent late in the schedule.
+        let parts = [scheduled(0, (100, 200)), scheduled(1, (150, 151))];
+        assert_eq!(merged(&parts, &[], 1).overlap, Some(0.99));
+    }
+
+    #[test]
+    fn facts_of_all_shards_are_sums_means_and_the_words_of_each() {
+        let of = |ended: &str, prefix, exhausted, shortened| {
+            Some(Facts {
+                ended: Some(ended.to_string()),
+                perfect_prefix_rate: Some(prefix),
+                exhausted: Some(exhausted),
+                shortened: Some(shortened),
+                in_flight: 2,
+                window_ns: Some((5 * S, (20 + exhausted) * S)),
+                t_start_ns: (5 + exhausted) * S,
+                ..Facts::default()
+            })
+        };
+        let parts = [
+            part(0, 3, (10, 20), of("a signal", 0.4, 1, (2, 7))),
+            part(1, 1, (10, 20), of("the duration is over", 0.8, 0, (1, 3))),
+        ];
+        let facts = merged(&parts, &[], 4).facts;
+        assert_eq!(
+            facts.ended.as_deref(),
+            Some("a signal; the duration is over")
+        );
+        // 30 prompt tokens at 0.4 and 10 at 0.8.
+        assert_eq!(facts.perfect_prefix_rate, Some(0.5));
+        assert_eq!(facts.exhausted, Some(1));
+        assert_eq!(facts.shortened, Some((3, 7)));
+        assert_eq!(facts.in_flight, 4);
+        assert_eq!(facts.window_ns, Some((5 * S, 21 * S)));
+        assert_eq!(facts.t_start_ns, 5 * S);
+    }
+
+    /// The clock of a shard that is ahead of the server's by so many milliseconds, known within 10 ms.
+    fn clock(shard: u64, ahead_ms: i64) -> (Clock, Clock) {
+        let server_us = 1_000_000_000_u64;
+        let wall_us = server_us.saturating_add_signed(ahead_ms * 1000);
+        let clock = Clock {
+            shard: Some(shard),
+            wall_us,
+            t_ns: 0,
+            server_us: Some((server_us - 10_000, server_us + 10_000)),
+        };
+        (clock, clock)
+    }
+
+    #[test]
+    fn clocks_that_are_apart_by_the_dates_of_the_server_are_noted() {
+        // Each is known within 10 ms, so two are known within 20 ms.
+        let near = clocks(&[clock(0, 0), clock(1, 15)]);
+        assert_eq!((near.within_us, near.notes.len()), (Some(35_000), 0));
+        let far = clocks(&[clock(0, 0), clock(1, -500)]);
+        assert_eq!(far.within_us, Some(520_000));
+        let note = "The clock of shard 1 is 0.480 to 0.520 s behind that of shard 0 by the dates of the server's replies: ";
+        assert!(far.notes[0].starts_with(note), "{:?}", far.notes);
+        let (first, _) = clock(2, 0);
+        let unknown = Clock {
+            server_us: None,
+            ..first
+        };
+        assert_eq!(clocks(&[clock(0, 0), (unknown, unknown)]).within_us, None);
+        // It was set forward during the run.
+        let later = Clock {
+            wall_us: first.wall_us + 1_300_000,
+            t_ns: S,
+            ..first
+        };
+        let set = clocks(&[(first, later)]);
+        let note = "The clock of shard 2 was set by +0.300 s during the run; ";
+        assert!(set.notes[0].starts_with(note), "{:?}", set.notes);
+    }
+}
