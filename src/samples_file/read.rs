@@ -4,28 +4,24 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::line::{COUNT_LIMIT, Keys, Parsed};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::sample::{FailKind, Failure, Labels, Phase, Sample, Side, TokenSource, Workload};
+use crate::sample::{Sample, TokenSource};
 use crate::vitals::Vitals;
 
 #[cfg(test)]
 mod fuzz;
+mod keys;
+mod line;
 #[cfg(test)]
 pub use self::fuzz::{broken, some_lines};
 
 /// The schema in the first line.
 pub(super) const SCHEMA: &str = "tmesh-cli/samples/2";
-/// Whole numbers are below this limit so that they can be summed: as nanoseconds it is two years.
-const COUNT_LIMIT: u64 = 1 << 56;
-/// Most tokens of one request, as for those that a server reports.
-const TOKENS_LIMIT: u64 = 1 << 32;
-
-/// A part of a line, or why it is not one.
-type Parsed<T> = std::result::Result<T, String>;
-
 /// A line after the header.
 #[derive(Debug)]
 pub enum Entry {
@@ -166,182 +162,30 @@ fn cannot_read(what: &str, error: &io::Error) -> Error {
 }
 
 fn entry(line: &[u8]) -> Parsed<Entry> {
-    let value: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
-    let keys = Keys(&value);
+    let mut keys: Keys<'_> = of_object(line)?;
     Ok(match keys.text("series") {
         None => Entry::Sample(Box::new(keys.sample()?)),
         Some("client") => Entry::Vitals(keys.vitals()?),
-        Some("tokens") => keys.counted()?,
-        Some("pass") => Entry::Pass(countable(value)),
-        Some("clock") => Entry::Clock(countable(value)),
-        Some("merge") => Entry::Merge(countable(value)),
-        Some("probe" | "compare" | "find_rate") => Entry::Findings(countable(value)),
+        Some("tokens") => {
+            let (id, tokens, source) = keys.counted()?;
+            Entry::Tokens(id, tokens, source)
+        }
+        Some("pass") => Entry::Pass(countable(line)?),
+        Some("clock") => Entry::Clock(countable(line)?),
+        Some("merge") => Entry::Merge(countable(line)?),
+        Some("probe" | "compare" | "find_rate") => Entry::Findings(countable(line)?),
         Some(_) => Entry::Other,
     })
 }
 
-fn countable(line: Map<String, Value>) -> Value {
-    let mut line = Value::Object(line);
-    keep_countable(&mut line);
-    line
+fn of_object<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Parsed<T> {
+    serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))
 }
 
-/// The keys of a line; those that are absent or null are `None`.
-struct Keys<'a>(&'a Map<String, Value>);
-
-impl Keys<'_> {
-    fn value(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.value(key)?.as_str()
-    }
-
-    fn claim(&self, key: &str) -> Option<bool> {
-        self.value(key)?.as_bool()
-    }
-
-    fn is_true(&self, key: &str) -> bool {
-        self.claim(key) == Some(true)
-    }
-
-    fn number(&self, key: &str) -> Option<f64> {
-        self.value(key)?.as_f64()
-    }
-
-    // There are thirty callers, which would each get a copy.
-    #[inline(never)]
-    fn count(&self, key: &str) -> Parsed<Option<u64>> {
-        self.below(key, COUNT_LIMIT)
-    }
-
-    fn below(&self, key: &str, limit: u64) -> Parsed<Option<u64>> {
-        let count = self.value(key).map(|value| {
-            let count = value.as_u64().filter(|&count| count < limit);
-            count.ok_or_else(|| format!("{key}: want a whole number below {limit}, have {value}"))
-        });
-        count.transpose()
-    }
-
-    #[inline(never)]
-    fn tokens(&self, key: &str) -> Parsed<Option<u64>> {
-        self.below(key, TOKENS_LIMIT)
-    }
-
-    #[inline(never)]
-    fn must(&self, key: &str) -> Parsed<u64> {
-        self.count(key)?.ok_or_else(|| format!("{key} is missing"))
-    }
-
-    fn counts(&self, key: &str) -> Vec<u32> {
-        let list = self.value(key).and_then(Value::as_array);
-        let counts = list.into_iter().flatten().filter_map(Value::as_u64);
-        counts
-            .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
-            .collect()
-    }
-
-    /// Returns the value whose name the key has.
-    fn named<T: Copy>(&self, key: &str, names: &[(T, &str)]) -> Parsed<Option<T>> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        match names.iter().find(|(_, name)| *name == text) {
-            Some((value, _)) => Ok(Some(*value)),
-            None => Err(format!("{key}: {text} is not known")),
-        }
-    }
-
-    fn sample(&self) -> Parsed<Sample> {
-        let kind = self.named("error_kind", &FailKind::NAMES)?;
-        let reason = self.text("error").unwrap_or_default();
-        let phase = self.named("phase", &Phase::NAMES)?;
-        let status = self.count("status")?;
-        let token_events = self.tokens("token_events")?.unwrap_or(0);
-        let unread = self.count("unread_events")?;
-        let first_unread = self.text("unread_event").unwrap_or_default();
-        Ok(Sample {
-            id: self.must("id")?,
-            labels: self.labels()?,
-            phase: phase.ok_or("phase is missing")?,
-            failure: kind.map(|kind| Failure::new(kind, reason)),
-            status: status.and_then(|status| u16::try_from(status).ok()),
-            t_due_ns: self.count("t_due_ns")?,
-            t_send_ns: self.must("t_send_ns")?,
-            t_headers_ns: self.count("t_headers_ns")?,
-            t_event_ns: self.count("t_event_ns")?,
-            t_first_ns: self.count("t_first_ns")?,
-            t_answer_ns: self.count("t_answer_ns")?,
-            t_last_ns: self.count("t_last_ns")?,
-            t_end_ns: self.must("t_end_ns")?,
-            connect_ns: self.count("connect_ns")?,
-            reused: self.is_true("reused"),
-            resent: self.is_true("resent"),
-            t_first_send_ns: self.count("t_first_send_ns")?,
-            prompt_tokens: self.tokens("prompt_tokens")?,
-            cached_tokens: self.tokens("cached_tokens")?,
-            completion_tokens: self.tokens("completion_tokens")?,
-            reasoning_tokens: self.tokens("reasoning_tokens")?,
-            token_source: self.named("token_source", &TokenSource::NAMES)?,
-            streamed_tokens: self.tokens("streamed_tokens")?,
-            token_events,
-            // Without the key, each event counts as the first of a read.
-            token_reads: self.tokens("token_reads")?.unwrap_or(token_events),
-            unread: unread.map(|count| (count, first_unread.to_string())),
-            gaps_us: self.counts("gaps_us"),
-            finish_reason: self.text("finish_reason").map(str::to_string),
-            prompt_bytes: self.count("prompt_bytes")?.unwrap_or(0),
-            response_cached: self.claim("response_cached"),
-            text_bytes: self.count("text_bytes")?.unwrap_or(0),
-            answer: None,
-            text: None,
-        })
-    }
-
-    fn labels(&self) -> Parsed<Labels> {
-        Ok(Labels {
-            session: self.count("session")?,
-            turn: self.count("turn")?,
-            round: self.count("round")?,
-            concurrency: self.count("concurrency")?,
-            context: self.count("context")?,
-            question: self.count("question")?,
-            rotation: self.count("rotation")?,
-            workload: self.named("workload", &Workload::NAMES)?,
-            rate_per_s: self.number("rate_per_s"),
-            side: self.named("side", &Side::NAMES)?,
-            repeat: self.claim("repeat"),
-            wanted_prompt_tokens: self.count("wanted_prompt_tokens")?,
-            wanted_output_tokens: self.count("wanted_output_tokens")?,
-            is_control: self.text("phase") == Some(Phase::Control.name()),
-        })
-    }
-
-    fn vitals(&self) -> Parsed<Vitals> {
-        Ok(Vitals {
-            t_start_ns: self.must("t_start_ns")?,
-            t_end_ns: self.must("t_end_ns")?,
-            t_first_probe_ns: self.must("t_first_probe_ns")?,
-            lags_us: self.counts("lags_us"),
-            cpu_ms: self.count("cpu_ms")?,
-            cores_allowed: self.number("cores_allowed"),
-            periods: self.count("periods")?,
-            throttled_periods: self.count("throttled_periods")?,
-            steal_share: self.number("steal_share"),
-            open_files: self.count("open_files")?,
-            open_files_limit: self.count("open_files_limit")?,
-        })
-    }
-
-    fn counted(&self) -> Parsed<Entry> {
-        let tokens = self.tokens("completion_tokens")?;
-        let source = self.named("token_source", &TokenSource::NAMES)?;
-        let counted = tokens.zip(source);
-        let (tokens, source) = counted.ok_or("completion_tokens or token_source is missing")?;
-        Ok(Entry::Tokens(self.must("id")?, tokens, source))
-    }
+fn countable(line: &[u8]) -> Parsed<Value> {
+    let mut line = Value::Object(of_object::<Map<String, Value>>(line)?);
+    keep_countable(&mut line);
+    Ok(line)
 }
 
 #[cfg(test)]

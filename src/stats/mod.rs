@@ -17,6 +17,7 @@ pub mod find_rate;
 pub mod goodput;
 pub mod kv_cache;
 pub mod lengths;
+mod overlap;
 pub mod overload;
 pub mod pass;
 pub mod probe;

@@ -130,7 +130,7 @@ impl Records {
         }
         self.edges.add(sample);
         if record.is_good() {
-            if !record.is_burst {
+            if !record.is_burst() {
                 self.add_gaps(&sample.gaps_us);
             }
             self.lengths.add(sample);
@@ -220,6 +220,10 @@ impl Records {
             hits_by_times: tally.hits_by_times(facts, &self.controls),
             ..figures
         };
+        if let Some(overlap_ns) = facts.overlap_ns {
+            let kept = self.keeps.then_some(&self.list[..]);
+            return figures.over(overlap_ns, kept, facts.slo.as_ref());
+        }
         let Some(window_ns) = facts.window_ns else {
             return figures;
         };
@@ -294,7 +298,7 @@ impl Figures {
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
         let busy_ns = || {
-            let counts = |record: &&Record| record.phase != Phase::Warmup;
+            let counts = |record: &&Record| record.phase() != Phase::Warmup;
             let in_span = records.list.iter().filter(counts);
             let overlaps = in_span.map(|record| record.overlap_ns(from_ns, to_ns));
             overlaps.sum()

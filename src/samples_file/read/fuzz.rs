@@ -3,8 +3,10 @@
 use fastrand::Rng;
 
 use super::super::{Line, Series, TokensLine};
+use super::line::TOKENS_LIMIT;
 use super::*;
 use crate::fuzz;
+use crate::sample::{FailKind, Failure, Labels, Phase, Side, Workload};
 
 const SEEDS: [&str; 5] = [
     include_str!("../../../tests/data/report/benchmark.jsonl"),
