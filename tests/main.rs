@@ -10,6 +10,7 @@ mod command_lines;
 mod compare;
 mod convert;
 mod counters;
+mod day;
 mod earlier;
 mod exit_codes;
 mod find_rate;
