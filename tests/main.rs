@@ -19,6 +19,7 @@ mod harness;
 mod headers;
 mod hostile;
 mod kills;
+mod launchers;
 mod load;
 mod load_guide;
 mod load_trace;
