@@ -26,6 +26,7 @@ mod load_trace;
 mod lost;
 mod manners;
 mod memory;
+mod merge;
 mod mock_mark;
 mod models;
 mod next_steps;
