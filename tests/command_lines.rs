@@ -29,7 +29,7 @@ fn every_command_line_of_the_help_topics_works() {
 }
 
 /// The expected word in a command's output, beside the part of the line that selects it (the first that occurs).
-const PRINTED: [(&str, &str); 23] = [
+const PRINTED: [(&str, &str); 24] = [
     ("--version", "commit"),
     (" help", "tmesh-cli"),
     ("explain", "Formula: "),
@@ -43,6 +43,7 @@ const PRINTED: [(&str, &str); 23] = [
     ("--format markdown -o", "REPORT.md"),
     ("--format markdown", "| "),
     ("--format json", "\"schema\""),
+    ("merge", "Merge: WHOLE."),
     ("compare", "Verdict"),
     ("report", "TTFT"),
     ("probe", "Prefix cache: "),

@@ -103,7 +103,7 @@ struct Command {
 
 const ENDLESS: &str = "benchmark, endless";
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "benchmark",
         words: "benchmark --contexts 2 --max-inflight 1 --input-length 50 --output-length 2 --samples d/samples.jsonl --output d/r.json",
@@ -123,6 +123,14 @@ const COMMANDS: [Command; 6] = [
     Command {
         name: "load",
         words: "load --concurrency 1 --warmup 0 --input-tokens 20 --max-tokens 2 --samples d/samples.jsonl --output d/r.json",
+        count_flag: "--requests",
+        result: "d/r.json",
+        limit: "--fail-if error_rate>=0",
+        done: 0,
+    },
+    Command {
+        name: "load, a shard",
+        words: "load --shard 0/1 --seed 1 --nonce n --concurrency 1 --warmup 0 --input-tokens 20 --max-tokens 2 --samples d/samples.jsonl --output d/r.json",
         count_flag: "--requests",
         result: "d/r.json",
         limit: "--fail-if error_rate>=0",

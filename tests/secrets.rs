@@ -170,10 +170,11 @@ fn a_short_value_leaves_the_debug_log_as_it_is_and_one_beyond_ascii_is_masked() 
     );
 }
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "benchmark --contexts 2 --input-length 50 --output-length 5 --max-inflight 2 --requests 4 --interval 100ms --samples s.jsonl --output r.json --endpoint URL",
     "load --requests 4 --warmup 1 --concurrency 1 2 --samples s.jsonl --output r.json --export vllm v.json --slo-file slo.yaml --endpoint URL/v1/completions",
     "load --requests 4 --concurrency 2 --samples s.jsonl --output r.json --endpoint URL/generate",
+    "load --requests 4 --concurrency 2 --shard 0/1 --seed 1 --nonce n --samples s.jsonl --endpoint URL/v1/completions",
     "replay --dataset d.jsonl --concurrency 2 --live-history --max-output-tokens 5 --debug --prometheus-url URL/metrics --prometheus-metrics c_total --endpoint URL",
     "run --workload short --requests 2 -v --endpoint URL",
     "compare --pairs 1 --warmup 0 --against-header X-Api-Key:telltale-66 --samples s.jsonl --output r.json --summary pr.md --against URL/v1/completions --endpoint URL/v1/completions",
@@ -240,6 +241,11 @@ fn check(words: &str, echo: Echo) {
     if dir.path().join("s.jsonl").exists() {
         let report = Cmd::new(&dir).args(["report", "--input", "s.jsonl"]).run();
         written.push(("report".to_string(), report.stdout + &report.stderr));
+    }
+    if words.contains("--shard") && dir.path().join("s.jsonl").exists() {
+        let merge = "merge s.jsonl --allow-missing --output -".split(' ');
+        let merge = Cmd::new(&dir).args(merge).ok();
+        written.push(("merge".to_string(), merge.stdout + &merge.stderr));
     }
     for (name, text) in written {
         if let Some(at) = text.find(MARK) {

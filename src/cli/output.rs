@@ -31,19 +31,37 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
             give_stdout_away();
             continue;
         }
-        if is_redirected_stdout(path) {
-            let why = "the file that stdout goes to; it would overwrite the report";
-            return Err(Error::input(what, why));
-        }
-        let is_new = symlink_metadata(path).is_err();
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|e| Error::input(&what, e))?;
-        if is_new {
-            // A run that is killed should leave no empty file.
-            let _ = remove_file(path);
-        }
-        note_earlier(&what, path.as_ref(), *flag == SAMPLES_OPTION);
+        check_file(&what, path, *flag == SAMPLES_OPTION)?;
     }
+    Ok(())
+}
+
+/// Checks a named file of samples, whatever its option is called. Where it is `-`, nothing else goes to stdout.
+///
+/// # Errors
+/// Fails as `check` does.
+pub fn check_samples(flag: &str, path: &str) -> Result<()> {
+    if is_stdout(path.as_ref()) {
+        give_stdout_away();
+        return Ok(());
+    }
+    check_file(&format!("{flag} {path}"), path, true)
+}
+
+/// Checks a file that is not stdout; an earlier one with samples will be moved aside, another one replaced.
+fn check_file(what: &str, path: &str, is_samples: bool) -> Result<()> {
+    if is_redirected_stdout(path) {
+        let why = "the file that stdout goes to; it would overwrite the report";
+        return Err(Error::input(what, why));
+    }
+    let is_new = symlink_metadata(path).is_err();
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|e| Error::input(what, e))?;
+    if is_new {
+        // A run that is killed should leave no empty file.
+        let _ = remove_file(path);
+    }
+    note_earlier(what, path.as_ref(), is_samples);
     Ok(())
 }
 

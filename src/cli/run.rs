@@ -200,22 +200,7 @@ impl Run {
     /// Fails when the system refuses a thread, or the server refuses every request.
     pub fn pass(&mut self, step: Step<'_>, plan: Sending<'_>) -> Result<Sent> {
         let is_open = matches!(plan, Sending::Open(_));
-        let part = self.shard.map(|shard| match is_open {
-            // Every process has all threads of an open loop.
-            true => shard,
-            false => shard.within(step.in_flight),
-        });
-        let own_in_flight = part
-            .filter(|_| !is_open)
-            .map(|part| part.part(step.in_flight));
-        let step = Step {
-            in_flight: own_in_flight.unwrap_or(step.in_flight),
-            extent: match (step.extent, part) {
-                (Extent::Requests(n), Some(part)) if n < u64::MAX => Extent::Requests(part.part(n)),
-                (extent, _) => extent,
-            },
-            ..step
-        };
+        let (part, step) = self.own_part(step, is_open);
         let start = self.start.take_if(|_| step.warmup.is_some());
         if let Some(start) = &start {
             self.wait_for(start, step.in_flight);
@@ -310,6 +295,27 @@ impl Run {
             sent.facts.told.extend(counters.told(sent.t_end_ns()));
         }
         Ok(sent)
+    }
+
+    /// Returns the part of a pass that is this process's own, and the pass with its own numbers of requests.
+    fn own_part<'a>(&self, step: Step<'a>, is_open: bool) -> (Option<Shard>, Step<'a>) {
+        let part = self.shard.map(|shard| match is_open {
+            // Every process has all threads of an open loop.
+            true => shard,
+            false => shard.within(step.in_flight),
+        });
+        let own_in_flight = part
+            .filter(|_| !is_open)
+            .map(|part| part.part(step.in_flight));
+        let own = Step {
+            in_flight: own_in_flight.unwrap_or(step.in_flight),
+            extent: match (step.extent, part) {
+                (Extent::Requests(n), Some(part)) if n < u64::MAX => Extent::Requests(part.part(n)),
+                (extent, _) => extent,
+            },
+            ..step
+        };
+        (part, own)
     }
 
     /// Returns how many of the planned requests of a pass are this process's own.

@@ -42,7 +42,7 @@ impl Topic {
     }
 }
 
-pub static TOPICS: [Topic; 11] = [
+pub static TOPICS: [Topic; 12] = [
     Topic::made(
         "metrics",
         "every figure: its definition, formula, source, and when it is absent",
@@ -88,6 +88,11 @@ pub static TOPICS: [Topic; 11] = [
         "bench",
         "what the client itself adds, and how that is measured",
         include_str!("../help/bench.md"),
+    ),
+    Topic::written(
+        "scale",
+        "one load from several machines: Slurm, MPI, Kubernetes, SSH; the merge",
+        include_str!("../help/scale.md"),
     ),
     Topic::written(
         "ci",
@@ -227,6 +232,6 @@ mod tests {
                 assert_eq!(line.trim_end(), line, "{}", topic.name);
             }
         }
-        assert!(bytes <= 80 * 1024, "{bytes} bytes of help");
+        assert!(bytes <= 84 * 1024, "{bytes} bytes of help");
     }
 }

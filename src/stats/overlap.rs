@@ -36,7 +36,9 @@ impl Figures {
         let is_in = |ns: u64| (from_ns..to_ns).contains(&ns);
         let rate = |n: u64| per_second(n, duration_s);
         let sent = || records.iter().filter(|record| record.is_measured());
-        let ended = || sent().filter(|record| record.is_good() && is_in(record.t_end_ns()));
+        // The overlap ends with the last request of a shard, which is one of those that ended in it.
+        let ended = |record: &&Record| from_ns < record.t_end_ns() && record.t_end_ns() <= to_ns;
+        let ended = || sent().filter(|record| record.is_good() && ended(record));
         let tokens = |record: &Record| record.completion_tokens.get().unwrap_or(0);
         let met = || ended().filter(|record| slo.is_some_and(|slo| slo.is_met(record)));
         let busy_ns: u64 = sent().map(|record| record.overlap_ns(from_ns, to_ns)).sum();
@@ -104,11 +106,11 @@ mod tests {
         // 38 requests in 30 seconds.
         let whole = figures(&records, None);
         assert_eq!(whole.request_throughput, Some(38.0 / 30.0));
-        // From 10 to 20 s: the first shard ends requests at 10 to 19, the second at 12 to 19.
+        // From 10 to 20 s: the first shard ends requests at 11 to 20, the second at 12 to 20.
         let over = figures(&records, Some((10 * S, 20 * S)));
         assert_eq!(over.duration_s, 10.0);
-        assert_eq!(over.request_throughput, Some(1.8));
-        assert_eq!(over.token_throughput, Some(18.0));
+        assert_eq!(over.request_throughput, Some(1.9));
+        assert_eq!(over.token_throughput, Some(19.0));
         // Sent at 10 to 18, and at 10 to 19.
         assert_eq!(over.achieved_per_s, Some(1.9));
         assert_eq!(over.scheduled_per_s, Some(1.9));
@@ -119,8 +121,8 @@ mod tests {
             Some((1.0 + 18.0 + 18.0 + 1.0) / 10.0)
         );
         let goodput = over.goodput.expect("an SLO");
-        assert_eq!(goodput.requests_per_s, Some(1.8));
-        assert_eq!(goodput.tokens_per_s, Some(18.0));
+        assert_eq!(goodput.requests_per_s, Some(1.9));
+        assert_eq!(goodput.tokens_per_s, Some(19.0));
         assert_eq!((goodput.requests, goodput.of_requests), (38, 38));
         // Latencies are those of all requests.
         assert_eq!(

@@ -71,6 +71,12 @@ impl Part {
         let span_ns = union(self.span_ns.into_iter().chain(schedule_ns));
         of_facts(|facts| facts.window_ns).or(span_ns)
     }
+
+    /// Returns when all shards of the file were at work.
+    fn common_ns(&self) -> Option<(u64, u64)> {
+        let overlap_ns = self.facts.as_ref().and_then(|facts| facts.overlap_ns);
+        overlap_ns.or(self.work_ns())
+    }
 }
 
 /// A pass of all shards.
@@ -138,7 +144,7 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
         ended: ended(parts),
         is_complete: first
             .is_complete
-            .map(|_| is_whole && facts().all(|facts| facts.is_complete == Some(true))),
+            .map(|_| is_whole && parts.iter().zip(&planned).all(is_complete)),
         shortened: shortened(parts),
         told: first
             .told
@@ -157,6 +163,15 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
     }
 }
 
+/// Whether a file has all that its shards were to send. One of several shards that lacked another one says that it is
+/// incomplete.
+fn is_complete((part, planned): (&Part, &Option<u64>)) -> bool {
+    part.facts.as_ref().is_some_and(|facts| {
+        let done = Some(part.sent + facts.turns_not_sent);
+        facts.is_complete == Some(true) || done == *planned
+    })
+}
+
 /// Returns the span from the first start to the last end; `None` without spans.
 fn union(spans: impl Iterator<Item = (u64, u64)>) -> Option<(u64, u64)> {
     spans.reduce(|(from_ns, to_ns), (from, to)| (from_ns.min(from), to_ns.max(to)))
@@ -164,9 +179,12 @@ fn union(spans: impl Iterator<Item = (u64, u64)>) -> Option<(u64, u64)> {
 
 /// Returns a figure of the server with the shard that read it.
 fn of_first(told: &Told, parts: &[Part]) -> Told {
+    const BY: &str = ", read by shard ";
     let read = parts.iter().find(|part| part.facts.is_some());
     let shard = read.and_then(|part| part.held.first());
-    let by = shard.map_or(String::new(), |index| format!(", read by shard {index}"));
+    // A file of several shards says it already.
+    let shard = shard.filter(|_| !told.source.contains(BY));
+    let by = shard.map_or(String::new(), |index| format!("{BY}{index}"));
     Told {
         value: told.value,
         source: format!("{}{by}", told.source),
@@ -213,17 +231,20 @@ fn shortened(parts: &[Part]) -> Option<(u64, u64)> {
 /// Returns the stamps between which all shards with requests were at work, and the share of the whole time that this
 /// is; `None` with fewer than two.
 fn overlap(parts: &[Part]) -> (Option<(u64, u64)>, Option<f64>) {
-    let windows: Vec<(u64, u64)> = parts.iter().filter_map(Part::work_ns).collect();
-    if windows.len() < 2 {
+    let at_work = || parts.iter().filter(|part| part.work_ns().is_some());
+    if at_work().map(|part| part.held.len()).sum::<usize>() < 2 {
         return (None, None);
     }
-    let from = windows.iter().map(|(from_ns, _)| *from_ns);
-    let to = windows.iter().map(|(_, to_ns)| *to_ns);
-    let (first, last) = (from.clone().min(), to.clone().max());
-    let (from, to) = (from.max().unwrap_or(0), to.min().unwrap_or(0));
+    let whole_ns = union(at_work().filter_map(Part::work_ns));
+    let common = at_work().filter_map(Part::common_ns);
+    let common_ns =
+        common.reduce(|(from_ns, to_ns), (from, to)| (from_ns.max(from), to_ns.min(to)));
+    let (Some((first, last)), Some((from, to))) = (whole_ns, common_ns) else {
+        return (None, None);
+    };
     // Shards that ran one after the other have no time in common.
     let to = to.max(from);
-    let whole_s = seconds(last.unwrap_or(0).saturating_sub(first.unwrap_or(0)));
+    let whole_s = seconds(last.saturating_sub(first));
     let share = (whole_s > 0.0).then(|| seconds(to - from) / whole_s);
     (Some((from, to)), share)
 }

@@ -23,7 +23,7 @@ const ALIKE: [(&str, &str); 9] = [
     ("nonce", "--nonce"),
     ("model", "the model"),
     ("mock", "the kind of server"),
-    ("slo", "--slo-file"),
+    ("slo", "the limits of --slo-file"),
     ("options", "the options"),
     ("setup", "the lengths that set-up found"),
 ];
@@ -111,16 +111,11 @@ impl Shards {
             key => mine[key] != theirs[key],
         });
         let (key, named) = differs?;
-        let of = |header: &Value| match &header[key] {
-            Value::Object(_) => String::new(),
-            value => format!(" ({value})"),
+        let how = match (&mine[key], &theirs[key]) {
+            (Value::Object(_), _) | (_, Value::Object(_)) => format!("{named} differ"),
+            (mine, theirs) => format!("{named} is {mine} here and {theirs} there"),
         };
-        Some(format!(
-            "not of the same run as {}: {named}{} and{} there differ",
-            other.name,
-            of(mine),
-            of(theirs)
-        ))
+        Some(format!("not of the same run as {}: {how}", other.name))
     }
 
     /// Starts the next pass.

@@ -90,7 +90,7 @@ fn check_output(path: &str, names: &[String]) -> Result<()> {
         let why = format!("the same file as {name}, which is read");
         return Err(Error::input(format!("--output {path}"), why));
     }
-    output::check(&[("--output", Some(path))])
+    output::check_samples("--output", path)
 }
 
 /// Returns the shards in all files, and the indexes of those in none.
