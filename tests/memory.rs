@@ -9,7 +9,7 @@ use crate::util::{Cmd, Dir};
 
 /// Environment variable: requests of the long run.
 const REQUESTS: &str = "TMESH_REQUESTS";
-/// A record has 96 bytes, and its TTFT is also in a list; a million requests stay within 128 MiB.
+/// A record has 80 bytes, and one of its times is also in a list; a million requests stay within 128 MiB.
 const BYTES_A_REQUEST: f64 = 128.0;
 
 /// Returns the peak memory of a run of this many requests, in MiB.

@@ -108,7 +108,7 @@ impl Sent {
     /// The end of the window, or of the last request.
     fn t_end_ns(&self) -> u64 {
         let Records { list, controls, .. } = &self.records;
-        let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns);
+        let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns());
         let window_end_ns = self.facts.window_ns.map(|(_, end_ns)| end_ns);
         window_end_ns.or(ends_ns.max()).unwrap_or_default()
     }

@@ -125,7 +125,7 @@ fn fresh(recorder: &Recorder, keeps: bool, told: &mut usize) -> Vec<Observation>
 /// Returns the span from the first send to the last end; `None`: nothing was sent.
 pub fn span(records: &[Record]) -> Option<(u64, u64)> {
     let start_ns = records.iter().map(|record| record.t_send_ns).min();
-    start_ns.zip(records.iter().map(|record| record.t_end_ns).max())
+    start_ns.zip(records.iter().map(|record| record.t_end_ns()).max())
 }
 
 /// Returns the line of a scrape in the samples file. Names that are not on the page are left out, unless the user named

@@ -112,7 +112,7 @@ fn table(out: &mut String, table: &Table) {
 mod tests {
     use super::*;
     use crate::report::charts::{Charts, Requests, Series};
-    use crate::sample::FailKind;
+    use crate::sample::{FailKind, Failure, Sample};
     use crate::stats::record::Record;
 
     #[test]
@@ -126,15 +126,16 @@ mod tests {
             let answer_ns: u64 = gaps_us.iter().map(|&us| u64::from(us) * 1000).sum();
             let is_success = rng.u32(..5) > 0;
             let (first_ns, last_ns) = (sent_ns + ttft_ns, sent_ns + ttft_ns + answer_ns);
-            requests.push(Record {
+            let failure = Failure::new(FailKind::Http, "");
+            requests.push(Record::from(&Sample {
+                failure: (!is_success).then_some(failure),
                 t_send_ns: sent_ns,
-                t_first_ns: Some(first_ns).into(),
-                t_last_ns: Some(last_ns).into(),
+                t_first_ns: Some(first_ns),
+                t_last_ns: Some(last_ns),
                 t_end_ns: last_ns,
-                completion_tokens: Some(100).into(),
-                failure: (!is_success).then_some(FailKind::Http),
-                ..Record::default()
-            });
+                completion_tokens: Some(100),
+                ..Sample::default()
+            }));
             ttft_ms.push(ttft_ns as f64 / 1e6);
             gaps_ms.extend(gaps_us.into_iter().map(|us| f64::from(us) / 1e3));
         }

@@ -161,9 +161,9 @@ fn setting(about: &Value, pass: &Pass, measured: usize) -> [(&'static str, Node)
 /// last request.
 fn duration_s(measured: &[Request<'_>]) -> f64 {
     let records = measured.iter().map(|of| of.record);
-    let due_or_sent = |record: &Record| record.t_due_ns.get().unwrap_or(record.t_send_ns);
+    let due_or_sent = |record: &Record| record.t_due_ns().unwrap_or(record.t_send_ns);
     let start_ns = records.clone().map(due_or_sent).min().unwrap_or(0);
-    let end_ns = records.map(|record| record.t_end_ns).max().unwrap_or(0);
+    let end_ns = records.map(|record| record.t_end_ns()).max().unwrap_or(0);
     seconds(end_ns.saturating_sub(start_ns))
 }
 
@@ -237,7 +237,7 @@ fn max_tokens_per_s(good: &[Request<'_>]) -> Option<f64> {
     let has_gaps = |of: &Request<'_>| of.record.token_events < 2 || !of.gaps_us().is_empty();
     let streamed = good
         .iter()
-        .filter_map(|of| Some((of, of.record.t_first_ns.get()?)));
+        .filter_map(|of| Some((of, of.record.t_first_ns()?)));
     let mut by_second: BTreeMap<u64, u64> = BTreeMap::new();
     for (of, mut at_ns) in streamed {
         let gaps = of.gaps_us().iter().map(|&us| u64::from(us) * 1000);

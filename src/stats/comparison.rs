@@ -118,29 +118,30 @@ impl Timed<'_> {
 mod tests {
     use super::super::batches::tests::series;
     use super::*;
-    use crate::sample::FailKind;
+    use crate::sample::{FailKind, Labels, Sample};
 
     /// Returns a reply of one token, whose latency is its TTFT.
     fn request(session: u64, sent_ns: u64, ttft_ns: u64) -> Record {
         let end_ns = sent_ns + ttft_ns;
-        Record {
-            session: Some(session).into(),
-            turn: Some(0).into(),
+        Record::from(&Sample {
+            labels: Labels {
+                session: Some(session),
+                turn: Some(0),
+                ..Labels::default()
+            },
             t_send_ns: sent_ns,
-            t_first_ns: Some(end_ns).into(),
-            t_last_ns: Some(end_ns).into(),
+            t_first_ns: Some(end_ns),
+            t_last_ns: Some(end_ns),
             t_end_ns: end_ns,
-            ..Record::default()
-        }
+            ..Sample::default()
+        })
     }
 
     #[test]
     fn requests_are_paired_in_any_order() {
         let first = [request(0, 1, 100), request(1, 2, 300), request(2, 3, 900)];
-        let failed = Record {
-            failure: Some(FailKind::Empty),
-            ..request(2, 3, 5)
-        };
+        let mut failed = request(2, 3, 5);
+        failed.failure = Some(FailKind::Empty);
         let later = [
             request(1, 2, 60),
             failed,
@@ -171,7 +172,7 @@ mod tests {
         let mut sent_ns = 0;
         let round = ttft_ns.enumerate().map(|(session, ttft_ns)| {
             let one = request(session as u64, sent_ns, ttft_ns as u64);
-            sent_ns = one.t_end_ns;
+            sent_ns = one.t_end_ns();
             one
         });
         round.collect()
@@ -218,10 +219,10 @@ mod tests {
     #[test]
     fn turns_of_a_session_are_one_unit() {
         let turns = |round: Vec<Record>| {
-            let of_20 = round.into_iter().enumerate().map(|(k, one)| Record {
-                session: Some(k as u64 / 20).into(),
-                turn: Some(k as u64 % 20).into(),
-                ..one
+            let of_20 = round.into_iter().enumerate().map(|(k, mut one)| {
+                one.session = Some(k as u64 / 20).into();
+                one.turn = Some(k as u64 % 20).into();
+                one
             });
             of_20.collect::<Vec<Record>>()
         };

@@ -100,7 +100,7 @@ fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
     };
     let [cold, warm] = figures.rotations_sent;
     let beside = controls_beside(pass);
-    let repeats = beside.iter().filter(|one| one.repeat == Some(true));
+    let repeats = beside.iter().filter(|one| one.repeat() == Some(true));
     let repeated = warm + repeats.count() as u64;
     let all = cold + warm + beside.len() as u64;
     Evidence {
@@ -196,8 +196,8 @@ fn of_points(passes: &[Pass]) -> Evidence {
     let sides = passes.iter().map(|pass| {
         let of = |is_repeat| {
             let records = pass.records.list.iter();
-            let sent = records.filter(|record| record.phase != Phase::Warmup);
-            sent.filter(move |record| record.repeat == Some(is_repeat))
+            let sent = records.filter(|record| record.phase() != Phase::Warmup);
+            sent.filter(move |record| record.repeat() == Some(is_repeat))
         };
         Sides {
             fresh: first_of(of(false)),
@@ -205,7 +205,7 @@ fn of_points(passes: &[Pass]) -> Evidence {
             ramp: pass.facts.concurrency_peak as usize,
         }
     });
-    let is_repeat = |_: &Pass, record: &Record| record.repeat == Some(true);
+    let is_repeat = |_: &Pass, record: &Record| record.repeat() == Some(true);
     of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, NO_REPEATS)
 }
 
@@ -252,7 +252,7 @@ fn of_sides(
     let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
     for pass in passes {
         let records = pass.records.list.iter();
-        for record in records.filter(|record| record.phase != Phase::Warmup) {
+        for record in records.filter(|record| record.phase() != Phase::Warmup) {
             let prompt = record.prompt_tokens.get().unwrap_or(0);
             tokens += prompt;
             if is_repeat(pass, record) {

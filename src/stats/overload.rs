@@ -75,15 +75,15 @@ impl Overload {
     pub fn of_pass(records: &[Record]) -> Option<Overload> {
         let sent = records
             .iter()
-            .filter(|one| matches!(one.phase, Phase::Measured | Phase::Cut));
+            .filter(|one| matches!(one.phase(), Phase::Measured | Phase::Cut));
         let timed = sent.filter_map(|one| {
             Some(Ended {
-                due_ns: one.t_due_ns.get()?,
-                end_ns: one.t_end_ns,
+                due_ns: one.t_due_ns()?,
+                end_ns: one.t_end_ns(),
             })
         });
         let mut ended: Vec<Ended> = timed.collect();
-        ended.sort_by_cached_key(|one| one.due_ns);
+        ended.sort_unstable_by_key(|one| (one.due_ns, one.end_ns));
         let last = ended.last()?;
         Overload::at(last.due_ns, ended.len() as u64, &ended)
     }
@@ -170,14 +170,12 @@ mod tests {
     #[test]
     fn closed_loops_and_short_passes_have_no_numbers() {
         assert_eq!(Overload::of_pass(&records(99, |k| 20 * k + 20)), None);
-        let closed = records(200, |k| 20 * k + 20);
-        let closed: Vec<Record> = closed
-            .into_iter()
-            .map(|one| Record {
-                t_due_ns: None.into(),
-                ..one
-            })
-            .collect();
+        let closed = (0..200).map(|k| Sample {
+            t_send_ns: 10 * k * MS,
+            t_end_ns: (20 * k + 20) * MS,
+            ..Sample::default()
+        });
+        let closed: Vec<Record> = closed.map(|one| Record::from(&one)).collect();
         assert_eq!(Overload::of_pass(&closed), None);
         assert_eq!(Overload::of_pass(&[]), None);
     }

@@ -1,7 +1,5 @@
 //! One pass of a run: its requests, the facts that they do not tell, and its figures.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -64,11 +62,14 @@ pub struct Passes {
     common_tokens: Option<u64>,
     ended: Vec<Pass>,
     /// Data of the lines since the last pass ended: the requests, the labels and the send of the first measured one,
-    /// the send and end of each, and the index in `records`, by id, of those whose tokens are not counted yet.
+    /// the send and end of each in an endless pass, which keeps no records, and the ids of those whose tokens are not
+    /// counted yet with their indices in `records`.
     records: Records,
     first: Option<(Labels, u64)>,
     spans_ns: Vec<(u64, u64)>,
-    uncounted: HashMap<u64, usize>,
+    uncounted: Vec<(u64, usize)>,
+    /// Whether `uncounted` is in the order of the ids.
+    is_sorted: bool,
     vitals: Vec<Vitals>,
 }
 
@@ -94,7 +95,8 @@ impl Passes {
             records: empty(is_endless, common_tokens(header)),
             first: None,
             spans_ns: Vec::new(),
-            uncounted: HashMap::new(),
+            uncounted: Vec::new(),
+            is_sorted: true,
             vitals: Vec::new(),
         }
     }
@@ -106,9 +108,12 @@ impl Passes {
         let at = self.records.list.len();
         self.records.add(&sample);
         if self.records.list.get(at).is_some_and(Record::is_uncounted) {
-            self.uncounted.insert(sample.id, at);
+            self.uncounted.push((sample.id, at));
+            self.is_sorted = false;
         }
-        self.spans_ns.push((sample.t_send_ns, sample.t_end_ns));
+        if self.is_endless {
+            self.spans_ns.push((sample.t_send_ns, sample.t_end_ns));
+        }
         let is_beside = matches!(sample.phase, Phase::Warmup | Phase::Control);
         if !is_beside && self.first.is_none() {
             self.first = Some((sample.labels, sample.t_send_ns));
@@ -121,7 +126,14 @@ impl Passes {
 
     /// Sets the output tokens of the request with this id, which were counted after it ended.
     pub fn tokens(&mut self, id: u64, tokens: u64, source: TokenSource) {
-        if let Some(&at) = self.uncounted.get(&id) {
+        if !self.is_sorted {
+            self.uncounted.sort_unstable();
+            self.is_sorted = true;
+        }
+        // Of two requests with one id, the last counts.
+        let end = self.uncounted.partition_point(|&(of, _)| of <= id);
+        let found = self.uncounted[..end].last().filter(|&&(of, _)| of == id);
+        if let Some(&(_, at)) = found {
             self.records.count(at, tokens, source);
         }
     }
@@ -137,9 +149,10 @@ impl Passes {
         let has_begun = self.first.is_some() || self.warmup_ns.is_some() && self.ended.is_empty();
         if has_begun {
             let (labels, first_ns) = self.first.take().unwrap_or_default();
-            let sent = self.spans_ns.iter().map(|(sent_ns, _)| *sent_ns);
-            let ended = self.spans_ns.iter().map(|(_, ended_ns)| *ended_ns);
-            let (t_start_ns, last_ns) = (sent.min().unwrap_or(0), ended.max().unwrap_or(0));
+            let t_start_ns = self.spans_ns().map(|(sent_ns, _)| sent_ns).min();
+            let t_start_ns = t_start_ns.unwrap_or(0);
+            let last_ns = self.spans_ns().map(|(_, ended_ns)| ended_ns).max();
+            let last_ns = last_ns.unwrap_or(0);
             let window = |warmup_ns| (t_start_ns.saturating_add(warmup_ns), last_ns);
             self.end(Facts {
                 workload: labels.workload,
@@ -151,11 +164,19 @@ impl Passes {
                     None => first_ns,
                 },
                 window_ns: self.warmup_ns.map(window),
-                concurrency_peak: peak_of(self.spans_ns.iter().copied()),
+                concurrency_peak: peak_of(self.spans_ns()),
                 ..Facts::default()
             });
         }
         self.ended
+    }
+
+    /// Returns the send and the end of each request since the last pass ended, controls among them.
+    fn spans_ns(&self) -> impl Iterator<Item = (u64, u64)> {
+        let kept = self.records.list.iter().chain(&self.records.controls);
+        let kept = kept.filter(|_| !self.is_endless);
+        let kept = kept.map(|record| (record.t_send_ns, record.t_end_ns()));
+        kept.chain(self.spans_ns.iter().copied())
     }
 
     fn end(&mut self, facts: Facts) {
@@ -164,6 +185,7 @@ impl Passes {
         self.first = None;
         self.spans_ns.clear();
         self.uncounted.clear();
+        self.is_sorted = true;
         let (measured_ns, _) = facts.window_ns.unwrap_or((facts.t_start_ns, 0));
         let mut client = ClientStats::default();
         for seen in self.vitals.drain(..) {

@@ -1,4 +1,4 @@
-//! A request as the figures need it: 96 bytes, so that a finite run can keep a record of every request.
+//! A request as the figures need it: 80 bytes, so that a finite run can keep a record of every request.
 
 use crate::sample::{FailKind, Phase, Sample, TokenSource};
 use crate::units::seconds;
@@ -19,19 +19,68 @@ impl From<Option<u64>> for Count {
     }
 }
 
-/// Nanoseconds in 8 bytes that may be absent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stamp(u64);
+/// A time in nanoseconds from the send of its request, or a duration, in 6 bytes; it may be absent. Times of more than
+/// 39 hours (2^47 ns) before or after the send are kept as 39 hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offset([u8; 6]);
 
-impl Stamp {
-    pub fn get(self) -> Option<u64> {
-        self.0.checked_sub(1)
+impl Offset {
+    const MOST: i64 = (1 << 47) - 1;
+    const ABSENT: Offset = Offset::of(-Offset::MOST - 1);
+
+    const fn of(ns: i64) -> Offset {
+        let [a, b, c, d, e, f, ..] = ns.to_le_bytes();
+        Offset([a, b, c, d, e, f])
+    }
+
+    fn new(ns: u64, from_ns: u64) -> Offset {
+        let offset_ns = i128::from(ns) - i128::from(from_ns);
+        let most = i128::from(Offset::MOST);
+        Offset::of(offset_ns.clamp(-most, most) as i64)
+    }
+
+    fn maybe(ns: Option<u64>, from_ns: u64) -> Offset {
+        ns.map_or(Offset::ABSENT, |ns| Offset::new(ns, from_ns))
+    }
+
+    /// Returns the stamp, or the duration with `from_ns` = 0.
+    fn get(self, from_ns: u64) -> Option<u64> {
+        let [a, b, c, d, e, f] = self.0;
+        // The shifts fill the two upper bytes with the sign.
+        let offset_ns = i64::from_le_bytes([a, b, c, d, e, f, 0, 0]) << 16 >> 16;
+        (self != Offset::ABSENT).then(|| from_ns.saturating_add_signed(offset_ns))
     }
 }
 
-impl From<Option<u64>> for Stamp {
-    fn from(ns: Option<u64>) -> Stamp {
-        Stamp(ns.map_or(0, |ns| ns.saturating_add(1)))
+/// The phase and the yes-or-no facts of a request in one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Marks(u8);
+
+impl Marks {
+    const RESENT: u8 = 1 << 6;
+    const BURST: u8 = 1 << 7;
+
+    fn new(phase: Phase, cached: Option<bool>, repeat: Option<bool>) -> Marks {
+        let maybe = |claim: Option<bool>| claim.map_or(0, |claim| 1 + u8::from(claim));
+        Marks(phase as u8 | maybe(cached) << 2 | maybe(repeat) << 4)
+    }
+
+    fn with(self, mark: u8, is_set: bool) -> Marks {
+        Marks(if is_set { self.0 | mark } else { self.0 })
+    }
+
+    fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    /// Returns the claim in the two bits from `bit` on.
+    fn claim(self, bit: u32) -> Option<bool> {
+        let claim = (self.0 >> bit & 3).checked_sub(1)?;
+        Some(claim == 1)
+    }
+
+    fn phase(self) -> Phase {
+        Phase::NAMES[usize::from(self.0 & 3)].0
     }
 }
 
@@ -60,15 +109,9 @@ impl From<Option<u64>> for Rotation {
 }
 
 /// One request of a pass. Stamps are nanoseconds from the run's epoch; `Sample` says what each of them means.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Record {
     pub t_send_ns: u64,
-    pub t_end_ns: u64,
-    pub t_due_ns: Stamp,
-    pub t_first_send_ns: Stamp,
-    pub t_first_ns: Stamp,
-    pub t_last_ns: Stamp,
-    pub connect_ns: Stamp,
     pub prompt_tokens: Count,
     pub cached_tokens: Count,
     pub completion_tokens: Count,
@@ -77,28 +120,25 @@ pub struct Record {
     pub token_events: u32,
     pub session: Count,
     pub turn: Count,
-    pub phase: Phase,
+    end: Offset,
+    due: Offset,
+    first_send: Offset,
+    first: Offset,
+    last: Offset,
+    connect: Offset,
     pub failure: Option<FailKind>,
     pub token_source: Option<TokenSource>,
-    pub response_cached: Option<bool>,
-    pub repeat: Option<bool>,
-    pub resent: bool,
     pub rotation: Rotation,
-    /// Whether the tokens came in a burst, a few reads close together: such a reply has no time between tokens.
-    pub is_burst: bool,
+    marks: Marks,
 }
 
 impl From<&Sample> for Record {
     fn from(sample: &Sample) -> Record {
         let labels = &sample.labels;
+        let from_ns = sample.t_send_ns;
+        let after = |ns| Offset::maybe(ns, from_ns);
         Record {
-            t_send_ns: sample.t_send_ns,
-            t_end_ns: sample.t_end_ns,
-            t_due_ns: sample.t_due_ns.into(),
-            t_first_send_ns: sample.t_first_send_ns.into(),
-            t_first_ns: sample.t_first_ns.into(),
-            t_last_ns: sample.t_last_ns.into(),
-            connect_ns: sample.connect_ns.into(),
+            t_send_ns: from_ns,
             prompt_tokens: sample.prompt_tokens.into(),
             cached_tokens: sample.cached_tokens.into(),
             completion_tokens: sample.completion_tokens.into(),
@@ -107,26 +147,74 @@ impl From<&Sample> for Record {
             token_events: u32::try_from(sample.token_events).unwrap_or(u32::MAX),
             session: labels.session.into(),
             turn: labels.turn.into(),
-            phase: sample.phase,
+            end: Offset::new(sample.t_end_ns, from_ns),
+            due: after(sample.t_due_ns),
+            first_send: after(sample.t_first_send_ns),
+            first: after(sample.t_first_ns),
+            last: after(sample.t_last_ns),
+            connect: Offset::maybe(sample.connect_ns, 0),
             failure: sample.failure.as_ref().map(|failure| failure.kind),
             token_source: sample.token_source,
-            response_cached: sample.response_cached,
-            repeat: labels.repeat,
-            resent: sample.resent,
             rotation: labels.rotation.into(),
-            is_burst: sample.is_burst(),
+            marks: Marks::new(sample.phase, sample.response_cached, labels.repeat)
+                .with(Marks::RESENT, sample.resent)
+                .with(Marks::BURST, sample.is_burst()),
         }
     }
 }
 
 impl Record {
+    pub fn t_end_ns(&self) -> u64 {
+        let end_ns = self.end.get(self.t_send_ns);
+        end_ns.expect("every request has an end")
+    }
+
+    pub fn t_due_ns(&self) -> Option<u64> {
+        self.due.get(self.t_send_ns)
+    }
+
+    pub fn t_first_ns(&self) -> Option<u64> {
+        self.first.get(self.t_send_ns)
+    }
+
+    pub fn t_last_ns(&self) -> Option<u64> {
+        self.last.get(self.t_send_ns)
+    }
+
+    pub fn connect_ns(&self) -> Option<u64> {
+        self.connect.get(0)
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.marks.phase()
+    }
+
+    /// Whether the reply says that it came from a cache; `None`: it does not say.
+    pub fn response_cached(&self) -> Option<bool> {
+        self.marks.claim(2)
+    }
+
+    /// Whether the same prompt was sent before in the pass.
+    pub fn repeat(&self) -> Option<bool> {
+        self.marks.claim(4)
+    }
+
+    pub fn is_resent(&self) -> bool {
+        self.marks.has(Marks::RESENT)
+    }
+
+    /// Whether the tokens came in a burst, a few reads close together: such a reply has no time between tokens.
+    pub fn is_burst(&self) -> bool {
+        self.marks.has(Marks::BURST)
+    }
+
     /// Whether the request belongs to the first rotation.
     pub fn is_cold(&self) -> bool {
         self.rotation == Rotation::FIRST
     }
 
     pub fn is_measured(&self) -> bool {
-        self.phase == Phase::Measured
+        self.phase() == Phase::Measured
     }
 
     /// Whether the request was measured and succeeded.
@@ -137,7 +225,7 @@ impl Record {
     /// Whether the request was measured, succeeded, and was sent only once, so that nothing else brought its prompt into
     /// the cache.
     pub fn is_clean(&self) -> bool {
-        self.is_good() && !self.resent
+        self.is_good() && !self.is_resent()
     }
 
     /// Whether the request succeeded without a count of its output tokens.
@@ -159,12 +247,12 @@ impl Record {
     }
 
     pub fn is_streamed(&self) -> bool {
-        self.t_first_ns.get().is_some()
+        self.t_first_ns().is_some()
     }
 
     /// Time to first token in nanoseconds: `t_first − t_send`; `None` on a reply that was not streamed.
     pub fn ttft_from_sent_ns(&self) -> Option<u64> {
-        Some(self.t_first_ns.get()?.saturating_sub(self.t_send_ns))
+        Some(self.t_first_ns()?.saturating_sub(self.t_send_ns))
     }
 
     /// Time to first token in nanoseconds from the scheduled time in an open loop, else from the send.
@@ -175,12 +263,12 @@ impl Record {
     /// Time that the streamed tokens after the first took, in nanoseconds, and their number; `None` with fewer than two
     /// tokens, when the whole text came in one read, and for a burst.
     pub fn decode_ns(&self) -> Option<(u64, u64)> {
-        if self.is_burst {
+        if self.is_burst() {
             return None;
         }
         let streamed = self.streamed_tokens.get().or(self.completion_tokens.get());
         let tokens = streamed?.checked_sub(1)?;
-        let ns = self.t_last_ns.get()?.saturating_sub(self.t_first_ns.get()?);
+        let ns = self.t_last_ns()?.saturating_sub(self.t_first_ns()?);
         (ns > 0 && tokens > 0).then_some((ns, tokens))
     }
 
@@ -193,8 +281,8 @@ impl Record {
 
     /// The stamp of the last token, or of the end of a reply that was not streamed.
     pub fn t_done_ns(&self) -> u64 {
-        let last_ns = self.t_last_ns.get().filter(|_| self.is_streamed());
-        last_ns.unwrap_or(self.t_end_ns)
+        let last_ns = self.t_last_ns().filter(|_| self.is_streamed());
+        last_ns.unwrap_or(self.t_end_ns())
     }
 
     /// Latency in nanoseconds: `t_last − t_send`, or `t_end − t_send` on a reply that was not streamed.
@@ -209,15 +297,18 @@ impl Record {
 
     /// Returns the time from the scheduled time to the send that was answered, in nanoseconds; 0 in a closed loop.
     fn before_send_ns(&self) -> u64 {
-        let due_ns = self.t_due_ns.get().unwrap_or(self.t_send_ns);
+        let due_ns = self.t_due_ns().unwrap_or(self.t_send_ns);
         self.t_send_ns.saturating_sub(due_ns)
     }
 
     /// Lateness in nanoseconds, `t_send − t_due`, where `t_send` is the first send of a request that was sent again: a
     /// connection that turned out to be closed is no delay of this client. `None` in a closed loop.
     pub fn lateness_ns(&self) -> Option<u64> {
-        let sent_ns = self.t_first_send_ns.get().unwrap_or(self.t_send_ns);
-        Some(sent_ns.saturating_sub(self.t_due_ns.get()?))
+        let sent_ns = self
+            .first_send
+            .get(self.t_send_ns)
+            .unwrap_or(self.t_send_ns);
+        Some(sent_ns.saturating_sub(self.t_due_ns()?))
     }
 
     /// Prefill rate in tokens per second: `prompt_tokens / TTFT`, with TTFT from the send, which includes queueing.
@@ -241,7 +332,7 @@ impl Record {
 
     /// Returns how long the request was in flight between the two stamps, in nanoseconds.
     pub fn overlap_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
-        let end_ns = self.t_end_ns.min(to_ns);
+        let end_ns = self.t_end_ns().min(to_ns);
         end_ns.saturating_sub(self.t_send_ns.max(from_ns))
     }
 }
@@ -249,24 +340,70 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Labels;
 
     #[test]
-    fn a_record_has_96_bytes() {
-        assert_eq!(size_of::<Record>(), 96);
+    fn a_record_has_80_bytes() {
+        assert_eq!(size_of::<Record>(), 80);
     }
 
     #[test]
-    fn absent_counts_and_stamps_stay_absent_and_0_stays_0() {
+    fn absent_counts_stay_absent_and_0_stays_0() {
         for count in [None, Some(0), Some(7), Some(u64::from(u32::MAX) - 2)] {
             assert_eq!(Count::from(count).get(), count);
-        }
-        for ns in [None, Some(0), Some(1 << 56)] {
-            assert_eq!(Stamp::from(ns).get(), ns);
         }
         assert_eq!(
             Count::from(Some(u64::MAX)).get(),
             Some(u64::from(u32::MAX) - 1)
         );
+    }
+
+    #[test]
+    fn stamps_are_exact_for_39_hours_before_and_after_the_send() {
+        const SENT_NS: u64 = 1 << 50;
+        const MOST: u64 = (1 << 47) - 1;
+        for (ns, kept) in [
+            (None, None),
+            (Some(SENT_NS), Some(SENT_NS)),
+            (Some(SENT_NS - 1), Some(SENT_NS - 1)),
+            (Some(SENT_NS + 1_234_567_891), Some(SENT_NS + 1_234_567_891)),
+            (Some(SENT_NS + MOST), Some(SENT_NS + MOST)),
+            (Some(SENT_NS + MOST + 1), Some(SENT_NS + MOST)),
+            (Some(SENT_NS - MOST), Some(SENT_NS - MOST)),
+            (Some(0), Some(SENT_NS - MOST)),
+            (Some(u64::MAX), Some(SENT_NS + MOST)),
+        ] {
+            assert_eq!(Offset::maybe(ns, SENT_NS).get(SENT_NS), kept, "{ns:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_those_of_the_sample() {
+        let claims = [None, Some(false), Some(true)];
+        for (phase, _) in Phase::NAMES {
+            for response_cached in claims {
+                for repeat in claims {
+                    for resent in [false, true] {
+                        let one = Record::from(&Sample {
+                            labels: Labels {
+                                repeat,
+                                ..Labels::default()
+                            },
+                            phase,
+                            response_cached,
+                            resent,
+                            ..Sample::default()
+                        });
+                        let claims = (one.response_cached(), one.repeat(), one.is_resent());
+                        assert_eq!(
+                            (one.phase(), claims),
+                            (phase, (response_cached, repeat, resent))
+                        );
+                        assert!(!one.is_burst());
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -287,8 +424,8 @@ mod tests {
 
     /// Returns a request due at 1 s, sent at 1.5 s, with its first token at 2 s, the last of 11 at 3 s, its end at 3.5
     /// s, and 100 prompt tokens.
-    fn record() -> Record {
-        Record::from(&Sample {
+    fn sample() -> Sample {
+        Sample {
             t_due_ns: Some(1_000_000_000),
             t_send_ns: 1_500_000_000,
             t_first_ns: Some(2_000_000_000),
@@ -297,7 +434,11 @@ mod tests {
             prompt_tokens: Some(100),
             completion_tokens: Some(11),
             ..Sample::default()
-        })
+        }
+    }
+
+    fn record() -> Record {
+        Record::from(&sample())
     }
 
     #[test]
@@ -320,11 +461,11 @@ mod tests {
     fn a_request_that_was_sent_again_was_late_by_its_first_send_only() {
         // The first send is at 1.2 s. From the due time at 1 s, the request waits for its first token until 2 s and for
         // its last until 3 s.
-        let again = Record {
-            t_first_send_ns: Some(1_200_000_000).into(),
+        let again = Record::from(&Sample {
+            t_first_send_ns: Some(1_200_000_000),
             resent: true,
-            ..record()
-        };
+            ..sample()
+        });
         assert_eq!(again.lateness_ns(), Some(200_000_000));
         assert_eq!(again.ttft_from_sent_ns(), Some(500_000_000));
         assert_eq!(again.ttft_ns(), Some(1_000_000_000));
@@ -333,10 +474,10 @@ mod tests {
 
     #[test]
     fn a_reply_that_was_not_streamed_has_a_latency_up_to_its_end_only() {
-        let one = Record {
-            t_first_ns: None.into(),
-            ..record()
-        };
+        let one = Record::from(&Sample {
+            t_first_ns: None,
+            ..sample()
+        });
         assert_eq!((one.ttft_ns(), one.itl_ns()), (None, None));
         assert_eq!(one.prefill_tokens_per_s(), None);
         assert_eq!(one.latency_from_sent_ns(), 2_000_000_000);
@@ -348,10 +489,10 @@ mod tests {
             completion_tokens: Some(1).into(),
             ..record()
         };
-        let burst = Record {
-            t_last_ns: Some(2_000_000_000).into(),
-            ..record()
-        };
+        let burst = Record::from(&Sample {
+            t_last_ns: Some(2_000_000_000),
+            ..sample()
+        });
         let uncounted = Record {
             completion_tokens: None.into(),
             ..record()
@@ -371,10 +512,13 @@ mod tests {
         assert_eq!(hidden.itl_ns(), Some(1e8));
         assert_eq!(hidden.decode_tokens_per_s(), Some(10.0));
         assert_eq!(hidden.tokens_in_latency(), Some((511, 1_500_000_000)));
-        let burst = Record {
-            is_burst: true,
-            ..record()
-        };
+        // All eleven tokens came in one read, within 1 % of the latency of 500 ms.
+        let burst = Record::from(&Sample {
+            t_last_ns: Some(2_005_000_000),
+            token_events: 11,
+            token_reads: 1,
+            ..sample()
+        });
         assert_eq!((burst.itl_ns(), burst.decode_tokens_per_s()), (None, None));
         assert_eq!(burst.ttft_from_sent_ns(), Some(500_000_000));
     }

@@ -130,7 +130,7 @@ impl Records {
         }
         self.edges.add(sample);
         if record.is_good() {
-            if !record.is_burst {
+            if !record.is_burst() {
                 self.add_gaps(&sample.gaps_us);
             }
             self.lengths.add(sample);
@@ -294,7 +294,7 @@ impl Figures {
         records.list.iter().for_each(|record| tally.add(record));
         let (from_ns, to_ns) = tally.span_ns();
         let busy_ns = || {
-            let counts = |record: &&Record| record.phase != Phase::Warmup;
+            let counts = |record: &&Record| record.phase() != Phase::Warmup;
             let in_span = records.list.iter().filter(counts);
             let overlaps = in_span.map(|record| record.overlap_ns(from_ns, to_ns));
             overlaps.sum()

@@ -130,18 +130,18 @@ impl Rotations {
         let is_clean = record.is_clean();
         let seen = Seen {
             sent_ns: record.t_send_ns,
-            answered_ns: record.t_first_ns.get().unwrap_or(record.t_end_ns),
+            answered_ns: record.t_first_ns().unwrap_or(record.t_end_ns()),
             ttft_ns: record
                 .ttft_from_sent_ns()
                 .filter(|&ttft_ns| is_clean && ttft_ns > 0),
         };
-        let is_counted = u64::from(record.phase != Phase::Warmup);
+        let is_counted = u64::from(record.phase() != Phase::Warmup);
         let side = match record.rotation {
             Rotation::NONE => return,
             Rotation::FIRST => {
                 self.cold_requests += 1;
                 self.sent[0] += is_counted;
-                self.cold_end_ns = self.cold_end_ns.max(record.t_end_ns);
+                self.cold_end_ns = self.cold_end_ns.max(record.t_end_ns());
                 &mut self.cold
             }
             _ => {
@@ -149,7 +149,7 @@ impl Rotations {
                 if let Some(hits) = record.hits(self.common_tokens).filter(|_| is_clean) {
                     self.warm_hits.add(record.t_send_ns, hits);
                 }
-                let has_ended = record.phase != Phase::Cut;
+                let has_ended = record.phase() != Phase::Cut;
                 let is_second = record.rotation == Rotation::SECOND;
                 self.second_rotation += u64::from(has_ended && is_second);
                 &mut self.warm
@@ -224,18 +224,27 @@ impl Rotations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::FailKind;
+    use crate::sample::{FailKind, Sample};
+
+    fn of(rotation: Rotation, sample: &Sample) -> Record {
+        let mut record = Record::from(sample);
+        record.rotation = rotation;
+        record
+    }
 
     /// Returns a success that was sent at this millisecond, with its TTFT and its time in flight in milliseconds.
-    fn request(rotation: Rotation, sent_ms: u64, ttft_ms: u64, latency_ms: u64) -> Record {
+    fn sample(sent_ms: u64, ttft_ms: u64, latency_ms: u64) -> Sample {
         let ns = |ms: u64| ms * 1_000_000;
-        Record {
-            rotation,
+        Sample {
             t_send_ns: ns(sent_ms),
-            t_first_ns: Some(ns(sent_ms + ttft_ms)).into(),
+            t_first_ns: Some(ns(sent_ms + ttft_ms)),
             t_end_ns: ns(sent_ms + latency_ms),
-            ..Record::default()
+            ..Sample::default()
         }
+    }
+
+    fn request(rotation: Rotation, sent_ms: u64, ttft_ms: u64, latency_ms: u64) -> Record {
+        of(rotation, &sample(sent_ms, ttft_ms, latency_ms))
     }
 
     fn reuse(records: &[Record], in_flight: u64) -> Reuse {
@@ -279,7 +288,11 @@ mod tests {
         // A request that failed or was sent again is in no figure, but belongs to the load.
         let mut odd = records;
         odd[4].failure = Some(FailKind::Http);
-        odd[8].resent = true;
+        let resent = Sample {
+            resent: true,
+            ..sample(162, 4, 10)
+        };
+        odd[8] = of(Rotation::SECOND, &resent);
         let wanted = SpeedUp {
             ratio: 3.0,
             cold_median: 12e6,
@@ -297,11 +310,16 @@ mod tests {
         let warm = (3..6).map(|k| request(Rotation::SECOND, k * 10, 1, 10));
         let mut records: Vec<Record> = cold.chain(warm).collect();
         assert!(matches!(reuse(&records, 1), Reuse::Measured(_)));
-        records[5].phase = Phase::Cut;
+        let whole = records[5];
+        let cut = Sample {
+            phase: Phase::Cut,
+            ..sample(50, 1, 10)
+        };
+        records[5] = of(Rotation::SECOND, &cut);
         assert_eq!(reuse(&records, 1), Reuse::Absent(NO_ROTATION));
         assert_eq!(reuse(&records[..5], 1), Reuse::Absent(NO_ROTATION));
         assert_eq!(reuse(&[], 1), Reuse::Absent(NO_ROTATION));
-        records[5].phase = Phase::Measured;
+        records[5] = whole;
         assert_eq!(reuse(&records, 3), Reuse::Absent(NO_COLD));
         let gone = records[1..]
             .iter_mut()
@@ -316,11 +334,10 @@ mod tests {
         let mut rotations = Rotations::new(100);
         // A third of the requests hit all that is theirs, and then the cache is lost.
         for k in 0..3 * kept {
-            rotations.add(&Record {
-                prompt_tokens: Some(1100).into(),
-                cached_tokens: Some(if k < kept { 1100 } else { 50 }).into(),
-                ..request(Rotation::SECOND, k, 1, 1)
-            });
+            let mut one = request(Rotation::SECOND, k, 1, 1);
+            one.prompt_tokens = Some(1100).into();
+            one.cached_tokens = Some(if k < kept { 1100 } else { 50 }).into();
+            rotations.add(&one);
         }
         let share = rotations.warm_hits().expect("counted prompts").share;
         assert!((share - 1.0 / 3.0).abs() < 1e-12, "{share}");
@@ -330,10 +347,11 @@ mod tests {
 
     #[test]
     fn hits_are_in_the_order_of_their_sends_whatever_ended_first() {
-        let hit = |k: u64| Record {
-            prompt_tokens: Some(100).into(),
-            cached_tokens: Some(k).into(),
-            ..request(Rotation::SECOND, k, 1, 1)
+        let hit = |k: u64| {
+            let mut one = request(Rotation::SECOND, k, 1, 1);
+            one.prompt_tokens = Some(100).into();
+            one.cached_tokens = Some(k).into();
+            one
         };
         let of = |order: &[u64]| {
             let mut rotations = Rotations::default();
@@ -365,13 +383,13 @@ mod tests {
                 1 => Rotation::SECOND,
                 _ => Some(2).into(),
             };
-            Record {
-                rotation,
+            let sample = Sample {
                 t_send_ns: sent_us * 1000,
-                t_first_ns: Some(free_us * 1000).into(),
+                t_first_ns: Some(free_us * 1000),
                 t_end_ns: idle_us[worker] * 1000,
-                ..Record::default()
-            }
+                ..Sample::default()
+            };
+            of(rotation, &sample)
         });
         requests.collect()
     }

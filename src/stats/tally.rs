@@ -142,26 +142,26 @@ impl Tally {
         self.rotations.add(record);
         self.reported = self.reported.or(Reported {
             prefix: record.cached_tokens.get().is_some(),
-            response: record.response_cached.is_some(),
+            response: record.response_cached().is_some(),
         });
-        let busy_ns = record.t_end_ns.saturating_sub(record.t_send_ns);
+        let busy_ns = record.t_end_ns().saturating_sub(record.t_send_ns);
         self.busy_ns = self.busy_ns.saturating_add(busy_ns);
-        self.last_end_ns = self.last_end_ns.max(record.t_end_ns);
-        if record.phase == Phase::Warmup {
+        self.last_end_ns = self.last_end_ns.max(record.t_end_ns());
+        if record.phase() == Phase::Warmup {
             self.seen.warmup += 1;
             return;
         }
         self.sent.add(record.t_send_ns);
-        if let Some(due_ns) = record.t_due_ns.get() {
+        if let Some(due_ns) = record.t_due_ns() {
             self.due.add(due_ns);
         }
-        if record.phase == Phase::Cut {
+        if record.phase() == Phase::Cut {
             self.seen.cut += 1;
             return;
         }
         self.measured.add(record.t_send_ns);
-        self.measured_end_ns = self.measured_end_ns.max(record.t_end_ns);
-        self.seen.stale_connections += u64::from(record.resent);
+        self.measured_end_ns = self.measured_end_ns.max(record.t_end_ns());
+        self.seen.stale_connections += u64::from(record.is_resent());
         match record.failure {
             Some(_) => self.seen.failed += 1,
             None => self.add_good(record),
@@ -171,11 +171,11 @@ impl Tally {
     fn add_good(&mut self, record: &Record) {
         self.seen.means.add(record);
         self.seen.not_streamed += u64::from(!record.is_streamed());
-        self.seen.bursts += u64::from(record.is_burst);
+        self.seen.bursts += u64::from(record.is_burst());
         self.seen.partly_streamed += u64::from(record.streamed_tokens.get().is_some());
         if let Some(ns) = record.ttft_from_sent_ns() {
             self.ttft_ns = self.ttft_ns.saturating_add(ns);
-            let connect_ns = record.connect_ns.get().unwrap_or(0);
+            let connect_ns = record.connect_ns().unwrap_or(0);
             self.connect_ns = self.connect_ns.saturating_add(connect_ns);
         }
         if let Some((ns, tokens)) = record.decode_ns() {
@@ -186,12 +186,12 @@ impl Tally {
             self.tpot_with_first_ms.add(ns as f64 / 1e6 / tokens as f64);
             self.request_tokens_per_s.add(tokens as f64 / seconds(ns));
         }
-        self.response_hits += u64::from(record.response_cached == Some(true));
+        self.response_hits += u64::from(record.response_cached() == Some(true));
         let common_tokens = self.common_tokens;
         self.all.add(record, common_tokens);
         match record.is_cold() {
             // The first send of a request that was sent again may have brought its prompt into the cache.
-            _ if record.resent => {}
+            _ if record.is_resent() => {}
             true => self.cold.add(record, common_tokens),
             false => self.warm.add(record, common_tokens),
         }
@@ -227,7 +227,7 @@ impl Tally {
         // Pairs of a new text are sessions; repeats of a context at once are not, and may be alone on the server.
         let pairs = controls.iter().filter(|one| one.session.get().is_some());
         // The first send of a request that was sent again may have brought its text into the cache.
-        let good = pairs.filter(|one| one.failure.is_none() && !one.resent);
+        let good = pairs.filter(|one| one.failure.is_none() && !one.is_resent());
         let cold = good.clone().filter(|one| one.turn.get() == Some(0));
         let warm = good.filter(|one| one.turn.get() == Some(1));
         cold.clone().next()?;

@@ -24,7 +24,7 @@ pub struct HitRule {
 impl HitRule {
     fn is_hit(self, record: &Record) -> bool {
         match self.by {
-            HitBy::Response => record.response_cached == Some(true),
+            HitBy::Response => record.response_cached() == Some(true),
             HitBy::Prefix => record.cached_beyond(self.common_tokens) > 0,
         }
     }
@@ -85,7 +85,7 @@ impl Time {
     pub fn of(self, record: &Record, rule: Option<HitRule>) -> Option<f64> {
         let good = Some(record).filter(|record| record.is_good());
         // The first send of a request that was sent again may have brought its prompt into the cache.
-        let is_once = !record.resent;
+        let is_once = !record.is_resent();
         let is_hit = rule.map(|rule| rule.is_hit(record));
         let ttft = |is_in: bool| good.filter(|_| is_in)?.ttft_ns();
         let latency = |is_in: bool| good.filter(|_| is_in).map(Record::latency_ns);
@@ -98,12 +98,12 @@ impl Time {
             Time::LatencyFromSent => Some(good?.latency_from_sent_ns()),
             Time::TtftCold => ttft(is_once && record.is_cold()),
             Time::TtftWarm => ttft(is_once && !record.is_cold()),
-            Time::TtftFirstUse => ttft(is_once && record.repeat == Some(false)),
-            Time::TtftRepeat => ttft(is_once && record.repeat == Some(true)),
+            Time::TtftFirstUse => ttft(is_once && record.repeat() == Some(false)),
+            Time::TtftRepeat => ttft(is_once && record.repeat() == Some(true)),
             Time::TtftHit => ttft(is_hit == Some(true)),
             Time::TtftMiss => ttft(is_hit == Some(false)),
-            Time::LatencyFirstUse => latency(is_once && record.repeat == Some(false)),
-            Time::LatencyRepeat => latency(is_once && record.repeat == Some(true)),
+            Time::LatencyFirstUse => latency(is_once && record.repeat() == Some(false)),
+            Time::LatencyRepeat => latency(is_once && record.repeat() == Some(true)),
             Time::LatencyHit => latency(is_hit == Some(true)),
             Time::LatencyMiss => latency(is_hit == Some(false)),
         };

@@ -181,7 +181,7 @@ impl Compare {
         let Some(place) = place.and_then(|pair| pair.get_mut(ask.side)) else {
             return;
         };
-        if record.phase != Phase::Measured {
+        if record.phase() != Phase::Measured {
             return;
         }
         *place = Some(*record);

@@ -122,12 +122,12 @@ impl Case {
                     let ttft_ns = TTFT_NS * by.0 * ttft.next().exp();
                     let itl_ns = ITL_NS * by.1 * itl.next().exp();
                     let record = reply(now_ns, ttft_ns, itl_ns);
-                    in_flight.insert((record.t_end_ns, id), (ask, record));
+                    in_flight.insert((record.t_end_ns(), id), (ask, record));
                     id += 1;
                 }
                 Next::Wait => {
                     let (_, (ask, record)) = in_flight.pop_first().expect("something is in flight");
-                    now_ns = record.t_end_ns;
+                    now_ns = record.t_end_ns();
                     machine.tell(ask, &record);
                 }
             }

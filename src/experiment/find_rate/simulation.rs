@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// Takes the next end, if it is not after this moment.
-    fn end(&mut self, until_ns: u64) -> Option<(u64, Record)> {
+    fn end(&mut self, until_ns: u64) -> Option<(u64, Sample)> {
         let end_ns = self.next_end_ns().filter(|end_ns| *end_ns <= until_ns)?;
         if let Model::Engine { .. } = self.model {
             self.advance(end_ns);
@@ -179,7 +179,7 @@ impl Server {
             completion_tokens: Some(job.tokens),
             ..Sample::default()
         };
-        Some((job.place, Record::from(&sample)))
+        Some((job.place, sample))
     }
 
     fn in_flight(&self) -> u64 {
@@ -201,8 +201,8 @@ fn open(
     let mut is_sending = true;
     loop {
         let until_ns = if is_sending { due_ns } else { u64::MAX };
-        while let Some(told) = server.end(until_ns) {
-            goes_on(Some(told), sent);
+        while let Some((place, sample)) = server.end(until_ns) {
+            goes_on(Some((place, Record::from(&sample))), sent);
             if let Some((place, due_ns)) = late.pop_front() {
                 server.send(place, due_ns, server.now_ns);
             }
@@ -243,14 +243,14 @@ fn search(model: Model, slo: Slo, budget_requests: u64, seed: u64) -> Findings {
             } => {
                 let mut sent = concurrency.min(requests);
                 (0..sent).for_each(|place| server.send(place, now_ns, now_ns));
-                while let Some((place, record)) = server.end(u64::MAX) {
+                while let Some((place, sample)) = server.end(u64::MAX) {
                     now_ns = server.now_ns;
                     machine.tell(
                         place,
-                        &Record {
-                            t_due_ns: None.into(),
-                            ..record
-                        },
+                        &Record::from(&Sample {
+                            t_due_ns: None,
+                            ..sample
+                        }),
                     );
                     if sent < requests {
                         server.send(sent, now_ns, now_ns);
@@ -289,7 +289,7 @@ fn pass(model: Model, rate_per_s: f64, requests: u64, seed: u64) -> Vec<Record> 
 /// Returns the attainment of a long run with some arrivals; threads are not limited in what matters.
 fn attainment(model: Model, slo: Slo, rate_per_s: f64, requests: u64, seed: u64) -> f64 {
     let mut records = pass(model, rate_per_s, requests, seed);
-    records.sort_unstable_by_key(|one| one.t_due_ns.get());
+    records.sort_unstable_by_key(|one| one.t_due_ns());
     let judged = &records[records.len() / 100..];
     let met = judged.iter().filter(|one| slo.is_met(one)).count();
     met as f64 / judged.len() as f64

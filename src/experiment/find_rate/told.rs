@@ -19,11 +19,11 @@ pub struct Told {
 
 impl Told {
     pub fn new(record: &Record, slo: &Slo) -> Told {
-        let is_failed = record.failure.is_some() || record.phase == Phase::Cut;
+        let is_failed = record.failure.is_some() || record.phase() == Phase::Cut;
         Told {
             send_ns: record.t_send_ns,
-            due_ns: record.t_due_ns.get().unwrap_or(record.t_send_ns),
-            end_ns: record.t_end_ns,
+            due_ns: record.t_due_ns().unwrap_or(record.t_send_ns),
+            end_ns: record.t_end_ns(),
             ttft_ns: record.ttft_ns(),
             latency_ns: record.latency_ns(),
             is_failed,

@@ -17,7 +17,7 @@ const COLUMNS: usize = 120;
 /// Returns the stamp of the first send, and the seconds that the run took; `None` without requests.
 fn span(groups: &[Requests]) -> Option<(u64, f64)> {
     let start_ns = all(groups).map(|record| record.t_send_ns).min()?;
-    let end_ns = all(groups).map(|record| record.t_end_ns).max()?;
+    let end_ns = all(groups).map(|record| record.t_end_ns()).max()?;
     Some((start_ns, seconds(end_ns.saturating_sub(start_ns))))
 }
 
@@ -32,7 +32,7 @@ fn taken_s(record: &Record) -> f64 {
     seconds(match record.failure {
         None => record.latency_ns(),
         Some(_) => {
-            let in_flight_ns = record.t_end_ns.saturating_sub(record.t_send_ns);
+            let in_flight_ns = record.t_end_ns().saturating_sub(record.t_send_ns);
             in_flight_ns + record.lateness_ns().unwrap_or(0)
         }
     })
@@ -174,7 +174,7 @@ pub fn tokens(groups: &[Requests]) -> Option<Plot> {
     let tokens = tokens.filter_map(|record| {
         let count = record.completion_tokens.get().filter(|&count| count > 0)?;
         let last_ns = record.t_done_ns();
-        let first_ns = record.t_first_ns.get().unwrap_or(last_ns);
+        let first_ns = record.t_first_ns().unwrap_or(last_ns);
         Some((first_ns, last_ns, Some(count)))
     });
     let mut tokens = tokens.peekable();
@@ -187,7 +187,7 @@ pub fn tokens(groups: &[Requests]) -> Option<Plot> {
 
 pub fn in_flight(groups: &[Requests]) -> Option<Plot> {
     let run = span(groups).filter(|(_, run_s)| *run_s > 0.0)?;
-    let requests = all(groups).map(|record| (record.t_send_ns, record.t_end_ns, None));
+    let requests = all(groups).map(|record| (record.t_send_ns, record.t_end_ns(), None));
     let (title, label) = ("Requests in flight", "requests");
     Some(over_time(title, label, requests, groups, run))
 }
@@ -195,20 +195,20 @@ pub fn in_flight(groups: &[Requests]) -> Option<Plot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::FailKind;
+    use crate::sample::{FailKind, Sample};
 
     #[test]
     fn a_timeout_stands_at_the_top_edge_and_the_caption_says_so() {
         const SECOND_NS: u64 = 1_000_000_000;
-        let good = Record {
-            t_end_ns: 2 * SECOND_NS,
-            ..Record::default()
+        let ends_at = |second: u64| {
+            Record::from(&Sample {
+                t_end_ns: second * SECOND_NS,
+                ..Sample::default()
+            })
         };
-        let timeout = Record {
-            t_end_ns: 300 * SECOND_NS,
-            failure: Some(FailKind::TimeoutTotal),
-            ..good
-        };
+        let good = ends_at(2);
+        let mut timeout = ends_at(300);
+        timeout.failure = Some(FailKind::TimeoutTotal);
         let group = |records| Requests {
             name: "a".to_string(),
             records,

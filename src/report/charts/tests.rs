@@ -1,6 +1,7 @@
 //! Tests of distributions, and of what all charts have in common: labels, colours, the requests that a percentile needs.
 
 use super::*;
+use crate::sample::Sample;
 use crate::stats::record::Record;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -15,12 +16,12 @@ fn series(name: &str, n: u64, most: f64, power: f64) -> Series {
 fn requests(name: &str, n: u64, from_s: u64, each_s: u64) -> Requests {
     let records = (0..n).map(|k| {
         let sent_ns = (from_s + k * each_s) * SECOND_NS;
-        Record {
+        Record::from(&Sample {
             t_send_ns: sent_ns,
             t_end_ns: sent_ns + each_s * SECOND_NS,
-            completion_tokens: Some(10).into(),
-            ..Record::default()
-        }
+            completion_tokens: Some(10),
+            ..Sample::default()
+        })
     });
     Requests {
         name: name.to_string(),

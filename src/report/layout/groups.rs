@@ -48,7 +48,7 @@ pub fn rotations(pass: &Pass) -> Charts {
 /// Returns all requests of a group except those of the warm-up.
 fn requests(name: String, pass: &Pass, has: fn(&Record) -> bool) -> Requests {
     let records = pass.records.list.iter();
-    let drawn = records.filter(|record| record.phase != Phase::Warmup && has(record));
+    let drawn = records.filter(|record| record.phase() != Phase::Warmup && has(record));
     Requests {
         name,
         records: drawn.copied().collect(),

@@ -24,7 +24,7 @@ struct Rotation {
 pub fn rotations(pass: &Pass) -> Vec<Trend> {
     let mut rotations: BTreeMap<u8, Rotation> = BTreeMap::new();
     let good = pass.records.list.iter();
-    for record in good.filter(|record| record.is_good() && !record.resent) {
+    for record in good.filter(|record| record.is_good() && !record.is_resent()) {
         let Some(number) = record.rotation.number() else {
             continue;
         };

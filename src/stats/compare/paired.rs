@@ -120,7 +120,7 @@ pub fn hit(record: &Record, by: HitBy) -> Option<(f64, f64)> {
             Some((cached as f64, prompt as f64))
         }
         HitBy::Response => {
-            let is_hit = record.response_cached == Some(true);
+            let is_hit = record.response_cached() == Some(true);
             Some((f64::from(u8::from(is_hit)), 1.0))
         }
     }
@@ -311,7 +311,7 @@ impl Paired<'_> {
                 .filter(|record| record.is_good())
                 .map(|record| Reported {
                     prefix: record.cached_tokens.get().is_some(),
-                    response: record.response_cached.is_some(),
+                    response: record.response_cached().is_some(),
                 });
             reported.fold(Reported::default(), Reported::or).hit_by()
         });
@@ -448,7 +448,7 @@ fn sums(values: &[f64], units: &[Range<usize>]) -> Vec<f64> {
 
 /// The time in seconds in which at least one of these requests was in flight.
 fn busy_s<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
-    let mut spans: Vec<(u64, u64)> = records.map(|one| (one.t_send_ns, one.t_end_ns)).collect();
+    let mut spans: Vec<(u64, u64)> = records.map(|one| (one.t_send_ns, one.t_end_ns())).collect();
     spans.sort_by_cached_key(|(sent_ns, _)| *sent_ns);
     let (mut busy_ns, mut until_ns) = (0, 0);
     for (sent_ns, ended_ns) in spans {

@@ -229,7 +229,7 @@ fn differences(record: &Record, truth: &Truth) -> Option<(f64, f64)> {
     let (first, last) = (*truth.t_written_ns.first()?, *truth.t_written_ns.last()?);
     let gaps = truth.t_written_ns.len().checked_sub(1).filter(|&n| n > 0)? as f64;
     let ns = |from: u64, to: u64| to as f64 - from as f64;
-    let (t_first, t_last) = (record.t_first_ns.get()?, record.t_last_ns.get()?);
+    let (t_first, t_last) = (record.t_first_ns()?, record.t_last_ns()?);
     let ttft_ns = record.ttft_ns()? as f64 - ns(truth.t_read_ns, first);
     let itl_ns = (ns(t_first, t_last) - ns(first, last)) / gaps;
     (u64::from(record.token_events) == truth.t_written_ns.len() as u64)

@@ -51,7 +51,7 @@ impl Metrics {
 /// Returns the metrics of one request, by name; null where there is no figure.
 pub fn of(scrapes: &Scrapes, record: &Record) -> Map<String, Value> {
     let seen = scrapes.seen();
-    let value = |at| beside(&seen.observations, at, record.t_send_ns, record.t_end_ns);
+    let value = |at| beside(&seen.observations, at, record.t_send_ns, record.t_end_ns());
     let mut values = Map::new();
     values.extend(own(scrapes).map(|(at, name)| (name.clone(), json!(value(at)))));
     values
@@ -69,9 +69,9 @@ pub fn over(scrapes: &Scrapes, records: &[Record], concurrency: u64) -> Vec<Metr
     let whole = span(records);
     let metric = |(metric, name): (usize, &String)| {
         let good = records.iter().filter(|record| record.failure.is_none());
-        let good = good.filter(|record| record.phase != Phase::Cut);
+        let good = good.filter(|record| record.phase() != Phase::Cut);
         let values =
-            good.filter_map(|record| beside(seen, metric, record.t_send_ns, record.t_end_ns));
+            good.filter_map(|record| beside(seen, metric, record.t_send_ns, record.t_end_ns()));
         Metric {
             name: name.clone(),
             spread: Spread::of(values.collect()),
