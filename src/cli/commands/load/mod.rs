@@ -8,6 +8,8 @@ pub mod prompts;
 pub use self::options::Options;
 pub use self::points::{Point, Way};
 pub use self::prompts::Plans;
+use std::sync::Arc;
+
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
@@ -114,12 +116,15 @@ impl Load {
         let template_tokens = self.ready.setup.template_tokens.unwrap_or(0);
         let mut counted = Counted::new(batch.first_id, template_tokens);
         let mut sent = self.measure(point, &batch, records, &mut counted)?;
+        let source = Arc::clone(&self.plans.measured.source);
+        source.check()?;
         let sent_requests = sent.ended + sent.facts.in_flight;
         if sent_requests == 0 {
             return Ok(());
         }
         self.run.count(&self.ready, &mut sent.records);
         let perfect = self.plans.measured.perfect(&batch, sent_requests, &counted);
+        source.check()?;
         let planned = planned(point, &self.options);
         let facts = Facts {
             concurrency: point.concurrency(),
