@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::util::{Cmd, Dir, Server, json_file};
+use crate::util::{Cmd, Dir, Server, json_file, until};
 
 /// Lines of conversations: each continues an earlier one's blocks, or starts anew. No length is a multiple of 16.
 struct Trace {
@@ -143,4 +143,37 @@ fn a_trace_of_20000_lines_shares_what_its_ids_say_in_little_memory() {
     assert!((rate - hits as f64 / tokens as f64).abs() < 1e-9, "{rate}");
     let perfect = number("perfect_prefix_cache_hit_rate");
     assert!((rate - perfect).abs() < 1e-9, "{rate} {perfect}");
+}
+
+#[test]
+fn a_trace_that_changes_during_the_run_is_an_error() {
+    let server = Server::start(&ROOMY);
+    let dir = Dir::new();
+    let line = |k: u64, id: u64| {
+        let blocks: Vec<u64> = (id..id + 10).collect();
+        let timestamp = 10 * k;
+        format!(
+            r#"{{"timestamp": {timestamp}, "input_length": 5000, "output_length": 1, "hash_ids": {blocks:?}}}"#
+        ) + "\n"
+    };
+    // 300 KB, of which a fraction is read at once, in 3 s.
+    let text = |id: u64| (0..2000).map(|k| line(k, id)).collect::<String>();
+    let path = dir.write("t.jsonl", text(100_000));
+    let args = "load --trace t.jsonl --speed 7 --warmup 0 --max-inflight 4 --samples s.jsonl --output r.json";
+    let running = Cmd::new(&dir)
+        .args(args.split(' '))
+        .args(["--endpoint", server.addr()])
+        .deadline(Duration::from_secs(60))
+        .start();
+    let samples = dir.path().join("s.jsonl");
+    until("samples", || {
+        std::fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() >= 3)
+    });
+    // The lengths stay the same, so that every record still begins where it did.
+    std::fs::write(&path, text(200_000)).expect("written");
+    let output = running.wait();
+    assert_eq!(output.status.code(), Some(2), "{output}");
+    let wanted = "[ERROR] --trace t.jsonl: the file was changed during the run";
+    assert!(output.stderr.contains(wanted), "{output}");
+    assert!(!dir.path().join("r.json").exists(), "no figures");
 }

@@ -19,6 +19,7 @@ use super::random::mixed;
 use super::repeat::{Repeats, Slot};
 use super::trace::{Texts, Trace};
 use super::{Message, Prompt, Role, Turn, escape};
+use crate::error;
 use crate::sample::Labels;
 use crate::units::share;
 
@@ -54,6 +55,15 @@ impl Source {
         match self {
             Source::Trace(trace) => trace.after(k),
             Source::Made { .. } | Source::Records { .. } => None,
+        }
+    }
+
+    /// # Errors
+    /// Fails as `Trace::check` does.
+    pub fn check(&self) -> error::Result<()> {
+        match self {
+            Source::Trace(trace) => trace.check(),
+            Source::Made { .. } | Source::Records { .. } => Ok(()),
         }
     }
 
@@ -221,37 +231,45 @@ impl Plan {
         let mut prompt = self.prompts(batch);
         let labels = batch.labels.clone();
         let items = (batch.first_id..).zip(self.items(batch));
-        items.map(move |(id, item)| {
+        items.map_while(move |(id, item)| {
             let labels = Labels {
                 repeat: item.is_repeat,
                 wanted_prompt_tokens: item.input_tokens,
                 wanted_output_tokens: Some(item.output_tokens),
                 ..labels.clone()
             };
-            Turn::alone(id, labels, prompt(item), Some(item.output_tokens))
+            let prompt = prompt(item)?;
+            Some(Turn::alone(id, labels, prompt, Some(item.output_tokens)))
         })
     }
 
-    /// Returns a function that makes the prompts of a batch.
-    fn prompts(&self, batch: &Batch) -> Box<dyn FnMut(Item) -> Prompt + Send + '_> {
+    /// Returns a function that makes the prompts of a batch; `None` ends the plan.
+    fn prompts(&self, batch: &Batch) -> Box<dyn FnMut(Item) -> Option<Prompt> + Send + '_> {
         let writer = Writer::new(self.seed, &self.nonce).branch(&batch.name);
         match &*self.source {
             Source::Made { shared, .. } => {
                 let mut prompts = Prompts::new(*shared, &writer, &self.lengths);
-                Box::new(move |item| prompts.prompt(item.prompt, item.input_tokens.unwrap_or(1)))
+                Box::new(move |item| {
+                    Some(prompts.prompt(item.prompt, item.input_tokens.unwrap_or(1)))
+                })
             }
             Source::Records { records, .. } => {
                 let nonce = escape(&first_line(&self.nonce, &batch.name));
-                Box::new(move |item| match &records.of(item.prompt).asked {
-                    Asked::Messages(messages) => {
-                        Prompt::new(Some(Arc::clone(&nonce)), messages.clone(), self.as_text)
-                    }
-                    Asked::Request(members) => Prompt::Request(Arc::clone(members)),
+                Box::new(move |item| {
+                    Some(match &records.of(item.prompt).asked {
+                        Asked::Messages(messages) => {
+                            Prompt::new(Some(Arc::clone(&nonce)), messages.clone(), self.as_text)
+                        }
+                        Asked::Request(members) => Prompt::Request(Arc::clone(members)),
+                    })
                 })
             }
             Source::Trace(trace) => {
                 let texts = Texts::new(&writer, &self.lengths, trace.block_tokens());
-                Box::new(move |item| trace.prompt(item.prompt as usize, &texts))
+                Box::new(move |item| {
+                    let request = trace.request(item.prompt as usize)?;
+                    Some(texts.prompt(&request.hash_ids, request.input_tokens))
+                })
             }
         }
     }
@@ -316,7 +334,10 @@ impl Plan {
                 return Some((wanted, Held::All));
             }
             Source::Made { shared, .. } => perfect.hold(groups::parts(*shared, item.prompt)),
-            Source::Trace(trace) => perfect.hold(trace.parts(item.prompt as usize)),
+            Source::Trace(trace) => {
+                let request = trace.request(item.prompt as usize)?;
+                perfect.hold(request.parts(trace.block_tokens()))
+            }
             Source::Records { .. } => return None,
         };
         let is_all = held == wanted;
@@ -324,7 +345,7 @@ impl Plan {
     }
 
     fn items(&self, batch: &Batch) -> impl Iterator<Item = Item> + use<'_> {
-        self.slots(batch).map(move |slot| self.item(slot))
+        self.slots(batch).map_while(move |slot| self.item(slot))
     }
 
     fn slots(&self, batch: &Batch) -> Repeats {
@@ -337,8 +358,9 @@ impl Plan {
         Repeats::new(batch.requests, ratio, batch.gap, self.seed)
     }
 
-    fn item(&self, Slot { prompt, is_repeat }: Slot) -> Item {
-        match &*self.source {
+    /// Returns `None` where the plan ends.
+    fn item(&self, Slot { prompt, is_repeat }: Slot) -> Option<Item> {
+        Some(match &*self.source {
             Source::Made { input, output, .. } => Item {
                 prompt,
                 is_repeat: Some(is_repeat),
@@ -354,13 +376,16 @@ impl Plan {
                 // A repeat asks for as many tokens, or it would be another request.
                 output_tokens: self.length(output, records.of(prompt).first, 2),
             },
-            Source::Trace(trace) => Item {
-                prompt,
-                is_repeat: None,
-                input_tokens: Some(trace.input_tokens(prompt as usize)),
-                output_tokens: trace.output_tokens(prompt as usize),
-            },
-        }
+            Source::Trace(trace) => {
+                let request = trace.request(prompt as usize)?;
+                Item {
+                    prompt,
+                    is_repeat: None,
+                    input_tokens: Some(request.input_tokens),
+                    output_tokens: request.output_tokens(),
+                }
+            }
+        })
     }
 
     /// Draws a length for a prompt; the same for the same prompt.

@@ -183,8 +183,9 @@ impl Passes {
         let next = empty(self.is_endless, self.common_tokens);
         let records = std::mem::replace(&mut self.records, next);
         self.first = None;
-        self.spans_ns.clear();
-        self.uncounted.clear();
+        // The memory is free while figures are worked out.
+        self.spans_ns = Vec::new();
+        self.uncounted = Vec::new();
         self.is_sorted = true;
         let (measured_ns, _) = facts.window_ns.unwrap_or((facts.t_start_ns, 0));
         let mut client = ClientStats::default();

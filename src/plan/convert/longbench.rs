@@ -172,13 +172,21 @@ mod tests {
     use super::*;
 
     fn line(bench: &mut Longbench, json: &str, file: &str) -> Option<serde_json::Value> {
-        let raw = Raw { line: 1, json };
+        let raw = Raw {
+            line: 1,
+            at: 0,
+            json,
+        };
         let line = bench.line(raw, file).expect(json)?;
         Some(serde_json::from_str(&line).expect("JSON"))
     }
 
     fn why(json: &str, file: &str) -> String {
-        let raw = Raw { line: 4, json };
+        let raw = Raw {
+            line: 4,
+            at: 0,
+            json,
+        };
         let problem = Longbench::default().line(raw, file).expect_err(json);
         assert_eq!(problem.line, 4);
         problem.why

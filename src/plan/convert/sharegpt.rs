@@ -173,7 +173,13 @@ mod tests {
     use super::*;
 
     fn line(sharegpt: &mut Sharegpt, json: &str) -> Option<String> {
-        sharegpt.line(Raw { line: 1, json }).expect(json)
+        sharegpt
+            .line(Raw {
+                line: 1,
+                at: 0,
+                json,
+            })
+            .expect(json)
     }
 
     const THREE: &str = r#"{"id":"x_1","conversations":[{"from":"system","value":"s"},{"from":"human","value":"a"},
@@ -282,7 +288,11 @@ mod tests {
             ("[]", "an array; want an object"),
         ] {
             let problem = Sharegpt::new(1, None)
-                .line(Raw { line: 3, json })
+                .line(Raw {
+                    line: 3,
+                    at: 0,
+                    json,
+                })
                 .expect_err(json);
             assert_eq!((problem.line, problem.why.as_str()), (3, wanted));
         }

@@ -20,6 +20,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub struct Raw<'a> {
     /// The line of the record's first byte, from 1.
     pub line: u64,
+    /// The place of the record's first byte in the file, from 0.
+    pub at: u64,
     /// The record without surrounding white space.
     pub json: &'a str,
 }
@@ -106,6 +108,8 @@ pub fn read(
         input: BufReader::with_capacity(BUFFER_BYTES, input),
         line: Vec::new(),
         number: 0,
+        start: 0,
+        end: 0,
     };
     if !lines.next().map_err(failed)? {
         return Err(Error::input(what, "no record in it"));
@@ -115,6 +119,7 @@ pub fn read(
     }
     let form = form(&lines.line);
     let (mut first, number) = (std::mem::take(&mut lines.line), lines.number);
+    let start = lines.start;
     let is_whole = match form {
         Form::Lines => false,
         Form::Whole => {
@@ -124,18 +129,18 @@ pub fn read(
         Form::WholeIfAlone => !lines.next().map_err(failed)?,
     };
     if is_whole {
-        return match elements(number, first.trim_ascii_end()) {
+        return match elements(number, start, first.trim_ascii_end()) {
             Err(problem) => visit(Err(problem)),
             Ok(records) if records.is_empty() => Err(Error::input(what, "no record in it")),
             Ok(records) => records.into_iter().try_for_each(|raw| visit(Ok(raw))),
         };
     }
-    visit(text_of(number, &first))?;
+    visit(text_of(number, start, &first))?;
     if matches!(form, Form::WholeIfAlone) {
-        visit(text_of(lines.number, &lines.line))?;
+        visit(text_of(lines.number, lines.start, &lines.line))?;
     }
     while lines.next().map_err(failed)? {
-        visit(text_of(lines.number, &lines.line))?;
+        visit(text_of(lines.number, lines.start, &lines.line))?;
     }
     Ok(())
 }
@@ -145,6 +150,9 @@ struct Lines<'a> {
     line: Vec<u8>,
     /// The number of `line`, from 1.
     number: u64,
+    /// The places of its first byte and of the byte behind it in the file.
+    start: u64,
+    end: u64,
 }
 
 impl Lines<'_> {
@@ -152,12 +160,16 @@ impl Lines<'_> {
     fn next(&mut self) -> io::Result<bool> {
         loop {
             self.line.clear();
-            if self.input.read_until(b'\n', &mut self.line)? == 0 {
+            let bytes = self.input.read_until(b'\n', &mut self.line)?;
+            if bytes == 0 {
                 return Ok(false);
             }
             self.number += 1;
+            self.start = self.end;
+            self.end += bytes as u64;
             if self.number == 1 && self.line.starts_with(b"\xef\xbb\xbf") {
                 self.line.drain(..3);
+                self.start += 3;
             }
             if !self.line.trim_ascii().is_empty() {
                 return Ok(true);
@@ -191,8 +203,8 @@ fn data(object: &str) -> Option<&RawValue> {
     data.filter(|data| data.get().starts_with('['))
 }
 
-/// Returns the records of one JSON value that begins in line `line`.
-fn elements(mut line: u64, bytes: &[u8]) -> std::result::Result<Vec<Raw<'_>>, Problem> {
+/// Returns the records of one JSON value that begins in line `line`, at byte `at` of the file.
+fn elements(mut line: u64, at: u64, bytes: &[u8]) -> std::result::Result<Vec<Raw<'_>>, Problem> {
     let not_json = |error: serde_json::Error| Problem::from_json(line, &error);
     let value: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
     let records: Vec<&RawValue> = match data(value.get()).unwrap_or(value).get() {
@@ -205,15 +217,17 @@ fn elements(mut line: u64, bytes: &[u8]) -> std::result::Result<Vec<Raw<'_>>, Pr
         let start = json.as_ptr() as usize - bytes.as_ptr() as usize;
         line += memchr::memchr_iter(b'\n', &bytes[seen..start]).count() as u64;
         seen = start;
-        Raw { line, json }
+        let at = at + start as u64;
+        Raw { line, at, json }
     });
     Ok(raw.collect())
 }
 
-fn text_of(line: u64, bytes: &[u8]) -> std::result::Result<Raw<'_>, Problem> {
+fn text_of(line: u64, at: u64, bytes: &[u8]) -> std::result::Result<Raw<'_>, Problem> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Raw {
             line,
+            at: at + (text.len() - text.trim_ascii_start().len()) as u64,
             json: text.trim_ascii(),
         }),
         Err(error) => {

@@ -3,16 +3,15 @@
 //! In: comma-separated lines, the first of which names the columns. Out: the values of the columns with known names;
 //! others are ignored.
 
-use std::io::BufRead;
-
-use super::reader::Reader;
+use super::reader::{BLOCK_TOKENS, Record, Request, Turn};
 use super::unit::Unit;
-use crate::plan::dataset::Problem;
 use crate::plan::json::shortened;
 use crate::units::date_ms;
 
 /// Most tokens of a prompt. More must be a mistake: no engine has such a context.
 const MOST_TOKENS: u64 = 1 << 24;
+/// Most blocks of a prompt.
+const MOST_BLOCKS: u64 = MOST_TOKENS / BLOCK_TOKENS;
 /// Names of the columns, in lower case, without blanks and underscores.
 const TIMESTAMP: &[&str] = &["timestamp"];
 const INPUT: &[&str] = &[
@@ -32,6 +31,7 @@ const OUTPUT: &[&str] = &[
 const SESSION: &[&str] = &["sessionid"];
 
 /// The places of the columns, and the form of their times.
+#[derive(Debug)]
 pub(super) struct Columns {
     timestamp: usize,
     input: usize,
@@ -46,7 +46,7 @@ impl Columns {
     ///
     /// # Errors
     /// Fails with the name of a missing column.
-    fn find(header: &str) -> Result<Columns, String> {
+    pub fn find(header: &str, unit: Option<Unit>) -> Result<Columns, String> {
         let header = fields(header);
         let plain = |name: &String| name.to_ascii_lowercase().replace([' ', '_'], "");
         let names: Vec<String> = header.iter().map(plain).collect();
@@ -65,39 +65,18 @@ impl Columns {
             input: wanted(INPUT)?,
             output: wanted(OUTPUT)?,
             session: find(SESSION),
-            unit: Unit::Seconds,
+            unit: unit.unwrap_or(Unit::Seconds),
         })
     }
 }
 
-/// Reads the lines after the header. A record without tokens belongs to a failed request; it is counted and left out.
+/// Parses a line after the header, which is the record at place `at` of those with tokens. `None`: it has no tokens,
+/// so it belongs to a failed request.
 ///
 /// # Errors
-/// Fails on the first wrong line.
-pub(super) fn read(
-    reader: &mut Reader,
-    header: &str,
-    input: impl BufRead,
-    unit: Option<Unit>,
-) -> Result<(), Problem> {
-    let at = |line, why| Problem { line, why };
-    let mut columns = Columns::find(header).map_err(|why| at(1, why))?;
-    columns.unit = unit.unwrap_or(Unit::Seconds);
-    for (number, line) in (2..).zip(input.lines()) {
-        let line = line.map_err(|error| at(number, format!("cannot read: {error}")))?;
-        if !line.trim().is_empty() {
-            push(reader, number, &columns, &fields(&line)).map_err(|why| at(number, why))?;
-        }
-    }
-    Ok(())
-}
-
-fn push(
-    reader: &mut Reader,
-    line: u64,
-    columns: &Columns,
-    values: &[String],
-) -> Result<(), String> {
+/// Fails with the reason on a wrong line.
+pub(super) fn parse(columns: &Columns, at: usize, line: &str) -> Result<Option<Record>, String> {
+    let values = &fields(line);
     let value = |column: usize, name: &str| {
         values
             .get(column)
@@ -110,23 +89,30 @@ fn push(
             format!("{name}: want a whole number of tokens, have {have}")
         })
     };
-    let timestamp_ms = milliseconds(value(columns.timestamp, "timestamp")?, columns.unit)?;
-    let input = tokens(columns.input, "tokens of the prompt")?;
-    let output = tokens(columns.output, "tokens of the answer")?;
-    if input == 0 || output == 0 {
-        reader.skipped += 1;
-        return Ok(());
+    let timestamp = milliseconds(value(columns.timestamp, "timestamp")?, columns.unit)?;
+    let input_tokens = tokens(columns.input, "tokens of the prompt")?;
+    let output_tokens = tokens(columns.output, "tokens of the answer")?;
+    if input_tokens == 0 || output_tokens == 0 {
+        return Ok(None);
     }
-    if input > MOST_TOKENS {
+    if input_tokens > MOST_TOKENS {
         return Err(format!(
-            "tokens of the prompt: {input}; want at most {MOST_TOKENS}"
+            "tokens of the prompt: {input_tokens}; want at most {MOST_TOKENS}"
         ));
     }
     let session = columns.session.and_then(|column| values.get(column));
     let session = session.filter(|session| !session.is_empty());
-    let own = session.map(|session| reader.name('s', session));
-    reader.push_unnamed(line, timestamp_ms, input, output, own);
-    Ok(())
+    // Prompts share nothing, so each block has a name of its own.
+    let first = at as u64 * MOST_BLOCKS;
+    Ok(Some(Record {
+        timestamp,
+        request: Request {
+            input_tokens,
+            output_tokens,
+            hash_ids: (first..first + input_tokens.div_ceil(BLOCK_TOKENS)).collect(),
+        },
+        turn: session.map(|session| Turn::of_session(session)),
+    }))
 }
 
 /// Returns the milliseconds of a number in the unit, or of a date.

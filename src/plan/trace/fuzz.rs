@@ -5,6 +5,7 @@ use fastrand::Rng;
 use super::reader::KEYS;
 use super::*;
 use crate::fuzz;
+use crate::plan::Prompt;
 use crate::plan::calibration::Calibration;
 use crate::plan::prompt::Writer;
 
@@ -55,7 +56,7 @@ fn valid(rng: &mut Rng) -> (String, Vec<Made>) {
 fn a_trace_by_the_grammar_has_the_requests_it_was_made_of() {
     fuzz::run("trace (grammar)", 2000, |rng| {
         let (text, made) = valid(rng);
-        let trace = Trace::read("f", text.as_bytes(), Some(Unit::Milliseconds)).expect(&text);
+        let trace = Trace::of("f", text.as_bytes(), Some(Unit::Milliseconds)).expect(&text);
         assert_eq!(trace.len(), made.len(), "{text}");
         let start = made[0].0;
         for (k, (ms, input, output, blocks)) in made.into_iter().enumerate() {
@@ -99,7 +100,7 @@ fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
             1 => columns(rng).into_bytes(),
             _ => valid(rng).0.into_bytes(),
         });
-        match Trace::read("f", &bytes[..], [None, Some(Unit::Seconds)][rng.usize(..2)]) {
+        match Trace::of("f", &bytes[..], [None, Some(Unit::Seconds)][rng.usize(..2)]) {
             Ok(trace) => {
                 read += 1;
                 let mut before = 0;
@@ -108,7 +109,7 @@ fn any_bytes_are_a_clean_error_or_requests_with_prompts() {
                         .due_ns(k, [1.0, 1e-9, 1e9][rng.usize(..3)])
                         .max(before);
                     before = before.max(due_ns);
-                    let parts: u64 = trace.parts(k).map(|(_, tokens)| tokens).sum();
+                    let parts: u64 = trace.parts(k).iter().map(|(_, tokens)| tokens).sum();
                     assert_eq!(parts, trace.input_tokens(k));
                     assert!(trace.output_tokens(k) > 0);
                     let Prompt::Text(pieces) =
@@ -146,7 +147,7 @@ fn a_trace_as_deep_as_it_gets_is_an_error() {
                 format!("{{\"data\":[{deep}]}}"),
                 deep,
             ] {
-                let error = Trace::read("f", text.as_bytes(), None).expect_err("too deep");
+                let error = Trace::of("f", text.as_bytes(), None).expect_err("too deep");
                 fuzz::assert_shown(&error.to_string());
             }
         }
@@ -178,7 +179,7 @@ fn time_is_linear_in_the_trace() {
                 .into_bytes()
         };
         fuzz::assert_linear(piece, make, |trace| {
-            let _ = Trace::read("f", trace, None);
+            let _ = Trace::of("f", trace, None);
         });
     }
 }

@@ -1,9 +1,11 @@
-//! Reads the records of a trace one by one, and sorts their requests.
+//! Reads the records of a trace one by one and checks them; keeps where they stand, when they are due, and which
+//! session each belongs to.
 
-use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 
 use serde_json::value::RawValue;
 
+use super::record::{Place, Text};
 use super::unit::{Unit, like_seconds};
 use crate::plan::dataset::source::Raw;
 use crate::plan::dataset::{Problem, session_id};
@@ -27,51 +29,96 @@ pub(super) const KEYS: [&str; 13] = [
 ];
 
 /// Tokens of a block of Mooncake's traces; the last block of a prompt may have fewer.
-const BLOCK_TOKENS: u64 = 512;
+pub(super) const BLOCK_TOKENS: u64 = 512;
 /// Tokens of a block of Bailian's traces.
 const CHAT_BLOCK_TOKENS: u64 = 16;
+/// `after` of a request without a session, and of the first of a session. There are fewer requests.
+const NO_SESSION: u32 = u32::MAX;
+const FIRST: u32 = u32::MAX - 1;
 
+/// The lengths of a request, and the names of its prompt's blocks.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub timestamp_ms: f64,
+pub struct Request {
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// The start of its blocks in `hash_ids`.
-    pub first_hash: usize,
-    line: u64,
+    pub hash_ids: Vec<u64>,
+}
+
+/// One record.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// In the unit of the file in JSON, in milliseconds in columns.
+    pub timestamp: f64,
+    pub request: Request,
     pub turn: Option<Turn>,
 }
 
-/// A request's place in its session.
-#[derive(Debug, Clone, Copy)]
+/// A request's session or chat and the one that it follows, by hashes of their names; 0: none.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Turn {
-    /// The number of the session or the chat.
-    own: u32,
-    /// The previous one: its number while the file is read, then its place.
-    pub after: Option<u32>,
+    own: u64,
+    after: u64,
 }
 
-/// The requests of a trace while it is read.
-pub(super) struct Reader {
-    pub requests: Vec<Request>,
-    /// The names of all requests' blocks, one request after the other.
-    pub hash_ids: Vec<u64>,
-    pub block_tokens: u64,
-    /// Records in columns without tokens.
-    pub skipped: u64,
-    /// Sessions and chats by name, after a letter that says which.
-    names: HashMap<String, u32>,
+/// A record that was checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked {
+    pub timestamp_ms: f64,
+    pub place: Place,
 }
 
-impl Reader {
-    pub fn new() -> Reader {
-        Reader {
-            requests: Vec::new(),
-            hash_ids: Vec::new(),
-            block_tokens: BLOCK_TOKENS,
-            skipped: 0,
-            names: HashMap::new(),
+/// The records of a trace in the file's order, and the order of their requests. They take 24 bytes a request, and 4
+/// more for each of: a file that is not in the order of its timestamps, and one with sessions. While a file with
+/// sessions is read, there are another 20.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    records: Vec<Checked>,
+    /// The places of the requests in `records`, by time; empty: they are in order.
+    order: Vec<u32>,
+    /// For each request the one that it follows; empty: there are no sessions.
+    after: Vec<u32>,
+    /// For each record its session, until they are in order; empty: there are none.
+    turns: Vec<Turn>,
+}
+
+impl Index {
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Returns the place of request `k` among the records.
+    pub fn at(&self, k: usize) -> usize {
+        self.order.get(k).map_or(k, |&at| at as usize)
+    }
+
+    pub fn record(&self, k: usize) -> Checked {
+        self.records[self.at(k)]
+    }
+
+    /// Returns the request that request `k` follows, as `Trace::after` does.
+    pub fn after(&self, k: usize) -> Option<Option<u64>> {
+        match *self.after.get(k)? {
+            NO_SESSION => None,
+            FIRST => Some(None),
+            after => Some(Some(u64::from(after))),
         }
+    }
+
+    /// Adds a record; the error says why it has no place.
+    pub fn push(&mut self, timestamp: f64, raw: Raw<'_>, turn: Option<Turn>) -> Result<(), String> {
+        let place = Place::new(raw.at, raw.json.as_bytes()).ok_or("4 GB or more in one record")?;
+        if self.records.len() >= FIRST as usize {
+            return Err("more than 4 billion records".to_string());
+        }
+        if turn.is_some() || !self.turns.is_empty() {
+            self.turns.resize(self.records.len(), Turn::default());
+            self.turns.push(turn.unwrap_or_default());
+        }
+        self.records.push(Checked {
+            timestamp_ms: timestamp,
+            place,
+        });
+        Ok(())
     }
 
     /// Converts the timestamps of JSON records to milliseconds.
@@ -80,178 +127,175 @@ impl Reader {
     /// Fails when they look like seconds and no unit was given.
     pub fn scale(&mut self, unit: Option<Unit>) -> Result<(), String> {
         self.sort();
-        let times = self.requests.iter().map(|request| request.timestamp_ms);
+        let times = (0..self.len()).map(|k| self.record(k).timestamp_ms);
         match unit.map_or_else(|| like_seconds(times), |_| None) {
             Some(why) => Err(why),
             None => {
                 let in_ms = unit.unwrap_or(Unit::Milliseconds).in_ms();
-                for request in &mut self.requests {
-                    request.timestamp_ms *= in_ms;
+                for record in &mut self.records {
+                    record.timestamp_ms *= in_ms;
                 }
                 Ok(())
             }
         }
     }
 
+    /// Finds the order of the requests. Those with the same timestamp keep the file's order.
     fn sort(&mut self) {
-        let time = |request: &Request| request.timestamp_ms;
-        let requests = &mut self.requests;
-        requests.sort_by(|a, b| time(a).total_cmp(&time(b)));
+        let records = &self.records;
+        let time = |at: u32| records[at as usize].timestamp_ms;
+        self.order.clear();
+        if !records.is_sorted_by(|a, b| a.timestamp_ms.total_cmp(&b.timestamp_ms).is_le()) {
+            self.order.extend(0..records.len() as u32);
+            self.order
+                .sort_unstable_by(|&a, &b| time(a).total_cmp(&time(b)).then(a.cmp(&b)));
+        }
     }
 
     /// Sorts the requests by time, and links each to the one that it follows.
     ///
     /// # Errors
-    /// Fails on a chat whose parent comes later.
-    pub fn put_in_order(&mut self) -> Result<(), Problem> {
+    /// Fails on a chat whose parent comes later; returns its record.
+    pub fn put_in_order(&mut self) -> Result<(), Checked> {
         self.sort();
-        let mut is_in_file = vec![false; self.names.len()];
-        let turns = self.requests.iter().filter_map(|request| request.turn);
-        turns.for_each(|turn| is_in_file[turn.own as usize] = true);
-        let mut last: Vec<Option<u32>> = vec![None; self.names.len()];
-        for (k, request) in (0..).zip(&mut self.requests) {
-            let Some(turn) = &mut request.turn else {
-                continue;
-            };
-            let before = turn.after.filter(|&before| is_in_file[before as usize]);
-            let after = before.and_then(|before| last[before as usize]);
-            if before.is_some_and(|before| before != turn.own) && after.is_none() {
-                return Err(Problem {
-                    line: request.line,
-                    why: "its parent_chat_id is that of a later request; want a parent's timestamp before its children's".to_string(),
-                });
-            }
-            turn.after = after;
-            last[turn.own as usize] = Some(k);
+        let turns = std::mem::take(&mut self.turns);
+        if turns.is_empty() {
+            return Ok(());
         }
+        // Records without a session after the last one with a session have no turn.
+        let turn = |k: u32| turns.get(self.at(k as usize)).copied().unwrap_or_default();
+        let mut by_name: Vec<u32> = (0..self.len() as u32).collect();
+        by_name.retain(|&k| turn(k).own != 0);
+        by_name.sort_unstable_by_key(|&k| (turn(k).own, k));
+        let mut after = Vec::with_capacity(self.len());
+        for k in 0..self.len() as u32 {
+            let Turn { own, after: name } = turn(k);
+            let end = by_name.partition_point(|&other| (turn(other).own, other) < (name, k));
+            let has_name = |other: &&u32| name != 0 && turn(**other).own == name;
+            let before = by_name[..end].last().filter(has_name);
+            let is_later = name != own && by_name.get(end).filter(has_name).is_some();
+            after.push(match before {
+                Some(&before) => before,
+                None if is_later => return Err(self.record(k as usize)),
+                None if own == 0 => NO_SESSION,
+                None => FIRST,
+            });
+        }
+        self.after = after;
         Ok(())
     }
+}
 
-    /// Returns the number of a session or a chat.
-    pub fn name(&mut self, letter: char, name: &str) -> u32 {
-        let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        *self.names.entry(format!("{letter}{name}")).or_insert(next)
+/// Returns the line of a record, and why it cannot be sent.
+pub(super) fn later_parent(text: &Text, record: Checked) -> Problem {
+    Problem {
+        // Only the number in a message depends on reading once more.
+        line: text.line_of(record.place.at()).unwrap_or(0),
+        why: "its parent_chat_id is that of a later request; want a parent's timestamp before its children's".to_string(),
     }
+}
 
-    /// Adds a request whose prompt shares nothing with others.
-    pub fn push_unnamed(
-        &mut self,
-        line: u64,
-        timestamp_ms: f64,
-        input_tokens: u64,
-        output_tokens: u64,
-        session: Option<u32>,
-    ) {
-        let hash_ids = &mut self.hash_ids;
-        let first_hash = hash_ids.len();
-        let end = first_hash as u64 + input_tokens.div_ceil(BLOCK_TOKENS);
-        hash_ids.extend(first_hash as u64..end);
-        self.requests.push(Request {
-            timestamp_ms,
-            input_tokens,
-            output_tokens,
-            first_hash,
-            line,
-            turn: session.map(|own| Turn {
-                own,
-                after: Some(own),
-            }),
-        });
+impl Turn {
+    /// Makes the turn of a session, which follows its previous one.
+    pub fn of_session(name: &str) -> Turn {
+        let own = hash('s', name);
+        Turn { own, after: own }
     }
+}
 
-    /// Adds the request of a JSON record.
-    pub fn push(&mut self, raw: Raw<'_>) -> Result<(), Problem> {
-        let values = raw.object(|json| json::values(json, KEYS))?;
-        let request = self.request(raw.line, values);
-        self.requests.push(request.map_err(|why| raw.problem(why))?);
-        Ok(())
+/// Returns a hash of a name that is not 0. Of a million names, two have one hash in one of 30 million traces.
+fn hash(letter: char, name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u32(letter.into());
+    hasher.write(name.as_bytes());
+    hasher.finish().max(1)
+}
+
+/// Returns the tokens of a block in a file that begins with this record.
+pub(super) fn block_tokens(first: Raw<'_>) -> Result<u64, Problem> {
+    let [chat] = first.object(|json| json::values(json, ["chat_id"]))?;
+    Ok(chat.map_or(BLOCK_TOKENS, |_| CHAT_BLOCK_TOKENS))
+}
+
+/// Parses a JSON record.
+pub(super) fn parse(raw: Raw<'_>, block_tokens: u64) -> Result<Record, Problem> {
+    let values = raw.object(|json| json::values(json, KEYS))?;
+    record(values, block_tokens).map_err(|why| raw.problem(why))
+}
+
+fn record(values: [Option<&RawValue>; KEYS.len()], block_tokens: u64) -> Result<Record, String> {
+    let [
+        timestamp,
+        input,
+        output,
+        ids,
+        session,
+        chat,
+        parent,
+        others @ ..,
+    ] = values;
+    if let Some(at) = others.iter().position(Option::is_some) {
+        let key = KEYS[KEYS.len() - others.len() + at];
+        return Err(format!(
+            "{key}: not supported; prompts are made from hash_ids and sent at timestamp"
+        ));
     }
-
-    /// Reads one record and appends its names to `hash_ids`; the error says what is wrong with it.
-    fn request(
-        &mut self,
-        line: u64,
-        values: [Option<&RawValue>; KEYS.len()],
-    ) -> Result<Request, String> {
-        let [
-            timestamp,
-            input,
-            output,
-            ids,
-            session,
-            chat,
-            parent,
-            others @ ..,
-        ] = values;
-        if let Some(at) = others.iter().position(Option::is_some) {
-            let key = KEYS[KEYS.len() - others.len() + at];
-            return Err(format!(
-                "{key}: not supported; prompts are made from hash_ids and sent at timestamp"
-            ));
-        }
-        if chat.is_some() && self.requests.is_empty() {
-            self.block_tokens = CHAT_BLOCK_TOKENS;
-        }
-        let input_tokens = number("input_length", input)?;
-        if input_tokens == 0 {
-            return Err("input_length: 0; want at least one token".to_string());
-        }
-        let first_hash = self.hash_ids.len();
-        self.push_hash_ids(input_tokens, ids)?;
-        Ok(Request {
-            timestamp_ms: self::timestamp(wanted("timestamp", timestamp)?.get())?,
+    let input_tokens = number("input_length", input)?;
+    if input_tokens == 0 {
+        return Err("input_length: 0; want at least one token".to_string());
+    }
+    let hash_ids = hash_ids(input_tokens, ids, block_tokens)?;
+    Ok(Record {
+        timestamp: self::timestamp(wanted("timestamp", timestamp)?.get())?,
+        request: Request {
             input_tokens,
             output_tokens: number("output_length", output)?,
-            first_hash,
-            line,
-            turn: self.turn(session, chat, parent)?,
-        })
-    }
+            hash_ids,
+        },
+        turn: turn(session, chat, parent)?,
+    })
+}
 
-    fn push_hash_ids(&mut self, input_tokens: u64, ids: Option<&RawValue>) -> Result<(), String> {
-        let ids = wanted("hash_ids", ids)?.get();
-        if !ids.starts_with('[') {
-            return Err(format!("hash_ids: {}, not an array", kind(ids)));
-        }
-        let ids = json::elements(ids)?;
-        let block_tokens = self.block_tokens;
-        let blocks = input_tokens.div_ceil(block_tokens);
-        if ids.len() as u64 != blocks {
-            return Err(format!(
-                "{} hash_ids for an input_length of {input_tokens}; want {blocks}, one for every {block_tokens} tokens",
-                ids.len()
-            ));
-        }
-        for id in ids {
-            self.hash_ids.push(number("hash_ids", Some(id))?);
-        }
-        Ok(())
+fn hash_ids(
+    input_tokens: u64,
+    ids: Option<&RawValue>,
+    block_tokens: u64,
+) -> Result<Vec<u64>, String> {
+    let ids = wanted("hash_ids", ids)?.get();
+    if !ids.starts_with('[') {
+        return Err(format!("hash_ids: {}, not an array", kind(ids)));
     }
+    let ids = json::elements(ids)?;
+    let blocks = input_tokens.div_ceil(block_tokens);
+    if ids.len() as u64 != blocks {
+        return Err(format!(
+            "{} hash_ids for an input_length of {input_tokens}; want {blocks}, one for every {block_tokens} tokens",
+            ids.len()
+        ));
+    }
+    let numbers = ids.into_iter().map(|id| number("hash_ids", Some(id)));
+    numbers.collect()
+}
 
-    /// Returns the request's place: a session is known by its id, a chat by its own and its parent's, which for a root
-    /// is -1 or null.
-    fn turn(
-        &mut self,
-        session: Option<&RawValue>,
-        chat: Option<&RawValue>,
-        parent: Option<&RawValue>,
-    ) -> Result<Option<Turn>, String> {
-        let named = |key: &str, value| session_id(value).map_err(|why| format!("{key}: {why}"));
-        if let Some(session) = session {
-            let own = self.name('s', &named("session_id", session)?);
-            let after = Some(own);
-            return Ok(Some(Turn { own, after }));
-        }
-        let Some(chat) = chat else { return Ok(None) };
-        let own = self.name('c', &named("chat_id", chat)?);
-        let parent = parent
-            .map(|parent| named("parent_chat_id", parent))
-            .transpose()?;
-        let after = parent
-            .filter(|parent| *parent != "-1")
-            .map(|parent| self.name('c', &parent));
-        Ok(Some(Turn { own, after }))
+/// Returns the request's place: a session is known by its id, a chat by its own and its parent's, which for a root is
+/// -1 or null.
+fn turn(
+    session: Option<&RawValue>,
+    chat: Option<&RawValue>,
+    parent: Option<&RawValue>,
+) -> Result<Option<Turn>, String> {
+    let named = |key: &str, value| session_id(value).map_err(|why| format!("{key}: {why}"));
+    if let Some(session) = session {
+        return Ok(Some(Turn::of_session(&named("session_id", session)?)));
     }
+    let Some(chat) = chat else { return Ok(None) };
+    let own = hash('c', &named("chat_id", chat)?);
+    let parent = parent
+        .map(|parent| named("parent_chat_id", parent))
+        .transpose()?;
+    let parent = parent.filter(|parent| *parent != "-1");
+    let after = parent.map_or(0, |parent| hash('c', &parent));
+    Ok(Some(Turn { own, after }))
 }
 
 fn wanted<'a>(key: &str, value: Option<&'a RawValue>) -> Result<&'a RawValue, String> {

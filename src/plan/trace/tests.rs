@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::*;
+use crate::plan::Prompt;
 use crate::plan::calibration::Calibration;
 use crate::plan::perfect::Perfect;
 use crate::plan::perfect::testing::Twin;
@@ -14,7 +15,38 @@ fn read(text: &str) -> Result<Trace> {
 }
 
 fn read_in(text: &str, unit: Option<Unit>) -> Result<Trace> {
-    Trace::read("--trace t.jsonl", text.as_bytes(), unit)
+    Trace::of("--trace t.jsonl", text.as_bytes(), unit)
+}
+
+impl Trace {
+    pub fn of(what: &str, bytes: &[u8], unit: Option<Unit>) -> Result<Trace> {
+        Trace::read(what, Text::Held(bytes.to_vec()), unit)
+    }
+
+    pub fn unchanged(&self, k: usize) -> Arc<Request> {
+        self.request(k).expect("the text is held")
+    }
+
+    pub fn input_tokens(&self, k: usize) -> u64 {
+        self.unchanged(k).input_tokens
+    }
+
+    pub fn output_tokens(&self, k: usize) -> u64 {
+        self.unchanged(k).output_tokens()
+    }
+
+    pub fn hash_ids(&self, k: usize) -> Vec<u64> {
+        self.unchanged(k).hash_ids.clone()
+    }
+
+    pub fn parts(&self, k: usize) -> Vec<(u64, u64)> {
+        self.unchanged(k).parts(self.block_tokens()).collect()
+    }
+
+    pub fn prompt(&self, k: usize, texts: &Texts) -> Prompt {
+        let request = self.unchanged(k);
+        texts.prompt(&request.hash_ids, request.input_tokens)
+    }
 }
 
 fn one_token_a_word() -> Calibration {
@@ -244,8 +276,7 @@ fn a_chat_follows_its_parent_and_has_blocks_of_16() {
     let wanted = [None, Some(0), None, Some(0), Some(3), None];
     assert_eq!(after(&trace), wanted.map(Some));
     assert_eq!(trace.due_ns(3, 1.0), 1_500_000_000);
-    let parts: Vec<_> = trace.parts(0).collect();
-    assert_eq!(parts, [(1, 16), (2, 16), (10, 8)]);
+    assert_eq!(trace.parts(0), [(1, 16), (2, 16), (10, 8)]);
     let texts = Texts::new(
         &Writer::new(1, "n"),
         &one_token_a_word(),
@@ -289,9 +320,7 @@ fn columns_are_found_by_their_names() {
             assert!(have.2.abs_diff(wanted.2) < 1000, "{have:?}");
         }
         assert_eq!((have.len(), trace.skipped()), (wanted.len(), skipped));
-        let ids: HashSet<u64> = (0..trace.len())
-            .flat_map(|k| trace.hash_ids(k).to_vec())
-            .collect();
+        let ids: HashSet<u64> = (0..trace.len()).flat_map(|k| trace.hash_ids(k)).collect();
         let blocks: u64 = wanted
             .iter()
             .map(|(input, _, _): &(u64, u64, u64)| input.div_ceil(512))
@@ -525,7 +554,8 @@ fn prompts_share_the_blocks_that_their_names_share() {
     for k in 0..trace.len() {
         let found = twin.see(&pieces(&trace.prompt(k, &texts)).concat());
         // Each name stands for everything before it, so a set of names is enough; the last token is never found.
-        let leading = trace.hash_ids(k).iter().take_while(|id| seen.contains(*id));
+        let ids = trace.hash_ids(k);
+        let leading = ids.iter().take_while(|id| seen.contains(*id));
         let by_name = (512 * leading.count() as u64).min(trace.input_tokens(k) - 1) / 16 * 16;
         assert_eq!(found, by_name, "request {k}");
         assert_eq!(hits_of(&mut perfect, &trace, k), by_name, "request {k}");

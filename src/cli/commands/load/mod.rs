@@ -8,6 +8,8 @@ pub mod prompts;
 pub use self::options::Options;
 pub use self::points::{Point, Way};
 pub use self::prompts::Plans;
+use std::sync::Arc;
+
 use crate::cli::args::Args;
 use crate::cli::checks;
 use crate::cli::connect::{Connection, Server};
@@ -115,6 +117,8 @@ impl Load {
         let template_tokens = self.ready.setup.template_tokens.unwrap_or(0);
         let mut counted = Counted::new(batch.first_id, template_tokens);
         let mut sent = self.measure(point, &batch, records, &mut counted)?;
+        let source = Arc::clone(&self.plans.measured.source);
+        source.check()?;
         let sent_requests = sent.ended + sent.facts.in_flight;
         // A shard may have no part of a point, which ends for it as well.
         let is_idle = self.run.shard.is_some() && !self.run.stop.is_set();
@@ -129,6 +133,7 @@ impl Load {
             (None, None) => sent_requests,
         };
         let perfect = self.plans.measured.perfect(&batch, reached, &counted);
+        source.check()?;
         let planned = planned(point, &self.options);
         let planned = planned.map(|planned| self.run.own(&sent.facts, planned));
         let facts = Facts {
