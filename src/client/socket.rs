@@ -22,7 +22,7 @@ use crate::units::nanoseconds;
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 const MIN_OUTPUT_BYTES: usize = 2 << 10;
 /// Initial input buffer, enough for a few events; doubled whenever a read fills it, up to the longest head of a reply.
-const MIN_INPUT_BYTES: usize = 2 << 10;
+const MIN_INPUT_BYTES: usize = 1 << 10;
 const MAX_INPUT_BYTES: usize = 16 << 10;
 /// Least time for trying one of several addresses.
 const MIN_CONNECT: Duration = Duration::from_millis(10);
@@ -174,6 +174,8 @@ impl Transport for Socket {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        // The request is sent, and thousands of workers may wait for tokens.
+        self.buffers.output = Vec::new();
         let timeout = timeout.for_read();
         let wanted = timeout.not_zero().map(|limit| *limit);
         let mut stream = &self.stream.stream;
