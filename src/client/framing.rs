@@ -123,8 +123,8 @@ fn size(line: &[u8]) -> Result<usize, Error> {
         return Err(Error::ChunkExpectedCrLf);
     }
     let digits = line.split(|&byte| byte == b';').next().unwrap_or(line);
-    let digits = std::str::from_utf8(digits).map_err(|_| Error::ChunkLenNotAscii)?;
-    usize::from_str_radix(digits.trim(), 16).map_err(|_| Error::ChunkLenNotANumber)
+    let digits = std::str::from_utf8(digits.trim_ascii()).map_err(|_| Error::ChunkLenNotAscii)?;
+    usize::from_str_radix(digits, 16).map_err(|_| Error::ChunkLenNotANumber)
 }
 
 #[cfg(test)]

@@ -331,12 +331,13 @@ impl Bench {
     fn system_calls(&self) {
         let case = paced(16, 4, 10);
         let server = self.serve(case);
-        let counts = self.path("strace.txt");
+        let (counts, samples) = (self.path("strace.txt"), self.path("samples.jsonl"));
         let client = self.client_command(case, &server.first_line);
         let traced = Command::new("strace")
             .args(["-c", "-f", "-o", &counts])
             .arg(client.get_program())
             .args(client.get_args())
+            .args(["--samples", &samples])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -353,7 +354,7 @@ impl Bench {
             let count = line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
             count.unwrap_or(0.0)
         };
-        let events = (case.requests() * case.tokens) as f64;
+        let events = (samples_of_client(&samples).len() * case.tokens) as f64;
         let reads = (calls("recvfrom") + calls("read")) / events;
         let options = calls("setsockopt") / events;
         row(
