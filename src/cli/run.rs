@@ -41,7 +41,7 @@ use crate::units::nanoseconds;
 use crate::watchdog;
 
 /// Samples that may wait for the collector; if more do, workers wait, which costs load but no data.
-const WAITING_SAMPLES: usize = 4096;
+const WAITING_SAMPLES: usize = 1024;
 /// How long the server may answer nothing before the run is ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The time before a set start in which connections are opened, besides a millisecond for each. Servers close those that

@@ -10,7 +10,7 @@ use ureq::config::Config;
 use ureq::http::{HeaderMap, HeaderValue, Request, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{NextTimeout, RustlsConnector};
 use ureq::{Agent, Body, Error, Proxy, SendBody};
 
 use super::secret::{Secrets, beginning};
@@ -26,6 +26,10 @@ pub const SMALL_TIMEOUT: Duration = Duration::from_secs(20);
 pub const MAX_BODY_BYTES: u64 = 16 << 20;
 /// Most bytes read of a failed reply, of which 200 characters are shown.
 const MAX_REASON_BYTES: usize = 64 << 10;
+
+/// Longest head of a reply. A larger one would fill the buffer and look like the end of the connection.
+pub const MAX_HEAD_BYTES: usize = (16 << 10) - 1;
+pub const USER_AGENT: &str = concat!("tmesh-cli/", env!("CARGO_PKG_VERSION"));
 
 /// The header that every reply of `tmesh-cli mock` has, with its version.
 const MOCK_HEADER: &str = "x-tmesh-mock";
@@ -70,6 +74,8 @@ pub struct Link {
     pub addrs: Vec<SocketAddr>,
     pub timeouts: Timeouts,
     pub trust: Trust,
+    /// Makes TLS connections. Its settings, the roots among them, are made from the first agent's and then shared.
+    pub tls: Arc<RustlsConnector>,
     /// The proxy, if there is one; `addrs` are then the proxy's.
     pub proxy: Option<Proxy>,
     /// Headers of every request: authorization and the user's own.
@@ -87,6 +93,7 @@ impl Link {
             addrs,
             timeouts,
             trust: Trust::Bundled,
+            tls: Arc::default(),
             proxy: None,
             headers: HeaderMap::new(),
             secrets: Secrets::default(),
@@ -164,7 +171,7 @@ pub fn resolve(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAdd
 /// Answers every lookup with the addresses found at the start. Otherwise ureq looks up the host for each request, in a
 /// new thread each time if a timeout is set.
 #[derive(Debug)]
-struct Fixed(Vec<SocketAddr>);
+pub struct Fixed(pub Vec<SocketAddr>);
 
 impl Resolver for Fixed {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
@@ -177,8 +184,8 @@ impl Resolver for Fixed {
     }
 }
 
-/// Returns the agent of one worker, whose connection reports to `wire`.
-pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
+/// Returns the settings of connections: the exchange reads those that concern it, an agent all of them.
+pub fn config(link: &Link) -> Config {
     let tls = match &link.trust {
         Trust::Bundled => TlsConfig::builder().root_certs(RootCerts::WebPki),
         Trust::Given(certificates) => {
@@ -186,7 +193,7 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         }
         Trust::Anyone => TlsConfig::builder().disable_verification(true),
     };
-    let config = Agent::config_builder()
+    Agent::config_builder()
         // A status outside 2xx is a measurement with a body to read, and redirects are not followed.
         .http_status_as_error(false)
         .max_redirects(0)
@@ -194,21 +201,14 @@ pub fn agent(link: &Link, wire: &Arc<Wire>) -> Agent {
         // By default ureq uses the environment's proxy; we measure the endpoint.
         .proxy(link.proxy.clone())
         .tls_config(tls.build())
-        .user_agent(concat!("tmesh-cli/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         // Our transport enforces the other deadlines: see `Wire::limit`.
         .timeout_connect(Some(link.timeouts.connect))
         // The default is 128 kB each, but an event is some hundred bytes. Used only with TLS: see `socket`.
         .input_buffer_size(16 << 10)
         .output_buffer_size(16 << 10)
-        // A larger head would fill the buffer and look like the end of the connection.
-        .max_response_header_size((16 << 10) - 1)
-        // One worker has one request in flight.
-        .max_idle_connections(1)
-        .max_idle_connections_per_host(1)
-        // uvicorn and llama.cpp close after 5 s without saying so.
-        .max_idle_age(Duration::from_secs(4))
-        .build();
-    Agent::with_parts(config, connector(wire), Fixed(link.addrs.clone()))
+        .max_response_header_size(MAX_HEAD_BYTES)
+        .build()
 }
 
 /// A whole small reply with its secrets masked, except very short ones.
@@ -236,7 +236,8 @@ impl Small {
     /// Makes an agent with a timeout of its own for each request.
     pub fn within(link: Link, timeout: Duration) -> Small {
         let wire = link.wire();
-        let agent = agent(&link, &wire);
+        let connector = connector(&wire, &link.tls);
+        let agent = Agent::with_parts(config(&link), connector, Fixed(link.addrs.clone()));
         Small {
             link,
             wire,
@@ -302,11 +303,10 @@ pub fn text(body: &mut Body) -> Result<String, Error> {
 }
 
 /// Reads as much of a failed reply's body as a message can use; a longer body costs the connection.
-pub fn start(body: &mut Body) -> String {
+pub fn start(body: impl Read) -> String {
     let mut bytes = Vec::new();
     // The part before a broken end is still worth showing.
     let _ = body
-        .as_reader()
         .take(MAX_REASON_BYTES as u64 + 1)
         .read_to_end(&mut bytes);
     // One byte more shows that the body is longer.
@@ -316,12 +316,6 @@ pub fn start(body: &mut Body) -> String {
 /// Reads the whole body, of at most `MAX_BODY_BYTES`.
 pub fn bytes(body: &mut Body) -> Result<Vec<u8>, Error> {
     body.with_config().limit(MAX_BODY_BYTES).read_to_vec()
-}
-
-/// Returns whether ureq refused a request because its agent was shut down; only the text of its error tells.
-pub fn is_shut_down(error: &Error) -> bool {
-    matches!(error, Error::Io(io) if io.kind() == std::io::ErrorKind::NotConnected
-        && io.to_string() == "Agent is shut down")
 }
 
 /// Returns the failure of the request that an error of ureq means.

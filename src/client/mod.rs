@@ -11,6 +11,8 @@ mod dialect;
 pub mod discovery;
 mod encoded;
 pub mod endpoint;
+pub mod exchange;
+mod framing;
 pub mod http;
 mod json;
 pub mod lessons;
@@ -34,12 +36,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ureq::http::uri::Scheme;
-use ureq::http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use ureq::{Agent, Body, SendBody};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
 use self::body::{BodyShape, pieces};
 use self::endpoint::Endpoint;
-use self::http::{Link, classify};
+use self::exchange::{Cutter, Exchange, Incoming, is_shut_down};
+use self::http::{Link, MAX_BODY_BYTES, classify};
 use self::receive::Receiver;
 use self::server_clock::ServerClock;
 use self::wire::Wire;
@@ -92,7 +94,7 @@ const MOST_STALE: u8 = 3;
 pub struct Client {
     target: Arc<Target>,
     wire: Arc<Wire>,
-    agent: Agent,
+    exchange: Exchange,
     receiver: Receiver,
     /// The body of the last reply whose status was not a success; a sample has only its beginning.
     refusal: String,
@@ -104,11 +106,11 @@ impl Client {
     pub fn new(target: Arc<Target>) -> Client {
         let wire = target.link.wire();
         let receiver = Receiver::new(wire.clone(), target.body.api);
-        let agent = http::agent(&target.link, &wire);
+        let exchange = Exchange::new(&target.link, &wire);
         Client {
             target,
             wire,
-            agent,
+            exchange,
             receiver,
             refusal: String::new(),
             rest: None,
@@ -116,8 +118,8 @@ impl Client {
     }
 
     /// Returns a handle whose `shutdown` cuts the request in flight.
-    pub fn agent(&self) -> Agent {
-        self.agent.clone()
+    pub fn cutter(&self) -> Cutter {
+        self.exchange.cutter()
     }
 
     /// The state that this client and its connection share.
@@ -125,7 +127,7 @@ impl Client {
         self.wire.clone()
     }
 
-    /// Returns whether the shutdown of the agent ended the last request. A server that had refused it, or reported an error in
+    /// Returns whether a cutter ended the last request. A server that had refused it, or reported an error in
     /// its stream, had ended it before.
     pub fn was_cut(&self, sample: &Sample) -> bool {
         let failure = sample.failure.as_ref();
@@ -145,16 +147,17 @@ impl Client {
 
     /// Opens the connection that the first request will use. A failure is ignored: the request then opens its own, and
     /// its sample shows that.
-    pub fn warm_up(&self) {
+    pub fn warm_up(&mut self) {
         self.wire.begin_within(http::SMALL_TIMEOUT);
-        let mut request = Request::new(SendBody::none());
+        let mut request = Request::new(());
         *request.uri_mut() = self.target.idle_uri.clone();
-        request
-            .headers_mut()
-            .extend(self.target.link.headers.clone());
-        if let Ok(mut response) = self.agent.run(request) {
+        *request.headers_mut() = self.target.link.headers.clone();
+        if let Ok((_, body)) = self
+            .exchange
+            .run(&self.target.link, request, &mut std::io::empty())
+        {
             // The connection is only kept if the body is read to its end.
-            let _ = http::text(response.body_mut());
+            self.receiver.skip(body.take(MAX_BODY_BYTES));
         }
     }
 
@@ -177,8 +180,7 @@ impl Client {
         }
         if is_stale {
             let again = self.attempt(turn);
-            // A run cuts requests by shutting down the agent, which then opens no connection: the request was not sent
-            // again.
+            // An exchange that was cut opens no further connection: the request was not sent again.
             if self.wire.seen().connecting {
                 return Sample {
                     resent: true,
@@ -226,7 +228,7 @@ impl Client {
 
     /// Sends the request of `warm_up`; returns how long its answer took, and whether a pooled connection carried it.
     /// `None` without an answer.
-    pub fn round_trip(&self) -> Option<(Duration, bool)> {
+    pub fn round_trip(&mut self) -> Option<(Duration, bool)> {
         let from_ns = self.now_ns();
         self.warm_up();
         let taken_ns = self.now_ns().saturating_sub(from_ns);
@@ -259,8 +261,8 @@ impl Client {
             prompt_bytes: turn.prompt.bytes() as u64,
             ..Sample::default()
         };
-        let mut request = Request::new(SendBody::from_reader(&mut body));
-        *request.method_mut() = ureq::http::Method::POST;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.uri.clone();
         *request.headers_mut() = headers;
 
@@ -269,10 +271,18 @@ impl Client {
         if self.target.uri.scheme() == Some(&Scheme::HTTP) {
             self.wire.body_follows(length);
         }
-        let outcome = match self.agent.run(request) {
-            Ok(response) => self.receive(response, &mut sample),
+        let outcome = match self.exchange.run(&self.target.link, request, &mut body) {
+            Ok((head, body)) => {
+                let headers_ns = self.wire.last_ns();
+                sample.t_headers_ns = Some(headers_ns);
+                sample.status = Some(head.status().as_u16());
+                let received = receive(&mut self.receiver, &mut self.refusal, &head, body);
+                let server_clock = &self.target.server_clock;
+                server_clock.note(head.headers(), sample.t_send_ns, headers_ns);
+                received
+            }
             Err(error) => {
-                if http::is_shut_down(&error) {
+                if is_shut_down(&error) {
                     self.wire.cut();
                 }
                 Err(classify(&error, &self.wire))
@@ -293,46 +303,42 @@ impl Client {
         sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
         sample
     }
+}
 
-    /// Reads the reply to its end; the error says how it failed.
-    fn receive(
-        &mut self,
-        mut response: Response<Body>,
-        sample: &mut Sample,
-    ) -> Result<(), Failure> {
-        let headers_ns = self.wire.last_ns();
-        sample.t_headers_ns = Some(headers_ns);
-        sample.status = Some(response.status().as_u16());
-        if !response.status().is_success() {
-            let retry_after = retry_after(response.headers());
-            self.refusal = http::start(response.body_mut());
-            let reason = match self.refusal.trim() {
-                "" => response.status().to_string(),
-                _ => self.refusal.clone(),
-            };
-            return Err(Failure {
-                kind: FailKind::Http,
-                reason,
-                retry_after,
-            });
-        }
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        if let Some(encoding) = encoding_unasked(response.headers()) {
-            return Err(Failure::new(
-                FailKind::Malformed,
-                format!("the reply is encoded ({encoding}), although no encoding was requested"),
-            ));
-        }
-        let is_labelled = content_type
-            .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
-            .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
-        let is_stream = self.receiver.read(response.body_mut(), is_labelled)?;
-        let server_clock = &self.target.server_clock;
-        server_clock.note(response.headers(), sample.t_send_ns, headers_ns);
-        match self.receiver.reply.judge(is_stream) {
-            Some((kind, why)) => Err(Failure::new(kind, why)),
-            None => Ok(()),
-        }
+/// Reads the reply to its end; the error says how it failed.
+fn receive(
+    receiver: &mut Receiver,
+    refusal: &mut String,
+    head: &Response<()>,
+    mut body: Incoming<'_>,
+) -> Result<(), Failure> {
+    if !head.status().is_success() {
+        let retry_after = retry_after(head.headers());
+        *refusal = http::start(&mut body);
+        let reason = match refusal.trim() {
+            "" => head.status().to_string(),
+            _ => refusal.clone(),
+        };
+        return Err(Failure {
+            kind: FailKind::Http,
+            reason,
+            retry_after,
+        });
+    }
+    let content_type = head.headers().get(header::CONTENT_TYPE);
+    if let Some(encoding) = encoding_unasked(head.headers()) {
+        return Err(Failure::new(
+            FailKind::Malformed,
+            format!("the reply is encoded ({encoding}), although no encoding was requested"),
+        ));
+    }
+    let is_labelled = content_type
+        .and_then(|value| value.as_bytes().get(..STREAM_TYPE.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(STREAM_TYPE));
+    let is_stream = receiver.read(&mut body, is_labelled)?;
+    match receiver.reply.judge(is_stream) {
+        Some((kind, why)) => Err(Failure::new(kind, why)),
+        None => Ok(()),
     }
 }
 

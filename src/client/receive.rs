@@ -3,8 +3,6 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use ureq::Body;
-
 use super::api::Api;
 use super::http::{MAX_BODY_BYTES, classify};
 use super::reply::Reply;
@@ -16,6 +14,9 @@ use crate::sample::{FailKind, Failure};
 const MAX_EVENT_BYTES: usize = 16 << 20;
 /// Largest stream: the gaps between tokens of an endless one would use up the memory.
 const MAX_STREAM_BYTES: usize = 256 << 20;
+/// The buffer for parts of a body: at first enough for some events, and doubled whenever a part fills it.
+const MIN_BUFFER_BYTES: usize = 1 << 10;
+const MAX_BUFFER_BYTES: usize = 16 << 10;
 
 /// Reads bodies one after the other; its buffers are reused.
 pub struct Receiver {
@@ -32,7 +33,7 @@ impl Receiver {
             wire,
             sse: sse::Parser::default(),
             reply: Reply::new(api),
-            buffer: vec![0; 4 << 10],
+            buffer: vec![0; MIN_BUFFER_BYTES],
         }
     }
 
@@ -42,16 +43,20 @@ impl Receiver {
         self.reply.start(tokens, keeps_answer);
     }
 
+    /// Reads a body whose content does not matter to its end, or to the failure of its connection.
+    pub fn skip(&mut self, mut body: impl Read) {
+        while body.read(&mut self.buffer).is_ok_and(|n| n > 0) {}
+    }
+
     /// Reads the body; returns whether it was a stream, which its bytes decide. With `is_labelled` as an event stream
     /// it is not read as a text document.
-    pub fn read(&mut self, body: &mut Body, is_labelled: bool) -> Result<bool, Failure> {
-        let mut reader = body.as_reader();
-        let n = self.first_read(&mut reader)?;
+    pub fn read(&mut self, body: &mut impl Read, is_labelled: bool) -> Result<bool, Failure> {
+        let n = self.first_read(body)?;
         if is_stream(&self.buffer[..n], is_labelled) {
-            self.stream(&mut reader, n)?;
+            self.stream(body, n)?;
             return Ok(true);
         }
-        let whole = self.whole(&mut reader, n)?;
+        let whole = self.whole(body, n)?;
         if self.reply.plain(&whole.bytes) {
             return Ok(false);
         }
@@ -84,6 +89,13 @@ impl Receiver {
         }
     }
 
+    /// Doubles a buffer that a part of `n` bytes has filled.
+    fn make_room(&mut self, n: usize) {
+        if n == self.buffer.len() && n < MAX_BUFFER_BYTES {
+            self.buffer.resize(2 * n, 0);
+        }
+    }
+
     /// Reads a body that is not an event stream to its end; its first `n` bytes are in the buffer.
     fn whole(&mut self, reader: &mut impl Read, mut n: usize) -> Result<Whole, Failure> {
         let mut whole = Whole::default();
@@ -97,6 +109,7 @@ impl Receiver {
             if whole.bytes.len() as u64 > MAX_BODY_BYTES {
                 return Err(oversized("a body", MAX_BODY_BYTES as usize));
             }
+            self.make_room(n);
             let read = reader.read(&mut self.buffer);
             n = read.map_err(|error| classify(&error.into(), &self.wire))?;
         }
@@ -128,6 +141,7 @@ impl Receiver {
             if stream_bytes > MAX_STREAM_BYTES {
                 return Err(oversized("a stream", MAX_STREAM_BYTES));
             }
+            self.make_room(n);
             n = match reader.read(&mut self.buffer) {
                 Ok(n) => n,
                 // Errors after a complete reply do not matter; the connection is not used again.

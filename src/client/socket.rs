@@ -22,7 +22,7 @@ use crate::units::nanoseconds;
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 const MIN_OUTPUT_BYTES: usize = 2 << 10;
 /// Initial input buffer, enough for a few events; doubled whenever a read fills it, up to the longest head of a reply.
-const MIN_INPUT_BYTES: usize = 2 << 10;
+const MIN_INPUT_BYTES: usize = 1 << 10;
 const MAX_INPUT_BYTES: usize = 16 << 10;
 /// Least time for trying one of several addresses.
 const MIN_CONNECT: Duration = Duration::from_millis(10);
@@ -174,6 +174,8 @@ impl Transport for Socket {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        // The request is sent, and thousands of workers may wait for tokens.
+        self.buffers.output = Vec::new();
         let timeout = timeout.for_read();
         let wanted = timeout.not_zero().map(|limit| *limit);
         let mut stream = &self.stream.stream;
@@ -251,7 +253,10 @@ impl SocketBuffers {
         let wanted = self.held.saturating_add(body_bytes);
         let wanted = wanted.min(self.held + MAX_OUTPUT_BYTES);
         if self.output.len() < wanted {
-            self.output.resize(wanted, 0);
+            // Zeroed memory from the allocator is faster than `resize`, which would also copy what is not held.
+            let mut larger = vec![0; wanted];
+            larger[..self.held].copy_from_slice(&self.output[..self.held]);
+            self.output = larger;
         }
     }
 
@@ -264,7 +269,7 @@ impl SocketBuffers {
 impl Buffers for SocketBuffers {
     fn output(&mut self) -> &mut [u8] {
         if self.output.is_empty() {
-            self.output.resize(MIN_OUTPUT_BYTES, 0);
+            self.output = vec![0; MIN_OUTPUT_BYTES];
         }
         &mut self.output[self.held..]
     }

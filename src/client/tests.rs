@@ -830,10 +830,10 @@ fn a_request_cut_before_its_first_byte_keeps_its_send_and_is_not_resent() {
     });
     let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
     assert!(client.send(&turn()).is_success());
-    let agent = client.agent();
+    let cutter = client.cutter();
     let cutting = thread::spawn(move || {
         thread::sleep(Duration::from_millis(80));
-        agent.shutdown();
+        cutter.shutdown();
     });
     let sample = client.send(&turn());
     cutting.join().expect("the cut");
@@ -856,7 +856,7 @@ fn what_the_server_ended_was_not_cut_though_the_run_is_over() {
         let addr = answering(reply);
         let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
         let sample = client.send(&turn());
-        client.agent().shutdown();
+        client.cutter().shutdown();
         assert!(
             sample.failure.is_some() && !client.was_cut(&sample),
             "{sample:?}"
@@ -869,10 +869,10 @@ fn what_the_server_ended_was_not_cut_though_the_run_is_over() {
         let _ = closed.recv();
     });
     let mut client = Client::new(Arc::new(target(addr, NO_HURRY)));
-    let agent = client.agent();
+    let cutter = client.cutter();
     let cutting = thread::spawn(move || {
         thread::sleep(Duration::from_millis(60));
-        agent.shutdown();
+        cutter.shutdown();
     });
     let sample = client.send(&turn());
     cutting.join().expect("the cut");

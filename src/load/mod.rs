@@ -22,6 +22,8 @@ use crate::sample::Side;
 /// Sessions that may wait for each worker. The queue is refilled when it is half empty: waking the feeder for each
 /// session would cost every request two system calls and a thread switch.
 const QUEUED: usize = 4;
+/// The most that may wait for all workers together: the feeder fills so many much faster than servers answer them.
+const MOST_QUEUED: usize = 1024;
 /// Time between the first sessions of two workers. Workers started together would delay one another, and the client's
 /// own CPU time (0.1 ms at each end of a request) would be measured as server latency.
 const RAMP: Duration = Duration::from_micros(250);
@@ -62,7 +64,9 @@ pub fn run(
 ) -> Result<()> {
     let stop = shared.stop.clone();
     let most = clients.iter().map(Vec::len).max().unwrap_or(0);
-    let queues = clients.iter().map(|of| bounded(QUEUED * of.len()));
+    let queues = clients
+        .iter()
+        .map(|of| bounded((QUEUED * of.len()).min(MOST_QUEUED)));
     let (senders, jobs): (Vec<_>, Vec<_>) = queues.unzip();
     let ramp_steps = u32::try_from(most).unwrap_or(u32::MAX);
     let epoch = clients.iter().flatten().next().map(Client::epoch);
@@ -202,7 +206,7 @@ fn start(
             ask_for_more: ask_for_more.clone(),
         };
         let is_ready = is_ready.clone();
-        move |worker: Worker| {
+        move |worker: &mut Worker| {
             worker.client.warm_up();
             // Nobody receives this after the run was stopped.
             let _ = is_ready.send(());

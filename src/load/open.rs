@@ -229,7 +229,7 @@ fn start(clients: Vec<Client>, shared: &Shared) -> Result<Pool> {
         let (job_sender, own_jobs) = bounded::<Job>(1);
         jobs.push(job_sender);
         let tell_idle = tell_idle.clone();
-        move |mut worker: Worker| {
+        move |worker: &mut Worker| {
             if number < WARM {
                 worker.client.warm_up();
             }

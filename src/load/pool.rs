@@ -118,7 +118,7 @@ pub struct Worker {
 ///
 /// # Errors
 /// Fails when the system refuses a thread.
-pub fn start<Work: FnOnce(Worker) + Send + 'static>(
+pub fn start<Work: FnOnce(&mut Worker) + Send + 'static>(
     clients: Vec<Client>,
     shared: &Shared,
     first_send: Option<&Sender<Instant>>,
@@ -128,20 +128,22 @@ pub fn start<Work: FnOnce(Worker) + Send + 'static>(
     let (here, gone) = bounded::<()>(0);
     let wires: Arc<[Arc<Wire>]> = clients.iter().map(Client::wire).collect();
     for (number, client) in clients.into_iter().enumerate() {
-        shared.stop.cuts(client.agent());
-        let worker = Worker {
+        shared.stop.cuts(&client.cutter());
+        // Boxed, since the start of a thread has several copies of its closure on the stack.
+        let mut worker = Box::new(Worker {
             client,
             shared: shared.clone(),
             wires: Arc::clone(&wires),
             number,
             place: Place::new(&shared.gauge),
             first_send: first_send.cloned(),
-        };
+        });
         let (work, here) = (work(number), here.clone());
         let started = thread::Builder::new()
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                work(worker);
+                work(&mut worker);
+                drop(worker);
                 drop(here);
             });
         started.map_err(|e| too_many(threads, &e))?;
@@ -164,7 +166,7 @@ pub struct Queue {
 
 impl Worker {
     /// Takes sessions from the queue until there are no more.
-    pub fn run(mut self, queue: &Queue) {
+    pub fn run(&mut self, queue: &Queue) {
         let mut backoff = Backoff::default();
         loop {
             let session = select! {

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
+use crate::client::exchange::Cutter;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::sample::Failure;
@@ -36,7 +37,7 @@ struct Inner {
     /// Dropped to end the run, which wakes all that wait on `woken`.
     sleepers: Mutex<Option<Sender<()>>>,
     woken: Receiver<()>,
-    in_flight: Mutex<Vec<ureq::Agent>>,
+    in_flight: Mutex<Vec<Cutter>>,
     before_leaving: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
@@ -58,8 +59,8 @@ impl Stop {
             return;
         }
         drop(lock(&self.0.sleepers).take());
-        for agent in lock(&self.0.in_flight).drain(..) {
-            agent.shutdown();
+        for cutter in lock(&self.0.in_flight).drain(..) {
+            cutter.shutdown();
         }
     }
 
@@ -76,16 +77,16 @@ impl Stop {
         &self.0.woken
     }
 
-    /// Cuts this agent's request when the run ends.
-    pub fn cuts(&self, agent: ureq::Agent) {
-        lock(&self.0.in_flight).push(agent.clone());
-        // `request` may have walked the list just before this agent was added.
+    /// Cuts this exchange's request when the run ends.
+    pub fn cuts(&self, cutter: &Cutter) {
+        lock(&self.0.in_flight).push(cutter.clone());
+        // `request` may have walked the list just before this cutter was added.
         if self.is_set() {
-            agent.shutdown();
+            cutter.shutdown();
         }
     }
 
-    /// Drops the agents so far, which have sent their last request; their connections then close.
+    /// Drops the cutters so far, which have sent their last request; their connections then close.
     pub fn forget(&self) {
         lock(&self.0.in_flight).clear();
     }

@@ -13,16 +13,23 @@ pub struct Errors {
     pub ttft_p99_ms: f64,
     /// Mean over the requests of the error in their mean time between tokens.
     pub itl_mean_us: f64,
-    pub requests: usize,
 }
 
 impl Errors {
-    /// Compares `samples` with the truth by request id; every request except those of a set-up must be in both.
-    pub fn of(samples: &HashMap<String, Stamps>, truth_file: &str, tokens: usize) -> Errors {
+    /// Compares `samples` with the truth by request id, without the `skipped` that were sent first; every request except
+    /// those of a set-up must be in both.
+    pub fn of(
+        samples: &HashMap<String, Stamps>,
+        truth_file: &str,
+        tokens: usize,
+        skipped: usize,
+    ) -> Errors {
         let truth = lines_of_stamps(truth_file);
         let mut ttft_ms = Vec::new();
         let mut itl_us = Vec::new();
-        for (id, [send, first, last]) in samples {
+        let mut samples: Vec<_> = samples.iter().collect();
+        samples.sort_by_key(|(_, [send, ..])| *send);
+        for (id, [send, first, last]) in samples.into_iter().skip(skipped) {
             let [read, wrote_first, wrote_last] =
                 truth.get(id).unwrap_or_else(|| panic!("no truth of {id}"));
             ttft_ms.push(((first - send) - (wrote_first - read)) as f64 / 1e6);
@@ -37,7 +44,6 @@ impl Errors {
             ttft_mean_ms: mean_of_size(&ttft_ms),
             ttft_p99_ms: ttft_ms[(ttft_ms.len() - 1) * 99 / 100],
             itl_mean_us: mean_of_size(&itl_us),
-            requests: ttft_ms.len(),
         }
     }
 }

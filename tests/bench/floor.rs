@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::{Events, HEAD, Request};
 
 const STACK_BYTES: usize = 64 << 10;
+/// Time between the first requests of two streams: the client's.
+const RAMP: Duration = Duration::from_micros(250);
 
 /// The requests that are sent, and how often.
 #[derive(Clone, Copy)]
@@ -34,14 +37,19 @@ struct Stamps {
 pub fn run(load: Load, samples_file: &str) {
     let epoch = Instant::now();
     let next = AtomicUsize::new(0);
+    let connected = Barrier::new(load.streams);
     let stamps: Vec<Stamps> = thread::scope(|scope| {
         let readers: Vec<_> = (0..load.streams)
-            .map(|_| {
+            .map(|number| {
                 let reader = thread::Builder::new().stack_size(STACK_BYTES);
-                let next = &next;
-                reader
-                    .spawn_scoped(scope, move || stream(load, next))
-                    .expect("a thread")
+                let (next, connected) = (&next, &connected);
+                let reading = move || {
+                    let connection = TcpStream::connect(load.addr).expect("the server listens");
+                    connected.wait();
+                    thread::sleep(RAMP * u32::try_from(number).expect("few streams"));
+                    stream(load, connection, next)
+                };
+                reader.spawn_scoped(scope, reading).expect("a thread")
             })
             .collect();
         let done = readers.into_iter().map(|reader| reader.join());
@@ -57,8 +65,7 @@ pub fn run(load: Load, samples_file: &str) {
     fs::write(samples_file, text).expect("a file that can be written");
 }
 
-fn stream(load: Load, next: &AtomicUsize) -> Vec<Stamps> {
-    let mut connection = TcpStream::connect(load.addr).expect("the server listens");
+fn stream(load: Load, mut connection: TcpStream, next: &AtomicUsize) -> Vec<Stamps> {
     connection.set_nodelay(true).expect("a TCP socket");
     let events = Events::new();
     let mut request = Request::new(load.prompt_bytes, load.tokens);

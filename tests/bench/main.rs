@@ -4,6 +4,7 @@
 //! Prints a table as Markdown; figures are medians of three runs.
 
 mod accuracy;
+mod connection;
 mod floor;
 mod measure;
 mod server;
@@ -25,7 +26,8 @@ fn main() {
                 first: micros("--first-us"),
                 itl: micros("--itl-us"),
             };
-            server::run(pace, &text(&mut args, "--truth"));
+            let is_tls = args.contains("--tls");
+            server::run(pace, &text(&mut args, "--truth"), is_tls);
         }
         Some("floor") => {
             let load = Load {

@@ -8,12 +8,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::connection::{Connection, tls_settings};
 use crate::wire::{Events, HEAD};
 
 const STACK_BYTES: usize = 64 << 10;
@@ -26,7 +27,7 @@ pub struct Pace {
 }
 
 struct Stream {
-    connection: Arc<TcpStream>,
+    connection: Arc<Connection>,
     id: String,
     read_at: Instant,
     first_at: Option<Instant>,
@@ -35,8 +36,9 @@ struct Stream {
     written: usize,
 }
 
-/// Serves on a free loopback port, printed first, until stdin ends.
-pub fn run(pace: Pace, truth_file: &str) {
+/// Serves on a free loopback port, printed first, until stdin ends; with `is_tls` as an https server.
+pub fn run(pace: Pace, truth_file: &str, is_tls: bool) {
+    let tls = is_tls.then(tls_settings);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
     println!("{}", listener.local_addr().expect("bound").port());
     let epoch = Instant::now();
@@ -45,12 +47,12 @@ pub fn run(pace: Pace, truth_file: &str) {
     let pacer_truth = to_truth.clone();
     thread::spawn(move || pacer(pace, &streams, &pacer_truth, epoch));
     thread::spawn(move || {
-        for connection in listener.incoming().flatten() {
+        for stream in listener.incoming().flatten() {
+            let tls = tls.clone();
             let (to_pacer, to_truth) = (to_pacer.clone(), to_truth.clone());
             let serving = thread::Builder::new().stack_size(STACK_BYTES);
             let started = serving.spawn(move || {
-                connection.set_nodelay(true).expect("a TCP socket");
-                let connection = Arc::new(connection);
+                let connection = Arc::new(Connection::new(stream, tls));
                 while let Ok(Some(request)) = read_request(&connection) {
                     if answer(&connection, request, pace, (&to_pacer, &to_truth, epoch)).is_err() {
                         return;
@@ -74,7 +76,7 @@ struct Request {
 }
 
 fn answer(
-    connection: &Arc<TcpStream>,
+    connection: &Arc<Connection>,
     request: Request,
     pace: Pace,
     (to_pacer, to_truth, epoch): (&Sender<Stream>, &Sender<String>, Instant),
@@ -143,7 +145,7 @@ fn pacer(pace: Pace, incoming: &Receiver<Stream>, truth: &Sender<String>, epoch:
                 at.saturating_duration_since(Instant::now())
             });
         let arrived = if wait.is_zero() {
-            incoming.try_recv().ok()
+            None
         } else {
             match incoming.recv_timeout(wait) {
                 Ok(stream) => Some(stream),
@@ -151,7 +153,7 @@ fn pacer(pace: Pace, incoming: &Receiver<Stream>, truth: &Sender<String>, epoch:
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         };
-        if let Some(stream) = arrived {
+        for stream in arrived.into_iter().chain(incoming.try_iter()) {
             let at = stream.read_at + pace.first;
             let place = free.pop().unwrap_or_else(|| {
                 streams.push(None);
@@ -206,7 +208,7 @@ fn next_token(
 }
 
 /// Reads one request; `None` when the client has closed.
-fn read_request(mut connection: &TcpStream) -> io::Result<Option<Request>> {
+fn read_request(mut connection: &Connection) -> io::Result<Option<Request>> {
     let mut bytes = Vec::with_capacity(4 << 10);
     let mut piece = [0; 16 << 10];
     let head_end = loop {

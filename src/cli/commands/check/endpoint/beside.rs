@@ -28,7 +28,7 @@ pub fn round_trip(target: &Target) -> String {
         || "no connection".to_string(),
         |time| format!("connect {} ms", millis(time)),
     );
-    let client = Client::new(Arc::new(target.clone()));
+    let mut client = Client::new(Arc::new(target.clone()));
     // The first request opens the connection that the others reuse.
     let trips: Vec<_> = (0..=TIMES).map_while(|_| client.round_trip()).collect();
     let kept = trips
