@@ -1,6 +1,6 @@
 //! The command lines and the manifest of `help scale`, run as they stand there: launchers are stand-ins that start
-//! processes with the variables of the real ones. Only the endpoint, the rate, the duration and the time until the
-//! start are replaced.
+//! processes with the variables of the real ones. Only the endpoint, the rate, the time until the start and the
+//! duration are replaced, this one by a number of requests: a busy machine sends the last ones of a duration too late.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -128,7 +128,7 @@ impl Stage {
         let set_up = replaced(block("mkdir shards"), "+ 60", &format!("+ {AHEAD}"));
         let lines = replaced(block(launcher), "engine:8000", self.server.addr());
         let lines = replaced(&lines, "--rate 8000", "--rate 40");
-        let lines = replaced(&lines, "--duration 5m", "--duration 1s");
+        let lines = replaced(&lines, "--duration 5m", "--requests 40");
         self.shell(&(set_up + &lines))
     }
 
@@ -251,7 +251,8 @@ fn the_manifest_is_an_indexed_job_that_runs_a_shard_in_each_pod() {
     let pods = (0..SHARDS).map(|index| {
         let word = |word: &String| match &word[..] {
             "8000" => "40".to_string(),
-            "5m" => "1s".to_string(),
+            "--duration" => "--requests".to_string(),
+            "5m" => "40".to_string(),
             "TIME" => start.as_secs_f64().to_string(),
             "engine:8000" => stage.server.addr().to_string(),
             word => word
