@@ -11,7 +11,7 @@ use crate::util::{Cmd, Dir};
 const REQUESTS: &str = "TMESH_REQUESTS";
 /// A record has 80 bytes, its count of tokens 4, and one of its times is also in a list. The rest is for what a short
 /// run does not touch.
-const BYTES_A_REQUEST: f64 = 120.0;
+const BYTES_A_REQUEST: f64 = 144.0;
 
 /// Returns the peak memory of a run of this many requests, in MiB.
 fn peak_mib(url: &str, words: &str, requests: u64) -> f64 {

@@ -236,7 +236,8 @@ impl Run {
             clients.collect::<Vec<Client>>()
         };
         let (base, against) = (clients(&self.target), self.against.as_ref().map(clients));
-        let (is_window, counters) = (step.is_window, step.counters);
+        let (is_window, is_endless) = (step.is_window, step.is_patient);
+        let counters = step.counters;
         let divider = self.shard.zip(part);
         let divider = RefCell::new(divider.map(|(of_run, part)| Divider::new(of_run, part)));
         let collector = self.collector(step, samples, gauge)?;
@@ -283,6 +284,11 @@ impl Run {
         }
         let exhausted = ran.map(|ran| ran.exhausted);
         let mut sent = self.sent(collected, exhausted, is_window);
+        sent.facts.was_stopped = match self.stop.reason() {
+            None | Some(Reason::Duration) => false,
+            Some(Reason::Signal) => !is_endless,
+            Some(_) => true,
+        };
         if let Some(divider) = divider {
             sent.facts.shares = divider.requests();
             let schedule = ran.zip(divider.due_ns());

@@ -57,6 +57,8 @@ pub struct Facts {
     pub perfect_prefix_by_plan: bool,
     /// The reason why the pass ended, in words.
     pub ended: Option<String>,
+    /// Whether something else than its plan or its duration ended the pass, such as a signal.
+    pub was_stopped: bool,
     /// Whether everything that was planned was sent.
     pub is_complete: Option<bool>,
     /// The number of requests that were sent without their earliest pairs of question and answer, and the most pairs
@@ -197,6 +199,7 @@ impl Facts {
             perfect_prefix_by_plan: line["perfect_prefix_by_plan"] == true,
             ended: line["ended"].as_str().map(str::to_string),
             controls_hit_rate: number("controls_hit_rate"),
+            was_stopped: line["was_stopped"] == true,
             is_complete: line["is_complete"].as_bool(),
             shortened: two("shortened"),
             metrics: metrics.iter().filter_map(Metric::read).collect(),

@@ -87,7 +87,7 @@ pub struct Merged {
     pub overlap: Option<f64>,
     /// For each file, the requests that its shards were to send, if a plan says it.
     pub planned: Vec<Option<u64>>,
-    /// For each file, whether it lacks some of them, or the end of the pass.
+    /// For each file, whether it was stopped before the end of the pass.
     pub is_cut: Vec<bool>,
     /// The requests that missing shards were to send, by their index.
     pub missing: Vec<(u64, Option<u64>)>,
@@ -103,9 +103,10 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
         .iter()
         .map(|part| part.held.iter().map(share).sum())
         .collect();
-    let is_cut = parts.iter().zip(&planned).map(|(part, planned)| {
-        let is_short = planned.is_some_and(|planned| part.known() < planned);
-        part.facts.is_none() || is_short
+    let is_cut = parts.iter().map(|part| {
+        // A duration may end before the last requests of a plan are sent.
+        let facts = part.facts.as_ref();
+        facts.is_none_or(|facts| facts.was_stopped)
     });
     let is_cut: Vec<bool> = is_cut.collect();
     let missing = missing.iter().map(|index| (*index, share(index)));
@@ -142,6 +143,7 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
             |part| part.prompt_tokens.max(1),
         ),
         ended: ended(parts),
+        was_stopped: is_cut.contains(&true),
         is_complete: first
             .is_complete
             .map(|_| is_whole && parts.iter().zip(&planned).all(is_complete)),
@@ -377,12 +379,16 @@ mod tests {
     #[test]
     fn the_plan_of_all_shards_says_what_a_missing_and_a_cut_one_were_to_send() {
         let shares = [4, 3, 3, 3];
+        let stopped = facts(3, &shares).map(|facts| Facts {
+            was_stopped: true,
+            ..facts
+        });
         let parts = [
             part(0, 4, (10, 20), facts(4, &shares)),
             // It was killed.
             part(1, 1, (10, 12), None),
-            // It has an end, but not all of its requests.
-            part(3, 2, (10, 20), facts(3, &shares)),
+            // A signal ended it.
+            part(3, 2, (10, 20), stopped),
         ];
         let merged = merged(&parts, &[2], 3);
         assert_eq!(merged.planned, [Some(4), Some(3), Some(3)]);

@@ -51,6 +51,7 @@ fn facts_read_from_a_line_are_those_that_were_written() {
         perfect_prefix_rate: Some(0.125),
         ended: Some("all requests were sent".to_string()),
         controls_hit_rate: Some(0.375),
+        was_stopped: true,
         is_complete: Some(true),
         shortened: Some((5, 4)),
         metrics: vec![Metric {
