@@ -284,11 +284,7 @@ impl Run {
         }
         let exhausted = ran.map(|ran| ran.exhausted);
         let mut sent = self.sent(collected, exhausted, is_window);
-        sent.facts.was_stopped = match self.stop.reason() {
-            None | Some(Reason::Duration) => false,
-            Some(Reason::Signal) => !is_endless,
-            Some(_) => true,
-        };
+        sent.facts.was_stopped = self.was_stopped(is_endless);
         if let Some(divider) = divider {
             sent.facts.shares = divider.requests();
             let schedule = ran.zip(divider.due_ns());
@@ -446,6 +442,16 @@ impl Run {
                     .summary(end.t_start_ns, self.mock_in_process),
                 ..Facts::default()
             },
+        }
+    }
+
+    /// Whether something else than its plan or its duration ended the pass; a signal is the regular end of an endless
+    /// one.
+    fn was_stopped(&self, is_endless: bool) -> bool {
+        match self.stop.reason() {
+            None | Some(Reason::Duration) => false,
+            Some(Reason::Signal) => !is_endless,
+            Some(_) => true,
         }
     }
 
