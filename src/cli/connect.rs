@@ -1,5 +1,6 @@
 //! The options shared by every command that sends requests, and the way from them to a server that answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -13,10 +14,11 @@ use super::flags::{COMPARE, FIND_RATE, LOAD, REPLAY};
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_secrets};
-use crate::client::http::{Link, Small, Trust, resolve};
+use crate::client::http::{Link, Small, resolve};
 use crate::client::proxy;
 use crate::client::secret::{ApiKey, Secrets};
 use crate::client::setup::Tokenizer;
+use crate::client::trust::{TlsSettings, Trust};
 use crate::client::wire::Timeouts;
 use crate::error::{Error, Result};
 use crate::mock::{self, Mock};
@@ -276,7 +278,7 @@ impl Connection {
         let link = Link {
             addrs,
             timeouts: self.timeouts,
-            trust: self.trust.clone(),
+            tls: Arc::new(TlsSettings::new(self.trust.clone())),
             proxy,
             secrets,
             headers: self.headers.clone(),

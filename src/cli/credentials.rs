@@ -6,8 +6,8 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::args::Args;
 use crate::client::endpoint::Endpoint;
-use crate::client::http::Trust;
 use crate::client::secret::{ApiKey, is_secret, is_secret_name};
+use crate::client::trust::Trust;
 use crate::error::{Error, Result};
 use crate::file;
 

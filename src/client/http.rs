@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::{HeaderMap, HeaderValue, Request, Uri, header};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{NextTimeout, RustlsConnector};
+use ureq::unversioned::transport::NextTimeout;
 use ureq::{Agent, Body, Error, Proxy, SendBody};
 
 use super::secret::{Secrets, beginning};
 use super::transport::{connector, is_timeout};
+use super::trust::TlsSettings;
 use super::wire::{Expired, Timeouts, Wire};
-use crate::error;
 use crate::sample::{FailKind, Failure};
 use crate::units::{Epoch, steers};
 
@@ -34,48 +33,13 @@ pub const USER_AGENT: &str = concat!("tmesh-cli/", env!("CARGO_PKG_VERSION"));
 /// The header that every reply of `tmesh-cli mock` has, with its version.
 const MOCK_HEADER: &str = "x-tmesh-mock";
 
-/// How the certificate of an https server is checked.
-#[derive(Debug, Clone, Default)]
-pub enum Trust {
-    /// Trusts the built-in roots.
-    #[default]
-    Bundled,
-    /// Trusts only the certificates of `--cacert`.
-    Given(Arc<Vec<Certificate<'static>>>),
-    /// Trusts any certificate (`--insecure`).
-    Anyone,
-}
-
-impl Trust {
-    /// Reads the certificates of a PEM file.
-    pub fn from_file(path: &str) -> error::Result<Trust> {
-        let what = format!("--cacert {path}");
-        let pem = crate::file::read(std::path::Path::new(path))
-            .map_err(|e| error::Error::input(&what, format!("cannot read: {e}")))?;
-        let certificates: Vec<_> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        if certificates.is_empty() {
-            return Err(error::Error::input(
-                what,
-                "no certificate in it; want a PEM file",
-            ));
-        }
-        Ok(Trust::Given(Arc::new(certificates)))
-    }
-}
-
 /// The settings for connections to one server.
 #[derive(Debug, Clone)]
 pub struct Link {
     pub addrs: Vec<SocketAddr>,
     pub timeouts: Timeouts,
-    pub trust: Trust,
-    /// Makes TLS connections. Its settings, the roots among them, are made from the first agent's and then shared.
-    pub tls: Arc<RustlsConnector>,
+    /// Shared by all connections.
+    pub tls: Arc<TlsSettings>,
     /// The proxy, if there is one; `addrs` are then the proxy's.
     pub proxy: Option<Proxy>,
     /// Headers of every request: authorization and the user's own.
@@ -92,7 +56,6 @@ impl Link {
         Link {
             addrs,
             timeouts,
-            trust: Trust::Bundled,
             tls: Arc::default(),
             proxy: None,
             headers: HeaderMap::new(),
@@ -186,13 +149,6 @@ impl Resolver for Fixed {
 
 /// Returns the settings of connections: the exchange reads those that concern it, an agent all of them.
 pub fn config(link: &Link) -> Config {
-    let tls = match &link.trust {
-        Trust::Bundled => TlsConfig::builder().root_certs(RootCerts::WebPki),
-        Trust::Given(certificates) => {
-            TlsConfig::builder().root_certs(RootCerts::Specific(certificates.clone()))
-        }
-        Trust::Anyone => TlsConfig::builder().disable_verification(true),
-    };
     Agent::config_builder()
         // A status outside 2xx is a measurement with a body to read, and redirects are not followed.
         .http_status_as_error(false)
@@ -200,13 +156,9 @@ pub fn config(link: &Link) -> Config {
         .max_redirects_will_error(false)
         // By default ureq uses the environment's proxy; we measure the endpoint.
         .proxy(link.proxy.clone())
-        .tls_config(tls.build())
         .user_agent(USER_AGENT)
         // Our transport enforces the other deadlines: see `Wire::limit`.
         .timeout_connect(Some(link.timeouts.connect))
-        // The default is 128 kB each, but an event is some hundred bytes. Used only with TLS: see `socket`.
-        .input_buffer_size(16 << 10)
-        .output_buffer_size(16 << 10)
         .max_response_header_size(MAX_HEAD_BYTES)
         .build()
 }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod body;
+mod buffers;
 mod chunk;
 pub mod count;
 mod dialect;
@@ -26,7 +27,9 @@ pub mod setup;
 mod socket;
 mod sse;
 mod template;
+mod tls;
 mod transport;
+pub mod trust;
 mod usage;
 pub mod wire;
 

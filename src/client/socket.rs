@@ -15,15 +15,10 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
+use super::buffers::GrowingBuffers;
 use super::wire::Wire;
 use crate::units::nanoseconds;
 
-/// Bytes of one write of a long prompt; short ones need less.
-const MAX_OUTPUT_BYTES: usize = 64 << 10;
-const MIN_OUTPUT_BYTES: usize = 2 << 10;
-/// Initial input buffer, enough for a few events; doubled whenever a read fills it, up to the longest head of a reply.
-const MIN_INPUT_BYTES: usize = 1 << 10;
-const MAX_INPUT_BYTES: usize = 16 << 10;
 /// Least time for trying one of several addresses.
 const MIN_CONNECT: Duration = Duration::from_millis(10);
 
@@ -58,7 +53,7 @@ impl<In: Transport> Connector<In> for SocketConnector {
         Ok(Some(Either::B(Socket {
             stream,
             wire: self.0.clone(),
-            buffers: SocketBuffers::default(),
+            buffers: GrowingBuffers::default(),
             read_timeout: None,
             write_timeout: None,
         })))
@@ -105,7 +100,7 @@ impl ShutdownHandle for Cut {
 pub struct Socket {
     stream: Arc<Cut>,
     wire: Arc<Wire>,
-    buffers: SocketBuffers,
+    buffers: GrowingBuffers,
     /// The timeout last set: a change costs a `setsockopt`.
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
@@ -174,8 +169,7 @@ impl Transport for Socket {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        // The request is sent, and thousands of workers may wait for tokens.
-        self.buffers.output = Vec::new();
+        self.buffers.free_output();
         let timeout = timeout.for_read();
         let wanted = timeout.not_zero().map(|limit| *limit);
         let mut stream = &self.stream.stream;
@@ -231,138 +225,4 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn is_interrupted(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Interrupted
-}
-
-/// The bytes to be sent and those read; allocated on first use.
-#[derive(Default)]
-struct SocketBuffers {
-    output: Vec<u8>,
-    /// Bytes at the start of `output` that wait for more.
-    held: usize,
-    input: Vec<u8>,
-    consumed: usize,
-    filled: usize,
-    /// Whether the last use of the input consumed anything.
-    progress: bool,
-}
-
-impl SocketBuffers {
-    /// Keeps `amount` bytes back, and makes room for a body of this size, or for its largest piece.
-    fn hold(&mut self, amount: usize, body_bytes: usize) {
-        self.held += amount;
-        let wanted = self.held.saturating_add(body_bytes);
-        let wanted = wanted.min(self.held + MAX_OUTPUT_BYTES);
-        if self.output.len() < wanted {
-            // Zeroed memory from the allocator is faster than `resize`, which would also copy what is not held.
-            let mut larger = vec![0; wanted];
-            larger[..self.held].copy_from_slice(&self.output[..self.held]);
-            self.output = larger;
-        }
-    }
-
-    /// Returns what to send now: what was held back, and `amount` bytes after it.
-    fn take_output(&mut self, amount: usize) -> &[u8] {
-        &self.output[..std::mem::take(&mut self.held) + amount]
-    }
-}
-
-impl Buffers for SocketBuffers {
-    fn output(&mut self) -> &mut [u8] {
-        if self.output.is_empty() {
-            self.output = vec![0; MIN_OUTPUT_BYTES];
-        }
-        &mut self.output[self.held..]
-    }
-
-    fn input(&self) -> &[u8] {
-        &self.input[self.consumed..self.filled]
-    }
-
-    fn input_append_buf(&mut self) -> &mut [u8] {
-        if self.filled == self.input.len() && self.input.len() < MAX_INPUT_BYTES {
-            self.input
-                .resize((self.input.len() * 2).max(MIN_INPUT_BYTES), 0);
-        }
-        if self.consumed == self.filled {
-            (self.consumed, self.filled) = (0, 0);
-        } else if self.filled > self.input.len() / 2 {
-            self.input.copy_within(self.consumed..self.filled, 0);
-            self.filled -= self.consumed;
-            self.consumed = 0;
-        }
-        &mut self.input[self.filled..]
-    }
-
-    fn input_appended(&mut self, amount: usize) {
-        self.filled += amount;
-    }
-
-    fn input_consume(&mut self, amount: usize) {
-        self.progress = amount > 0;
-        self.consumed += amount;
-    }
-
-    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output();
-        self.input_append_buf();
-        (
-            &mut self.input[self.filled..],
-            &mut self.output[self.held..],
-        )
-    }
-
-    fn can_use_input(&self) -> bool {
-        self.progress && self.consumed < self.filled
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_head_goes_out_with_the_start_of_its_body() {
-        let mut buffers = SocketBuffers::default();
-        buffers.output()[..4].copy_from_slice(b"head");
-        buffers.hold(4, 100);
-        let (_, room) = buffers.tmp_and_output();
-        room[..5].copy_from_slice(b" body");
-        assert_eq!(buffers.take_output(5), b"head body");
-        // Nothing is held any more.
-        buffers.output()[..4].copy_from_slice(b"more");
-        assert_eq!(buffers.take_output(4), b"more");
-    }
-
-    #[test]
-    fn the_output_grows_to_the_body_and_no_further_than_its_largest_piece() {
-        let mut buffers = SocketBuffers::default();
-        assert_eq!(buffers.output().len(), MIN_OUTPUT_BYTES);
-        buffers.hold(200, 1 << 20);
-        assert_eq!(buffers.output().len(), MAX_OUTPUT_BYTES);
-        buffers.take_output(0);
-        buffers.hold(300, 10);
-        assert_eq!(buffers.output().len(), 200 + MAX_OUTPUT_BYTES - 300);
-    }
-
-    #[test]
-    fn input_that_is_not_taken_yet_stays_in_order_when_room_is_made() {
-        let mut buffers = SocketBuffers::default();
-        let mut expected = Vec::new();
-        let mut seen = Vec::new();
-        // Up to 7,000 bytes in and 5,000 out at a time: the rest is moved to the front again and again.
-        for round in 0..6u8 {
-            let piece = vec![round; 7000.min(buffers.input_append_buf().len())];
-            buffers.input_append_buf()[..piece.len()].copy_from_slice(&piece);
-            buffers.input_appended(piece.len());
-            expected.extend_from_slice(&piece);
-            let taken = buffers.input().len().min(5000);
-            seen.extend_from_slice(&buffers.input()[..taken]);
-            buffers.input_consume(taken);
-        }
-        seen.extend_from_slice(buffers.input());
-        assert_eq!(seen, expected);
-        assert!(buffers.can_use_input());
-        buffers.input_consume(0);
-        assert!(!buffers.can_use_input(), "it needs more to go on");
-    }
 }

@@ -8,27 +8,25 @@ use std::time::Duration;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout,
-    RustlsConnector, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, NextTimeout, Transport,
 };
 
 use super::socket::SocketConnector;
+use super::tls::{Boxed, TlsConnector};
+use super::trust::TlsSettings;
 use super::wire::Wire;
 
 /// Returns the connector of one worker: TCP or a tunnel through a proxy, then TLS if the scheme asks for it, then the
-/// stamping layer. Workers that share `tls` share its certificates.
-pub fn connector(wire: &Arc<Wire>, tls: &Arc<RustlsConnector>) -> impl Connector {
+/// stamping layer. Workers that share `tls` share its certificates and sessions.
+pub fn connector(wire: &Arc<Wire>, tls: &Arc<TlsSettings>) -> impl Connector {
     ().chain(Begin(wire.clone()))
         // It runs the whole chain for the connection to the proxy.
         .chain(Tunnel(ConnectProxyConnector::default()))
         .chain(SocketConnector(wire.clone()))
         .chain(TcpDone(wire.clone()))
-        .chain(Tls(tls.clone()))
+        .chain(TlsConnector(tls.clone()))
         .chain(Stamping(wire.clone()))
 }
-
-/// A transport behind a pointer.
-type Boxed = Box<dyn Transport>;
 
 /// Makes a tunnel if there is a proxy.
 #[derive(Debug)]
@@ -46,43 +44,11 @@ impl Connector<()> for Tunnel {
 }
 
 impl Tunnel {
-    /// Its large stack frame must not be part of every worker's stack: see `Tls::wrap`.
+    /// Its large stack frame must not be part of every worker's stack: see `TlsConnector::wrap`.
     #[inline(never)]
     fn open(&self, details: &ConnectionDetails) -> Result<Option<Boxed>, Error> {
         let tunnel = Connector::<()>::connect(&self.0, details, None)?;
         Ok(tunnel.map(Transport::boxed))
-    }
-}
-
-/// Adds TLS to a connection whose scheme asks for it.
-#[derive(Debug)]
-struct Tls(Arc<RustlsConnector>);
-
-impl<In: Transport> Connector<In> for Tls {
-    type Out = Either<In, Boxed>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        let Some(inner) = chained else {
-            return Ok(None);
-        };
-        if !details.needs_tls() || inner.is_tls() {
-            return Ok(Some(Either::A(inner)));
-        }
-        Ok(self.wrap(details, inner.boxed())?.map(Either::B))
-    }
-}
-
-impl Tls {
-    /// The state of a handshake takes kilobytes of stack, and the pages of a stack that were used once stay in memory.
-    /// A plain connection therefore does without this frame.
-    #[inline(never)]
-    fn wrap(&self, details: &ConnectionDetails, inner: Boxed) -> Result<Option<Boxed>, Error> {
-        let wrapped = self.0.connect(details, Some(inner))?;
-        Ok(wrapped.map(Transport::boxed))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::connect::Opened;
 use crate::client::api::Api;
-use crate::client::http::Trust;
+use crate::client::trust::Trust;
 use crate::prom::catalog::HIT_RATE;
 use crate::units::quoted;
 
@@ -52,7 +52,7 @@ pub fn replay(opened: &Opened, api: Api, has_hit_rate: bool, reset_url: Option<&
     }
     let has_more = !link.headers.is_empty()
         || !connection.extra_body.is_empty()
-        || !matches!(link.trust, Trust::Bundled);
+        || !matches!(link.tls.trust, Trust::Bundled);
     let more = match has_more {
         true => "(and this check's own options for key, headers, body and certificates)\n",
         false => "",
