@@ -12,6 +12,8 @@ const REQUESTS: &str = "TMESH_REQUESTS";
 /// A record has 80 bytes, its count of tokens 4, and one of its times is also in a list. The rest is for what a short
 /// run does not touch.
 const BYTES_A_REQUEST: f64 = 144.0;
+/// Samples that wait for the collector: 1024 of 616 bytes, which a short run does not reach.
+const WAITING_MIB: f64 = 0.6;
 
 /// Returns the peak memory of a run of this many requests, in MiB.
 fn peak_mib(url: &str, words: &str, requests: u64) -> f64 {
@@ -42,7 +44,7 @@ fn check(words: &str) {
     let url = url.expect("its address");
     let base = peak_mib(url, words, 1_000);
     let peak = peak_mib(url, words, requests);
-    let most = base + BYTES_A_REQUEST * requests as f64 / f64::from(1 << 20);
+    let most = base + WAITING_MIB + BYTES_A_REQUEST * requests as f64 / f64::from(1 << 20);
     let figures = format!("{base:.1} MiB for 1,000 requests, {peak:.1} for {requests}: {words}");
     println!("{figures}");
     assert!(peak <= most, "{figures}, at the most {most:.1}");
