@@ -83,7 +83,7 @@ demo: toolchain ## the main job for 20 seconds against the embedded mock server
 	TMESH_COMMIT=$(COMMIT) cargo build --locked --profile demo
 	$(TARGET_DIR)/demo/tmesh-cli benchmark --backend mock --duration 20s
 
-bench: static ## how much time the client adds, compared with a bare reader: the table of `help bench`, in nine minutes
+bench: static ## how much time the client adds, compared with a bare reader: the table of `help bench`, in eight minutes
 	cargo build --release --locked --example bench
 	$(TARGET_DIR)/release/examples/bench table --client $(STATIC_BIN)
 
