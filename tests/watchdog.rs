@@ -103,7 +103,7 @@ fn pinned(server: &Server, dir: &Dir, core: usize) -> Output {
     Cmd::program("nice", dir)
         .args(["-n", "19", "taskset", "-c", &core.to_string()])
         .args([env!("CARGO_BIN_EXE_tmesh-cli"), "benchmark"])
-        .args(["--endpoint", &server.url(), "--duration", "6s"])
+        .args(["--endpoint", &server.url(), "--duration", "4s"])
         .args(["--samples", "s.jsonl", "--output", "r.json"])
         .args(LIGHT)
         .deadline(Duration::from_secs(90))
