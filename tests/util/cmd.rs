@@ -165,17 +165,22 @@ impl Running {
         let _ = self.child.kill();
     }
 
-    /// Returns the peak resident set in MiB, read until the process has ended; its stdout must be short.
+    /// Returns the peak resident set in MiB, read until the process has ended; its stdout must be short. It is 0 if the
+    /// process ended before it could be read.
     pub fn peak_mib(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.child.id());
+        let status = |id: &str| fs::read_to_string(format!("/proc/{id}/status")).ok();
+        let name = |status: &str| status.lines().next().map(str::to_string);
+        // A child has the name of the thread that starts it until its exec.
+        let own = status("thread-self").as_deref().and_then(name);
+        let id = self.child.id().to_string();
         let mut peak_kib = 0.0;
-        while let Some(kib) = fs::read_to_string(&path)
-            .ok()
-            .as_deref()
-            .and_then(|status| kib(status, "VmHWM:"))
+        while let Some(status) = status(&id)
+            && let Some(kib) = kib(&status, "VmHWM:")
         {
-            // The last reading is used, since the first ones may be of this process, before the exec.
-            peak_kib = kib;
+            // Until then the memory is that of this process.
+            if name(&status) != own {
+                peak_kib = kib;
+            }
             thread::sleep(Duration::from_millis(10));
         }
         peak_kib / 1024.0
