@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::util::{Cmd, Dir};
+use crate::util::{Cmd, Dir, Running};
 
 /// Environment variable: requests of the long run.
 const REQUESTS: &str = "TMESH_REQUESTS";
@@ -50,6 +50,19 @@ fn check(words: &str) {
     assert!(peak <= most, "{figures}, at the most {most:.1}");
 }
 
+/// Returns the memory of a run that has written some samples into `s.jsonl`, in MiB; then ends it.
+fn resident_mib(dir: &Dir, running: Running) -> f64 {
+    let samples = dir.path().join("s.jsonl");
+    crate::util::until("samples", || {
+        std::fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() >= 3)
+    });
+    let resident = running.resident_mib().expect("it runs");
+    running.signal("INT");
+    let output = running.wait();
+    assert_eq!(output.status.code(), Some(130), "{output}");
+    resident
+}
+
 /// Records grow as requests end; the plan of requests to come takes no memory.
 #[test]
 fn a_hundred_million_requests_are_planned_at_once_and_in_no_memory() {
@@ -68,14 +81,7 @@ fn a_hundred_million_requests_are_planned_at_once_and_in_no_memory() {
             .args(["--endpoint", &server.url()])
             .deadline(Duration::from_secs(20))
             .start();
-        let samples = dir.path().join("s.jsonl");
-        crate::util::until("samples", || {
-            std::fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() >= 3)
-        });
-        let resident = running.resident_mib().expect("it runs");
-        running.signal("INT");
-        let output = running.wait();
-        assert_eq!(output.status.code(), Some(130), "{output}");
+        let resident = resident_mib(&dir, running);
         assert!(resident < 64.0, "{resident} MiB: {words}");
     }
 }
@@ -103,15 +109,7 @@ fn a_trace_of_long_prompts_stays_in_its_file() {
             .args(["--endpoint", &server.url()])
             .deadline(Duration::from_secs(60))
             .start();
-        let samples = dir.path().join("s.jsonl");
-        crate::util::until("samples", || {
-            std::fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() >= 3)
-        });
-        let resident = running.resident_mib().expect("it runs");
-        running.signal("INT");
-        let output = running.wait();
-        assert_eq!(output.status.code(), Some(130), "{output}");
-        resident
+        resident_mib(&dir, running)
     };
     let (base, all) = (resident(100), resident(LINES));
     let most = base + 40.0 * LINES as f64 / f64::from(1 << 20);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::util::{Cmd, Dir, RawServer, Request, Samples, Server, json_file};
 
 const SHARDS: usize = 4;
-/// What all shards of a run share.
+/// The options that all shards of a run have in common.
 const SAME: &str = "--seed 5 --nonce shared";
 
 /// Answers the list of models, and every prompt with two tokens that depend on it.

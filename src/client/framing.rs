@@ -8,7 +8,7 @@ use ureq_proto::{BodyMode, Error};
 /// Longest line before a chunk, as ureq-proto has it.
 const MAX_SIZE_LINE: usize = 20;
 
-/// What of a body is still to come.
+/// The part of a body that is still to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// So many bytes.

@@ -53,16 +53,12 @@ pub fn run(
         return Ok(Ran::default());
     };
     let pool = start(clients, &shared)?;
-    let started_ns = match &shared.start {
+    let base_ns = match &shared.start {
         Some(start) => start.wait(epoch, &stop)?,
-        None => 0,
+        None => epoch.now_ns() + LEAD_NS,
     };
     // The workers hold the only senders: once they have ended, the samples are complete.
     drop(shared);
-    let base_ns = match started_ns {
-        0 => epoch.now_ns() + LEAD_NS,
-        started_ns => started_ns,
-    };
     let last_ns = duration.map_or(u64::MAX, |duration| {
         base_ns.saturating_add(nanoseconds(duration))
     });

@@ -50,8 +50,8 @@ impl Part {
         self.sent += 1;
         self.failed += u64::from(sample.failure.is_some());
         self.prompt_tokens += sample.prompt_tokens.unwrap_or(0);
-        let (from_ns, to_ns) = self.span_ns.unwrap_or((u64::MAX, 0));
-        self.span_ns = Some((from_ns.min(sample.t_send_ns), to_ns.max(sample.t_end_ns)));
+        let span_ns = (sample.t_send_ns, sample.t_end_ns);
+        self.span_ns = union(self.span_ns.into_iter().chain([span_ns]));
     }
 
     /// Returns the requests of the plan that the file has or knows of.
@@ -175,7 +175,7 @@ fn is_complete((part, planned): (&Part, &Option<u64>)) -> bool {
 }
 
 /// Returns the span from the first start to the last end; `None` without spans.
-fn union(spans: impl Iterator<Item = (u64, u64)>) -> Option<(u64, u64)> {
+pub fn union(spans: impl Iterator<Item = (u64, u64)>) -> Option<(u64, u64)> {
     spans.reduce(|(from_ns, to_ns), (from, to)| (from_ns.min(from), to_ns.max(to)))
 }
 
@@ -264,8 +264,8 @@ pub struct Clocks {
 pub fn clocks(readings: &[(Clock, Clock)]) -> Clocks {
     let mut notes = Vec::new();
     let name = |clock: &Clock| match clock.shard {
-        Some(index) => format!("the clock of shard {index}"),
-        None => "the clock".to_string(),
+        Some(index) => format!("The clock of shard {index}"),
+        None => "The clock".to_string(),
     };
     for (first, last) in readings {
         let set_us = first.set_by_us(last);
@@ -273,7 +273,7 @@ pub fn clocks(readings: &[(Clock, Clock)]) -> Clocks {
             let by = set_us as f64 / 1e6;
             notes.push(format!(
                 "{} was set by {by:+.3} s during the run; throughput and requests in flight are off by as much",
-                capital(&name(first))
+                name(first)
             ));
         }
     }
@@ -294,7 +294,7 @@ pub fn clocks(readings: &[(Clock, Clock)]) -> Clocks {
             let side = if low > 0 { "ahead of" } else { "behind" };
             notes.push(format!(
                 "{} is {:.3} to {:.3} s {side} that of shard {} by the dates of the server's replies: throughput and requests in flight are off by as much; no latency is",
-                capital(&name(clock)),
+                name(clock),
                 least as f64 / 1e6,
                 most as f64 / 1e6,
                 reference.shard.unwrap_or(0)
@@ -302,14 +302,6 @@ pub fn clocks(readings: &[(Clock, Clock)]) -> Clocks {
         }
     }
     Clocks { within_us, notes }
-}
-
-fn capital(text: &str) -> String {
-    let mut text = text.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text
 }
 
 /// Says which shards are missing, with the requests that they were to send.

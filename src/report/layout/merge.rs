@@ -52,8 +52,6 @@ pub struct Row {
 impl Row {
     /// Returns the row of both passes together.
     fn and(&self, other: &Row) -> Row {
-        let spans = || self.span_ns.into_iter().chain(other.span_ns);
-        let from = spans().map(|(from_ns, _)| from_ns).min();
         Row {
             sent: self.sent + other.sent,
             failed: self.failed + other.failed,
@@ -61,7 +59,7 @@ impl Row {
                 .planned
                 .zip(other.planned)
                 .map(|(one, other)| one + other),
-            span_ns: from.zip(spans().map(|(_, to_ns)| to_ns).max()),
+            span_ns: shards::union(self.span_ns.into_iter().chain(other.span_ns)),
             is_cut: self.is_cut || other.is_cut,
             ..self.clone()
         }
@@ -134,12 +132,9 @@ impl Merge {
 
     /// Returns the notes, which the merged file keeps.
     fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.lacks();
-        for note in &mut notes {
-            *note = format!("Merged: {note}");
-        }
-        notes.extend(self.doubled.iter().map(|note| format!("Merged: {note}")));
-        notes.extend(self.torn.iter().map(|note| format!("Merged: {note}")));
+        let lacks = self.lacks();
+        let of_files = lacks.iter().chain(&self.doubled).chain(&self.torn);
+        let mut notes: Vec<String> = of_files.map(|note| format!("Merged: {note}")).collect();
         if let Some((share, at)) = self.overlap().filter(|(share, _)| *share < shards::OVERLAP) {
             notes.push(match share > 0.0 {
                 true => format!(
