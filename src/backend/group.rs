@@ -92,6 +92,8 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
 
+    use rustix::process::kill_process;
+
     use super::super::testing::until;
     use super::*;
 
@@ -115,7 +117,7 @@ mod tests {
     fn a_zombie_is_no_member() {
         let mut first = Command::new("sh")
             // The program that replaces the shell does not know the child, so it does not reap it.
-            .args(["-c", "sleep 0 & echo $!; exec sleep 30"])
+            .args(["-c", "sleep 30 & echo $!; exec sleep 30"])
             .process_group(0)
             .stdout(Stdio::piped())
             .spawn()
@@ -123,8 +125,14 @@ mod tests {
         let mut line = String::new();
         let stdout = first.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a pid");
-        let stat = format!("/proc/{}/stat", line.trim());
-        let state = || Stat::parse(&fs::read_to_string(&stat).ok()?).map(|stat| stat.state);
+        let child: u32 = line.trim().parse().expect("a pid");
+        let read = |pid: u32, name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
+        // The shell would reap a child that ends before it is replaced.
+        let is_replaced = || read(first.id(), "comm").is_ok_and(|name| name == "sleep\n");
+        until("replaced shell", is_replaced);
+        let pid = Pid::from_raw(child.cast_signed()).expect("a pid");
+        kill_process(pid, Signal::KILL).expect("a child of a child");
+        let state = || Stat::parse(&read(child, "stat").ok()?).map(|stat| stat.state);
         until("a zombie", || state() == Some('Z'));
 
         let group = ProcessGroup::of(&first);
