@@ -7,11 +7,20 @@ use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Tier};
 
 /// A new context has this share of all tokens written before.
-const GROWTH: f64 = 0.07;
+const GROWTH: f64 = 0.1;
 /// Contexts are read again after each growth by this factor.
 const BETWEEN_READS: f64 = 1.2;
 /// The growing pass ends after so many misses in a row.
 const MISSES: usize = 3;
+/// An order by chance breaks contexts of every age, and tells most of the capacity where it begins to: whenever the
+/// context before the last is lost, so many others are read, if the first of them show that it is such an order.
+const MIDDLE: usize = 10;
+const FIRST_OF_MIDDLE: usize = 2;
+/// A context with this uncached share is broken.
+const BROKEN: f64 = 0.7;
+/// Uncached shares from which on the oldest context is a miss, and the one before the last, which may be in a second tier.
+const MISSED: f64 = 0.5;
+const LOST: f64 = 0.75;
 /// It goes on this often, a miss at a time, while the readings do not bound the capacity.
 const MOST_EXTENSIONS: u32 = 2;
 /// Misses in a row lie at most so far under the TTFT of a cold prompt on average, in standard deviations, and at least
@@ -44,10 +53,10 @@ pub struct Machine {
     /// Misses in a row of the oldest contexts, and of the one before the last.
     old: Misses,
     young: Misses,
-    /// Contexts to be read next.
-    queue: Vec<u64>,
-    /// Whether the first of them is the context before the last one.
-    asks_young: bool,
+    /// Contexts to be read next, the first one last, and what their readings are for.
+    queue: Vec<(u64, Asked)>,
+    /// Contexts of a middle age to be read if one of the first of them is broken.
+    middle: Option<Vec<u64>>,
     refined: u32,
     belief: Option<Belief>,
     /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
@@ -72,6 +81,7 @@ enum Asked {
     New,
     Old,
     Young,
+    Middle,
     Refining,
 }
 
@@ -83,7 +93,7 @@ impl Step for Machine {
                 Phase::RefineTotal | Phase::RefineFirst => {
                     (self.most_telling(lab), Asked::Refining)
                 }
-                Phase::Lay => (self.queue.pop(), Asked::Refining),
+                Phase::Lay => (self.queue.pop().map(|next| next.0), Asked::Refining),
                 Phase::Done => return None,
             };
             if let Some(text) = text {
@@ -108,12 +118,22 @@ impl Step for Machine {
         match self.asked {
             Some(Asked::Old) => {
                 self.oldest_unread += 1;
-                self.old.tell(&shares);
+                self.old.tell(&shares, MISSED);
             }
             Some(Asked::Young) => {
-                self.young.tell(&shares);
+                self.young.tell(&shares, LOST);
                 if self.young.0.is_empty() {
                     lab.warm.note(reading.tokens as f64, reading.ttft_s);
+                } else if self.middle.is_none() {
+                    self.plan_middle();
+                }
+            }
+            Some(Asked::Middle) => {
+                let is_broken = shares.best().is_some_and(|share| share > BROKEN);
+                if is_broken {
+                    let rest = self.middle.take().unwrap_or_default();
+                    self.queue
+                        .extend(rest.into_iter().map(|text| (text, Asked::Middle)));
                 }
             }
             _ => {
@@ -184,9 +204,8 @@ impl Machine {
     }
 
     fn grow(&mut self, lab: &mut Lab) -> Prompt {
-        if let Some(text) = self.queue.pop() {
-            let is_young = std::mem::take(&mut self.asks_young);
-            self.asked = Some(if is_young { Asked::Young } else { Asked::Old });
+        if let Some((text, asked)) = self.queue.pop() {
+            self.asked = Some(asked);
             return self.context(text);
         }
         self.asked = Some(Asked::New);
@@ -201,8 +220,7 @@ impl Machine {
             return;
         };
         if !self.young.0.is_empty() {
-            self.queue = vec![young];
-            self.asks_young = true;
+            self.queue = vec![(young, Asked::Young)];
             return;
         }
         let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
@@ -211,12 +229,26 @@ impl Machine {
         };
         if is_due && oldest != young {
             self.read_at = self.written_tokens;
-            self.asks_young = self.oldest_unread.is_multiple_of(3);
-            self.queue = match self.asks_young {
-                true => vec![oldest, young],
-                false => vec![oldest],
-            };
+            self.queue = vec![(oldest, Asked::Old), (young, Asked::Young)];
         }
+    }
+
+    /// Plans to read some contexts between the oldest and the youngest: at first few of them, then, if one is broken, the
+    /// others, from the smallest on, which drive out least.
+    fn plan_middle(&mut self) {
+        let (from, to) = (self.written.len() / 2, self.written.len().saturating_sub(2));
+        let from = from.max(self.oldest_unread);
+        let mut rest: Vec<u64> = (0..MIDDLE)
+            .map(|at| from + at * to.saturating_sub(from) / MIDDLE)
+            .filter_map(|at| self.written.get(at).map(|written| written.0))
+            .collect();
+        rest.dedup();
+        rest.reverse();
+        let half = rest.len() / 2;
+        let first = rest.drain(half.saturating_sub(FIRST_OF_MIDDLE)..half);
+        let first: Vec<(u64, Asked)> = first.map(|text| (text, Asked::Middle)).collect();
+        self.queue.extend(first);
+        self.middle = Some(rest);
     }
 
     /// Weighs all that was measured.
@@ -267,7 +299,7 @@ impl Machine {
             sum += tokens;
             is_short
         });
-        self.queue = pool.map(|&(text, _)| text).collect();
+        self.queue = pool.map(|&(text, _)| (text, Asked::Refining)).collect();
         self.queue.reverse();
     }
 
@@ -344,8 +376,8 @@ fn words(tier: &Tier) -> String {
 struct Misses(Vec<Shares>);
 
 impl Misses {
-    fn tell(&mut self, shares: &Shares) {
-        match shares.best().is_some_and(|share| share > 0.5) {
+    fn tell(&mut self, shares: &Shares, least: f64) {
+        match shares.best().is_some_and(|share| share > least) {
             true => self.0.push(*shares),
             false => self.0.clear(),
         }

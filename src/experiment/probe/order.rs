@@ -27,6 +27,8 @@ const STEP: f64 = 0.06;
 /// By chance, what is held changes at once where evictions begin.
 const RANDOM_STEP: f64 = 0.03;
 const FINE_STEP: f64 = 0.0125;
+/// The least likelihood of a run, whatever the cache.
+const ODD: f64 = 1e-4;
 /// Readings of which the best order explains less than this share say nothing.
 const EXPLAINED: f64 = 0.95;
 /// An order that explains a share this much smaller than the best one is less likely by this many logarithms.
@@ -173,6 +175,10 @@ impl Step for Machine {
         if best.order != Order::Lru {
             let tiers = findings.tiers.as_ref();
             let ttft_ms = tiers.and_then(|tiers| tiers.first()?.ttft_ms);
+            let best = match best.order {
+                Order::Random => find_by_chance(lab),
+                _ => best,
+            };
             findings.tiers = Some(vec![Tier {
                 capacity_tokens: best.capacity.round() as u64,
                 low_tokens: best.low.round() as u64,
@@ -250,6 +256,54 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
         .map(|capacity| (capacity, fit(capacity, FINE_STEP)))
         .collect();
     Weighed::of(order, &fine)
+}
+
+/// Finds the capacity of a cache that evicts by chance from the lengths of the runs that were found. Most of it is told by
+/// the first evictions: until the cache is full there are none.
+fn find_by_chance(lab: &Lab) -> Weighed {
+    let least = lab.least_capacity_tokens();
+    let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
+    let steps = ((most / least).ln() / FINE_STEP).ceil().max(0.0) as i32;
+    let capacities = (0..=steps).map(|at| least * (f64::from(at) * FINE_STEP).exp());
+    let fits: Vec<(f64, Fit)> = capacities
+        .map(|capacity_tokens| {
+            let block_tokens = lab.block_tokens.unwrap_or(UNKNOWN_BLOCK) as f64;
+            let cache = Cache::new(Order::Random, capacity_tokens, block_tokens);
+            // Nobody knows whether the cache was empty before.
+            let of_full = log_likelihood_of_runs(lab, cache.clone().filled());
+            let fit = Fit {
+                log_likelihood: log_likelihood_of_runs(lab, cache).max(of_full),
+                explained: 1.0,
+            };
+            (capacity_tokens, fit)
+        })
+        .collect();
+    Weighed::of(Order::Random, &fits)
+}
+
+fn log_likelihood_of_runs(lab: &Lab, mut cache: Cache) -> f64 {
+    let mut sum = 0.0;
+    for access in &lab.accesses {
+        if let Some(reread) = &access.reread {
+            let expected = cache.expected(access.text, access.tokens);
+            let shares = lab.shares(&reread.reading);
+            let likelihood = match (shares.usage, shares.time) {
+                (Some(share), _) => expected.probability_of(1.0 - share),
+                (None, Some((share, deviation))) => {
+                    let points = expected.points().into_iter();
+                    let deviation = deviation.hypot(expected.deviation());
+                    let likelihood = points.map(|(weight, point)| {
+                        weight * log_likelihood(share - point, deviation).exp()
+                    });
+                    likelihood.sum()
+                }
+                (None, None) => 1.0,
+            };
+            sum += likelihood.max(ODD).ln();
+        }
+        cache.access(access.text, access.tokens);
+    }
+    sum
 }
 
 /// Says odds, which mean no more when they are very large.

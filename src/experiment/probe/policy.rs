@@ -57,6 +57,15 @@ impl Expected {
         }
     }
 
+    /// Returns the probability that a run of this share of the context is found, under an order by chance.
+    pub fn probability_of(&self, found: f64) -> f64 {
+        let run = (found * self.blocks).round();
+        match run >= self.blocks {
+            true => self.whole,
+            false => self.next_block.powf(run) * (1.0 - self.next_block),
+        }
+    }
+
     /// Returns uncached shares with their probabilities.
     pub fn points(&self) -> Vec<(f64, f64)> {
         if self.next_block == 0.0 {
@@ -107,6 +116,12 @@ impl Cache {
             runs: Vec::new(),
             clock: 0,
         }
+    }
+
+    /// Fills a cache with contexts that are not read again.
+    pub fn filled(mut self) -> Cache {
+        self.held_tokens = self.capacity_tokens;
+        self
     }
 
     /// Returns what an access would find, and changes nothing.
