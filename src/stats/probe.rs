@@ -117,6 +117,8 @@ pub struct Tier {
     pub high_tokens: Option<u64>,
     /// Of a context of the length that separates cold from warm.
     pub ttft_ms: Option<f64>,
+    /// What it holds where that is a number of contexts, whatever their length; the tokens are those of short ones.
+    pub contexts: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

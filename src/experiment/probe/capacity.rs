@@ -3,6 +3,7 @@
 
 use super::belief::{Belief, Capacity, Of};
 use super::lab::{Lab, Prompt, Reading, Request, Shares};
+use super::slots::Slots;
 use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Tier};
 
@@ -62,6 +63,7 @@ pub struct Machine {
     /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
     is_bounded: bool,
     extensions: u32,
+    slots: Option<Slots>,
     asked: Option<Asked>,
 }
 
@@ -73,6 +75,8 @@ enum Phase {
     /// Contexts are sent so that they lie around the capacity of the first tier.
     Lay,
     RefineFirst,
+    /// A cache that holds few contexts may have slots.
+    Slots,
     Done,
 }
 
@@ -94,6 +98,10 @@ impl Step for Machine {
                     (self.most_telling(lab), Asked::Refining)
                 }
                 Phase::Lay => (self.queue.pop().map(|next| next.0), Asked::Refining),
+                Phase::Slots => match self.slots.as_mut().and_then(|slots| slots.next(lab)) {
+                    Some(prompt) => return Some(ask(prompt)),
+                    None => (None, Asked::Refining),
+                },
                 Phase::Done => return None,
             };
             if let Some(text) = text {
@@ -105,6 +113,9 @@ impl Step for Machine {
     }
 
     fn tell(&mut self, lab: &mut Lab, request: &Request, reading: &Reading) {
+        if let Some(slots) = self.slots.as_mut().filter(|_| self.phase == Phase::Slots) {
+            return slots.tell(lab, request, reading);
+        }
         let prompt = &request.prompt;
         if self.asked == Some(Asked::New) {
             lab.wrote(prompt.text, reading);
@@ -156,7 +167,8 @@ impl Step for Machine {
         }
         let capacity = self.capacity(Of::Total);
         let longest = longest_repeat(lab);
-        if capacity.is_some_and(|capacity| capacity.high < longest) {
+        let contexts = self.contexts();
+        if contexts.is_none() && capacity.is_some_and(|capacity| capacity.high < longest) {
             return Answer {
                 words: format!(
                     "unclear: contexts are lost at once, yet repeats of {longest} tokens are found: the steps before \
@@ -178,6 +190,7 @@ impl Step for Machine {
                 low_tokens: tier.low.round() as u64,
                 high_tokens: (place < last || self.is_bounded).then(|| tier.high.round() as u64),
                 ttft_ms: Some(ttft_ms),
+                contexts,
             });
         let tiers: Vec<Tier> = tiers.collect();
         let words: Vec<String> = tiers.iter().map(words).collect();
@@ -273,7 +286,12 @@ impl Machine {
                     false => Phase::RefineTotal,
                 }
             }
-            Phase::RefineTotal if self.has_two_tiers(LIKELY_TWO_TIERS) => {
+            Phase::RefineTotal => {
+                let capacity = self.capacity(Of::Total).filter(|_| self.is_bounded);
+                self.slots = capacity.and_then(|capacity| Slots::plan(lab, capacity));
+                Phase::Slots
+            }
+            Phase::Slots if self.contexts().is_none() && self.has_two_tiers(LIKELY_TWO_TIERS) => {
                 self.lay();
                 Phase::Lay
             }
@@ -281,6 +299,11 @@ impl Machine {
             _ => Phase::Done,
         };
         self.refined = 0;
+    }
+
+    /// Returns the number of slots; `None`: the cache holds tokens.
+    fn contexts(&self) -> Option<u64> {
+        self.slots.as_ref().and_then(Slots::contexts)
     }
 
     fn has_two_tiers(&self, least: f64) -> bool {
@@ -339,7 +362,7 @@ impl Machine {
 
     /// Returns the capacities from the first tier on, each with those before it; none before they are known.
     fn tiers(&self) -> Vec<Capacity> {
-        let of = match self.has_two_tiers(TWO_TIERS) {
+        let of = match self.contexts().is_none() && self.has_two_tiers(TWO_TIERS) {
             true => &[Of::First, Of::Total][..],
             false => &[Of::Total],
         };
@@ -362,6 +385,9 @@ fn ask(prompt: Prompt) -> Ask {
 
 /// Says the capacity of a tier with those before it.
 fn words(tier: &Tier) -> String {
+    if let Some(contexts) = tier.contexts {
+        return format!("{contexts} contexts of any length");
+    }
     match tier.high_tokens {
         Some(high) => format!(
             "{} tokens ({} to {high})",

@@ -22,6 +22,7 @@ mod sharing;
 mod simulation;
 #[cfg(test)]
 mod simulator;
+mod slots;
 mod step;
 mod ttl;
 mod usage;
@@ -215,7 +216,8 @@ impl Probe {
     }
 }
 
-/// Returns the answer of a step that has nothing to measure: there is no cache, or nothing tells hits from misses.
+/// Returns the answer of a step that has nothing to measure: there is no cache, or nothing tells hits from misses, or
+/// contexts are not driven out by tokens.
 /// Such a step sends nothing and finds nothing.
 fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
     let (needs_cache, needs_source) = match name {
@@ -230,9 +232,12 @@ fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
         | Name::Reset => (true, true),
     };
     let is_absent = findings.cache == Some(Presence::Absent);
+    let mut tiers = findings.tiers.iter().flatten();
+    let has_slots = name == Name::Order && tiers.any(|tier| tier.contexts.is_some());
     let has_source = lab.trusts_time || lab.trusts_usage;
     let why = match is_absent {
         true if needs_cache => "there is no cache",
+        _ if has_slots => "the cache holds contexts, not tokens",
         false if needs_source && !has_source => {
             "neither times nor `usage` tell hits from misses on this server"
         }
@@ -240,7 +245,7 @@ fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
     };
     Some(Answer {
         words: format!("not asked: {why}"),
-        is_clear: is_absent,
+        is_clear: is_absent || has_slots,
         is_lie: false,
     })
 }

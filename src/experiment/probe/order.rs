@@ -184,6 +184,7 @@ impl Step for Machine {
                 low_tokens: best.low.round() as u64,
                 high_tokens: Some(best.high.round() as u64),
                 ttft_ms,
+                contexts: None,
             }]);
         }
         Answer {

@@ -216,6 +216,7 @@ mod tests {
             low_tokens: 1,
             high_tokens: None,
             ttft_ms,
+            contexts: None,
         };
         // The second tier's TTFT is that of a context of the chosen length.
         let second_ms = second_ms.map(|each| 50.0 + each * lab.shortest_tokens as f64);

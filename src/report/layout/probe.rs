@@ -114,17 +114,16 @@ fn tiers(found: &Value) -> Option<Section> {
     let rows: Vec<Vec<Cell>> = list(&found["tiers"])
         .enumerate()
         .map(|(at, tier)| {
-            let low = count(tier, "low_tokens").unwrap_or(0);
-            let interval = match count(tier, "high_tokens") {
-                Some(high) => rounded_span(low, high),
-                None => format!("more than {}", rounded(low)),
+            let (capacity, interval) = match count(tier, "contexts") {
+                Some(contexts) => (counted(contexts, "context").into(), Cell::NONE),
+                None => {
+                    let capacity = count(tier, "capacity_tokens");
+                    let capacity = capacity.map_or(Cell::NONE, Cell::from);
+                    (capacity, interval(tier).into())
+                }
             };
-            let capacity = count(tier, "capacity_tokens");
-            let cells = [
-                capacity.map_or(Cell::NONE, Cell::from),
-                interval.into(),
-                Cell::fixed(tier["ttft_ms"].as_f64(), 1),
-            ];
+            let ttft = Cell::fixed(tier["ttft_ms"].as_f64(), 1);
+            let cells = [capacity, interval, ttft];
             row(format!("{}", at + 1), cells)
         })
         .collect();
@@ -139,6 +138,14 @@ fn tiers(found: &Value) -> Option<Section> {
     section.table(table);
     section.line("");
     has_rows.then_some(section)
+}
+
+fn interval(tier: &Value) -> String {
+    let low = count(tier, "low_tokens").unwrap_or(0);
+    match count(tier, "high_tokens") {
+        Some(high) => rounded_span(low, high),
+        None => format!("more than {}", rounded(low)),
+    }
 }
 
 fn costs(report: &Report) -> Section {
@@ -207,6 +214,9 @@ fn of_tiers(found: &Value) -> Option<String> {
     let tiers: Vec<&Value> = list(&found["tiers"]).collect();
     let last = tiers.len().checked_sub(1)?;
     let said = tiers.iter().enumerate().map(|(at, tier)| {
+        if let Some(contexts) = count(tier, "contexts") {
+            return format!("{contexts} contexts of any length");
+        }
         let [capacity, low] =
             ["capacity_tokens", "low_tokens"].map(|key| count(tier, key).unwrap_or(0));
         let high = count(tier, "high_tokens");
@@ -262,11 +272,16 @@ fn of_keys_and_time(found: &Value) -> Vec<String> {
     parts
 }
 
-/// Returns the contexts, and their length, that fill nine tenths of a tier.
+/// Returns the contexts, and their length, that fill nine tenths of a tier, or all slots.
 fn filling(tier: &Value, longest: u64) -> Option<(u64, u64)> {
-    /// Tokens of a question and an answer, and fewest contexts of a cycle.
+    /// Tokens of a question and an answer, fewest contexts of a cycle, and most tokens of a context in a slot.
     const BESIDE: u64 = 128;
     const FEWEST: u64 = 4;
+    const IN_A_SLOT: u64 = 2_000;
+    if let Some(contexts) = count(tier, "contexts") {
+        let length = longest.min(IN_A_SLOT).checked_sub(BESIDE)?;
+        return Some((contexts, length));
+    }
     let filled = count(tier, "capacity_tokens")?.saturating_mul(9) / 10;
     let length = longest.min(32_000).min(filled / FEWEST);
     let length = length.checked_sub(BESIDE).filter(|&length| length > 0)?;
@@ -398,7 +413,8 @@ fn charts(found: &Value) -> Charts {
         point.x = point.x.max(farthest * NEAREST);
     }
     let limits = list(&found["tiers"]).filter_map(|tier| {
-        let capacity = count(tier, "capacity_tokens").filter(|_| !tier["high_tokens"].is_null())?;
+        let is_tokens = !tier["high_tokens"].is_null() && tier["contexts"].is_null();
+        let capacity = count(tier, "capacity_tokens").filter(|_| is_tokens)?;
         Some((capacity as f64, rounded(capacity)))
     });
     let limits: Vec<(f64, String)> = limits.collect();

@@ -89,6 +89,11 @@ fn the_conclusion_is_one_line() {
              answers differ cold and warm",
         ),
         (
+            json!({"tiers": [{"capacity_tokens": 1020, "low_tokens": 990, "high_tokens": 1050, "contexts": 4}],
+                "order": null}),
+            "1 tier: 4 contexts of any length",
+        ),
+        (
             json!({"order": {"name": "random", "odds": 50.0}, "block": {"tokens": 1},
                 "ttl": {"at_least_s": 4.0, "at_most_s": null}}),
             "single tokens; evicts at random; keeps contexts for 4.0 s or more",
@@ -107,6 +112,9 @@ fn the_next_commands_fill_nine_tenths_of_each_tier() {
         format!("{server} --contexts 56 --input-length 31872 --rotations 3"),
     ];
     assert_eq!(commands(&about(), &two_tiers()), wanted);
+    let slots = json!({"tiers": [{"capacity_tokens": 1020, "contexts": 4}]});
+    let of_slots = format!("{server} --contexts 4 --input-length 1872 --rotations 3");
+    assert_eq!(commands(&about(), &slots), [of_slots]);
     let tiny = json!({"tiers": [{"capacity_tokens": 500}]});
     assert!(commands(&about(), &tiny).is_empty());
     let again = "tmesh-cli probe --endpoint http://h:8000/v1 --model m --budget-tokens 2000000 --ignore-usage";
