@@ -227,7 +227,8 @@ impl Machine {
     }
 
     /// Plans to read the context before the last one and the oldest one that was not read again, if enough was written
-    /// since the last time. After a miss of the former, which an LRU cache would hold, it is read each time.
+    /// since the last time. After a miss of either it is read each time: the former would be held by an LRU cache, and the
+    /// pass costs the less the sooner it ends.
     fn plan_reads(&mut self) {
         let [.., (young, _), _] = self.written[..] else {
             return;
@@ -236,13 +237,17 @@ impl Machine {
             self.queue = vec![(young, Asked::Young)];
             return;
         }
-        let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
         let Some(&(oldest, _)) = self.written.get(self.oldest_unread) else {
             return;
         };
-        if is_due && oldest != young {
+        let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
+        if oldest == young || !is_due && self.old.0.is_empty() {
+            return;
+        }
+        self.queue = vec![(oldest, Asked::Old)];
+        if is_due {
             self.read_at = self.written_tokens;
-            self.queue = vec![(oldest, Asked::Old), (young, Asked::Young)];
+            self.queue.push((young, Asked::Young));
         }
     }
 
