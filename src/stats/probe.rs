@@ -117,7 +117,7 @@ pub struct Tier {
     pub high_tokens: Option<u64>,
     /// Of a context of the length that separates cold from warm.
     pub ttft_ms: Option<f64>,
-    /// What it holds where that is a number of contexts, whatever their length; the tokens are those of short ones.
+    /// Its slots, where it holds a number of contexts, whatever their length; the tokens are then those of short ones.
     pub contexts: Option<u64>,
 }
 

@@ -92,19 +92,20 @@ enum Asked {
 impl Step for Machine {
     fn next(&mut self, lab: &mut Lab) -> Option<Ask> {
         loop {
-            let (text, asked) = match self.phase {
+            let next = match self.phase {
                 Phase::Grow => return Some(ask(self.grow(lab))),
                 Phase::RefineTotal | Phase::RefineFirst => {
-                    (self.most_telling(lab), Asked::Refining)
+                    let text = self.most_telling(lab);
+                    text.map(|text| (text, Asked::Refining))
                 }
-                Phase::Lay => (self.queue.pop().map(|next| next.0), Asked::Refining),
+                Phase::Lay => self.queue.pop(),
                 Phase::Slots => match self.slots.as_mut().and_then(|slots| slots.next(lab)) {
                     Some(prompt) => return Some(ask(prompt)),
-                    None => (None, Asked::Refining),
+                    None => None,
                 },
                 Phase::Done => return None,
             };
-            if let Some(text) = text {
+            if let Some((text, asked)) = next {
                 self.asked = Some(asked);
                 return Some(ask(self.context(text)));
             }

@@ -217,8 +217,7 @@ impl Probe {
 }
 
 /// Returns the answer of a step that has nothing to measure: there is no cache, or nothing tells hits from misses, or
-/// contexts are not driven out by tokens.
-/// Such a step sends nothing and finds nothing.
+/// contexts are not driven out by tokens. Such a step sends nothing and finds nothing.
 fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
     let (needs_cache, needs_source) = match name {
         Name::Separability | Name::Usage => (false, false),

@@ -3,7 +3,7 @@
 //! the one that explains the readings best is named if it is far likelier than the others.
 
 use super::belief::{log_likelihood, weighted_quantile};
-use super::lab::{Lab, Prompt, Reading, Request, Reread};
+use super::lab::{Lab, Prompt, Reading, Request, Reread, Shares};
 use super::policy::{Cache, Order};
 use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, OrderFound, Tier};
@@ -241,17 +241,13 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
         }
         _ => fit(lab, readings, order, capacity_tokens, step),
     };
-    let least = lab.least_capacity_tokens();
-    let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
     let step = match order {
         Order::Random => RANDOM_STEP,
         _ => STEP,
     };
-    let steps = ((most / least).ln() / step).ceil().max(0.0) as i32;
-    let coarse = (0..=steps).map(|at| least * (f64::from(at) * step).exp());
-    let coarse = coarse.map(|capacity| (capacity, fit(capacity, step)));
+    let coarse = capacities(lab, step).map(|capacity| (capacity, fit(capacity, step)));
     let best = coarse.max_by(|a, b| a.1.log_likelihood.total_cmp(&b.1.log_likelihood));
-    let centre = best.map_or(least, |best| best.0);
+    let centre = best.map_or(lab.least_capacity_tokens(), |best| best.0);
     let fine = (-10..=10).map(|step| centre * (f64::from(step) * FINE_STEP).exp());
     let fine: Vec<(f64, Fit)> = fine
         .map(|capacity| (capacity, fit(capacity, FINE_STEP)))
@@ -259,44 +255,45 @@ fn find(lab: &Lab, readings: &[Option<Read>], order: Order) -> Weighed {
     Weighed::of(order, &fine)
 }
 
+/// Returns the capacities that the readings allow, at distances of `step` of their logarithm.
+fn capacities(lab: &Lab, step: f64) -> impl Iterator<Item = f64> {
+    let least = lab.least_capacity_tokens();
+    let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
+    let steps = ((most / least).ln() / step).ceil().max(0.0) as i32;
+    (0..=steps).map(move |at| least * (f64::from(at) * step).exp())
+}
+
 /// Finds the capacity of a cache that evicts by chance from the lengths of the runs that were found. Most of it is told by
 /// the first evictions: until the cache is full there are none.
 fn find_by_chance(lab: &Lab) -> Weighed {
-    let least = lab.least_capacity_tokens();
-    let most: f64 = lab.accesses.iter().map(|access| access.tokens).sum();
-    let steps = ((most / least).ln() / FINE_STEP).ceil().max(0.0) as i32;
-    let capacities = (0..=steps).map(|at| least * (f64::from(at) * FINE_STEP).exp());
-    let fits: Vec<(f64, Fit)> = capacities
-        .map(|capacity_tokens| {
-            let block_tokens = lab.block_tokens.unwrap_or(UNKNOWN_BLOCK) as f64;
-            let cache = Cache::new(Order::Random, capacity_tokens, block_tokens);
-            // Nobody knows whether the cache was empty before.
-            let of_full = log_likelihood_of_runs(lab, cache.clone().filled());
-            let fit = Fit {
-                log_likelihood: log_likelihood_of_runs(lab, cache).max(of_full),
-                explained: 1.0,
-            };
-            (capacity_tokens, fit)
-        })
+    let rereads = lab.accesses.iter().map(|access| access.reread);
+    let shares: Vec<Option<Shares>> = rereads
+        .map(|reread| Some(lab.shares(&reread?.reading)))
         .collect();
+    let fit = |capacity_tokens: f64| {
+        let empty = empty_cache(lab, Order::Random, capacity_tokens);
+        // Nobody knows whether the cache was empty before.
+        let of_full = log_likelihood_of_runs(lab, &shares, empty.clone().filled());
+        Fit {
+            log_likelihood: log_likelihood_of_runs(lab, &shares, empty).max(of_full),
+            explained: 1.0,
+        }
+    };
+    let fits = capacities(lab, FINE_STEP).map(|capacity| (capacity, fit(capacity)));
+    let fits: Vec<(f64, Fit)> = fits.collect();
     Weighed::of(Order::Random, &fits)
 }
 
-fn log_likelihood_of_runs(lab: &Lab, mut cache: Cache) -> f64 {
+fn log_likelihood_of_runs(lab: &Lab, shares: &[Option<Shares>], mut cache: Cache) -> f64 {
     let mut sum = 0.0;
-    for access in &lab.accesses {
-        if let Some(reread) = &access.reread {
+    for (access, shares) in lab.accesses.iter().zip(shares) {
+        if let Some(shares) = shares {
             let expected = cache.expected(access.text, access.tokens);
-            let shares = lab.shares(&reread.reading);
             let likelihood = match (shares.usage, shares.time) {
                 (Some(share), _) => expected.probability_of(1.0 - share),
                 (None, Some((share, deviation))) => {
-                    let points = expected.points().into_iter();
                     let deviation = deviation.hypot(expected.deviation());
-                    let likelihood = points.map(|(weight, point)| {
-                        weight * log_likelihood(share - point, deviation).exp()
-                    });
-                    likelihood.sum()
+                    likelihood(share, &expected.points(), deviation)
                 }
                 (None, None) => 1.0,
             };
@@ -394,6 +391,14 @@ struct Fit {
     explained: f64,
 }
 
+/// Returns the likelihood of a share; `points`: the shares that are expected, with their probabilities.
+fn likelihood(share: f64, points: &[(f64, f64)], deviation: f64) -> f64 {
+    let of_points = points
+        .iter()
+        .map(|(weight, expected)| weight * log_likelihood(share - expected, deviation).exp());
+    of_points.sum()
+}
+
 #[derive(Default)]
 struct Sum {
     log_likelihood: f64,
@@ -404,10 +409,7 @@ struct Sum {
 impl Sum {
     /// Adds a reading; `points`: the shares that are expected, with their probabilities.
     fn add(&mut self, read: &Read, points: &[(f64, f64)], deviation: f64) {
-        let likelihood = points.iter().map(|(weight, expected)| {
-            weight * log_likelihood(read.share - expected, deviation).exp()
-        });
-        self.log_likelihood += likelihood.sum::<f64>().ln();
+        self.log_likelihood += likelihood(read.share, points, deviation).ln();
         let errors = points.iter().filter(|(weight, _)| *weight > 0.02);
         let errors = errors.map(|(_, expected)| (read.share - expected).abs());
         let nearest = errors.fold(f64::INFINITY, f64::min);
@@ -449,10 +451,14 @@ fn fit_lru(
     sum.fit()
 }
 
+fn empty_cache(lab: &Lab, order: Order, capacity_tokens: f64) -> Cache {
+    let block_tokens = lab.block_tokens.unwrap_or(UNKNOWN_BLOCK) as f64;
+    Cache::new(order, capacity_tokens, block_tokens)
+}
+
 /// Simulates a cache with everything that was sent.
 fn fit(lab: &Lab, readings: &[Option<Read>], order: Order, capacity_tokens: f64, step: f64) -> Fit {
-    let block_tokens = lab.block_tokens.unwrap_or(UNKNOWN_BLOCK) as f64;
-    let mut cache = Cache::new(order, capacity_tokens, block_tokens);
+    let mut cache = empty_cache(lab, order, capacity_tokens);
     let mut sum = Sum::default();
     for (access, read) in lab.accesses.iter().zip(readings) {
         if let Some(read) = read {
