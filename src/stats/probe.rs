@@ -121,6 +121,22 @@ pub struct Tier {
     pub contexts: Option<u64>,
 }
 
+impl Tier {
+    /// Says its capacity.
+    pub fn words(&self) -> String {
+        if let Some(contexts) = self.contexts {
+            return format!("{contexts} contexts of any length");
+        }
+        match self.high_tokens {
+            Some(high) => {
+                let (capacity, low) = (self.capacity_tokens, self.low_tokens);
+                format!("{capacity} tokens ({low} to {high})")
+            }
+            None => format!("more than {} tokens", self.low_tokens),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OrderFound {
     /// `None`: undecided.

@@ -281,15 +281,16 @@ impl Belief {
 }
 
 impl Sampled {
-    /// Returns the variance of the expected share of a context between the hypotheses: what its reading would decide.
-    pub fn variance(&self, distance: f64, tokens: f64, has_usage: bool) -> f64 {
+    /// Returns the variance of the expected share of a context between the hypotheses, as far as it comes from a capacity:
+    /// what its reading would decide.
+    pub fn variance(&self, distance: f64, tokens: f64, of: Of, by_usage: bool) -> f64 {
         let n = self.0.len() as f64;
         let shares = self.0.iter().map(|cache| {
             let expected = cache.expected(distance, tokens, 0.0, 0.0);
-            if has_usage {
-                expected.slow
-            } else {
-                expected.time
+            match of {
+                Of::First => cache.fast(distance, tokens),
+                Of::Total if by_usage => expected.slow,
+                Of::Total => expected.time,
             }
         });
         let (sum, squares) = shares.fold((0.0, 0.0), |(sum, squares), share| {
@@ -300,11 +301,16 @@ impl Sampled {
 }
 
 impl Cache {
+    /// Returns the share of a context that is read from the first tier.
+    fn fast(&self, distance: f64, tokens: f64) -> f64 {
+        (self.first - distance).clamp(0.0, tokens) / tokens
+    }
+
     /// Returns what is expected of a context that is read again. `step` and `medium_step`: distances to neighbouring
     /// hypotheses, whose expectations differ.
     fn expected(&self, distance: f64, tokens: f64, step: f64, medium_step: f64) -> Expected {
         let (first, total) = (self.first, self.total);
-        let fast = (first - distance).clamp(0.0, tokens) / tokens;
+        let fast = self.fast(distance, tokens);
         let held = (total - distance).clamp(0.0, tokens) / tokens;
         let slow = 1.0 - held;
         // A capacity that is uniform in its cell, where its boundary lies in the context.

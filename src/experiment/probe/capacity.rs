@@ -2,39 +2,36 @@
 //! readings of the contexts whose outcome would decide most.
 
 use super::belief::{Belief, Capacity, Of};
-use super::lab::{Lab, Prompt, Reading, Request, Shares};
+use super::bounds::{FirstTier, LOST, MISSED, Misses};
+use super::lab::{Lab, Prompt, Reading, Request};
 use super::slots::Slots;
 use super::step::{Answer, Ask, Step};
 use crate::stats::probe::{Findings, Tier};
 
 /// A new context has this share of all tokens written before.
-const GROWTH: f64 = 0.1;
+const GROWTH: f64 = 0.11;
 /// Contexts are read again after each growth by this factor.
-const BETWEEN_READS: f64 = 1.2;
-/// The growing pass ends after so many misses in a row.
-const MISSES: usize = 3;
+const BETWEEN_READS: f64 = 1.25;
 /// An order by chance breaks contexts of every age, and tells most of the capacity where it begins to: whenever the
 /// context before the last is lost, so many others are read, if the first of them show that it is such an order.
 const MIDDLE: usize = 10;
 const FIRST_OF_MIDDLE: usize = 2;
 /// A context with this uncached share is broken.
 const BROKEN: f64 = 0.7;
-/// Uncached shares from which on the oldest context is a miss, and the one before the last, which may be in a second tier.
-const MISSED: f64 = 0.5;
-const LOST: f64 = 0.75;
 /// It goes on this often, a miss at a time, while the readings do not bound the capacity.
 const MOST_EXTENSIONS: u32 = 2;
-/// Misses in a row lie at most so far under the TTFT of a cold prompt on average, in standard deviations, and at least
-/// in shares. Other readings come from a second tier.
-const MOST_UNDER: f64 = 1.3;
-const LEAST_UNDER: f64 = 0.1;
-/// Readings after the growing pass, for each tier.
+/// Readings after the growing pass with one tier; with two of all tokens, and of both capacities.
 const LEAST_REFINING: u32 = 12;
 const MOST_REFINING: u32 = 24;
+const LEAST_OF_TOTAL: u32 = 4;
+const MOST_OF_TOTAL: u32 = 8;
+const MOST_OF_BOTH: u32 = 34;
 /// An interval this wide is narrow enough, of the middle.
 const NARROW: f64 = 0.05;
 /// The contexts that are read around a capacity have so many times its tokens together.
 const POOL: f64 = 1.4;
+/// And each at least this share of them, if the server takes contexts so long: the smaller, the more requests.
+const LEAST_LAID: f64 = 0.03;
 /// The probability from which on a second tier is looked for.
 const LIKELY_TWO_TIERS: f64 = 0.9;
 /// The probability from which on there are two tiers.
@@ -54,11 +51,13 @@ pub struct Machine {
     /// Misses in a row of the oldest contexts, and of the one before the last.
     old: Misses,
     young: Misses,
+    first: FirstTier,
     /// Contexts to be read next, the first one last, and what their readings are for.
     queue: Vec<(u64, Asked)>,
     /// Contexts of a middle age to be read if one of the first of them is broken.
     middle: Option<Vec<u64>>,
     refined: u32,
+    refined_of_total: u32,
     belief: Option<Belief>,
     /// Whether the growing pass was ended by misses; else the capacity is above all that was written.
     is_bounded: bool,
@@ -131,12 +130,14 @@ impl Step for Machine {
             Some(Asked::Old) => {
                 self.oldest_unread += 1;
                 self.old.tell(&shares, MISSED);
+                self.first.tell(&shares, reread.distance);
             }
             Some(Asked::Young) => {
                 self.young.tell(&shares, LOST);
-                if self.young.0.is_empty() {
+                if shares.are_warm() && self.first.holds(&reread) {
                     lab.warm.note(reading.tokens as f64, reading.ttft_s);
-                } else if self.middle.is_none() {
+                }
+                if !self.young.is_empty() && self.middle.is_none() {
                     self.plan_middle();
                 }
             }
@@ -167,7 +168,7 @@ impl Step for Machine {
             self.weigh(lab);
         }
         let capacity = self.capacity(Of::Total);
-        let longest = longest_repeat(lab);
+        let longest = lab.longest_repeat();
         let contexts = self.contexts();
         if contexts.is_none() && capacity.is_some_and(|capacity| capacity.high < longest) {
             return Answer {
@@ -194,7 +195,7 @@ impl Step for Machine {
                 contexts,
             });
         let tiers: Vec<Tier> = tiers.collect();
-        let words: Vec<String> = tiers.iter().map(words).collect();
+        let words: Vec<String> = tiers.iter().map(Tier::words).collect();
         let medium = self.belief.as_ref().map_or(0.0, Belief::medium);
         lab.first_tier = (capacities.len() > 1).then(|| (capacities[0].tokens, medium));
         lab.capacity_tokens = capacities
@@ -234,7 +235,7 @@ impl Machine {
         let [.., (young, _), _] = self.written[..] else {
             return;
         };
-        if !self.young.0.is_empty() {
+        if !self.young.is_empty() {
             self.queue = vec![(young, Asked::Young)];
             return;
         }
@@ -242,7 +243,7 @@ impl Machine {
             return;
         };
         let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
-        if oldest == young || !is_due && self.old.0.is_empty() {
+        if oldest == young || !is_due && self.old.is_empty() {
             return;
         }
         self.queue = vec![(oldest, Asked::Old)];
@@ -286,13 +287,14 @@ impl Machine {
                 match goes_on && self.capacity(Of::Total).is_some_and(is_above) {
                     true => {
                         self.extensions += 1;
-                        self.old.0.drain(..=self.old.0.len() - MISSES);
+                        self.old.want_one_more();
                         Phase::Grow
                     }
                     false => Phase::RefineTotal,
                 }
             }
             Phase::RefineTotal => {
+                self.refined_of_total = self.refined;
                 let capacity = self.capacity(Of::Total).filter(|_| self.is_bounded);
                 self.slots = capacity.and_then(|capacity| Slots::plan(lab, capacity));
                 Phase::Slots
@@ -317,14 +319,17 @@ impl Machine {
         belief.is_some_and(|belief| belief.two_tiers() > least)
     }
 
-    /// Plans to send the smallest contexts once, until they fill more than the first tier.
+    /// Plans to send contexts once, from the smallest on that tell much, until they fill more than the first tier.
     fn lay(&mut self) {
-        let capacity = self
-            .capacity(Of::First)
-            .map_or(0.0, |capacity| capacity.high);
+        let Some(Capacity { low, high, .. }) = self.capacity(Of::First) else {
+            return;
+        };
+        let longest = self.written.iter().map(|&(_, tokens)| tokens);
+        let least = (LEAST_LAID * low).min(0.9 * longest.fold(0.0, f64::max));
         let mut sum = 0.0;
-        let pool = self.written.iter().take_while(|(_, tokens)| {
-            let is_short = sum < capacity * POOL;
+        let large = self.written.iter().filter(|(_, tokens)| *tokens >= least);
+        let pool = large.take_while(|(_, tokens)| {
+            let is_short = sum < high * POOL;
             sum += tokens;
             is_short
         });
@@ -344,14 +349,19 @@ impl Machine {
             _ => Of::Total,
         };
         let is_narrow = belief.capacity(of).width() < NARROW;
-        if self.refined >= MOST_REFINING || is_narrow && self.refined >= LEAST_REFINING {
+        let (least, most) = match of {
+            Of::First => (LEAST_REFINING, MOST_OF_BOTH - self.refined_of_total),
+            Of::Total if self.has_two_tiers(TWO_TIERS) => (LEAST_OF_TOTAL, MOST_OF_TOTAL),
+            Of::Total => (LEAST_REFINING, MOST_REFINING),
+        };
+        if self.refined >= most || is_narrow && self.refined >= least {
             return None;
         }
-        let has_usage = lab.trusts_usage && of == Of::Total;
         let sampled = belief.sample();
         let contexts = lab.distances().filter_map(|(text, distance)| {
             let (_, tokens) = self.written.iter().find(|written| written.0 == text)?;
-            Some((text, sampled.variance(distance, *tokens, has_usage)))
+            let variance = sampled.variance(distance, *tokens, of, lab.trusts_usage);
+            Some((text, variance))
         });
         let best = contexts.max_by(|a, b| a.1.total_cmp(&b.1))?;
         (best.1 > 1e-6).then_some(best.0)
@@ -376,58 +386,6 @@ impl Machine {
     }
 }
 
-/// Returns the tokens of the longest control whose repeat was found.
-fn longest_repeat(lab: &Lab) -> f64 {
-    let found = lab
-        .controls
-        .iter()
-        .filter(|control| lab.is_hit(&control.warm) == Some(true));
-    found.fold(0.0, |longest, control| longest.max(control.tokens as f64))
-}
-
 fn ask(prompt: Prompt) -> Ask {
     Ask::Send(Request::new(prompt))
-}
-
-/// Says the capacity of a tier with those before it.
-fn words(tier: &Tier) -> String {
-    if let Some(contexts) = tier.contexts {
-        return format!("{contexts} contexts of any length");
-    }
-    match tier.high_tokens {
-        Some(high) => format!(
-            "{} tokens ({} to {high})",
-            tier.capacity_tokens, tier.low_tokens
-        ),
-        None => format!("more than {} tokens", tier.low_tokens),
-    }
-}
-
-/// The last readings, as far as they are misses.
-#[derive(Debug, Default)]
-struct Misses(Vec<Shares>);
-
-impl Misses {
-    fn tell(&mut self, shares: &Shares, least: f64) {
-        match shares.best().is_some_and(|share| share > least) {
-            true => self.0.push(*shares),
-            false => self.0.clear(),
-        }
-    }
-
-    /// Returns whether the last ones are enough, and no readings of a second tier.
-    fn are_certain(&self) -> bool {
-        let Some(at) = self.0.len().checked_sub(MISSES) else {
-            return false;
-        };
-        let of_times = self.0[at..]
-            .iter()
-            .filter_map(|shares| shares.time.filter(|_| shares.usage.is_none()));
-        let (mut under, mut most) = (0.0, 0.0);
-        for (share, deviation) in of_times {
-            under += 1.0 - share;
-            most += (MOST_UNDER * deviation).max(LEAST_UNDER);
-        }
-        under <= most
-    }
 }

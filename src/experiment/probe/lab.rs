@@ -112,7 +112,21 @@ pub struct Shares {
     pub usage: Option<f64>,
 }
 
+/// The greatest uncached share of a warm prompt by `usage`, and by time: in standard deviations, but at least in shares.
+const WARM_BY_USAGE: f64 = 0.05;
+const WARM_DEVIATIONS: f64 = 3.0;
+const WARM_BY_TIME: f64 = 0.2;
+
 impl Shares {
+    /// Returns whether the whole prompt was found, as far as the sources tell.
+    pub fn are_warm(&self) -> bool {
+        let by_usage = self.usage.is_none_or(|share| share < WARM_BY_USAGE);
+        let by_time = self.time.is_none_or(|(share, deviation)| {
+            share < (WARM_DEVIATIONS * deviation).max(WARM_BY_TIME)
+        });
+        by_usage && by_time
+    }
+
     /// Returns the share by `usage`, else by time.
     pub fn best(&self) -> Option<f64> {
         self.usage.or(self.time.map(|(share, _)| share))
@@ -274,6 +288,13 @@ impl Lab {
             sum += access.tokens;
             (access.text, sum - access.tokens)
         })
+    }
+
+    /// Returns the tokens of the longest control whose repeat was found.
+    pub fn longest_repeat(&self) -> f64 {
+        let controls = self.controls.iter();
+        let found = controls.filter(|control| self.is_hit(&control.warm) == Some(true));
+        found.fold(0.0, |longest, control| longest.max(control.tokens as f64))
     }
 
     /// Returns the least capacity that the readings allow: half of the longest context that was found.

@@ -5,9 +5,11 @@
 mod answer;
 mod belief;
 mod block;
+mod bounds;
 mod capacity;
 mod controls;
 mod curve;
+mod explain;
 pub mod lab;
 mod least_squares;
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Expected {
 
 /// Points at which the length of a run that ends by chance is taken.
 const POINTS: usize = 8;
+/// The most lengths of runs that are told apart.
+const MOST_RUNS: f64 = 32.0;
 
 impl Expected {
     /// Returns the standard deviation of shares around the nearest of the points.
@@ -64,6 +66,18 @@ impl Expected {
             true => self.whole,
             false => self.next_block.powf(run) * (1.0 - self.next_block),
         }
+    }
+
+    /// Returns uncached shares with their probabilities under an order by chance, as fine as times tell them apart.
+    pub fn runs(&self) -> Vec<(f64, f64)> {
+        let step = (self.blocks / MOST_RUNS).ceil();
+        let starts = (0..(self.blocks / step).ceil() as u32).map(|at| f64::from(at) * step);
+        let broken = starts.map(|from| {
+            let to = (from + step).min(self.blocks);
+            let weight = self.next_block.powf(from) - self.next_block.powf(to);
+            (weight, 1.0 - (from + to - 1.0) / 2.0 / self.blocks)
+        });
+        broken.chain([(self.whole, 0.0)]).collect()
     }
 
     /// Returns uncached shares with their probabilities.
@@ -220,32 +234,32 @@ impl Cache {
         }
     }
 
-    /// Every block that is held is as likely to go as any other, so that all contexts lose the same share.
+    /// Every block of another context is as likely to go as any other, so that all of them lose the same share; those of the
+    /// context are in use, and go only when there are no others.
     fn access_by_chance(&mut self, text: u64, tokens: f64) {
-        let known = self.runs.iter_mut().find(|run| run.text == text);
-        match known {
-            Some(run) => {
-                self.held_tokens += tokens * (1.0 - run.held);
-                run.held = 1.0;
-            }
-            None => {
-                self.held_tokens += tokens;
-                self.runs.push(Run {
-                    text,
-                    from: 0.0,
-                    to: tokens,
-                    uses: 1,
-                    entered: self.clock,
-                    used: self.clock,
-                    held: 1.0,
-                });
-            }
-        }
-        if self.held_tokens > self.capacity_tokens {
-            let kept = self.capacity_tokens / self.held_tokens;
+        let place = self.runs.iter().position(|run| run.text == text);
+        let place = place.unwrap_or_else(|| {
+            self.runs.push(Run {
+                text,
+                from: 0.0,
+                to: tokens,
+                uses: 1,
+                entered: self.clock,
+                used: self.clock,
+                held: 0.0,
+            });
+            self.runs.len() - 1
+        });
+        let known = tokens * self.runs[place].held;
+        let others = self.held_tokens - known;
+        let own = tokens.min(self.capacity_tokens);
+        let left = others.min(self.capacity_tokens - own);
+        if left < others {
+            let kept = left / others;
             self.runs.iter_mut().for_each(|run| run.held *= kept);
-            self.held_tokens = self.capacity_tokens;
         }
+        self.runs[place].held = own / tokens;
+        self.held_tokens = left + own;
     }
 }
 
@@ -282,6 +296,44 @@ mod tests {
                     cache.access(text, tokens as f64);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn by_chance_runs_are_as_long_as_those_of_an_exact_simulator_on_average() {
+        const SEEDS: u64 = 2000;
+        let prompts: Vec<Prompt> = [
+            (1, 60),
+            (2, 30),
+            (3, 40),
+            (4, 12),
+            (3, 40),
+            (2, 30),
+            (5, 70),
+            (3, 40),
+            (4, 12),
+        ]
+        .map(|(text, tokens)| Prompt::whole(text, tokens))
+        .to_vec();
+        let mut sums = vec![0.0; prompts.len()];
+        for seed in 0..SEEDS {
+            let mut server = Server::new(Order::Random, &[100], 1, seed);
+            server.has_usage = true;
+            for (sum, prompt) in sums.iter_mut().zip(&prompts) {
+                let cached = server.send(prompt).cached.expect("usage");
+                *sum += 1.0 - cached as f64 / prompt.tokens as f64;
+            }
+        }
+        let mut cache = Cache::new(Order::Random, 100.0, 1.0);
+        for (sum, prompt) in sums.iter().zip(&prompts) {
+            let runs = cache.expected(prompt.text, prompt.tokens as f64).runs();
+            let expected: f64 = runs.iter().map(|(weight, share)| weight * share).sum();
+            let found = sum / SEEDS as f64;
+            assert!(
+                (found - expected).abs() < 0.05,
+                "{prompt:?}: {found}, not {expected}"
+            );
+            cache.access(prompt.text, prompt.tokens as f64);
         }
     }
 }
