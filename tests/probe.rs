@@ -149,6 +149,39 @@ fn reports_of_samples_and_of_the_result_equal_what_was_printed() {
     assert_eq!(result["cost"]["requests"], requests, "{output}");
 }
 
+/// Adds the keys of all objects in a value.
+fn keys_of(value: &Value, keys: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| keys_of(item, keys)),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            keys.push(key.clone());
+            keys_of(value, keys);
+        }),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_finding_of_the_result_stands_in_the_help() {
+    let dir = Dir::new();
+    probe(&dir, ONE_TIER, "--ttl 1s --output r.json").ok();
+    let help = |topic: &str| Cmd::new(&dir).args(["help", topic]).ok().stdout;
+    let (of_probe, of_files) = (help("probe"), help("files"));
+    let stands_in = |help: &str, key: &str| help.contains(&format!("`{key}`"));
+    let mut findings = 0;
+    for (key, value) in json(&dir, "r.json").as_object().expect("an object") {
+        if stands_in(&of_files, key) && !stands_in(&of_probe, key) {
+            continue;
+        }
+        let mut keys = vec![key.clone()];
+        keys_of(value, &mut keys);
+        let missing = keys.iter().find(|key| !stands_in(&of_probe, key));
+        assert_eq!(missing, None, "of {key}");
+        findings += 1;
+    }
+    assert!(findings > 12, "{findings}");
+}
+
 #[test]
 fn without_a_budget_nothing_is_sent_to_another_machine() {
     let dir = Dir::new();
