@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
-use super::run::Step;
+use super::step::Step;
 use super::terminal::is_printed;
 use crate::collect::{Extent, Tell};
 use crate::load::stop::{Reason, Stop};

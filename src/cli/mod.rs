@@ -26,6 +26,7 @@ mod side;
 mod silence;
 mod slo;
 mod start;
+mod step;
 mod terminal;
 mod topics;
 mod usage;

@@ -14,18 +14,15 @@ use super::discover::{Ready, refused};
 use super::host;
 use super::output::Samples;
 use super::silence::Silence;
+use super::step::{Sending, Sent, Step};
 use crate::client::count::count_texts;
 use crate::client::{Client, Target};
-use crate::collect::{
-    self, Blocks, Collected, Collector, Extent, Feed, Log, OnSample, Progress, Series, Tell, View,
-};
+use crate::collect::{self, Collected, Collector, Extent, Feed, Log};
 use crate::error::{Error, Result};
-use crate::load::open::Due;
 use crate::load::pool::Shared;
 use crate::load::start::Start;
 use crate::load::stop::{Reason, Stop};
-use crate::load::{self, Limit};
-use crate::plan::shard::{Divider, Shard, divided};
+use crate::plan::shard::{Divider, Shard};
 use crate::plan::{Session, Turn};
 use crate::report::layout::report::Report;
 use crate::sample::{Gauge, Sample};
@@ -73,77 +70,6 @@ pub struct Run {
     silence: Silence,
     /// Why the server counts as gone at the end of the last pass; `None`: it answered.
     pub gone: Option<String>,
-}
-
-/// One pass, as a command asks for it.
-pub struct Step<'a> {
-    /// The beginning of the progress line; empty: no progress line.
-    pub label: String,
-    pub extent: Extent,
-    /// Requests in flight at once.
-    pub in_flight: u64,
-    pub records: Records,
-    /// Requests sent within this time after the first are in no figure; `None`: no request is in any figure.
-    pub warmup: Option<Duration>,
-    /// Rates are over the duration of the pass, not from the first send to the last end; requests that are in flight at
-    /// the end of a duration are cut.
-    pub is_window: bool,
-    /// Waits for a server that does not answer for as long as it takes.
-    pub is_patient: bool,
-    /// The server's counters to read during the requests, and the interval; without one they are read after every
-    /// request.
-    pub counters: Option<(&'a Counters, Option<Duration>)>,
-    pub on_sample: OnSample<'a>,
-    /// The lines of other series.
-    pub series: Series,
-    pub blocks: Option<Blocks<'a>>,
-    /// Takes the place of the progress line.
-    pub tell: Option<Tell<'a>>,
-}
-
-/// The plan of a pass.
-pub enum Sending<'a> {
-    Closed(Box<dyn Iterator<Item = Session> + 'a>),
-    Open(Box<dyn Iterator<Item = Due> + 'a>),
-}
-
-/// The result of a pass: its requests, and the facts that every command has.
-pub struct Sent {
-    pub records: Records,
-    pub facts: Facts,
-    /// Requests that ended, including those that were cut.
-    pub ended: u64,
-    /// An id above those of its samples.
-    pub end_id: u64,
-}
-
-impl Sent {
-    /// The end of the window, or of the last request.
-    fn t_end_ns(&self) -> u64 {
-        let Records { list, controls, .. } = &self.records;
-        let ends_ns = list.iter().chain(controls).map(|record| record.t_end_ns());
-        let window_end_ns = self.facts.window_ns.map(|(_, end_ns)| end_ns);
-        window_end_ns.or(ends_ns.max()).unwrap_or_default()
-    }
-}
-
-impl<'a> Step<'a> {
-    pub fn new(label: String, extent: Extent, in_flight: u64) -> Step<'a> {
-        Step {
-            label,
-            extent,
-            in_flight,
-            records: Records::kept(),
-            warmup: Some(Duration::ZERO),
-            is_window: false,
-            is_patient: false,
-            counters: None,
-            on_sample: Box::new(|_| Ok(())),
-            series: Box::new(Vec::new),
-            blocks: None,
-            tell: None,
-        }
-    }
 }
 
 impl Run {
@@ -199,125 +125,89 @@ impl Run {
     /// # Errors
     /// Fails when the system refuses a thread, or the server refuses every request.
     pub fn pass(&mut self, step: Step<'_>, plan: Sending<'_>) -> Result<Sent> {
-        let is_open = matches!(plan, Sending::Open(_));
-        let (part, step) = self.own_part(step, is_open);
+        let (part, step) = step.own_part(self.shard, plan.is_open());
         let start = self.start.take_if(|_| step.warmup.is_some());
         if let Some(start) = &start {
             self.wait_for(start, step.in_flight);
         }
         let (sender, samples) = bounded(WAITING_SAMPLES);
         let gauge = Arc::new(Gauge::default());
-        let epoch = self.target.link.epoch;
-        let (after_each, scraping) = match step.counters {
+        let (beside, scraping) = match step.counters {
             Some((counters, interval)) => counters.begin(interval)?,
             None => (None, None),
         };
+        let model = &self.target.body.model;
         let shared = Shared {
             any_success: Arc::clone(&self.succeeded),
-            beside: after_each,
+            beside,
             warmup_ns: step.warmup.map_or(u64::MAX, nanoseconds),
-            begun_ns: epoch.now_ns(),
+            begun_ns: self.target.link.epoch.now_ns(),
             start,
             patience: (!step.is_patient).then_some(PATIENCE),
-            ..Shared::new(
-                sender,
-                self.stop.clone(),
-                Arc::clone(&gauge),
-                &self.target.body.model,
-            )
+            ..Shared::new(sender, self.stop.clone(), Arc::clone(&gauge), model)
         };
-        let (in_flight, limit) = match step.extent {
-            Extent::Requests(requests) => (step.in_flight.min(requests), Limit::None),
-            Extent::Duration(duration) if step.is_window => (step.in_flight, Limit::Cut(duration)),
-            Extent::Duration(duration) => (step.in_flight, Limit::Drain(duration)),
-        };
-        let clients = |target: &Arc<Target>| {
-            let clients = (0..in_flight).map(|_| Client::new(Arc::clone(target)));
-            clients.collect::<Vec<Client>>()
-        };
-        let (base, against) = (clients(&self.target), self.against.as_ref().map(clients));
+        let (in_flight, limit) = step.limits();
+        let clients = self.clients(in_flight);
         let (is_window, is_endless) = (step.is_window, step.is_patient);
-        let counters = step.counters;
+        let counters = step.counters.map(|(counters, _)| counters);
         let divider = self.shard.zip(part);
         let divider = RefCell::new(divider.map(|(of_run, part)| Divider::new(of_run, part)));
         let collector = self.collector(step, samples, gauge)?;
         let (ran, collected) = thread::scope(|scope| {
             let collecting = scope.spawn(move || collect::run(collector));
-            let ran = match plan {
-                Sending::Closed(plan) => {
-                    let clients = std::iter::once(base).chain(against).collect();
-                    let plan = divided(plan, &divider, |divider, session| {
-                        divider.takes(session, None)
-                    });
-                    load::run(plan, clients, shared, limit).map(|()| None)
-                }
-                Sending::Open(plan) => {
-                    let plan = divided(plan, &divider, |divider, due: &Due| {
-                        let chain = due.order.map(|order| (order.place, order.after));
-                        divider.due(due.due_ns);
-                        divider.takes(&due.session, chain)
-                    });
-                    load::open::run(plan, base, shared, limit.duration()).map(Some)
-                }
-            };
+            let ran = plan.send(clients, shared, limit, &divider);
             (ran, collecting.join())
         });
         let ran = ran?;
         let panicked = |_| Error::missed("collector", "it panicked; this is a bug");
         let mut collected = collected.map_err(panicked)?;
-        self.stop.forget();
         let divider = divider.into_inner();
         let next_id = divider.as_ref().map_or(collected.next_id, Divider::next_id);
         self.next_id = self.next_id.max(next_id);
+        self.end_sending()?;
+        drop(scraping);
+        if let Some(counters) = counters {
+            counters.end(self.stop.is_set());
+        }
+        for (name, line) in (collected.series)() {
+            self.log.write(|file| file.write_series(name, &line));
+        }
+        let mut sent = self.sent(collected, is_window);
+        let facts = &mut sent.facts;
+        facts.was_stopped = self.stop.was_early(is_endless);
+        facts.exhausted = ran.map(|ran| ran.exhausted);
+        let due_ns = divider.as_ref().and_then(Divider::due_ns);
+        facts.schedule_ns = ran.zip(due_ns).map(|(ran, due_ns)| ran.stamps_ns(due_ns));
+        facts.shares = divider.and_then(|divider| divider.requests());
+        if let Some(counters) = counters {
+            sent.facts.told.extend(counters.told(sent.t_end_ns()));
+        }
+        Ok(sent)
+    }
+
+    /// Makes so many clients for each side.
+    fn clients(&self, in_flight: u64) -> Vec<Vec<Client>> {
+        let sides = std::iter::once(&self.target).chain(&self.against);
+        let clients = sides.map(|target| {
+            let of_side = (0..in_flight).map(|_| Client::new(Arc::clone(target)));
+            of_side.collect()
+        });
+        clients.collect()
+    }
+
+    /// Finds out whether the server still answers, after a pass.
+    ///
+    /// # Errors
+    /// Fails when the server refused every request.
+    fn end_sending(&mut self) -> Result<()> {
+        self.stop.forget();
         if let Some(Reason::Refused(status, failure)) = self.stop.reason() {
             let error = refused(&self.target, *status, failure);
             return Err(error.next("No request has succeeded, so the run was ended."));
         }
         let link = &self.target.link;
         self.gone = self.silence.verdict(|| link.connect_time().is_some());
-        drop(scraping);
-        if let Some((counters, _)) = counters {
-            counters.end(self.stop.is_set());
-        }
-        for (name, line) in (collected.series)() {
-            self.log.write(|file| file.write_series(name, &line));
-        }
-        let exhausted = ran.map(|ran| ran.exhausted);
-        let mut sent = self.sent(collected, exhausted, is_window);
-        sent.facts.was_stopped = self.was_stopped(is_endless);
-        if let Some(divider) = divider {
-            sent.facts.shares = divider.requests();
-            let schedule = ran.zip(divider.due_ns());
-            sent.facts.schedule_ns = schedule.map(|(ran, (first_ns, last_ns))| {
-                let at = |due_ns| ran.base_ns.saturating_add(due_ns);
-                (at(first_ns), at(last_ns))
-            });
-        }
-        if let Some((counters, _)) = counters {
-            sent.facts.told.extend(counters.told(sent.t_end_ns()));
-        }
-        Ok(sent)
-    }
-
-    /// Returns the part of a pass that is this process's own, and the pass with its own numbers of requests.
-    fn own_part<'a>(&self, step: Step<'a>, is_open: bool) -> (Option<Shard>, Step<'a>) {
-        let part = self.shard.map(|shard| match is_open {
-            // Every process has all threads of an open loop.
-            true => shard,
-            false => shard.within(step.in_flight),
-        });
-        let own_in_flight = part
-            .filter(|_| !is_open)
-            .map(|part| part.part(step.in_flight));
-        let own = Step {
-            in_flight: own_in_flight.unwrap_or(step.in_flight),
-            extent: match (step.extent, part) {
-                (Extent::Requests(n), Some(part)) if n < u64::MAX => Extent::Requests(part.part(n)),
-                (extent, _) => extent,
-            },
-            ..step
-        };
-        (part, own)
+        Ok(())
     }
 
     /// Returns how many of the planned requests of a pass are this process's own.
@@ -372,21 +262,13 @@ impl Run {
     /// Makes the collector of a pass, with a watchdog.
     fn collector<'a>(
         &'a mut self,
-        step: Step<'a>,
+        mut step: Step<'a>,
         samples: Receiver<Sample>,
         gauge: Arc<Gauge>,
     ) -> Result<Collector<'a>> {
         let epoch = self.target.link.epoch;
         let watch = watchdog::start(epoch)?;
-        let view = match (step.blocks, step.tell) {
-            (Some(blocks), _) => View::Blocks(blocks),
-            (None, Some(tell)) => View::Told(tell),
-            (None, None) if !step.label.is_empty() => View::Progress(Progress {
-                label: step.label,
-                extent: step.extent,
-            }),
-            (None, None) => View::Nothing,
-        };
+        let view = step.view();
         let (silence, mut on_sample) = (&mut self.silence, step.on_sample);
         let mut own = step.series;
         let warmup_ns = nanoseconds(step.warmup.unwrap_or_default());
@@ -420,7 +302,7 @@ impl Run {
         })
     }
 
-    fn sent(&self, collected: Collected, exhausted: Option<u64>, is_window: bool) -> Sent {
+    fn sent(&self, collected: Collected, is_window: bool) -> Sent {
         let end = collected.end;
         Sent {
             records: collected.records,
@@ -432,8 +314,7 @@ impl Run {
                 concurrency_peak: end.peak,
                 in_flight: end.in_flight,
                 in_flight_ns: end.in_flight_ns,
-                exhausted,
-                ended: Some(self.why_ended()),
+                ended: Some(self.stop.words()),
                 reported: reported(&self.report.passes),
                 slo: self.slo,
                 common_tokens: self.common_tokens,
@@ -442,27 +323,6 @@ impl Run {
                     .summary(end.t_start_ns, self.mock_in_process),
                 ..Facts::default()
             },
-        }
-    }
-
-    /// Whether something else than its plan or its duration ended the pass; a signal is the regular end of an endless
-    /// one.
-    fn was_stopped(&self, is_endless: bool) -> bool {
-        match self.stop.reason() {
-            None | Some(Reason::Duration) => false,
-            Some(Reason::Signal) => !is_endless,
-            Some(_) => true,
-        }
-    }
-
-    fn why_ended(&self) -> String {
-        match self.stop.reason() {
-            Some(Reason::Signal) => "stopped by a signal".to_string(),
-            Some(Reason::Closed) => "stdout was closed".to_string(),
-            Some(Reason::Gone(failure)) => format!("nothing answers: {}", failure.reason),
-            Some(Reason::Duration) => "the duration is over".to_string(),
-            Some(Reason::Refused(..)) => "the server refuses every request".to_string(),
-            None => "all requests were sent".to_string(),
         }
     }
 
@@ -534,9 +394,5 @@ impl Run {
             .write(|file| file.write_series("pass", &pass.facts));
         self.log.write(|file| file.write_series("clock", &clock));
         pass
-    }
-
-    pub fn is_signalled(&self) -> bool {
-        matches!(self.stop.reason(), Some(Reason::Signal))
     }
 }

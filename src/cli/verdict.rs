@@ -30,7 +30,7 @@ pub struct Ending {
 /// Fails with what the user is told besides the exit code.
 pub fn verdict(run: &Run, ending: Ending) -> Result<u8> {
     outputs(&run.log)?;
-    if run.is_signalled() && !ending.is_endless {
+    if run.stop.is_signalled() && !ending.is_endless {
         return Ok(130);
     }
     if let Some(died) = ending.died {

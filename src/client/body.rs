@@ -3,6 +3,7 @@
 //! A body is written piece by piece: long texts are shared and never copied.
 
 use std::fmt::Write;
+use std::io::Read;
 
 use serde_json::{Map, Value, json};
 
@@ -159,6 +160,36 @@ fn number(value: f64) -> Value {
         json!(value as i64)
     } else {
         json!(value)
+    }
+}
+
+/// The parts of a request body, read in order without joining them.
+pub struct Pieces<'a> {
+    pieces: &'a [&'a [u8]],
+    offset: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub fn new(pieces: &'a [&'a [u8]]) -> Pieces<'a> {
+        Pieces { pieces, offset: 0 }
+    }
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let mut filled = 0;
+        while let Some(piece) = self.pieces.first().filter(|_| filled < out.len()) {
+            let rest = &piece[self.offset..];
+            let n = rest.len().min(out.len() - filled);
+            out[filled..filled + n].copy_from_slice(&rest[..n]);
+            filled += n;
+            self.offset += n;
+            if self.offset == piece.len() {
+                self.pieces = &self.pieces[1..];
+                self.offset = 0;
+            }
+        }
+        Ok(filled)
     }
 }
 

@@ -41,7 +41,7 @@ use std::time::Duration;
 use ureq::http::uri::Scheme;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 
-use self::body::{BodyShape, pieces};
+use self::body::{BodyShape, Pieces, pieces};
 use self::endpoint::Endpoint;
 use self::exchange::{Cutter, Exchange, Incoming, is_shut_down};
 use self::http::{Link, MAX_BODY_BYTES, classify};
@@ -250,11 +250,8 @@ impl Client {
         let metadata = shape.metadata(turn, &request_id);
         let pieces = pieces(shape.api, turn, &metadata, rest);
         let length = pieces.iter().map(|piece| piece.len()).sum();
-        let mut body = Pieces {
-            pieces: &pieces,
-            offset: 0,
-        };
-        let headers = headers(&self.target, &request_id, length);
+        let mut body = Pieces::new(&pieces);
+        let request = post(&self.target, &request_id, length);
         let most = turn.max_tokens.unwrap_or(0);
         self.receiver.start(most, turn.keeps_reply);
 
@@ -264,11 +261,6 @@ impl Client {
             prompt_bytes: turn.prompt.bytes() as u64,
             ..Sample::default()
         };
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.uri.clone();
-        *request.headers_mut() = headers;
-
         sample.t_send_ns = self.wire.begin();
         // With TLS, the first bytes on the wire are the handshake.
         if self.target.uri.scheme() == Some(&Scheme::HTTP) {
@@ -295,16 +287,22 @@ impl Client {
             Ok(()) => self.wire.last_ns(),
             Err(_) => self.wire.epoch.now_ns(),
         };
+        sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
+        self.fill(&mut sample);
+        sample
+    }
+
+    /// Adds what the connection and the reply tell.
+    fn fill(&mut self, sample: &mut Sample) {
         let seen = self.wire.seen();
         sample.connect_ns = seen.connect_ns;
         sample.reused = !seen.connecting;
-        self.receiver.reply.fill(&mut sample);
+        self.receiver.reply.fill(sample);
         // The server's own words.
         let shown = |reason: String| self.target.link.redact(reason);
-        sample.finish_reason = sample.finish_reason.map(shown);
-        sample.unread = sample.unread.map(|(count, first)| (count, shown(first)));
-        sample.failure = outcome.err().map(|failure| self.target.link.tidy(failure));
-        sample
+        sample.finish_reason = sample.finish_reason.take().map(shown);
+        let unread = sample.unread.take();
+        sample.unread = unread.map(|(count, first)| (count, shown(first)));
     }
 }
 
@@ -359,8 +357,12 @@ fn encoding_unasked(headers: &HeaderMap) -> Option<String> {
         .or_else(|| of(header::TRANSFER_ENCODING, &["chunked", "identity"]))
 }
 
-fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {
-    let mut headers = target.link.headers.clone();
+fn post(target: &Target, request_id: &str, length: usize) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target.uri.clone();
+    let headers = request.headers_mut();
+    headers.clone_from(&target.link.headers);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
@@ -370,31 +372,7 @@ fn headers(target: &Target, request_id: &str, length: usize) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
     }
-    headers
-}
-
-/// The parts of a request body, read in order without joining them.
-struct Pieces<'a> {
-    pieces: &'a [&'a [u8]],
-    offset: usize,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let mut filled = 0;
-        while let Some(piece) = self.pieces.first().filter(|_| filled < out.len()) {
-            let rest = &piece[self.offset..];
-            let n = rest.len().min(out.len() - filled);
-            out[filled..filled + n].copy_from_slice(&rest[..n]);
-            filled += n;
-            self.offset += n;
-            if self.offset == piece.len() {
-                self.pieces = &self.pieces[1..];
-                self.offset = 0;
-            }
-        }
-        Ok(filled)
-    }
+    request
 }
 
 /// Returns `Retry-After` in seconds, at most an hour; its date form is ignored.

@@ -37,6 +37,14 @@ pub struct Ran {
     pub base_ns: u64,
 }
 
+impl Ran {
+    /// Returns the stamps of the first and the last due time.
+    pub fn stamps_ns(self, (first_ns, last_ns): (u64, u64)) -> (u64, u64) {
+        let at = |due_ns| self.base_ns.saturating_add(due_ns);
+        (at(first_ns), at(last_ns))
+    }
+}
+
 /// Sends every session at its due time, with one worker for each client, until the plan ends, sessions are due later
 /// than `duration`, or `stop` is set; then waits for requests in flight.
 ///

@@ -72,6 +72,32 @@ impl Stop {
         self.reason().is_some()
     }
 
+    pub fn is_signalled(&self) -> bool {
+        self.reason() == Some(&Reason::Signal)
+    }
+
+    /// Returns whether something else than its plan or its duration ended the run; a signal is the regular end of an endless
+    /// one.
+    pub fn was_early(&self, is_endless: bool) -> bool {
+        match self.reason() {
+            None | Some(Reason::Duration) => false,
+            Some(Reason::Signal) => !is_endless,
+            Some(_) => true,
+        }
+    }
+
+    /// Says why the run ended.
+    pub fn words(&self) -> String {
+        match self.reason() {
+            Some(Reason::Signal) => "stopped by a signal".to_string(),
+            Some(Reason::Closed) => "stdout was closed".to_string(),
+            Some(Reason::Gone(failure)) => format!("nothing answers: {}", failure.reason),
+            Some(Reason::Duration) => "the duration is over".to_string(),
+            Some(Reason::Refused(..)) => "the server refuses every request".to_string(),
+            None => "all requests were sent".to_string(),
+        }
+    }
+
     /// Returns a channel that disconnects when the run must end; nothing is sent on it.
     pub fn woken(&self) -> &Receiver<()> {
         &self.0.woken

@@ -96,39 +96,57 @@ pub struct Merged {
 /// Merges the parts of a pass. `missing` are the indexes of shards without a file; `peak` is the most requests in flight
 /// at once.
 pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
-    let facts = || parts.iter().filter_map(|part| part.facts.as_ref());
-    let shares = facts().find_map(|facts| facts.shares.clone());
+    let mut facts = parts.iter().filter_map(|part| part.facts.as_ref());
+    let shares = facts.find_map(|facts| facts.shares.clone());
     let share = |index: &u64| shares.as_ref()?.get(usize::try_from(*index).ok()?).copied();
     let planned: Vec<Option<u64>> = parts
         .iter()
         .map(|part| part.held.iter().map(share).sum())
         .collect();
-    let is_cut = parts.iter().map(|part| {
-        // A duration may end before the last requests of a plan are sent.
-        let facts = part.facts.as_ref();
-        facts.is_none_or(|facts| facts.was_stopped)
-    });
-    let is_cut: Vec<bool> = is_cut.collect();
+    let is_cut: Vec<bool> = parts.iter().map(is_cut).collect();
     let missing = missing.iter().map(|index| (*index, share(index)));
     let missing: Vec<(u64, Option<u64>)> = missing.collect();
     let (overlap_ns, overlap) = overlap(parts);
     let is_whole = missing.is_empty() && !is_cut.contains(&true);
+    let is_complete = is_whole && parts.iter().zip(&planned).all(is_complete);
+    let of_parts = facts_of(parts, shares, is_complete);
+    Merged {
+        facts: Facts {
+            overlap_ns: overlap_ns.filter(|_| overlap.is_some_and(|share| share < OVERLAP)),
+            concurrency_peak: peak,
+            ..of_parts
+        },
+        overlap,
+        planned,
+        is_cut,
+        missing,
+    }
+}
+
+/// Whether a part lacks requests that it was to send.
+fn is_cut(part: &Part) -> bool {
+    // A duration may end before the last requests of a plan are sent.
+    let facts = part.facts.as_ref();
+    facts.is_none_or(|facts| facts.was_stopped)
+}
+
+/// Merges the facts of all parts. `shares`: the requests that each shard was to send.
+fn facts_of(parts: &[Part], shares: Option<Vec<u64>>, is_complete: bool) -> Facts {
+    let facts = || parts.iter().filter_map(|part| part.facts.as_ref());
     let whole_plan = shares.as_ref().map(|shares| shares.iter().sum());
     let known: u64 = parts.iter().map(Part::known).sum();
     let sum = |of: fn(&Facts) -> u64| facts().map(of).sum::<u64>();
     let first = facts().next().cloned().unwrap_or_default();
     let starts = facts().map(|facts| facts.t_start_ns).filter(|ns| *ns > 0);
-    let merged = Facts {
+    Facts {
         t_start_ns: starts.min().unwrap_or(0),
         window_ns: union(facts().filter_map(|facts| facts.window_ns)),
-        overlap_ns: overlap_ns.filter(|_| overlap.is_some_and(|share| share < OVERLAP)),
         planned: whole_plan.or_else(|| facts().map(|facts| facts.planned).sum()),
         not_sent: match whole_plan {
             Some(planned) => planned.saturating_sub(known),
             None => sum(|facts| facts.not_sent),
         },
         turns_not_sent: sum(|facts| facts.turns_not_sent),
-        concurrency_peak: peak,
         in_flight: sum(|facts| facts.in_flight),
         schedule_ns: union(facts().filter_map(|facts| facts.schedule_ns)),
         exhausted: facts().map(|facts| facts.exhausted).sum(),
@@ -143,10 +161,8 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
             |part| part.prompt_tokens.max(1),
         ),
         ended: ended(parts),
-        was_stopped: is_cut.contains(&true),
-        is_complete: first
-            .is_complete
-            .map(|_| is_whole && parts.iter().zip(&planned).all(is_complete)),
+        was_stopped: parts.iter().any(is_cut),
+        is_complete: first.is_complete.map(|_| is_complete),
         shortened: shortened(parts),
         told: first
             .told
@@ -155,13 +171,6 @@ pub fn merged(parts: &[Part], missing: &[u64], peak: u64) -> Merged {
             .collect(),
         shares,
         ..first
-    };
-    Merged {
-        facts: merged,
-        overlap,
-        planned,
-        is_cut,
-        missing,
     }
 }
 

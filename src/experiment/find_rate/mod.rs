@@ -5,64 +5,40 @@
 //! arrivals and for twice as long.
 
 mod belief;
+mod found;
 mod ladder;
 mod open;
+mod rates;
 #[cfg(test)]
 mod simulation;
 mod told;
 
-use self::belief::{Belief, Prior, Seen};
+use self::belief::{Belief, Seen};
 use self::ladder::Ladder;
-use self::open::{Open, Plan};
+use self::open::Open;
+use self::rates::HIGHEST;
 use self::told::Told;
-use crate::stats::find_rate::{Cliff, Findings, Kind, Outcome, Probe, Status};
+use crate::stats::find_rate::{Findings, Kind, Outcome, Probe, Status};
 use crate::stats::goodput::Slo;
 use crate::stats::record::Record;
-use crate::stats::spread::exact_quantile;
 use crate::units::counted;
 
 /// The search ends when the logarithm of the rate is known with this standard deviation.
 const KNOWN: f64 = 0.06;
 /// Probes are short while it is above this.
 const VAGUE: f64 = 0.12;
-/// A longer probe alone would tell the logarithm of the rate with this standard deviation; a verification is twice as
-/// long.
-const EACH: f64 = 0.09;
-/// The most requests that a longer probe judges.
-const LONGEST: f64 = 2500.0;
-/// The least requests that a probe judges, also in expected design effects.
-const LEAST: f64 = 100.0;
-const LEAST_EFFECTS: f64 = 3.0;
-/// The expected design effect where one of twenty requests misses, for each request in flight. In simulated queues of 1
-/// to 64 slots and in simulated engines it was 2 to 5.
-const DESIGN: f64 = 4.0;
-const LEAST_DESIGN: f64 = 4.0;
-/// The expected slope over the root of the requests in flight, since their number varies by its root. In the simulations
-/// it was 3 to 5.
-const SLOPE: f64 = 4.0;
-/// The warm-up of a probe, for each request in flight, and the least.
-const WARMUP: f64 = 3.0;
-const LEAST_WARMUP: f64 = 20.0;
-/// The first rate, as a share of the throughput of the highest rung that met the SLO, or else of the first rung.
-const FIRST: f64 = 0.85;
-const FIRST_WITHOUT: f64 = 0.25;
 /// Longer probes are above and below the likely rate in turn, so that the slope is learned: by so many logits of the
 /// attainment, and at most by this in the logarithm of the rate.
 const ASIDE: f64 = 0.6;
 const MOST_ASIDE: f64 = 0.3;
 /// The next rate after a verification that failed, as a share of the rate that failed.
 const DOWN: f64 = 0.95;
-/// Outside these shares of the closed loop's maximum the search ends.
+/// Below this share of the closed loop's maximum the search ends, and above the highest rate.
 const LOWEST: f64 = 0.02;
-const HIGHEST: f64 = 2.0;
 /// The share of the maximum from which on a rate is limited by the client, if the maximum was.
 const CLIENT: f64 = 0.8;
 /// The ladder takes at most this part of the budget.
 const LADDER: u64 = 3;
-/// A cliff: the attainment falls by more than this between rates that differ by at most this factor.
-const CLIFF: f64 = 0.2;
-const NEIGHBOURS: f64 = 1.1;
-
 /// The goal of a search, and its limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -264,7 +240,7 @@ impl FindRate {
             throughput_per_s: Some(rung.throughput_per_s),
             requests: told.len() as u64,
             attainment: (!told.is_empty()).then_some(rung.attainment),
-            ..self.probe(Kind::Closed, outcome, told.iter())
+            ..found::probe(Kind::Closed, self.sent, outcome, told.iter())
         });
         self.findings.x_max_per_s = self.ladder.x_max_per_s();
         if told.is_empty() {
@@ -288,7 +264,9 @@ impl FindRate {
             return None;
         };
         let target = self.settings.attainment;
-        let prior = self.prior(x_max);
+        let ladder = &self.ladder;
+        let prior = rates::prior(ladder, target, x_max);
+        let plan = |rate, slope, length| rates::plan(ladder, target, rate, slope, length);
         let belief = self
             .belief
             .get_or_insert_with(|| Belief::new(prior, target));
@@ -304,12 +282,12 @@ impl FindRate {
             self.verify_per_s = Some(likely);
         }
         let (kind, plan) = match self.verify_per_s {
-            Some(rate) => (Kind::Verify, self.plan(rate, slope, 2.0)),
-            None if spread > VAGUE => (Kind::Open, self.plan(likely, slope, 0.0)),
+            Some(rate) => (Kind::Verify, plan(rate, slope, 2.0)),
+            None if spread > VAGUE => (Kind::Open, plan(likely, slope, 0.0)),
             None => {
                 let is_above = self.findings.probes.len().is_multiple_of(2);
                 let aside = (ASIDE / slope).min(MOST_ASIDE) * if is_above { 1.0 } else { -1.0 };
-                (Kind::Open, self.plan(likely * aside.exp(), slope, 1.0))
+                (Kind::Open, plan(likely * aside.exp(), slope, 1.0))
             }
         };
         let needed = (plan.warmup + plan.judged) as u64;
@@ -324,42 +302,6 @@ impl FindRate {
             rate_per_s: plan.rate_per_s,
             seed: self.settings.seed.wrapping_add(probes),
         })
-    }
-
-    /// Returns the expectation after the ladder.
-    fn prior(&self, x_max: f64) -> Prior {
-        let passed = self.ladder.highest_pass_per_s(self.settings.attainment);
-        let rate_per_s = passed.map_or(FIRST_WITHOUT * x_max, |passed| FIRST * passed);
-        Prior {
-            rate_per_s,
-            capacity_per_s: match self.ladder.is_saturated {
-                true => x_max,
-                false => HIGHEST * x_max,
-            },
-            slope: SLOPE * self.in_flight(rate_per_s).max(0.5).sqrt(),
-        }
-    }
-
-    /// Returns the expected number of requests in flight at a rate, by Little's law.
-    fn in_flight(&self, rate_per_s: f64) -> f64 {
-        rate_per_s * self.ladder.latency_s(rate_per_s)
-    }
-
-    /// Plans a probe; its length is that of a short one, or this multiple of that of a longer one.
-    fn plan(&self, rate_per_s: f64, slope: f64, length: f64) -> Plan {
-        let in_flight = self.in_flight(rate_per_s);
-        let design = (DESIGN * in_flight).max(LEAST_DESIGN);
-        let target = self.settings.attainment;
-        let short = (LEAST_EFFECTS * design).max(LEAST);
-        // The variance of the logit is that of the attainment, p (1 - p) / n, over (p (1 - p))².
-        let long = design / (target * (1.0 - target) * (slope * EACH).powi(2));
-        let long = long.min(LONGEST).max(short);
-        Plan {
-            rate_per_s,
-            warmup: (WARMUP * in_flight).max(LEAST_WARMUP) as usize,
-            judged: (length * long).max(short) as usize,
-            design,
-        }
     }
 
     fn end_open(&mut self, kind: Kind, open: &Open) {
@@ -377,13 +319,13 @@ impl FindRate {
             attainment: judged.attainment,
             low: judged.interval.map(|(low, _)| low),
             high: judged.interval.map(|(_, high)| high),
-            ..self.probe(kind, judged.outcome, open.told())
+            ..found::probe(kind, self.sent, judged.outcome, open.told())
         });
         self.seen.extend(judged.seen);
         if let Some(belief) = &mut self.belief {
             belief.learn(&self.seen);
         }
-        self.conclude();
+        found::conclude(&mut self.findings, self.belief.as_ref());
         if open.told().all(|one| one.is_failed) {
             self.stop("every request failed");
         }
@@ -413,69 +355,6 @@ impl FindRate {
             found.status = Status::Confirmed;
         }
     }
-
-    /// Brings the findings to what is known after a probe in open loop.
-    fn conclude(&mut self) {
-        let found = &mut self.findings;
-        if let Some(belief) = &self.belief {
-            found.rate_per_s = Some(belief.quantile(0.5));
-            found.low_per_s = Some(belief.quantile(0.025));
-            found.high_per_s = Some(belief.quantile(0.975));
-        }
-        let open = || {
-            found
-                .probes
-                .iter()
-                .filter(|probe| probe.kind != Kind::Closed)
-        };
-        let rates = |is: fn(Outcome) -> bool| {
-            let some = open().filter(move |probe| is(probe.outcome));
-            some.filter_map(|probe| probe.rate_per_s)
-        };
-        let failed = rates(|of| matches!(of, Outcome::Fail | Outcome::Overload));
-        let first_fail = failed.reduce(f64::min);
-        let passed = rates(|of| of == Outcome::Pass);
-        let last_pass = passed.reduce(f64::max);
-        let cliff = cliff(open());
-        found.last_pass_per_s = last_pass;
-        found.first_fail_per_s = first_fail;
-        found.cliff = cliff;
-    }
-
-    /// Returns the part of a probe's findings that all kinds have.
-    fn probe<'a>(
-        &self,
-        kind: Kind,
-        outcome: Outcome,
-        told: impl Iterator<Item = &'a Told> + Clone,
-    ) -> Probe {
-        let good = told.filter(|one| !one.is_failed);
-        let mut ttft: Vec<f64> = good
-            .clone()
-            .filter_map(|one| Some(one.ttft_ns? as f64 / 1e6))
-            .collect();
-        ttft.sort_unstable_by(f64::total_cmp);
-        let latencies: Vec<f64> = good.clone().map(Told::latency_s).collect();
-        let n = latencies.len() as f64;
-        let from_ns = good.clone().map(|one| one.send_ns).min().unwrap_or(0);
-        let to_ns = good.map(|one| one.end_ns).max().unwrap_or(0);
-        let time_s = to_ns.saturating_sub(from_ns) as f64 / 1e9;
-        Probe {
-            kind,
-            concurrency: None,
-            rate_per_s: None,
-            requests: 0,
-            sent: self.sent,
-            attainment: None,
-            low: None,
-            high: None,
-            outcome,
-            throughput_per_s: (time_s > 0.0).then_some(n / time_s),
-            ttft_p50_ms: exact_quantile(&ttft, 0.5),
-            ttft_p99_ms: exact_quantile(&ttft, 0.99),
-            latency_mean_ms: (n > 0.0).then(|| latencies.iter().sum::<f64>() * 1e3 / n),
-        }
-    }
 }
 
 /// Whether so many requests miss the SLO one at a time that the target is out of reach: as many or more would miss it by
@@ -491,23 +370,6 @@ fn is_hopeless(told: &[Told], target: f64) -> bool {
         chance *= (n - k as f64) / (k as f64 + 1.0) * miss / target;
     }
     missed > 0 && 1.0 - fewer < 0.001
-}
-
-/// The steepest fall of the attainment between neighbouring rates.
-fn cliff<'a>(probes: impl Iterator<Item = &'a Probe>) -> Option<Cliff> {
-    let points = probes.filter_map(|probe| Some((probe.rate_per_s?, probe.attainment?)));
-    let mut points: Vec<(f64, f64)> = points.collect();
-    // No rate is negative, so their bits have their order.
-    points.sort_by_cached_key(|(rate_per_s, _)| rate_per_s.to_bits());
-    let pairs = points.windows(2).map(|pair| Cliff {
-        from_per_s: pair[0].0,
-        to_per_s: pair[1].0,
-        attainment_from: pair[0].1,
-        attainment_to: pair[1].1,
-    });
-    let fall = |of: &Cliff| of.attainment_from - of.attainment_to;
-    let steep = pairs.filter(|of| fall(of) > CLIFF && of.to_per_s <= NEIGHBOURS * of.from_per_s);
-    steep.max_by(|a, b| fall(a).total_cmp(&fall(b)))
 }
 
 #[cfg(test)]
@@ -584,26 +446,5 @@ mod tests {
         assert!(!is_hopeless(&told(0), 0.95));
         assert!(!is_hopeless(&told(4), 0.95));
         assert!(is_hopeless(&told(5), 0.95));
-    }
-
-    #[test]
-    fn a_cliff_is_the_steepest_fall_between_rates_that_are_near() {
-        let machine = machine();
-        let probe = |rate, attainment| Probe {
-            rate_per_s: Some(rate),
-            attainment: Some(attainment),
-            ..machine.probe(Kind::Open, Outcome::Unclear, [].iter())
-        };
-        let [a, b, c] =
-            [(10.5, 0.6), (10.0, 0.99), (12.0, 0.1)].map(|(rate, share)| probe(rate, share));
-        // From 10 to 10.5 it falls by 39 points; from 10.5 to 12, which is more than 10 % apart, by 50.
-        let wanted = Cliff {
-            from_per_s: 10.0,
-            to_per_s: 10.5,
-            attainment_from: 0.99,
-            attainment_to: 0.6,
-        };
-        assert_eq!(cliff([a.clone(), b, c.clone()].iter()), Some(wanted));
-        assert_eq!(cliff([a, c].iter()), None);
     }
 }

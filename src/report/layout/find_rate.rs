@@ -286,6 +286,25 @@ fn by_rate(found: &Value) -> Vec<(f64, &Value, usize)> {
     probes
 }
 
+/// A limit of a chart, with its name and a note.
+type Limit = (f64, &'static str, String);
+
+/// Returns the limits of the attainment, of TTFT and of the throughput.
+fn limits(about: &Value, found: &Value) -> [Option<Limit>; 3] {
+    let target = found["target"].as_f64().map(|of| {
+        let note = format!("SLO: {} of requests.", share(of));
+        (of * 100.0, "SLO", note)
+    });
+    let ttft = about["slo"]["ttft_ms"].as_f64();
+    let ttft = ttft.map(|ms| (ms, "SLO", format!("SLO: {ms} ms for each request.")));
+    let most = found["x_max_per_s"].as_f64().map(|of| {
+        let most = fixed(of, 1);
+        let note = format!("max: {most} requests/s, the closed loop's maximum.");
+        (of, "max", note)
+    });
+    [target, ttft, most]
+}
+
 fn charts(about: &Value, found: &Value) -> Charts {
     let probes = by_rate(found);
     let line = |name: &str, key: &str, scale: f64| {
@@ -300,8 +319,7 @@ fn charts(about: &Value, found: &Value) -> Charts {
     groups.dedup();
     let named = |group: usize| (group, Outcome::NAMES[group].1.to_string());
     let key: Vec<(usize, String)> = groups.into_iter().map(named).collect();
-    // The limit comes with its name and a note.
-    let trend = |title, y, lines, limit: Option<(f64, &'static str, String)>| Trend {
+    let trend = |title, y, lines, limit: Option<Limit>| Trend {
         title,
         x: "rate, requests/s",
         y,
@@ -311,17 +329,7 @@ fn charts(about: &Value, found: &Value) -> Charts {
         note: limit.map_or(String::new(), |(.., note)| note),
         ..Trend::default()
     };
-    let target = found["target"].as_f64().map(|of| {
-        let note = format!("SLO: {} of requests.", share(of));
-        (of * 100.0, "SLO", note)
-    });
-    let ttft = about["slo"]["ttft_ms"].as_f64();
-    let ttft = ttft.map(|ms| (ms, "SLO", format!("SLO: {ms} ms for each request.")));
-    let most = found["x_max_per_s"].as_f64().map(|of| {
-        let most = fixed(of, 1);
-        let note = format!("max: {most} requests/s, the closed loop's maximum.");
-        (of, "max", note)
-    });
+    let [target, ttft, most] = limits(about, found);
     let attained = vec![line("", "attainment", 100.0)];
     let attained = trend(
         "Attainment over rate",

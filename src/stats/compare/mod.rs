@@ -4,6 +4,7 @@
 
 pub mod interval;
 pub mod paired;
+mod quantile;
 pub mod runs;
 pub mod share;
 pub mod side;
@@ -51,6 +52,17 @@ impl Name {
     /// Whether less is better.
     pub fn is_better_low(self) -> bool {
         !matches!(self, Name::OutputThroughput | Name::HitRate)
+    }
+
+    /// Says what replies lack where they do not have a figure.
+    pub fn lacking(self) -> &'static str {
+        match self {
+            Name::TtftMean | Name::TtftP95 => "are not streamed",
+            Name::ItlMean => "have no two tokens that came apart",
+            Name::OutputThroughput => "have no count of output tokens",
+            Name::HitRate => "do not report cached tokens",
+            Name::LatencyMean | Name::LatencyP95 | Name::ErrorRate => "have no latency",
+        }
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::interval::{Estimate, Ratio, Uncertainty, error_of_sum, t};
+use super::interval::{Estimate, Ratio, Uncertainty, error_of_sum};
+use super::quantile::Quantile;
 use super::share::Share;
 use super::verdict::{Bar, Measure};
 use super::{MOST_FAILED, Name, SIDES};
 use crate::stats::record::Record;
-use crate::stats::spread::exact_quantile;
 use crate::stats::time::{HitBy, Reported};
 use crate::units::counted;
 
@@ -88,30 +88,6 @@ fn latency(record: &Record) -> Option<f64> {
     Some(record.latency_ns() as f64)
 }
 
-/// Says what replies lack where they do not have a figure.
-fn lacking(name: Name) -> &'static str {
-    match name {
-        Name::TtftMean | Name::TtftP95 => "are not streamed",
-        Name::ItlMean => "have no two tokens that came apart",
-        Name::OutputThroughput => "have no count of output tokens",
-        Name::HitRate => "do not report cached tokens",
-        Name::LatencyMean | Name::LatencyP95 | Name::ErrorRate => "have no latency",
-    }
-}
-
-/// Tells why a figure has no verdict that the replies to these sides do not have.
-pub fn absent(name: Name, is_absent: [bool; 2]) -> Option<Bar> {
-    let lacking = lacking(name);
-    let of_side =
-        |side: usize| Bar::Lasting(format!("replies of the {} side {lacking}", SIDES[side]));
-    match is_absent {
-        [true, true] => Some(Bar::Inapplicable(format!("replies {lacking}"))),
-        [true, false] => Some(of_side(0)),
-        [false, true] => Some(of_side(1)),
-        [false, false] => None,
-    }
-}
-
 /// The hits of a request and the most that they could be, in tokens or replies; `None` where the prompt is not counted.
 pub fn hit(record: &Record, by: HitBy) -> Option<(f64, f64)> {
     match by {
@@ -185,7 +161,7 @@ impl Paired<'_> {
             let why = format!("{failed} of {pairs} have a failed request");
             (failed as f64 > MOST_FAILED * total as f64).then_some(Bar::Passing(why))
         };
-        absent(name, none).or_else(has_failed)
+        Bar::of_absent(name, none).or_else(has_failed)
     }
 
     fn mean(&self, name: Name, time: fn(&Record) -> Option<f64>) -> Measure {
@@ -264,7 +240,7 @@ impl Paired<'_> {
             Bar::Lasting(format!(
                 "some replies of the {} side {}",
                 SIDES[side],
-                lacking(name)
+                name.lacking()
             ))
         });
         let bar = self.bar(name, has).or(uncounted);
@@ -397,46 +373,6 @@ impl Paired<'_> {
             missing: missing.map(|pairs| pairs as u64),
             bar: bar.or(too_few),
         }
-    }
-}
-
-/// The 95th percentile of one side.
-struct Quantile {
-    value: f64,
-    /// How far the logarithm of the percentile moves with the share of values below it.
-    slope: f64,
-    /// How far each unit is from the share of values above the percentile, in units of that share.
-    off: Vec<f64>,
-}
-
-impl Quantile {
-    /// `None` without values.
-    fn of(values: &[f64], units: &[Range<usize>]) -> Option<Quantile> {
-        const Q: f64 = 0.95;
-        let mut sorted = values.to_vec();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let at = |q: f64| exact_quantile(&sorted, q.clamp(0.0, 1.0));
-        let value = at(Q)?;
-        let n = values.len() as f64;
-        let above = values.iter().filter(|&&x| x > value).count() as f64 / n;
-        let shares = units.iter().map(|unit| {
-            let unit = &values[unit.clone()];
-            let over = unit.iter().filter(|&&x| x > value).count() as f64;
-            (over - above * unit.len() as f64) / n
-        });
-        let shares: Vec<f64> = shares.collect();
-        let half = t(0.95, (units.len() as f64 - 1.0).max(1.0)) * error_of_sum(&shares);
-        let (low, high) = (at(Q - half)?, at(Q + half)?);
-        let slope = if half > 0.0 {
-            (high / low).ln() / (2.0 * half)
-        } else {
-            0.0
-        };
-        Some(Quantile {
-            value,
-            slope,
-            off: shares,
-        })
     }
 }
 

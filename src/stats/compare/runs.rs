@@ -1,7 +1,7 @@
 //! Saved runs of two sides: the run is the unit, since runs differ by more than their requests tell.
 
 use super::interval::{Estimate, Uncertainty, moments, welch};
-use super::paired::{absent, hit};
+use super::paired::hit;
 use super::share::Share;
 use super::side::bar_unlike;
 use super::verdict::{Bar, Measure, Rule, overall};
@@ -277,7 +277,7 @@ fn bar(
     estimate: Option<&Estimate>,
 ) -> Option<Bar> {
     let none = values.each_ref().map(Vec::is_empty);
-    if let Some(absent) = absent(name, none) {
+    if let Some(absent) = Bar::of_absent(name, none) {
         return Some(absent);
     }
     let by = sides.each_ref().map(|runs| {

@@ -1,7 +1,7 @@
 //! Verdicts on figures whose estimates are known, and the verdict of the whole.
 
 use super::interval::{Estimate, holm};
-use super::{Figure, Name, Verdict};
+use super::{Figure, Name, SIDES, Verdict};
 
 /// One figure of both sides before it is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,19 @@ pub enum Bar {
 }
 
 impl Bar {
+    /// Tells why a figure has no verdict that the replies to these sides do not have.
+    pub fn of_absent(name: Name, is_absent: [bool; 2]) -> Option<Bar> {
+        let lacking = name.lacking();
+        let of_side =
+            |side: usize| Bar::Lasting(format!("replies of the {} side {lacking}", SIDES[side]));
+        match is_absent {
+            [true, true] => Some(Bar::Inapplicable(format!("replies {lacking}"))),
+            [true, false] => Some(of_side(0)),
+            [false, true] => Some(of_side(1)),
+            [false, false] => None,
+        }
+    }
+
     fn reason(&self) -> &str {
         match self {
             Bar::Inapplicable(reason) | Bar::Lasting(reason) | Bar::Passing(reason) => reason,

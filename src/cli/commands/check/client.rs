@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::checks;
 use crate::cli::mock_process::{MockProcess, Truth};
-use crate::cli::run::{Run, Sending, Step};
+use crate::cli::run::Run;
 use crate::cli::scrapes::span;
+use crate::cli::step::{Sending, Step};
 use crate::cli::terminal::print;
 use crate::client::Target;
 use crate::client::api::Api;
@@ -175,7 +176,7 @@ fn measure(part: &Part, stop: &Stop) -> Result<Option<Ran>> {
         ..Step::new(String::new(), part.extent, part.streams)
     };
     let sent = run.pass(step, Sending::Closed(Box::new(plan)))?;
-    Ok((!run.is_signalled()).then(|| Ran {
+    Ok((!run.stop.is_signalled()).then(|| Ran {
         records: sent.records,
         watched: sent.facts.client,
         truth: mock.truth(),

@@ -16,7 +16,8 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::counters::{Counters, EVERY};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::output::{self, Samples};
-use crate::cli::run::{Run, Sending, Sent, Step};
+use crate::cli::run::Run;
+use crate::cli::step::{Sending, Sent, Step};
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::collect::Extent;
@@ -249,7 +250,7 @@ impl Load {
 
     /// Shows the rest of the report and returns the exit code.
     fn end(mut self) -> Result<u8> {
-        if self.run.report.passes.is_empty() && self.run.is_signalled() {
+        if self.run.report.passes.is_empty() && self.run.stop.is_signalled() {
             eprintln!("stopped before the first measured request; nothing was measured");
             return verdict(&self.run, Ending::default());
         }

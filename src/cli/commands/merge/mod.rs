@@ -128,27 +128,7 @@ impl Merge {
 
     /// Merges the next pass; returns whether there was one.
     fn pass(&mut self) -> Result<bool> {
-        for file in &mut self.files {
-            file.begin_pass()?;
-        }
-        let mut spans_ns = Vec::new();
-        while let Some(at) = self.earliest() {
-            let Some(line) = self.files[at].take()? else {
-                break;
-            };
-            match &line {
-                Line::Sample(sample) => {
-                    spans_ns.push((sample.t_send_ns, sample.t_end_ns));
-                    self.writer.write(sample)
-                }
-                Line::Vitals(seen) => self.writer.write_series("client", seen),
-                Line::Tokens(id, tokens, source) => {
-                    let line = TokensLine::new(*id, *tokens, *source);
-                    self.writer.write_series("tokens", &line)
-                }
-            }
-            .map_err(|error| Error::missed("--output", error))?;
-        }
+        let spans_ns = self.copy_pass()?;
         let parts = || self.files.iter().map(|file| &file.part);
         if parts().all(|part| part.facts.is_none() && part.span_ns.is_none()) {
             return Ok(false);
@@ -190,6 +170,32 @@ impl Merge {
             missing,
         });
         Ok(true)
+    }
+
+    /// Writes the lines of the next pass of all files in their order in time; returns the times of its requests.
+    fn copy_pass(&mut self) -> Result<Vec<(u64, u64)>> {
+        for file in &mut self.files {
+            file.begin_pass()?;
+        }
+        let mut spans_ns = Vec::new();
+        while let Some(at) = self.earliest() {
+            let Some(line) = self.files[at].take()? else {
+                break;
+            };
+            match &line {
+                Line::Sample(sample) => {
+                    spans_ns.push((sample.t_send_ns, sample.t_end_ns));
+                    self.writer.write(sample)
+                }
+                Line::Vitals(seen) => self.writer.write_series("client", seen),
+                Line::Tokens(id, tokens, source) => {
+                    let line = TokensLine::new(*id, *tokens, *source);
+                    self.writer.write_series("tokens", &line)
+                }
+            }
+            .map_err(|error| Error::missed("--output", error))?;
+        }
+        Ok(spans_ns)
     }
 
     /// Returns the file whose next line comes first.

@@ -22,8 +22,9 @@ use crate::cli::connect::{Connection, Server};
 use crate::cli::counters::Counters;
 use crate::cli::discover::{Ready, announce, models, pick};
 use crate::cli::output::{Folder, SUMMARY};
-use crate::cli::run::{Run, Sending, Step};
+use crate::cli::run::Run;
 use crate::cli::scrapes::span;
+use crate::cli::step::{Sending, Step};
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::client::api::Api;
@@ -172,7 +173,7 @@ impl Workloads {
             self.workload(fixed)?;
             died = backend.as_mut().and_then(process::Server::has_died);
         }
-        if self.run.is_signalled() && self.run.report.passes.is_empty() {
+        if self.run.stop.is_signalled() && self.run.report.passes.is_empty() {
             return Ok(stopped_early());
         }
         let log = self.folder.path(engine::LOG);

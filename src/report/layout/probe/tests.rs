@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::advice::commands;
 use super::*;
 use crate::report::layout::of_file;
 use crate::report::text::{self, Screen};
