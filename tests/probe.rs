@@ -31,15 +31,15 @@ fn printed(output: &Output) -> &str {
 fn the_capacity_of_one_tier_comes_within_a_tenth() {
     let dir = Dir::new();
     // Prefill so slow that no late wake-up beside the other tests looks like a miss, which would cost more requests.
-    let mock = "tier1_tokens=12k,tier2_tokens=0,max_model_len=2k,prefill_rate=25k";
-    let output = probe(&dir, mock, "--steps capacity --output r.json").ok();
+    let mock = format!("{ONE_TIER},prefill_rate=10k");
+    let output = probe(&dir, &mock, "--steps capacity --output r.json").ok();
     let result = json(&dir, "r.json");
     let tiers = result["tiers"].as_array().expect("tiers");
     assert_eq!(tiers.len(), 1, "{output}");
     let capacity = tiers[0]["capacity_tokens"].as_f64().expect("a number");
-    assert!((capacity / 12000.0 - 1.0).abs() <= 0.1, "{output}");
+    assert!((capacity / 8000.0 - 1.0).abs() <= 0.1, "{output}");
     let uncached = result["cost"]["uncached_tokens"].as_f64().expect("a cost");
-    assert!(uncached <= 5.0 * 12000.0, "{output}");
+    assert!(uncached <= 5.0 * 8000.0, "{output}");
     assert!(
         output.stdout.contains("\nPrefix cache: 1 tier: "),
         "{output}"

@@ -7,7 +7,7 @@ use crate::util::verdict::{CYCLE, NO_CACHE, check, mock};
 #[test]
 fn a_cache_that_holds_all_is_working_and_makes_repeats_faster() {
     let _machine = alone();
-    let working = "KV cache: WORKING. 98 % of repeated prompt tokens cached; TTFT 1";
+    let working = "KV cache: WORKING. 98 % of repeated prompt tokens cached; TTFT 12";
     let answer = check(&mock(&[]), CYCLE, (working, ", n 23", "working"));
     assert_eq!(answer["source"], "usage");
     // 12 ms cold; warm, the last block of a context and the question are left to compute, 2 to 3 ms in all.
@@ -51,12 +51,12 @@ fn times_tell_where_nothing_else_does() {
 fn a_usage_that_times_contradict_is_not_believed() {
     let _machine = alone();
     let zero = ["--usage-cached", "zero", "--metrics", "off"];
-    let working = "KV cache: WORKING, by its times: TTFT 1";
+    let working = "KV cache: WORKING, by its times: TTFT 12";
     let end = "do not fit these times: usage reports 0 % cached";
     check(&mock(&zero), CYCLE, (working, end, "working"));
     let claims = ["--usage-cached", "all", "--metrics", "off"];
     let claims = [&claims[..], &NO_CACHE].concat();
     let claimed = "KV cache: NOT HELPING: usage reports 100 % cached, also for prompts that were \
-                   never sent before; TTFT is no faster: 1";
+                   never sent before; TTFT is no faster: 12";
     check(&mock(&claims), CYCLE, (claimed, ", n 23", "off"));
 }

@@ -1,4 +1,4 @@
-//! What the probes of a search tell together.
+//! The findings of a search: each probe, and what all of them tell together.
 
 use super::belief::Belief;
 use super::told::Told;

@@ -286,11 +286,11 @@ impl Sampled {
     pub fn variance(&self, distance: f64, tokens: f64, of: Of, by_usage: bool) -> f64 {
         let n = self.0.len() as f64;
         let shares = self.0.iter().map(|cache| {
-            let expected = cache.expected(distance, tokens, 0.0, 0.0);
+            let expected = || cache.expected(distance, tokens, 0.0, 0.0);
             match of {
                 Of::First => cache.fast(distance, tokens),
-                Of::Total if by_usage => expected.slow,
-                Of::Total => expected.time,
+                Of::Total if by_usage => expected().slow,
+                Of::Total => expected().time,
             }
         });
         let (sum, squares) = shares.fold((0.0, 0.0), |(sum, squares), share| {

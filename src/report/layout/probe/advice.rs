@@ -1,4 +1,4 @@
-//! What to do after a probe: commands that fill each tier, and what would make unclear steps clear.
+//! Advice after a probe: commands that fill each tier, and what would make unclear steps clear.
 
 use serde_json::Value;
 
