@@ -110,7 +110,7 @@ merge-day: static ## the samples of a day of 64 machines, merged: time and memor
 	TMESH_STATIC_BIN=$(STATIC_BIN) \
 	  cargo test --locked --test main a_day_of -- --ignored --nocapture
 
-probe-sim: toolchain ## how exact the answers of a probe are: simulated caches of hundreds of seeds, in a minute or two
+probe-sim: toolchain ## how exact the answers of a probe are: simulated caches of hundreds of seeds, in three minutes
 	cargo test --locked --bin tmesh-cli -- --ignored --nocapture probe_sim
 
 verdict-sim: toolchain ## how often compare and find-rate are right: simulated servers of 240 seeds

@@ -13,7 +13,9 @@ const MOST_UNDER: f64 = 1.3;
 const LEAST_UNDER: f64 = 0.1;
 /// Uncached share by time from which on a context was not in the first tier, if two in a row are read so.
 const SLOWER: f64 = 0.2;
-const SLOWER_IN_A_ROW: u32 = 2;
+const SLOWER_IN_A_ROW: usize = 2;
+/// The greatest mean of the uncached shares of contexts that a second tier holds.
+const IN_SECOND: f64 = 0.7;
 /// The share of the tokens before them that the first tier surely holds.
 const SURELY: f64 = 0.5;
 
@@ -58,7 +60,10 @@ impl Misses {
 /// Up to where the oldest contexts were read from the first tier.
 #[derive(Debug, Default)]
 pub struct FirstTier {
-    slower: u32,
+    /// The uncached shares of the last readings in a row that were slower, by the best source.
+    slower: Vec<f64>,
+    /// The greatest distance of one that was not.
+    fast: f64,
     /// The distance from which on they were slower; `None`: not yet.
     tokens: Option<f64>,
 }
@@ -67,15 +72,27 @@ impl FirstTier {
     /// Notes the reading of an old context at this distance.
     pub fn tell(&mut self, shares: &Shares, distance: f64) {
         let is_slower = shares.time.is_some_and(|(share, _)| share > SLOWER);
-        self.slower = if is_slower { self.slower + 1 } else { 0 };
-        if self.slower >= SLOWER_IN_A_ROW {
+        match is_slower {
+            true => self.slower.push(shares.best().unwrap_or(1.0)),
+            false => {
+                self.slower.clear();
+                self.fast = self.fast.max(distance);
+            }
+        }
+        if self.slower.len() >= SLOWER_IN_A_ROW {
             self.tokens = self.tokens.or(Some(distance));
         }
+    }
+
+    /// Returns whether the last ones were slower and yet no misses: a second tier holds them.
+    pub fn is_passed(&self) -> bool {
+        let (n, sum) = (self.slower.len(), self.slower.iter().sum::<f64>());
+        n >= SLOWER_IN_A_ROW && sum <= IN_SECOND * n as f64
     }
 
     /// Returns whether the first tier surely held a context, whose TTFT then is that of a warm prompt.
     pub fn holds(&self, reread: &Reread) -> bool {
         let end = reread.distance + reread.tokens;
-        self.tokens.is_none_or(|tokens| end < SURELY * tokens)
+        end <= self.fast && self.tokens.is_none_or(|tokens| end < SURELY * tokens)
     }
 }

@@ -10,11 +10,14 @@ use crate::stats::probe::{Findings, Tier};
 
 /// A new context has this share of all tokens written before.
 const GROWTH: f64 = 0.11;
-/// Contexts are read again after each growth by this factor.
-const BETWEEN_READS: f64 = 1.25;
+/// The oldest context is read again after each growth by this factor; in between, the context before the last one: each time,
+/// so that the first evictions of an order by chance are seen at once, or, if the oldest ones come from a second tier, after
+/// each growth by this factor.
+const BETWEEN_OLD: f64 = 1.25;
+const BETWEEN_YOUNG: f64 = 1.2;
 /// An order by chance breaks contexts of every age, and tells most of the capacity where it begins to: whenever the
 /// context before the last is lost, so many others are read, if the first of them show that it is such an order.
-const MIDDLE: usize = 10;
+const MIDDLE: usize = 14;
 const FIRST_OF_MIDDLE: usize = 2;
 /// A context with this uncached share is broken.
 const BROKEN: f64 = 0.7;
@@ -24,14 +27,14 @@ const MOST_EXTENSIONS: u32 = 2;
 const LEAST_REFINING: u32 = 12;
 const MOST_REFINING: u32 = 24;
 const LEAST_OF_TOTAL: u32 = 4;
-const MOST_OF_TOTAL: u32 = 8;
-const MOST_OF_BOTH: u32 = 34;
+const MOST_OF_TOTAL: u32 = 5;
+const MOST_OF_BOTH: u32 = 27;
 /// An interval this wide is narrow enough, of the middle.
 const NARROW: f64 = 0.05;
 /// The contexts that are read around a capacity have so many times its tokens together.
-const POOL: f64 = 1.4;
+const POOL: f64 = 1.2;
 /// And each at least this share of them, if the server takes contexts so long: the smaller, the more requests.
-const LEAST_LAID: f64 = 0.03;
+const LEAST_LAID: f64 = 0.033;
 /// The probability from which on a second tier is looked for.
 const LIKELY_TWO_TIERS: f64 = 0.9;
 /// The probability from which on there are two tiers.
@@ -44,8 +47,9 @@ pub struct Machine {
     /// The contexts of the growing pass, in order: text and tokens.
     written: Vec<(u64, f64)>,
     written_tokens: f64,
-    /// The tokens that were written when contexts were read again last.
-    read_at: f64,
+    /// The tokens that were written when the oldest context, and the one before the last, were read again last.
+    old_read_at: f64,
+    young_read_at: f64,
     /// Contexts of the growing pass that were read again.
     oldest_unread: usize,
     /// Misses in a row of the oldest contexts, and of the one before the last.
@@ -228,9 +232,8 @@ impl Machine {
         lab.new_prompt(tokens.max(lab.shortest_tokens).min(lab.longest_tokens))
     }
 
-    /// Plans to read the context before the last one and the oldest one that was not read again, if enough was written
-    /// since the last time. After a miss of either it is read each time: the former would be held by an LRU cache, and the
-    /// pass costs the less the sooner it ends.
+    /// Plans to read the oldest context that was not read again, or the one before the last. After a miss of either it is
+    /// read each time: the latter would be held by an LRU cache, and the pass costs the less the sooner it ends.
     fn plan_reads(&mut self) {
         let [.., (young, _), _] = self.written[..] else {
             return;
@@ -239,17 +242,20 @@ impl Machine {
             self.queue = vec![(young, Asked::Young)];
             return;
         }
-        let Some(&(oldest, _)) = self.written.get(self.oldest_unread) else {
+        let oldest = self.written.get(self.oldest_unread).map(|&(text, _)| text);
+        let Some(oldest) = oldest.filter(|&oldest| oldest != young) else {
             return;
         };
-        let is_due = self.written_tokens >= self.read_at * BETWEEN_READS;
-        if oldest == young || !is_due && self.old.is_empty() {
-            return;
-        }
-        self.queue = vec![(oldest, Asked::Old)];
-        if is_due {
-            self.read_at = self.written_tokens;
-            self.queue.push((young, Asked::Young));
+        let has_grown = |since: f64, by: f64| self.written_tokens >= since * by;
+        let is_old_due = has_grown(self.old_read_at, BETWEEN_OLD);
+        if is_old_due || !self.old.is_empty() {
+            self.queue = vec![(oldest, Asked::Old)];
+            if is_old_due {
+                self.old_read_at = self.written_tokens;
+            }
+        } else if !self.first.is_passed() || has_grown(self.young_read_at, BETWEEN_YOUNG) {
+            self.queue = vec![(young, Asked::Young)];
+            self.young_read_at = self.written_tokens;
         }
     }
 

@@ -2,6 +2,8 @@
 //! all are read. Every order is simulated with everything that was sent, for capacities around those that were found;
 //! the one that explains the readings best is named if it is far likelier than the others.
 
+use std::collections::HashMap;
+
 use super::explain::{Weighed, find, find_by_chance, readings};
 use super::lab::{Lab, Prompt, Reading, Request};
 use super::policy::Order;
@@ -210,11 +212,16 @@ fn said(odds: f64) -> String {
     }
 }
 
-/// Returns the tokens of all that was sent before contexts were read again.
+/// Returns the tokens of all contexts that were sent before any was read again.
 fn sent_before(lab: &Lab) -> f64 {
     let before = lab
         .accesses
         .iter()
         .take_while(|access| access.reread.is_none());
-    before.map(|access| access.tokens).sum()
+    let mut longest: HashMap<u64, f64> = HashMap::new();
+    for access in before {
+        let tokens = longest.entry(access.text).or_default();
+        *tokens = tokens.max(access.tokens);
+    }
+    longest.values().sum()
 }

@@ -183,7 +183,7 @@ fn orders(seeds: u64, order: Order, has_usage: bool) -> (Vec<Trial>, [usize; 3])
 
 /// `make probe-sim`.
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes two minutes"]
 fn probe_sim() {
     println!("                             error % 95 %  covers  cost  95 % requests 95 %");
     for (has_usage, by) in [(false, "time"), (true, "usage")] {
@@ -195,7 +195,9 @@ fn probe_sim() {
     }
     for (has_usage, by) in [(false, "time"), (true, "usage")] {
         for order in Order::ALL {
-            let (trials, [right, undecided, wrong]) = orders(24, order, has_usage);
+            // What is held by chance scatters most.
+            let seeds = if order == Order::Random { 240 } else { 24 };
+            let (trials, [right, undecided, wrong]) = orders(seeds, order, has_usage);
             let name = format!("{}, by {by}", order.name());
             let line = line(&name, &trials, 0);
             println!("{line}  named {right}, undecided {undecided}, wrong {wrong}");
@@ -222,7 +224,15 @@ fn the_capacities_of_two_tiers_are_found_within_5_percent() {
     let near = count(&trials, |trial| {
         trial.error(0) <= 0.05 && trial.error(1) <= 0.05
     });
+
     assert!(near >= 13, "{near} near");
+}
+
+#[test]
+fn the_capacity_of_a_cache_that_evicts_by_chance_is_found_within_8_percent() {
+    let (trials, _) = orders(12, Order::Random, false);
+    let near = count(&trials, |trial| trial.error(0) <= 0.08);
+    assert!(near >= 11, "{near} near");
 }
 
 #[test]

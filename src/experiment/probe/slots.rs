@@ -85,13 +85,13 @@ mod tests {
 
     const TOKENS: u64 = 256;
 
-    /// Returns what the capacity step finds out.
-    fn found(has_usage: bool, mut send: impl FnMut(&Prompt) -> Reading) -> Findings {
+    /// Returns what the capacity step finds out, after controls of so many lengths, whose repeats the cache holds.
+    fn found(has_usage: bool, lengths: u64, mut send: impl FnMut(&Prompt) -> Reading) -> Findings {
         let mut lab = Lab::new(100 * TOKENS);
         lab.shortest_tokens = TOKENS;
         (lab.trusts_time, lab.trusts_usage) = (true, has_usage);
         for round in 0..20 {
-            let prompt = lab.new_prompt(TOKENS * (1 + round % 4));
+            let prompt = lab.new_prompt(TOKENS * (1 + round % lengths));
             let reading = send(&prompt);
             lab.wrote(prompt.text, &reading);
             let reading = send(&prompt);
@@ -115,7 +115,7 @@ mod tests {
                 for has_usage in [true, false] {
                     let mut rng = fastrand::Rng::with_seed(seed);
                     let mut held: Vec<u64> = Vec::new();
-                    let found = found(has_usage, |prompt| {
+                    let found = found(has_usage, 4, |prompt| {
                         let is_held = held.contains(&prompt.text);
                         held.retain(|&text| text != prompt.text);
                         held.push(prompt.text);
@@ -152,7 +152,8 @@ mod tests {
                 let blocks = 20 + 6 * seed as usize;
                 let mut server = Server::new(order, &[blocks], 16, seed);
                 server.has_usage = seed % 2 == 0;
-                let found = found(seed % 2 == 0, |prompt| server.send(prompt));
+                let lengths = (16 * blocks as u64 / TOKENS).min(4);
+                let found = found(seed % 2 == 0, lengths, |prompt| server.send(prompt));
                 let tiers = found.tiers.unwrap_or_default();
                 let slots = tiers.iter().find_map(|tier| tier.contexts);
                 assert_eq!(slots, None, "{order:?} of {blocks} blocks");
