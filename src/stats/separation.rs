@@ -8,12 +8,14 @@ use std::fmt;
 
 use super::batches::half_width;
 
-/// The least controls of each kind. With as many, or more on either side, cold and warm controls that come from one
-/// distribution are taken for separable in at most 1 % of runs. In 20,000 simulated runs it was 1.2 % with 14 of each,
-/// 0.5 % with 15, 0.7 % with 16, 0.3 % with 18, 0.2 % with 20, none with 40, and less with more on one side.
+/// The least controls of each kind.
 pub const MIN_CONTROLS: usize = 15;
 /// The least J of held-out controls at which times tell hits from misses.
 pub const MIN_J: f64 = 0.5;
+/// So many times the root of 1 / controls of a kind is the least J where that is more: up to 27 controls. For J is the
+/// distance of Kolmogorov and Smirnov, which two samples of n from one distribution exceed by chance in exp(-J² n) of
+/// runs: 0.1 % of them.
+const BEYOND_CHANCE: f64 = 2.6;
 /// Half a 95 % interval in deviations of a normal distribution.
 const Z: f64 = 1.96;
 
@@ -31,9 +33,10 @@ pub enum Refusal {
         cold: usize,
         warm: usize,
     },
-    /// The J of held-out controls is under `MIN_J`.
+    /// The J of held-out controls is under the least one.
     NotSeparable {
         j: f64,
+        least: f64,
     },
 }
 
@@ -44,9 +47,9 @@ impl fmt::Display for Refusal {
                 out,
                 "too few controls: {cold} cold and {warm} warm; want at least {MIN_CONTROLS} of each"
             ),
-            Refusal::NotSeparable { j } => write!(
+            Refusal::NotSeparable { j, least } => write!(
                 out,
-                "not separable: the times of cold and warm requests overlap (J = {j:.2}; want at least {MIN_J})"
+                "not separable: the times of cold and warm requests overlap (J = {j:.2}; want at least {least})"
             ),
         }
     }
@@ -92,7 +95,7 @@ impl Controls {
     /// Whether times are separable is judged by held-out controls: each is compared with the threshold of all others,
     /// so their J is not too high because of the choice.
     ///
-    /// Errors: fewer controls than `MIN_CONTROLS` of a kind; a held-out J under `MIN_J`.
+    /// Errors: fewer controls than `MIN_CONTROLS` of a kind; a held-out J under the least one.
     pub fn separate(&self) -> Result<Separation, Refusal> {
         let (cold, warm) = (self.cold.len(), self.warm.len());
         if cold.min(warm) < MIN_CONTROLS {
@@ -101,9 +104,13 @@ impl Controls {
         let sorted = self.sorted();
         let held_out = held_out(&sorted, cold, warm);
         let held_out_j = share(held_out.warm, warm) - share(held_out.cold, cold);
-        let cut = best_cut(sorted.iter(), cold, warm).filter(|_| held_out_j >= MIN_J);
+        let least = least_j(cold.min(warm));
+        let cut = best_cut(sorted.iter(), cold, warm).filter(|_| held_out_j >= least);
         let Some(cut) = cut else {
-            return Err(Refusal::NotSeparable { j: held_out_j });
+            return Err(Refusal::NotSeparable {
+                j: held_out_j,
+                least,
+            });
         };
         let (t, f) = (share(cut.below.warm, warm), share(cut.below.cold, cold));
         Ok(Separation {
@@ -173,6 +180,12 @@ pub fn hit_share(separation: &Separation, measured: &[f64]) -> Option<Share> {
         low: (p - half).max(0.0),
         high: (p + half).min(1.0),
     })
+}
+
+/// Returns the least J of so many controls of a kind, to two digits.
+fn least_j(controls: usize) -> f64 {
+    let beyond_chance = BEYOND_CHANCE / (controls as f64).sqrt();
+    (100.0 * beyond_chance.max(MIN_J)).ceil() / 100.0
 }
 
 fn share(count: usize, of: usize) -> f64 {

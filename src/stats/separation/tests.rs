@@ -98,13 +98,23 @@ fn too_few_controls_and_times_that_overlap_are_refused_each_with_its_reason() {
         "too few controls: 14 cold and 40 warm; want at least 15 of each"
     );
     let same = controls(&[7.0; 20], &[7.0; 20]).separate();
-    assert_eq!(same, Err(Refusal::NotSeparable { j: 0.0 }));
+    assert_eq!(
+        same,
+        Err(Refusal::NotSeparable {
+            j: 0.0,
+            least: 0.59
+        })
+    );
     let turned = controls(&range(1, 20), &range(21, 40)).separate();
     assert!(
-        matches!(turned, Err(Refusal::NotSeparable { j }) if j <= 0.0),
+        matches!(turned, Err(Refusal::NotSeparable { j, .. }) if j <= 0.0),
         "{turned:?}"
     );
-    let said = Refusal::NotSeparable { j: 0.321 }.to_string();
+    let said = Refusal::NotSeparable {
+        j: 0.321,
+        least: 0.5,
+    }
+    .to_string();
     let wanted =
         "not separable: the times of cold and warm requests overlap (J = 0.32; want at least 0.5)";
     assert_eq!(said, wanted);
@@ -130,13 +140,17 @@ fn by_counting(cold: &[f64], warm: &[f64]) -> (f64, f64) {
 
 #[test]
 fn no_threshold_is_better_and_each_control_is_held_out() {
-    for seed in 0..60 {
+    let mut separable = 0;
+    for seed in 0..80 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut times = |n: usize, from: u32| -> Vec<f64> {
             (0..n).map(|_| f64::from(from + rng.u32(0..20))).collect()
         };
         let (cold, warm) = (times(15 + seed as usize % 7, 18), times(20, 1));
-        let got = controls(&cold, &warm).separate().expect("separable");
+        let Ok(got) = controls(&cold, &warm).separate() else {
+            continue;
+        };
+        separable += 1;
         let (threshold, j) = by_counting(&cold, &warm);
         assert_eq!(got.threshold, threshold, "{seed}");
         assert!((got.j - j).abs() < 1e-9, "{seed}: {} for {j}", got.j);
@@ -153,6 +167,7 @@ fn no_threshold_is_better_and_each_control_is_held_out() {
         };
         assert_eq!(got.held_out, wanted, "{seed}");
     }
+    assert!(separable >= 60, "{separable}");
 }
 
 /// Log-normal times with a deviation of 0.3; cold ones are longer by so many deviations.
@@ -312,11 +327,11 @@ fn kinds_that_differ_little_are_refused() {
 }
 
 #[test]
-fn controls_of_one_distribution_are_taken_for_separable_in_at_most_one_of_a_hundred_runs() {
-    const SEEDS: u64 = 4000;
-    for each in [MIN_CONTROLS, MIN_CONTROLS + 1] {
+fn controls_of_one_distribution_are_taken_for_separable_in_at_most_one_of_a_thousand_runs() {
+    const SEEDS: u64 = 8000;
+    for each in [MIN_CONTROLS, MIN_CONTROLS + 1, 20] {
         let passes = |seed: &u64| Server::new(0.0, *seed).controls(each).separate().is_ok();
         let share = (0..SEEDS).filter(passes).count() as f64 / SEEDS as f64;
-        assert!(share <= 0.01, "{share} with {each}");
+        assert!(share <= 0.001, "{share} with {each}");
     }
 }
