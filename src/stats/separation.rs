@@ -11,7 +11,7 @@ use super::batches::half_width;
 /// The least controls of each kind.
 pub const MIN_CONTROLS: usize = 15;
 /// The least J of held-out controls at which times tell hits from misses.
-pub const MIN_J: f64 = 0.5;
+const MIN_J: f64 = 0.5;
 /// So many times the root of 1 / controls of a kind is the least J where that is more: up to 27 controls. For J is the
 /// distance of Kolmogorov and Smirnov, which two samples of n from one distribution exceed by chance in exp(-J² n) of
 /// runs: 0.1 % of them.

@@ -72,9 +72,9 @@ impl FirstTier {
     /// Notes the reading of an old context at this distance.
     pub fn tell(&mut self, shares: &Shares, distance: f64) {
         let is_slower = shares.time.is_some_and(|(share, _)| share > SLOWER);
-        match is_slower {
-            true => self.slower.push(shares.best().unwrap_or(1.0)),
-            false => {
+        match shares.best().filter(|_| is_slower) {
+            Some(share) => self.slower.push(share),
+            None => {
                 self.slower.clear();
                 self.fast = self.fast.max(distance);
             }

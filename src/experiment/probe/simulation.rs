@@ -183,7 +183,7 @@ fn orders(seeds: u64, order: Order, has_usage: bool) -> (Vec<Trial>, [usize; 3])
 
 /// `make probe-sim`.
 #[test]
-#[ignore = "takes two minutes"]
+#[ignore = "takes three minutes"]
 fn probe_sim() {
     println!("                             error % 95 %  covers  cost  95 % requests 95 %");
     for (has_usage, by) in [(false, "time"), (true, "usage")] {
@@ -224,7 +224,6 @@ fn the_capacities_of_two_tiers_are_found_within_5_percent() {
     let near = count(&trials, |trial| {
         trial.error(0) <= 0.05 && trial.error(1) <= 0.05
     });
-
     assert!(near >= 13, "{near} near");
 }
 

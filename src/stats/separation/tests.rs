@@ -140,17 +140,13 @@ fn by_counting(cold: &[f64], warm: &[f64]) -> (f64, f64) {
 
 #[test]
 fn no_threshold_is_better_and_each_control_is_held_out() {
-    let mut separable = 0;
-    for seed in 0..80 {
+    for seed in 0..60 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut times = |n: usize, from: u32| -> Vec<f64> {
             (0..n).map(|_| f64::from(from + rng.u32(0..20))).collect()
         };
-        let (cold, warm) = (times(15 + seed as usize % 7, 18), times(20, 1));
-        let Ok(got) = controls(&cold, &warm).separate() else {
-            continue;
-        };
-        separable += 1;
+        let (cold, warm) = (times(28 + seed as usize % 7, 18), times(30, 1));
+        let got = controls(&cold, &warm).separate().expect("separable");
         let (threshold, j) = by_counting(&cold, &warm);
         assert_eq!(got.threshold, threshold, "{seed}");
         assert!((got.j - j).abs() < 1e-9, "{seed}: {} for {j}", got.j);
@@ -167,7 +163,6 @@ fn no_threshold_is_better_and_each_control_is_held_out() {
         };
         assert_eq!(got.held_out, wanted, "{seed}");
     }
-    assert!(separable >= 60, "{separable}");
 }
 
 /// Log-normal times with a deviation of 0.3; cold ones are longer by so many deviations.
