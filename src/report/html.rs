@@ -146,9 +146,10 @@ mod tests {
             vec![series(halves.0), series(halves.1)]
         };
         let warm = requests.split_off(1000);
-        let group = |records| Requests {
+        let group = |records: Vec<Record>| Requests {
             name: "a".to_string(),
-            records,
+            of_pass: records.into(),
+            has: |_| true,
         };
         let charts = Charts {
             ttft: distribution(ttft_ms),

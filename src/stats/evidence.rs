@@ -170,7 +170,7 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
     let is_repeat = |pass: &Pass, record: &Record| is_later_round(pass) && is_first_turn(record);
     let of_first_turns = of_sides(passes, &sides.collect::<Vec<_>>(), is_repeat, ONE_ROUND);
     // Rounds after the first repeat every prompt, and counters do not tell later turns apart.
-    let mut records = passes.iter().flat_map(|pass| &pass.records.list);
+    let mut records = passes.iter().flat_map(|pass| pass.records.list.iter());
     let has_later_turns = records.any(|record| !is_first_turn(record));
     Evidence {
         repeated_share: (!has_later_turns).then_some(1.0),

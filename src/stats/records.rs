@@ -20,8 +20,8 @@ use crate::units::share;
 /// The requests of a pass, and what cannot be told from single records.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Records in the order in which the requests ended; empty in an endless pass.
-    pub list: Vec<Record>,
+    /// Records in the order in which the requests ended; empty in an endless pass. Charts share them.
+    pub list: Arc<Vec<Record>>,
     pub failures: Failures,
     /// Gaps between token events of successes, without those of bursts.
     pub gaps: Histogram,
@@ -157,7 +157,7 @@ impl Records {
         if let Some(details) = &mut self.details {
             details.push(Detail::of(sample, self.keeps_gaps));
         }
-        self.list.push(record);
+        Arc::make_mut(&mut self.list).push(record);
     }
 
     /// Adds the tokens and bytes of a plain success that the server counted.
@@ -188,7 +188,7 @@ impl Records {
 
     /// Sets the output tokens of the request at this index, which were counted after it ended.
     pub fn count(&mut self, at: usize, tokens: u64, source: TokenSource) {
-        let record = &mut self.list[at];
+        let record = &mut Arc::make_mut(&mut self.list)[at];
         record.completion_tokens = Some(tokens).into();
         record.token_source = Some(source);
         self.lengths

@@ -262,9 +262,8 @@ fn saved(
 /// A run of fifty equal requests.
 fn pass(ttft_ns: f64, itl_ns: f64) -> Pass {
     let mut records = Records::kept();
-    records.list = (0..50)
-        .map(|k| reply(k * 1_000_000_000, ttft_ns, itl_ns))
-        .collect();
+    let replies = (0..50).map(|k| reply(k * 1_000_000_000, ttft_ns, itl_ns));
+    records.list = replies.collect::<Vec<_>>().into();
     let facts = Facts {
         concurrency: Some(1),
         ..Facts::default()

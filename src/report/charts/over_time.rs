@@ -22,7 +22,7 @@ fn span(groups: &[Requests]) -> Option<(u64, f64)> {
 }
 
 fn all(groups: &[Requests]) -> impl Iterator<Item = &Record> {
-    groups.iter().flat_map(|group| &group.records)
+    groups.iter().flat_map(Requests::records)
 }
 
 const TIME: &str = "time since the first request, s";
@@ -66,7 +66,7 @@ pub fn latency(groups: &[Requests]) -> Option<Plot> {
         [(&good, DOTS), (&failed, CROSSES)].map(|(of, most)| of.len().div_ceil(most).max(1));
     let mut drawn = 0;
     for (at, group) in groups.iter().enumerate() {
-        let good = group.records.iter().filter(|record| record.is_good());
+        let good = group.records().filter(|record| record.is_good());
         let is_drawn = |(at, of): &(usize, &Record)| at % every == 0 || taken_s(of) > slow_s;
         let thinned = good.enumerate().filter(is_drawn);
         let thinned: Vec<(f64, f64)> = thinned.map(|(_, record)| point(record)).collect();
@@ -101,7 +101,7 @@ pub fn latency(groups: &[Requests]) -> Option<Plot> {
 
 /// Marks where each group begins, if there are several, and says so in the key.
 fn begins(plot: &mut Plot, groups: &[Requests], start_ns: u64) {
-    let sent = |group: &Requests| group.records.iter().map(|record| record.t_send_ns).min();
+    let sent = |group: &Requests| group.records().map(|record| record.t_send_ns).min();
     let first = groups.iter().map(sent).enumerate();
     let first: Vec<(usize, u64)> = first.filter_map(|(at, ns)| Some((at, ns?))).collect();
     if first.len() < 2 {
@@ -209,9 +209,10 @@ mod tests {
         let good = ends_at(2);
         let mut timeout = ends_at(300);
         timeout.failure = Some(FailKind::TimeoutTotal);
-        let group = |records| Requests {
+        let group = |records: Vec<Record>| Requests {
             name: "a".to_string(),
-            records,
+            of_pass: records.into(),
+            has: |_| true,
         };
         let chart = latency(&[group(vec![good, timeout])]).expect("a chart");
         assert_eq!(

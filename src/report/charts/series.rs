@@ -1,5 +1,8 @@
 //! The data of charts: distributions, and the requests themselves.
 
+use std::sync::Arc;
+
+use crate::sample::Phase;
 use crate::stats::record::Record;
 
 /// The data of a set of charts, in groups such as rounds. A group keeps its colour by its place.
@@ -51,11 +54,21 @@ pub struct Point {
     pub group: usize,
 }
 
-/// The requests of a group without those of its warm-up, in the order of their ends.
+/// The requests of a group without those of its warm-up: records of a pass, which are shared with it.
 #[derive(Debug, Clone)]
 pub struct Requests {
     pub name: String,
-    pub records: Vec<Record>,
+    pub of_pass: Arc<Vec<Record>>,
+    /// Whether the group has a record.
+    pub has: fn(&Record) -> bool,
+}
+
+impl Requests {
+    /// Returns the records in the order of their ends.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let drawn = |record: &&Record| record.phase() != Phase::Warmup && (self.has)(record);
+        self.of_pass.iter().filter(drawn)
+    }
 }
 
 /// The distribution of a figure over a group.

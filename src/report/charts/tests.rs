@@ -25,7 +25,8 @@ fn requests(name: &str, n: u64, from_s: u64, each_s: u64) -> Requests {
     });
     Requests {
         name: name.to_string(),
-        records: records.collect(),
+        of_pass: records.collect::<Vec<_>>().into(),
+        has: |_| true,
     }
 }
 

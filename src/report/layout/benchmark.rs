@@ -114,7 +114,7 @@ fn charts(pass: &Pass) -> Charts {
     }
 }
 
-/// Returns the report that the command shows at its end, without charts, because these need a copy of every request.
+/// Returns the report that the command shows at its end, which has no charts.
 pub fn final_report(report: &Report) -> Document {
     const ABSENT: &str =
         "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate counter_hit_rate output_tokens_mean";

@@ -1,7 +1,6 @@
 //! The charts of a report, with its requests in groups: one for each pass, or for cold and for warm rotations.
 
 use crate::report::charts::{Charts, Requests, Series};
-use crate::sample::Phase;
 use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::stats::time::Time;
@@ -12,20 +11,13 @@ pub const WARM: &str = "later rotations (warm)";
 
 /// Returns charts with one group for each pass; `beside` is the title of the chart that has the passes side by side.
 pub fn passes(passes: &[Pass], beside: &'static str) -> Charts {
+    let ttft = |pass| Series::new(Pass::name(pass), pass.records.times_ms(Time::Ttft));
     let of_pass = |pass| requests(Pass::name(pass), pass, |_| true);
     Charts {
         beside,
-        requests: passes.iter().map(of_pass).collect(),
-        ..distributions(passes)
-    }
-}
-
-/// Returns the charts for a screen, which need no copy of the requests.
-pub fn distributions(passes: &[Pass]) -> Charts {
-    let ttft = |pass| Series::new(Pass::name(pass), pass.records.times_ms(Time::Ttft));
-    Charts {
         ttft: passes.iter().map(ttft).collect(),
         gaps: passes.iter().map(|pass| gaps(pass.name(), pass)).collect(),
+        requests: passes.iter().map(of_pass).collect(),
         ..Charts::default()
     }
 }
@@ -45,14 +37,9 @@ pub fn rotations(pass: &Pass) -> Charts {
     }
 }
 
-/// Returns all requests of a group except those of the warm-up.
 fn requests(name: String, pass: &Pass, has: fn(&Record) -> bool) -> Requests {
-    let records = pass.records.list.iter();
-    let drawn = records.filter(|record| record.phase() != Phase::Warmup && has(record));
-    Requests {
-        name,
-        records: drawn.copied().collect(),
-    }
+    let of_pass = pass.records.list.clone();
+    Requests { name, of_pass, has }
 }
 
 fn gaps(name: String, pass: &Pass) -> Series {

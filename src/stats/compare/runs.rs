@@ -192,7 +192,9 @@ fn points(sides: &[Vec<Run>; 2], notes: &mut Vec<String>) -> Vec<String> {
 }
 
 fn records<'a>(runs: &[Run<'a>]) -> Vec<&'a Record> {
-    runs.iter().flat_map(|run| &run.pass.records.list).collect()
+    runs.iter()
+        .flat_map(|run| run.pass.records.list.iter())
+        .collect()
 }
 
 /// Returns how many requests failed, and of how many.
@@ -346,7 +348,7 @@ mod tests {
             ..Sample::default()
         };
         let mut records = Records::kept();
-        records.list = vec![Record::from(&sample); 100];
+        records.list = vec![Record::from(&sample); 100].into();
         let facts = Facts {
             concurrency: Some(concurrency),
             ..Facts::default()

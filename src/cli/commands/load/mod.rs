@@ -258,7 +258,7 @@ impl Load {
         let report = &mut self.run.report;
         report.notes = notes::cut(&report.about, &report.passes);
         let mut document = match self.options.points.len() {
-            1 => layout::on_screen(report),
+            1 => layout::document(report),
             _ => layout::closing(report),
         };
         let answer = document.answer.take();

@@ -27,15 +27,6 @@ pub fn document(report: &Report) -> Document {
         trends: trends::sweep(&report.passes),
         ..groups::passes(&report.passes, "TTFT by point")
     };
-    with_charts(report, charts)
-}
-
-/// Makes the report without the charts that only a page has.
-pub fn on_screen(report: &Report) -> Document {
-    with_charts(report, groups::distributions(&report.passes))
-}
-
-fn with_charts(report: &Report, charts: Charts) -> Document {
     const ABSENT: &str = "ttft_avg_ms itl_avg_ms response_cache_hit_rate prefix_cache_hit_rate counter_hit_rate output_tokens_mean goodput_requests";
     let passes = &report.passes;
     let mut sections: Vec<Section> = passes.iter().map(point).collect();
@@ -76,7 +67,7 @@ fn leading(passes: &[Pass]) -> Vec<Pair> {
 pub fn closing(report: &Report) -> Document {
     Document {
         sections: sweep(&report.passes).into_iter().collect(),
-        ..on_screen(report)
+        ..document(report)
     }
 }
 

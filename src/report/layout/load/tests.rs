@@ -349,7 +349,7 @@ fn one_resent_request_in_a_thousand_is_mentioned() {
     let mut samples = vec![streamed(0, 100); 1000];
     samples[7].resent = true;
     let report = report(vec![closed(4, &samples)]);
-    let shown = text::render(&on_screen(&report), Screen::FILE);
+    let shown = text::render(&document(&report), Screen::FILE);
     let said = shown
         .lines()
         .find(|line| line.contains("Stale connections"));
@@ -412,14 +412,14 @@ fn a_point_that_ran_away_is_marked() {
     assert_eq!(one["overloaded"], true);
     let near = |key: &str, wanted: f64| (one[key].as_f64().expect(key) - wanted).abs() < 1e-4;
     assert!(near("backlog_share", 0.4756) && near("latency_growth", 1.8868));
-    let text = text::render(&on_screen(&report(vec![served(20)])), Screen::FILE);
+    let text = text::render(&document(&report(vec![served(20)])), Screen::FILE);
     let said = "Overload: requests came faster than the server ended them: backlog 48 %, latency grew by 189 %";
     assert!(text.contains(said), "{text}");
     // In a sweep the row of the point has a star, and the list under the table says what it means.
     let passes = vec![held, away];
     let trend = &trends::sweep(&passes)[0];
     assert!(!trend.key[0].1.contains("overload") && trend.key[1].1.ends_with(", overload"));
-    let text = text::render(&on_screen(&report(passes)), Screen::FILE);
+    let text = text::render(&document(&report(passes)), Screen::FILE);
     assert_eq!(text.matches("rate 100/s *").count(), 1, "{text}");
     assert!(text.contains("A star marks an overload"), "{text}");
     // A point that kept up says so in its file alone; a closed loop and a short pass have no such key.
