@@ -2,7 +2,7 @@
 //! readings of the contexts whose outcome would decide most.
 
 use super::belief::{Belief, Capacity, Of};
-use super::bounds::{FirstTier, LOST, MISSED, Misses};
+use super::growing::Growing;
 use super::lab::{Lab, Prompt, Reading, Request};
 use super::slots::Slots;
 use super::step::{Answer, Ask, Step};
@@ -10,17 +10,6 @@ use crate::stats::probe::{Findings, Tier};
 
 /// A new context has this share of all tokens written before.
 const GROWTH: f64 = 0.11;
-/// The oldest context is read again after each growth by this factor; in between, the context before the last one: each time,
-/// so that the first evictions of an order by chance are seen at once, or, if the oldest ones come from a second tier, after
-/// each growth by this factor.
-const BETWEEN_OLD: f64 = 1.25;
-const BETWEEN_YOUNG: f64 = 1.2;
-/// An order by chance breaks contexts of every age, and tells most of the capacity where it begins to: whenever the
-/// context before the last is lost, so many others are read, if the first of them show that it is such an order.
-const MIDDLE: usize = 14;
-const FIRST_OF_MIDDLE: usize = 2;
-/// A context with this uncached share is broken.
-const BROKEN: f64 = 0.7;
 /// It goes on this often, a miss at a time, while the readings do not bound the capacity.
 const MOST_EXTENSIONS: u32 = 2;
 /// Readings after the growing pass with one tier; with two of all tokens, and of both capacities.
@@ -44,22 +33,9 @@ const TWO_TIERS: f64 = 0.999;
 #[derive(Debug, Default)]
 pub struct Machine {
     phase: Phase,
-    /// The contexts of the growing pass, in order: text and tokens.
-    written: Vec<(u64, f64)>,
-    written_tokens: f64,
-    /// The tokens that were written when the oldest context, and the one before the last, were read again last.
-    old_read_at: f64,
-    young_read_at: f64,
-    /// Contexts of the growing pass that were read again.
-    oldest_unread: usize,
-    /// Misses in a row of the oldest contexts, and of the one before the last.
-    old: Misses,
-    young: Misses,
-    first: FirstTier,
-    /// Contexts to be read next, the first one last, and what their readings are for.
-    queue: Vec<(u64, Asked)>,
-    /// Contexts of a middle age to be read if one of the first of them is broken.
-    middle: Option<Vec<u64>>,
+    growing: Growing,
+    /// Contexts that are laid, the first one last.
+    laid: Vec<u64>,
     refined: u32,
     refined_of_total: u32,
     belief: Option<Belief>,
@@ -67,7 +43,6 @@ pub struct Machine {
     is_bounded: bool,
     extensions: u32,
     slots: Option<Slots>,
-    asked: Option<Asked>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -83,33 +58,20 @@ enum Phase {
     Done,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    New,
-    Old,
-    Young,
-    Middle,
-    Refining,
-}
-
 impl Step for Machine {
     fn next(&mut self, lab: &mut Lab) -> Option<Ask> {
         loop {
             let next = match self.phase {
                 Phase::Grow => return Some(ask(self.grow(lab))),
-                Phase::RefineTotal | Phase::RefineFirst => {
-                    let text = self.most_telling(lab);
-                    text.map(|text| (text, Asked::Refining))
-                }
-                Phase::Lay => self.queue.pop(),
+                Phase::RefineTotal | Phase::RefineFirst => self.most_telling(lab),
+                Phase::Lay => self.laid.pop(),
                 Phase::Slots => match self.slots.as_mut().and_then(|slots| slots.next(lab)) {
                     Some(prompt) => return Some(ask(prompt)),
                     None => None,
                 },
                 Phase::Done => return None,
             };
-            if let Some((text, asked)) = next {
-                self.asked = Some(asked);
+            if let Some(text) = next {
                 return Some(ask(self.context(text)));
             }
             self.end_phase(lab);
@@ -120,50 +82,28 @@ impl Step for Machine {
         if let Some(slots) = self.slots.as_mut().filter(|_| self.phase == Phase::Slots) {
             return slots.tell(lab, request, reading);
         }
-        let prompt = &request.prompt;
-        if self.asked == Some(Asked::New) {
-            lab.wrote(prompt.text, reading);
-            self.written.push((prompt.text, prompt.tokens as f64));
-            self.written_tokens += reading.tokens as f64;
-            self.plan_reads();
+        let (text, growing) = (request.prompt.text, &mut self.growing);
+        if self.phase == Phase::Grow && growing.is_new() {
+            lab.wrote(text, reading);
+            growing.wrote(text, request.prompt.tokens as f64, reading.tokens as f64);
             return;
         }
         let shares = lab.shares(reading);
-        let reread = lab.read_again(prompt.text, reading);
-        match self.asked {
-            Some(Asked::Old) => {
-                self.oldest_unread += 1;
-                self.old.tell(&shares, MISSED);
-                self.first.tell(&shares, reread.distance);
+        let reread = lab.read_again(text, reading);
+        if self.phase == Phase::Grow {
+            if growing.tell(&shares, &reread) {
+                lab.warm.note(reading.tokens as f64, reading.ttft_s);
             }
-            Some(Asked::Young) => {
-                self.young.tell(&shares, LOST);
-                if shares.are_warm() && self.first.holds(&reread) {
-                    lab.warm.note(reading.tokens as f64, reading.ttft_s);
-                }
-                if !self.young.is_empty() && self.middle.is_none() {
-                    self.plan_middle();
-                }
+            if growing.has_lost() {
+                self.is_bounded = true;
+                self.end_phase(lab);
             }
-            Some(Asked::Middle) => {
-                let is_broken = shares.best().is_some_and(|share| share > BROKEN);
-                if is_broken {
-                    let rest = self.middle.take().unwrap_or_default();
-                    self.queue
-                        .extend(rest.into_iter().map(|text| (text, Asked::Middle)));
-                }
-            }
-            _ => {
-                self.refined += 1;
-                if let Some(belief) = &mut self.belief {
-                    belief.tell(&reread, &shares);
-                    belief.sharpen(lab);
-                }
-            }
+            return;
         }
-        if self.phase == Phase::Grow && (self.old.are_certain() || self.young.are_certain()) {
-            self.is_bounded = true;
-            self.end_phase(lab);
+        self.refined += 1;
+        if let Some(belief) = &mut self.belief {
+            belief.tell(&reread, &shares);
+            belief.sharpen(lab);
         }
     }
 
@@ -217,83 +157,38 @@ impl Step for Machine {
 
 impl Machine {
     fn context(&self, text: u64) -> Prompt {
-        let tokens = self.written.iter().find(|written| written.0 == text);
-        let tokens = tokens.map_or(0.0, |&(_, tokens)| tokens);
+        let tokens = self.growing.tokens_of(text).unwrap_or_default();
         Prompt::whole(text, tokens as u64)
     }
 
     fn grow(&mut self, lab: &mut Lab) -> Prompt {
-        if let Some((text, asked)) = self.queue.pop() {
-            self.asked = Some(asked);
+        if let Some(text) = self.growing.next() {
             return self.context(text);
         }
-        self.asked = Some(Asked::New);
-        let tokens = (GROWTH * self.written_tokens).ceil() as u64;
+        let tokens = (GROWTH * self.growing.written_tokens()).ceil() as u64;
         lab.new_prompt(tokens.max(lab.shortest_tokens).min(lab.longest_tokens))
-    }
-
-    /// Plans to read the oldest context that was not read again, or the one before the last. After a miss of either it is
-    /// read each time: the latter would be held by an LRU cache, and the pass costs the less the sooner it ends.
-    fn plan_reads(&mut self) {
-        let [.., (young, _), _] = self.written[..] else {
-            return;
-        };
-        if !self.young.is_empty() {
-            self.queue = vec![(young, Asked::Young)];
-            return;
-        }
-        let oldest = self.written.get(self.oldest_unread).map(|&(text, _)| text);
-        let Some(oldest) = oldest.filter(|&oldest| oldest != young) else {
-            return;
-        };
-        let has_grown = |since: f64, by: f64| self.written_tokens >= since * by;
-        let is_old_due = has_grown(self.old_read_at, BETWEEN_OLD);
-        if is_old_due || !self.old.is_empty() {
-            self.queue = vec![(oldest, Asked::Old)];
-            if is_old_due {
-                self.old_read_at = self.written_tokens;
-            }
-        } else if !self.first.is_passed() || has_grown(self.young_read_at, BETWEEN_YOUNG) {
-            self.queue = vec![(young, Asked::Young)];
-            self.young_read_at = self.written_tokens;
-        }
-    }
-
-    /// Plans to read some contexts between the oldest and the youngest: at first few of them, then, if one is broken, the
-    /// others, from the smallest on, which drive out least.
-    fn plan_middle(&mut self) {
-        let (from, to) = (self.written.len() / 2, self.written.len().saturating_sub(2));
-        let from = from.max(self.oldest_unread);
-        let mut rest: Vec<u64> = (0..MIDDLE)
-            .map(|at| from + at * to.saturating_sub(from) / MIDDLE)
-            .filter_map(|at| self.written.get(at).map(|written| written.0))
-            .collect();
-        rest.dedup();
-        rest.reverse();
-        let half = rest.len() / 2;
-        let first = rest.drain(half.saturating_sub(FIRST_OF_MIDDLE)..half);
-        let first: Vec<(u64, Asked)> = first.map(|text| (text, Asked::Middle)).collect();
-        self.queue.extend(first);
-        self.middle = Some(rest);
     }
 
     /// Weighs all that was measured.
     fn weigh(&mut self, lab: &Lab) {
-        let least = self.written.first().map_or(1.0, |written| written.1) / 4.0;
-        self.belief = Some(Belief::new(lab, least.max(1.0), self.written_tokens * 1.5));
+        let written = self.growing.written();
+        let least = written.first().map_or(1.0, |written| written.1) / 4.0;
+        let most = self.growing.written_tokens() * 1.5;
+        self.belief = Some(Belief::new(lab, least.max(1.0), most));
     }
 
     fn end_phase(&mut self, lab: &Lab) {
         self.phase = match self.phase {
             Phase::Grow => {
-                self.queue.clear();
+                self.growing.end();
                 self.weigh(lab);
-                let is_above = |capacity: Capacity| capacity.high > self.written_tokens;
-                let goes_on = self.extensions < MOST_EXTENSIONS && self.old.are_certain();
+                let written_tokens = self.growing.written_tokens();
+                let is_above = |capacity: Capacity| capacity.high > written_tokens;
+                let goes_on = self.extensions < MOST_EXTENSIONS && self.growing.has_lost_old();
                 match goes_on && self.capacity(Of::Total).is_some_and(is_above) {
                     true => {
                         self.extensions += 1;
-                        self.old.want_one_more();
+                        self.growing.want_one_more();
                         Phase::Grow
                     }
                     false => Phase::RefineTotal,
@@ -330,17 +225,18 @@ impl Machine {
         let Some(Capacity { low, high, .. }) = self.capacity(Of::First) else {
             return;
         };
-        let longest = self.written.iter().map(|&(_, tokens)| tokens);
+        let written = self.growing.written();
+        let longest = written.iter().map(|&(_, tokens)| tokens);
         let least = (LEAST_LAID * low).min(0.9 * longest.fold(0.0, f64::max));
         let mut sum = 0.0;
-        let large = self.written.iter().filter(|(_, tokens)| *tokens >= least);
+        let large = written.iter().filter(|(_, tokens)| *tokens >= least);
         let pool = large.take_while(|(_, tokens)| {
             let is_short = sum < high * POOL;
             sum += tokens;
             is_short
         });
-        self.queue = pool.map(|&(text, _)| (text, Asked::Refining)).collect();
-        self.queue.reverse();
+        self.laid = pool.map(|&(text, _)| text).collect();
+        self.laid.reverse();
     }
 
     fn capacity(&self, of: Of) -> Option<Capacity> {
@@ -365,8 +261,8 @@ impl Machine {
         }
         let sampled = belief.sample();
         let contexts = lab.distances().filter_map(|(text, distance)| {
-            let (_, tokens) = self.written.iter().find(|written| written.0 == text)?;
-            let variance = sampled.variance(distance, *tokens, of, lab.trusts_usage);
+            let tokens = self.growing.tokens_of(text)?;
+            let variance = sampled.variance(distance, tokens, of, lab.trusts_usage);
             Some((text, variance))
         });
         let best = contexts.max_by(|a, b| a.1.total_cmp(&b.1))?;

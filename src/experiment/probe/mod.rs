@@ -10,6 +10,7 @@ mod capacity;
 mod controls;
 mod curve;
 mod explain;
+mod growing;
 pub mod lab;
 mod least_squares;
 #[cfg(test)]
