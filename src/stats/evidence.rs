@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::ceiling::{at_once, at_once_counted, in_blocks, share_of_successes};
 use super::client::{ClientSummary, Limit};
 use super::facts::Facts;
 use super::figures::Figures;
@@ -19,6 +20,12 @@ const ONE_ROTATION: &str = "the first rotation is not over, so no context was se
 const ONE_ROUND: &str = "the dataset was sent only once";
 const RESET: &str = "the cache was emptied between the rounds";
 const NO_REPEATS: &str = "no prompt was sent twice";
+const OF_OTHER_SHARDS: &str =
+    "other shards send the first uses of the prompts that this one repeats; merge them all";
+const SHARDS_APART: &str =
+    "the shards did not run at the same time, so some prompts were repeated before their first use";
+const TOO_SHORT: &str = "the prompts that were repeated are no longer than a block of the cache";
+const NEVER_CACHED: &str = "the first uses of the prompts that were repeated have failed";
 const ALL_FAILED: &str = "no measured request that repeats a prompt has succeeded";
 /// Requests of each kind and level that are looked at.
 const KEPT: usize = 1 << 14;
@@ -35,7 +42,7 @@ impl Evidence {
         let evidence = match about["command"].as_str() {
             Some("benchmark") => of_rotations(about, passes),
             Some("replay") => of_rounds(about, passes),
-            Some("load") => of_points(passes),
+            Some("load") => of_points(about, passes),
             Some("run") => without_repeats(NOT_IN_THIS_COMMAND),
             _ => without_repeats(NO_REPEATS),
         };
@@ -191,8 +198,22 @@ fn is_first_turn(record: &Record) -> bool {
     matches!(record.turn.get(), None | Some(0))
 }
 
-/// The evidence of `load`: prompts that are repeated among others that are new.
-fn of_points(passes: &[Pass]) -> Evidence {
+/// Whether shards are missing of which this run is a part.
+fn is_part(about: &Value) -> bool {
+    let shard = &about["shard"];
+    let held = shard["held"].as_array().map(|held| held.len() as u64);
+    held.zip(shard["of"].as_u64())
+        .is_some_and(|(held, of)| held < of)
+}
+
+/// The evidence of `load`: prompts that are repeated among others that are new, whichever shard sends these.
+fn of_points(about: &Value, passes: &[Pass]) -> Evidence {
+    if is_part(about) {
+        return without_repeats(OF_OTHER_SHARDS);
+    }
+    if passes.iter().any(|pass| pass.facts.overlap_ns.is_some()) {
+        return without_repeats(SHARDS_APART);
+    }
     let sides = passes.iter().map(|pass| {
         let of = |is_repeat| {
             let records = pass.records.list.iter();
@@ -246,9 +267,12 @@ fn of_sides(
     let common_tokens = passes.first().and_then(|pass| pass.facts.common_tokens);
     let common_tokens = common_tokens.unwrap_or(0);
     let is_reported = reported(passes).prefix;
-    let hits = sides.iter().flat_map(|of| &of.repeats);
-    let hits = hits.filter(|record| record.is_clean());
-    let hits: Vec<(u64, u64)> = hits.filter_map(|one| one.hits(common_tokens)).collect();
+    let again = sides.iter().flat_map(|of| &of.repeats);
+    let again: Vec<&Record> = again.copied().filter(|record| record.is_clean()).collect();
+    let hits = again.iter().filter_map(|one| one.hits(common_tokens));
+    let hits: Vec<(u64, u64)> = hits.collect();
+    let in_blocks = in_blocks(&again, common_tokens);
+    let first_uses = share_of_successes(sides.iter().flat_map(|of| &of.fresh));
     let (mut repeats, mut repeated_tokens, mut tokens) = (0, 0, 0);
     for pass in passes {
         let records = pass.records.list.iter();
@@ -263,7 +287,15 @@ fn of_sides(
     }
     let were_sent = sides.iter().any(|of| !of.repeats.is_empty());
     let compared = sides.iter().filter_map(Sides::speed_up);
+    if in_blocks.is_some_and(|of| of < HARDLY) {
+        return without_repeats(TOO_SHORT);
+    }
+    if first_uses.is_some_and(|of| of < HARDLY) {
+        return without_repeats(NEVER_CACHED);
+    }
     Evidence {
+        in_blocks,
+        first_uses,
         repeats,
         no_repeats: if were_sent { ALL_FAILED } else { no_repeats },
         repeated_share: share(repeated_tokens, tokens),
@@ -296,29 +328,6 @@ fn usage_rate(passes: &[Pass]) -> Option<f64> {
     let all: f64 = rates.iter().map(|(_, tokens)| tokens).sum();
     let cached: f64 = rates.iter().map(|(rate, tokens)| rate * tokens).sum();
     (all > 0.0).then(|| cached / all)
-}
-
-/// The share of prompt tokens that the controls hit which repeat a text at once, by `usage`; `None` without such a
-/// control.
-fn at_once(passes: &[Pass]) -> Option<f64> {
-    let is_reported = reported(passes).prefix;
-    let of_pass = |pass: &Pass| -> Vec<(u64, u64)> {
-        let common_tokens = pass.facts.common_tokens.unwrap_or(0);
-        let controls = pass.records.controls.iter();
-        let second = controls.filter(|one| one.turn.get() == Some(1) && one.failure.is_none());
-        second.filter_map(|one| one.hits(common_tokens)).collect()
-    };
-    let seconds: Vec<(u64, u64)> = passes.iter().flat_map(of_pass).collect();
-    let of = hit_share(&seconds).filter(|_| is_reported)?;
-    Some(of.share)
-}
-
-/// The share that controls hit which repeat a text at once, by the engine's counters. The other half of the controls are first requests, which a cache that is
-/// too small misses.
-fn at_once_counted(passes: &[Pass]) -> Option<f64> {
-    let last = passes.iter().rev();
-    let mut rates = last.filter_map(|pass| pass.facts.controls_hit_rate);
-    rates.next().map(|rate| (2.0 * rate).min(1.0))
 }
 
 /// The figures of all passes by the engine's counters; `None` where a pass has none.

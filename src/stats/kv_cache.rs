@@ -9,7 +9,7 @@ use crate::sample::named;
 use crate::units::{share, whole_percent};
 
 /// The least share of the repeated prompt tokens at which the cache counts as working.
-const WORKING: f64 = 0.8;
+pub const WORKING: f64 = 0.8;
 /// Below this share nothing worth speaking of was hit.
 pub const HARDLY: f64 = 0.05;
 /// A speed-up from which on times contradict a server that reports no hits: its interval lies above.
@@ -78,6 +78,10 @@ pub struct Evidence {
     pub repeats: u64,
     /// Why nothing was repeated.
     pub no_repeats: &'static str,
+    /// The share of the repeated prompt tokens that whole blocks are; `None`: nobody knows.
+    pub in_blocks: Option<f64>,
+    /// The share of the first uses that succeeded; the repeats of the others cannot hit. `None`: there are none.
+    pub first_uses: Option<f64>,
     /// Prompt tokens that had been sent before, over all that were sent in the passes that repeat prompts; `None`: later
     /// turns repeat tokens, too.
     pub repeated_share: Option<f64>,
@@ -281,12 +285,12 @@ impl Evidence {
         }
     }
 
-    /// The most that a repeat can hit: the share of a text repeated at once, which lacks the last block.
+    /// The most that repeats can hit: the share of a text repeated at once, which lacks the last block, or of whole blocks,
+    /// as far as their first uses succeeded.
     fn ceiling(&self) -> f64 {
-        self.at_once()
-            .filter(|&of| of >= 0.3)
-            .unwrap_or(1.0)
-            .min(1.0)
+        let at_once = self.at_once().filter(|&of| of >= 0.3);
+        let of_one = at_once.or(self.in_blocks).unwrap_or(1.0).min(1.0);
+        of_one * self.first_uses.unwrap_or(1.0)
     }
 
     /// Says which of `usage` and the counters is likely wrong, where their hit rates differ.

@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod catalog;
+mod ceiling;
 pub mod client;
 pub mod clock;
 pub mod compare;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::report::Report;
 use crate::report::document::{Answer, Node};
-use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict};
+use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict, WORKING};
 use crate::stats::speed_up::SpeedUp;
 use crate::units::{fixed, quoted, whole_percent};
 
@@ -94,7 +94,13 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
 
 /// Says how much was hit, and how TTFT compares.
 fn hits(evidence: &Evidence, decision: &Decision, speed: Option<String>) -> String {
+    let is_low = decision.hits.is_some_and(|(of, _)| of.share < WORKING);
     let hits = decision.hits.map_or(String::new(), share_hit);
+    let most = if is_low {
+        most(evidence)
+    } else {
+        String::new()
+    };
     let speed = match speed {
         _ if evidence.is_client_limited => {
             "TTFT is not compared, since this client was too slow".to_string()
@@ -102,7 +108,22 @@ fn hits(evidence: &Evidence, decision: &Decision, speed: Option<String>) -> Stri
         Some(speed) => speed,
         None => format!("TTFT is not compared: {}", evidence.no_speed_up),
     };
-    format!("{hits}; {speed}")
+    format!("{hits}{most}; {speed}")
+}
+
+/// Says why no cache could have hit all of it: ` (whole blocks are 76 % of them)`.
+fn most(evidence: &Evidence) -> String {
+    const NEARLY: f64 = 0.95;
+    let below = |of: Option<f64>| of.filter(|&of| of < NEARLY);
+    let blocks = below(evidence.in_blocks)
+        .map(|of| format!("whole blocks are {} of them", whole_percent(of)));
+    let failed = below(evidence.first_uses)
+        .map(|of| format!("{} of the first uses failed", whole_percent(1.0 - of)));
+    let why: Vec<String> = blocks.into_iter().chain(failed).collect();
+    match why.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", why.join("; ")),
+    }
 }
 
 /// Says what the server reports where that is not believed.

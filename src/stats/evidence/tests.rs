@@ -6,6 +6,7 @@ use super::*;
 use crate::sample::{FailKind, Failure, Labels, Sample};
 use crate::stats::client::{ClientSummary, Limit};
 use crate::stats::facts::{Facts, Told};
+use crate::stats::kv_cache::Reason;
 use crate::stats::records::Records;
 use crate::stats::spread::Spread;
 
@@ -504,4 +505,117 @@ fn an_odd_file_gives_no_panic_and_no_share_outside_0_to_1() {
             }
         }
     }
+}
+
+/// Returns a prompt of 40 tokens of `load`, sent at this millisecond.
+fn short_prompt(at_ms: u64, is_repeat: bool, cached: u64) -> Sample {
+    let labels = Labels {
+        repeat: Some(is_repeat),
+        ..Labels::default()
+    };
+    let sample = Sample {
+        prompt_tokens: Some(40),
+        ..sent(at_ms, 10, Some(cached))
+    };
+    labelled(sample, labels)
+}
+
+fn decided(about: &Value, facts: Facts, samples: &[Sample]) -> (Verdict, Reason) {
+    let decision = Evidence::of(about, &[pass(facts, samples)]).decide();
+    (decision.verdict, decision.reason)
+}
+
+/// 32 of 40 tokens, less than 0.8 of those beyond 4 that all prompts have in common, are all whole blocks.
+#[test]
+fn a_cache_that_holds_all_whole_blocks_works() {
+    let about = json!({"command": "load"});
+    let facts = || Facts {
+        common_tokens: Some(4),
+        ..Facts::default()
+    };
+    let samples: Vec<Sample> = (0..8)
+        .map(|k| short_prompt(k, k > 3, if k > 3 { 32 } else { 0 }))
+        .collect();
+    let evidence = Evidence::of(&about, &[pass(facts(), &samples)]);
+    near(evidence.usage.map(|of| of.share), 28.0 / 36.0);
+    near(evidence.in_blocks, 28.0 / 36.0);
+    assert_eq!(
+        decided(&about, facts(), &samples),
+        (Verdict::Working, Reason::Hits)
+    );
+    // Half of them hit.
+    let samples: Vec<Sample> = (0..8)
+        .map(|k| short_prompt(k, k > 3, if k > 5 { 32 } else { 0 }))
+        .collect();
+    assert_eq!(
+        decided(&about, facts(), &samples),
+        (Verdict::Partly, Reason::Hits)
+    );
+}
+
+#[test]
+fn prompts_of_less_than_a_block_tell_nothing() {
+    let short = |sample| Sample {
+        prompt_tokens: Some(12),
+        ..sample
+    };
+    let samples: Vec<Sample> = (0..8).map(|k| short(short_prompt(k, k > 3, 0))).collect();
+    let (verdict, reason) = decided(&json!({"command": "load"}), Facts::default(), &samples);
+    assert_eq!(verdict, Verdict::Unknown);
+    let why = "the prompts that were repeated are no longer than a block of the cache";
+    assert_eq!(reason, Reason::NothingRepeated(why));
+}
+
+/// Half of the first uses failed, so half of the repeats had nothing to hit.
+#[test]
+fn a_cache_is_not_blamed_for_first_uses_that_failed() {
+    let about = json!({"command": "load"});
+    let all = (0..16).map(|k| match k {
+        0..4 => failed(short_prompt(k, false, 0)),
+        4..8 => short_prompt(k, false, 0),
+        8..12 => short_prompt(k, true, 0),
+        _ => short_prompt(k, true, 32),
+    });
+    let samples: Vec<Sample> = all.collect();
+    let evidence = Evidence::of(&about, &[pass(Facts::default(), &samples)]);
+    near(evidence.first_uses, 0.5);
+    near(evidence.usage.map(|of| of.share), 0.4);
+    assert_eq!(
+        decided(&about, Facts::default(), &samples).0,
+        Verdict::Working
+    );
+    let all: Vec<Sample> = samples
+        .into_iter()
+        .map(|one| match one.labels.repeat {
+            Some(false) => failed(one),
+            _ => one,
+        })
+        .collect();
+    let why = "the first uses of the prompts that were repeated have failed";
+    assert_eq!(
+        decided(&about, Facts::default(), &all),
+        (Verdict::Unknown, Reason::NothingRepeated(why))
+    );
+}
+
+#[test]
+fn a_part_of_the_shards_of_a_load_does_not_tell() {
+    let samples: Vec<Sample> = (0..8).map(|k| short_prompt(k, k > 3, 32)).collect();
+    let about = |held: &[u64]| json!({"command": "load", "shard": {"of": 2, "held": held}});
+    let unknown = Reason::NothingRepeated(
+        "other shards send the first uses of the prompts that this one repeats; merge them all",
+    );
+    let of_one = decided(&about(&[1]), Facts::default(), &samples);
+    assert_eq!(of_one, (Verdict::Unknown, unknown));
+    let of_both = decided(&about(&[0, 1]), Facts::default(), &samples);
+    assert_eq!(of_both, (Verdict::Working, Reason::Hits));
+    // They overlapped by less than 95 %.
+    let apart = Facts {
+        overlap_ns: Some((0, 1)),
+        ..Facts::default()
+    };
+    assert_eq!(
+        decided(&about(&[0, 1]), apart, &samples).0,
+        Verdict::Unknown
+    );
 }
