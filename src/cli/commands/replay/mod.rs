@@ -92,7 +92,7 @@ impl Replay {
         if let Some(dir) = &options.debug_dir {
             Folder::open("--debug-log-dir", dir)?;
         }
-        folder.note_earlier(ROUNDS);
+        folder.check_earlier(ROUNDS)?;
         let opened = connection.open()?;
         if let Some(reset) = &options.reset {
             reset.url.warn_unencrypted();
