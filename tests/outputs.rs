@@ -344,3 +344,30 @@ fn a_full_disk_is_a_lost_output_for_every_command_without_requests() {
         );
     }
 }
+
+#[test]
+fn a_file_of_a_key_is_never_quoted() {
+    let dir = Dir::new();
+    let key = "sekret-abcdefghijklmnop";
+    let slo = "Want limits such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms: 10000}, or constraints: {ttft_ms: {max: 1000}}\n";
+    for (content, wanted) in [
+        (format!("{key}\n"), "line 1: a text; want keys with values"),
+        (
+            format!("\n{key}: x\n"),
+            "line 2: unknown key; want slo, constraints",
+        ),
+    ] {
+        dir.write("key.txt", content);
+        let output = run(&dir, "load --backend mock --slo-file key.txt").fails(2);
+        let error = format!("[ERROR] --slo-file key.txt, {wanted}\n{slo}");
+        assert_eq!(output.stderr, error, "{output}");
+    }
+    // A record is quoted, but the run's own key in it is masked.
+    dir.write("d.jsonl", format!("{{\"{key}\": 1}}\n"));
+    for command in ["load", "replay"] {
+        let words = format!("{command} --backend mock --dataset d.jsonl --api-key {key}");
+        let output = run(&dir, &words).fails(2);
+        assert!(output.stderr.contains("its keys: ****mnop"), "{output}");
+        assert!(!output.stderr.contains("sekret"), "{output}");
+    }
+}
