@@ -371,3 +371,15 @@ fn a_file_of_a_key_is_never_quoted() {
         assert!(!output.stderr.contains("sekret"), "{output}");
     }
 }
+
+#[test]
+fn a_run_that_measures_nothing_leaves_no_empty_folder() {
+    let dir = Dir::new();
+    for words in [
+        "run --endpoint 127.0.0.1:1 -o a/b",
+        "replay --endpoint 127.0.0.1:1 --synthetic 2 --output-dir a/b --debug --debug-log-dir c",
+    ] {
+        run(&dir, words).fails(2);
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
+    }
+}

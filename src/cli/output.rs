@@ -2,7 +2,8 @@
 //! that nothing which is read or was measured is lost by it.
 
 use std::fs::{
-    File, OpenOptions, canonicalize, create_dir_all, metadata, remove_file, symlink_metadata,
+    File, OpenOptions, canonicalize, create_dir_all, metadata, remove_dir, remove_file,
+    symlink_metadata,
 };
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -250,11 +251,21 @@ pub const SUMMARY: &str = "benchmark_summary.json";
 /// The table of the rounds of `replay` there.
 pub const ROUNDS: &str = "metrics_summary.csv";
 
-/// A folder of results that can be written.
+/// A folder of results that can be written. If it is new and nothing was written to it, it is removed when it is
+/// dropped.
 pub struct Folder {
     /// The option that named it.
     flag: &'static str,
     dir: PathBuf,
+    /// The folders that did not exist before, the innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder with something in it is not removed.
+        let _ = self.made.iter().try_for_each(remove_dir);
+    }
 }
 
 impl Folder {
@@ -273,13 +284,17 @@ impl Folder {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::input(what, "not a folder"));
         }
+        let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = dir.ancestors().take_while(is_new);
+        let folder = Folder {
+            flag,
+            dir: dir.to_path_buf(),
+            made: made.map(Path::to_path_buf).collect(),
+        };
         // The file is dropped at once, so that nothing stays.
         let tried = create_dir_all(dir).and_then(|()| Replacement::create(&dir.join(".tmesh-cli")));
         tried.map_err(|e| Error::input(what, e))?;
-        Ok(Folder {
-            flag,
-            dir: dir.to_path_buf(),
-        })
+        Ok(folder)
     }
 
     /// Notes that the folder has samples of an earlier run, or other results of one: a file of this name.
@@ -349,6 +364,24 @@ mod tests {
         assert!(metadata(&new).is_err());
         assert_eq!(fs::read_to_string(&old).expect("still there"), "old");
         assert!(symlink_metadata(&link).is_ok());
+        fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn a_new_folder_without_files_is_removed_and_others_stay() {
+        let dir = std::env::temp_dir().join(format!("tmesh-folder-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let (inner, other) = (dir.join("a/b"), dir.join("c"));
+        let open = |path: &Path| Folder::open("--output", path).expect("a folder");
+        drop(open(&inner));
+        assert!(!dir.join("a").exists());
+        let kept = open(&inner);
+        fs::write(kept.path("samples.jsonl"), "x").expect("a file");
+        drop(kept);
+        assert!(inner.join("samples.jsonl").exists());
+        fs::create_dir(&other).expect("a new folder");
+        drop(open(&other));
+        assert!(other.exists(), "it was there before");
         fs::remove_dir_all(&dir).expect("it was there");
     }
 
