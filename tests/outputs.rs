@@ -383,3 +383,19 @@ fn a_run_that_measures_nothing_leaves_no_empty_folder() {
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
     }
 }
+
+#[test]
+fn a_report_of_a_file_without_its_option_names_the_option() {
+    let refused = run(&Dir::new(), "report samples.jsonl").fails(2);
+    let error = "[ERROR] samples.jsonl: not an option\nWant: -i samples.jsonl\n";
+    assert_eq!(refused.stderr, error, "{refused}");
+}
+
+#[test]
+fn a_trace_of_one_request_has_no_rate_and_no_unit() {
+    let dir = inputs();
+    let output = run(&dir, "load --backend mock --trace t.jsonl --warmup 0").ok();
+    // A rate takes two requests: (n - 1) / (last - first).
+    let line = "\nRate: offered n/a, achieved n/a\n";
+    assert!(output.stdout.contains(line), "{output}");
+}
