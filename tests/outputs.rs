@@ -2,10 +2,11 @@
 //! were measured before are moved aside; and outputs that go to a stdout which nobody reads.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use crate::util::{Cmd, Dir};
+use crate::util::{Cmd, Dir, RawServer, Server};
 
 const SMALL: &str = "--backend mock --requests 2 --warmup 0 --max-tokens 2";
 /// What a command of an earlier run has measured.
@@ -398,4 +399,29 @@ fn a_trace_of_one_request_has_no_rate_and_no_unit() {
     // A rate takes two requests: (n - 1) / (last - first).
     let line = "\nRate: offered n/a, achieved n/a\n";
     assert!(output.stdout.contains(line), "{output}");
+}
+
+#[test]
+fn a_url_that_is_wrong_is_not_blamed_on_the_model() {
+    let dir = Dir::new();
+    let mock = Server::start(&[]);
+    let ssh = RawServer::start(|_, stream| {
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+    });
+    for (endpoint, why, next) in [
+        (
+            format!("{}/nope", mock.url()),
+            "/nope/v1/models: HTTP 404: ",
+            "Correct the path of the URL (a missing prefix?), or if the server has no such list: --model NAME\n",
+        ),
+        (
+            format!("http://{}", ssh.addr()),
+            "/v1/models: no HTTP reply (",
+            "Correct the port, or use https:// if it speaks TLS\n",
+        ),
+    ] {
+        let output = run(&dir, &format!("load --endpoint {endpoint}")).fails(2);
+        assert!(output.stderr.contains(why), "{output}");
+        assert!(output.stderr.ends_with(next), "{output}");
+    }
 }
