@@ -425,3 +425,17 @@ fn a_url_that_is_wrong_is_not_blamed_on_the_model() {
         assert!(output.stderr.ends_with(next), "{output}");
     }
 }
+
+#[test]
+fn the_counters_of_a_load_are_not_said_to_have_later_turns() {
+    let dir = Dir::new();
+    let words = "load --backend mock --mock faults=no_usage --requests 20 --max-tokens 4";
+    let output = run(&dir, words).ok();
+    let why = "KV cache: NOT KNOWN: the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats";
+    let said = output
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains(why), "{output}");
+}

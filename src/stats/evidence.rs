@@ -174,6 +174,7 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
     let has_later_turns = records.any(|record| !is_first_turn(record));
     Evidence {
         repeated_share: (!has_later_turns).then_some(1.0),
+        has_later_turns,
         ..of_first_turns
     }
 }
