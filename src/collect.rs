@@ -5,6 +5,7 @@ mod progress;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
@@ -48,6 +49,8 @@ pub struct Log {
     pub name: &'static str,
     /// `None`: no samples file was asked for, or it could not be written.
     pub file: Option<samples_file::Writer>,
+    /// Set once the samples went to a stdout that nobody reads any more.
+    pub is_unread: Arc<AtomicBool>,
     /// Outputs that were given up, each with its reason.
     pub lost: Vec<Lost>,
 }
@@ -61,13 +64,20 @@ pub struct Lost {
 }
 
 impl Log {
-    /// Writes to the samples file. When that fails, the run continues without the file.
+    /// Writes to the samples file. When that fails, the run continues without the file; a reader of stdout that is gone
+    /// has read enough.
     pub fn write(&mut self, write: impl FnOnce(&mut samples_file::Writer) -> io::Result<()>) {
-        if let Some(file) = &mut self.file
-            && let Err(error) = write(file)
-        {
-            self.file = None;
-            self.lose(self.name, format!("{}: {error}", self.name));
+        let Some(file) = &mut self.file else {
+            return;
+        };
+        let Err(error) = write(file) else {
+            return;
+        };
+        let is_unread = file.is_stdout && error.kind() == io::ErrorKind::BrokenPipe;
+        self.file = None;
+        match is_unread {
+            true => self.is_unread.store(true, Relaxed),
+            false => self.lose(self.name, format!("{}: {error}", self.name)),
         }
     }
 
@@ -418,6 +428,7 @@ mod tests {
         Log {
             name: "--samples",
             file: None,
+            is_unread: Arc::default(),
             lost: Vec::new(),
         }
     }

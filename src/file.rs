@@ -4,9 +4,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +18,47 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Most further names of a file beside another that are tried.
 const MOST_NAMES: u32 = 100;
 
+/// The files that this process reads because the user named them. None of them may be written.
+static READ: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn files_read() -> MutexGuard<'static, Vec<PathBuf>> {
+    READ.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that a file is read, so that it is never written. `open` does this itself.
+pub fn note_read(path: &Path) {
+    let mut files = files_read();
+    if !files.iter().any(|known| known == path) {
+        files.push(path.to_owned());
+    }
+}
+
+/// Returns the name under which a file is read that is the same as `path`, also through a link; `None`: none is.
+pub fn read_as(path: &Path) -> Option<PathBuf> {
+    let files = files_read();
+    let same = files.iter().find(|read| is_one_file(read, path));
+    same.cloned()
+}
+
+/// Returns whether two paths name one regular file.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let found = |path: &Path| fs::metadata(path).ok().filter(fs::Metadata::is_file);
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    found(one).is_some_and(|one| found(other).map(id) == Some(id(one)))
+}
+
+/// Returns whether two outputs would go to one file. Neither needs to exist.
+pub fn is_one_target(one: &Path, other: &Path) -> bool {
+    let absolute = |path| std::path::absolute(path).ok();
+    one == other || is_one_file(one, other) || absolute(one) == absolute(other)
+}
+
 /// Opens a file, a pipe or a device.
 ///
 /// # Errors
 /// Fails as std does, and where a FIFO has no writer.
 pub fn open(path: &Path) -> io::Result<File> {
+    note_read(path);
     let is_fifo = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
     if !is_fifo {
         return File::open(path);
@@ -109,8 +146,9 @@ impl Replacement {
     /// somebody else put there, is not opened: the next name is tried.
     ///
     /// # Errors
-    /// Fails as std does.
+    /// Fails as std does, and where this process reads the file.
     pub fn create(path: &Path) -> io::Result<Replacement> {
+        refuse_read(path)?;
         let is_special =
             is_stdout(path) || fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
         let (beside, file) = match is_special {
@@ -175,12 +213,22 @@ impl Drop for Replacement {
     }
 }
 
+/// Refuses to write a file that this process reads: the last line of defence, behind the check of outputs before the
+/// first request.
+fn refuse_read(path: &Path) -> io::Result<()> {
+    match read_as(path) {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("an input of this command")),
+    }
+}
+
 /// Replaces a file, so that a reader never sees half of it. A path that does not allow a file beside it or a rename is
 /// written in place. On a full disk the old file stays.
 ///
 /// # Errors
-/// Fails as std does.
+/// Fails as std does, and where this process reads the file.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    refuse_read(path)?;
     if let Ok(mut replacement) = Replacement::create(path) {
         replacement.write_all(bytes)?;
         if replacement.finish().is_ok() {
@@ -213,6 +261,43 @@ mod tests {
         replace(&path, b"new").expect("space");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
         fs::remove_file(&path).expect("it was there");
+    }
+
+    #[test]
+    fn a_file_that_is_read_is_not_written_under_any_of_its_names() {
+        let dir = std::env::temp_dir().join(format!("tmesh-read-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let [input, link, twin, other] =
+            ["input", "link", "twin", "other"].map(|name| dir.join(name));
+        fs::write(&input, "kept").expect("a file");
+        fs::write(&other, "kept").expect("a file");
+        std::os::unix::fs::symlink(&input, &link).expect("a link");
+        fs::hard_link(&input, &twin).expect("a second name");
+        assert_eq!(read(&input).expect("a file"), b"kept");
+        for path in [&input, &link, &twin] {
+            assert_eq!(read_as(path).as_ref(), Some(&input));
+            let error = replace(path, b"new").expect_err("an input");
+            assert_eq!(error.to_string(), "an input of this command");
+            assert!(Replacement::create(path).is_err());
+        }
+        assert_eq!(fs::read_to_string(&input).expect("a file"), "kept");
+        // A file with the same words, and one that does not exist, are other files.
+        assert_eq!(read_as(&other), None);
+        assert_eq!(read_as(&dir.join("new")), None);
+        fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn two_outputs_are_one_file_also_before_it_exists() {
+        for (one, other, wanted) in [
+            ("r.json", "r.json", true),
+            ("r.json", "./r.json", true),
+            ("r.json", "d/r.json", false),
+            ("/dev/null", "/dev/null", true),
+        ] {
+            let is_one = is_one_target(Path::new(one), Path::new(other));
+            assert_eq!(is_one, wanted, "{one} {other}");
+        }
     }
 
     #[test]

@@ -47,12 +47,14 @@ mod watchdog;
 
 use std::process::ExitCode;
 
+use client::secret::mask_keys;
+
 fn main() -> ExitCode {
     load::stop::obey_signals();
     match cli::run(std::env::args_os().skip(1).collect()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", mask_keys(error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }

@@ -194,6 +194,7 @@ fn sharegpt_becomes_sessions_of_the_turns_asked_for() {
         all[3]["conversations"][1]["value"],
         "Tell me how a sundial works.\n\nIt stands on a wall that faces south."
     );
+    fs::remove_file(dir.path().join("s.jsonl")).expect("it was written");
     let output = convert(" --min-turns 2 --max-turns 2");
     assert!(
         output.stderr.starts_with(
@@ -256,7 +257,7 @@ fn input_that_cannot_be_converted_is_an_error_and_leaves_no_file() {
         ("convert longbench --input-dir . --output data", "--output data: a folder; want a file".to_string()),
         ("convert longbench --input-dir . --output bad.jsonl/o", "--output bad.jsonl/o: cannot write: ".to_string()),
         ("convert longbench --input-file bad.jsonl --output o", "--input-file bad.jsonl, line 2: it has no context".to_string()),
-        ("convert longbench --input-file bad.jsonl --output bad.jsonl", "--output bad.jsonl: it is an input file".to_string()),
+        ("convert longbench --input-file bad.jsonl --output bad.jsonl", "--output bad.jsonl: the same file as bad.jsonl, which is read".to_string()),
         ("convert longbench --input-file none --output o", "--input-file none: cannot read: No such file".to_string()),
         ("convert longbench --input-file data/trec.jsonl --dataset lcc trec --output o", "--dataset lcc: no record of this dataset in --input-file data/trec.jsonl".to_string()),
         ("convert sharegpt --input-file one.jsonl --output o", "--input-file one.jsonl: no conversation is left; dropped: 1 without user text, 0 with fewer than 1 user turns".to_string()),

@@ -32,6 +32,7 @@ mod mock_mark;
 mod models;
 mod next_steps;
 mod odd_counts;
+mod outputs;
 mod packaging;
 mod probe;
 mod proxy;

@@ -335,6 +335,7 @@ fn each_format_goes_to_stdout_or_into_a_file() {
             "{format}"
         );
         assert_eq!(dir.read("out"), shown.stdout, "{format}");
+        std::fs::remove_file(dir.path().join("out")).expect("it was written");
     }
 }
 
@@ -382,7 +383,7 @@ fn input_without_a_report_says_why() {
         ),
         (
             &["-i", "s.jsonl", "-o", "./s.jsonl"],
-            "the report is made from this file",
+            "--output ./s.jsonl: the same file as s.jsonl, which is read",
         ),
         (&["-i"], "-i: no value; want -i PATH"),
         (&["x"], "x: not an option"),

@@ -10,7 +10,7 @@ use super::meant::meant;
 use super::usage::{Flag, Usage};
 use crate::client::endpoint::without_secrets;
 use crate::error::{Error, Result};
-use crate::units::{parse_count, parse_duration, parse_number};
+use crate::units::{parse_count, parse_duration, parse_number, quoted};
 
 #[cfg(test)]
 mod fuzz;
@@ -241,7 +241,9 @@ fn find(usage: &Usage, name: &str) -> Result<Flag> {
     if !name.starts_with('-') {
         // The word may be a second URL, with a password in it.
         let word = without_secrets(name);
-        return Err(Error::input(word, "not an option").next(help()));
+        let input = usage.flags().find(|flag| flag.name == "--input");
+        let next = input.map(|flag| format!("Want: {} {}", flag.short, quoted(&word)));
+        return Err(Error::input(&word, "not an option").next(next.unwrap_or_else(help)));
     }
     let why = format!("{command} has no such option");
     Err(Error::input(name, why).next(meant(usage, name).unwrap_or_else(help)))

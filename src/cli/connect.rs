@@ -11,6 +11,7 @@ use super::args::{Args, above_zero};
 use super::commands::mock::options;
 use super::credentials::{headers, key, key_in_file, trust};
 use super::flags::{COMPARE, FIND_RATE, LOAD, REPLAY};
+use super::output::make_room;
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_secrets};
@@ -239,6 +240,7 @@ impl Connection {
         let (typed, mock) = match &self.server {
             Server::Url(url) => (url.clone(), None),
             Server::Mock(options) => {
+                make_room(options.truth_log.as_deref())?;
                 let mock = Mock::start((**options).clone())?;
                 (mock.url(), Some(mock))
             }

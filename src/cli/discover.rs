@@ -31,6 +31,10 @@ use crate::units::{counted, format_utc, quoted};
 
 /// Most models of a list that are shown.
 pub const SHOWN_MODELS: usize = 10;
+/// The step for a user whose URL has a path that the server does not know.
+const RIGHT_PATH: &str = "Correct the path of the URL (a missing prefix?), or if the server has no such list: --model NAME";
+/// The step for a user whose URL has a port that does not answer in HTTP.
+const RIGHT_PORT: &str = "Correct the port, or use https:// if it speaks TLS";
 /// The step for a user whose key the server refuses.
 pub const RIGHT_KEY: &str = "Give the right key with --api-key, --api-key-file or TMESH_API_KEY.";
 
@@ -57,8 +61,14 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
     let listing = list(&opened.small, endpoint);
     let (why, next) = match listing.map_err(|f| unreachable(endpoint, &opened.link.tidy(f)))? {
         Listing::Models(models) => return Ok(models),
-        Listing::Unusable(_) if opened.connection.model.is_some() => return Ok(Vec::new()),
-        Listing::Unusable(why) if endpoint.deployment().is_some() => {
+        Listing::Unusable(_) | Listing::NoSuchPath(_) | Listing::NoHttp(_)
+            if opened.connection.model.is_some() =>
+        {
+            return Ok(Vec::new());
+        }
+        Listing::Unusable(why) | Listing::NoSuchPath(why) | Listing::NoHttp(why)
+            if endpoint.deployment().is_some() =>
+        {
             let name = endpoint.deployment().unwrap_or_default().to_string();
             let why = opened.link.redact(why);
             note!(
@@ -70,6 +80,8 @@ pub fn models(opened: &Opened) -> Result<Vec<Listed>> {
             }]);
         }
         Listing::Unusable(why) => (why, "Name the model by hand: --model NAME"),
+        Listing::NoSuchPath(why) => (why, RIGHT_PATH),
+        Listing::NoHttp(why) => (why, RIGHT_PORT),
         Listing::Denied(why) => (why, RIGHT_KEY),
     };
     let what = endpoint.shown_url("models");

@@ -1,22 +1,27 @@
-//! The files and folders of results that the user names: checks, before the first request, that they can be written.
+//! The files and folders of results that the user names: checks, before the first request, that they can be written and
+//! that nothing which is read or was measured is lost by it.
 
-use std::fs::{File, OpenOptions, create_dir_all, metadata, remove_file, symlink_metadata};
-use std::io::Read;
+use std::fs::{
+    File, OpenOptions, canonicalize, create_dir_all, metadata, remove_dir, remove_file,
+    symlink_metadata,
+};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::terminal::give_stdout_away;
+use super::terminal::{give_stdout_away, is_unread, unless_unread};
 use crate::collect::Log;
 use crate::error::{Error, Result};
-use crate::file::{Replacement, aside, is_stdout, move_aside, replace};
-use crate::samples_file::Writer;
+use crate::file::{self, Replacement, aside, is_one_target, is_stdout, move_aside, read_as};
+use crate::samples_file::{Writer, holds_samples};
 
 /// Checks each named file, given with its option. Where `-` is named, nothing else goes to stdout.
 ///
 /// # Errors
-/// Fails when two options name one file, one names the file that stdout goes to, or one cannot be written.
+/// Fails when two options name one file, one names a file that is read or the one that stdout goes to, or one cannot be
+/// written. Inputs must have been opened before.
 pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
     let named = files
         .iter()
@@ -24,7 +29,8 @@ pub fn check(files: &[(&'static str, Option<&str>)]) -> Result<()> {
     let files: Vec<_> = named.collect();
     for (at, (flag, path)) in files.iter().enumerate() {
         let what = format!("{flag} {path}");
-        if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
+        let is_same = |other: &str| is_one_target(other.as_ref(), path.as_ref());
+        if let Some((other, _)) = files[..at].iter().find(|(_, other)| is_same(other)) {
             return Err(Error::input(what, format!("the same file as {other}")));
         }
         if is_stdout(path.as_ref()) {
@@ -50,6 +56,7 @@ pub fn check_samples(flag: &str, path: &str) -> Result<()> {
 
 /// Checks a file that is not stdout; an earlier one with samples will be moved aside, another one replaced.
 fn check_file(what: &str, path: &str, is_samples: bool) -> Result<()> {
+    refuse_input(what, path.as_ref())?;
     if is_redirected_stdout(path) {
         let why = "the file that stdout goes to; it would overwrite the report";
         return Err(Error::input(what, why));
@@ -65,19 +72,80 @@ fn check_file(what: &str, path: &str, is_samples: bool) -> Result<()> {
     Ok(())
 }
 
-/// Notes what a file holds that this run will move aside or replace.
+/// Checks a file that a command without samples of its own will write: it must not be an input. Notes what it holds.
+///
+/// # Errors
+/// Fails when the file is read by this command.
+pub fn check_earlier(what: &str, path: &Path) -> Result<()> {
+    refuse_input(what, path)?;
+    note_earlier(what, path, false);
+    Ok(())
+}
+
+/// Refuses an output that is the same file as an input.
+fn refuse_input(what: &str, path: &Path) -> Result<()> {
+    let Some(input) = read_as(path) else {
+        return Ok(());
+    };
+    let why = format!("the same file as {}, which is read", input.display());
+    Err(Error::input(what, why).next("Give the output another name"))
+}
+
+/// Notes what a file holds that this run will move aside or replace. `is_samples`: it is moved, whatever it holds.
 fn note_earlier(what: &str, path: &Path, is_samples: bool) {
-    let Some(kept) = aside(path) else {
+    let Some(kept) = measured(path).or(aside(path).map(|_| path.to_owned())) else {
         return;
     };
-    let held = held(path);
-    match is_samples {
-        true => note!(
+    let held = held(&kept);
+    match aside(&kept).filter(|_| is_samples || measured(path).is_some()) {
+        Some(aside) => note!(
             "note: {what} has {held}; this file is moved to {}",
-            kept.display()
+            aside.display()
         ),
-        false => note!("note: {what} has {held}; this file is replaced"),
+        None => note!("note: {what} has {held}; this file is replaced"),
     }
+}
+
+/// Returns the file of samples that a path leads to, also through a link; `None`: it leads to none.
+fn measured(path: &Path) -> Option<PathBuf> {
+    let is_file = !is_stdout(path) && metadata(path).is_ok_and(|found| found.is_file());
+    if !is_file || !holds_samples(path).unwrap_or(false) {
+        return None;
+    }
+    match path.is_symlink() {
+        true => canonicalize(path).ok(),
+        false => Some(path.to_owned()),
+    }
+}
+
+/// Makes room for the truth log of a mock, which the mock creates.
+///
+/// # Errors
+/// Fails when the file is read by this command, or samples in it cannot be moved aside.
+pub fn make_room(truth_log: Option<&Path>) -> Result<()> {
+    let Some(path) = truth_log else {
+        return Ok(());
+    };
+    let what = format!("--truth-log {}", path.display());
+    check_earlier(&what, path)?;
+    keep_measured(path).map_err(|error| Error::input(what, error))
+}
+
+/// Moves the samples aside that writing to this path would destroy.
+///
+/// # Errors
+/// Fails as std does; the samples then stay where they are.
+pub fn keep_measured(path: &Path) -> io::Result<()> {
+    measured(path).map_or(Ok(()), |samples| move_aside(&samples))
+}
+
+/// Replaces a file, but moves it aside if it holds samples.
+///
+/// # Errors
+/// Fails as std does.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    keep_measured(path)?;
+    file::replace(path, bytes)
 }
 
 /// Says which run a file of samples or figures is of.
@@ -133,14 +201,26 @@ impl Samples {
             return Ok(None);
         };
         let what = format!("{} {}", self.option, path.display());
-        let created = move_aside(path).and_then(|()| Writer::create(path, header, self.keep_gaps));
+        let created = unless_unread(path, create_samples(path, header, self.keep_gaps));
         created.map(Some).map_err(|e| Error::input(what, e))
     }
 }
 
+/// Creates a file of samples and writes its header. What the file held is moved aside.
+///
+/// # Errors
+/// Fails when the file cannot be written, or the earlier one not be moved.
+pub fn create_samples(path: &Path, header: &Value, keep_gaps: bool) -> io::Result<Writer> {
+    keep_measured(path)?;
+    move_aside(path)?;
+    Writer::create(path, header, keep_gaps)
+}
+
 /// Writes a complete result file. If that fails, the log gives the output up under this name.
 pub fn write(log: &mut Log, name: &str, path: &Path, text: &str) {
-    if let Err(error) = replace(path, text.as_bytes()) {
+    if let Err(error) = replace(path, text.as_bytes())
+        && !is_unread(path, &error)
+    {
         let what = match name.starts_with("--") {
             true => format!("{name} {}", path.display()),
             false => path.display().to_string(),
@@ -171,11 +251,21 @@ pub const SUMMARY: &str = "benchmark_summary.json";
 /// The table of the rounds of `replay` there.
 pub const ROUNDS: &str = "metrics_summary.csv";
 
-/// A folder of results that can be written.
+/// A folder of results that can be written. If it is new and nothing was written to it, it is removed when it is
+/// dropped.
 pub struct Folder {
     /// The option that named it.
     flag: &'static str,
     dir: PathBuf,
+    /// The folders that did not exist before, the innermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder with something in it is not removed.
+        let _ = self.made.iter().try_for_each(remove_dir);
+    }
 }
 
 impl Folder {
@@ -194,18 +284,28 @@ impl Folder {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::input(what, "not a folder"));
         }
+        let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = dir.ancestors().take_while(is_new);
+        let folder = Folder {
+            flag,
+            dir: dir.to_path_buf(),
+            made: made.map(Path::to_path_buf).collect(),
+        };
         // The file is dropped at once, so that nothing stays.
         let tried = create_dir_all(dir).and_then(|()| Replacement::create(&dir.join(".tmesh-cli")));
         tried.map_err(|e| Error::input(what, e))?;
-        Ok(Folder {
-            flag,
-            dir: dir.to_path_buf(),
-        })
+        Ok(folder)
     }
 
     /// Notes that the folder has samples of an earlier run, or other results of one: a file of this name.
-    pub fn note_earlier(&self, name: &str) {
+    ///
+    /// # Errors
+    /// Fails when one of the two is an input of this run.
+    pub fn check_earlier(&self, name: &str) -> Result<()> {
         let samples = self.path(SAMPLES);
+        for path in [&samples, &self.path(name)] {
+            refuse_input(&format!("{} {}", self.flag, path.display()), path)?;
+        }
         note_earlier(&samples.display().to_string(), &samples, true);
         if self.dir.join(name).exists() {
             let dir = self.dir.display();
@@ -213,6 +313,7 @@ impl Folder {
                 "note: {dir} has results of an earlier run: files of the same name are replaced, others stay"
             );
         }
+        Ok(())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -263,6 +364,24 @@ mod tests {
         assert!(metadata(&new).is_err());
         assert_eq!(fs::read_to_string(&old).expect("still there"), "old");
         assert!(symlink_metadata(&link).is_ok());
+        fs::remove_dir_all(&dir).expect("it was there");
+    }
+
+    #[test]
+    fn a_new_folder_without_files_is_removed_and_others_stay() {
+        let dir = std::env::temp_dir().join(format!("tmesh-folder-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a new folder");
+        let (inner, other) = (dir.join("a/b"), dir.join("c"));
+        let open = |path: &Path| Folder::open("--output", path).expect("a folder");
+        drop(open(&inner));
+        assert!(!dir.join("a").exists());
+        let kept = open(&inner);
+        fs::write(kept.path("samples.jsonl"), "x").expect("a file");
+        drop(kept);
+        assert!(inner.join("samples.jsonl").exists());
+        fs::create_dir(&other).expect("a new folder");
+        drop(open(&other));
+        assert!(other.exists(), "it was there before");
         fs::remove_dir_all(&dir).expect("it was there");
     }
 

@@ -85,6 +85,7 @@ impl Run {
             log: Log {
                 name: "--samples",
                 file: None,
+                is_unread: Arc::default(),
                 lost: Vec::new(),
             },
             report: Report {

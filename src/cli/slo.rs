@@ -22,6 +22,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const MAX_DEPTH: usize = 3;
 const FORMS: [&str; 2] = ["slo", "constraints"];
 const LIMITS: [&str; 3] = ["ttft_ms", "itl_ms", "latency_ms"];
+const MAXIMUM: &str = "max";
 const EXAMPLE: &str = "Want limits such as: slo: {ttft_ms: 1000, itl_ms: 50, latency_ms: 10000}, or constraints: {ttft_ms: {max: 1000}}";
 
 /// The reason of an error, and its line if known.
@@ -54,6 +55,11 @@ fn parse(text: &str) -> Parsed<Slo> {
         return Err((Some(line + 1), "a NUL byte; want text".to_string()));
     }
     let document = document(text)?.ok_or_else(|| (None, "no limit in it".to_string()))?;
+    if let Node::Scalar(text, line) = &document
+        && !text.is_empty()
+    {
+        return Err((Some(*line), "a text; want keys with values".to_string()));
+    }
     let mut slo = Slo::default();
     let mut form: Option<&str> = None;
     for entry in document.entries("the file", &FORMS)? {
@@ -78,7 +84,7 @@ fn parse(text: &str) -> Parsed<Slo> {
 
 /// Returns the number of `{max: …}`.
 fn maximum(limit: &Entry) -> Parsed<f64> {
-    let bounds = limit.node.entries(&limit.key, &["max"])?;
+    let bounds = limit.node.entries(&limit.key, &[MAXIMUM])?;
     let missing = || (Some(limit.line), format!("{}: no max", limit.key));
     bounds.first().ok_or_else(missing)?.number()
 }
@@ -89,7 +95,8 @@ fn shown(text: &str) -> String {
 }
 
 enum Node {
-    Scalar(String),
+    /// A text and its line.
+    Scalar(String, usize),
     /// A mapping; each key occurs once.
     Mapping(Vec<Entry>),
 }
@@ -103,7 +110,7 @@ struct Entry {
 impl Entry {
     fn number(&self) -> Parsed<f64> {
         let have = match &self.node {
-            Node::Scalar(text) => match parse_number(text) {
+            Node::Scalar(text, _) => match parse_number(text) {
                 Ok(number) if number > 0.0 => return Ok(number),
                 _ => shown(text),
             },
@@ -119,14 +126,14 @@ impl Node {
     /// under.
     fn entries(&self, name: &str, keys: &[&str]) -> Parsed<&[Entry]> {
         let why = match self {
-            Node::Scalar(text) if !text.is_empty() => {
+            Node::Scalar(text, _) if !text.is_empty() => {
                 format!("want keys with values, have {}", shown(text))
             }
             Node::Mapping(entries) if !entries.is_empty() => {
                 let unknown = entries.iter().find(|e| !keys.contains(&e.key.as_str()));
                 return unknown.map_or(Ok(entries), |entry| Err(unknown_key(entry, keys)));
             }
-            Node::Scalar(_) | Node::Mapping(_) => "no limit in it".to_string(),
+            Node::Scalar(..) | Node::Mapping(_) => "no limit in it".to_string(),
         };
         Err((None, format!("{name}: {why}")))
     }
@@ -137,8 +144,18 @@ fn unknown_key(entry: &Entry, known: &[&str]) -> Wrong {
         Some(near) => format!("did you mean {near}?"),
         None => format!("want {}", known.join(", ")),
     };
-    let key = shown(&entry.key);
-    (Some(entry.line), format!("unknown key {key}; {hint}"))
+    // What is below a key of an SLO file is no file of another kind.
+    let inside = (known != FORMS).then(|| shown(&entry.key));
+    let key = inside.or_else(|| named(&entry.key));
+    let key = key.map_or(String::new(), |key| format!(" {key}"));
+    (Some(entry.line), format!("unknown key{key}; {hint}"))
+}
+
+/// Returns a key to be shown in an error; `None` if it is unlike every word of an SLO file: the file may be another one,
+/// with a secret in it.
+fn named(key: &str) -> Option<String> {
+    let known = FORMS.into_iter().chain(LIMITS).chain([MAXIMUM]);
+    nearest(key, known).map(|_| shown(key))
 }
 
 /// The reader's events. They are read one by one, so that a tree multiplied by aliases is never built.
@@ -172,7 +189,7 @@ fn document(text: &str) -> Parsed<Option<Node>> {
 fn node(events: &mut Events, depth: usize) -> Parsed<Node> {
     let (event, line) = next(events)?;
     let why = match event {
-        Event::Scalar(text, ..) => return Ok(Node::Scalar(text)),
+        Event::Scalar(text, ..) => return Ok(Node::Scalar(text, line)),
         Event::MappingStart(..) if depth < MAX_DEPTH => return mapping(events, depth),
         Event::MappingStart(..) => "nested too deep",
         Event::SequenceStart(..) => "a list; want keys with values",
@@ -191,7 +208,8 @@ fn mapping(events: &mut Events, depth: usize) -> Parsed<Node> {
             (_, line) => return Err((Some(line), "a key that is not plain text".to_string())),
         };
         if entries.iter().any(|entry| entry.key == key) {
-            return Err((Some(line), format!("{} is given twice", shown(&key))));
+            let key = named(&key).unwrap_or("a key".to_string());
+            return Err((Some(line), format!("{key} is given twice")));
         }
         let node = node(events, depth + 1)?;
         entries.push(Entry { key, line, node });
@@ -231,6 +249,19 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_may_be_that_of_a_key_is_not_quoted() {
+        for (text, line, why) in [
+            ("sk-secret\n", 1, "a text; want keys with values"),
+            ("\n\nsk-secret\n", 3, "a text; want keys with values"),
+            ("\nsk-secret: 7\n", 2, "unknown key; want slo, constraints"),
+            ("sk-secret: 7\nsk-secret: 8\n", 2, "a key is given twice"),
+        ] {
+            let wanted = Err((Some(line), why.to_string()));
+            assert_eq!(parse(text), wanted, "{text}");
         }
     }
 

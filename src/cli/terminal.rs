@@ -1,11 +1,13 @@
 //! The terminal: results written to stdout, and how wide a line may be.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::backend;
 use crate::error::{Error, Result};
+use crate::file::is_stdout;
 use crate::report::text::Screen;
 use crate::tty::{columns, fitting};
 
@@ -19,17 +21,36 @@ pub fn give_stdout_away() {
 
 /// Writes to stdout at once. If its reader is gone, the program ends with 0, as `| head` expects.
 pub fn print(text: &str) -> Result<()> {
-    if !is_printed(text)? {
-        backend::kill_all();
-        std::process::exit(0)
+    match is_printed(text)? {
+        true => Ok(()),
+        false => end_unread(),
     }
-    Ok(())
+}
+
+/// Ends the program with 0, since nobody reads its results any more.
+fn end_unread() -> ! {
+    backend::kill_all();
+    std::process::exit(0)
+}
+
+/// Returns whether writing to a path failed because it is stdout, which nobody reads any more. That is no lost output.
+pub fn is_unread(path: &Path, error: &io::Error) -> bool {
+    let goes_to_stdout = is_stdout(path) || path == Path::new("/dev/stdout");
+    goes_to_stdout && error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Passes on what writing to a path returned; if nobody reads stdout any more, the program ends as `print` ends it.
+pub fn unless_unread<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(error) if is_unread(path, &error) => end_unread(),
+        result => result,
+    }
 }
 
 /// Shows a long text in the user's pager, if stdout is a terminal and PAGER is set; otherwise writes it.
 pub fn page(text: &str) -> Result<()> {
     let pager = std::env::var("PAGER").ok();
-    let pager = pager.filter(|pager| !pager.is_empty() && std::io::stdout().is_terminal());
+    let pager = pager.filter(|pager| !pager.is_empty() && io::stdout().is_terminal());
     if let Some(pager) = pager {
         let words = Command::new("sh")
             .args(["-c", &pager])
@@ -38,7 +59,7 @@ pub fn page(text: &str) -> Result<()> {
         if let Ok(mut shown) = words {
             if let Some(mut to) = shown.stdin.take() {
                 // A reader who quits early has read enough.
-                let _ = to.write_all(fitting(text, columns(std::io::stdout())).as_bytes());
+                let _ = to.write_all(fitting(text, columns(io::stdout())).as_bytes());
             }
             // The shell's codes for a command that it cannot run.
             let code = shown.wait().ok().and_then(|status| status.code());
@@ -60,8 +81,8 @@ pub fn is_printed(text: &str) -> Result<bool> {
     match IS_STDOUT_GIVEN.load(Relaxed) {
         true => Ok(true),
         false => {
-            let width = columns(std::io::stdout());
-            is_read(std::io::stdout().lock(), &fitting(text, width))
+            let width = columns(io::stdout());
+            is_read(io::stdout().lock(), &fitting(text, width))
         }
     }
 }
@@ -69,7 +90,7 @@ pub fn is_printed(text: &str) -> Result<bool> {
 /// Writes at once; returns whether the reader is still there.
 fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Error::missed("stdout", e)),
         Ok(()) => Ok(true),
     }
@@ -78,7 +99,7 @@ fn is_read(mut out: impl Write, text: &str) -> Result<bool> {
 /// Returns the width and character set for a table on stdout.
 pub fn stdout_screen() -> Screen {
     Screen {
-        width: columns(std::io::stdout()),
+        width: columns(io::stdout()),
         is_utf8: is_utf8(|name| std::env::var(name).ok()),
     }
 }
@@ -97,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_closed_stdout_is_told_from_a_write_error() {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (reader, writer) = io::pipe().expect("a pipe");
         assert_eq!(is_read(&writer, "text"), Ok(true));
         drop(reader);
         assert_eq!(is_read(&writer, "text"), Ok(false));

@@ -24,6 +24,10 @@ pub enum Listing {
     Models(Vec<Listed>),
     /// Why the answer is not a list. The model can still be given by name.
     Unusable(String),
+    /// The server's words with a 404 or 405: the path is wrong, or there is no list.
+    NoSuchPath(String),
+    /// The reply, which is no HTTP.
+    NoHttp(String),
     /// The server's words with a 401 or 403.
     Denied(String),
 }
@@ -37,13 +41,16 @@ pub fn list(small: &Small, endpoint: &Endpoint) -> Result<Listing, Failure> {
         Ok(page) => page,
         // The server is there, but its answer cannot be read.
         Err(f) if matches!(f.kind, FailKind::Truncated | FailKind::Malformed) => {
-            return Ok(Listing::Unusable(format!("no HTTP reply ({})", f.reason)));
+            return Ok(Listing::NoHttp(format!("no HTTP reply ({})", f.reason)));
         }
         Err(failure) => return Err(failure),
     };
     Ok(match page.status {
         200..=299 => parse(&page.text),
         401 | 403 => Listing::Denied(format!("HTTP {}: {}", page.status, error_words(&page.text))),
+        404 | 405 => {
+            Listing::NoSuchPath(format!("HTTP {}: {}", page.status, error_words(&page.text)))
+        }
         status => Listing::Unusable(format!("HTTP {status}: {}", error_words(&page.text))),
     })
 }

@@ -1,6 +1,7 @@
 //! Texts that are never shown: the API key, and the values of headers with secret names.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -28,6 +29,33 @@ const MIN_TELLING: usize = 6;
 /// Largest secret; servers accept no longer headers.
 const MAX_SECRET: usize = 8 << 10;
 
+/// Characters at the beginning of a key that tell it from other text.
+const TELLING_BEGINNING: usize = 16;
+
+/// The keys that this process was given, for errors whose text comes from a file.
+static KEYS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn keys() -> MutexGuard<'static, Vec<String>> {
+    KEYS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Masks the keys that this process was given in an error: a file that it quotes may be the file of a key. A key that
+/// the error cuts is masked as far as it stands there.
+pub fn mask_keys(mut text: String) -> String {
+    for key in keys().iter().filter(|key| key.len() >= MIN_TELLING) {
+        text = text.replace(key, &masked(key));
+        let Some(beginning) = key.get(..TELLING_BEGINNING) else {
+            continue;
+        };
+        while let Some(at) = text.find(beginning) {
+            let same = text[at..].bytes().zip(key.bytes());
+            let length = same.take_while(|(one, other)| one == other).count();
+            text.replace_range(at..at + length, "****");
+        }
+    }
+    text
+}
+
 /// An API key; printing it in any way shows at most its last four characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
@@ -46,6 +74,7 @@ impl ApiKey {
         if !key.bytes().all(|b| (0x21..0x7f).contains(&b)) {
             return Err("the key has characters that no header can carry".into());
         }
+        keys().push(key.to_string());
         Ok(ApiKey(key.to_string()))
     }
 
@@ -200,6 +229,27 @@ pub fn masked(secret: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_masked_in_an_error_also_where_it_is_cut() {
+        for key in ["sk-of-this-test-0123456789", "tiny7", "short-key-7"] {
+            ApiKey::new(key).expect("a key");
+        }
+        for (text, wanted) in [
+            (
+                "line 3: have \"sk-of-this-test-0123456789\"",
+                "line 3: have \"****6789\"",
+            ),
+            // 18 characters of the key, of which 16 tell it.
+            ("have sk-of-this-test-01…", "have ****…"),
+            ("have sk-of-this-tes…", "have sk-of-this-tes…"),
+            ("have short-key-7", "have ****"),
+            // Five characters may stand in any text.
+            ("have tiny7", "have tiny7"),
+        ] {
+            assert_eq!(mask_keys(text.to_string()), wanted);
+        }
+    }
 
     fn secrets(lines: &[(&'static str, &str)]) -> Secrets {
         let mut headers = HeaderMap::new();

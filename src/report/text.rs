@@ -76,7 +76,7 @@ pub fn section(section: &Section, screen: Screen) -> String {
             Block::Rule(of) => out.extend([of.to_string().repeat(width).as_str(), "\n"]),
         }
     }
-    harmless(&out)
+    printable(&out, screen)
 }
 
 /// Writes the parts that follow the sections, each after a blank line.
@@ -90,7 +90,17 @@ pub fn ending(document: &Document, screen: Screen) -> String {
     }
     let remarks = document.remarks.iter();
     out.extend(remarks.map(|remark| format!("Note: {remark}\n")));
-    harmless(&out)
+    printable(&out, screen)
+}
+
+/// Returns a text that a screen can show: without characters that steer it, and on a terminal that knows ASCII only
+/// with a word for the sign of a difference.
+fn printable(text: &str, screen: Screen) -> String {
+    let text = harmless(text);
+    match screen.width.is_some() && !screen.is_utf8 {
+        true => text.replace('Δ', "delta"),
+        false => text,
+    }
 }
 
 fn is_boxed(table: &Table, screen: Screen) -> bool {
@@ -106,6 +116,19 @@ pub(super) fn harmless(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_without_utf_8_gets_a_word_for_the_sign_of_a_difference() {
+        for (width, is_utf8, wanted) in [
+            (Some(80), false, "0.0 % (delta hits / delta queries)"),
+            (Some(80), true, "0.0 % (Δ hits / Δ queries)"),
+            // A file is read elsewhere.
+            (None, false, "0.0 % (Δ hits / Δ queries)"),
+        ] {
+            let screen = Screen { width, is_utf8 };
+            assert_eq!(printable("0.0 % (Δ hits / Δ queries)", screen), wanted);
+        }
+    }
 
     #[test]
     fn nothing_in_a_table_steers_the_terminal() {

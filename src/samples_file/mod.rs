@@ -19,7 +19,7 @@ use crate::sample::{Sample, TokenSource};
 use crate::vitals::Vitals;
 
 use self::read::SCHEMA;
-pub use self::read::{Entry, Reader, is_header, keep_countable};
+pub use self::read::{Entry, Reader, holds_samples, keep_countable};
 #[cfg(test)]
 pub use self::read::{broken, some_lines};
 
@@ -45,6 +45,7 @@ impl TokensLine {
 /// Writes one file of samples.
 pub struct Writer {
     out: File,
+    pub is_stdout: bool,
     /// The current line; the buffer is reused.
     line: Vec<u8>,
     with_gaps: bool,
@@ -55,6 +56,7 @@ impl Writer {
     pub fn create(path: &Path, about: &Value, with_gaps: bool) -> io::Result<Writer> {
         let mut writer = Writer {
             out: file::create(path)?,
+            is_stdout: file::is_stdout(path),
             line: Vec::new(),
             with_gaps,
         };

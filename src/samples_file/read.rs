@@ -1,7 +1,7 @@
 //! Reads a file of samples: header, samples, series. The last line may be incomplete.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,6 +20,8 @@ mod line;
 #[cfg(test)]
 pub use self::fuzz::{broken, some_lines};
 
+/// Longest first line that can be a header.
+const HEADER_BYTES: u64 = 1 << 20;
 /// The schema in the first line.
 pub(super) const SCHEMA: &str = "tmesh-cli/samples/2";
 /// A line after the header.
@@ -59,8 +61,19 @@ pub fn keep_countable(value: &mut Value) {
 }
 
 /// Returns whether the line is the header of a file of samples, of any version.
-pub fn is_header(line: &[u8]) -> bool {
+fn is_header(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|header: Value| schema(&header).is_some())
+}
+
+/// Returns whether a file begins with the header of samples, of any version.
+///
+/// # Errors
+/// Fails when the file cannot be read.
+pub fn holds_samples(path: &Path) -> io::Result<bool> {
+    let mut line = Vec::new();
+    let file = File::open(path)?.take(HEADER_BYTES);
+    BufReader::new(file).read_until(b'\n', &mut line)?;
+    Ok(is_header(&line))
 }
 
 /// Returns the version in a header, such as `2`.

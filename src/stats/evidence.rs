@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::ceiling::{at_once, at_once_counted, in_blocks, share_of_successes};
 use super::client::{ClientSummary, Limit};
+use super::comparison::compare;
 use super::facts::Facts;
 use super::figures::Figures;
 use super::kv_cache::{Counters, Evidence, HARDLY, Verdict, hit_share};
@@ -172,6 +173,7 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
             fresh: of(|pass| pass.facts.round == Some(1)),
             repeats: of(is_later_round),
             ramp: 0,
+            is_spread: is_spread(passes, level),
         }
     });
     let is_repeat = |pass: &Pass, record: &Record| is_later_round(pass) && is_first_turn(record);
@@ -181,8 +183,22 @@ fn of_rounds(about: &Value, passes: &[Pass]) -> Evidence {
     let has_later_turns = records.any(|record| !is_first_turn(record));
     Evidence {
         repeated_share: (!has_later_turns).then_some(1.0),
+        has_later_turns,
         ..of_first_turns
     }
+}
+
+/// Whether a later round of a level has enough independent units for an interval against the first one: the rule of the
+/// line that compares the two rounds.
+fn is_spread(passes: &[Pass], level: Option<u64>) -> bool {
+    let mut rounds = passes.iter().filter(|pass| pass.facts.concurrency == level);
+    let Some(first) = rounds.next() else {
+        return false;
+    };
+    rounds.any(|later| {
+        let (first, later) = (&first.records.list, &later.records.list);
+        compare(first, later, 0).is_some_and(|of| of.interval.is_some())
+    })
 }
 
 fn is_later_round(pass: &Pass) -> bool {
@@ -224,6 +240,7 @@ fn of_points(about: &Value, passes: &[Pass]) -> Evidence {
             fresh: first_of(of(false)),
             repeats: first_of(of(true)),
             ramp: pass.facts.concurrency_peak as usize,
+            is_spread: true,
         }
     });
     let is_repeat = |_: &Pass, record: &Record| record.repeat() == Some(true);
@@ -236,6 +253,8 @@ struct Sides<'a> {
     repeats: Vec<&'a Record>,
     /// So many requests that were sent first met a server without load.
     ramp: usize,
+    /// Whether they are spread over enough independent units for an interval.
+    is_spread: bool,
 }
 
 /// Returns the first of these requests in the order of their sends: enough for an interval, in constant memory.
@@ -253,7 +272,11 @@ impl Sides<'_> {
             let ttft = timed.filter_map(|record| record.ttft_from_sent_ns());
             ttft.filter(|&ns| ns > 0).map(|ns| ns as f64).collect()
         };
-        speed_up(&ttft(&self.fresh, self.ramp), &ttft(&self.repeats, 0))
+        let of = speed_up(&ttft(&self.fresh, self.ramp), &ttft(&self.repeats, 0))?;
+        Some(SpeedUp {
+            interval: of.interval.filter(|_| self.is_spread),
+            ..of
+        })
     }
 }
 

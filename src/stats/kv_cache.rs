@@ -83,8 +83,10 @@ pub struct Evidence {
     /// The share of the first uses that succeeded; the repeats of the others cannot hit. `None`: there are none.
     pub first_uses: Option<f64>,
     /// Prompt tokens that had been sent before, over all that were sent in the passes that repeat prompts; `None`: later
-    /// turns repeat tokens, too.
+    /// turns repeat tokens, too, or no reply counts its prompt.
     pub repeated_share: Option<f64>,
+    /// Whether later turns of a session, which hit their own history, are among the requests.
+    pub has_later_turns: bool,
     /// Cached tokens over the repeated prompt tokens, by `usage`; `None`: no reply reports cached tokens.
     pub usage: Option<Share>,
     /// Cached tokens over all prompt tokens, by `usage`; `None` where the counters cover other requests.
@@ -231,8 +233,14 @@ impl Evidence {
             (_, Some(_)) if self.has_others() => {
                 "the replies do not tell of cached tokens, and the engine's counters have requests of others in them"
             }
-            (_, Some(_)) => {
+            (_, Some(_)) if self.has_later_turns => {
                 "the replies do not tell of cached tokens, and the engine's counters have hits of later turns in them"
+            }
+            (_, Some(Counters { load: None, .. })) => {
+                "the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats"
+            }
+            (_, Some(_)) => {
+                "the replies do not tell of cached tokens, and the engine's counters do not tell repeats from first uses"
             }
             _ => "neither the replies nor a page of metrics tell of cached tokens",
         };

@@ -31,7 +31,11 @@ duration | From the first t_send to the last t_end of the measured requests. In 
 cold | A cold request sends a prompt for the first time: in the first rotation of benchmark, in the first round of replay,
   or as the first use of a prompt in load.
 warm | A warm request sends a prompt that was sent before: in a later rotation, in a later round, or as a repeat.
+kv_cache | The verdict on the prefix cache that benchmark, replay, run and load end with: working, partly working, not
+  helping (off or too small) or not known, and what it is based on.
 rotation | One round of benchmark through all of its contexts.
+client_limited | The client was so late that its delays are in the figures: threads woke late, the CPU was full, or the process
+  was stopped. Other reports say client: ok.
 percentile | In a run that has an end it is exact: linear interpolation between the closest ranks (type 7). In an endless
   run, in benchmark's blocks and for gaps it comes from a histogram: nearest rank, at most 0.1 % too high. The maximum
   is always exact.
@@ -68,7 +72,18 @@ pub fn terms() -> Vec<Term> {
 
 /// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
 /// catalogue.
-const OTHER_NAMES: [(&str, &str); 31] = [
+const OTHER_NAMES: [(&str, &str); 42] = [
+    ("achieved concurrency", "concurrency_mean"),
+    ("kv cache use", "kv_cache_use_peak"),
+    ("token gap", "gap"),
+    ("chunk gap", "gap"),
+    ("itl_mean", "itl"),
+    ("ttft_mean", "ttft"),
+    ("latency_mean", "latency"),
+    ("ttft_p95", "ttft"),
+    ("latency_p95", "latency"),
+    ("output_throughput", "throughput_tokens_per_s"),
+    ("hit_rate", "prefix_cache_hit_rate"),
     ("e2e", "latency"),
     ("e2e latency", "latency"),
     ("end-to-end latency", "latency"),

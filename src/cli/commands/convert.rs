@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::flags::did_you_mean;
+use crate::cli::output::{check_earlier, keep_measured};
+use crate::cli::terminal::unless_unread;
 use crate::error::{Error, Result};
-use crate::file::Replacement;
+use crate::file::{Replacement, note_read};
 use crate::plan::convert::longbench::Longbench;
 use crate::plan::convert::sharegpt::Sharegpt;
 use crate::plan::convert::tasks::{self, V2};
@@ -128,13 +130,8 @@ fn convert(
 ) -> Result<Lines> {
     let what = format!("--output {output}");
     let output = Path::new(output);
-    for input in inputs {
-        // A path that cannot be resolved does not exist yet, or gets its own error.
-        let is_same = input.path.canonicalize().ok() == output.canonicalize().ok();
-        if is_same && input.path.exists() {
-            return Err(Error::input(what, "it is an input file"));
-        }
-    }
+    inputs.iter().for_each(|input| note_read(&input.path));
+    check_earlier(&what, output)?;
     let mut lines = Lines::create(what, output)?;
     for input in inputs {
         convert::read(&input.what, &input.path, |raw| {
@@ -151,6 +148,7 @@ fn convert(
 struct Lines {
     /// The option with its value, as typed.
     what: String,
+    path: PathBuf,
     file: BufWriter<Replacement>,
     /// The first failure; nothing is written after it.
     written: io::Result<()>,
@@ -163,9 +161,15 @@ impl Lines {
             return Err(Error::input(what, "a folder; want a file"));
         }
         let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-        match folder.and_then(|()| Replacement::create(path)) {
+        // A link is written through from the first line on.
+        let kept = folder.and_then(|()| match path.is_symlink() {
+            true => keep_measured(path),
+            false => Ok(()),
+        });
+        match kept.and_then(|()| Replacement::create(path)) {
             Ok(file) => Ok(Lines {
                 what,
+                path: path.to_owned(),
                 file: BufWriter::new(file),
                 written: Ok(()),
             }),
@@ -180,13 +184,17 @@ impl Lines {
         }
     }
 
-    /// Renames the file to its target.
+    /// Renames the file to its target, where samples are moved aside.
     ///
     /// # Errors
     /// Fails when a line could not be written.
     fn finish(self) -> Result<()> {
         let file = self.written.and_then(|()| Ok(self.file.into_inner()?));
-        let finished = file.and_then(Replacement::finish);
+        let finished = file.and_then(|file| {
+            keep_measured(&self.path)?;
+            file.finish()
+        });
+        let finished = unless_unread(&self.path, finished);
         finished.map_err(|error| Error::missed(self.what, format!("cannot write: {error}")))
     }
 }

@@ -33,7 +33,9 @@ fn explained(name: &str) -> Result<String> {
     if let Some(figure) = figure.or_else(labelled) {
         return Ok(page(figure));
     }
-    let term = terms().into_iter().find(|term| term.name == lower);
+    // Reports write the words of a term apart or with hyphens.
+    let joined = lower.replace([' ', '-'], "_");
+    let term = terms().into_iter().find(|term| term.name == joined);
     let term = term.ok_or_else(|| unknown(name, &lower))?;
     Ok(term_page(&term))
 }
@@ -94,6 +96,31 @@ mod tests {
             " TTFT",
         ] {
             assert_eq!(explained(name).as_deref(), Ok(wanted), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_reports_and_compare_use_are_explained() {
+        for (name, wanted) in [
+            (
+                "achieved concurrency",
+                "Concurrency, mean (concurrency_mean), ",
+            ),
+            ("KV Cache Use", "KV cache use, peak (kv_cache_use_peak), "),
+            ("token gap", "Gap (gap), ms\n"),
+            ("itl_mean", "ITL (itl), ms\n"),
+            (
+                "output_throughput",
+                "Output tokens/s (throughput_tokens_per_s), ",
+            ),
+            ("KV cache", "kv_cache\nThe verdict on the prefix cache "),
+            ("client-limited", "client_limited\nThe client was so late "),
+        ] {
+            let page = explained(name).expect(name);
+            assert!(page.starts_with(wanted), "{name}: {page}");
+        }
+        for (_, name) in crate::stats::compare::Name::NAMES {
+            assert!(explained(name).is_ok(), "{name}");
         }
     }
 

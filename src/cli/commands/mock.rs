@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::cli::flags::nearest;
+use crate::cli::output::make_room;
 use crate::error::{Error, Result};
 use crate::load::stop::Stop;
 use crate::mock::{Mock, OPTIONS, Options};
@@ -40,6 +41,7 @@ pub fn run(words: &[String]) -> Result<u8> {
     }
     let stop = Stop::new();
     stop.on_signals()?;
+    make_room(options.truth_log.as_deref())?;
     let mock = Mock::start(options)?;
     let who = match mock.is_loopback() {
         true => "for this machine only: --host opens it to others",

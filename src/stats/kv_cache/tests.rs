@@ -175,7 +175,26 @@ fn counters_that_have_more_than_the_repeats_are_not_used() {
         of_repeated: None,
         ..counters
     });
-    check(&with(later), Unknown, None, &unknown("hits of later turns"));
+    let in_turns = Evidence {
+        has_later_turns: true,
+        ..with(later)
+    };
+    check(&in_turns, Unknown, None, &unknown("hits of later turns"));
+    // A load has no turns: its replies count no prompt, or nothing else tells the hits apart.
+    for (load, why) in [
+        (
+            None,
+            "the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats",
+        ),
+        (
+            Some(1.0),
+            "the replies do not tell of cached tokens, and the engine's counters do not tell repeats from first uses",
+        ),
+    ] {
+        let counters = later.map(|counters| Counters { load, ..counters });
+        let reason = Reason::NotReported(why.to_string());
+        check(&with(counters), Unknown, None, &reason);
+    }
     // Nor do they refute a `usage` of 0.
     for counters in [loaded(1.05), later] {
         let evidence = Evidence {

@@ -2,6 +2,8 @@
 
 mod workload;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ use crate::client::api::Api;
 use crate::client::body::BodyShape;
 use crate::collect::{Blocks, Extent, Moment};
 use crate::error::{Error, Result};
-use crate::file::{is_stdout, replace};
+use crate::file::is_stdout;
 use crate::load::stop::{Reason, Stop};
 use crate::plan::sizing::Sizing;
 use crate::plan::tiling::{Shape, Tiling};
@@ -201,7 +203,7 @@ fn send(
     plan: &mut Tiling,
     counters: &Counters,
 ) -> Result<Sent> {
-    let stop = run.stop.clone();
+    let (stop, is_unread) = (run.stop.clone(), Arc::clone(&run.log.is_unread));
     let (mock_in_process, header) = (run.mock_in_process, run.report.about.clone());
     let interval_s = options.interval.as_secs_f64();
     let print = move |records: &mut Records, moment: &Moment| {
@@ -210,7 +212,7 @@ fn send(
         let (in_flight, server) = (moment.in_flight, counters.now());
         let block = layout::block(&figures, &interval, interval_s, in_flight, &server);
         let shown = text::section(&block, Screen::FILE);
-        if !is_printed(&shown).unwrap_or(false) {
+        if is_unread.load(Relaxed) || !is_printed(&shown).unwrap_or(false) {
             stop.request(Reason::Closed);
         }
     };
@@ -228,7 +230,7 @@ fn send(
                 facts,
             };
             let data = layout::result(&header, &pass, moment.in_flight);
-            let written = replace(path.as_ref(), json::pretty(&data).as_bytes());
+            let written = output::replace(path.as_ref(), json::pretty(&data).as_bytes());
             written.unwrap_or_else(|error| eprintln!("warning: --output: {error}"));
         }
     };

@@ -1,6 +1,7 @@
 //! Saved runs of two sides: each run counts once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -21,8 +22,8 @@ use crate::stats::pass::Pass;
 const COMMANDS: [&str; 4] = ["benchmark", "replay", "run", "load"];
 
 pub fn run(args: &Args, options: &Options) -> Result<u8> {
-    options.check_files()?;
     let [base, new] = [Side::read(args, "--base")?, Side::read(args, "--new")?];
+    options.check_files()?;
     let mut findings = runs(&base.runs(), &new.runs(), &options.figures, options.margin);
     for (side, of) in findings.sides.iter_mut().zip([&base, &new]) {
         side.name = of.files.join(", ");
@@ -48,6 +49,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     let mut log = Log {
         name: "compare",
         file: None,
+        is_unread: Arc::default(),
         lost: Vec::new(),
     };
     let ending = finish(&mut report, &mut log, &findings, options)?;

@@ -3,14 +3,14 @@
 mod files;
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
 
 use serde_json::{Value, json};
 
 use self::files::{Line, Shards, open};
 use crate::cli::args::Args;
-use crate::cli::output::{self, Samples};
-use crate::cli::terminal::{print_last, stdout_screen};
+use crate::cli::output;
+use crate::cli::terminal::{print_last, stdout_screen, unless_unread};
 use crate::error::{Error, Result};
 use crate::file::is_stdout;
 use crate::report::layout::merge as layout;
@@ -25,6 +25,8 @@ struct Merge {
     files: Vec<Shards>,
     /// The indexes of shards that no file has.
     missing: Vec<u64>,
+    /// The file to write, as typed.
+    path: String,
     writer: Writer,
     passes: Vec<layout::Pass>,
     requests: u64,
@@ -38,24 +40,19 @@ pub fn run(args: &Args) -> Result<u8> {
         Error::input("--output", why).next("Try: tmesh-cli merge s0.jsonl s1.jsonl -o all.jsonl")
     })?;
     let (files, doubled) = open(names)?;
-    check_output(&path, names)?;
+    output::check_samples("--output", &path)?;
     let (held, missing) = held(&files);
-    let samples = Samples {
-        name: "--output",
-        option: "--output",
-        path: Some(PathBuf::from(&path)),
-        keep_gaps: true,
-    };
-    let writer = samples.create(&header(&files[0], &held))?;
-    let Some(writer) = writer else { return Ok(2) };
+    let created = output::create_samples(path.as_ref(), &header(&files[0], &held), true);
+    let writer = written(&path, created)?;
     let mut merge = Merge {
         files,
         missing,
+        path: path.clone(),
         writer,
         passes: Vec::new(),
         requests: 0,
     };
-    let merged = merge.passes().and_then(|()| merge.end(&path, doubled));
+    let merged = merge.passes().and_then(|()| merge.end(doubled));
     match merged {
         Ok(faults) if faults.is_empty() || args.has("--allow-missing") => Ok(0),
         Ok(faults) => Err(fault(faults)),
@@ -79,18 +76,13 @@ fn fault(faults: Vec<String>) -> Error {
     error.next("The merged file has the rest and says what it lacks; --allow-missing makes the exit code 0.")
 }
 
-/// Checks the file to write: it must not be one of those that are read.
-fn check_output(path: &str, names: &[String]) -> Result<()> {
-    let real = |path: &str| fs::canonicalize(path).ok();
-    let written = real(path);
-    let read = names
-        .iter()
-        .find(|name| written.is_some() && real(name) == written);
-    if let Some(name) = read {
-        let why = format!("the same file as {name}, which is read");
-        return Err(Error::input(format!("--output {path}"), why));
-    }
-    output::check_samples("--output", path)
+/// Passes on what writing the merged file returned.
+///
+/// # Errors
+/// Fails when the output is lost.
+fn written<T>(path: &str, result: io::Result<T>) -> Result<T> {
+    let result = unless_unread(path.as_ref(), result);
+    result.map_err(|error| Error::missed(format!("--output {path}"), error))
 }
 
 /// Returns the shards in all files, and the indexes of those in none.
@@ -147,8 +139,7 @@ impl Merge {
             is_cut,
             missing,
         } = merged(&parts, &self.missing, peak_of(spans_ns.into_iter()));
-        let written = self.writer.write_series("pass", &facts);
-        written.map_err(|error| Error::missed("--output", error))?;
+        written(&self.path, self.writer.write_series("pass", &facts))?;
         let rows = self
             .files
             .iter()
@@ -182,7 +173,7 @@ impl Merge {
             let Some(line) = self.files[at].take()? else {
                 break;
             };
-            match &line {
+            let copied = match &line {
                 Line::Sample(sample) => {
                     spans_ns.push((sample.t_send_ns, sample.t_end_ns));
                     self.writer.write(sample)
@@ -192,8 +183,8 @@ impl Merge {
                     let line = TokensLine::new(*id, *tokens, *source);
                     self.writer.write_series("tokens", &line)
                 }
-            }
-            .map_err(|error| Error::missed("--output", error))?;
+            };
+            written(&self.path, copied)?;
         }
         Ok(spans_ns)
     }
@@ -226,7 +217,7 @@ impl Merge {
     }
 
     /// Writes what is known about the shards, shows it, and returns what they lack.
-    fn end(&mut self, path: &str, doubled: Vec<String>) -> Result<Vec<String>> {
+    fn end(&mut self, doubled: Vec<String>) -> Result<Vec<String>> {
         let readings: Vec<(Clock, Clock)> = self.files.iter().flat_map(Shards::clocks).collect();
         let clocks = clocks(&readings);
         let torn = self.files.iter().filter(|file| file.is_torn());
@@ -241,15 +232,15 @@ impl Merge {
             passes: std::mem::take(&mut self.passes),
             clocks,
             requests: self.requests,
-            output: path.to_string(),
+            output: self.path.clone(),
             doubled,
             torn: torn.collect(),
         };
-        let written = readings
+        let clocks = readings
             .iter()
             .try_for_each(|(_, last)| self.writer.write_series("clock", last));
-        let written = written.and_then(|()| self.writer.write_series("merge", &result.line()));
-        written.map_err(|error| Error::missed("--output", error))?;
+        let ended = clocks.and_then(|()| self.writer.write_series("merge", &result.line()));
+        written(&self.path, ended)?;
         let document = layout::document(&result);
         print_last(&text::render(&document, stdout_screen()))?;
         let mut faults = result.doubled.clone();

@@ -46,6 +46,8 @@ struct Replay {
     options: Options,
     dataset: Dataset,
     folder: Folder,
+    /// The folder of the debug logs, if they are wanted.
+    debug_folder: Option<Folder>,
     metrics: Metrics,
 }
 
@@ -89,10 +91,10 @@ impl Replay {
             Source::Synthetic(records) => made(*records, most, seed),
         }?;
         let folder = Folder::open("--output-dir", &options.output_dir)?;
-        if let Some(dir) = &options.debug_dir {
-            Folder::open("--debug-log-dir", dir)?;
-        }
-        folder.note_earlier(ROUNDS);
+        let debug_dir = options.debug_dir.as_deref();
+        let debug_folder = debug_dir.map(|dir| Folder::open("--debug-log-dir", dir));
+        let debug_folder = debug_folder.transpose()?;
+        folder.check_earlier(ROUNDS)?;
         let opened = connection.open()?;
         if let Some(reset) = &options.reset {
             reset.url.warn_unencrypted();
@@ -135,6 +137,7 @@ impl Replay {
             options,
             dataset,
             folder,
+            debug_folder,
             metrics,
         })
     }
@@ -213,7 +216,7 @@ impl Replay {
 
     fn send(&mut self, sessions: &Sessions, round: u64) -> Result<Sent> {
         let concurrency = sessions.level.concurrency;
-        let mut debug = debug(&mut self.run, &self.options, sessions, round);
+        let mut debug = debug(&mut self.run, self.debug_folder.as_ref(), sessions, round);
         let label = format!("Concurrency {concurrency}, round {round}");
         let in_flight = concurrency.min(sessions.dialogues.len() as u64);
         let step = Step {
@@ -277,9 +280,14 @@ impl Replay {
 }
 
 /// Returns the debug log of a round, if it was requested and can be written.
-fn debug(run: &mut Run, options: &Options, sessions: &Sessions, round: u64) -> Option<DebugLog> {
+fn debug(
+    run: &mut Run,
+    folder: Option<&Folder>,
+    sessions: &Sessions,
+    round: u64,
+) -> Option<DebugLog> {
     let name = place(sessions.level.concurrency, round);
-    let path = options.debug_dir.as_ref()?.join(format!("{name}.jsonl"));
+    let path = folder?.path(&format!("{name}.jsonl"));
     let log = DebugLog::create(&path, Arc::clone(&run.target), sessions.dialogues.clone());
     if let Err(error) = &log {
         let why = format!("{}: {error}", path.display());

@@ -1,7 +1,7 @@
 //! The input of `report`: a file of samples, or a result file that leads to one.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,32 +9,24 @@ use serde_json::Value;
 use crate::cli::output::{ROUNDS, SAMPLES, SUMMARY};
 use crate::cli::saved::Saved;
 use crate::error::{Error, Result};
+use crate::file::note_read;
 use crate::report::document::Document;
 use crate::report::layout::report::Report;
 use crate::report::layout::{self, notes};
 use crate::report::summary_file;
-use crate::samples_file::{Reader, is_header, keep_countable};
+use crate::samples_file::{Reader, holds_samples, keep_countable};
 use crate::stats::pass::Pass;
 
-/// Longest first line that can be a header.
-const HEADER_BYTES: u64 = 1 << 20;
 /// Most files of a folder that are searched for the samples of a result.
 const NEIGHBOURS: usize = 100;
 const KNOWN: &str = "not a result of tmesh-cli; want a folder of run or replay, one of the files in it, or what benchmark, load, probe, compare or find-rate wrote with --samples";
 const TORN: &str = "The last line of the samples is incomplete and left out: the run was killed, or is still writing";
 
-/// An input that was read.
-pub struct Loaded {
-    pub document: Document,
-    /// The file that the figures come from.
-    pub read: Option<PathBuf>,
-}
-
-/// Reads what the path leads to.
+/// Returns the report of what the path leads to.
 ///
 /// # Errors
 /// Fails when there is nothing at the path, when it cannot be read, or when no command wrote it.
-pub fn load(typed: &str) -> Result<Loaded> {
+pub fn load(typed: &str) -> Result<Document> {
     let what = format!("--input {typed}");
     let path = Path::new(typed);
     // `replay` writes into the same folder, but not a summary.
@@ -47,11 +39,11 @@ pub fn load(typed: &str) -> Result<Loaded> {
         let name = names.find(|name| folder.join(name).is_file());
         let why = format!("holds no results; want {SAMPLES} or {SUMMARY}");
         let name = name.ok_or_else(|| Error::input(&what, why))?;
-        let mut loaded = of_file(&format!("{what}, {name}"), &folder.join(name))?;
+        let mut document = of_file(&format!("{what}, {name}"), &folder.join(name))?;
         if name == SAMPLES {
-            loaded.document.remarks.extend(other_run(folder));
+            document.remarks.extend(other_run(folder));
         }
-        Ok(loaded)
+        Ok(document)
     } else if path.exists() {
         let why = "a pipe or a device; want a file or a folder, which can be read twice";
         Err(Error::input(what, why))
@@ -61,9 +53,10 @@ pub fn load(typed: &str) -> Result<Loaded> {
     }
 }
 
-fn of_file(what: &str, path: &Path) -> Result<Loaded> {
+fn of_file(what: &str, path: &Path) -> Result<Document> {
     let cannot = |error| Error::input(what, format!("cannot read: {error}"));
-    if is_header(&first_line(path).map_err(cannot)?) {
+    note_read(path);
+    if holds_samples(path).map_err(cannot)? {
         return of_samples(what, path, |_| true);
     }
     let samples = path.with_file_name(SAMPLES);
@@ -80,22 +73,18 @@ fn of_file(what: &str, path: &Path) -> Result<Loaded> {
         return of_samples(&what, &samples, |pass| result.is_about(pass));
     }
     let document = layout::of_file(&file).or_else(|| summary_file::document(&file));
-    let document = document.ok_or_else(|| {
+    document.ok_or_else(|| {
         let why = "a result file, but the samples of its run are not in the same folder; a report is made from samples";
         Error::input(what, why)
             .next("Run again with --samples FILE, then: tmesh-cli report --input FILE")
-    })?;
-    Ok(Loaded {
-        document,
-        read: fs::canonicalize(path).ok(),
     })
 }
 
 /// Says that the summary in a folder is not of the run whose samples are there.
 fn other_run(folder: &Path) -> Option<String> {
     let summary: Value = serde_json::from_slice(&fs::read(folder.join(SUMMARY)).ok()?).ok()?;
-    let samples = Reader::open("", &folder.join(SAMPLES)).ok()?;
-    let is_same = summary["environment"]["run_id"] == samples.header["run_id"];
+    let samples = header(&folder.join(SAMPLES))?;
+    let is_same = summary["environment"]["run_id"] == samples["run_id"];
     (!is_same).then(|| {
         format!("{SUMMARY} in this folder is of another run: report -i shows that file by itself")
     })
@@ -103,13 +92,13 @@ fn other_run(folder: &Path) -> Option<String> {
 
 /// Whether these are samples of `replay`, whose table of rounds does not say of which run it is.
 fn is_of_replay(samples: &Path) -> bool {
-    Reader::open("", samples).is_ok_and(|reader| reader.header["command"] == "replay")
+    header(samples).is_some_and(|header| header["command"] == "replay")
 }
 
-fn first_line(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    BufReader::new(File::open(path)?.take(HEADER_BYTES)).read_until(b'\n', &mut line)?;
-    Ok(line)
+/// Returns the header of a file of samples that is only looked at: the report may be made from another file.
+fn header(path: &Path) -> Option<Value> {
+    let file = BufReader::new(File::open(path).ok()?);
+    Some(Reader::new("", file).ok()?.header)
 }
 
 /// Which passes of which run a result file is about.
@@ -159,17 +148,12 @@ fn samples_beside(path: &Path, run_id: &Value) -> Option<PathBuf> {
     let folder = fs::read_dir(path.parent()?).ok()?;
     let files = folder.flatten().map(|file| file.path());
     let is_jsonl = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "jsonl");
-    files.filter(is_jsonl).take(NEIGHBOURS).find(|file| {
-        let reader = Reader::open("", file);
-        reader.is_ok_and(|reader| reader.header["run_id"] == *run_id)
-    })
+    let mut files = files.filter(is_jsonl).take(NEIGHBOURS);
+    files.find(|file| header(file).is_some_and(|header| header["run_id"] == *run_id))
 }
 
-fn of_samples(what: &str, path: &Path, is_wanted: impl Fn(&Pass) -> bool) -> Result<Loaded> {
-    Ok(Loaded {
-        document: of_reader(what, Reader::open(what, path)?, is_wanted)?,
-        read: fs::canonicalize(path).ok(),
-    })
+fn of_samples(what: &str, path: &Path, is_wanted: impl Fn(&Pass) -> bool) -> Result<Document> {
+    of_reader(what, Reader::open(what, path)?, is_wanted)
 }
 
 /// Returns the report of the passes in a file of samples.

@@ -4,13 +4,13 @@
 mod fuzz;
 mod input;
 
-use std::fs;
 use std::path::Path;
 
 use crate::cli::args::Args;
+use crate::cli::output;
 use crate::cli::terminal::{print, stdout_screen};
 use crate::error::{Error, Result};
-use crate::file::{is_stdout, replace};
+use crate::file::is_stdout;
 use crate::report::document::Document;
 use crate::report::text::Screen;
 use crate::report::{html, json, markdown, text};
@@ -39,21 +39,19 @@ pub fn run(args: &Args) -> Result<u8> {
     let render = args.value("--format", format)?.unwrap_or(text::render);
     let output = args.text("--output");
     let output = output.filter(|path| !is_stdout(path.as_ref()));
-    let loaded = input::load(&input)?;
-    let written = output.as_ref().and_then(|path| fs::canonicalize(path).ok());
-    if let Some(path) = written.filter(|path| loaded.read.as_ref() == Some(path)) {
-        let what = format!("--output {}", path.display());
-        return Err(Error::input(what, "the report is made from this file"));
+    let document = input::load(&input)?;
+    if let Some(path) = &output {
+        output::check_earlier(&format!("--output {path}"), path.as_ref())?;
     }
     let screen = Screen {
         width: stdout_screen().width.filter(|_| output.is_none()),
         ..stdout_screen()
     };
-    let text = render(&loaded.document, screen);
+    let text = render(&document, screen);
     match output {
         None => print(&text)?,
         Some(path) => {
-            let written = replace(Path::new(&path), text.as_bytes());
+            let written = output::replace(Path::new(&path), text.as_bytes());
             written.map_err(|error| Error::missed(format!("--output {path}"), error))?;
             note!("{path}: {} bytes", text.len());
         }
@@ -78,8 +76,8 @@ mod tests {
             "{}/tests/data/report/{command}.jsonl",
             env!("CARGO_MANIFEST_DIR")
         );
-        let loaded = input::load(&path).expect("samples");
-        format(name).expect("a format")(&loaded.document, Screen::FILE)
+        let document = input::load(&path).expect("samples");
+        format(name).expect("a format")(&document, Screen::FILE)
     }
 
     #[test]
@@ -89,7 +87,7 @@ mod tests {
                 "{}/tests/data/report/{command}.jsonl",
                 env!("CARGO_MANIFEST_DIR")
             );
-            let document = input::load(&path).expect("samples").document;
+            let document = input::load(&path).expect("samples");
             for width in [60, 80, 200] {
                 let screen = Screen {
                     width: Some(width),

@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<u8> {
         mock.model.clone_from(model);
     }
     let folder = Folder::open("--output", &options.output)?;
-    folder.note_earlier(SUMMARY);
+    folder.check_earlier(SUMMARY)?;
     engine::name_orphan(&folder);
     let stop = Stop::new();
     stop.before_leaving(kill_all);

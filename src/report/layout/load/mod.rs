@@ -216,9 +216,12 @@ fn open_loop(section: &mut Section, pass: &Pass) {
     }
     let asked = facts.rate_per_s;
     let asked = asked.map_or(String::new(), |rate| format!(" (asked for: {rate})"));
-    let offered = Cell::fixed(figures.scheduled_per_s, 2);
-    let achieved = Cell::fixed(figures.achieved_per_s, 2);
-    let rates = format!("offered {offered}/s{asked}, achieved {achieved}/s");
+    let [offered, achieved] = [figures.scheduled_per_s, figures.achieved_per_s].map(|rate| {
+        rate.map_or(Cell::NONE.to_string(), |rate| {
+            format!("{}/s", fixed(rate, 2))
+        })
+    });
+    let rates = format!("offered {offered}{asked}, achieved {achieved}");
     section.pair("Rate", rates);
     let lateness = figures.time(Time::Lateness).map(|late| {
         let [mean, p99, max] = [late.avg, late.p99, late.max].map(|ms| fixed(ms, 2));
