@@ -279,7 +279,11 @@ impl FindRate {
             return None;
         }
         if self.verify_per_s.is_none() && spread < KNOWN {
-            self.verify_per_s = Some(likely);
+            // No open loop lasts above the throughput of a saturated server.
+            self.verify_per_s = Some(match ladder.is_saturated {
+                true => likely.min(x_max),
+                false => likely,
+            });
         }
         let (kind, plan) = match self.verify_per_s {
             Some(rate) => (Kind::Verify, plan(rate, slope, 2.0)),
@@ -295,7 +299,10 @@ impl FindRate {
             self.stop("the budget of requests is spent");
             return None;
         }
-        let open = Open::new(plan, target);
+        let open = match kind {
+            Kind::Verify => Open::verifying(plan, target),
+            _ => Open::new(plan, target),
+        };
         self.current = Some(Current::Open { kind, open });
         let probes = self.findings.probes.len() as u64;
         Some(Ask::Open {
@@ -312,6 +319,8 @@ impl FindRate {
             // At the end of its length a verification is decided by the attainment itself.
             let is_met = judged.attainment >= Some(self.findings.target);
             judged.outcome = if is_met { Outcome::Pass } else { Outcome::Fail };
+        } else if kind == Kind::Verify && open.has_waited() && judged.outcome == Outcome::Pass {
+            judged.outcome = Outcome::Unclear;
         }
         self.findings.probes.push(Probe {
             rate_per_s: Some(rate),

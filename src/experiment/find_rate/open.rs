@@ -17,6 +17,11 @@ const LOOK: f64 = 1.2;
 /// so many.
 const EXPECTED_WEIGHT: f64 = 30.0;
 const MOST_WEIGHT: f64 = 60.0;
+/// A verification whose latencies have grown by more than this from its first half to its second goes on, by this factor:
+/// a queue that grows may not have reached the SLO yet. With so many requests an overload of 5 % shows by itself.
+const GROWN: f64 = 0.5;
+const LONGER: f64 = 1.5;
+const MOST_JUDGED: usize = 4000;
 
 /// How a probe is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +46,9 @@ pub struct Open {
     next_overload: u64,
     is_done: bool,
     is_overloaded: bool,
+    /// Whether it goes on while latencies grow, and has done so.
+    waits: bool,
+    has_waited: bool,
 }
 
 /// The result of a probe.
@@ -66,7 +74,22 @@ impl Open {
             next_overload: LEAST,
             is_done: false,
             is_overloaded: false,
+            waits: false,
+            has_waited: false,
         }
+    }
+
+    /// Makes a probe that goes on while latencies grow.
+    pub fn verifying(plan: Plan, target: f64) -> Open {
+        Open {
+            waits: true,
+            ..Open::new(plan, target)
+        }
+    }
+
+    /// Whether the probe was made longer because latencies grew.
+    pub fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     pub fn tell(&mut self, place: usize, told: Told) {
@@ -82,7 +105,11 @@ impl Open {
             return;
         }
         let last = self.plan.warmup + self.plan.judged;
-        if self.prefix >= last {
+        if self.prefix >= last && self.waits && self.is_growing() {
+            let longer = self.plan.judged as f64 * LONGER;
+            self.plan.judged = (longer as usize).min(MOST_JUDGED);
+            self.has_waited = true;
+        } else if self.prefix >= last {
             self.prefix = last;
             self.is_done = true;
         } else if self.prefix >= self.next_look {
@@ -101,6 +128,11 @@ impl Open {
             self.is_done = self.is_overloaded;
         }
         !self.is_done
+    }
+
+    fn is_growing(&self) -> bool {
+        let overload = Overload::at(self.last_end_ns, self.told.len() as u64, &self.ended());
+        self.plan.judged < MOST_JUDGED && overload.is_some_and(|of| of.growth > GROWN)
     }
 
     fn ended(&self) -> Vec<Ended> {
@@ -255,6 +287,37 @@ mod tests {
             "{place:?}"
         );
         assert_eq!(open.judge().outcome, Outcome::Fail);
+    }
+
+    /// Request k is due at 0.1 k s; requests take 50 ms and `growing` ms more each.
+    fn verified(growing: u64) -> Open {
+        let mut open = Open::verifying(PLAN, 0.95);
+        let sent = (0..).find(|&place| {
+            let one = told(place as u64, true);
+            let latency_ns = one.latency_ns + place as u64 * growing * 1_000_000;
+            let end_ns = one.due_ns + latency_ns;
+            open.tell(
+                place,
+                Told {
+                    latency_ns,
+                    end_ns,
+                    ..one
+                },
+            );
+            !open.goes_on(place as u64 + 1)
+        });
+        assert!(sent.is_some());
+        open
+    }
+
+    #[test]
+    fn a_verification_goes_on_while_its_latencies_grow() {
+        let steady = verified(0);
+        assert_eq!((steady.judge().requests, steady.has_waited()), (100, false));
+        // They double from the first half to the second, and go on to do so: 150, 225, 337, … up to the most.
+        let growing = verified(2);
+        assert!(growing.has_waited());
+        assert_eq!(growing.judge().requests, 4000);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const LEAST_REFINING: u32 = 12;
 const MOST_REFINING: u32 = 24;
 const LEAST_OF_TOTAL: u32 = 4;
 const MOST_OF_TOTAL: u32 = 5;
-const MOST_OF_BOTH: u32 = 27;
+const MOST_OF_BOTH: u32 = 26;
 /// An interval this wide is narrow enough, of the middle.
 const NARROW: f64 = 0.05;
 /// The contexts that are read around a capacity have so many times its tokens together.
