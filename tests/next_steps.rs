@@ -55,3 +55,15 @@ fn the_command_at_the_end_of_an_error_works_as_typed() {
         shell(&dir, &format!("{next} {more}")).ok();
     }
 }
+
+#[test]
+fn an_empty_model_is_refused_before_the_first_request() {
+    let dir = Dir::new();
+    for command in ["load", "benchmark", "run", "probe"] {
+        let output = Cmd::new(&dir)
+            .args([command, "--endpoint", "localhost:1", "--model", ""])
+            .fails(2);
+        let wanted = "[ERROR] --model: empty; want the name of a model\n";
+        assert!(output.stderr.starts_with(wanted), "{output}");
+    }
+}

@@ -191,7 +191,7 @@ impl Connection {
             command: args.command(),
             key,
             server,
-            model: args.text("--model"),
+            model: model(args, "--model")?,
             api,
             timeouts,
             headers,
@@ -214,7 +214,7 @@ impl Connection {
             connection.headers.insert(name, key.authorization());
             connection.key = Some(key);
         }
-        let model = args.text("--against-model");
+        let model = model(args, "--against-model")?;
         connection.model = model.or(connection.model);
         Ok(connection)
     }
@@ -292,6 +292,20 @@ impl Connection {
             mock,
             connection: self,
         })
+    }
+}
+
+/// Returns the model that an option names.
+fn model(args: &Args, flag: &str) -> Result<Option<String>> {
+    let name = args.text(flag);
+    match name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        true => {
+            let error = Error::input(flag, "empty; want the name of a model");
+            Err(error.next(format!(
+                "Leave {flag} out to ask for the first model of the server."
+            )))
+        }
+        false => Ok(name),
     }
 }
 
