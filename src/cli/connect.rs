@@ -11,6 +11,7 @@ use super::args::{Args, above_zero};
 use super::commands::mock::options;
 use super::credentials::{headers, key, key_in_file, trust};
 use super::flags::{COMPARE, FIND_RATE, LOAD, REPLAY};
+use super::given::Given;
 use crate::client::Target;
 use crate::client::api::Api;
 use crate::client::endpoint::{Endpoint, without_secrets};
@@ -113,6 +114,8 @@ pub struct Connection {
     plain_http: bool,
     /// Whether to use the proxy of the environment.
     proxy: bool,
+    /// The options that name the server, for a next command.
+    pub given: Given,
 }
 
 /// A server whose address answers.
@@ -189,6 +192,7 @@ impl Connection {
         }
         Ok(Connection {
             command: args.command(),
+            given: Given::parse(args, server.url().is_none(), key.is_some()),
             key,
             server,
             model: model(args, "--model")?,
