@@ -19,6 +19,8 @@ pub struct Common {
     pub is_nonce_fresh: bool,
     /// `None`: no file of limits is given, or the command does not take one.
     pub slo: Option<Slo>,
+    /// The file of the limits, as typed.
+    pub slo_file: Option<String>,
     /// The part of the run that this process is, and how that is known; `None`: it is the whole run.
     pub shard: Option<(Shard, String)>,
     /// `None`: the run starts when all is ready.
@@ -44,6 +46,7 @@ impl Common {
                 .as_deref()
                 .map(slo::read)
                 .transpose()?,
+            slo_file: args.text("--slo-file"),
             shard: shard::parse(args)?,
             start: start::parse(args)?,
         })

@@ -11,6 +11,7 @@ use super::args::{Args, above_zero};
 use super::commands::mock::options;
 use super::credentials::{headers, key, key_in_file, trust};
 use super::flags::{COMPARE, FIND_RATE, LOAD, REPLAY};
+use super::given::Given;
 use super::output::make_room;
 use crate::client::Target;
 use crate::client::api::Api;
@@ -114,6 +115,8 @@ pub struct Connection {
     plain_http: bool,
     /// Whether to use the proxy of the environment.
     proxy: bool,
+    /// The options that name the server, for a next command.
+    pub given: Given,
 }
 
 /// A server whose address answers.
@@ -190,9 +193,10 @@ impl Connection {
         }
         Ok(Connection {
             command: args.command(),
+            given: Given::parse(args, server.url().is_none(), key.is_some()),
             key,
             server,
-            model: args.text("--model"),
+            model: model(args, "--model")?,
             api,
             timeouts,
             headers,
@@ -215,7 +219,7 @@ impl Connection {
             connection.headers.insert(name, key.authorization());
             connection.key = Some(key);
         }
-        let model = args.text("--against-model");
+        let model = model(args, "--against-model")?;
         connection.model = model.or(connection.model);
         Ok(connection)
     }
@@ -294,6 +298,20 @@ impl Connection {
             mock,
             connection: self,
         })
+    }
+}
+
+/// Returns the model that an option names.
+fn model(args: &Args, flag: &str) -> Result<Option<String>> {
+    let name = args.text(flag);
+    match name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        true => {
+            let error = Error::input(flag, "empty; want the name of a model");
+            Err(error.next(format!(
+                "Leave {flag} out to ask for the first model of the server."
+            )))
+        }
+        false => Ok(name),
     }
 }
 

@@ -149,6 +149,8 @@ pub struct Ready {
     /// The engine that answers, if known.
     pub engine: Option<String>,
     pub engine_version: Option<String>,
+    /// The tokens that the model takes; `None`: the server does not say.
+    pub max_model_len: Option<u64>,
 }
 
 impl Ready {
@@ -198,6 +200,7 @@ impl Ready {
             common,
             engine: None,
             engine_version: None,
+            max_model_len: None,
         })
     }
 
@@ -252,6 +255,14 @@ impl Ready {
             of,
             held: vec![index],
         });
+        let mut given = self.opened.connection.given.clone();
+        if !self.opened.endpoint.secrets().is_empty() {
+            given.add_own("URL where **** stands in it");
+        }
+        // Without a proxy in the environment the option changes nothing.
+        if self.opened.link.proxy.is_some() {
+            given.add_own("--proxy");
+        }
         json!({
             "command": self.opened.connection.command,
             "endpoint": self.opened.endpoint.shown_url(""),
@@ -266,6 +277,7 @@ impl Ready {
             "slo": self.common.slo,
             "started_at": format_utc(SystemTime::now()),
             "backend": self.backend,
+            "connection": given.header(self.max_model_len),
             "engine": self.engine,
             "engine_version": self.engine_version,
             "cpu": host::cpu(),

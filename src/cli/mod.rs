@@ -12,6 +12,7 @@ mod discover;
 mod feedback;
 mod flags;
 mod flow;
+mod given;
 mod help;
 mod host;
 mod meant;

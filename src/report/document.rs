@@ -41,9 +41,27 @@ pub struct Document {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub sentence: String,
-    /// The command to run next; it works as typed.
-    pub next: String,
+    pub next: Next,
     pub data: Node,
+}
+
+/// The next step of the user.
+#[derive(Debug, Clone, Default)]
+pub struct Next {
+    /// What the command cannot say or do by itself, a sentence each.
+    pub advice: Vec<String>,
+    /// The command to run; it works as typed. `None`: there is none that would tell more.
+    pub command: Option<String>,
+}
+
+impl Next {
+    /// Makes a next step that is a command alone.
+    pub fn of(command: impl Into<Option<String>>) -> Next {
+        Next {
+            advice: Vec::new(),
+            command: command.into(),
+        }
+    }
 }
 
 /// A part of a report. A screen shows its blocks in their order and not the title. A page shows the title, then

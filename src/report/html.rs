@@ -31,9 +31,13 @@ fn body(document: &Document) -> String {
     let mut out = String::new();
     pairs(&mut out, "lead", &document.lead);
     if let Some(Answer { sentence, next, .. }) = &document.answer {
-        let (sentence, next) = (escaped(sentence), escaped(next));
-        let _ = writeln!(out, "<p class=\"answer\">{sentence}</p>");
-        let _ = writeln!(out, "<p>Next: <code>{next}</code></p>");
+        let _ = writeln!(out, "<p class=\"answer\">{}</p>", escaped(sentence));
+        for advice in &next.advice {
+            let _ = writeln!(out, "<p>{}</p>", escaped(advice));
+        }
+        if let Some(command) = &next.command {
+            let _ = writeln!(out, "<p>Next: <code>{}</code></p>", escaped(command));
+        }
     }
     pairs(&mut out, "keys", &document.key_figures);
     for remark in page::remarks(document) {

@@ -15,7 +15,12 @@ pub fn render(document: &Document) -> String {
     }
     if let Some(answer) = &document.answer {
         let _ = writeln!(out, "\n**{}**", escaped(&answer.sentence));
-        let _ = writeln!(out, "\nNext: {}", code(&answer.next));
+        for advice in &answer.next.advice {
+            let _ = writeln!(out, "\n{}", escaped(advice));
+        }
+        if let Some(command) = &answer.next.command {
+            let _ = writeln!(out, "\nNext: {}", code(command));
+        }
     }
     if !document.key_figures.is_empty() {
         out.push('\n');

@@ -46,7 +46,13 @@ pub fn answer(answer: Option<&Answer>) -> String {
     let Some(Answer { sentence, next, .. }) = answer else {
         return String::new();
     };
-    harmless(&format!("\n{sentence}\nNext: {next}\n"))
+    let lines = std::iter::once(sentence).chain(&next.advice).cloned();
+    let command = next
+        .command
+        .iter()
+        .map(|command| format!("Next: {command}"));
+    let lines: Vec<String> = lines.chain(command).collect();
+    harmless(&format!("\n{}\n", lines.join("\n")))
 }
 
 /// Writes one section as the whole document has it, so that it can be shown before the rest is known.

@@ -60,6 +60,8 @@ pub struct Findings {
     pub last_pass_per_s: Option<f64>,
     pub first_fail_per_s: Option<f64>,
     pub cliff: Option<Cliff>,
+    /// Whether the most requests that the client has in flight, not the server, may have limited the rate.
+    pub is_client_limited: bool,
     /// The share of requests that must meet the SLO, 0..1.
     pub target: f64,
     /// In the order in which they were made.

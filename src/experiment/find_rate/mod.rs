@@ -102,6 +102,7 @@ impl FindRate {
                 last_pass_per_s: None,
                 first_fail_per_s: None,
                 cliff: None,
+                is_client_limited: false,
                 target: settings.attainment,
                 probes: Vec::new(),
                 requests: 0,
@@ -357,6 +358,7 @@ impl FindRate {
         found.high_per_s = found.high_per_s.map(|high| high.max(rate));
         if is_client_limit && rate > CLIENT * x_max {
             let limit = counted(most, "request");
+            found.is_client_limited = true;
             found.why = Some(format!(
                 "the client, not the server, may be the limit: it has at most {limit} in flight"
             ));

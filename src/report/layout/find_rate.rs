@@ -1,10 +1,13 @@
 //! `find-rate`: the probes of a search for the highest rate under an SLO, its answer, and what to do next.
 
+mod next;
+
 use serde_json::Value;
 
+use self::next::next;
 use super::common;
-use super::findings::{Form, count, list, option, prompts};
-use super::kv_cache::{server, times};
+use super::findings::{Form, count, list};
+use super::kv_cache::times;
 use super::report::Report;
 use crate::report::charts::{Charts, Point, Trend};
 use crate::report::document::{
@@ -25,6 +28,7 @@ pub const FORM: Form = Form {
         "last_pass_per_s",
         "first_fail_per_s",
         "cliff",
+        "is_client_limited",
         "target",
         "probes",
         "requests",
@@ -33,8 +37,6 @@ pub const FORM: Form = Form {
 };
 /// The width of the column of the probes' names.
 const NAME_WIDTH: usize = 14;
-/// The share of the rate that was found at which `load` goes on.
-const SAFE: f64 = 0.9;
 
 /// Returns the line that is printed when a probe has ended.
 pub fn line(probe: &find_rate::Probe) -> String {
@@ -70,7 +72,7 @@ pub fn document(report: &Report) -> Document {
     Document {
         answer: Some(Answer {
             sentence: sentence(found),
-            next: next(about, found),
+            next: next(report),
             data: Node::default(),
         }),
         data: data.clone(),
@@ -236,43 +238,6 @@ fn sentence(found: &Value) -> String {
     let why = why.trim_end_matches('.');
     let guess = rate.map(|rate| format!("; the best guess is {rate}"));
     format!("{LEAD}unresolved: {why}{}", guess.unwrap_or_default())
-}
-
-/// Returns the command to run next: below the rate that was found, or with a larger budget, or with one request in
-/// flight where no rate passed.
-fn next(about: &Value, found: &Value) -> String {
-    let (server, prompts, options) = (server(about), prompts(about), &about["options"]);
-    let slo = option("--slo-file", &options["slo_file"]);
-    let open = ["burstiness", "max_inflight"]
-        .map(|key| option(&format!("--{}", key.replace('_', "-")), &options[key]))
-        .concat();
-    let rate = found["rate_per_s"].as_f64().map(|rate| rate * SAFE);
-    let is_confirmed = found["status"] == Status::Confirmed.name();
-    if let Some(rate) = rate.filter(|&rate| is_confirmed && rate > 0.0) {
-        let rate = rounded_down(rate);
-        return format!("tmesh-cli load {server}{prompts} --rate {rate}{open}{slo} --duration 60s");
-    }
-    if found["last_pass_per_s"].is_null() && !found["first_fail_per_s"].is_null() {
-        return format!("tmesh-cli load {server}{prompts} --concurrency 1{slo}");
-    }
-    let attainment = options["attainment"].as_f64();
-    let attainment = attainment.map(|of| format!(" --attainment {}", share(of).replace(' ', "")));
-    let attainment = attainment.unwrap_or_default();
-    let requests = count(options, "budget_requests");
-    let requests = requests.map(|n| format!(" --budget-requests {}", n.saturating_mul(2)));
-    let time = options["budget_time_s"].as_f64();
-    let time = time.map(|seconds| format!(" --budget-time {}s", seconds * 2.0));
-    let budget = requests.into_iter().chain(time).collect::<String>();
-    format!("tmesh-cli find-rate {server}{slo}{attainment}{prompts}{open}{budget}")
-}
-
-/// Rounds a rate above 0 down to three significant digits.
-fn rounded_down(rate: f64) -> String {
-    let decimals = (2.0 - rate.log10().floor()).clamp(0.0, 12.0) as usize;
-    let unit = 10_f64.powi(decimals as i32);
-    // A rate such as 11.2 may lie a little below its own digits.
-    let rate = (rate * unit * (1.0 + 1e-12)).floor() / unit;
-    format!("{rate:.decimals$}")
 }
 
 /// The probes of the open loop by their rates.

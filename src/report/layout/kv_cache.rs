@@ -1,12 +1,14 @@
 //! The verdict on the KV cache that ends every report: one sentence, the next command, and an object in JSON.
 
-use serde_json::Value;
+mod next;
 
+use self::next::{next, unanswered};
+use super::next::is_unanswered;
 use super::report::Report;
-use crate::report::document::{Answer, Node};
+use crate::report::document::{Answer, Next, Node};
 use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict, WORKING};
 use crate::stats::speed_up::SpeedUp;
-use crate::units::{fixed, quoted, whole_percent};
+use crate::units::{fixed, whole_percent};
 
 /// Returns the answer of a run, and a remark where `usage` and the engine's counters differ. There is no answer without
 /// a pass, and for a `load` that was told to repeat nothing.
@@ -19,7 +21,10 @@ pub fn told(report: &Report) -> (Option<Answer>, Option<String>) {
     let answer = (!is_unasked).then(|| {
         let contexts = about["options"]["contexts"].as_u64();
         let sentence = sentence(&evidence, &decision, contexts);
-        let next = next(&decision, about);
+        let next = match is_unanswered(&report.passes) {
+            true => unanswered(about),
+            false => next(&decision, about),
+        };
         Answer {
             data: data(&evidence, &decision, &sentence, &next),
             sentence: format!("KV cache: {sentence}"),
@@ -215,69 +220,7 @@ pub fn ratio(of: f64) -> String {
     }
 }
 
-/// Returns the command to run next.
-fn next(decision: &Decision, about: &Value) -> String {
-    let server = server(about);
-    let options = &about["options"];
-    let contexts = options["contexts"].as_u64();
-    let cycle = |contexts: u64, input: Option<u64>| {
-        let number = |name: &str, key: &str| match options[key].as_u64() {
-            Some(n) => format!(" {name} {n}"),
-            None => String::new(),
-        };
-        let input = match input {
-            Some(input) => format!(" --input-length {input}"),
-            None => number("--input-length", "input_length_tokens"),
-        };
-        let output = number("--output-length", "output_length_tokens");
-        format!("tmesh-cli benchmark {server} --contexts {contexts}{input}{output} --rotations 3")
-    };
-    match (&decision.reason, decision.verdict) {
-        (Reason::ClientLimited, _) => "tmesh-cli check client".to_string(),
-        (Reason::NothingRepeated(_) | Reason::OffOrTooSmall, _) => {
-            cycle(contexts.unwrap_or(20), None)
-        }
-        (Reason::NotReported(_) | Reason::HitsOfFresh, _) => {
-            // Longer prompts take longer to prefill: their times tell more.
-            let longer = options["input_length_tokens"].as_u64();
-            let longer = longer.map(|tokens| tokens.saturating_mul(4));
-            cycle(contexts.unwrap_or(20), longer)
-        }
-        (_, Verdict::Partly | Verdict::TooSmall) => {
-            let half = contexts.map_or(10, |contexts| (contexts / 2).max(1));
-            cycle(half, None)
-        }
-        (_, Verdict::Working) => {
-            format!("tmesh-cli load {server} --concurrency 1,4,16 --requests 100")
-        }
-        (_, Verdict::Off | Verdict::Unknown) => match about["backend"] == "mock" {
-            true => cycle(contexts.unwrap_or(20), None),
-            false => format!("tmesh-cli check endpoint {}", endpoint(about)),
-        },
-    }
-}
-
-/// The options that name the server and its model.
-pub fn server(about: &Value) -> String {
-    let server = match about["backend"] == "mock" {
-        true => "--backend mock".to_string(),
-        false => format!("--endpoint {}", endpoint(about)),
-    };
-    match about["model"]
-        .as_str()
-        .filter(|_| about["backend"] != "mock")
-    {
-        Some(model) => format!("{server} --model {}", quoted(model)),
-        None => server,
-    }
-}
-
-fn endpoint(about: &Value) -> String {
-    let url = about["endpoint"].as_str().unwrap_or("URL");
-    quoted(url.trim_end_matches('/'))
-}
-
-fn data(evidence: &Evidence, decision: &Decision, sentence: &str, next: &str) -> Node {
+fn data(evidence: &Evidence, decision: &Decision, sentence: &str, next: &Next) -> Node {
     let (share, source) = decision.hits.unzip();
     let (low, high) = share.and_then(|of| of.interval).unzip();
     let speed = evidence.speed_up;
@@ -292,7 +235,7 @@ fn data(evidence: &Evidence, decision: &Decision, sentence: &str, next: &str) ->
         ("speed_up_low", slow.into()),
         ("speed_up_high", fast.into()),
         ("reason", sentence.into()),
-        ("next", next.into()),
+        ("next", next.command.as_deref().into()),
     ])
 }
 

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::report::document::{Answer, Cell, Digits, Document, Node, Section, Style, Table, row};
+use crate::report::document::{
+    Answer, Cell, Digits, Document, Next, Node, Section, Style, Table, row,
+};
 use crate::stats::shards::{self, Clocks};
 use crate::units::{counted, quoted, seconds};
 
@@ -197,7 +199,10 @@ pub fn document(merge: &Merge) -> Document {
         remarks: merge.notes(),
         answer: Some(Answer {
             sentence: sentence(merge),
-            next: format!("tmesh-cli report --input {}", quoted(&merge.output)),
+            next: Next::of(format!(
+                "tmesh-cli report --input {}",
+                quoted(&merge.output)
+            )),
             data: Node::default(),
         }),
         ..Document::default()

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod kv_cache;
 pub mod load;
 pub mod merge;
+pub mod next;
 pub mod notes;
 pub mod probe;
 pub mod replay;

@@ -58,7 +58,7 @@ pub fn document(report: &Report) -> Document {
     sections.push(costs(report));
     sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     let sentence = format!("Prefix cache: {}", conclusion(found));
-    let next = next(about, found);
+    let next = next(report);
     let data = FORM.data(report);
     let charts = vec![charts(found)];
     let mut remarks = warnings(about, found);

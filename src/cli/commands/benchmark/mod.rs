@@ -132,7 +132,8 @@ pub fn run(args: &Args) -> Result<u8> {
     checks::memory(&sizing)?;
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let body = BodyShape::new(api, model.id);
-    let ready = Ready::ask(opened, body, None, options.common.clone())?;
+    let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+    ready.max_model_len = model.max_model_len;
     let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
     print(&specification(&ready, &sizing, &options))?;
     let stop = Stop::new();

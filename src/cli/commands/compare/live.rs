@@ -43,6 +43,7 @@ struct Live {
     /// The options of the mocks in this process, as typed.
     mock: Option<String>,
     against_mock: Option<String>,
+    against_api_key_file: Option<String>,
 }
 
 pub fn run(args: &Args, options: &Options) -> Result<u8> {
@@ -62,7 +63,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     new.link.epoch = base.link.epoch;
     let ready = |opened: Opened| {
         announce(&opened)?;
-        let body = body(&opened, &live.load)?;
+        let body = body(&opened, &prompts::model(&opened)?, &live.load);
         check_records(&live.load, &source, &body)?;
         let mut ready = Ready::ask(opened, body, None, live.load.common.clone())?;
         note_line(&mut ready, &live.load, SIDES[0].name());
@@ -114,6 +115,7 @@ impl Live {
             pairs: pairs.unwrap_or_else(|| default_pairs(concurrency)),
             mock: args.text("--mock").as_deref().map(mock::shown_list),
             against_mock: args.text("--against-mock").as_deref().map(mock::shown_list),
+            against_api_key_file: args.text("--against-api-key-file"),
         })
     }
 
@@ -160,6 +162,7 @@ fn header(options: &Options, live: &Live, new: &Ready) -> Value {
         ("against", json!(live.against_mock.is_none().then_some(url))),
         ("mock", json!(live.mock)),
         ("against_mock", json!(live.against_mock)),
+        ("against_api_key_file", json!(live.against_api_key_file)),
         ("against_model", json!(new.target.body.model)),
         ("pairs", json!(live.pairs)),
         ("concurrency", json!(live.concurrency)),

@@ -33,6 +33,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     header["base"] = json!(base.files);
     header["new"] = json!(new.files);
     header["prompts"] = new.prompts.clone();
+    header["api"] = new.api.clone();
     let mut report = Report {
         about: json!({
             "command": "compare",
@@ -40,6 +41,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
             "endpoint": new.endpoint,
             "mock": base.is_mock || new.is_mock,
             "backend": new.backend,
+            "connection": new.connection,
             "options": header,
         }),
         passes: Vec::new(),
@@ -64,7 +66,9 @@ struct Side {
     model: String,
     endpoint: String,
     backend: String,
-    /// The prompts of a load, for the next command.
+    /// The connection, the API, and the prompts of a load, for the next command.
+    connection: Value,
+    api: Value,
     prompts: Value,
     is_mock: bool,
     /// Notes on files whose last line is incomplete.
@@ -79,6 +83,8 @@ impl Side {
             model: String::new(),
             endpoint: String::new(),
             backend: String::new(),
+            connection: Value::Null,
+            api: Value::Null,
             prompts: Value::Null,
             is_mock: false,
             torn: Vec::new(),
@@ -105,6 +111,8 @@ impl Side {
         self.model = text("model");
         self.endpoint = text("endpoint");
         self.backend = text("backend");
+        self.connection = header["connection"].clone();
+        self.api = header["options"]["api"].clone();
         self.prompts = header["options"]["prompts"].clone();
         self.is_mock |= header["mock"] == true;
         if saved.is_torn {

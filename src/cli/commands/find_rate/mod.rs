@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
     options.load.outputs.check()?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let body = body(&opened, &options.load)?;
+    let body = body(&opened, &prompts::model(&opened)?, &options.load);
     check_records(&options.load, &source, &body)?;
     let mut ready = Ready::ask(opened, body, None, options.load.common.clone())?;
     note_line(&mut ready, &options.load, "999");

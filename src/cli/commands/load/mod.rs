@@ -80,9 +80,11 @@ impl Load {
         options.outputs.check()?;
         let opened = connection.open()?;
         announce(&opened)?;
-        let body = prompts::body(&opened, &options)?;
+        let model = prompts::model(&opened)?;
+        let body = prompts::body(&opened, &model, &options);
         prompts::check_records(&options, &source, &body)?;
         let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        ready.max_model_len = model.max_model_len;
         prompts::note_line(&mut ready, &options, &options.points.len().to_string());
         options.check_streams(&ready)?;
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::options::{Options, Origin, Prompts};
 use super::points::{Point, Way};
 use crate::cli::connect::Opened;
-use crate::cli::discover::{Ready, model};
+use crate::cli::discover::{self, Ready};
 use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional};
+use crate::client::discovery::Listed;
 use crate::error::{Error, Result};
 use crate::plan::arrival::Burstiness;
 use crate::plan::dataset;
@@ -106,22 +107,32 @@ fn in_line(path: &Path, line: u64) -> String {
     format!("--dataset {}, line {line}", path.display())
 }
 
-/// Returns the bodies of the run's requests: for the endpoint's API, with the model that is asked for.
-pub fn body(opened: &Opened, options: &Options) -> Result<BodyShape> {
+/// Returns the model to ask for; the API of `/generate` names none unless the user does.
+///
+/// # Errors
+/// Fails when the server lists no model and none is given.
+pub fn model(opened: &Opened) -> Result<Listed> {
+    match opened.endpoint.api {
+        Some(Api::Generate) => Ok(Listed {
+            id: opened.connection.model.clone().unwrap_or_default(),
+            max_model_len: None,
+        }),
+        Some(Api::Completions | Api::Chat) | None => discover::model(opened),
+    }
+}
+
+/// Returns the bodies of the run's requests: for the endpoint's API, with this model.
+pub fn body(opened: &Opened, model: &Listed, options: &Options) -> BodyShape {
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
-    let model = match api {
-        Api::Generate => opened.connection.model.clone().unwrap_or_default(),
-        Api::Completions | Api::Chat => model(opened)?.id,
-    };
     let has_own_ends = options.prompts.has_own_ends();
-    Ok(BodyShape {
+    BodyShape {
         optional: Optional {
             ignore_eos: !has_own_ends,
             min_tokens: !has_own_ends,
             ..Optional::ALL
         },
-        ..BodyShape::new(api, model)
-    })
+        ..BodyShape::new(api, model.id.clone())
+    }
 }
 
 /// Notes the line in front of a dataset's prompts, which is the longest in the batch of this name.
@@ -264,6 +275,7 @@ pub fn header(options: &Options) -> Value {
         "requests": options.requests,
         "duration_s": options.duration.map(|duration| duration.as_secs_f64()),
         "warmup": options.warmup,
+        "slo_file": options.common.slo_file,
         "runs": options.runs(),
         "prompts": prompts_header(options),
     })

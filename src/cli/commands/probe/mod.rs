@@ -57,7 +57,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let fallback = api.is_none().then_some(Api::Chat);
     let body = BodyShape::new(api.unwrap_or(Api::Completions), model.id);
     let begun = Instant::now();
-    let ready = Ready::ask(opened, body, fallback, options.common.clone())?;
+    let mut ready = Ready::ask(opened, body, fallback, options.common.clone())?;
+    ready.max_model_len = model.max_model_len;
     let asked = begun.elapsed();
     check_streams(&ready)?;
     let counters = Counters::open(&options.page, &[], None, &ready.opened)?;

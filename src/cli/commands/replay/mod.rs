@@ -119,6 +119,7 @@ impl Replay {
         };
         dataset::check_settings(&options, &dataset, &body)?;
         let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        ready.max_model_len = model.max_model_len;
         let longest = sessions::first_line(&options, options.most_concurrency());
         ready.note_line(longest.map_or(0, |line| line.len()));
         let metrics = Metrics::open(&options.prometheus, &ready.opened)?;

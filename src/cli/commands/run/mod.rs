@@ -12,7 +12,7 @@ use serde_json::json;
 
 use self::beside::Beside;
 use self::engine::Launch;
-pub use self::options::Options;
+pub use self::options::{OWN_MOCK, Options};
 use crate::backend::kill_all;
 use crate::backend::memory::Of;
 use crate::backend::process;
@@ -61,6 +61,12 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut connection = Connection::parse(args, options.server.clone())?;
     if let (Server::Mock(mock), Some(model)) = (&mut connection.server, &connection.model) {
         mock.model.clone_from(model);
+        if !model.contains(',') {
+            connection.given.add_mock(&format!("model={model}"));
+        }
+    }
+    if connection.is_mock() {
+        connection.given.add_mock(OWN_MOCK);
     }
     let folder = Folder::open("--output", &options.output)?;
     folder.check_earlier(SUMMARY)?;
@@ -139,6 +145,7 @@ impl Workloads {
         let body = BodyShape::new(chosen.unwrap_or(Api::Completions), model.id);
         let fallback = chosen.is_none().then_some(Api::Chat);
         let mut ready = Ready::ask(opened, body, fallback, options.common.clone())?;
+        ready.max_model_len = model.max_model_len;
         let memory_of = match backend {
             Some(backend) => Some(Of::Group(backend.group())),
             None => ready.opened.mock.as_ref().map(|_| Of::ThisProcess),

@@ -109,6 +109,9 @@ fn limits(args: &Args, workloads: &[Fixed]) -> Result<Limits> {
     Ok(limits)
 }
 
+/// The options of the mock that differ from its defaults: a prefill so fast that it does not queue.
+pub const OWN_MOCK: &str = "base=10ms,itl=5ms,prefill_rate=1000000000";
+
 /// The options that only matter for a server that is started.
 const STARTING: [&str; 4] = [
     "--backend-command",
@@ -150,13 +153,7 @@ fn server(args: &Args) -> Result<(Server, Option<Launch>)> {
             Ok((Server::Url(launch.url()), Some(launch)))
         }
         (None, None) => {
-            let own = crate::mock::Options {
-                base: Duration::from_millis(10),
-                itl: Duration::from_millis(5),
-                // So high that prefill does not queue.
-                prefill_rate: 1_000_000_000,
-                ..crate::mock::Options::default()
-            };
+            let own = mock::options("--mock", crate::mock::Options::default(), OWN_MOCK)?;
             let mock = mock::options("--mock", own, list.as_deref().unwrap_or(""))?;
             Ok((Server::Mock(Box::new(mock)), None))
         }

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::figure::{Figure, is_of_runs, margin, telling, text, verdict};
+use crate::report::document::Next;
 use crate::report::layout::findings::{count, list, option, prompts};
-use crate::report::layout::kv_cache::server;
+use crate::report::layout::next::{Server, To};
 use crate::stats::compare::Verdict;
 use crate::units::quoted;
 
@@ -68,62 +69,71 @@ pub fn round_up(n: u64) -> u64 {
     n.div_ceil(unit).saturating_mul(unit)
 }
 
-/// Returns the command to run next.
-pub fn next(about: &Value, found: &Value) -> String {
+/// Returns the next step.
+pub fn next(about: &Value, found: &Value) -> Next {
     const SAMPLES: &str = "--samples new.jsonl";
     let options = &about["options"];
     let sample = Sample::of(found);
     let (pairs, concurrency) = (count(options, "pairs"), count(options, "concurrency"));
+    let again = |pairs, concurrency| {
+        let server = Server::of(about);
+        let begin = server.begin(To::Compare);
+        server.next(begin.map(|begin| begin + &sides_again(about, found, pairs, concurrency)))
+    };
+    let load = |server: Server, rest: String| {
+        let begin = server.begin(To::Load);
+        server.next(begin.map(|begin| begin + &rest))
+    };
     match (is_of_runs(found), verdict(found)) {
         (false, Verdict::Unclear) => {
             let twice = pairs.map(|pairs| pairs.saturating_mul(2));
-            again(about, found, sample.pairs().or(twice), concurrency)
+            again(sample.pairs().or(twice), concurrency)
         }
         (false, Verdict::Slower) => {
-            let (server, prompts) = (new_side(found), prompts(about));
             let concurrency = option("--concurrency", &options["concurrency"]);
-            format!("tmesh-cli load {server}{prompts}{concurrency} {SAMPLES}")
+            let rest = format!("{}{concurrency} {SAMPLES}", prompts(about));
+            load(new_side(about, found), rest)
         }
         (false, Verdict::Same | Verdict::Faster) => match concurrency.is_some_and(|n| n > 1) {
-            true => format!("tmesh-cli load {} --concurrency 1,4,16", new_side(found)),
-            false => again(about, found, pairs, Some(IN_FLIGHT)),
+            true => load(new_side(about, found), " --concurrency 1,4,16".to_string()),
+            false => again(pairs, Some(IN_FLIGHT)),
         },
         (true, Verdict::Unclear) => {
-            let (server, prompts, runs) = (server(about), prompts(about), sample.runs());
-            format!("tmesh-cli load {server}{prompts} --runs {runs} {SAMPLES}")
+            let rest = format!("{} --runs {} {SAMPLES}", prompts(about), sample.runs());
+            load(Server::of(about), rest)
         }
         (true, _) => {
             let file = list(&options["new"]).next().and_then(Value::as_str);
-            format!(
+            Next::of(format!(
                 "tmesh-cli report -i {}",
                 quoted(file.unwrap_or("new.jsonl"))
-            )
+            ))
         }
     }
 }
 
-/// Returns the options that name the new side, which is a mock in this process if its name is no URL.
-fn new_side(found: &Value) -> String {
-    let side = &found["sides"][1];
-    match text(side, "name") {
-        url if url.contains("://") => {
-            let (url, model) = (url.trim_end_matches('/'), option("--model", &side["model"]));
-            format!("--endpoint {}{model}", quoted(url))
-        }
-        _ => "--backend mock".to_string(),
-    }
+/// Returns the server of the new side, which is a mock in this process if its name is no URL.
+fn new_side(about: &Value, found: &Value) -> Server {
+    let (options, side) = (&about["options"], &found["sides"][1]);
+    let url = Some(text(side, "name")).filter(|name| name.contains("://"));
+    let server = Server::of(about).beside(url, &options["against_mock"], &side["model"]);
+    server.with_key_file(&options["against_api_key_file"])
 }
 
-/// Returns the command that compares the sides again.
-fn again(about: &Value, found: &Value, pairs: Option<u64>, concurrency: Option<u64>) -> String {
+/// Returns the options that compare the sides again, beside those of the base.
+fn sides_again(
+    about: &Value,
+    found: &Value,
+    pairs: Option<u64>,
+    concurrency: Option<u64>,
+) -> String {
     let options = &about["options"];
     let given = |name, key: &str| option(name, &options[key]);
     let figures = list(&options["figures"]).map(|name| option("--figure", name));
-    let mut command = format!("tmesh-cli compare {}", server(about));
-    command += &given("--mock", "mock");
-    command += &given("--against", "against");
+    let mut command = given("--against", "against");
     command += &given("--against-mock", "against_mock");
     command += &given("--against-model", "against_model");
+    command += &given("--against-api-key-file", "against_api_key_file");
     command += &prompts(about);
     command.extend(figures);
     if found["margin"].is_number() {

@@ -18,6 +18,10 @@ fn about() -> Value {
             "prompts": {"input_tokens": "128", "output_tokens": "32", "repeat_ratio": 0.0}}})
 }
 
+fn next_command(about: &Value, found: &Value) -> String {
+    next(about, found).command.expect("a command")
+}
+
 /// A figure with the values of both sides, and the ends of its interval.
 fn figure(name: &str, [base, new]: [f64; 2], [low, high]: [f64; 2], verdict: &str) -> Value {
     let is_share = name.ends_with("_rate");
@@ -121,14 +125,17 @@ fn single_runs_are_unclear_and_say_why() {
     );
     let load = "tmesh-cli load --endpoint http://a:8000/v1 --model m --input-tokens 128 --output-tokens 32 \
         --repeat-ratio 0.0 --runs 5 --samples new.jsonl";
-    assert_eq!(next(&about(), &found), load);
+    assert_eq!(next_command(&about(), &found), load);
     found["figures"][0]["needed"] = 6.into();
-    assert!(next(&about(), &found).contains("--runs 7 "));
+    assert!(next_command(&about(), &found).contains("--runs 7 "));
     assert!(summary(&found).ends_with("- Next: compare 7 runs a side (load --runs 7)\n"));
     found["verdict"] = "same".into();
     let mut about = about();
     about["options"]["new"] = json!(["my run.jsonl", "b.jsonl"]);
-    assert_eq!(next(&about, &found), "tmesh-cli report -i 'my run.jsonl'");
+    assert_eq!(
+        next_command(&about, &found),
+        "tmesh-cli report -i 'my run.jsonl'"
+    );
 }
 
 #[test]
@@ -143,31 +150,34 @@ fn the_next_command_follows_from_the_verdict() {
     let load = format!(
         "tmesh-cli load --endpoint http://b:8000/v1 --model m {prompts} --concurrency 1 --samples new.jsonl"
     );
-    assert_eq!(next(&about(), &slower()), load);
+    assert_eq!(next_command(&about(), &slower()), load);
     let mut found = findings(
         "unclear",
         &[figure("itl_mean", [1.0, 1.0], [0.9, 1.1], "unclear")],
     );
     assert_eq!(
-        next(&about(), &found),
+        next_command(&about(), &found),
         again("--concurrency 1 --pairs 4000")
     );
     // 400 pairs and 913 more, rounded up to two digits.
     found["figures"][0]["needed"] = 913.into();
     assert_eq!(
-        next(&about(), &found),
+        next_command(&about(), &found),
         again("--concurrency 1 --pairs 1400")
     );
     let same = findings("same", &[]);
-    assert_eq!(next(&about(), &same), again("--concurrency 8 --pairs 2000"));
+    assert_eq!(
+        next_command(&about(), &same),
+        again("--concurrency 8 --pairs 2000")
+    );
     let mut about = about();
     about["options"]["concurrency"] = 8.into();
     let sweep = "tmesh-cli load --endpoint http://b:8000/v1 --model m --concurrency 1,4,16";
-    assert_eq!(next(&about, &same), sweep);
+    assert_eq!(next_command(&about, &same), sweep);
     let mock = json!({"backend": "mock", "options": {"against_mock": "itl_ms=5,a b"}});
     let found = json!({"verdict": "unclear", "unit": "pairs"});
     let again = "tmesh-cli compare --backend mock --against-mock 'itl_ms=5,a b'";
-    assert_eq!(next(&mock, &found), again);
+    assert_eq!(next_command(&mock, &found), again);
 }
 
 #[test]

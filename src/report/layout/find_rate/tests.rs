@@ -1,9 +1,12 @@
 use serde_json::json;
 
+use super::next::rounded_down;
 use super::*;
+use crate::report::golden::five_tokens;
 use crate::report::layout::of_file;
 use crate::report::text::{self, Screen};
 use crate::report::{csv, html, markdown};
+use crate::stats::pass::Passes;
 
 const NARROW: Screen = Screen {
     width: Some(80),
@@ -80,6 +83,11 @@ fn the_answer_is_a_rate_with_its_interval_or_why_there_is_none() {
     );
 }
 
+fn next_command(found: &Value) -> String {
+    let next = next(&report(found.clone()));
+    next.command.expect("a command")
+}
+
 #[test]
 fn the_next_command_follows_from_the_answer() {
     let server = "--endpoint http://h:8000/v1 --model m";
@@ -90,18 +98,54 @@ fn the_next_command_follows_from_the_answer() {
     let wanted = format!(
         "tmesh-cli load {server} {prompts} --rate 11.1 {open} --slo-file 'my slo.yaml' --duration 60s"
     );
-    assert_eq!(next(&about(), &found), wanted);
+    assert_eq!(next_command(&found), wanted);
     found["status"] = "unresolved".into();
     let wanted = format!(
         "tmesh-cli find-rate {server} --slo-file 'my slo.yaml' --attainment 95% {prompts} {open} \
          --budget-requests 40000"
     );
-    assert_eq!(next(&about(), &found), wanted);
+    assert_eq!(next_command(&found), wanted);
     // No rate has passed: a larger budget would not help.
     found["last_pass_per_s"] = Value::Null;
     let wanted =
         format!("tmesh-cli load {server} {prompts} --concurrency 1 --slo-file 'my slo.yaml'");
-    assert_eq!(next(&about(), &found), wanted);
+    assert_eq!(next_command(&found), wanted);
+}
+
+#[test]
+fn a_search_goes_on_with_what_it_lacked() {
+    let mut found = findings();
+    found["status"] = "unresolved".into();
+    let again = |rest: &str| {
+        format!(
+            "tmesh-cli find-rate --endpoint http://h:8000/v1 --model m --slo-file 'my slo.yaml' --attainment 95% \
+             --input-tokens 128 --output-tokens 32 --repeat-ratio 0.3 --burstiness 1.0 {rest}"
+        )
+    };
+    // The client was the limit, not the budget.
+    found["is_client_limited"] = true.into();
+    let wanted = again("--max-inflight 512 --budget-requests 20000");
+    assert_eq!(next_command(&found), wanted);
+    // A signal ended the search, not the budget.
+    found["is_client_limited"] = false.into();
+    let mut passes = Passes::new(&about());
+    passes.sample(five_tokens(0, 0, 10, 0));
+    let mut stopped = Report {
+        passes: passes.finish(),
+        ..report(found.clone())
+    };
+    stopped.passes[0].facts.was_stopped = true;
+    let wanted = again("--max-inflight 256 --budget-requests 20000");
+    assert_eq!(next(&stopped).command, Some(wanted));
+    // The SLO is not met even at one request at a time.
+    for key in ["rate_per_s", "last_pass_per_s", "first_fail_per_s"] {
+        found[key] = Value::Null;
+    }
+    let command = next_command(&found);
+    assert!(
+        command.ends_with(" --concurrency 1 --slo-file 'my slo.yaml'"),
+        "{command}"
+    );
 }
 
 #[test]

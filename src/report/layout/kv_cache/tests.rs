@@ -1,6 +1,6 @@
 //! Every form of the answer, as text and as JSON.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::stats::kv_cache::Counters;
@@ -294,6 +294,10 @@ fn decision(verdict: Verdict, reason: Reason) -> Decision {
     }
 }
 
+fn next_command(decision: &Decision, about: &Value) -> String {
+    next(decision, about).command.expect("a command")
+}
+
 #[test]
 fn the_next_command_follows_from_the_verdict() {
     let about = json!({
@@ -325,13 +329,13 @@ fn the_next_command_follows_from_the_verdict() {
         (
             Verdict::Off,
             Reason::Hits,
-            "tmesh-cli check endpoint http://h:8000".to_string(),
+            "tmesh-cli check endpoint http://h:8000 --model m/7b".to_string(),
         ),
         (Verdict::Off, Reason::OffOrTooSmall, cycle(61, 32_000)),
         (
             Verdict::Off,
             Reason::AsSlowAsNew(3.0),
-            "tmesh-cli check endpoint http://h:8000".to_string(),
+            "tmesh-cli check endpoint http://h:8000 --model m/7b".to_string(),
         ),
         (Verdict::Off, Reason::HitsOfFresh, cycle(61, 128_000)),
         (Verdict::Unknown, Reason::HitsOfFresh, cycle(61, 128_000)),
@@ -348,7 +352,7 @@ fn the_next_command_follows_from_the_verdict() {
         ),
     ] {
         let decision = decision(verdict, reason);
-        assert_eq!(next(&decision, &about), wanted, "{decision:?}");
+        assert_eq!(next_command(&decision, &about), wanted, "{decision:?}");
     }
 }
 
@@ -361,27 +365,77 @@ fn the_next_command_is_safe_to_paste_and_names_the_mock_as_it_was_named() {
         "options": {"contexts": 1},
     });
     assert_eq!(
-        next(&partly, &odd),
+        next_command(&partly, &odd),
         r"tmesh-cli benchmark --endpoint 'http://h/v1?a=1&b=2' --model 'it'\''s a $(model); rm' --contexts 1 --rotations 3"
     );
     let mock = json!({"backend": "mock", "endpoint": "http://127.0.0.1:1", "model": "mock"});
     let wanted = "tmesh-cli benchmark --backend mock --contexts 10 --rotations 3";
-    assert_eq!(next(&partly, &mock), wanted);
+    assert_eq!(next_command(&partly, &mock), wanted);
     let off = decision(Verdict::Off, Reason::Hits);
-    let wanted = "tmesh-cli benchmark --backend mock --contexts 20 --rotations 3";
-    assert_eq!(next(&off, &mock), wanted);
+    // The same cycle on a cache that is off would find the same.
+    let next = next(&off, &mock);
+    assert_eq!(
+        next.command.as_deref(),
+        Some("tmesh-cli probe --backend mock")
+    );
+    let switch = "Switch prefix caching on in the server, then run this again.";
+    assert_eq!(next.advice, [switch]);
     // A file whose header says nothing, and one whose numbers are odd.
     let untold = decision(Verdict::Unknown, Reason::NotReported("x".to_string()));
     let blank = "tmesh-cli benchmark --endpoint URL --contexts 20 --rotations 3";
-    assert_eq!(next(&untold, &Value::Null), blank);
+    assert_eq!(next_command(&untold, &Value::Null), blank);
     let huge = json!({"options": {"input_length_tokens": u64::MAX}});
-    assert!(next(&untold, &huge).contains(&format!(" --input-length {}", u64::MAX)));
+    assert!(next_command(&untold, &huge).contains(&format!(" --input-length {}", u64::MAX)));
+}
+
+#[test]
+fn the_next_command_is_not_the_command_that_was_just_run() {
+    let cycle = json!({"command": "benchmark", "endpoint": "http://h/v1", "options":
+        {"contexts": 20, "input_length_tokens": 500, "output_length_tokens": 5, "rotations": 3}});
+    let off_or_small = decision(Verdict::Off, Reason::OffOrTooSmall);
+    let probe = "tmesh-cli probe --endpoint http://h/v1 --budget-tokens 2M";
+    assert_eq!(next_command(&off_or_small, &cycle), probe);
+    let working = decision(Verdict::Working, Reason::Hits);
+    let load = |points: &[u64], slo: Option<&str>| {
+        json!({"command": "load", "endpoint": "http://h/v1", "options":
+            {"concurrency": points, "slo_file": slo, "prompts": {"input_tokens": "64"}}})
+    };
+    let sweep = "tmesh-cli load --endpoint http://h/v1 --concurrency 1,4,16 --requests 100";
+    assert_eq!(next_command(&working, &load(&[5], None)), sweep);
+    assert_eq!(next(&working, &load(&[1, 4], None)).command, None);
+    let find = "tmesh-cli find-rate --endpoint http://h/v1 --slo-file s.yaml --input-tokens 64";
+    assert_eq!(next_command(&working, &load(&[1, 4], Some("s.yaml"))), find);
+}
+
+#[test]
+fn where_benchmark_cannot_run_a_load_with_longer_prompts_is_next() {
+    let untold = decision(Verdict::Unknown, Reason::NotReported("x".to_string()));
+    let of = |tokens: &str| {
+        json!({"command": "load", "endpoint": "http://h/v1", "model": "", "options":
+            {"api": "generate", "prompts": {"input_tokens": tokens}}})
+    };
+    let load = |tokens: u64| {
+        format!(
+            "tmesh-cli load --endpoint http://h/v1 --api generate --input-tokens {tokens} \
+             --repeat-ratio 0.5 --requests 200"
+        )
+    };
+    // Four times as long, from 2,000 to 8,000 tokens.
+    for (tokens, wanted) in [("128", 2000), ("1000", 4000), ("3000", 8000), ("1:9", 2000)] {
+        assert_eq!(next_command(&untold, &of(tokens)), load(wanted));
+    }
+    assert_eq!(next(&untold, &of("8000")).command, None);
 }
 
 #[test]
 fn the_object_in_json_has_every_key_and_null_where_nothing_is_known() {
     let of = |evidence: &Evidence| -> String {
-        let data = data(evidence, &evidence.decide(), "why", "command");
+        let data = data(
+            evidence,
+            &evidence.decide(),
+            "why",
+            &Next::of("command".to_string()),
+        );
         serde_json::to_string(&data).expect("JSON")
     };
     let known = Evidence {

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::findings::{count, list};
-use super::super::kv_cache::server;
-use crate::report::document::{Block, Medium, Section};
+use super::super::findings::{count, list, option};
+use super::super::next::{Cycle, Server, To, is_unanswered};
+use super::super::report::Report;
+use crate::report::document::{Block, Medium, Next, Section};
 
 /// Returns the contexts, and their length, that fill nine tenths of a tier, or all slots.
 fn filling(tier: &Value, longest: u64) -> Option<(u64, u64)> {
@@ -28,11 +29,13 @@ pub fn commands(about: &Value, found: &Value) -> Vec<String> {
     let longest = longest.unwrap_or(32_000);
     let tiers = list(&found["tiers"]);
     let filling = tiers.filter_map(|tier| filling(tier, longest));
-    let server = server(about);
-    let commands = filling.map(|(contexts, length)| {
-        format!(
-            "tmesh-cli benchmark {server} --contexts {contexts} --input-length {length} --rotations 3"
-        )
+    let server = Server::of(about);
+    let commands = filling.filter_map(|(contexts, length)| {
+        server.cycle(&Cycle {
+            contexts,
+            input: Some(length),
+            output: None,
+        })
     });
     commands.collect()
 }
@@ -50,24 +53,37 @@ pub fn next_commands(about: &Value, found: &Value) -> Option<Section> {
     Some(section)
 }
 
-/// Makes the command that the last line names.
-pub fn next(about: &Value, found: &Value) -> String {
-    if let Some(command) = commands(about, found).into_iter().next() {
-        return command;
+/// Makes the next step: to fill the first tier, or what the probe lacked.
+pub fn next(report: &Report) -> Next {
+    let (about, found) = (&report.about, &report.findings);
+    let server = Server::of(about);
+    if is_unanswered(&report.passes) {
+        return server.next(server.check());
     }
-    let (server, options) = (server(about), &about["options"]);
-    let budget = count(options, "budget_tokens").map_or(String::new(), |budget| {
-        format!(" --budget-tokens {}", budget.saturating_mul(2))
-    });
-    let asked_capacity = list(&options["steps"]).any(|step| step == "capacity");
-    let by_times = match asked_capacity && options["ignores_usage"] == false {
-        true => " --ignore-usage",
-        false => "",
-    };
-    match found["cache"].as_str() {
-        Some("absent") => format!("tmesh-cli load {server} --requests 100"),
-        _ => format!("tmesh-cli probe {server}{budget}{by_times}"),
-    }
+    let options = &about["options"];
+    let fills = commands(about, found).into_iter().next();
+    server.next(fills.or_else(|| match found["cache"].as_str() {
+        Some("absent") => Some(format!("{} --requests 100", server.begin(To::Load)?)),
+        _ => {
+            let was_stopped = report
+                .passes
+                .last()
+                .is_some_and(|pass| pass.facts.was_stopped);
+            // A probe that was interrupted has not spent its budget.
+            let times = if was_stopped { 1 } else { 2 };
+            let budget = count(options, "budget_tokens").map(|n| n.saturating_mul(times));
+            let budget = option("--budget-tokens", &budget.into());
+            let asked_capacity = list(&options["steps"]).any(|step| step == "capacity");
+            let is_honest = found["usage"]["verdict"] == "honest";
+            let by_times = match options["ignores_usage"] == true
+                || asked_capacity && !was_stopped && !is_honest
+            {
+                true => " --ignore-usage",
+                false => "",
+            };
+            Some(format!("{}{budget}{by_times}", server.begin(To::Probe)?))
+        }
+    }))
 }
 
 /// Returns what would make unclear steps clear, and what to think of lies.

@@ -119,7 +119,12 @@ fn the_next_commands_fill_nine_tenths_of_each_tier() {
     let tiny = json!({"tiers": [{"capacity_tokens": 500}]});
     assert!(commands(&about(), &tiny).is_empty());
     let again = "tmesh-cli probe --endpoint http://h:8000/v1 --model m --budget-tokens 2000000 --ignore-usage";
-    assert_eq!(next(&about(), &json!({})), again);
+    let next = |found: Value| next(&report(found)).command;
+    assert_eq!(next(json!({})).as_deref(), Some(again));
+    // Usage that tells the truth is better than times.
+    let honest = json!({"usage": {"verdict": "honest"}});
+    let larger = again.strip_suffix(" --ignore-usage");
+    assert_eq!(next(honest).as_deref(), larger);
 }
 
 #[test]
