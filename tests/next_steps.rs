@@ -113,7 +113,9 @@ fn the_next_command_of_a_report_asks_the_same_server_in_the_same_way() {
     let at = format!("--endpoint {url} --api-key-file 'my key'");
     for (words, samples, next) in [
         (
-            format!("load {at} --api chat --requests 20 --max-tokens 2 --samples s.jsonl"),
+            format!(
+                "load {at} --api chat --concurrency 1 --requests 20 --max-tokens 2 --samples s.jsonl"
+            ),
             "s.jsonl",
             " --api chat --api-key-file 'my key' --concurrency 1,4,16 --requests 100",
         ),
@@ -138,7 +140,7 @@ fn the_next_command_of_a_report_asks_the_same_server_in_the_same_way() {
         ),
         (
             format!(
-                "load --endpoint {url}/generate --api-key-file 'my key' --requests 10 \
+                "load --endpoint {url}/generate --api-key-file 'my key' --requests 1 \
                      --max-tokens 2 --samples s.jsonl"
             ),
             "s.jsonl",
@@ -178,6 +180,8 @@ fn what_the_next_command_cannot_repeat_is_named_and_a_key_is_nowhere() {
             "load",
             "--requests",
             "20",
+            "--concurrency",
+            "1",
             "--max-tokens",
             "2",
             "--api-key",
