@@ -439,18 +439,3 @@ fn the_counters_of_a_load_are_not_said_to_have_later_turns() {
         .join(" ");
     assert!(said.contains(why), "{output}");
 }
-
-#[test]
-fn the_verdict_of_a_replay_has_no_interval_where_its_rounds_have_none() {
-    let dir = Dir::new();
-    // Twenty requests in turn last twenty latencies: two stretches of ten, of twenty that an interval takes.
-    let words = "replay --backend mock --synthetic 20 --max-output-tokens 16";
-    let output = run(&dir, words).ok();
-    let lines = [
-        "(20 pairs; no interval: ",
-        "x (too few for an interval), n 20",
-    ];
-    for line in lines {
-        assert!(output.stdout.contains(line), "{line}\n{output}");
-    }
-}

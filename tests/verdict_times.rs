@@ -1,8 +1,8 @@
 //! The verdict on the KV cache where times decide, or are a part of it.
 
 use crate::alone;
-use crate::util::Server;
 use crate::util::verdict::{CYCLE, NO_CACHE, check, mock};
+use crate::util::{Cmd, Dir, Server};
 
 #[test]
 fn a_cache_that_holds_all_is_working_and_makes_repeats_faster() {
@@ -59,4 +59,20 @@ fn a_usage_that_times_contradict_is_not_believed() {
     let claimed = "KV cache: NOT HELPING: usage reports 100 % cached, also for prompts that were \
                    never sent before; TTFT is no faster: 12";
     check(&mock(&claims), CYCLE, (claimed, ", n 23", "off"));
+}
+
+#[test]
+fn the_verdict_of_a_replay_has_no_interval_where_its_rounds_have_none() {
+    let _machine = alone();
+    let dir = Dir::new();
+    // Twenty requests in turn last twenty latencies: two stretches of ten, of twenty that an interval takes.
+    let words = "replay --backend mock --synthetic 20 --max-output-tokens 16";
+    let output = Cmd::new(&dir).args(words.split(' ')).ok();
+    let lines = [
+        "(20 pairs; no interval: ",
+        "x (too few for an interval), n 20",
+    ];
+    for line in lines {
+        assert!(output.stdout.contains(line), "{line}\n{output}");
+    }
 }
