@@ -150,6 +150,7 @@ impl Step for Machine {
                 is_lie: false,
             };
         };
+        let mut words = format!("{} (odds {})", best.order.name(), said(odds));
         // Capacities, and a second tier, were found by the rules of LRU.
         if best.order != Order::Lru {
             let tiers = findings.tiers.as_ref();
@@ -158,16 +159,18 @@ impl Step for Machine {
                 Order::Random => find_by_chance(lab),
                 _ => best,
             };
-            findings.tiers = Some(vec![Tier {
+            let tier = Tier {
                 capacity_tokens: best.capacity.round() as u64,
                 low_tokens: best.low.round() as u64,
                 high_tokens: Some(best.high.round() as u64),
                 ttft_ms,
                 contexts: None,
-            }]);
+            };
+            words = format!("{words}; its capacity: {}", tier.words());
+            findings.tiers = Some(vec![tier]);
         }
         Answer {
-            words: format!("{} (odds {})", best.order.name(), said(odds)),
+            words,
             is_clear: true,
             is_lie: false,
         }

@@ -13,6 +13,8 @@ use crate::units::quoted;
 const RUNS: u64 = 5;
 /// Requests in flight for the next comparison of sides that are the same one at a time.
 const IN_FLIGHT: u64 = 8;
+/// The least pairs of that one, which compares windows of many: the default of `--pairs`.
+const PAIRS: u64 = 2000;
 
 /// The number of pairs or runs that an answer takes.
 struct Sample {
@@ -96,7 +98,7 @@ pub fn next(about: &Value, found: &Value) -> Next {
         }
         (false, Verdict::Same | Verdict::Faster) => match concurrency.is_some_and(|n| n > 1) {
             true => load(new_side(about, found), " --concurrency 1,4,16".to_string()),
-            false => again(pairs, Some(IN_FLIGHT)),
+            false => again(pairs.map(|pairs| pairs.max(PAIRS)), Some(IN_FLIGHT)),
         },
         (true, Verdict::Unclear) => {
             let rest = format!("{} --runs {} {SAMPLES}", prompts(about), sample.runs());

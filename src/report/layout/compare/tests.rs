@@ -171,6 +171,12 @@ fn the_next_command_follows_from_the_verdict() {
         again("--concurrency 8 --pairs 2000")
     );
     let mut about = about();
+    // A hundred pairs are no window of 8 in flight.
+    about["options"]["pairs"] = 100.into();
+    assert_eq!(
+        next_command(&about, &same),
+        again("--concurrency 8 --pairs 2000")
+    );
     about["options"]["concurrency"] = 8.into();
     let sweep = "tmesh-cli load --endpoint http://b:8000/v1 --model m --concurrency 1,4,16";
     assert_eq!(next_command(&about, &same), sweep);
