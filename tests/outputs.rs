@@ -295,9 +295,9 @@ fn a_reader_of_stdout_that_is_gone_ends_a_command_with_0_and_without_an_error() 
     let bin = env!("CARGO_BIN_EXE_tmesh-cli");
     for words in [
         "merge s0.jsonl s1.jsonl -o -",
-        "load --backend mock --requests 50 --samples -",
-        "load --backend mock --requests 2 --output -",
-        "load --backend mock --requests 2 --export vllm -",
+        "load --backend mock --requests 50 --max-tokens 2 --samples -",
+        "load --backend mock --requests 2 --max-tokens 2 --output -",
+        "load --backend mock --requests 2 --max-tokens 2 --export vllm -",
         "benchmark --backend mock --contexts 2 --input-length 50 --output-length 2 --interval 100ms --samples -",
         "compare --base base.jsonl --new new.jsonl --unclear pass --summary -",
         "convert sharegpt --input-file sg.json --output -",

@@ -66,7 +66,7 @@ fn the_verdict_of_a_replay_has_no_interval_where_its_rounds_have_none() {
     let _machine = alone();
     let dir = Dir::new();
     // Twenty requests in turn last twenty latencies: two stretches of ten, of twenty that an interval takes.
-    let words = "replay --backend mock --synthetic 20 --max-output-tokens 16";
+    let words = "replay --backend mock --synthetic 20 --max-output-tokens 4";
     let output = Cmd::new(&dir).args(words.split(' ')).ok();
     let lines = [
         "(20 pairs; no interval: ",
