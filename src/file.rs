@@ -6,10 +6,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::lock::lock;
 
 /// How long to wait for a FIFO's writer. With `<(command)` the writer is there immediately.
 const WRITER_WAIT: Duration = Duration::from_secs(3);
@@ -21,13 +23,9 @@ const MOST_NAMES: u32 = 100;
 /// The files that this process reads because the user named them. None of them may be written.
 static READ: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-fn files_read() -> MutexGuard<'static, Vec<PathBuf>> {
-    READ.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Notes that a file is read, so that it is never written. `open` does this itself.
 pub fn note_read(path: &Path) {
-    let mut files = files_read();
+    let mut files = lock(&READ);
     if !files.iter().any(|known| known == path) {
         files.push(path.to_owned());
     }
@@ -35,7 +33,7 @@ pub fn note_read(path: &Path) {
 
 /// Returns the name under which a file is read that is the same as `path`, also through a link; `None`: none is.
 pub fn read_as(path: &Path) -> Option<PathBuf> {
-    let files = files_read();
+    let files = lock(&READ);
     let same = files.iter().find(|read| is_one_file(read, path));
     same.cloned()
 }
@@ -87,6 +85,11 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Whether a path means stdout: `-` is no file name.
 pub fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// Returns whether what is written to a path goes to stdout, under any of its names.
+pub fn goes_to_stdout(path: &Path) -> bool {
+    is_stdout(path) || path == Path::new("/dev/stdout")
 }
 
 /// Creates a file; `-` is stdout.

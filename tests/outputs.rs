@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::util::{Cmd, Dir, RawServer, Server};
 
 const SMALL: &str = "--backend mock --requests 2 --warmup 0 --max-tokens 2";
-/// What a command of an earlier run has measured.
+/// Samples that a command of an earlier run has measured.
 const MEASURED: &str = "{\"schema\":\"tmesh-cli/samples/2\",\"command\":\"load\",\"started_at\":\"2026-01-02T03:04:05Z\"}\n{\"id\":0}\n";
 
 /// Commands with an output that is one of their inputs: the output as the error names it, and the input.
@@ -284,18 +284,24 @@ fn a_report_and_a_dataset_name_what_they_replace() {
     }
 }
 
-#[test]
-fn a_reader_of_stdout_that_is_gone_ends_a_command_with_0_and_without_an_error() {
-    let dir = inputs();
+/// Runs the two shards of a load, whose samples are `s0.jsonl` and `s1.jsonl`.
+fn shards(dir: &Dir) {
     for index in 0..2 {
         let words =
             format!("load {SMALL} --seed 1 --nonce a --shard {index}/2 --samples s{index}.jsonl");
-        run(&dir, &words).ok();
+        run(dir, &words).ok();
     }
+}
+
+#[test]
+fn a_reader_of_stdout_that_is_gone_ends_a_command_with_0_and_without_an_error() {
+    let dir = inputs();
+    shards(&dir);
     let bin = env!("CARGO_BIN_EXE_tmesh-cli");
     for words in [
         "merge s0.jsonl s1.jsonl -o -",
         "load --backend mock --requests 50 --max-tokens 2 --samples -",
+        "load --backend mock --requests 50 --max-tokens 2 --samples /dev/stdout",
         "load --backend mock --requests 2 --max-tokens 2 --output -",
         "load --backend mock --requests 2 --max-tokens 2 --export vllm -",
         "benchmark --backend mock --contexts 2 --input-length 50 --output-length 2 --interval 100ms --samples -",
@@ -327,11 +333,7 @@ fn a_reader_of_stdout_that_is_gone_ends_a_command_with_0_and_without_an_error() 
 #[test]
 fn a_full_disk_is_a_lost_output_for_every_command_without_requests() {
     let dir = inputs();
-    for index in 0..2 {
-        let words =
-            format!("load {SMALL} --seed 1 --nonce a --shard {index}/2 --samples s{index}.jsonl");
-        run(&dir, &words).ok();
-    }
+    shards(&dir);
     for words in [
         "merge s0.jsonl s1.jsonl -o /dev/full",
         "report -i base.jsonl -o /dev/full",
@@ -424,18 +426,4 @@ fn a_url_that_is_wrong_is_not_blamed_on_the_model() {
         assert!(output.stderr.contains(why), "{output}");
         assert!(output.stderr.ends_with(next), "{output}");
     }
-}
-
-#[test]
-fn the_counters_of_a_load_are_not_said_to_have_later_turns() {
-    let dir = Dir::new();
-    let words = "load --backend mock --mock faults=no_usage --requests 20 --max-tokens 4";
-    let output = run(&dir, words).ok();
-    let why = "KV cache: NOT KNOWN: the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats";
-    let said = output
-        .stdout
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    assert!(said.contains(why), "{output}");
 }

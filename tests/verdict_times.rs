@@ -76,3 +76,18 @@ fn the_verdict_of_a_replay_has_no_interval_where_its_rounds_have_none() {
         assert!(output.stdout.contains(line), "{line}\n{output}");
     }
 }
+
+#[test]
+fn the_counters_of_a_load_are_not_said_to_have_later_turns() {
+    let _machine = alone();
+    let dir = Dir::new();
+    let words = "load --backend mock --mock faults=no_usage --requests 20 --max-tokens 4";
+    let output = Cmd::new(&dir).args(words.split(' ')).ok();
+    let why = "KV cache: NOT KNOWN: the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats";
+    let said = output
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains(why), "{output}");
+}

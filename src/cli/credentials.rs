@@ -11,6 +11,10 @@ use crate::client::trust::Trust;
 use crate::error::{Error, Result};
 use crate::file;
 
+/// The variable of the key, and that of other programs.
+pub const VARIABLE: &str = "TMESH_API_KEY";
+pub const OTHERS_VARIABLE: &str = "OPENAI_API_KEY";
+
 /// Finds the key: option, file, TMESH_API_KEY, or OPENAI_API_KEY. The last is only used where no stranger, such as a
 /// proxy, can read it in plain text. Notes what was stripped off the key.
 pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<ApiKey>> {
@@ -28,16 +32,16 @@ pub fn key(args: &Args, typed: Option<&str>, is_direct: bool) -> Result<Option<A
             .map_err(|why| Error::input(name, why)),
         _ => Ok(None),
     };
-    if let Some(key) = variable("TMESH_API_KEY")? {
+    if let Some(key) = variable(VARIABLE)? {
         return Ok(Some(key.say()));
     }
     let Some(endpoint) = typed.map(Endpoint::parse).transpose()? else {
         return Ok(None);
     };
-    let key = variable("OPENAI_API_KEY")?
+    let key = variable(OTHERS_VARIABLE)?
         .filter(|_| endpoint.is_https || is_direct && endpoint.is_loopback());
     Ok(key.map(|key| {
-        note!("note: the API key is taken from OPENAI_API_KEY");
+        note!("note: the API key is taken from {OTHERS_VARIABLE}");
         key.say()
     }))
 }

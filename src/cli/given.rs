@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::args::Args;
+use super::credentials::{OTHERS_VARIABLE, VARIABLE};
 
 /// Options that lead to the server or change what it is asked, and whose values are not repeated: some are secrets.
 const OWN: [&str; 9] = [
@@ -17,8 +18,6 @@ const OWN: [&str; 9] = [
     "--first-token-timeout",
     "--idle-timeout",
 ];
-/// The variables of the key, in their order.
-const VARIABLES: [&str; 2] = ["TMESH_API_KEY", "OPENAI_API_KEY"];
 /// The option of a mock that is a key.
 const MOCK_KEY: &str = "api_key";
 
@@ -47,7 +46,8 @@ impl Given {
         }
         if has_key && !args.has("--api-key") && given.api_key_file.is_none() {
             let is_set = |name: &&str| std::env::var(name).is_ok_and(|text| !text.is_empty());
-            given.own.extend(VARIABLES.into_iter().find(is_set));
+            let set = [VARIABLE, OTHERS_VARIABLE].into_iter().find(is_set);
+            given.own.extend(set);
         }
         given
     }

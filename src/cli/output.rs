@@ -93,16 +93,19 @@ fn refuse_input(what: &str, path: &Path) -> Result<()> {
 
 /// Notes what a file holds that this run will move aside or replace. `is_samples`: it is moved, whatever it holds.
 fn note_earlier(what: &str, path: &Path, is_samples: bool) {
-    let Some(kept) = measured(path).or(aside(path).map(|_| path.to_owned())) else {
+    let samples = measured(path);
+    let is_moved = is_samples || samples.is_some();
+    let kept = samples.unwrap_or_else(|| path.to_owned());
+    let Some(aside) = aside(&kept) else {
         return;
     };
     let held = held(&kept);
-    match aside(&kept).filter(|_| is_samples || measured(path).is_some()) {
-        Some(aside) => note!(
+    match is_moved {
+        true => note!(
             "note: {what} has {held}; this file is moved to {}",
             aside.display()
         ),
-        None => note!("note: {what} has {held}; this file is replaced"),
+        false => note!("note: {what} has {held}; this file is replaced"),
     }
 }
 

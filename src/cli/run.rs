@@ -82,12 +82,7 @@ impl Run {
             slo: None,
             common_tokens: None,
             mock_in_process,
-            log: Log {
-                name: "--samples",
-                file: None,
-                is_unread: Arc::default(),
-                lost: Vec::new(),
-            },
+            log: Log::new("--samples"),
             report: Report {
                 about: Value::Null,
                 passes: Vec::new(),

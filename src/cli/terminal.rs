@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::backend;
 use crate::error::{Error, Result};
-use crate::file::is_stdout;
+use crate::file::goes_to_stdout;
 use crate::report::text::Screen;
 use crate::tty::{columns, fitting};
 
@@ -35,8 +35,7 @@ fn end_unread() -> ! {
 
 /// Returns whether writing to a path failed because it is stdout, which nobody reads any more. That is no lost output.
 pub fn is_unread(path: &Path, error: &io::Error) -> bool {
-    let goes_to_stdout = is_stdout(path) || path == Path::new("/dev/stdout");
-    goes_to_stdout && error.kind() == io::ErrorKind::BrokenPipe
+    goes_to_stdout(path) && error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Passes on what writing to a path returned; if nobody reads stdout any more, the program ends as `print` ends it.

@@ -4,7 +4,7 @@
 //! ureq's own takes 14 KB of stack, and the pages of a stack that were used once stay in memory for each worker.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::Error;
@@ -21,6 +21,7 @@ use super::framing::Framing;
 use super::http::{Fixed, Link, MAX_HEAD_BYTES, USER_AGENT, config};
 use super::transport::connector;
 use super::wire::Wire;
+use crate::lock::lock;
 
 /// uvicorn and llama.cpp close after 5 s without saying so.
 const MAX_IDLE: Duration = Duration::from_secs(4);
@@ -308,7 +309,7 @@ impl Cutter {
     }
 
     fn state(&self) -> MutexGuard<'_, Cuttable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn register(&self, connection: Weak<dyn ShutdownHandle>) -> Result<(), Error> {

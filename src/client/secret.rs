@@ -1,11 +1,12 @@
 //! Texts that are never shown: the API key, and the values of headers with secret names.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::encoded::{base64, replace};
+use crate::lock::lock;
 
 /// Words in the names of headers whose values are secret, and ends of such words.
 const SECRET_WORDS: [&str; 11] = [
@@ -35,14 +36,10 @@ const TELLING_BEGINNING: usize = 16;
 /// The keys that this process was given, for errors whose text comes from a file.
 static KEYS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-fn keys() -> MutexGuard<'static, Vec<String>> {
-    KEYS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Masks the keys that this process was given in an error: a file that it quotes may be the file of a key. A key that
 /// the error cuts is masked as far as it stands there.
 pub fn mask_keys(mut text: String) -> String {
-    for key in keys().iter().filter(|key| key.len() >= MIN_TELLING) {
+    for key in lock(&KEYS).iter().filter(|key| key.len() >= MIN_TELLING) {
         text = text.replace(key, &masked(key));
         let Some(beginning) = key.get(..TELLING_BEGINNING) else {
             continue;
@@ -74,7 +71,7 @@ impl ApiKey {
         if !key.bytes().all(|b| (0x21..0x7f).contains(&b)) {
             return Err("the key has characters that no header can carry".into());
         }
-        keys().push(key.to_string());
+        lock(&KEYS).push(key.to_string());
         Ok(ApiKey(key.to_string()))
     }
 

@@ -48,7 +48,7 @@ pub struct Answer {
 /// The next step of the user.
 #[derive(Debug, Clone, Default)]
 pub struct Next {
-    /// What the command cannot say or do by itself, a sentence each.
+    /// Sentences on what the command cannot say or do by itself.
     pub advice: Vec<String>,
     /// The command to run; it works as typed. `None`: there is none that would tell more.
     pub command: Option<String>,

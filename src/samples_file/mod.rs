@@ -56,7 +56,7 @@ impl Writer {
     pub fn create(path: &Path, about: &Value, with_gaps: bool) -> io::Result<Writer> {
         let mut writer = Writer {
             out: file::create(path)?,
-            is_stdout: file::is_stdout(path),
+            is_stdout: file::goes_to_stdout(path),
             line: Vec::new(),
             with_gaps,
         };

@@ -1,4 +1,4 @@
-//! What a cache hits of the prompts that come again at the most.
+//! The most that a cache can hit of the prompts that come again.
 
 use super::kv_cache::hit_share;
 use super::pass::{Pass, reported};

@@ -15,15 +15,13 @@ use crate::sample::Phase;
 use crate::stats::compare::paired::{Cut, Pair, measures};
 use crate::stats::compare::side::bar_unlike;
 use crate::stats::compare::verdict::{Rule, is_settled, overall};
-use crate::stats::compare::{Figure, Findings, Name, Side, Unit, Verdict};
+use crate::stats::compare::{DEFAULT_PAIRS, Figure, Findings, Name, Side, Unit, Verdict};
 use crate::stats::record::Record;
 
 /// Mean latencies that a window lasts: requests of a window for each one in flight.
 const WINDOW: u64 = 20;
 /// Pairs of windows that there are by default, at least.
 const DEFAULT_WINDOWS: u64 = 40;
-/// Pairs of requests by default, at least.
-const DEFAULT_PAIRS: u64 = 2000;
 /// Units, batches or pairs of windows, at the first look, and from one look to the next.
 const FIRST_LOOK: usize = 6;
 const LOOKS_EVERY: usize = 2;

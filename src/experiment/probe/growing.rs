@@ -39,12 +39,12 @@ pub struct Growing {
     first: FirstTier,
     /// Contexts to be read next, the first one last.
     queue: Vec<(u64, Age)>,
-    /// Contexts of a middle age to be read if one of the first of them is broken, and how often some were planned.
+    /// Contexts of a middle age to be read if the first of them are broken by chance, and how often some were planned.
     middle: Vec<u64>,
     tries: u32,
     /// The uncached shares of the first of them.
     tried: Vec<f64>,
-    /// What is being read; `None`: a new context.
+    /// The age of the context that was asked for; `None`: it is new.
     asked: Option<Age>,
 }
 
@@ -175,15 +175,13 @@ impl Growing {
 
     /// Returns whether a part of the context before the last is in no tier.
     fn is_broken(&self, shares: &Shares) -> bool {
-        let deviation = match (shares.usage, shares.time) {
-            (None, Some((_, deviation))) => deviation,
-            _ => 0.0,
-        };
-        let least = match self.may_have_two_tiers() {
+        let by_usage = shares.usage.map(|share| (share, 0.0));
+        let least = |deviation: f64| match self.may_have_two_tiers() {
             true => LOST,
             false => BROKEN.max(DEVIATIONS * deviation),
         };
-        shares.best().is_some_and(|share| share > least)
+        let best = by_usage.or(shares.time);
+        best.is_some_and(|(share, deviation)| share > least(deviation))
     }
 
     /// Returns whether the contexts of a middle age that were tried are broken, and not alike: neighbours are in one tier.

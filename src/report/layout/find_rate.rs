@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use self::next::next;
 use super::common;
-use super::findings::{Form, count, list};
+use super::findings::{Form, count, list, share};
 use super::kv_cache::times;
 use super::report::Report;
 use crate::report::charts::{Charts, Point, Trend};
@@ -205,11 +205,6 @@ fn rates(report: &Report) -> Section {
         common::client(&mut section, pass);
     }
     section
-}
-
-/// Formats a share such as `95 %` or `99.9 %`.
-fn share(of: f64) -> String {
-    format!("{} %", (of * 1000.0).round() / 10.0)
 }
 
 fn cliff(of: &Value) -> Option<String> {

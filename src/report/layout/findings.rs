@@ -78,3 +78,8 @@ pub fn prompts(about: &Value) -> String {
         .map(|(name, key)| option(name, &prompts[*key]))
         .collect()
 }
+
+/// Formats a share such as `95 %` or `99.9 %`.
+pub fn share(of: f64) -> String {
+    format!("{} %", (of * 1000.0).round() / 10.0)
+}

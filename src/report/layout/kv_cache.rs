@@ -2,8 +2,8 @@
 
 mod next;
 
-use self::next::{next, unanswered};
-use super::next::is_unanswered;
+use self::next::next;
+use super::next::unanswered;
 use super::report::Report;
 use crate::report::document::{Answer, Next, Node};
 use crate::stats::kv_cache::{Decision, Evidence, Reason, Share, Source, Verdict, WORKING};
@@ -21,10 +21,7 @@ pub fn told(report: &Report) -> (Option<Answer>, Option<String>) {
     let answer = (!is_unasked).then(|| {
         let contexts = about["options"]["contexts"].as_u64();
         let sentence = sentence(&evidence, &decision, contexts);
-        let next = match is_unanswered(&report.passes) {
-            true => unanswered(about),
-            false => next(&decision, about),
-        };
+        let next = unanswered(report).unwrap_or_else(|| next(&decision, about));
         Answer {
             data: data(&evidence, &decision, &sentence, &next),
             sentence: format!("KV cache: {sentence}"),
@@ -99,13 +96,10 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
 
 /// Says how much was hit, and how TTFT compares.
 fn hits(evidence: &Evidence, decision: &Decision, speed: Option<String>) -> String {
-    let is_low = decision.hits.is_some_and(|(of, _)| of.share < WORKING);
-    let hits = decision.hits.map_or(String::new(), share_hit);
-    let most = if is_low {
-        most(evidence)
-    } else {
-        String::new()
-    };
+    let hits = decision.hits.map_or(String::new(), |(of, source)| {
+        let most = Some(evidence).filter(|_| of.share < WORKING).map(most);
+        share_hit((of, source)) + &most.unwrap_or_default()
+    });
     let speed = match speed {
         _ if evidence.is_client_limited => {
             "TTFT is not compared, since this client was too slow".to_string()
@@ -113,7 +107,7 @@ fn hits(evidence: &Evidence, decision: &Decision, speed: Option<String>) -> Stri
         Some(speed) => speed,
         None => format!("TTFT is not compared: {}", evidence.no_speed_up),
     };
-    format!("{hits}{most}; {speed}")
+    format!("{hits}; {speed}")
 }
 
 /// Says why no cache could have hit all of it: ` (whole blocks are 76 % of them)`.

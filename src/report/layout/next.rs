@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::findings::{count, list, option};
+use super::report::Report;
 use crate::report::document::Next;
 use crate::sample::FailKind;
 use crate::stats::pass::Pass;
@@ -265,8 +266,19 @@ pub fn shorter_input(limit: u64) -> Option<u64> {
     longest_input(limit, None).filter(|&most| most < DEFAULT_INPUT)
 }
 
+/// Returns the next step after a run of which no request succeeded, or whose server went away; `None`: it was answered.
+pub fn unanswered(report: &Report) -> Option<Next> {
+    let server = Server::of(&report.about);
+    is_unanswered(&report.passes).then(|| server.next(server.check()))
+}
+
+/// Whether the last pass of a run was ended before its end.
+pub fn was_stopped(passes: &[Pass]) -> bool {
+    passes.last().is_some_and(|pass| pass.facts.was_stopped)
+}
+
 /// Whether no measured request of a run succeeded, or the server answers no more: a larger load tells nothing.
-pub fn is_unanswered(passes: &[Pass]) -> bool {
+fn is_unanswered(passes: &[Pass]) -> bool {
     let figures = || passes.iter().map(|pass| &pass.figures);
     let all_failed = figures().any(|of| of.failed > 0) && figures().all(|of| of.successful == 0);
     all_failed || passes.last().is_some_and(is_gone)

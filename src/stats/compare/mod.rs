@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use crate::sample::named;
 
+/// Pairs of requests that a comparison sends by default, at least.
+pub const DEFAULT_PAIRS: u64 = 2000;
 /// The share of failed requests, or of pairs with one, from which on the times of the others tell too little.
 const MOST_FAILED: f64 = 0.1;
 /// The names of the sides in reasons.

@@ -1,7 +1,6 @@
 //! Saved runs of two sides: each run counts once.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -48,12 +47,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
         findings: Value::Null,
         notes: base.torn.into_iter().chain(new.torn).collect(),
     };
-    let mut log = Log {
-        name: "compare",
-        file: None,
-        is_unread: Arc::default(),
-        lost: Vec::new(),
-    };
+    let mut log = Log::new("compare");
     let ending = finish(&mut report, &mut log, &findings, options)?;
     of_saved(&log, ending)
 }

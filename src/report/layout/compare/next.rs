@@ -6,15 +6,13 @@ use super::figure::{Figure, is_of_runs, margin, telling, text, verdict};
 use crate::report::document::Next;
 use crate::report::layout::findings::{count, list, option, prompts};
 use crate::report::layout::next::{Server, To};
-use crate::stats::compare::Verdict;
+use crate::stats::compare::{DEFAULT_PAIRS, Verdict};
 use crate::units::quoted;
 
 /// Runs of a side that tell of a change of 10 % where runs differ by 3 %.
 const RUNS: u64 = 5;
 /// Requests in flight for the next comparison of sides that are the same one at a time.
 const IN_FLIGHT: u64 = 8;
-/// The least pairs of that one, which compares windows of many: the default of `--pairs`.
-const PAIRS: u64 = 2000;
 
 /// The number of pairs or runs that an answer takes.
 struct Sample {
@@ -98,7 +96,8 @@ pub fn next(about: &Value, found: &Value) -> Next {
         }
         (false, Verdict::Same | Verdict::Faster) => match concurrency.is_some_and(|n| n > 1) {
             true => load(new_side(about, found), " --concurrency 1,4,16".to_string()),
-            false => again(pairs.map(|pairs| pairs.max(PAIRS)), Some(IN_FLIGHT)),
+            // Windows are compared, each of many pairs.
+            false => again(pairs.map(|pairs| pairs.max(DEFAULT_PAIRS)), Some(IN_FLIGHT)),
         },
         (true, Verdict::Unclear) => {
             let rest = format!("{} --runs {} {SAMPLES}", prompts(about), sample.runs());

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::report::document::Next;
-use crate::report::layout::findings::{count, list, option, prompts};
-use crate::report::layout::next::{Server, To, is_unanswered};
+use crate::report::layout::findings::{count, list, option, prompts, share};
+use crate::report::layout::next::{Server, To, unanswered, was_stopped};
 use crate::report::layout::report::Report;
 use crate::stats::find_rate::Status;
 
@@ -15,10 +15,10 @@ const SAFE: f64 = 0.9;
 /// where no rate passed.
 pub fn next(report: &Report) -> Next {
     let (about, found) = (&report.about, &report.findings);
-    let server = Server::of(about);
-    if is_unanswered(&report.passes) {
-        return server.next(server.check());
+    if let Some(next) = unanswered(report) {
+        return next;
     }
+    let server = Server::of(about);
     let (prompts, options) = (prompts(about), &about["options"]);
     let slo = option("--slo-file", &options["slo_file"]);
     let rate = found["rate_per_s"].as_f64().map(|rate| rate * SAFE);
@@ -30,10 +30,7 @@ pub fn next(report: &Report) -> Next {
             load.map(|load| format!("{load}{prompts} --rate {rate}{open}{slo} --duration 60s")),
         );
     }
-    let was_stopped = report
-        .passes
-        .last()
-        .is_some_and(|pass| pass.facts.was_stopped);
+    let was_stopped = was_stopped(&report.passes);
     let is_out_of_reach = found["rate_per_s"].is_null() && fails_alone(found) && !was_stopped;
     let no_rate_passed = found["last_pass_per_s"].is_null() && !found["first_fail_per_s"].is_null();
     if no_rate_passed || is_out_of_reach {
@@ -46,8 +43,7 @@ pub fn next(report: &Report) -> Next {
     let budget = budget(options, times(!was_stopped && !is_client_limited));
     let open = open(options, times(is_client_limited));
     let attainment = options["attainment"].as_f64();
-    let percent = |of: f64| (of * 1000.0).round() / 10.0;
-    let attainment = attainment.map(|of| format!(" --attainment {}%", percent(of)));
+    let attainment = attainment.map(|of| format!(" --attainment {}", share(of).replace(' ', "")));
     let attainment = attainment.unwrap_or_default();
     let again = server.begin(To::FindRate);
     server.next(again.map(|again| format!("{again}{slo}{attainment}{prompts}{open}{budget}")))

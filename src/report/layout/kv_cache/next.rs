@@ -52,12 +52,6 @@ pub fn next(decision: &Decision, about: &Value) -> Next {
     }
 }
 
-/// Returns the next step after a run of which no request succeeded, or whose server went away.
-pub fn unanswered(about: &Value) -> Next {
-    let server = Server::of(about);
-    server.next(server.check())
-}
-
 /// A run that has ended, and its server.
 struct Run<'a> {
     server: Server,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::findings::{count, list, option};
-use super::super::next::{Cycle, Server, To, is_unanswered};
+use super::super::next::{Cycle, Server, To, unanswered, was_stopped};
 use super::super::report::Report;
 use crate::report::document::{Block, Medium, Next, Section};
 
@@ -55,35 +55,33 @@ pub fn next_commands(about: &Value, found: &Value) -> Option<Section> {
 
 /// Makes the next step: to fill the first tier, or what the probe lacked.
 pub fn next(report: &Report) -> Next {
+    if let Some(next) = unanswered(report) {
+        return next;
+    }
     let (about, found) = (&report.about, &report.findings);
     let server = Server::of(about);
-    if is_unanswered(&report.passes) {
-        return server.next(server.check());
-    }
-    let options = &about["options"];
     let fills = commands(about, found).into_iter().next();
     server.next(fills.or_else(|| match found["cache"].as_str() {
         Some("absent") => Some(format!("{} --requests 100", server.begin(To::Load)?)),
-        _ => {
-            let was_stopped = report
-                .passes
-                .last()
-                .is_some_and(|pass| pass.facts.was_stopped);
-            // A probe that was interrupted has not spent its budget.
-            let times = if was_stopped { 1 } else { 2 };
-            let budget = count(options, "budget_tokens").map(|n| n.saturating_mul(times));
-            let budget = option("--budget-tokens", &budget.into());
-            let asked_capacity = list(&options["steps"]).any(|step| step == "capacity");
-            let is_honest = found["usage"]["verdict"] == "honest";
-            let by_times = match options["ignores_usage"] == true
-                || asked_capacity && !was_stopped && !is_honest
-            {
-                true => " --ignore-usage",
-                false => "",
-            };
-            Some(format!("{}{budget}{by_times}", server.begin(To::Probe)?))
-        }
+        _ => Some(server.begin(To::Probe)? + &more(report)),
     }))
+}
+
+/// Returns the options of a probe that is to find what this one did not.
+fn more(report: &Report) -> String {
+    let options = &report.about["options"];
+    let was_stopped = was_stopped(&report.passes);
+    // A probe that was interrupted has not spent its budget.
+    let times = if was_stopped { 1 } else { 2 };
+    let budget = count(options, "budget_tokens").map(|n| n.saturating_mul(times));
+    let budget = option("--budget-tokens", &budget.into());
+    let asked_capacity = list(&options["steps"]).any(|step| step == "capacity");
+    let is_honest = report.findings["usage"]["verdict"] == "honest";
+    let goes_by_times = asked_capacity && !was_stopped && !is_honest;
+    match options["ignores_usage"] == true || goes_by_times {
+        true => budget + " --ignore-usage",
+        false => budget,
+    }
 }
 
 /// Returns what would make unclear steps clear, and what to think of lies.
