@@ -47,7 +47,7 @@ fn every_command_and_its_report_say_that_a_mock_in_another_process_answered() {
             let command = Cmd::new(&dir).args(["report", "-i", samples, "--format", format]);
             command.ok().stdout
         };
-        for format in ["table", "markdown", "html"] {
+        for format in ["table", "csv", "markdown", "html"] {
             assert!(report(format).contains(WARNING), "{words}: {format}");
         }
         // Its CPU time is not the client's.

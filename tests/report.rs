@@ -180,7 +180,7 @@ fn samples_alone_have_the_figures_of_the_files_that_are_not_there() {
     let dir = Dir::new();
     replayed(&dir);
     dir.write("alone.jsonl", dir.read("benchmark_results/samples.jsonl"));
-    for format in ["table", "json", "markdown", "html"] {
+    for format in ["table", "json", "csv", "markdown", "html"] {
         let whole = report(&dir, &["--format", format]).ok();
         let alone = report(&dir, &["-i", "alone.jsonl", "--format", format]).ok();
         assert_eq!(alone.stdout, whole.stdout, "{format}");
@@ -322,6 +322,7 @@ fn each_format_goes_to_stdout_or_into_a_file() {
     for (format, start) in [
         ("table", "FAILED REQUESTS: 1 of 11 (9.1 %): http 1\n===="),
         ("json", "{"),
+        ("csv", "tmesh-cli replay"),
         ("markdown", "# tmesh-cli replay"),
         ("html", "<!DOCTYPE html>"),
     ] {
@@ -379,7 +380,7 @@ fn input_without_a_report_says_why() {
         (&["-i", "empty"], "--input empty: holds no results; want "),
         (
             &["-i", "s.jsonl", "--format", "pdf"],
-            "--format pdf: want table, json, markdown or html",
+            "--format pdf: want table, json, csv, markdown or html",
         ),
         (
             &["-i", "s.jsonl", "-o", "./s.jsonl"],

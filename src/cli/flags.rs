@@ -434,12 +434,12 @@ pub static FIND_RATE: Usage = Usage {
 pub static REPORT: Usage = Usage {
     name: "report",
     operand: "",
-    about: "Shows saved results as a table, JSON, Markdown or a page with charts",
+    about: "Shows saved results as a table, JSON, CSV, Markdown or a page with charts",
     options: &["\
     Input and output
-    -i, --input PATH                folder of run or replay, or one of the files in it; what benchmark, load or \
-                                    probe wrote with --samples [./benchmark_results/benchmark_summary.json]
-    --format NAME                   table, json, markdown, or html: one page with charts [table]
+    -i, --input PATH                folder of run or replay, or one of the files in it; what a command wrote with \
+                                    --samples [./benchmark_results/benchmark_summary.json]
+    --format NAME                   table, json, csv, markdown, or html: one page with charts [table]
     -o, --output FILE               where the report goes [stdout]
 "],
     examples: &[

@@ -78,7 +78,7 @@ pub fn runs(base: &[Run], new: &[Run], figures: &[Name], margin: f64) -> Finding
     for (runs, side) in sides.iter().zip(SIDES) {
         notes.extend(shared_hour(runs, side));
     }
-    let points = points(&sides, &mut notes);
+    let points = common_points(&sides, &mut notes);
     let mut measures = Vec::new();
     for point in &points {
         let at = sides.each_ref().map(|runs| at_point(runs, point));
@@ -164,18 +164,21 @@ fn shared_hour(runs: &[Run], side: &str) -> Option<String> {
     })
 }
 
-/// Returns the points that both sides have, and names the others in notes.
-fn points(sides: &[Vec<Run>; 2], notes: &mut Vec<String>) -> Vec<String> {
-    let of = sides.each_ref().map(|runs| {
-        let mut names: Vec<String> = Vec::new();
-        for run in runs {
-            let name = run.pass.facts.point();
-            if !names.contains(&name) {
-                names.push(name);
-            }
+/// Returns the names of the points of runs, each once.
+pub fn points(runs: &[Run]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for run in runs {
+        let name = run.pass.facts.point();
+        if !names.contains(&name) {
+            names.push(name);
         }
-        names
-    });
+    }
+    names
+}
+
+/// Returns the points that both sides have, and names the others in notes.
+fn common_points(sides: &[Vec<Run>; 2], notes: &mut Vec<String>) -> Vec<String> {
+    let of = sides.each_ref().map(|runs| points(runs));
     for side in 0..2 {
         let only = of[side].iter().filter(|name| !of[1 - side].contains(name));
         let only: Vec<&str> = only.map(String::as_str).collect();

@@ -14,7 +14,7 @@ use crate::collect::Log;
 use crate::error::{Error, Result};
 use crate::report::layout::report::Report;
 use crate::samples_file::Reader;
-use crate::stats::compare::runs::{Run, runs};
+use crate::stats::compare::runs::{Run, points, runs};
 use crate::stats::pass::Pass;
 
 /// The commands whose samples are runs.
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 4] = ["benchmark", "replay", "run", "load"];
 pub fn run(args: &Args, options: &Options) -> Result<u8> {
     let [base, new] = [Side::read(args, "--base")?, Side::read(args, "--new")?];
     options.check_files()?;
+    check_points(&base, &new)?;
     let mut findings = runs(&base.runs(), &new.runs(), &options.figures, options.margin);
     for (side, of) in findings.sides.iter_mut().zip([&base, &new]) {
         side.name = of.files.join(", ");
@@ -124,6 +125,17 @@ impl Side {
         });
         passes.collect()
     }
+}
+
+/// Refuses sides that cannot be compared at any point.
+fn check_points(base: &Side, new: &Side) -> Result<()> {
+    let [of_base, of_new] = [base, new].map(|side| points(&side.runs()));
+    if of_new.iter().any(|point| of_base.contains(point)) {
+        return Ok(());
+    }
+    let [has, had] = [&of_new, &of_base].map(|points| points.join(", "));
+    let why = format!("{has}, but --base has {had}; want runs of the same points on both sides");
+    Err(Error::input(format!("--new {}", new.files.join(" ")), why))
 }
 
 /// Returns the samples file that a path leads to.

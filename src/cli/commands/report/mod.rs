@@ -1,4 +1,4 @@
-//! `tmesh-cli report`: renders saved samples as a table, JSON, Markdown or an HTML page.
+//! `tmesh-cli report`: renders saved samples as a table, JSON, CSV, Markdown or an HTML page.
 
 #[cfg(test)]
 mod fuzz;
@@ -13,16 +13,17 @@ use crate::error::{Error, Result};
 use crate::file::is_stdout;
 use crate::report::document::Document;
 use crate::report::text::Screen;
-use crate::report::{html, json, markdown, text};
+use crate::report::{csv, html, json, markdown, text};
 
 const INPUT: &str = "./benchmark_results/benchmark_summary.json";
 
 /// Makes a report's text, for a screen of this width if that matters.
 type Render = fn(&Document, Screen) -> String;
 
-const FORMATS: [(&str, Render); 4] = [
+const FORMATS: [(&str, Render); 5] = [
     ("table", text::render),
     ("json", |document, _| json::render(document)),
+    ("csv", |document, _| csv::render(document)),
     ("markdown", |document, _| markdown::render(document)),
     ("html", |document, _| html::render(document)),
 ];
@@ -30,7 +31,7 @@ const FORMATS: [(&str, Render); 4] = [
 fn format(name: &str) -> std::result::Result<Render, &'static str> {
     let known = FORMATS.iter().find(|(known, _)| *known == name);
     let known = known.map(|(_, render)| *render);
-    known.ok_or("want table, json, markdown or html")
+    known.ok_or("want table, json, csv, markdown or html")
 }
 
 /// Runs the command and returns the exit code.
