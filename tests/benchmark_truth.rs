@@ -37,7 +37,7 @@ fn ratio(url: &str, in_flight: &str) -> (f64, f64, f64) {
         "--contexts",
         "40",
         "--output-length",
-        "12",
+        "6",
         "--rotations",
         "3",
     ];

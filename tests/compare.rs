@@ -150,7 +150,8 @@ fn saved_runs_are_the_units_and_one_of_them_tells_nothing() {
     assert_eq!(json(&dir, "r.json")["verdict"], "same", "{output}");
     let report = Cmd::new(&dir).args(["report", "-i", "r.json"]).ok();
     assert_eq!(printed(&report), printed(&output));
-    let words = "load --backend mock --concurrency 2 --requests 4 --max-tokens 3 --samples two.jsonl";
+    let words =
+        "load --backend mock --concurrency 2 --requests 4 --max-tokens 3 --samples two.jsonl";
     Cmd::new(&dir).args(words.split(' ')).ok();
     let refused = Cmd::new(&dir).args(["compare", "--base", "base.jsonl", "--new", "two.jsonl"]);
     assert_eq!(

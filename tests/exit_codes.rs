@@ -1,6 +1,4 @@
 //! The exit code of every measuring command in every way that a run can end: one table.
-//!
-//! `benchmark` and `replay` take no limit, so they have no cells of a limit that is missed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -109,7 +107,7 @@ const COMMANDS: [Command; 7] = [
         words: "benchmark --contexts 2 --max-inflight 1 --input-length 50 --output-length 2 --samples d/samples.jsonl --output d/r.json",
         count_flag: "--requests",
         result: "d/r.json",
-        limit: "",
+        limit: "--fail-if error_rate>=0",
         done: 0,
     },
     Command {
@@ -117,7 +115,7 @@ const COMMANDS: [Command; 7] = [
         words: "benchmark --contexts 2 --max-inflight 1 --input-length 50 --output-length 2 --samples d/samples.jsonl --output d/r.json",
         count_flag: "",
         result: "d/r.json",
-        limit: "",
+        limit: "--fail-if error_rate>=0",
         done: 0,
     },
     Command {
@@ -150,7 +148,7 @@ const COMMANDS: [Command; 7] = [
         words: "replay --api completions --dataset d.jsonl --concurrency 1 --rounds 1 --max-output-tokens 2 --output-dir d",
         count_flag: "",
         result: "d/concurrency_1_round_1.json",
-        limit: "",
+        limit: "--fail-if error_rate>=0",
         done: 0,
     },
     Command {
@@ -184,7 +182,8 @@ impl Situation {
             NoSuccess | ServerGone | BackendDied => 1,
             Refused | FolderLostThenRefused => 2,
             SignalBeforeSuccess | SignalAfterFailures => by_signal(1),
-            SignalAfterSuccess | LimitMissedThenSignal => by_signal(0),
+            SignalAfterSuccess => by_signal(0),
+            LimitMissedThenSignal => by_signal(1),
             SamplesLost | ResultLost | ResultLostThenSignal => 1,
             FolderLostThenSignal | FolderLostInWarmupThenSignal => 1,
             LimitMissed | LimitMissedAndNoSuccess => 1,
@@ -194,9 +193,10 @@ impl Situation {
     /// Returns whether this can happen to the command at all.
     fn applies(self, command: &Command) -> bool {
         match self {
-            LimitMissed | LimitMissedThenSignal | LimitMissedAndNoSuccess => {
-                !command.limit.is_empty()
+            LimitMissed | LimitMissedAndNoSuccess => {
+                !command.limit.is_empty() && command.name != ENDLESS
             }
+            LimitMissedThenSignal => !command.limit.is_empty(),
             BackendDied => command.name == "run",
             FolderLostInWarmupThenSignal => command.name == "load",
             // These end without a signal and without being stopped.

@@ -7,9 +7,9 @@ use crate::alone;
 use crate::util::{Cmd, Dir};
 
 /// The mock's times in milliseconds: prompts of 40 tokens are computed one after the other.
-const PREFILL_MS: f64 = 2.0;
-const BASE_MS: f64 = 2.0;
-const LIMIT_MS: f64 = 16.0;
+const PREFILL_MS: f64 = 1.0;
+const BASE_MS: f64 = 1.0;
+const LIMIT_MS: f64 = 8.0;
 
 /// The share of requests that meet the limit at a rate: Poisson arrivals at a server that computes one prompt at a time,
 /// in order of arrival.
@@ -27,7 +27,7 @@ fn attainment(rate_per_s: f64) -> f64 {
 
 /// The highest rate at which 95 % of the requests meet the limit.
 fn highest_rate() -> f64 {
-    let (mut low, mut high) = (100.0, 500.0);
+    let (mut low, mut high) = (200.0, 1000.0);
     for _ in 0..20 {
         let middle = (low + high) / 2.0;
         match attainment(middle) >= 0.95 {
@@ -42,8 +42,8 @@ fn highest_rate() -> f64 {
 fn the_rate_is_within_a_tenth_of_the_one_that_the_model_of_the_mock_has() {
     let _alone = alone();
     let dir = Dir::new();
-    dir.write("slo.yaml", "slo:\n  ttft_ms: 16\n");
-    let words = "find-rate --backend mock --mock base=2ms,prefill_rate=20k,block_tokens=1024 --input-tokens 40 --max-tokens 1 --slo-file slo.yaml --output r.json";
+    dir.write("slo.yaml", "slo:\n  ttft_ms: 8\n");
+    let words = "find-rate --backend mock --mock base=1ms,prefill_rate=40k,block_tokens=1024 --input-tokens 40 --max-tokens 1 --slo-file slo.yaml --output r.json";
     let command = Cmd::new(&dir).args(words.split(' '));
     let output = command.deadline(std::time::Duration::from_secs(120)).ok();
     let text = dir.read("r.json");

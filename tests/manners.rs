@@ -46,6 +46,33 @@ fn a_result_that_goes_to_stdout_stands_there_alone() {
 }
 
 #[test]
+fn a_timeout_that_signals_twice_at_once_still_gets_the_report() {
+    // Of four without the rule that these are one signal, one shows its report by chance.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let dir = Dir::new();
+                let output = Cmd::program("timeout", &dir)
+                    .args(["1", env!("CARGO_BIN_EXE_tmesh-cli"), "benchmark"])
+                    .args([
+                        "--backend",
+                        "mock",
+                        "--contexts",
+                        "2",
+                        "--input-length",
+                        "100",
+                    ])
+                    .args(["--output", "r.json"])
+                    .run();
+                assert_eq!(output.status.code(), Some(124), "timeout's own\n{output}");
+                assert!(output.stdout.contains("\nFinal Report ("), "{output}");
+                assert_eq!(files(&dir), ["r.json"]);
+            });
+        }
+    });
+}
+
+#[test]
 fn stdout_is_given_to_one_result_and_to_no_folder() {
     let dir = Dir::new();
     for (line, wanted) in [

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,6 +15,10 @@ use crate::client::exchange::Cutter;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::sample::Failure;
+
+/// Signals closer together than this are one: coreutils' `timeout` sends its signal to its child, and at once to all of
+/// its process group.
+const ONE_SIGNAL: Duration = Duration::from_millis(10);
 
 /// Why a run ended before its plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +133,8 @@ impl Stop {
         }
     }
 
-    /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second signal (exit 130).
+    /// Ends the run at SIGINT, SIGTERM or SIGHUP, and the process at the second signal (exit 130), whatever ended the
+    /// run.
     ///
     /// A SIGHUP that was ignored at the start stays ignored, as nohup requires.
     ///
@@ -148,16 +154,23 @@ impl Stop {
         ENDS_AT_ONCE.store(false, SeqCst);
         let stop = self.clone();
         let listening = std::thread::Builder::new().spawn(move || {
+            let mut first: Option<Instant> = None;
             while came.read_exact(&mut [0]).is_ok() {
-                if stop.is_set() {
-                    stop.leave();
-                    std::process::exit(130);
+                match first {
+                    Some(at) if at.elapsed() < ONE_SIGNAL => {}
+                    Some(_) => {
+                        stop.leave();
+                        std::process::exit(130);
+                    }
+                    None => {
+                        first = Some(Instant::now());
+                        // The terminal has shown ^C where the report would begin.
+                        if std::io::stderr().is_terminal() {
+                            eprintln!("");
+                        }
+                        stop.request(Reason::Signal);
+                    }
                 }
-                // The terminal has shown ^C where the report would begin.
-                if std::io::stderr().is_terminal() {
-                    eprintln!("");
-                }
-                stop.request(Reason::Signal);
             }
         });
         listening.map(|_| ()).map_err(failed)

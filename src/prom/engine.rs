@@ -332,6 +332,8 @@ const RESIDENT: &str = "process_resident_memory_bytes";
 const ONE_PROCESS: &str = "of the process that serves the page only";
 const LMCACHE_CHUNKS: &str = "chunks, from LMCache's CPU buffer";
 const LOOKUPS: &str = "vllm:prefix_cache_queries_total";
+/// Counted with the tokens by source, when a request has its first token; lookups are counted when it is scheduled.
+const PROMPTS: &str = "vllm:prompt_tokens_total";
 const VLLM_DEVICE: &str = "vllm:prompt_tokens_cached_by_source_total{source=\"device\"}";
 const VLLM_HOST: &str = "vllm:prompt_tokens_cached_by_source_total{source=\"host\"}";
 const SGLANG_DEVICE: &str = "sglang:cached_tokens_total{cache_source=\"device\"}";
@@ -376,11 +378,11 @@ pub static SOURCES: &[Source] = {
         source(PrefixHitRate, HitRate),
         source(HitTokens, How::HitTokens),
         source(LookupTokens, How::LookupTokens),
-        share(DeviceHitRate, VLLM_DEVICE, LOOKUPS),
+        share(DeviceHitRate, VLLM_DEVICE, PROMPTS),
         // Before it was told by source; and the mock's.
         share(DeviceHitRate, "vllm:prefix_cache_hits_total", LOOKUPS),
         share(DeviceHitRate, SGLANG_DEVICE, "sglang:prompt_tokens_total"),
-        share(HostHitRate, VLLM_HOST, LOOKUPS),
+        share(HostHitRate, VLLM_HOST, PROMPTS),
         share(HostHitRate, SGLANG_HOST, "sglang:prompt_tokens_total"),
         share(
             HostHitRate,
@@ -392,7 +394,7 @@ pub static SOURCES: &[Source] = {
             Rest {
                 all: "vllm:prompt_tokens_cached_by_source_total",
                 less: &[VLLM_DEVICE, VLLM_HOST],
-                whole: LOOKUPS,
+                whole: PROMPTS,
             },
         ),
         share(

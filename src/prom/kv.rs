@@ -265,7 +265,9 @@ mod tests {
                 .into_iter()
                 .zip([40, 25, 4, 1]);
             let all: String = all.map(|(name, per)| source(name, per)).collect();
-            format!("vllm:prefix_cache_queries_total {}\n{all}", 100 * k)
+            // Lookups of requests that have no token yet.
+            let lookups = format!("vllm:prefix_cache_queries_total {}\n", 150 * k);
+            format!("{lookups}vllm:prompt_tokens_total {}\n{all}", 100 * k)
         };
         // Before tiers were told one by one.
         let older = |k: u32| {
