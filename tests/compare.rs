@@ -162,6 +162,37 @@ fn saved_runs_are_the_units_and_one_of_them_tells_nothing() {
 }
 
 #[test]
+fn merged_runs_with_one_seed_and_nonce_are_two_runs() {
+    let dir = Dir::new();
+    let merged = |mock: &str, name: &str| {
+        for shard in ["0/2", "1/2"] {
+            let words = format!(
+                "load --backend mock --mock {mock} --shard {shard} --seed 1 --nonce n --requests 8 --concurrency 2 --max-tokens 3 --samples {}.jsonl",
+                &shard[..1]
+            );
+            Cmd::new(&dir).args(words.split(' ')).ok();
+        }
+        let words = format!("merge 0.jsonl 1.jsonl -o {name}");
+        Cmd::new(&dir).args(words.split(' ')).ok();
+    };
+    merged("itl=1ms", "base.jsonl");
+    merged("itl=4ms", "new.jsonl");
+    let compare = |base: &str, new: &str| {
+        let words = [
+            "compare", "--base", base, "--new", new, "--output", "r.json",
+        ];
+        Cmd::new(&dir).args(words)
+    };
+    let output = compare("base.jsonl", "new.jsonl").fails(3);
+    let result = json(&dir, "r.json");
+    let ratio = figure(&result, "itl_mean")["ratio"].as_f64();
+    assert!(ratio > Some(2.0), "{output}");
+    // A part of a run is not the run.
+    compare("base.jsonl", "0.jsonl").fails(3);
+    compare("base.jsonl", "base.jsonl").ok();
+}
+
+#[test]
 fn a_comparison_with_a_mock_in_another_process_says_so() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
     let dir = Dir::new();

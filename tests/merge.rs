@@ -266,7 +266,10 @@ fn a_shard_in_two_files_is_merged_once_and_named() {
                 .contains(&format!("\nNote: Merged: {named}\n")),
             "{output}"
         );
-        assert!(output.stdout.contains("\nMerge: NOT WHOLE. "), "{output}");
+        assert!(
+            output.stdout.contains("\nMerge: WHOLE, BUT DOUBLED. "),
+            "{output}"
+        );
         assert_eq!(ids(&dir, "all.jsonl"), (0..12).collect::<Vec<u64>>());
         merge(&dir, &format!("{words} -o all.jsonl --allow-missing")).ok();
     }

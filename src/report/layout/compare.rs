@@ -70,8 +70,8 @@ fn figures(found: &Value) -> Section {
         ("Base", 8),
         ("New", 8),
         ("Change", 9),
-        ("Interval", 15),
-        ("Verdict", 9),
+        ("Interval", 16),
+        ("Verdict", 8),
         (unit, 7),
         ("More", 6),
     ];

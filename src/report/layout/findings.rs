@@ -64,8 +64,11 @@ pub fn option(name: &str, value: &Value) -> String {
 
 /// Returns the options of the prompts of a run, as `load` takes them, from its header.
 pub fn prompts(about: &Value) -> String {
-    const OPTIONS: [(&str, &str); 6] = [
+    const OPTIONS: [(&str, &str); 9] = [
         ("--dataset", "dataset"),
+        ("--trace", "trace"),
+        ("--trace-unit", "trace_unit"),
+        ("--speed", "speed"),
         ("--input-tokens", "input_tokens"),
         ("--output-tokens", "output_tokens"),
         ("--shared-prefix-tokens", "shared_prefix_tokens"),
@@ -77,6 +80,31 @@ pub fn prompts(about: &Value) -> String {
     options
         .map(|(name, key)| option(name, &prompts[*key]))
         .collect()
+}
+
+/// Returns the options of the pace and the extent of a load, from its options in the header.
+pub fn pace(load: &Value) -> String {
+    let points = [("--concurrency", "concurrency"), ("--rate", "rate_per_s")];
+    let points = points.map(|(name, key)| {
+        let values = list(&load[key]).filter_map(Value::as_f64);
+        let values: Vec<String> = values.map(|value| value.to_string()).collect();
+        let values = (!values.is_empty()).then(|| values.join(","));
+        option(name, &values.into())
+    });
+    let others = [
+        ("--burstiness", "burstiness"),
+        ("--max-inflight", "max_inflight"),
+        ("--requests", "requests"),
+        ("--warmup", "warmup"),
+    ];
+    let others = others.map(|(name, key)| option(name, &load[key]));
+    let duration = load["duration_s"].as_f64().map(|s| format!("{s}s"));
+    [
+        points.concat(),
+        others.concat(),
+        option("--duration", &duration.into()),
+    ]
+    .concat()
 }
 
 /// Formats a share such as `95 %` or `99.9 %`.

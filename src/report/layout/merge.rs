@@ -211,17 +211,13 @@ pub fn document(merge: &Merge) -> Document {
 
 /// Says what the merged file is.
 fn sentence(merge: &Merge) -> String {
-    let lacks = merge.lacks();
-    match lacks.is_empty() && merge.doubled.is_empty() {
-        true => format!(
-            "Merge: WHOLE. {} is the run of all {}",
-            merge.output,
-            counted(merge.of, "shard")
+    let (output, of) = (&merge.output, counted(merge.of, "shard"));
+    match (merge.lacks().is_empty(), merge.doubled.is_empty()) {
+        (true, true) => format!("Merge: WHOLE. {output} is the run of all {of}"),
+        (true, false) => format!(
+            "Merge: WHOLE, BUT DOUBLED. {output} is the run of all {of}; files that repeat one are left out"
         ),
-        false => format!(
-            "Merge: NOT WHOLE. {} lacks what the notes above say",
-            merge.output
-        ),
+        (false, _) => format!("Merge: NOT WHOLE. {output} lacks what the notes above say"),
     }
 }
 

@@ -20,7 +20,7 @@ const ENOUGH_RUNS: usize = 5;
 /// A saved run: a pass of a samples file.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
-    /// The run id in the header of its file.
+    /// What tells the run of its file from others.
     pub id: &'a str,
     /// The number of the pass in its file.
     pub number: usize,
@@ -281,6 +281,15 @@ fn bar(
     values: &[Vec<f64>; 2],
     estimate: Option<&Estimate>,
 ) -> Option<Bar> {
+    for (runs, side) in sides.iter().zip(SIDES) {
+        let (failed, requests) = failures(runs);
+        if name != Name::ErrorRate && failed as f64 > MOST_FAILED * requests as f64 {
+            let of = counted(requests, "request");
+            return Some(Bar::Passing(format!(
+                "{failed} of {of} to the {side} side failed"
+            )));
+        }
+    }
     let none = values.each_ref().map(Vec::is_empty);
     if let Some(absent) = Bar::of_absent(name, none) {
         return Some(absent);
@@ -293,15 +302,6 @@ fn bar(
         return Some(Bar::Lasting(
             "the sides report hits of another kind".to_string(),
         ));
-    }
-    for (runs, side) in sides.iter().zip(SIDES) {
-        let (failed, requests) = failures(runs);
-        if !name.is_share() && failed as f64 > MOST_FAILED * requests as f64 {
-            let of = counted(requests, "request");
-            return Some(Bar::Passing(format!(
-                "{failed} of {of} to the {side} side failed"
-            )));
-        }
     }
     if estimate.is_none() {
         let why = "one run a side does not tell how much runs differ".to_string();

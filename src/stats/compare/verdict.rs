@@ -92,7 +92,13 @@ impl Rule<'_> {
     /// Judges one figure; `among` is the number of those that decide, if this one does.
     fn figure(&self, one: &Measure, among: Option<usize>, is_significant: bool) -> Figure {
         let is_share = one.name.is_share();
-        let scale = |value: f64| if is_share { value } else { value.exp() };
+        let scale = |value: f64| {
+            if is_share {
+                value.clamp(-1.0, 1.0)
+            } else {
+                value.exp()
+            }
+        };
         let confidence = 1.0 - self.alpha;
         let ends = one.estimate.as_ref().map(|of| of.interval(confidence));
         let verdict = match (&one.estimate, &one.bar) {

@@ -32,8 +32,12 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     let mut header = options.header();
     header["base"] = json!(base.files);
     header["new"] = json!(new.files);
-    header["prompts"] = new.prompts.clone();
-    header["api"] = new.api.clone();
+    header["prompts"] = new.options["prompts"].clone();
+    header["api"] = new.options["api"].clone();
+    header["load"] = match new.is_load {
+        true => new.options.clone(),
+        false => Value::Null,
+    };
     let mut report = Report {
         about: json!({
             "command": "compare",
@@ -56,15 +60,15 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
 /// The runs in the files of one side.
 struct Side {
     files: Vec<String>,
-    /// The passes of each file, with the id of their run.
+    /// The passes of each file, with what tells their run from others.
     saved: Vec<(String, Vec<Pass>)>,
     model: String,
     endpoint: String,
     backend: String,
-    /// The connection, the API, and the prompts of a load, for the next command.
+    /// The connection and the options, for the next command.
     connection: Value,
-    api: Value,
-    prompts: Value,
+    options: Value,
+    is_load: bool,
     is_mock: bool,
     /// Notes on files whose last line is incomplete.
     torn: Vec<String>,
@@ -79,8 +83,8 @@ impl Side {
             endpoint: String::new(),
             backend: String::new(),
             connection: Value::Null,
-            api: Value::Null,
-            prompts: Value::Null,
+            options: Value::Null,
+            is_load: false,
             is_mock: false,
             torn: Vec::new(),
         };
@@ -107,14 +111,16 @@ impl Side {
         self.endpoint = text("endpoint");
         self.backend = text("backend");
         self.connection = header["connection"].clone();
-        self.api = header["options"]["api"].clone();
-        self.prompts = header["options"]["prompts"].clone();
+        self.options = header["options"].clone();
+        self.is_load = command == "load";
         self.is_mock |= header["mock"] == true;
         if saved.is_torn {
             self.torn
                 .push(format!("{what}: the last line is incomplete and left out"));
         }
-        self.saved.push((text("run_id"), saved.passes));
+        // Shards that were started with one seed and nonce have one id, whenever they ran.
+        let [id, clock, shard] = ["run_id", "clock", "shard"].map(|key| header[key].to_string());
+        self.saved.push((id + &clock + &shard, saved.passes));
         Ok(())
     }
 

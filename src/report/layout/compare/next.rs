@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::figure::{Figure, is_of_runs, margin, telling, text, verdict};
 use crate::report::document::Next;
-use crate::report::layout::findings::{count, list, option, prompts};
+use crate::report::layout::findings::{count, list, option, pace, prompts};
 use crate::report::layout::next::{Server, To};
 use crate::stats::compare::{DEFAULT_PAIRS, Verdict};
 use crate::units::quoted;
@@ -99,8 +99,16 @@ pub fn next(about: &Value, found: &Value) -> Next {
             // Windows are compared, each of many pairs.
             false => again(pairs.map(|pairs| pairs.max(DEFAULT_PAIRS)), Some(IN_FLIGHT)),
         },
+        (true, Verdict::Unclear) if options["prompts"].is_null() => Next {
+            advice: vec![format!(
+                "Next: give each side {} runs of its command, each with samples of its own.",
+                sample.runs()
+            )],
+            command: None,
+        },
         (true, Verdict::Unclear) => {
-            let rest = format!("{} --runs {} {SAMPLES}", prompts(about), sample.runs());
+            let (prompts, pace) = (prompts(about), pace(&options["load"]));
+            let rest = format!("{prompts}{pace} --runs {} {SAMPLES}", sample.runs());
             load(Server::of(about), rest)
         }
         (true, _) => {

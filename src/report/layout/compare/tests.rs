@@ -1,3 +1,4 @@
+use crate::report::document::Next;
 use serde_json::json;
 
 use super::next::round_up;
@@ -128,6 +129,20 @@ fn single_runs_are_unclear_and_say_why() {
     assert_eq!(next_command(&about(), &found), load);
     found["figures"][0]["needed"] = 6.into();
     assert!(next_command(&about(), &found).contains("--runs 7 "));
+    let mut at_rates = about();
+    at_rates["options"]["load"] = json!({
+        "concurrency": [], "rate_per_s": [2.0, 2.5], "burstiness": "inf", "max_inflight": 64, "requests": null,
+        "duration_s": 30.0, "warmup": 0,
+    });
+    let pace =
+        "--rate 2,2.5 --burstiness inf --max-inflight 64 --warmup 0 --duration 30s --runs 7 ";
+    assert!(next_command(&at_rates, &found).contains(pace));
+    let mut of_replay = about();
+    of_replay["options"]["prompts"] = Value::Null;
+    let Next { advice, command } = next(&of_replay, &found);
+    assert_eq!(command, None);
+    let wanted = "Next: give each side 7 runs of its command, each with samples of its own.";
+    assert_eq!(advice, [wanted]);
     assert!(summary(&found).ends_with("- Next: compare 7 runs a side (load --runs 7)\n"));
     found["verdict"] = "same".into();
     let mut about = about();
@@ -218,11 +233,11 @@ fn the_table_fits_80_columns() {
         assert!(line.chars().count() <= 80, "{line}");
     }
     let wanted = "\
-Figure                Base     New   Change       Interval  Verdict  Pairs  More
-TTFT mean, ms *      100.0   110.3  +10.3 %  +8.1 to +12.6   slower    400
-ITL mean, ms *        20.0    20.0   +0.1 %   -1.0 to +1.2     same    400
-Error rate *         0.0 %   0.2 %     +0.2   -0.2 to +0.7     same    400
-Output, tokens/s    1312.5  1312.5   +0.0 %   -2.0 to +2.0     same    400
+Figure                Base     New   Change        Interval Verdict  Pairs  More
+TTFT mean, ms *      100.0   110.3  +10.3 %   +8.1 to +12.6  slower    400
+ITL mean, ms *        20.0    20.0   +0.1 %    -1.0 to +1.2    same    400
+Error rate *         0.0 %   0.2 %     +0.2    -0.2 to +0.7    same    400
+Output, tokens/s    1312.5  1312.5   +0.0 %    -2.0 to +2.0    same    400
   * decides; changes of rates are in points; intervals have 95 % confidence
   output throughput: few tokens
 
