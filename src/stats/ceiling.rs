@@ -7,7 +7,7 @@ use crate::units::share;
 
 /// The share of the tokens of these requests that a cache can hit, which finds whole blocks and computes the last token of
 /// each prompt again; `None` where no prompt is counted. A block has the most tokens, a power of two, that all hits have
-/// whole blocks of.
+/// whole blocks of. Prompts that have no token beyond those that all begin with can be hit in none of their own.
 pub fn in_blocks(again: &[&Record], common_tokens: u64) -> Option<f64> {
     const USUAL: u64 = 16;
     const MOST: u64 = 256;
@@ -17,13 +17,17 @@ pub fn in_blocks(again: &[&Record], common_tokens: u64) -> Option<f64> {
         0 => USUAL,
         _ => (1 << bits.trailing_zeros()).min(MOST),
     };
-    let (mut whole, mut all) = (0, 0);
+    let (mut whole, mut all, mut counted) = (0, 0, 0);
     for tokens in again.iter().filter_map(|one| one.prompt_tokens.get()) {
         let in_blocks = tokens.saturating_sub(1) / block * block;
         whole += in_blocks.saturating_sub(common_tokens);
         all += tokens.saturating_sub(common_tokens);
+        counted += 1;
     }
-    share(whole, all)
+    match (all, counted) {
+        (0, 1..) => Some(0.0),
+        _ => share(whole, all),
+    }
 }
 
 /// Returns the share of these requests that succeeded; `None` without any.
@@ -95,6 +99,9 @@ mod tests {
         assert_eq!(of(&[(40, Some(39)), (40, Some(20))], 0), Some(39.0 / 40.0));
         assert_eq!(of(&[(10, None)], 0), Some(0.0));
         assert_eq!(of(&[], 0), None);
+        // None is longer than what all begin with.
+        assert_eq!(of(&[(22, Some(16)), (29, None)], 29), Some(0.0));
+        assert_eq!(of(&[], 29), None);
     }
 
     #[test]

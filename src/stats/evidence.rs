@@ -28,7 +28,7 @@ const OF_OTHER_SHARDS: &str =
     "other shards send the first uses of the prompts that this one repeats; merge them all";
 const SHARDS_APART: &str =
     "the shards did not run at the same time, so some prompts were repeated before their first use";
-const TOO_SHORT: &str = "the prompts that were repeated are no longer than a block of the cache";
+const TOO_SHORT: &str = "the prompts that were repeated have hardly a block of their own to hit";
 const NEVER_CACHED: &str = "the first uses of the prompts that were repeated have failed";
 const ALL_FAILED: &str = "no measured request that repeats a prompt has succeeded";
 /// Requests of each kind and level that are looked at.
@@ -123,7 +123,7 @@ fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
             .filter(|_| is_reported)
             .map(|of| of.scaled(1.0 / of_prompt)),
         of_fresh: figures.cold.text_hit_rate.filter(|_| has_fresh_nonce),
-        times: figures.hits_by_times.clone(),
+        times: figures.hits_by_times,
         speed_up,
         no_speed_up,
         // Only fresh pairs are sessions.

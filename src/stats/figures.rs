@@ -12,6 +12,7 @@ use super::lengths::Lengths;
 use super::overload::Overload;
 use super::record::Record;
 use super::reuse::Reuse;
+use super::separation::NoShare;
 use super::spread::{Mean, Spread};
 use super::time::{Reported, Time};
 use crate::units::{seconds, share};
@@ -77,7 +78,7 @@ pub struct Figures {
     pub warm_hits: Option<Share>,
     /// The share of the warm requests that hit, estimated from their times by controls, or why there is none; `None`
     /// without controls for it.
-    pub hits_by_times: Option<Result<Share, String>>,
+    pub hits_by_times: Option<Result<Share, NoShare>>,
     /// Requests sent in the first rotation and in later ones without those of the warm-up, whatever became of them.
     pub rotations_sent: [u64; 2],
     /// The successes that are first turns of sessions.

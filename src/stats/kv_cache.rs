@@ -4,6 +4,7 @@
 //! from times; what the evidence contradicts is not used.
 
 use super::batches::half_width;
+use super::separation::{NoShare, Refusal};
 use super::speed_up::SpeedUp;
 use crate::sample::named;
 use crate::units::{share, whole_percent};
@@ -98,7 +99,7 @@ pub struct Evidence {
     pub of_fresh: Option<f64>,
     pub counters: Option<Counters>,
     /// The share of the repeats that hit, by their times, or why times do not tell; `None`: nobody asked.
-    pub times: Option<Result<Share, String>>,
+    pub times: Option<Result<Share, NoShare>>,
     /// TTFT of repeats against that of prompts sent for the first time, at like load, or why there is none.
     pub speed_up: Option<SpeedUp>,
     pub no_speed_up: &'static str,
@@ -146,6 +147,8 @@ pub enum Reason {
     OffOrTooSmall,
     /// Nothing was repeated.
     NothingRepeated(&'static str),
+    /// Nothing tells, and there were too few controls for times to tell: why.
+    TooFewControls(String),
     /// Nothing tells.
     NotReported(String),
     ClientLimited,
@@ -228,21 +231,28 @@ impl Evidence {
         if let Some(ratio) = ratio.filter(is_slow) {
             return (Verdict::Off, Reason::AsSlowAsNew(ratio));
         }
-        let why = match (&self.times, self.counters) {
-            (Some(Err(why)), _) => why.as_str(),
-            (_, Some(_)) if self.has_others() => {
+        if let Some(Err(why)) = self.times {
+            let text = why.to_string();
+            let is_few = matches!(why, NoShare::Refused(Refusal::TooFew { .. }));
+            return match is_few {
+                true => (Verdict::Unknown, Reason::TooFewControls(text)),
+                false => (Verdict::Unknown, Reason::NotReported(text)),
+            };
+        }
+        let why = match self.counters {
+            Some(_) if self.has_others() => {
                 "the replies do not tell of cached tokens, and the engine's counters have requests of others in them"
             }
-            (_, Some(_)) if self.has_later_turns => {
+            Some(_) if self.has_later_turns => {
                 "the replies do not tell of cached tokens, and the engine's counters have hits of later turns in them"
             }
-            (_, Some(Counters { load: None, .. })) => {
+            Some(Counters { load: None, .. }) => {
                 "the replies tell neither cached nor prompt tokens, so the engine's hits cannot be set against the repeats"
             }
-            (_, Some(_)) => {
+            Some(_) => {
                 "the replies do not tell of cached tokens, and the engine's counters do not tell repeats from first uses"
             }
-            _ => "neither the replies nor a page of metrics tell of cached tokens",
+            None => "neither the replies nor a page of metrics tell of cached tokens",
         };
         (Verdict::Unknown, Reason::NotReported(why.to_string()))
     }

@@ -37,6 +37,7 @@ impl Default for Reuse {
 
 const NO_ROTATION: &str = "no whole warm rotation has ended";
 const NO_TTFT: &str = "no request succeeded with a streamed reply";
+const ALL_WARMED_UP: &str = "the first rotation lies in the warm-up; want a shorter one";
 const NO_COLD: &str = "no cold request is left once the first burst is left out; want more contexts than twice the requests in flight";
 const NO_WARM: &str =
     "no warm request was sent after the cold ones; run longer, or with more contexts";
@@ -169,9 +170,13 @@ impl Rotations {
         if all.all(|seen| seen.ttft_ns.is_none()) {
             return Reuse::Absent(NO_TTFT);
         }
+        if self.sent[0] == 0 {
+            return Reuse::Absent(ALL_WARMED_UP);
+        }
         let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
         let cold = self.beyond_the_burst(in_flight);
         let warm = self.after_the_cold(in_flight);
+        let warm: Vec<f64> = warm.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect();
         let Some(of) = speed_up(&cold, &warm) else {
             return Reuse::Absent(if cold.is_empty() { NO_COLD } else { NO_WARM });
         };
@@ -192,9 +197,25 @@ impl Rotations {
         self.warm_hits.share()
     }
 
-    /// The TTFT of warm requests at the load of warm requests alone, in nanoseconds, in the order of their sends.
-    pub fn warm_ttft_ns(&self, in_flight: u64) -> Vec<f64> {
-        self.after_the_cold(usize::try_from(in_flight).unwrap_or(usize::MAX).max(1))
+    /// The TTFT of warm requests at the load of warm requests alone, in nanoseconds, in the order of their sends. Those
+    /// that were sent while one of `prefills` was under way, from its first stamp to its second, may have waited for it
+    /// and are left out: whether a request is one of them does not depend on its own time.
+    pub fn warm_ttft_ns(&self, in_flight: u64, mut prefills: Vec<(u64, u64)>) -> Vec<f64> {
+        prefills.sort_unstable();
+        let mut latest_ns = 0;
+        for (_, end_ns) in &mut prefills {
+            latest_ns = latest_ns.max(*end_ns);
+            *end_ns = latest_ns;
+        }
+        let is_beside = |seen: &Seen| {
+            let begun = prefills.partition_point(|(begin_ns, _)| *begin_ns <= seen.sent_ns);
+            let latest = prefills[..begun].last();
+            latest.is_some_and(|(_, end_ns)| seen.sent_ns < *end_ns)
+        };
+        let in_flight = usize::try_from(in_flight).unwrap_or(usize::MAX).max(1);
+        let warm = self.after_the_cold(in_flight);
+        let warm = warm.filter(|seen| !is_beside(seen));
+        warm.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
     }
 
     /// Returns the TTFT of cold requests without the burst at the start of the run: its first `in_flight` requests, and
@@ -210,14 +231,13 @@ impl Rotations {
         rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
     }
 
-    /// Returns the TTFT of warm requests without those that were sent while a cold one was in flight, and without the
-    /// next `in_flight` requests.
-    fn after_the_cold(&self, in_flight: usize) -> Vec<f64> {
+    /// Returns warm requests in the order of their sends, without those that were sent while a cold one was in flight,
+    /// and without the next `in_flight` requests.
+    fn after_the_cold(&self, in_flight: usize) -> impl Iterator<Item = Seen> {
         let mut warm = self.warm.clone();
         warm.retain(|seen| seen.sent_ns >= self.cold_end_ns);
         warm.sort_by_cached_key(|seen| seen.sent_ns);
-        let rest = warm.iter().skip(in_flight);
-        rest.filter_map(|seen| Some(seen.ttft_ns? as f64)).collect()
+        warm.into_iter().skip(in_flight)
     }
 }
 
@@ -421,5 +441,34 @@ mod tests {
             few,
             Reuse::Measured(SpeedUp { interval: None, .. })
         ));
+    }
+
+    #[test]
+    fn warm_requests_that_may_have_waited_for_a_new_text_are_in_no_share_by_times() {
+        let mut rotations = Rotations::default();
+        rotations.add(&of(Rotation::FIRST, &sample(0, 10, 20)));
+        for (sent_ms, ttft_ms) in [
+            (50, 1),
+            (100, 2),
+            (189, 3),
+            (190, 4),
+            (214, 5),
+            (215, 6),
+            (300, 7),
+        ] {
+            rotations.add(&of(Rotation::SECOND, &sample(sent_ms, ttft_ms, 8)));
+        }
+        let ms = |ns: f64| ns / 1e6;
+        let without = |prefills: &[(u64, u64)]| -> Vec<f64> {
+            let prefills = prefills
+                .iter()
+                .map(|(from, to)| (from * 1_000_000, to * 1_000_000));
+            let kept = rotations.warm_ttft_ns(1, prefills.collect());
+            kept.into_iter().map(ms).collect()
+        };
+        // The first one after the cold requests is never among them.
+        assert_eq!(without(&[]), [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        // One prefill within another.
+        assert_eq!(without(&[(200, 205), (190, 215)]), [2.0, 3.0, 6.0, 7.0]);
     }
 }

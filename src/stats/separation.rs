@@ -55,6 +55,22 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Why times give no share of hits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NoShare {
+    Refused(Refusal),
+    NoTtft,
+}
+
+impl fmt::Display for NoShare {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            NoShare::Refused(refusal) => write!(out, "times do not tell: {refusal}"),
+            NoShare::NoTtft => out.write_str("no warm request has a TTFT"),
+        }
+    }
+}
+
 /// How well a threshold separates warm controls from cold ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Separation {

@@ -5,7 +5,7 @@ use super::figures::{Figures, Side, Tokens};
 use super::kv_cache::Share;
 use super::record::Record;
 use super::reuse::Rotations;
-use super::separation::{self, Controls};
+use super::separation::{self, Controls, NoShare};
 use super::spread::Mean;
 use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
@@ -223,9 +223,10 @@ impl Tally {
         &self,
         facts: &Facts,
         controls: &[Record],
-    ) -> Option<Result<Share, String>> {
+    ) -> Option<Result<Share, NoShare>> {
         // Pairs of a new text are sessions; repeats of a context at once are not, and may be alone on the server.
         let pairs = controls.iter().filter(|one| one.session.get().is_some());
+        let new = pairs.clone().filter(|one| one.turn.get() == Some(0));
         // The first send of a request that was sent again may have brought its text into the cache.
         let good = pairs.filter(|one| one.failure.is_none() && !one.is_resent());
         let cold = good.clone().filter(|one| one.turn.get() == Some(0));
@@ -236,11 +237,15 @@ impl Tally {
             cold: cold.filter_map(ttft).collect(),
             warm: warm.filter_map(ttft).collect(),
         };
-        let measured = self.rotations.warm_ttft_ns(facts.concurrency_peak);
+        let prefills = new.map(|one| (one.t_send_ns, one.t_first_ns().unwrap_or(one.t_end_ns())));
+        let prefills = prefills.collect();
+        let measured = self
+            .rotations
+            .warm_ttft_ns(facts.concurrency_peak, prefills);
         Some(match controls.separate() {
-            Err(refusal) => Err(format!("times do not tell: {refusal}")),
+            Err(refusal) => Err(NoShare::Refused(refusal)),
             Ok(separation) => match separation::hit_share(&separation, &measured) {
-                None => Err("no warm request has a TTFT".to_string()),
+                None => Err(NoShare::NoTtft),
                 Some(of) => Ok(Share {
                     share: of.share,
                     interval: Some((of.low, of.high)),

@@ -90,7 +90,9 @@ fn sentence(evidence: &Evidence, decision: &Decision, contexts: Option<u64>) -> 
             };
             format!("NOT KNOWN: {told}, and this client was too slow for its times to tell")
         }
-        (Reason::NotReported(why), _) => format!("NOT KNOWN: {why}{}", behind(speed)),
+        (Reason::NotReported(why) | Reason::TooFewControls(why), _) => {
+            format!("NOT KNOWN: {why}{}", behind(speed))
+        }
     }
 }
 

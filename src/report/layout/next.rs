@@ -87,10 +87,14 @@ pub struct Server {
     max_model_len: Option<u64>,
 }
 
+/// The rotations of a cycle that is a next step, unless it takes more.
+pub const ROTATIONS: u64 = 3;
+
 /// The cycle of a `benchmark`; `None`: its default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cycle {
     pub contexts: u64,
+    pub rotations: u64,
     pub input: Option<u64>,
     pub output: Option<u64>,
 }
@@ -184,18 +188,19 @@ impl Server {
         (speaks && reaches).then(|| format!("tmesh-cli {} {options}", to.name()))
     }
 
-    /// Makes the command that cycles through contexts three times; `None` where `benchmark` cannot run.
+    /// Makes the command that cycles through contexts; `None` where `benchmark` cannot run.
     pub fn cycle(&self, cycle: &Cycle) -> Option<String> {
         let begin = self.begin(To::Benchmark)?;
         let Cycle {
             contexts,
+            rotations,
             input,
             output,
         } = self.fitting(cycle)?;
         let input = option("--input-length", &input.into());
         let output = option("--output-length", &output.into());
         Some(format!(
-            "{begin} --contexts {contexts}{input}{output} --rotations 3"
+            "{begin} --contexts {contexts}{input}{output} --rotations {rotations}"
         ))
     }
 

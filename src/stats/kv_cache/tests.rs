@@ -270,12 +270,20 @@ fn times_decide_alone_when_the_client_kept_up() {
         ..times(0.9)
     };
     check(&better, Partly, Some((0.5, Source::Usage)), &Reason::Hits);
+    let few = Refusal::TooFew { cold: 2, warm: 3 };
     let refused = Evidence {
-        times: Some(Err("times do not tell: too few".to_string())),
+        times: Some(Err(NoShare::Refused(few))),
         ..nothing()
     };
-    let why = Reason::NotReported("times do not tell: too few".to_string());
+    let why = "times do not tell: too few controls: 2 cold and 3 warm; want at least 15 of each";
+    let why = Reason::TooFewControls(why.to_string());
     check(&refused, Unknown, None, &why);
+    let alike = Evidence {
+        times: Some(Err(NoShare::NoTtft)),
+        ..nothing()
+    };
+    let why = Reason::NotReported("no warm request has a TTFT".to_string());
+    check(&alike, Unknown, None, &why);
     let why = "neither the replies nor a page of metrics tell of cached tokens";
     let why = Reason::NotReported(why.to_string());
     check(&nothing(), Unknown, None, &why);

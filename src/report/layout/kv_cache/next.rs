@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::report::document::Next;
 use crate::report::layout::findings::{count, list, option, prompts};
-use crate::report::layout::next::{Cycle, Server, To};
+use crate::report::layout::next::{Cycle, ROTATIONS, Server, To};
 use crate::stats::kv_cache::{Decision, Reason, Verdict};
 
 /// Contexts of a cycle after a command that has none.
 const CONTEXTS: u64 = 20;
-/// The rotations of a cycle that is a next step.
-const ROTATIONS: u64 = 3;
+/// Requests of a cycle among which `benchmark` sends enough controls for times to tell hits from misses: a pair in 40.
+const ENOUGH_REQUESTS: u64 = 640;
 /// Prompt tokens that a probe may send to a server on another machine.
 const BUDGET: &str = "--budget-tokens 2M";
 /// The prompt tokens of a `load` whose prefill is long enough for its times to tell, and the most that one asks for.
@@ -29,6 +29,11 @@ pub fn next(decision: &Decision, about: &Value) -> Next {
         (Reason::ClientLimited, _) => Next::of("tmesh-cli check client".to_string()),
         (Reason::NothingRepeated(_) | Reason::OffOrTooSmall, _) => {
             server.next(run.cycle(contexts.unwrap_or(CONTEXTS), None))
+        }
+        (Reason::TooFewControls(_), _) => {
+            let contexts = contexts.unwrap_or(CONTEXTS).max(1);
+            let rotations = ENOUGH_REQUESTS.div_ceil(contexts).max(ROTATIONS);
+            server.next(run.cycle_of(contexts, rotations, None))
         }
         (Reason::NotReported(_) | Reason::HitsOfFresh, _) => {
             // Longer prompts take longer to prefill: their times tell more.
@@ -66,20 +71,24 @@ impl Run<'_> {
     /// Makes the command that cycles through contexts, as long as this run's unless `input` is given. Where that is
     /// this run itself, a probe tells more; where `benchmark` cannot run, a load with longer prompts.
     fn cycle(&self, contexts: u64, input: Option<u64>) -> Option<String> {
+        self.cycle_of(contexts, ROTATIONS, input)
+    }
+
+    fn cycle_of(&self, contexts: u64, rotations: u64, input: Option<u64>) -> Option<String> {
         let options = &self.about["options"];
         let own = Cycle {
             contexts: self.contexts().unwrap_or(0),
+            rotations: count(options, "rotations").unwrap_or(0),
             input: count(options, "input_length_tokens"),
             output: count(options, "output_length_tokens"),
         };
         let cycle = Cycle {
             contexts,
+            rotations,
             input: input.or(own.input),
             ..own
         };
-        let is_repeated = count(options, "rotations") == Some(ROTATIONS)
-            && self.server.fitting(&cycle) == Some(own);
-        match is_repeated {
+        match self.server.fitting(&cycle) == Some(own) {
             true => self.probe(),
             false => self.server.cycle(&cycle).or_else(|| self.repeats()),
         }
@@ -107,7 +116,8 @@ impl Run<'_> {
         ))
     }
 
-    /// Makes a sweep over requests in flight. After a sweep, the highest rate is searched if the run had an SLO.
+    /// Makes a sweep over requests in flight. After a sweep, the highest rate is searched if the run had an SLO, else
+    /// the size of the cache.
     fn sweep(&self) -> Option<String> {
         let options = &self.about["options"];
         let is_load = self.about["command"] == "load";
@@ -115,7 +125,9 @@ impl Run<'_> {
             let load = self.server.begin(To::Load)?;
             return Some(format!("{load} --concurrency 1,4,16 --requests 100"));
         }
-        options["slo_file"].as_str()?;
+        if options["slo_file"].is_null() {
+            return self.probe();
+        }
         let slo = option("--slo-file", &options["slo_file"]);
         let find_rate = self.server.begin(To::FindRate)?;
         Some(format!("{find_rate}{slo}{}", prompts(self.about)))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::stats::kv_cache::Counters;
 use crate::stats::pass::Passes;
+use crate::stats::separation::{NoShare, Refusal};
 
 fn share(share: f64) -> Share {
     Share {
@@ -62,8 +63,8 @@ fn counted(of: f64) -> Evidence {
     }
 }
 
-fn timed(times: Result<f64, &str>) -> Evidence {
-    let times = times.map(share).map_err(str::to_string);
+fn timed(times: Result<f64, Refusal>) -> Evidence {
+    let times = times.map(share).map_err(NoShare::Refused);
     Evidence {
         times: Some(times),
         ..nothing()
@@ -259,8 +260,8 @@ fn what_is_not_known_is_told_with_the_reason() {
          hit",
     );
     says(
-        &timed(Err("times do not tell: too few controls")),
-        "NOT KNOWN: times do not tell: too few controls",
+        &timed(Err(Refusal::TooFew { cold: 1, warm: 2 })),
+        "NOT KNOWN: times do not tell: too few controls: 1 cold and 2 warm; want at least 15 of each",
     );
     let others = counted(0.9);
     let others = Evidence {
@@ -313,6 +314,9 @@ fn the_next_command_follows_from_the_verdict() {
         )
     };
     let untold = Reason::NotReported("x".to_string());
+    let few = Reason::TooFewControls("x".to_string());
+    // 11 x 61 are 671 requests, of which one in 40 has a pair of controls beside it: 16.
+    let longer = cycle(61, 32_000).replace("--rotations 3", "--rotations 11");
     for (verdict, reason, wanted) in [
         (
             Verdict::Working,
@@ -324,6 +328,7 @@ fn the_next_command_follows_from_the_verdict() {
             Reason::FasterWithoutHits,
             format!("tmesh-cli load {to} --concurrency 1,4,16 --requests 100"),
         ),
+        (Verdict::Unknown, few, longer),
         (Verdict::Partly, Reason::Hits, cycle(30, 32_000)),
         (Verdict::TooSmall, Reason::Hits, cycle(30, 32_000)),
         (

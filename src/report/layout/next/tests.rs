@@ -97,6 +97,7 @@ fn contexts_fit_what_the_model_takes() {
         of["connection"]["max_model_len"] = limit.into();
         let fitting = Server::of(&of).fitting(&Cycle {
             contexts: 10,
+            rotations: 3,
             input,
             output,
         });

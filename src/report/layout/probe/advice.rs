@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::findings::{count, list, option};
-use super::super::next::{Cycle, Server, To, unanswered, was_stopped};
+use super::super::next::{Cycle, ROTATIONS, Server, To, unanswered, was_stopped};
 use super::super::report::Report;
 use crate::report::document::{Block, Medium, Next, Section};
 
@@ -33,6 +33,7 @@ pub fn commands(about: &Value, found: &Value) -> Vec<String> {
     let commands = filling.filter_map(|(contexts, length)| {
         server.cycle(&Cycle {
             contexts,
+            rotations: ROTATIONS,
             input: Some(length),
             output: None,
         })
