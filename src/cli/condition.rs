@@ -105,10 +105,19 @@ impl Limits {
         self.limits.push((option, condition));
     }
 
+    /// Returns the catalogue's key of a figure, which may go by a key of the command's own files.
+    fn key<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let own = self.keys.iter().find(|(known, _)| *known == name);
+        let key = own.map_or(name, |(_, key)| key);
+        catalog::find(key)
+            .is_some_and(|figure| figure.is_value())
+            .then_some(key)
+    }
+
     fn check(&self, condition: &Condition, kind: &str, places: &[String]) -> Result<()> {
         let wrong = |why: &str| Error::input(format!("--fail-if '{}'", condition.text), why);
         let names = || self.keys.iter().map(|(name, _)| *name);
-        if !names().any(|name| name == condition.figure) {
+        if self.key(&condition.figure).is_none() {
             return Err(match nearest(&condition.figure, names()) {
                 Some(near) => wrong(&format!("no such figure; did you mean {near}?")),
                 None => {
@@ -135,8 +144,8 @@ impl Limits {
         verdict: Verdict,
     ) -> Vec<(String, String)> {
         let value = |pass: &Pass, name: &str| {
-            let (_, key) = self.keys.iter().find(|(known, _)| *known == name)?;
-            catalog::value(pass, key).map(catalog::Datum::as_f64)
+            let value = catalog::value(pass, self.key(name)?)?;
+            Some(value.as_f64())
         };
         let verdicts = self.verdicts.iter();
         let verdicts =

@@ -298,6 +298,11 @@ impl Definition {
         ]
     }
 
+    /// Whether the figure has a value for each statistic, in milliseconds. A single time has its unit in its key.
+    fn is_spread(&self) -> bool {
+        self.unit == "ms" && !self.key.ends_with("_ms")
+    }
+
     /// Makes a figure from its first line, without the definition and the formula that follow it.
     fn headed(line: &'static str) -> Definition {
         let mut parts = line.split(" | ");
@@ -453,12 +458,17 @@ pub fn find(key: &str) -> Option<Figure> {
     let (stem, name) = key.strip_suffix("_ms")?.rsplit_once('_')?;
     let (_, statistic) = STATISTICS.iter().find(|(known, _)| *known == name)?;
     Some(Figure {
-        definition: definition(stem)?,
+        definition: definition(stem).filter(|definition| definition.is_spread())?,
         statistic: Some(*statistic),
     })
 }
 
 impl Figure {
+    /// Whether the key names one value: of a spread it has to name the statistic.
+    pub fn is_value(&self) -> bool {
+        self.statistic.is_some() || !self.definition.is_spread()
+    }
+
     /// Returns the value of the figure; `None` if it is absent.
     pub fn of(&self, pass: &Pass) -> Option<Datum> {
         let Definition { key, unit, .. } = self.definition;

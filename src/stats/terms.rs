@@ -72,7 +72,7 @@ pub fn terms() -> Vec<Term> {
 
 /// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
 /// catalogue.
-const OTHER_NAMES: [(&str, &str); 42] = [
+const OTHER_NAMES: [(&str, &str); 67] = [
     ("achieved concurrency", "concurrency_mean"),
     ("kv cache use", "kv_cache_use_peak"),
     ("token gap", "gap"),
@@ -118,6 +118,34 @@ const OTHER_NAMES: [(&str, &str); 42] = [
     ("cache hit rate", "response_cache_hit_rate"),
     ("hit rate", "prefix_cache_hit_rate"),
     ("goodput", "goodput_rps"),
+    ("average input tokens", "input_tokens_mean"),
+    ("average output tokens", "output_tokens_mean"),
+    ("tokens per request", "output_tokens_mean"),
+    ("prompt_tokens_mean", "input_tokens_mean"),
+    ("requests meeting slo", "goodput_requests_percent"),
+    ("request_goodput", "goodput_rps"),
+    ("tokens meeting slo", "goodput_tokens_percent"),
+    ("goodput token throughput", "goodput_tokens_per_s"),
+    ("in flight", "concurrency_mean"),
+    ("running / waiting requests", "running_requests_mean"),
+    ("hit rate by tier", "device_hit_rate"),
+    ("lmcache_hit_rate", "avg_prefix_hit_rate"),
+    (
+        "requests processed in last 5 second interval",
+        "successful_requests",
+    ),
+    ("requests cut at the end", "cut_requests"),
+    ("requests_cut", "cut_requests"),
+    ("elapsed_s", "duration_s"),
+    ("output_tokens_per_s", "throughput_tokens_per_s"),
+    ("tokens/s", "throughput_tokens_per_s"),
+    ("req/s", "request_throughput_rps"),
+    ("errors", "error_rate"),
+    ("rate", "offered_rate_per_s"),
+    ("the same by usage", "prefix_cache_hit_rate"),
+    ("speed_up", "cold_warm_ttft_ratio"),
+    ("speed-up of mean ttft", "cold_warm_ttft_ratio"),
+    ("hit_share", "prefix_cache_hit_rate"),
 ];
 
 /// Returns the catalogue's key of the figure that a guide, a table or another tool calls `name`, in lower case.

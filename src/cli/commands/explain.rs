@@ -17,27 +17,53 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Returns the page of a figure or a term, under any name that a report uses for it.
-fn explained(name: &str) -> Result<String> {
+///
+/// # Errors
+/// Fails when nothing has this name.
+pub fn explained(name: &str) -> Result<String> {
     let lower = name.trim().to_lowercase();
+    let bare = bare(&lower);
+    if let Some(figure) = figure(&lower).or_else(|| figure(&bare)) {
+        return Ok(page(figure));
+    }
+    // Reports write the words of a term apart or with hyphens.
+    let joined = match &*lower {
+        "client" => "client_limited".to_string(),
+        name => name.replace([' ', '-'], "_"),
+    };
+    let term = terms().into_iter().find(|term| term.name == joined);
+    let term = term.ok_or_else(|| unknown(name, &lower))?;
+    Ok(term_page(&term))
+}
+
+/// Returns the figure with this key, label or other name, in lower case.
+fn figure(name: &str) -> Option<&'static Definition> {
     let of_key = |key: &str| find(key).map(|figure| figure.definition);
     let other = || {
-        let (_, key) = other_keys().find(|(other, _)| *other == lower)?;
+        let (_, key) = other_keys().find(|(other, _)| *other == name)?;
         of_key(key)
     };
     let labelled = || {
         let mut figures = FIGURES.iter();
-        figures.find(|figure| figure.label.to_lowercase() == lower)
+        figures.find(|figure| figure.label.to_lowercase() == name)
     };
-    let figure = of_key(&lower).or_else(other);
-    let figure = figure.or_else(|| of_key(other_name(&lower)?));
-    if let Some(figure) = figure.or_else(labelled) {
-        return Ok(page(figure));
-    }
-    // Reports write the words of a term apart or with hyphens.
-    let joined = lower.replace([' ', '-'], "_");
-    let term = terms().into_iter().find(|term| term.name == joined);
-    let term = term.ok_or_else(|| unknown(name, &lower))?;
-    Ok(term_page(&term))
+    let figure = of_key(name).or_else(|| of_key(&name.replace(' ', "_")));
+    let figure = figure.or_else(other);
+    let figure = figure.or_else(|| of_key(other_name(name)?));
+    figure.or_else(labelled)
+}
+
+/// Takes unit, statistic and marks from a label or a key: `ttft p50`, `tbt avg (ms)` and `avg_ttft` become the name.
+fn bare(lower: &str) -> String {
+    const STATISTICS: [&str; 13] = [
+        "avg", "mean", "median", "p50", "p90", "p95", "p99", "min", "max", "stddev", "n", "ms", "*",
+    ];
+    let spaced = lower.replace('_', " ");
+    let (name, _) = spaced.split_once(" (").unwrap_or((&spaced, ""));
+    let name = name.split_once(", ").map_or(name, |(name, _)| name);
+    let words = name.split_whitespace();
+    let words: Vec<&str> = words.filter(|word| !STATISTICS.contains(word)).collect();
+    words.join(" ")
 }
 
 /// Lists names that contain the typed one, or the nearest name, or all of them.

@@ -63,6 +63,8 @@ pub fn run(args: &Args) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::commands::explain::explained;
+    use crate::report::document::Block;
     use crate::report::golden::check;
 
     const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -168,6 +170,51 @@ mod tests {
             let text = rendered_of("load_sweep", format);
             check(name, &text.replace(VERSION, "VERSION"));
         }
+    }
+
+    #[test]
+    fn every_label_of_a_report_can_be_explained() {
+        // Heads of tables, statistics, names of passes and of failures.
+        const NO_FIGURES: &str = "Figure|Value|Of|Kind|Count|Where|The first|Metric|Workload|seconds|Seconds|\
+            Milliseconds|Times in ms|Avg|P50|P90|P95|P99|Min|Max|p50|p90|p99|max|Stddev|n|Ended|http|\
+            timeout_first_token|short_input|long_input|stress_test|concurrency 1|concurrency 4|\
+            Round 2 against round 1|First rotation (cold)|Later rotations (warm)|Output tokens counted by|\
+            Speed-up of mean TTFT, round 2 against round 1";
+        let figures = |label: &str| NO_FIGURES.split('|').all(|no_figure| no_figure != label);
+        let mut unknown = Vec::new();
+        for command in ["benchmark", "load", "load_sweep", "replay", "run"] {
+            let path = format!(
+                "{}/tests/data/report/{command}.jsonl",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let document = input::load(&path).expect("samples");
+            let blocks = document.sections.iter().flat_map(|section| &section.blocks);
+            let mut labels: Vec<String> = document
+                .key_figures
+                .iter()
+                .map(|pair| pair.name.clone())
+                .collect();
+            for (_, block) in blocks {
+                match block {
+                    Block::Pairs(pairs) => {
+                        labels.extend(pairs.iter().map(|pair| pair.name.clone()));
+                    }
+                    Block::Table(table) => {
+                        let heads = table.columns.iter().map(|(name, _)| name.to_string());
+                        let names = table
+                            .rows
+                            .iter()
+                            .filter_map(|row| Some(row.first()?.to_string()));
+                        labels.extend(heads.chain(names));
+                    }
+                    _ => {}
+                }
+            }
+            let labels = labels.into_iter().filter(|label| figures(label));
+            let labels = labels.filter(|label| explained(label).is_err());
+            unknown.extend(labels.map(|label| format!("{command}: {label}")));
+        }
+        assert_eq!(unknown, [""; 0]);
     }
 
     #[test]
