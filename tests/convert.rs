@@ -260,7 +260,7 @@ fn input_that_cannot_be_converted_is_an_error_and_leaves_no_file() {
         ("convert longbench --input-file bad.jsonl --output bad.jsonl", "--output bad.jsonl: the same file as bad.jsonl, which is read".to_string()),
         ("convert longbench --input-file none --output o", "--input-file none: cannot read: No such file".to_string()),
         ("convert longbench --input-file data/trec.jsonl --dataset lcc trec --output o", "--dataset lcc: no record of this dataset in --input-file data/trec.jsonl".to_string()),
-        ("convert sharegpt --input-file one.jsonl --output o", "--input-file one.jsonl: no conversation is left; dropped: 1 without user text, 0 with fewer than 1 user turns".to_string()),
+        ("convert sharegpt --input-file one.jsonl --output o", "--input-file one.jsonl: no conversation is left; dropped: 1 without user text, 0 with fewer than 1 user turn".to_string()),
         ("convert sharegpt --input-file one.jsonl --output o --min-turns 3 --max-turns 2", "--max-turns 2: below --min-turns 3".to_string()),
         ("convert sharegpt --output o", "--input-file: not given; want --input-file FILE".to_string()),
         ("convert", "convert: no subject given; want convert longbench, convert sharegpt".to_string()),
@@ -411,7 +411,7 @@ fn talks_with_tools_are_counted_out_or_refused_with_their_line() {
     .ok();
     assert!(
         output.stderr.starts_with(
-            "dropped: 1 without user text, 0 with fewer than 1 user turns, 1 with tools or images\n"
+            "dropped: 1 without user text, 0 with fewer than 1 user turn, 1 with tools or images\n"
         ),
         "{output}"
     );

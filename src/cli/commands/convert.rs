@@ -15,7 +15,7 @@ use crate::plan::convert::sharegpt::Sharegpt;
 use crate::plan::convert::tasks::{self, V2};
 use crate::plan::convert::{self, Problem, Raw};
 use crate::stats::spread::exact_quantile;
-use crate::units::fixed;
+use crate::units::{counted, fixed};
 
 const GET_V1: &str = "LongBench v1: download https://huggingface.co/datasets/THUDM/LongBench/resolve/main/data.zip, \
     unpack it, and give its folder as --input-dir";
@@ -74,10 +74,11 @@ pub fn longbench(args: &Args) -> Result<u8> {
         let n = tally.characters.len();
         let (dataset, duplicates) = (&tally.dataset, tally.duplicates);
         let characters = spread(&tally.characters);
-        note!("{dataset}: {n} written, {duplicates} duplicates dropped; characters: {characters}");
-        written += n;
+        let duplicates = counted(duplicates, "duplicate");
+        note!("{dataset}: {n} written, {duplicates} dropped; characters: {characters}");
+        written += n as u64;
     }
-    note!("{output}: {written} records");
+    note!("{output}: {}", counted(written, "record"));
     Ok(0)
 }
 
@@ -96,11 +97,18 @@ pub fn sharegpt(args: &Args) -> Result<u8> {
     let lines = convert(inputs, &output, |raw, _| sharegpt.line(raw))?;
     let counts = &sharegpt.counts;
     let mut dropped = format!(
-        "{} without user text, {} with fewer than {min_turns} user turns",
-        counts.without_user, counts.too_short
+        "{} without user text, {} with fewer than {}",
+        counts.without_user,
+        counts.too_short,
+        counted(min_turns, "user turn")
     );
-    if counts.with_more > 0 {
-        dropped += &format!(", {} with tools or images", counts.with_more);
+    for (n, what) in [
+        (counts.with_more, "with tools or images"),
+        (counts.duplicates, "that came before"),
+    ] {
+        if n > 0 {
+            dropped += &format!(", {n} {what}");
+        }
     }
     if counts.turns.is_empty() {
         let why = format!("no conversation is left; dropped: {dropped}");
@@ -109,11 +117,12 @@ pub fn sharegpt(args: &Args) -> Result<u8> {
     lines.finish()?;
     note!("dropped: {dropped}");
     if let Some(most) = max_turns {
-        note!("cut to {most} user turns: {}", counts.cut);
+        note!("cut to {}: {}", counted(most, "user turn"), counts.cut);
     }
     let (turns, characters) = (spread(&counts.turns), spread(&counts.characters));
     note!("user turns: {turns}; characters: {characters}");
-    note!("{output}: {} conversations", counts.turns.len());
+    let written = counted(counts.turns.len() as u64, "conversation");
+    note!("{output}: {written}");
     Ok(0)
 }
 

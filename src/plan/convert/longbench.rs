@@ -1,12 +1,11 @@
 //! LongBench v1 and v2: one prompt a record.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Deserialize;
 
 use super::tasks::{Task, V2};
-use super::{Problem, Raw};
+use super::{Problem, Raw, Texts};
 use crate::plan::escape;
 use crate::plan::json::shortened;
 
@@ -18,7 +17,7 @@ pub struct Longbench {
     /// Most records of each dataset; `None` for all.
     most: Option<u64>,
     ids: HashSet<String>,
-    texts: HashSet<u64>,
+    texts: Texts,
     tallies: Vec<Tally>,
 }
 
@@ -85,7 +84,7 @@ impl Longbench {
             .id
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| format!("{name}-{}", written + 1));
-        let is_new = !self.ids.contains(&id) && self.texts.insert(hash(&text));
+        let is_new = !self.ids.contains(&id) && self.texts.is_new(&text);
         if !is_new {
             tally.duplicates += 1;
             return Ok(None);
@@ -159,12 +158,6 @@ fn prompt(entry: &Entry, name: &str) -> Result<String, String> {
          Question: {question}\nA. {a}\nB. {b}\nC. {c}\nD. {d}\n\nWhich one is right? Answer with its letter alone.\n\
          Answer:"
     ))
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

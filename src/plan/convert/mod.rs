@@ -7,6 +7,8 @@ pub mod longbench;
 pub mod sharegpt;
 pub mod tasks;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use super::dataset::source;
@@ -24,4 +26,17 @@ pub fn read(
 ) -> Result<()> {
     let mut file = source::open(what, path)?;
     source::read(what, &mut file, &mut |raw| on_record(raw?))
+}
+
+/// The texts that have come so far, each by its hash.
+#[derive(Debug, Default)]
+struct Texts(HashSet<u64>);
+
+impl Texts {
+    /// Notes a text; returns whether none like it came before.
+    fn is_new(&mut self, text: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        self.0.insert(hasher.finish())
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Problem, Raw};
+use super::{Problem, Raw, Texts};
 use crate::plan::dataset::beside::Beside;
 use crate::plan::dataset::message::messages;
 use crate::plan::dataset::session_id;
@@ -16,6 +16,7 @@ pub struct Sharegpt {
     min_turns: u64,
     /// Most user turns; `None` for all.
     max_turns: Option<u64>,
+    texts: Texts,
     pub counts: Counts,
 }
 
@@ -32,6 +33,8 @@ pub struct Counts {
     pub too_short: u64,
     /// Conversations dropped for tool calls, their results, tools or images, which texts cannot represent.
     pub with_more: u64,
+    /// Conversations dropped because one with the same texts came before.
+    pub duplicates: u64,
     /// Conversations written with fewer turns than they had.
     pub cut: u64,
 }
@@ -55,6 +58,7 @@ impl Sharegpt {
         Sharegpt {
             min_turns,
             max_turns,
+            texts: Texts::default(),
             counts: Counts::default(),
         }
     }
@@ -94,21 +98,26 @@ impl Sharegpt {
             self.counts.too_short += 1;
             return Ok(None);
         }
-        if let Some(most) = self.max_turns.filter(|&most| most < turns) {
+        let most = self.max_turns.filter(|&most| most < turns);
+        if let Some(most) = most {
             cut(&mut messages, most);
-            self.counts.cut += 1;
         }
-        self.counts.turns.push(user_turns(&messages));
-        let characters = messages
-            .iter()
-            .map(|message| message.value.chars().count() as u64);
-        self.counts.characters.push(characters.sum());
-        let id = id.map_or(String::new(), |id| format!("\"session_id\":{id},"));
+        let characters = messages.iter();
+        let characters = characters.map(|message| message.value.chars().count() as u64);
+        let (kept, characters) = (user_turns(&messages), characters.sum());
         let messages = messages.iter().map(|Message { from, value }| {
             let value = escape(value);
             format!(r#"{{"from":"{from}","value":"{value}"}}"#)
         });
         let messages = messages.collect::<Vec<_>>().join(",");
+        if !self.texts.is_new(&messages) {
+            self.counts.duplicates += 1;
+            return Ok(None);
+        }
+        self.counts.cut += u64::from(most.is_some());
+        self.counts.turns.push(kept);
+        self.counts.characters.push(characters);
+        let id = id.map_or(String::new(), |id| format!("\"session_id\":{id},"));
         Ok(Some(format!("{{{id}\"conversations\":[{messages}]}}")))
     }
 }
@@ -238,9 +247,35 @@ mod tests {
             without_user: 2,
             too_short: 1,
             with_more: 0,
+            duplicates: 0,
             cut: 0,
         };
         assert_eq!(sharegpt.counts, wanted);
+    }
+
+    #[test]
+    fn a_talk_that_came_before_is_dropped_and_counted() {
+        let mut sharegpt = Sharegpt::new(1, Some(1));
+        let talk = |id: &str, question: &str, last: &str| {
+            format!(
+                r#"{{"id":"{id}","conversations":[{{"from":"human","value":"{question}"}},
+                    {{"from":"gpt","value":"b"}},{{"from":"human","value":"{last}"}}]}}"#
+            )
+        };
+        // Another id does not make it another talk; nor does a turn that is cut.
+        for (json, kept) in [
+            (talk("1", "a", "c"), true),
+            (talk("2", "a", "c"), false),
+            (talk("3", "a", "d"), false),
+            (talk("1", "other", "c"), true),
+        ] {
+            assert_eq!(line(&mut sharegpt, &json).is_some(), kept, "{json}");
+        }
+        let counts = &sharegpt.counts;
+        assert_eq!(
+            (counts.duplicates, counts.cut, counts.turns.len()),
+            (2, 2, 2)
+        );
     }
 
     #[test]

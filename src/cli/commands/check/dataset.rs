@@ -9,6 +9,7 @@ use crate::cli::terminal::print;
 use crate::error::{Error, Result};
 use crate::plan::dataset::{self, Draft, Problem};
 use crate::stats::spread::exact_quantile;
+use crate::units::counted;
 
 /// The number of wrong records shown; the others are only counted.
 const SHOWN: u64 = 20;
@@ -24,7 +25,11 @@ pub fn run(args: &Args) -> Result<u8> {
     match found.wrong {
         0 => Ok(0),
         wrong => {
-            let why = format!("{wrong} of {} records are wrong", wrong + found.right());
+            let records = counted(wrong + found.right(), "record");
+            let why = match wrong {
+                1 => format!("1 of {records} is wrong"),
+                _ => format!("{wrong} of {records} are wrong"),
+            };
             Err(Error::missed(format!("check dataset {file}"), why))
         }
     }
@@ -79,21 +84,26 @@ impl Found {
         if wrong > SHOWN {
             text += &format!("and {} more\n", wrong - SHOWN);
         }
-        text += &format!("{file}: {} records, {wrong} wrong\n", right + wrong);
+        let records = counted(right + wrong, "record");
+        text += &format!("{file}: {records}, {wrong} wrong\n");
         if right == 0 {
             return text;
         }
         let kinds = self.kinds.iter().map(|(kind, n)| format!("{kind} {n}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
-        let (with, different) = (self.with_session_id, self.session_ids.len());
+        let with = counted(self.with_session_id, "record");
+        let different = self.session_ids.len();
         let as_they_stand = match self.requests {
             0 => String::new(),
-            n => format!("sent unchanged: {n} requests, to the chat API only\n"),
+            n => format!(
+                "sent unchanged: {}, to the chat API only\n",
+                counted(n, "request")
+            ),
         };
         let (sum, turns) = (self.turns.iter().sum::<u64>(), spread(&self.turns));
         text += &format!(
             "kinds: {kinds}\n{as_they_stand}\
-             sessions: {with} records with a session_id, {different} different\n\
+             sessions: {with} with a session_id, {different} different\n\
              turns: {sum} in all; of a record: {turns}\n\
              {:<24}{:>12}{:>12}{:>12}{:>12}\n",
             "user message", "p50", "p90", "p99", "max"

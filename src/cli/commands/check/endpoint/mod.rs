@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<u8> {
 
 /// Prints a finding, which may repeat the server's words.
 fn say(name: &str, value: &str) -> Result<()> {
-    let value = value.replace(steers, " ");
+    let (name, value) = (format!("{name}  "), value.replace(steers, " "));
     print(&format!("{name:<VALUES$}{value}\n"))
 }
 

@@ -7,7 +7,7 @@ use super::route::{Route, why_failed};
 use crate::client::body::LIMIT;
 use crate::report::layout::notes::CACHE_OPTIONS;
 use crate::sample::{FailKind, Sample, TokenSource};
-use crate::units::fixed;
+use crate::units::{counted, fixed};
 
 /// Output tokens of requests that are only about the prompt.
 const FEW_TOKENS: u64 = 4;
@@ -50,8 +50,8 @@ fn streaming(answer: &Answer) -> String {
         _ => "",
     };
     format!(
-        "{} events, {} with text, the first of these after {} ms{}",
-        answer.events,
+        "{}, {} with text, the first of these after {} ms{}",
+        counted(answer.events, "event"),
         sample.token_events,
         fixed(ttft_ms, 1),
         held_back,
@@ -124,7 +124,9 @@ fn tokens_an_event(sample: &Sample) -> String {
         // The end of a sequence is a token without text.
         (Some(tokens), Some(TokenSource::Usage)) if tokens <= events + 1 => "one".to_string(),
         (Some(tokens), Some(TokenSource::Usage)) => {
-            format!("{tokens} tokens in {events} events: ITL is a time between events")
+            let [tokens, events] =
+                [(tokens, "token"), (events, "event")].map(|(n, what)| counted(n, what));
+            format!("{tokens} in {events}: ITL is a time between events")
         }
         _ => "unknown without usage".to_string(),
     }
