@@ -19,7 +19,7 @@ use crate::prom::selector::Selector;
 use crate::prom::series::{Found, Wanted};
 use crate::stats::catalog::{HIT_RATE, told_figures};
 use crate::stats::facts::Told;
-use crate::units::quoted;
+use crate::units::{counted, quoted};
 
 /// Time between two scrapes while requests are in flight.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -171,8 +171,8 @@ impl Counters {
         };
         let seen = page.scrapes.seen();
         if let Some(why) = &seen.first_error {
-            let errors = seen.errors;
-            eprintln!("warning: the server's metrics could not be read {errors} times: {why}");
+            let times = counted(seen.errors, "time");
+            eprintln!("warning: the server's metrics could not be read {times}: {why}");
         }
         let told = page.watch.told(&page.scrapes.course(), t_end_ns);
         let figures = told.into_iter().map(|(quantity, figure)| {

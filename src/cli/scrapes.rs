@@ -59,7 +59,10 @@ impl Scrapes {
         interval: Option<Duration>,
         course: Course,
     ) -> Result<(Option<AfterEach>, Option<Sender<()>>)> {
-        *self.course() = course;
+        *self.course() = match interval {
+            None => course.between_requests(),
+            Some(_) => course,
+        };
         *self.recorder.seen() = Seen::default();
         self.recorder.scrape_now();
         let recorder = Arc::clone(&self.recorder);

@@ -13,7 +13,8 @@ const MEASURED_BEFORE: &str = "What was measured before that is above and in the
 pub struct Ending {
     /// Whether a signal is the command's regular end.
     pub is_endless: bool,
-    /// Why the server that the command started has ended.
+    /// The error that ended the run before its plan: the server that the command started has ended, or refuses what a
+    /// later part of the run needs.
     pub died: Option<Error>,
     /// The user's limits that were missed: the option, and the reason.
     pub missed: Vec<(String, String)>,

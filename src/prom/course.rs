@@ -14,6 +14,8 @@ const HELD: usize = 2;
 pub struct Course {
     /// The stamp from which the pass counts, once it is known.
     start_ns: Option<u64>,
+    /// Whether every scrape lies between requests, so that none tells what happens during one.
+    is_between: bool,
     folded: Tracks,
     held: Vec<Observation>,
 }
@@ -29,6 +31,7 @@ impl Course {
         };
         Course {
             start_ns: None,
+            is_between: false,
             folded: Tracks {
                 scrapes: 0,
                 has_inside: false,
@@ -38,6 +41,14 @@ impl Course {
                 best: None,
             },
             held: Vec::new(),
+        }
+    }
+
+    /// Returns the course of scrapes of which each lies between two requests.
+    pub fn between_requests(self) -> Course {
+        Course {
+            is_between: true,
+            ..self
         }
     }
 
@@ -56,7 +67,8 @@ impl Course {
         self.held.push(seen);
         if self.held.len() > HELD {
             let oldest = self.held.remove(0);
-            self.folded.add(&oldest, oldest.t_begin_ns >= start_ns);
+            let is_inside = !self.is_between && oldest.t_begin_ns >= start_ns;
+            self.folded.add(&oldest, is_inside);
         }
     }
 
@@ -88,7 +100,7 @@ impl Course {
         let start_ns = self.start_ns.unwrap_or(u64::MAX);
         for seen in held {
             let is_inside = seen.t_begin_ns >= start_ns && seen.t_end_ns <= t_end_ns;
-            tracks.add(seen, is_inside);
+            tracks.add(seen, is_inside && !self.is_between);
         }
         tracks
     }
@@ -333,6 +345,18 @@ mod tests {
             let tracks = course.until(end_ns).expect("before and after");
             assert!(!tracks.has_inside, "{start_ns} {end_ns}");
         }
+    }
+
+    #[test]
+    fn scrapes_between_requests_tell_changes_and_no_levels_of_a_request() {
+        let mut course = Course::new(3, 2, &[]).between_requests();
+        for second in 1..=5 {
+            course.add(seen(second, 0.0, second as f64), Some(2 * S));
+        }
+        let tracks = course.until(5 * S).expect("before and after");
+        assert!(!tracks.has_inside);
+        let [gauge, counter] = [0, 1].map(|place| tracks.of(place).expect("followed"));
+        assert_eq!((gauge.inside.count, counter.rise.get()), (0, Ok(4.0)));
     }
 
     #[test]

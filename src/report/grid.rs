@@ -29,10 +29,15 @@ pub fn plain(out: &mut String, table: &Table, most: usize) {
         let longest = cells.map(|cell| cell.chars().count()).max();
         *width = longest.unwrap_or(0) + if at == 0 { 0 } else { 2 };
     }
+    let has_cells = |at: usize| lines[1..].iter().any(|line| line.len() > at);
     let mut from = 1;
     while from < columns.len() {
         if from > 1 {
             out.push('\n');
+        }
+        if from > 1 && !(from..columns.len()).any(has_cells) {
+            out.extend([&lines[0][from..].join("  "), "\n"]);
+            break;
         }
         let mut to = from + 1;
         let chosen = |to: usize| [&columns[..1], &columns[from..to]].concat();
@@ -79,9 +84,12 @@ pub fn narrow(out: &mut String, table: &Table, most: usize) {
     for line in &lines[head..] {
         let (name, cells) = (&line[0], &line[1..]);
         let is_short = |cell: &String| cell.chars().count() < NARROW_FIGURE;
-        if name_width >= NARROW_NAME && cells.iter().all(is_short) {
-            let name = shortened(name, name_width);
-            write_line(out, &columns, &[&[name], cells].concat());
+        let is_row = name_width >= NARROW_NAME && cells.iter().all(is_short);
+        if is_row && name.chars().count() <= name_width {
+            write_line(out, &columns, line);
+        } else if is_row {
+            let _ = writeln!(out, "{}", shortened(name, most));
+            write_line(out, &columns, &[&[String::new()], cells].concat());
         } else {
             let _ = writeln!(out, "{}", shortened(name, most));
             let named = lines[0][1..].iter().zip(cells);
@@ -205,5 +213,39 @@ mod tests {
         assert_eq!(shown(28), narrow);
         let parts = "Milliseconds   Avg   P50\nTTFT          1.25  1.00\n\nMilliseconds   n\nTTFT          30\n";
         assert_eq!(shown(27), parts);
+    }
+
+    #[test]
+    fn a_column_that_is_only_a_name_gets_no_rows_of_its_own() {
+        let columns = [("C1-R1", 7), ("C1-R2", 7), ("(R round)", 0)];
+        let rows = [row("P50", ["1.5", "2.5"].map(Into::into))];
+        let table = Table::new(Style::Words, ("Columns", 7), columns, rows);
+        let mut out = String::new();
+        plain(&mut out, &table, 30);
+        assert_eq!(
+            out,
+            "Columns  C1-R1  C1-R2\nP50      1.5    2.5\n\n(R round)\n"
+        );
+    }
+
+    #[test]
+    fn names_too_long_for_their_column_stand_above_their_figures() {
+        let columns = ["Avg", "P50", "P90", "P99", "Min", "Max"].map(|name| (name, 9));
+        let cells = ["1", "2", "3", "4", "5", "6"];
+        let names = [
+            "lmcache:local_cpu_cache_usage",
+            "lmcache:remote_disk_cache_usage",
+            "TTFT (ms)",
+        ];
+        let rows = names.map(|name| row(name, cells.map(Into::into)));
+        let table = Table::new(Style::Boxed, ("Metric", 30), columns, rows);
+        let mut out = String::new();
+        narrow(&mut out, &table, 80);
+        let figures = format!(
+            "{:>35}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            "1", "2", "3", "4", "5", "6"
+        );
+        let wanted = [names[0], &figures, names[1], &figures].join("\n");
+        assert!(out.contains(&wanted), "{out}");
     }
 }

@@ -234,8 +234,9 @@ fn requests(options: &Options, plan: &Plan, each: &str) -> String {
     };
     match plan.repeats(&batch) {
         Some(repeats) => {
-            let first_uses = requests - repeats;
-            format!("{requests}{each} = {first_uses} first uses + {repeats} repeats")
+            let first_uses = counted(requests - repeats, "first use");
+            let repeats = counted(repeats, "repeat");
+            format!("{requests}{each} = {first_uses} + {repeats}")
         }
         None => format!("{requests}{each}"),
     }

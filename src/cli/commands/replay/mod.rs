@@ -58,8 +58,12 @@ pub fn run(args: &Args) -> Result<u8> {
     let connection = Connection::parse(args, server)?;
     let options = Options::parse(args)?;
     let mut replay = Replay::open(connection, options)?;
-    replay.levels()?;
-    replay.end()
+    let levels = replay.levels();
+    match levels {
+        // Rounds that were measured are shown whatever happened after them.
+        Err(error) if replay.run.report.passes.is_empty() => Err(error),
+        levels => replay.end(levels.err()),
+    }
 }
 
 /// Parses `--mock-server` and its address.
@@ -236,8 +240,8 @@ impl Replay {
         Ok(sent)
     }
 
-    /// Prints the end of the report and returns the exit code.
-    fn end(&mut self) -> Result<u8> {
+    /// Prints the end of the report and returns the exit code. `died`: why the run ended before its plan.
+    fn end(&mut self, died: Option<Error>) -> Result<u8> {
         let passes = &self.run.report.passes;
         let mut end = match self.metrics.own().is_some() && !passes.is_empty() {
             true => text::section(&layout::closing(passes), stdout_screen()),
@@ -257,6 +261,7 @@ impl Replay {
         end += &text::answer(answer.as_ref());
         print(&end)?;
         let ending = Ending {
+            died,
             missed: self.missed(),
             ..Ending::default()
         };

@@ -44,7 +44,11 @@ pub fn splits(figures: &Figures) -> Vec<Split> {
         splits.push(("first_use", "first use", first_use));
         splits.push(("repeat", "repeat", repeat));
     }
-    if let Some(by) = figures.reported.hit_by() {
+    let rate = |by: &HitBy| match by {
+        HitBy::Response => figures.response_cache_hit_rate,
+        HitBy::Prefix => figures.all.prefix_cache_hit_rate,
+    };
+    if let Some(by) = figures.reported.hit_by().filter(|by| rate(by).is_some()) {
         let (hit, miss) = match by {
             HitBy::Response => ("cache hit", "cache miss"),
             HitBy::Prefix => ("prefix hit", "prefix miss"),
