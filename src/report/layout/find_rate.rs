@@ -12,6 +12,7 @@ use super::kv_cache::times;
 use super::report::Report;
 use crate::report::charts::{Charts, Point, Trend};
 use crate::report::document::{Block, Cell, Document, Medium, Section, Style, Table, row};
+use crate::sample::find;
 use crate::stats::find_rate::{self, Kind, Outcome, Status};
 use crate::units::{counted, fixed};
 
@@ -91,9 +92,7 @@ fn per_second(rate: f64) -> String {
 }
 
 fn outcome(probe: &Value) -> Option<Outcome> {
-    let mut known = Outcome::NAMES.into_iter();
-    let found = known.find(|(_, name)| probe["outcome"] == *name);
-    found.map(|(outcome, _)| outcome)
+    find(&Outcome::NAMES, probe["outcome"].as_str()?)
 }
 
 /// Returns the word for an outcome, which marks an overload.
