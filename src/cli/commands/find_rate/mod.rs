@@ -20,7 +20,7 @@ use crate::cli::step::Sending;
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::error::Result;
-use crate::experiment::find_rate::{Ask, FindRate, Settings};
+use crate::experiment::find_rate::{Ask, FindRate};
 use crate::load::open::Due;
 use crate::load::stop::Stop;
 use crate::plan::arrival::Arrivals;
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 fn specification(options: &Options, ready: &Ready) -> String {
-    let slo = options.slo;
+    let slo = options.search.slo;
     let limits = [
         ("TTFT", slo.ttft_ms),
         ("ITL", slo.itl_ms),
@@ -86,9 +86,9 @@ fn specification(options: &Options, ready: &Ready) -> String {
         .map_or(String::new(), |time| format!(", {} s", time.as_secs_f64()));
     format!(
         "\nFind: the highest rate at which {} % of the requests have {}\nBudget: {}{time}\nPrompts: {}\n{}",
-        options.attainment * 100.0,
+        options.search.attainment * 100.0,
         limits.join(" and "),
-        counted(options.budget_requests, "request"),
+        counted(options.search.budget_requests, "request"),
         prompts::prompts(&options.load),
         ready.lines("")
     )
@@ -97,11 +97,11 @@ fn specification(options: &Options, ready: &Ready) -> String {
 /// Returns the run's options for the header.
 fn header(options: &Options) -> Value {
     json!({
-        "slo_file": options.slo_file,
-        "attainment": options.attainment,
+        "slo_file": options.load.common.slo_file,
+        "attainment": options.search.attainment,
         "burstiness": prompts::burstiness_header(&options.load),
         "max_inflight": options.load.max_inflight,
-        "budget_requests": options.budget_requests,
+        "budget_requests": options.search.budget_requests,
         "budget_time_s": options.budget_time.map(|time| time.as_secs_f64()),
         "min_rate": options.min_rate,
         "warmup": options.load.warmup,
@@ -231,13 +231,7 @@ struct Driver<'a> {
 impl<'a> Driver<'a> {
     fn new(run: &Run, options: &Options) -> Driver<'a> {
         Driver {
-            search: FindRate::new(&Settings {
-                slo: options.slo,
-                attainment: options.attainment,
-                budget_requests: options.budget_requests,
-                most_in_flight: options.load.max_inflight,
-                seed: options.load.common.seed,
-            }),
+            search: FindRate::new(&options.search),
             feedback: Feedback::new(&run.stop),
             until: options.budget_time.map(|time| Instant::now() + time),
             turns: Box::new(std::iter::empty()),
