@@ -83,12 +83,7 @@ impl Run {
             common_tokens: None,
             mock_in_process,
             log: Log::new("--samples"),
-            report: Report {
-                about: Value::Null,
-                passes: Vec::new(),
-                findings: Value::Null,
-                notes: Vec::new(),
-            },
+            report: Report::default(),
             next_id: 0,
             shard: None,
             start: None,

@@ -60,9 +60,8 @@ impl Form {
         about.as_object_mut()?.retain(|key, _| is_of_header(key));
         Some(Report {
             about,
-            passes: Vec::new(),
             findings: file.clone(),
-            notes: Vec::new(),
+            ..Report::default()
         })
     }
 }
