@@ -8,8 +8,7 @@ use super::end::finish;
 use super::options::{Options, nothing_to_compare};
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::checks;
-use crate::cli::commands::load::prompts::{self, body, check_records, note_line};
-use crate::cli::commands::load::{self, Plans, Way};
+use crate::cli::commands::load::{self, Plans, Way, prompts};
 use crate::cli::commands::mock;
 use crate::cli::connect::{Connection, Opened, Server};
 use crate::cli::discover::{Ready, announce};
@@ -63,11 +62,8 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     new.link.epoch = base.link.epoch;
     let ready = |opened: Opened| {
         announce(&opened)?;
-        let body = body(&opened, &prompts::model(&opened)?, &live.load);
-        check_records(&live.load, &source, &body)?;
-        let mut ready = Ready::ask(opened, body, None, live.load.common.clone())?;
-        note_line(&mut ready, &live.load, SIDES[0].name());
-        Ok(ready)
+        let model = prompts::model(&opened)?;
+        prompts::ready(opened, &model, &live.load, &source, SIDES[0].name())
     };
     let (mut base, new) = (ready(base)?, ready(new)?);
     base.is_against_mock = new.is_mock();

@@ -81,12 +81,9 @@ impl Load {
         let opened = connection.open()?;
         announce(&opened)?;
         let model = prompts::model(&opened)?;
-        let body = prompts::body(&opened, &model, &options);
-        prompts::check_records(&options, &source, &body)?;
-        let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let points = options.points.len().to_string();
+        let mut ready = prompts::ready(opened, &model, &options, &source, &points)?;
         ready.max_model_len = model.max_model_len;
-        prompts::note_line(&mut ready, &options, &options.points.len().to_string());
-        options.check_streams(&ready)?;
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
