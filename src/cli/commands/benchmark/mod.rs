@@ -270,10 +270,7 @@ fn so_far(moment: &Moment) -> Facts {
 fn end(mut run: Run, options: &Options) -> Result<u8> {
     run.report.notes = notes::cut(&run.report.about, &run.report.passes);
     let document = layout::final_report(&run.report);
-    if let Some(path) = &options.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    output::result(&mut run.log, options.output.as_ref(), &document.data);
     print(&text::render(&document, Screen::FILE))?;
     let place = (PLACE.to_string(), run.report.passes.first());
     let ending = Ending {

@@ -26,7 +26,7 @@ use crate::plan::arrival::Arrivals;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
 use crate::report::layout::find_rate as layout;
-use crate::report::{json, text};
+use crate::report::text;
 use crate::sample::{Labels, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::find_rate::{Findings, Status};
@@ -313,10 +313,8 @@ fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
         .write(|file| file.write_series("find_rate", findings));
     run.report.found(findings);
     let document = layout::document(&run.report);
-    if let Some(path) = &options.load.outputs.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    let path = options.load.outputs.output.as_ref();
+    output::result(&mut run.log, path, &document.data);
     print_last(&format!("\n{}", text::render(&document, stdout_screen())))?;
     verdict(&run, ending(findings, options))
 }

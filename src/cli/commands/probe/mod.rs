@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::experiment::probe::{Probe, Settings};
 use crate::load::stop::Stop;
 use crate::report::layout::probe as layout;
-use crate::report::{json, text};
+use crate::report::text;
 use crate::stats::facts::Facts;
 use crate::stats::probe::Findings;
 use crate::units::rounded;
@@ -189,10 +189,7 @@ fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
     run.log.write(|file| file.write_series("probe", findings));
     run.report.found(findings);
     let document = layout::document(&run.report);
-    if let Some(path) = &options.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    output::result(&mut run.log, options.output.as_ref(), &document.data);
     print(&format!("\n{}", text::render(&document, stdout_screen())))?;
     if findings.cost.requests == 0
         && !run.stop.is_set()
