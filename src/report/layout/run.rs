@@ -154,7 +154,7 @@ pub fn table(
 }
 
 fn cell(key: &str, value: Option<Datum>) -> Cell {
-    let unit = catalog::find(key).map_or("", |figure| figure.definition.unit);
+    let unit = key_figures::unit(key);
     let decimals = match unit {
         "tokens" | "MiB" => 1,
         _ if key == "evict_ms" => 1,

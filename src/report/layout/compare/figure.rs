@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::report::document::Cell;
-use crate::report::layout::findings::{count, list};
+use crate::report::layout::findings::{count, list, share};
 use crate::sample::find;
 use crate::stats::compare::{Name, Unit, Verdict};
 use crate::units::counted;
@@ -158,8 +158,7 @@ pub fn signed(change: f64) -> String {
 
 /// Formats the margin, such as `3 %`.
 pub fn margin(found: &Value) -> String {
-    let margin = found["margin"].as_f64().unwrap_or(0.0);
-    format!("{} %", (margin * 1000.0).round() / 10.0)
+    share(found["margin"].as_f64().unwrap_or(0.0))
 }
 
 /// Returns the figures that made the verdict.
