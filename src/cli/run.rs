@@ -111,6 +111,17 @@ impl Run {
         Ok(run)
     }
 
+    /// Opens a run, as `open` does, which signals end from now on.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written, or the system refuses to tell of signals.
+    pub fn begin(ready: &Ready, options: Value, samples: &Samples) -> Result<Run> {
+        let stop = Stop::new();
+        let run = Run::open(ready, &stop, options, samples)?;
+        stop.on_signals()?;
+        Ok(run)
+    }
+
     /// Sends a plan until it ends, the extent is reached or the run is stopped.
     ///
     /// # Errors

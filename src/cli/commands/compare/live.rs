@@ -20,7 +20,6 @@ use crate::cli::terminal::print;
 use crate::cli::verdict::verdict;
 use crate::error::Result;
 use crate::experiment::compare::{Ask, Compare, Next, Settings, Status, default_pairs, window};
-use crate::load::stop::Stop;
 use crate::mock::Options as MockOptions;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
@@ -69,11 +68,9 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     base.is_against_mock = new.is_mock();
     let plans = Plans::new(source, &live.load, &base);
     print(&specification(options, &live, &base, &new))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), true);
-    let mut run = Run::open(&base, &stop, header(options, &live, &new), &samples)?;
+    let mut run = Run::begin(&base, header(options, &live, &new), &samples)?;
     run.against = Some(Arc::clone(&new.target));
-    stop.on_signals()?;
     warm_up(&mut run, &live, &plans.warmup)?;
     let mut findings = compare(&mut run, options, &live, &plans.measured)?;
     for (side, ready) in findings.sides.iter_mut().zip([&base, &new]) {

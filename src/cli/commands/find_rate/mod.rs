@@ -21,7 +21,6 @@ use crate::cli::verdict::{Ending, verdict};
 use crate::error::Result;
 use crate::experiment::find_rate::{Ask, FindRate};
 use crate::load::open::Due;
-use crate::load::stop::Stop;
 use crate::plan::arrival::Arrivals;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
@@ -58,10 +57,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let ready = prompts::ready(opened, &model, &options.load, &source, "999")?;
     let plans = Plans::new(source, &options.load, &ready);
     print(&specification(&options, &ready))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.load.outputs.samples.as_ref(), true);
-    let mut run = Run::open(&ready, &stop, header(&options), &samples)?;
-    stop.on_signals()?;
+    let mut run = Run::begin(&ready, header(&options), &samples)?;
     warm_up(&mut run, &options, &plans.warmup)?;
     let findings = search(&mut run, &options, &plans.measured)?;
     end(run, &findings, &options)

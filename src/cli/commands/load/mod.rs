@@ -24,7 +24,6 @@ use crate::collect::Extent;
 use crate::error::Result;
 use crate::file::is_stdout;
 use crate::load::open::{Due, Order};
-use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
 use crate::plan::counted::Counted;
@@ -87,10 +86,8 @@ impl Load {
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
-        let stop = Stop::new();
         let samples = Samples::named(options.outputs.samples.as_ref(), true);
-        let run = Run::open(&ready, &stop, prompts::header(&options), &samples)?;
-        stop.on_signals()?;
+        let run = Run::begin(&ready, prompts::header(&options), &samples)?;
         Ok(Load {
             run,
             ready,
