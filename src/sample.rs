@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::lock::lock;
 
-/// Declares an enum whose values have names in files; the values are serialized by these names.
+/// Declares an enum whose values have names, in files or for the user; the values are serialized by these names.
 macro_rules! named {
     ($(#[$about:meta])* pub enum $Kind:ident {
         $($(#[$doc:meta])* $Value:ident = $name:literal,)+
@@ -21,7 +21,7 @@ macro_rules! named {
         }
 
         impl $Kind {
-            /// Every value in the order of the declaration, with its name in files.
+            /// Every value in the order of the declaration, with its name.
             pub const NAMES: [($Kind, &str); [$($name),+].len()] = [$(($Kind::$Value, $name)),+];
 
             pub fn name(self) -> &'static str {
@@ -37,6 +37,13 @@ macro_rules! named {
     };
 }
 pub(crate) use named;
+
+/// Returns the value of a `named` enum that has this name.
+pub fn find<T: Copy>(names: &[(T, &'static str)], name: &str) -> Option<T> {
+    let mut known = names.iter();
+    let found = known.find(|(_, known)| *known == name);
+    found.map(|(value, _)| *value)
+}
 
 named! {
     /// Which part of the run a request belongs to.

@@ -4,6 +4,7 @@ use super::args::{Args, share};
 use super::flags::nearest;
 use super::flow::paragraph;
 use crate::error::{Error, Result};
+use crate::sample::find;
 use crate::stats::catalog;
 use crate::stats::kv_cache::Verdict;
 use crate::stats::pass::Pass;
@@ -45,10 +46,8 @@ impl OnVerdict {
             (Some(name), _) => (true, name),
             (None, name) => (false, name.unwrap_or_default()),
         };
-        let mut verdicts = Verdict::NAMES.into_iter();
-        let verdict = verdicts.find(|(_, known)| *known == name.trim());
-        Some(match verdict {
-            Some((verdict, _)) => Ok(OnVerdict { verdict, is_equal }),
+        Some(match find(&Verdict::NAMES, name.trim()) {
+            Some(verdict) => Ok(OnVerdict { verdict, is_equal }),
             None => {
                 let names = Verdict::NAMES.map(|(_, name)| name).join(", ");
                 Err(format!(

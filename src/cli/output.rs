@@ -15,6 +15,8 @@ use super::terminal::{give_stdout_away, is_unread, unless_unread};
 use crate::collect::Log;
 use crate::error::{Error, Result};
 use crate::file::{self, Replacement, aside, is_one_target, is_stdout, move_aside, read_as};
+use crate::report::document::Node;
+use crate::report::json;
 use crate::samples_file::{Writer, holds_samples};
 
 /// Checks each named file, given with its option. Where `-` is named, nothing else goes to stdout.
@@ -217,6 +219,13 @@ pub fn create_samples(path: &Path, header: &Value, keep_gaps: bool) -> io::Resul
     keep_measured(path)?;
     move_aside(path)?;
     Writer::create(path, header, keep_gaps)
+}
+
+/// Writes the data of a report to the file of `--output`, if one is wanted.
+pub fn result(log: &mut Log, path: Option<&String>, data: &Node) {
+    if let Some(path) = path {
+        write(log, "--output", path.as_ref(), &json::pretty(data));
+    }
 }
 
 /// Writes a complete result file. If that fails, the log gives the output up under this name.

@@ -83,12 +83,7 @@ impl Run {
             common_tokens: None,
             mock_in_process,
             log: Log::new("--samples"),
-            report: Report {
-                about: Value::Null,
-                passes: Vec::new(),
-                findings: Value::Null,
-                notes: Vec::new(),
-            },
+            report: Report::default(),
             next_id: 0,
             shard: None,
             start: None,
@@ -113,6 +108,17 @@ impl Run {
         run.report.about = ready.header(options);
         run.log.name = samples.name;
         run.log.file = samples.create(&run.report.about)?;
+        Ok(run)
+    }
+
+    /// Opens a run, as `open` does, which signals end from now on.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written, or the system refuses to tell of signals.
+    pub fn begin(ready: &Ready, options: Value, samples: &Samples) -> Result<Run> {
+        let stop = Stop::new();
+        let run = Run::open(ready, &stop, options, samples)?;
+        stop.on_signals()?;
         Ok(run)
     }
 

@@ -5,18 +5,13 @@ use std::io::BufRead;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::report::layout::report::Report;
 use crate::samples_file::{Entry, Reader};
-use crate::stats::pass::{Pass, Passes};
+use crate::stats::pass::Passes;
 
 /// A run as its samples file has it.
 pub struct Saved {
-    /// The header without `schema` and `tool_version`: an object.
-    pub header: Value,
-    pub passes: Vec<Pass>,
-    /// The findings of an experiment; null for another command.
-    pub findings: Value,
-    /// Notes on how shards were merged.
-    pub notes: Vec<String>,
+    pub run: Report,
     /// Whether the last line is incomplete: the run was killed, or is still writing.
     pub is_torn: bool,
 }
@@ -26,25 +21,23 @@ impl Saved {
     /// Fails when a line is wrong.
     pub fn read(mut reader: Reader<impl BufRead>) -> Result<Saved> {
         let mut passes = Passes::new(&reader.header);
-        let mut findings = Value::Null;
-        let mut notes = Vec::new();
+        let mut run = Report::default();
         while let Some(entry) = reader.next()? {
             match entry {
                 Entry::Sample(sample) => passes.sample(*sample),
                 Entry::Vitals(seen) => passes.vitals(seen),
                 Entry::Tokens(id, tokens, source) => passes.tokens(id, tokens, source),
                 Entry::Pass(line) => passes.pass(&line),
-                Entry::Findings(found) => findings = found,
-                Entry::Merge(line) => notes.extend(notes_of(&line)),
+                Entry::Findings(found) => run.findings = found,
+                Entry::Merge(line) => run.notes.extend(notes_of(&line)),
                 Entry::Clock(_) | Entry::Other => {}
             }
         }
+        run.passes = passes.finish();
+        run.about = reader.header;
         Ok(Saved {
-            passes: passes.finish(),
+            run,
             is_torn: reader.is_torn,
-            header: reader.header,
-            findings,
-            notes,
         })
     }
 }

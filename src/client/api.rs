@@ -4,15 +4,18 @@
 use serde_json::Value;
 
 use super::json::is_empty;
+use crate::sample::{find, named};
 
-/// Which of the APIs a request speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Api {
-    #[default]
-    Completions,
-    Chat,
-    /// `{"prompt","max_tokens","temperature"}`, answered by `{"text","cached"}` or a stream of such objects.
-    Generate,
+named! {
+    /// Which of the APIs a request speaks, under its name for `--api`.
+    #[derive(Default)]
+    pub enum Api {
+        #[default]
+        Completions = "completions",
+        Chat = "chat",
+        /// `{"prompt","max_tokens","temperature"}`, answered by `{"text","cached"}` or a stream of such objects.
+        Generate = "generate",
+    }
 }
 
 impl Api {
@@ -25,22 +28,8 @@ impl Api {
         }
     }
 
-    /// Returns the name for `--api`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Api::Completions => "completions",
-            Api::Chat => "chat",
-            Api::Generate => "generate",
-        }
-    }
-
     pub fn parse(name: &str) -> Option<Api> {
-        match name {
-            "completions" => Some(Api::Completions),
-            "chat" => Some(Api::Chat),
-            "generate" => Some(Api::Generate),
-            _ => None,
-        }
+        find(&Api::NAMES, name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::sample::Labels;
+use crate::sample::{Labels, named};
 
 /// The answer to a turn, as far as the next turn needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,26 +97,19 @@ impl Message {
     }
 }
 
-/// The speaker of a message, under any name that datasets use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    System,
-    Developer,
-    User,
-    Assistant,
+named! {
+    /// The speaker of a message.
+    #[derive(Hash)]
+    pub enum Role {
+        System = "system",
+        Developer = "developer",
+        User = "user",
+        Assistant = "assistant",
+    }
 }
 
 impl Role {
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::Developer => "developer",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-
-    /// Returns `None` for a name that is none of the four, such as `tool`.
+    /// Finds the speaker under any name that datasets use; `None` for one that is none of the four, such as `tool`.
     pub fn parse(name: &str) -> Option<Role> {
         match name.to_ascii_lowercase().as_str() {
             "system" => Some(Role::System),

@@ -46,9 +46,8 @@ pub fn document(file: &Value) -> Option<Document> {
     run::table(&mut section, names.iter().cloned(), value);
     let report = Report {
         about: about.clone(),
-        passes: Vec::new(),
-        findings: Value::Null,
         notes: vec![NO_SAMPLES.to_string()],
+        ..Report::default()
     };
     let (sections, data) = (vec![section], file.clone().into());
     Some(Document {

@@ -11,7 +11,7 @@ use super::comparison::compare;
 use super::facts::Facts;
 use super::figures::Figures;
 use super::kv_cache::{Evidence, HARDLY, Verdict, hit_share};
-use super::pass::{Pass, reported};
+use super::pass::{Pass, reported, sum};
 use super::record::Record;
 use super::reuse::Reuse;
 use super::speed_up::{SpeedUp, speed_up};
@@ -324,9 +324,8 @@ fn of_sides(
 /// Cached tokens over prompt tokens of all passes, by `usage`, to be compared with the counters; `None` where these count
 /// many requests that are in no figure.
 fn comparable_rate(passes: &[Pass]) -> Option<f64> {
-    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
-    let beside = sum(|of| of.warmup + of.cut + of.failed);
-    if beside * 20 > sum(|of| of.successful) {
+    let beside = sum(passes, |of| of.warmup + of.cut + of.failed);
+    if beside * 20 > sum(passes, |of| of.successful) {
         return None;
     }
     usage_rate(passes)

@@ -9,7 +9,7 @@ use super::client::ClientSummary;
 use super::goodput::Slo;
 use super::spread::Spread;
 use super::time::Reported;
-use crate::sample::Workload;
+use crate::sample::{Workload, find};
 
 /// The names of the fields are the keys of the series, the same for every command; a field that does not apply is null.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -161,9 +161,7 @@ impl Facts {
         let count = |key: &str| line[key].as_u64();
         let number = |key: &str| line[key].as_f64();
         let two = |key: &str| Some((line[key][0].as_u64()?, line[key][1].as_u64()?));
-        let name = line["workload"].as_str();
-        let mut workloads = Workload::NAMES.into_iter();
-        let workload = workloads.find(|(_, known)| Some(*known) == name);
+        let workload = line["workload"].as_str();
         let metrics = line["metrics"].as_array().map_or(&[][..], Vec::as_slice);
         let mut told = ToldFigures::new();
         let of_line = line["told"].as_object().into_iter().flatten();
@@ -173,7 +171,7 @@ impl Facts {
             (key.clone(), Told { value, source })
         }));
         Facts {
-            workload: workload.map(|(workload, _)| workload),
+            workload: workload.and_then(|name| find(&Workload::NAMES, name)),
             round: count("round"),
             concurrency: count("concurrency"),
             rate_per_s: number("rate_per_s"),

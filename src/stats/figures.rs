@@ -153,6 +153,19 @@ pub struct Tokens {
     pub mean: Option<f64>,
 }
 
+impl Tokens {
+    /// Adds the count of a request, if it has one.
+    pub fn add(&mut self, tokens: Option<u64>) {
+        let Some(tokens) = tokens else {
+            return;
+        };
+        let total = self.total.unwrap_or(0) + tokens;
+        self.n += 1;
+        self.total = Some(total);
+        self.mean = share(total, self.n);
+    }
+}
+
 /// The figures of a part of the successes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Side {

@@ -68,7 +68,7 @@ pub struct Findings {
     pub probes: Vec<Probe>,
     /// Requests that were sent in all.
     pub requests: u64,
-    /// From the first send to the last end.
+    /// How long the search took, from the clock of its caller.
     pub seconds: f64,
 }
 

@@ -36,6 +36,11 @@ impl Pass {
     }
 }
 
+/// Adds a count of the figures up over passes.
+pub fn sum(passes: &[Pass], count: impl Fn(&Figures) -> u64) -> u64 {
+    passes.iter().map(|pass| count(&pass.figures)).sum()
+}
+
 /// Whether the replies of these passes of a run have reported cache hits; the last pass knows what earlier ones
 /// reported.
 pub fn reported(passes: &[Pass]) -> Reported {

@@ -11,30 +11,6 @@ use super::time::Reported;
 use crate::sample::{Phase, TokenSource};
 use crate::units::{per_second, seconds, share};
 
-/// Tokens of the requests that count them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    n: u64,
-    total: u64,
-}
-
-impl Sum {
-    fn add(&mut self, tokens: Option<u64>) {
-        if let Some(tokens) = tokens {
-            self.n += 1;
-            self.total += tokens;
-        }
-    }
-
-    fn tokens(self) -> Tokens {
-        Tokens {
-            n: self.n,
-            total: (self.n > 0).then_some(self.total),
-            mean: share(self.total, self.n),
-        }
-    }
-}
-
 /// Prompt tokens of some of the requests, and how many of them the server reported as cached.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hits {
@@ -97,9 +73,7 @@ pub struct Tally {
     common_tokens: u64,
     /// The means and counts that go into the figures unchanged.
     seen: Figures,
-    prompt: Sum,
-    output: Sum,
-    wanted: Sum,
+    wanted: Tokens,
     all: Hits,
     first_turns: Hits,
     cold: Hits,
@@ -204,8 +178,8 @@ impl Tally {
 
     fn add_tokens(&mut self, record: &Record) {
         let output = record.completion_tokens.get();
-        self.prompt.add(record.prompt_tokens.get());
-        self.output.add(output);
+        self.seen.prompt_tokens.add(record.prompt_tokens.get());
+        self.seen.output_tokens.add(output);
         self.wanted
             .add(output.map(|output| record.wanted_output_tokens.get().unwrap_or(output)));
         if let Some(source) = record.token_source {
@@ -285,7 +259,6 @@ impl Tally {
             }
         };
         let reported = self.reported(facts);
-        let output = self.output.tokens();
         let first_turns = self.first_turns.side(reported.prefix);
         let first_turn_hit_rate = first_turns.prefix_cache_hit_rate;
         let sources = TokenSource::NAMES.into_iter().zip(self.sources);
@@ -297,10 +270,11 @@ impl Tally {
             successful: good,
             cut: self.seen.cut + facts.in_flight,
             duration_s,
-            prompt_tokens: self.prompt.tokens(),
-            output_tokens: output,
-            wanted_output_tokens_mean: self.wanted.tokens().mean,
-            token_throughput: output.total.and_then(|n| per_second(n, duration_s)),
+            wanted_output_tokens_mean: self.wanted.mean,
+            token_throughput: seen
+                .output_tokens
+                .total
+                .and_then(|n| per_second(n, duration_s)),
             request_throughput: per_second(good, duration_s),
             decode_tokens_per_s_weighted: per_second(self.decode_tokens, seconds(self.decode_ns)),
             tpot_with_first_ms: self.tpot_with_first_ms.get(),

@@ -81,8 +81,6 @@ pub struct FindRate {
     current: Option<Current>,
     /// Requests that the current probe has sent: all places up to the highest one that was told, or asked about.
     sent: u64,
-    /// The first send and the last end.
-    span_ns: Option<(u64, u64)>,
     /// The rate of the next verification, once the search has ended.
     verify_per_s: Option<f64>,
     is_over: bool,
@@ -113,7 +111,6 @@ impl FindRate {
             seen: Vec::new(),
             current: None,
             sent: 0,
-            span_ns: None,
             verify_per_s: None,
             is_over: false,
         }
@@ -141,8 +138,6 @@ impl FindRate {
             return;
         };
         let told = Told::new(record, &self.settings.slo);
-        let (from_ns, to_ns) = self.span_ns.unwrap_or((told.send_ns, told.end_ns));
-        self.span_ns = Some((from_ns.min(told.send_ns), to_ns.max(told.end_ns)));
         self.sent = self.sent.max(k + 1);
         match current {
             Current::Closed { told: all, .. } => all.push(told),
@@ -167,9 +162,6 @@ impl FindRate {
     /// Ends the current probe; all its requests have ended.
     pub fn end_probe(&mut self) {
         self.findings.requests += self.sent;
-        if let Some((from_ns, to_ns)) = self.span_ns {
-            self.findings.seconds = (to_ns - from_ns) as f64 / 1e9;
-        }
         match self.current.take() {
             Some(Current::Closed { concurrency, told }) => self.end_rung(concurrency, &told),
             Some(Current::Open { kind, open }) => self.end_open(kind, &open),

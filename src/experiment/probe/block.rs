@@ -150,11 +150,7 @@ impl Step for Machine {
             Some(_) => Some("not asked: the cache does not reuse any prefix"),
         };
         if let Some(words) = why_not {
-            return Answer {
-                words: words.to_string(),
-                is_clear: true,
-                is_lie: false,
-            };
+            return Answer::clear(words);
         }
         let (tokens, at_most_tokens) = match by {
             By::Usage => (self.by_usage(), None),
@@ -171,11 +167,7 @@ impl Step for Machine {
             (None, Some(most)) => format!("at most {}, by {}", counted(most, "token"), by.name()),
             (None, None) => "the readings fit no block size".to_string(),
         };
-        Answer {
-            words,
-            is_clear: tokens.is_some(),
-            is_lie: false,
-        }
+        Answer::new(words, tokens.is_some())
     }
 }
 

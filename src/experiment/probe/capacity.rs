@@ -115,14 +115,10 @@ impl Step for Machine {
         let longest = lab.longest_repeat();
         let contexts = self.contexts();
         if contexts.is_none() && capacity.is_some_and(|capacity| capacity.high < longest) {
-            return Answer {
-                words: format!(
-                    "unclear: contexts are lost at once, yet repeats of {longest} tokens are found: the steps before \
-                     have filled this cache; --steps capacity,order sends less"
-                ),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear(format!(
+                "unclear: contexts are lost at once, yet repeats of {longest} tokens are found: the steps before \
+                 have filled this cache; --steps capacity,order sends less"
+            ));
         }
         let ttfts_ms = self.ttfts_ms(lab);
         let capacities = self.tiers();
@@ -147,11 +143,7 @@ impl Step for Machine {
             .filter(|_| self.is_bounded)
             .map(|last| last.tokens);
         findings.tiers = Some(tiers);
-        Answer {
-            words: words.join(", "),
-            is_clear: self.is_bounded,
-            is_lie: false,
-        }
+        Answer::new(words.join(", "), self.is_bounded)
     }
 }
 

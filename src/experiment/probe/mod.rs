@@ -245,11 +245,8 @@ fn not_asked(name: Name, lab: &Lab, findings: &Findings) -> Option<Answer> {
         }
         _ => return None,
     };
-    Some(Answer {
-        words: format!("not asked: {why}"),
-        is_clear: is_absent || has_slots,
-        is_lie: false,
-    })
+    let is_clear = is_absent || has_slots;
+    Some(Answer::new(format!("not asked: {why}"), is_clear))
 }
 
 fn step(name: Name, settings: &Settings) -> Box<dyn Step + Send> {

@@ -119,11 +119,7 @@ impl Step for Machine {
 
     fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
         if lab.capacity_tokens.is_none() {
-            return Answer {
-                words: "not asked: the capacity is not known".to_string(),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear("not asked: the capacity is not known");
         }
         if !self.queue.is_empty() || self.weighed.is_empty() {
             self.weigh(lab);
@@ -144,11 +140,7 @@ impl Step for Machine {
                 }
                 false => "",
             };
-            return Answer {
-                words: format!("undecided (odds {}){why}", said(odds)),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear(format!("undecided (odds {}){why}", said(odds)));
         };
         let mut words = format!("{} (odds {})", best.order.name(), said(odds));
         // Capacities, and a second tier, were found by the rules of LRU.
@@ -169,11 +161,7 @@ impl Step for Machine {
             words = format!("{words}; its capacity: {}", tier.words());
             findings.tiers = Some(vec![tier]);
         }
-        Answer {
-            words,
-            is_clear: true,
-            is_lie: false,
-        }
+        Answer::clear(words)
     }
 }
 

@@ -113,15 +113,10 @@ impl Step for Machine {
     fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
         let all = self.after.len();
         if all == 0 {
-            return Answer {
-                words: match self.stage {
-                    Stage::Read => "unclear: the reset failed",
-                    _ => "unclear: contexts are not found again even before a reset",
-                }
-                .to_string(),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear(match self.stage {
+                Stage::Read => "unclear: the reset failed",
+                _ => "unclear: contexts are not found again even before a reset",
+            });
         }
         let second_ms = match findings.tiers.as_deref() {
             Some([_, .., last]) => last.ttft_ms,

@@ -164,11 +164,7 @@ impl Step for Machine {
         let minimum = minimum_tokens.map_or(String::new(), |tokens| {
             format!("; the shortest prompt that was reused has {tokens} tokens")
         });
-        Answer {
-            words: format!("{words}{minimum}"),
-            is_clear: shape != Shape::Unclear,
-            is_lie: false,
-        }
+        Answer::new(format!("{words}{minimum}"), shape != Shape::Unclear)
     }
 }
 

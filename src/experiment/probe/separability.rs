@@ -121,11 +121,7 @@ impl Step for Machine {
         self.choose(lab);
         let Some(level) = self.chosen.and_then(|at| self.levels.get(at)) else {
             findings.cache = Some(Presence::Unclear);
-            return Answer {
-                words: "no pair of a new prompt and its repeat was measured".to_string(),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear("no pair of a new prompt and its repeat was measured");
         };
         let (cold_ttft_ms, warm_ttft_ms) = level.ttfts_ms();
         let found = Separability {
@@ -143,11 +139,7 @@ impl Step for Machine {
         };
         findings.separability = Some(found);
         findings.cache = Some(cache);
-        Answer {
-            words: words(&found, cache, lab),
-            is_clear: cache != Presence::Unclear,
-            is_lie: false,
-        }
+        Answer::new(words(&found, cache, lab), cache != Presence::Unclear)
     }
 }
 

@@ -78,13 +78,10 @@ impl Step for Machine {
             Some(false) => "not shared",
             None => "unclear",
         };
-        Answer {
-            words: format!(
-                "{what}: the other key found {other} of {all} prompts, their own key {own} of {all}"
-            ),
-            is_clear: shared.is_some(),
-            is_lie: false,
-        }
+        let words = format!(
+            "{what}: the other key found {other} of {all} prompts, their own key {own} of {all}"
+        );
+        Answer::new(words, shared.is_some())
     }
 }
 

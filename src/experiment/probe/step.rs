@@ -22,6 +22,25 @@ pub struct Answer {
     pub is_lie: bool,
 }
 
+impl Answer {
+    /// Makes the answer of a step that found no lie.
+    pub fn new(words: impl Into<String>, is_clear: bool) -> Answer {
+        Answer {
+            words: words.into(),
+            is_clear,
+            is_lie: false,
+        }
+    }
+
+    pub fn clear(words: impl Into<String>) -> Answer {
+        Answer::new(words, true)
+    }
+
+    pub fn unclear(words: impl Into<String>) -> Answer {
+        Answer::new(words, false)
+    }
+}
+
 /// One step: what it asks for, and what it makes of the replies.
 pub trait Step {
     /// Returns what to do next; `None` at the end.

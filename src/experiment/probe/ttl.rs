@@ -285,11 +285,7 @@ impl Step for Machine {
                 Stage::Lost => "unclear: contexts were lost before all were written",
                 _ => "no age was measured",
             };
-            return Answer {
-                words: words.to_string(),
-                is_clear: false,
-                is_lie: false,
-            };
+            return Answer::unclear(words);
         }
         let sliding = self.sliding();
         findings.ttl = Some(Ttl {
@@ -312,11 +308,7 @@ impl Step for Machine {
             Some(false) => "; an access does not renew the age",
             None => "",
         };
-        Answer {
-            words: format!("{range}{renewal}"),
-            is_clear: true,
-            is_lie: false,
-        }
+        Answer::clear(format!("{range}{renewal}"))
     }
 }
 

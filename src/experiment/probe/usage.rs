@@ -78,11 +78,7 @@ impl Step for Machine {
     fn conclude(&mut self, lab: &mut Lab, findings: &mut Findings) -> Answer {
         if lab.ignores_usage {
             lab.trusts_usage = false;
-            return Answer {
-                words: "ignored, as asked".to_string(),
-                is_clear: true,
-                is_lie: false,
-            };
+            return Answer::clear("ignored, as asked");
         }
         let (verdict, why) = self.judge(lab, findings.cache);
         lab.trusts_usage &= verdict == UsageVerdict::Honest;

@@ -1,10 +1,13 @@
 //! The timestamps of a trace: their unit, and dates.
 
-/// The unit of timestamps that are numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    Milliseconds,
-    Seconds,
+use crate::sample::{find, named};
+
+named! {
+    /// The unit of timestamps that are numbers.
+    pub enum Unit {
+        Milliseconds = "ms",
+        Seconds = "s",
+    }
 }
 
 /// Least mean gap of whole milliseconds. Less means more than 200 arrivals a second; published traces have about ten.
@@ -22,18 +25,7 @@ impl Unit {
     /// # Errors
     /// Fails with the wanted form.
     pub fn parse(text: &str) -> Result<Unit, String> {
-        match text {
-            "ms" => Ok(Unit::Milliseconds),
-            "s" => Ok(Unit::Seconds),
-            _ => Err("want ms or s".to_string()),
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Unit::Milliseconds => "ms",
-            Unit::Seconds => "s",
-        }
+        find(&Unit::NAMES, text).ok_or_else(|| "want ms or s".to_string())
     }
 
     pub fn in_ms(self) -> f64 {

@@ -204,14 +204,24 @@ fn requests_in_server(pass: &Pass) -> Option<String> {
     (!said.is_empty()).then_some(said)
 }
 
+/// Says which requests of a run failed, and whether this client kept up until its end.
+pub fn requests(section: &mut Section, passes: &[Pass]) {
+    for pass in passes {
+        failures(section, pass);
+    }
+    if let Some(pass) = passes.last() {
+        client(section, pass);
+    }
+}
+
 /// Says whether this client kept up.
 pub fn client(section: &mut Section, pass: &Pass) {
     let pair = client::pair(&pass.facts.client);
     section.add(Medium::Both, Block::Pairs(vec![pair]));
 }
 
-/// Makes the document of a report, without key figures: its figures, then the parts that
-/// every page has, and the answer. `missing` lists the figures that are not reported.
+/// Makes the document of a report, without key figures: its figures, then the parts that every page has, and the
+/// verdict on the KV cache. `missing` lists the figures that are not reported.
 pub fn document(
     report: &Report,
     figures: Vec<Section>,
@@ -219,22 +229,30 @@ pub fn document(
     charts: Vec<Charts>,
     data: Node,
 ) -> Document {
-    let about = &report.about;
-    let text = |key: &str, absent| about[key].as_str().unwrap_or(absent).to_string();
-    let command = text("command", "report");
     let mut sections = figures;
     sections.push(list("Not reported", missing));
     let (answer, conflict) = kv_cache::told(report);
+    let remarks = report.notes.iter().cloned();
+    Document {
+        remarks: remarks.chain(conflict).collect(),
+        data: kv_cache::with(answer.as_ref(), data),
+        answer,
+        sections,
+        charts,
+        ..frame(report)
+    }
+}
+
+/// Makes what every page has around the figures: the title, the run, its settings and the warning.
+pub fn frame(report: &Report) -> Document {
+    let about = &report.about;
+    let text = |key: &str, absent| about[key].as_str().unwrap_or(absent).to_string();
+    let command = text("command", "report");
     Document {
         title: format!("tmesh-cli {command}: {}", text("model", "unknown model")),
         lead: lead(about),
         environment: environment(about),
         warning: (about["mock"] == true).then_some(MOCK),
-        remarks: report.notes.iter().cloned().chain(conflict).collect(),
-        data: kv_cache::with(answer.as_ref(), data),
-        answer,
-        sections,
-        charts,
         ..Document::default()
     }
 }

@@ -12,12 +12,11 @@ use self::next::next;
 pub use self::sentence::sentence;
 pub use self::summary::summary;
 use super::common;
-use super::findings::{Form, count, list};
+use super::findings::{count, list};
+use super::form::Form;
 use super::report::Report;
 use crate::report::charts::{Charts, Series};
-use crate::report::document::{
-    Answer, Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
-};
+use crate::report::document::{Block, Cell, Document, Medium, Pair, Section, Style, Table, row};
 
 pub const FORM: Form = Form {
     schema: "tmesh-cli/compare/1",
@@ -30,23 +29,17 @@ pub const FORM: Form = Form {
 pub fn document(report: &Report) -> Document {
     let (about, found) = (&report.about, &report.findings);
     let mut sections = vec![figures(found), sides(found)];
-    sections.extend(requests(report));
     if !report.passes.is_empty() {
+        let mut requests = Section::new("Requests");
+        common::requests(&mut requests, &report.passes);
+        sections.push(requests);
         sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     }
     let notes = list(&found["notes"]).chain([&found["stopped"]]);
     let notes = notes.filter_map(Value::as_str).map(str::to_string);
-    let data = FORM.data(report);
-    Document {
-        answer: Some(Answer {
-            sentence: sentence(found),
-            next: next(about, found),
-            data: Node::default(),
-        }),
-        data: data.clone(),
-        remarks: notes.chain(report.notes.iter().cloned()).collect(),
-        ..common::document(report, sections, Vec::new(), vec![charts(found)], data)
-    }
+    let figures = (sections, charts(found));
+    let answer = (sentence(found), next(about, found));
+    FORM.document(report, notes.collect(), figures, answer)
 }
 
 /// Makes the table of the figures, and says what its marks mean and what numbers do not tell.
@@ -159,17 +152,6 @@ fn sides(found: &Value) -> Section {
     let table = Table::new(Style::Words, ("Side", 0), columns, rows);
     section.add(Medium::Page, Block::Table(table));
     section
-}
-
-/// Says which requests failed, and whether this client kept up.
-fn requests(report: &Report) -> Option<Section> {
-    let last = report.passes.last()?;
-    let mut section = Section::new("Requests");
-    for pass in &report.passes {
-        common::failures(&mut section, pass);
-    }
-    common::client(&mut section, last);
-    Some(section)
 }
 
 fn charts(found: &Value) -> Charts {

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use self::next::next;
 use super::common;
-use super::findings::{Form, count, list, share};
+use super::findings::{count, list, share};
+use super::form::Form;
 use super::kv_cache::times;
 use super::report::Report;
 use crate::report::charts::{Charts, Point, Trend};
-use crate::report::document::{
-    Answer, Block, Cell, Document, Medium, Node, Section, Style, Table, row,
-};
+use crate::report::document::{Block, Cell, Document, Medium, Section, Style, Table, row};
+use crate::sample::find;
 use crate::stats::find_rate::{self, Kind, Outcome, Status};
 use crate::units::{counted, fixed};
 
@@ -68,23 +68,9 @@ pub fn document(report: &Report) -> Document {
     if !report.passes.is_empty() {
         sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     }
-    let data = FORM.data(report);
-    Document {
-        answer: Some(Answer {
-            sentence: sentence(found),
-            next: next(report),
-            data: Node::default(),
-        }),
-        data: data.clone(),
-        remarks: report.notes.clone(),
-        ..common::document(
-            report,
-            sections,
-            Vec::new(),
-            vec![charts(about, found)],
-            data,
-        )
-    }
+    let figures = (sections, charts(about, found));
+    let answer = (sentence(found), next(report));
+    FORM.document(report, Vec::new(), figures, answer)
 }
 
 /// Returns the name of a probe: its requests in flight, or its rate.
@@ -106,9 +92,7 @@ fn per_second(rate: f64) -> String {
 }
 
 fn outcome(probe: &Value) -> Option<Outcome> {
-    let mut known = Outcome::NAMES.into_iter();
-    let found = known.find(|(_, name)| probe["outcome"] == *name);
-    found.map(|(outcome, _)| outcome)
+    find(&Outcome::NAMES, probe["outcome"].as_str()?)
 }
 
 /// Returns the word for an outcome, which marks an overload.
@@ -198,12 +182,7 @@ fn rates(report: &Report) -> Section {
     let requests = counted(count(found, "requests").unwrap_or(0), "request");
     let seconds = Cell::exact(found["seconds"].as_f64(), 1).unit("s");
     section.pair("Cost", format!("{requests} in {seconds}"));
-    for pass in &report.passes {
-        common::failures(&mut section, pass);
-    }
-    if let Some(pass) = report.passes.last() {
-        common::client(&mut section, pass);
-    }
+    common::requests(&mut section, &report.passes);
     section
 }
 

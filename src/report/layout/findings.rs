@@ -1,49 +1,10 @@
-//! The findings of experiments: their place in result files, and the parts that their reports have in common.
+//! Reads the findings and the options of a run, and writes them for people and for command lines.
 //!
 //! Findings come as JSON, as the samples file and the result file have them, and may hold anything.
 
 use serde_json::Value;
 
-use super::keys;
-use super::report::Report;
-use crate::report::document::Node;
 use crate::units::quoted;
-
-/// The keys of a result file: those of the header, then those of the findings.
-pub struct Form {
-    pub schema: &'static str,
-    /// The keys of the findings, in the order of the file. No header has them.
-    pub keys: &'static [&'static str],
-}
-
-impl Form {
-    /// Makes the value of a result file.
-    pub fn data(&self, report: &Report) -> Node {
-        let mut entries = keys::head(self.schema);
-        let header = report.about.as_object().into_iter().flatten();
-        entries.extend(header.map(|(key, value)| (key.clone().into(), value.clone().into())));
-        let found = self.keys.iter();
-        entries.extend(found.map(|&key| (key.into(), report.findings[key].clone().into())));
-        Node::Object(entries)
-    }
-
-    /// Reads a result file back; `None` if it has another schema.
-    pub fn read(&self, file: &Value) -> Option<Report> {
-        if file["schema"] != self.schema {
-            return None;
-        }
-        let mut about = file.clone();
-        let is_of_header =
-            |key: &str| !["schema", "tool_version"].contains(&key) && !self.keys.contains(&key);
-        about.as_object_mut()?.retain(|key, _| is_of_header(key));
-        Some(Report {
-            about,
-            passes: Vec::new(),
-            findings: file.clone(),
-            notes: Vec::new(),
-        })
-    }
-}
 
 pub fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::report::document::{
     Answer, Cell, Digits, Document, Next, Node, Section, Style, Table, row,
 };
-use crate::stats::shards::{self, Clocks};
+use crate::stats::shards::{self, Clocks, Merged};
 use crate::units::{counted, quoted, seconds};
 
 /// A merge that has ended.
@@ -27,13 +27,9 @@ pub struct Merge {
 
 /// A pass of all shards.
 pub struct Pass {
-    pub name: String,
     /// The files, in the order of their shards.
     pub rows: Vec<Row>,
-    /// The share of the whole time in which all shards were at work, 0..=1; `None`: fewer than two had requests.
-    pub overlap: Option<f64>,
-    /// The requests that missing shards were to send, by their index; `None`: nothing tells the number.
-    pub missing: Vec<(u64, Option<u64>)>,
+    pub merged: Merged,
 }
 
 /// A file's part of a pass. The names of the fields are the keys in the series `merge`.
@@ -85,7 +81,7 @@ impl Merge {
     pub fn lacks(&self) -> Vec<String> {
         let mut missing: Vec<(u64, Option<u64>)> = Vec::new();
         for (at, pass) in self.passes.iter().enumerate() {
-            for (place, &(index, planned)) in pass.missing.iter().enumerate() {
+            for (place, &(index, planned)) in pass.merged.missing.iter().enumerate() {
                 match missing.get_mut(place) {
                     Some((_, sum)) if at > 0 => {
                         *sum = sum.zip(planned).map(|(sum, planned)| sum + planned);
@@ -124,11 +120,11 @@ impl Merge {
         let overlaps = self
             .passes
             .iter()
-            .filter_map(|pass| Some((pass.overlap?, &pass.name)));
+            .filter_map(|pass| Some((pass.merged.overlap?, &pass.merged.facts)));
         let lowest = overlaps.min_by(|(one, _), (other, _)| one.total_cmp(other));
-        lowest.map(|(share, name)| match self.passes.len() {
+        lowest.map(|(share, facts)| match self.passes.len() {
             1 => (share, String::new()),
-            _ => (share, format!(", lowest at {name}")),
+            _ => (share, format!(", lowest at {}", facts.name())),
         })
     }
 
@@ -152,10 +148,9 @@ impl Merge {
 
     /// Returns the line of the series `merge`.
     pub fn line(&self) -> Value {
-        let passes = self
-            .passes
-            .iter()
-            .map(|pass| json!({"name": pass.name, "files": pass.rows, "overlap": pass.overlap}));
+        let passes = self.passes.iter().map(|Pass { rows, merged }| {
+            json!({"name": merged.facts.name(), "files": rows, "overlap": merged.overlap})
+        });
         json!({
             "passes": passes.collect::<Vec<_>>(),
             "clocks": self.clocks,

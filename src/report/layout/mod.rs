@@ -5,6 +5,7 @@ pub mod common;
 pub mod compare;
 pub mod find_rate;
 mod findings;
+mod form;
 mod groups;
 mod key_figures;
 pub mod keys;
@@ -21,7 +22,7 @@ mod trends;
 
 use serde_json::Value;
 
-use self::findings::Form;
+use self::form::Form;
 use self::report::Report;
 use super::document::Document;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::findings::{count, list, option};
 use super::report::Report;
 use crate::report::document::Next;
-use crate::sample::FailKind;
+use crate::sample::{FailKind, named};
 use crate::stats::pass::Pass;
 use crate::stats::record::Record;
 use crate::units::quoted;
@@ -25,31 +25,20 @@ const BESIDE_INPUT: u64 = 1000;
 /// The least context of a model that has room for what `benchmark` sends.
 const LEAST_CONTEXT: u64 = 512;
 
-/// A command that a next step can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum To {
-    Benchmark,
-    CheckEndpoint,
-    Compare,
-    FindRate,
-    Load,
-    Probe,
-    Replay,
+named! {
+    /// A command that a next step can name.
+    pub enum To {
+        Benchmark = "benchmark",
+        CheckEndpoint = "check endpoint",
+        Compare = "compare",
+        FindRate = "find-rate",
+        Load = "load",
+        Probe = "probe",
+        Replay = "replay",
+    }
 }
 
 impl To {
-    fn name(self) -> &'static str {
-        match self {
-            To::Benchmark => "benchmark",
-            To::CheckEndpoint => "check endpoint",
-            To::Compare => "compare",
-            To::FindRate => "find-rate",
-            To::Load => "load",
-            To::Probe => "probe",
-            To::Replay => "replay",
-        }
-    }
-
     /// Whether the command asks through this API unless told otherwise; `check endpoint` asks through all that it knows.
     fn takes_by_itself(self, api: &str) -> bool {
         match self {

@@ -8,7 +8,7 @@ use crate::sample::{TokenSource, Workload};
 use crate::stats::facts::Facts;
 use crate::stats::figures::Figures;
 use crate::stats::lengths::Lengths;
-use crate::stats::pass::Pass;
+use crate::stats::pass::{Pass, sum};
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::counted;
@@ -73,9 +73,7 @@ fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
 
 /// Returns notes on odd replies, one for each kind over all passes.
 fn replies(passes: &[Pass]) -> Vec<String> {
-    let sum =
-        |of: &dyn Fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
-    let all = sum(&|figures| figures.successful);
+    let all = sum(passes, |figures| figures.successful);
     let of_sources = |figures: &Figures| {
         let sources = [TokenSource::EventsOverUsage, TokenSource::Total];
         let counts = sources.map(|source| figures.token_sources.get(source.name()));
@@ -95,21 +93,21 @@ fn replies(passes: &[Pass]) -> Vec<String> {
         false => "something on the way holds tokens back",
     };
     note(
-        sum(&|figures| figures.bursts),
+        sum(passes, |figures| figures.bursts),
         &format!(
             "came in a burst: {holder}, so they have no ITL, TPOT and decode rate, and their TTFT is too long"
         ),
     );
     note(
-        sum(&of_sources),
+        sum(passes, of_sources),
         "carry a count of output tokens that is below the tokens that came; the events, or the total, are counted in its place",
     );
     note(
-        sum(&|figures| figures.partly_streamed),
+        sum(passes, |figures| figures.partly_streamed),
         "have tokens that were never sent, such as hidden reasoning: ITL, TPOT and decode rate are over the tokens that came",
     );
     note(
-        sum(&|figures| figures.impossible_counts),
+        sum(passes, |figures| figures.impossible_counts),
         "carry counts of tokens that cannot be, such as more cached tokens than prompt tokens, or more tokens than bytes; these counts are left out",
     );
     let unread = passes
@@ -130,9 +128,8 @@ fn replies(passes: &[Pass]) -> Vec<String> {
 
 /// Says how many replies have a count of output tokens, if some have one and some do not.
 fn uncounted(passes: &[Pass]) -> Option<String> {
-    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
-    let all = sum(|figures| figures.successful);
-    let counted = sum(|figures| figures.output_tokens.n);
+    let all = sum(passes, |figures| figures.successful);
+    let counted = sum(passes, |figures| figures.output_tokens.n);
     (1..all).contains(&counted).then(|| {
         format!("Output tokens are known for {counted} of {all} replies only, since the others carry no count: throughput is too low by their tokens")
     })

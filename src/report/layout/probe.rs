@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use self::advice::{next, next_commands, warnings};
 use super::common;
-use super::findings::{Form, count, list};
+use super::findings::{count, list};
+use super::form::Form;
 use super::report::Report;
 use crate::report::charts::{Charts, Point, Trend};
-use crate::report::document::{Answer, Cell, Document, Node, Section, Style, Table, row};
+use crate::report::document::{Cell, Document, Section, Style, Table, row};
 use crate::stats::probe::StepDone;
 use crate::units::{counted, rounded, rounded_span, whole_percent};
 
@@ -58,21 +59,9 @@ pub fn document(report: &Report) -> Document {
     sections.push(costs(report));
     sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     let sentence = format!("Prefix cache: {}", conclusion(found));
-    let next = next(report);
-    let data = FORM.data(report);
-    let charts = vec![charts(found)];
-    let mut remarks = warnings(about, found);
-    remarks.extend(report.notes.iter().cloned());
-    Document {
-        answer: Some(Answer {
-            sentence,
-            next,
-            data: Node::default(),
-        }),
-        data: data.clone(),
-        remarks,
-        ..common::document(report, sections, Vec::new(), charts, data)
-    }
+    let remarks = warnings(about, found);
+    let figures = (sections, charts(found));
+    FORM.document(report, remarks, figures, (sentence, next(report)))
 }
 
 /// Makes the table of the steps with their answers.
@@ -158,12 +147,7 @@ fn costs(report: &Report) -> Section {
     let words =
         format!("{requests}, {prompt} prompt tokens, {uncached} of them computed, {seconds:.1} s");
     section.pair("Cost", words);
-    for pass in &report.passes {
-        common::failures(&mut section, pass);
-    }
-    if let Some(pass) = report.passes.last() {
-        common::client(&mut section, pass);
-    }
+    common::requests(&mut section, &report.passes);
     section
 }
 

@@ -8,13 +8,14 @@ use crate::report::json;
 use crate::stats::pass::Pass;
 
 /// A run, ready to be shown.
+#[derive(Default)]
 pub struct Report {
     /// The header of the samples file without `schema` and `tool_version`: an object with command, model, options.
     pub about: Value,
     pub passes: Vec<Pass>,
     /// The findings of an experiment; null in the report of another command.
     pub findings: Value,
-    /// Notes on the input.
+    /// Notes on the input, and on how shards were merged.
     pub notes: Vec<String>,
 }
 

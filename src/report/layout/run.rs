@@ -12,8 +12,7 @@ use crate::report::document::{
 };
 use crate::sample::Workload;
 use crate::stats::catalog::{self, Datum};
-use crate::stats::figures::Figures;
-use crate::stats::pass::Pass;
+use crate::stats::pass::{Pass, sum};
 use crate::stats::time::Time;
 
 pub const WORKLOAD_SCHEMA: &str = "tmesh-cli/workload/1";
@@ -155,7 +154,7 @@ pub fn table(
 }
 
 fn cell(key: &str, value: Option<Datum>) -> Cell {
-    let unit = catalog::find(key).map_or("", |figure| figure.definition.unit);
+    let unit = key_figures::unit(key);
     let decimals = match unit {
         "tokens" | "MiB" => 1,
         _ if key == "evict_ms" => 1,
@@ -288,14 +287,16 @@ pub fn summary_file(report: &Report) -> Node {
 
 fn summary(report: &Report) -> Node {
     let Report { about, passes, .. } = report;
-    let sum = |of: fn(&Figures) -> u64| passes.iter().map(|pass| of(&pass.figures)).sum::<u64>();
     let files = passes.iter();
     let files = files.map(|pass| (pass.name(), workload_file(about, pass)));
     let overall = Node::object([
         ("total_workloads", passes.len().into()),
-        ("total_requests", sum(|of| of.requests).into()),
-        ("successful_requests", sum(|of| of.successful).into()),
-        ("failed_requests", sum(|of| of.failed).into()),
+        ("total_requests", sum(passes, |of| of.requests).into()),
+        (
+            "successful_requests",
+            sum(passes, |of| of.successful).into(),
+        ),
+        ("failed_requests", sum(passes, |of| of.failed).into()),
     ]);
     Node::object([
         ("schema", SUMMARY_SCHEMA.into()),

@@ -9,6 +9,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::sample;
+
 /// Whole numbers are below this limit so that they can be summed: as nanoseconds it is two years.
 pub const COUNT_LIMIT: u64 = 1 << 56;
 /// Most tokens of one request, as for those that a server reports.
@@ -325,14 +327,12 @@ impl Keys<'_> {
     }
 
     /// Returns the value whose name the key has.
-    pub fn named<T: Copy>(&self, key: &str, names: &[(T, &str)]) -> Parsed<Option<T>> {
+    pub fn named<T: Copy>(&self, key: &str, names: &[(T, &'static str)]) -> Parsed<Option<T>> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
-        match names.iter().find(|(_, name)| *name == text) {
-            Some((value, _)) => Ok(Some(*value)),
-            None => Err(format!("{key}: {text} is not known")),
-        }
+        let found = sample::find(names, text).map(Some);
+        found.ok_or_else(|| format!("{key}: {text} is not known"))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::client::body::BodyShape;
 use crate::collect::{Blocks, Extent, Moment};
 use crate::error::{Error, Result};
 use crate::file::is_stdout;
-use crate::load::stop::{Reason, Stop};
+use crate::load::stop::Reason;
 use crate::plan::sizing::Sizing;
 use crate::plan::tiling::{Shape, Tiling};
 use crate::report::json;
@@ -136,10 +136,8 @@ pub fn run(args: &Args) -> Result<u8> {
     ready.max_model_len = model.max_model_len;
     let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
     print(&specification(&ready, &sizing, &options))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), options.keep_gaps);
-    let mut run = Run::open(&ready, &stop, header(&options, &sizing), &samples)?;
-    stop.on_signals()?;
+    let mut run = Run::begin(&ready, header(&options, &sizing), &samples)?;
     let has_pairs = !ready.setup.reports_cached && !counters.counts_hits();
     let shape = options.shape(&sizing, has_pairs);
     let mut plan = Tiling::new(shape, &ready.writer, &ready.setup.lengths);
@@ -270,10 +268,7 @@ fn so_far(moment: &Moment) -> Facts {
 fn end(mut run: Run, options: &Options) -> Result<u8> {
     run.report.notes = notes::cut(&run.report.about, &run.report.passes);
     let document = layout::final_report(&run.report);
-    if let Some(path) = &options.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    output::result(&mut run.log, options.output.as_ref(), &document.data);
     print(&text::render(&document, Screen::FILE))?;
     let place = (PLACE.to_string(), run.report.passes.first());
     let ending = Ending {

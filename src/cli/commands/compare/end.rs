@@ -8,7 +8,7 @@ use crate::collect::Log;
 use crate::error::Result;
 use crate::report::layout::compare as layout;
 use crate::report::layout::report::Report;
-use crate::report::{json, text};
+use crate::report::text;
 use crate::stats::compare::{Findings, Verdict};
 
 /// Prints the report, writes the files, and returns the end of the run: a side that is slower misses a limit.
@@ -20,10 +20,7 @@ pub fn finish(
 ) -> Result<Ending> {
     report.found(findings);
     let document = layout::document(report);
-    if let Some(path) = &options.output {
-        let text = json::pretty(&document.data);
-        output::write(log, "--output", path.as_ref(), &text);
-    }
+    output::result(log, options.output.as_ref(), &document.data);
     if let Some(path) = &options.summary {
         let text = layout::summary(&report.findings);
         output::write(log, "--summary", path.as_ref(), &text);

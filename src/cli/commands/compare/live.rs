@@ -8,8 +8,7 @@ use super::end::finish;
 use super::options::{Options, nothing_to_compare};
 use crate::cli::args::{Args, at_least_one};
 use crate::cli::checks;
-use crate::cli::commands::load::prompts::{self, body, check_records, note_line};
-use crate::cli::commands::load::{self, Plans, Way};
+use crate::cli::commands::load::{self, Plans, Way, prompts};
 use crate::cli::commands::mock;
 use crate::cli::connect::{Connection, Opened, Server};
 use crate::cli::discover::{Ready, announce};
@@ -21,7 +20,6 @@ use crate::cli::terminal::print;
 use crate::cli::verdict::verdict;
 use crate::error::Result;
 use crate::experiment::compare::{Ask, Compare, Next, Settings, Status, default_pairs, window};
-use crate::load::stop::Stop;
 use crate::mock::Options as MockOptions;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
@@ -63,21 +61,16 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     new.link.epoch = base.link.epoch;
     let ready = |opened: Opened| {
         announce(&opened)?;
-        let body = body(&opened, &prompts::model(&opened)?, &live.load);
-        check_records(&live.load, &source, &body)?;
-        let mut ready = Ready::ask(opened, body, None, live.load.common.clone())?;
-        note_line(&mut ready, &live.load, SIDES[0].name());
-        Ok(ready)
+        let model = prompts::model(&opened)?;
+        prompts::ready(opened, &model, &live.load, &source, SIDES[0].name())
     };
     let (mut base, new) = (ready(base)?, ready(new)?);
     base.is_against_mock = new.is_mock();
     let plans = Plans::new(source, &live.load, &base);
     print(&specification(options, &live, &base, &new))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), true);
-    let mut run = Run::open(&base, &stop, header(options, &live, &new), &samples)?;
+    let mut run = Run::begin(&base, header(options, &live, &new), &samples)?;
     run.against = Some(Arc::clone(&new.target));
-    stop.on_signals()?;
     warm_up(&mut run, &live, &plans.warmup)?;
     let mut findings = compare(&mut run, options, &live, &plans.measured)?;
     for (side, ready) in findings.sides.iter_mut().zip([&base, &new]) {

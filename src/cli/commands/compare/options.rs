@@ -6,6 +6,7 @@ use crate::cli::args::{Args, percent};
 use crate::cli::flags::did_you_mean;
 use crate::cli::output;
 use crate::error::{Error, Result};
+use crate::sample::find;
 use crate::stats::compare::Name;
 
 /// The figures that decide if the user names none.
@@ -101,9 +102,8 @@ impl Options {
 }
 
 fn figure(text: &str) -> std::result::Result<Name, String> {
-    let names = Name::NAMES.map(|(_, name)| name);
-    let known = Name::NAMES.into_iter().find(|(_, name)| *name == text);
-    known.map(|(figure, _)| figure).ok_or_else(|| {
+    find(&Name::NAMES, text).ok_or_else(|| {
+        let names = Name::NAMES.map(|(_, name)| name);
         let all = names.join(", ");
         match did_you_mean(text, names.into_iter()) {
             Some(near) => format!("no such figure. {near}"),

@@ -48,9 +48,8 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
             "connection": new.connection,
             "options": header,
         }),
-        passes: Vec::new(),
-        findings: Value::Null,
         notes: base.torn.into_iter().chain(new.torn).collect(),
+        ..Report::default()
     };
     let mut log = Log::new("compare");
     let ending = finish(&mut report, &mut log, &findings, options)?;
@@ -96,15 +95,15 @@ impl Side {
         Ok(side)
     }
 
-    fn add(&mut self, what: &str, saved: Saved) -> Result<()> {
-        let header = &saved.header;
+    fn add(&mut self, what: &str, Saved { run, is_torn }: Saved) -> Result<()> {
+        let header = &run.about;
         let text = |key: &str| header[key].as_str().unwrap_or_default().to_string();
         let command = text("command");
         if !COMMANDS.contains(&&*command) {
             let why = format!("samples of {command}; want those of benchmark, load, replay or run");
             return Err(Error::input(what, why));
         }
-        if saved.passes.is_empty() {
+        if run.passes.is_empty() {
             return Err(Error::input(what, "no request has ended"));
         }
         self.model = text("model");
@@ -114,13 +113,13 @@ impl Side {
         self.options = header["options"].clone();
         self.is_load = command == "load";
         self.is_mock |= header["mock"] == true;
-        if saved.is_torn {
+        if is_torn {
             self.torn
                 .push(format!("{what}: the last line is incomplete and left out"));
         }
         // Shards that were started with one seed and nonce have one id, whenever they ran.
         let [id, clock, shard] = ["run_id", "clock", "shard"].map(|key| header[key].to_string());
-        self.saved.push((id + &clock + &shard, saved.passes));
+        self.saved.push((id + &clock + &shard, run.passes));
         Ok(())
     }
 

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use self::options::Options;
 use crate::cli::args::Args;
 use crate::cli::checks;
-use crate::cli::commands::load::Plans;
-use crate::cli::commands::load::prompts::{self, body, check_records, note_line};
+use crate::cli::commands::load::{Plans, prompts};
 use crate::cli::connect::{Connection, Server};
 use crate::cli::discover::{Ready, announce};
 use crate::cli::feedback::Feedback;
@@ -20,14 +19,13 @@ use crate::cli::step::Sending;
 use crate::cli::terminal::{print, print_last, stdout_screen};
 use crate::cli::verdict::{Ending, verdict};
 use crate::error::Result;
-use crate::experiment::find_rate::{Ask, FindRate, Settings};
+use crate::experiment::find_rate::{Ask, FindRate};
 use crate::load::open::Due;
-use crate::load::stop::Stop;
 use crate::plan::arrival::Arrivals;
 use crate::plan::requests::{Batch, Plan};
 use crate::plan::{Session, Turn};
 use crate::report::layout::find_rate as layout;
-use crate::report::{json, text};
+use crate::report::text;
 use crate::sample::{Labels, Sample};
 use crate::stats::facts::Facts;
 use crate::stats::find_rate::{Findings, Status};
@@ -55,24 +53,19 @@ pub fn run(args: &Args) -> Result<u8> {
     options.load.outputs.check()?;
     let opened = connection.open()?;
     announce(&opened)?;
-    let body = body(&opened, &prompts::model(&opened)?, &options.load);
-    check_records(&options.load, &source, &body)?;
-    let mut ready = Ready::ask(opened, body, None, options.load.common.clone())?;
-    note_line(&mut ready, &options.load, "999");
-    options.load.check_streams(&ready)?;
+    let model = prompts::model(&opened)?;
+    let ready = prompts::ready(opened, &model, &options.load, &source, "999")?;
     let plans = Plans::new(source, &options.load, &ready);
     print(&specification(&options, &ready))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.load.outputs.samples.as_ref(), true);
-    let mut run = Run::open(&ready, &stop, header(&options), &samples)?;
-    stop.on_signals()?;
+    let mut run = Run::begin(&ready, header(&options), &samples)?;
     warm_up(&mut run, &options, &plans.warmup)?;
     let findings = search(&mut run, &options, &plans.measured)?;
     end(run, &findings, &options)
 }
 
 fn specification(options: &Options, ready: &Ready) -> String {
-    let slo = options.slo;
+    let slo = options.search.slo;
     let limits = [
         ("TTFT", slo.ttft_ms),
         ("ITL", slo.itl_ms),
@@ -86,9 +79,9 @@ fn specification(options: &Options, ready: &Ready) -> String {
         .map_or(String::new(), |time| format!(", {} s", time.as_secs_f64()));
     format!(
         "\nFind: the highest rate at which {} % of the requests have {}\nBudget: {}{time}\nPrompts: {}\n{}",
-        options.attainment * 100.0,
+        options.search.attainment * 100.0,
         limits.join(" and "),
-        counted(options.budget_requests, "request"),
+        counted(options.search.budget_requests, "request"),
         prompts::prompts(&options.load),
         ready.lines("")
     )
@@ -97,11 +90,11 @@ fn specification(options: &Options, ready: &Ready) -> String {
 /// Returns the run's options for the header.
 fn header(options: &Options) -> Value {
     json!({
-        "slo_file": options.slo_file,
-        "attainment": options.attainment,
+        "slo_file": options.load.common.slo_file,
+        "attainment": options.search.attainment,
         "burstiness": prompts::burstiness_header(&options.load),
         "max_inflight": options.load.max_inflight,
-        "budget_requests": options.budget_requests,
+        "budget_requests": options.search.budget_requests,
         "budget_time_s": options.budget_time.map(|time| time.as_secs_f64()),
         "min_rate": options.min_rate,
         "warmup": options.load.warmup,
@@ -231,13 +224,7 @@ struct Driver<'a> {
 impl<'a> Driver<'a> {
     fn new(run: &Run, options: &Options) -> Driver<'a> {
         Driver {
-            search: FindRate::new(&Settings {
-                slo: options.slo,
-                attainment: options.attainment,
-                budget_requests: options.budget_requests,
-                most_in_flight: options.load.max_inflight,
-                seed: options.load.common.seed,
-            }),
+            search: FindRate::new(&options.search),
             feedback: Feedback::new(&run.stop),
             until: options.budget_time.map(|time| Instant::now() + time),
             turns: Box::new(std::iter::empty()),
@@ -323,10 +310,8 @@ fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
         .write(|file| file.write_series("find_rate", findings));
     run.report.found(findings);
     let document = layout::document(&run.report);
-    if let Some(path) = &options.load.outputs.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    let path = options.load.outputs.output.as_ref();
+    output::result(&mut run.log, path, &document.data);
     print_last(&format!("\n{}", text::render(&document, stdout_screen())))?;
     verdict(&run, ending(findings, options))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::args::{Args, above_zero, at_least_one, percent};
 use crate::cli::commands::load::{self, Way};
 use crate::error::{Error, Result};
-use crate::stats::goodput::Slo;
+use crate::experiment::find_rate::Settings;
 use crate::units::parse_number;
 
 const ATTAINMENT: f64 = 0.95;
@@ -13,12 +13,7 @@ const BUDGET_REQUESTS: u64 = 20_000;
 
 pub struct Options {
     pub load: load::Options,
-    pub slo: Slo,
-    /// The SLO's file as typed.
-    pub slo_file: String,
-    /// The share of requests that must meet the SLO.
-    pub attainment: f64,
-    pub budget_requests: u64,
+    pub search: Settings,
     pub budget_time: Option<Duration>,
     pub min_rate: Option<f64>,
 }
@@ -28,24 +23,22 @@ impl Options {
     /// Fails when an option is malformed, or there is no SLO.
     pub fn parse(args: &Args) -> Result<Options> {
         let load = load::Options::of_experiment(args, Way::Concurrency(1))?;
-        let (slo, slo_file) = load
-            .common
-            .slo
-            .zip(args.text("--slo-file"))
-            .ok_or_else(|| {
-                let why = "not given; want a YAML file of what a request must stay below";
-                Error::input("--slo-file", why)
-                    .next("Such as the two lines: slo:, then two blanks and ttft_ms: 500")
-            })?;
+        let slo = load.common.slo.ok_or_else(|| {
+            let why = "not given; want a YAML file of what a request must stay below";
+            Error::input("--slo-file", why)
+                .next("Such as the two lines: slo:, then two blanks and ttft_ms: 500")
+        })?;
         let budget_requests = args.value("--budget-requests", at_least_one)?;
+        let attainment = args.value("--attainment", attainment)?;
         Ok(Options {
+            search: Settings {
+                slo,
+                attainment: attainment.unwrap_or(ATTAINMENT),
+                budget_requests: budget_requests.unwrap_or(BUDGET_REQUESTS),
+                most_in_flight: load.max_inflight,
+                seed: load.common.seed,
+            },
             load,
-            slo,
-            slo_file,
-            attainment: args
-                .value("--attainment", attainment)?
-                .unwrap_or(ATTAINMENT),
-            budget_requests: budget_requests.unwrap_or(BUDGET_REQUESTS),
             budget_time: args.value("--budget-time", above_zero)?,
             min_rate: args.value("--min-rate", parse_number)?,
         })

@@ -24,7 +24,6 @@ use crate::collect::Extent;
 use crate::error::Result;
 use crate::file::is_stdout;
 use crate::load::open::{Due, Order};
-use crate::load::stop::Stop;
 use crate::plan::Session;
 use crate::plan::arrival::Arrivals;
 use crate::plan::counted::Counted;
@@ -81,19 +80,14 @@ impl Load {
         let opened = connection.open()?;
         announce(&opened)?;
         let model = prompts::model(&opened)?;
-        let body = prompts::body(&opened, &model, &options);
-        prompts::check_records(&options, &source, &body)?;
-        let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+        let points = options.points.len().to_string();
+        let mut ready = prompts::ready(opened, &model, &options, &source, &points)?;
         ready.max_model_len = model.max_model_len;
-        prompts::note_line(&mut ready, &options, &options.points.len().to_string());
-        options.check_streams(&ready)?;
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
-        let stop = Stop::new();
         let samples = Samples::named(options.outputs.samples.as_ref(), true);
-        let run = Run::open(&ready, &stop, prompts::header(&options), &samples)?;
-        stop.on_signals()?;
+        let run = Run::begin(&ready, prompts::header(&options), &samples)?;
         Ok(Load {
             run,
             ready,

@@ -184,7 +184,7 @@ impl Options {
     }
 
     /// Checks that requests have the times that are limited.
-    pub fn check_streams(&self, ready: &Ready) -> Result<()> {
+    pub(super) fn check_streams(&self, ready: &Ready) -> Result<()> {
         if self.limits_ttft() && ready.setup.streams == Some(false) {
             let why = "a limit on ttft_ms, but the server does not stream: no request has a TTFT";
             return Err(Error::input("--slo-file", why)

@@ -121,8 +121,28 @@ pub fn model(opened: &Opened) -> Result<Listed> {
     }
 }
 
+/// Checks that the prompts fit the server and this model, and asks the set-up questions. `batch` is the longest name of a
+/// batch of the run.
+///
+/// # Errors
+/// Fails when a record does not fit, or the server refuses what the run will send.
+pub fn ready(
+    opened: Opened,
+    model: &Listed,
+    options: &Options,
+    source: &Source,
+    batch: &str,
+) -> Result<Ready> {
+    let body = body(&opened, model, options);
+    check_records(options, source, &body)?;
+    let mut ready = Ready::ask(opened, body, None, options.common.clone())?;
+    note_line(&mut ready, options, batch);
+    options.check_streams(&ready)?;
+    Ok(ready)
+}
+
 /// Returns the bodies of the run's requests: for the endpoint's API, with this model.
-pub fn body(opened: &Opened, model: &Listed, options: &Options) -> BodyShape {
+fn body(opened: &Opened, model: &Listed, options: &Options) -> BodyShape {
     let api = opened.endpoint.api.unwrap_or(Api::Completions);
     let has_own_ends = options.prompts.has_own_ends();
     BodyShape {
@@ -136,7 +156,7 @@ pub fn body(opened: &Opened, model: &Listed, options: &Options) -> BodyShape {
 }
 
 /// Notes the line in front of a dataset's prompts, which is the longest in the batch of this name.
-pub fn note_line(ready: &mut Ready, options: &Options, batch: &str) {
+fn note_line(ready: &mut Ready, options: &Options, batch: &str) {
     let nonce = ready.common.nonce.as_ref();
     if let Some(nonce) = nonce.filter(|_| options.prompts.has_own_ends()) {
         let bytes = first_line(nonce, batch).len();
@@ -145,7 +165,7 @@ pub fn note_line(ready: &mut Ready, options: &Options, batch: &str) {
 }
 
 /// Checks that every record fits the API of the body.
-pub fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
+fn check_records(options: &Options, source: &Source, body: &BodyShape) -> Result<()> {
     let Origin::Dataset(path) = &options.prompts.origin else {
         return Ok(());
     };

@@ -18,7 +18,7 @@ use crate::report::text;
 use crate::samples_file::{TokensLine, Writer};
 use crate::stats::clock::{Clock, Held};
 use crate::stats::pass::peak_of;
-use crate::stats::shards::{Merged, Part, clocks, merged};
+use crate::stats::shards::{Part, clocks, merged};
 
 /// A merge that is under way.
 struct Merge {
@@ -132,20 +132,11 @@ impl Merge {
             .iter_mut()
             .map(|file| std::mem::take(&mut file.part))
             .collect();
-        let Merged {
-            facts,
-            overlap,
-            planned,
-            is_cut,
-            missing,
-        } = merged(&parts, &self.missing, peak_of(spans_ns.into_iter()));
-        written(&self.path, self.writer.write_series("pass", &facts))?;
-        let rows = self
-            .files
-            .iter()
-            .zip(&parts)
-            .zip(planned.into_iter().zip(is_cut));
-        let rows = rows.map(|((file, part), (planned, is_cut))| layout::Row {
+        let merged = merged(&parts, &self.missing, peak_of(spans_ns.into_iter()));
+        written(&self.path, self.writer.write_series("pass", &merged.facts))?;
+        let files = self.files.iter().zip(&parts);
+        let rows = files.zip(merged.planned.iter().zip(&merged.is_cut));
+        let rows = rows.map(|((file, part), (&planned, &is_cut))| layout::Row {
             file: file.name.clone(),
             shards: part.held.clone(),
             sent: part.sent,
@@ -155,10 +146,8 @@ impl Merge {
             is_cut,
         });
         self.passes.push(layout::Pass {
-            name: facts.name(),
             rows: rows.collect(),
-            overlap,
-            missing,
+            merged,
         });
         Ok(true)
     }

@@ -23,19 +23,15 @@ use crate::units::{counted, rounded};
 
 /// Sends the requests of a probe, and tells it of the replies.
 pub struct Driver<'a> {
-    pub probe: Probe,
-    pub texts: Texts,
-    pub counters: &'a Counters,
+    probe: Probe,
+    texts: Texts,
+    counters: &'a Counters,
     /// The route that empties the cache, if the user named one.
-    pub reset: Option<&'a SideUrl>,
-    pub opened: &'a Opened,
-    pub stop: Stop,
+    reset: Option<&'a SideUrl>,
+    opened: &'a Opened,
+    stop: Stop,
     /// Whether the requests of the current pass go out with the other key.
     pub is_other_key: bool,
-    state: State,
-}
-
-struct State {
     feedback: Feedback,
     is_in_flight: bool,
     /// A request that the next pass sends.
@@ -46,20 +42,6 @@ struct State {
     others: Option<String>,
     /// Steps whose lines were printed.
     told: usize,
-}
-
-impl State {
-    fn new(stop: &Stop) -> State {
-        State {
-            feedback: Feedback::new(stop),
-            is_in_flight: false,
-            held: None,
-            next_id: 0,
-            tally: Tally::default(),
-            others: None,
-            told: 0,
-        }
-    }
 }
 
 impl<'a> Driver<'a> {
@@ -79,7 +61,13 @@ impl<'a> Driver<'a> {
             opened,
             stop: stop.clone(),
             is_other_key: false,
-            state: State::new(stop),
+            feedback: Feedback::new(stop),
+            is_in_flight: false,
+            held: None,
+            next_id: 0,
+            tally: Tally::default(),
+            others: None,
+            told: 0,
         }
     }
 
@@ -87,22 +75,22 @@ impl<'a> Driver<'a> {
     pub fn pass(&self) -> Step<'a> {
         Step {
             counters: Some((self.counters, Some(EVERY))),
-            ..self.state.feedback.step(1)
+            ..self.feedback.step(1)
         }
     }
 
     /// Ends a pass, with what the server's counters tell of it and why it ended. Returns whether another one follows,
     /// with the other key.
     pub fn end_pass(&mut self, told: &ToldFigures, why: &str) -> bool {
-        let others = self.state.tally.end_pass(told);
+        let others = self.tally.end_pass(told);
         let is_stopped = self.stop.is_set();
         if let Some(why) = others.as_deref().or(is_stopped.then_some(why)) {
             self.probe.stop(why);
-            self.state.held = None;
+            self.held = None;
         }
-        self.state.others = self.state.others.take().or(others);
+        self.others = self.others.take().or(others);
         self.note_steps();
-        self.is_other_key = match &self.state.held {
+        self.is_other_key = match &self.held {
             Some(request) => request.is_other_key,
             None => return false,
         };
@@ -113,28 +101,28 @@ impl<'a> Driver<'a> {
     pub fn finish(self) -> (Findings, String) {
         let mut findings = self.probe.findings().clone();
         if findings.stopped.is_none() {
-            findings.stopped = self.state.others;
+            findings.stopped = self.others;
         }
         // The server's counters would have the hits of others, or not all of ours.
         if findings.stopped.is_none() {
-            self.state.tally.compare(&mut findings);
+            self.tally.compare(&mut findings);
         }
-        (findings, self.state.feedback.rest())
+        (findings, self.feedback.rest())
     }
 
     /// Waits for the reply to the request in flight, and hands it on. Returns false if the run was stopped.
     fn take_reply(&mut self) -> bool {
-        if !std::mem::take(&mut self.state.is_in_flight) {
+        if !std::mem::take(&mut self.is_in_flight) {
             return true;
         }
-        let Some(sample) = self.state.feedback.wait() else {
+        let Some(sample) = self.feedback.wait() else {
             return false;
         };
-        self.state.tally.add(&sample);
+        self.tally.add(&sample);
         self.probe.tell(&sample);
-        if self.state.tally.is_look_due()
+        if self.tally.is_look_due()
             && let Some((counted, until_ns)) = self.counters.prompt_tokens()
-            && let Some(why) = self.state.tally.others(counted, until_ns)
+            && let Some(why) = self.tally.others(counted, until_ns)
         {
             self.probe.stop(&why);
         }
@@ -144,11 +132,11 @@ impl<'a> Driver<'a> {
     /// Makes the lines of steps that have ended, and the status line.
     fn note_steps(&mut self) {
         let findings = self.probe.findings();
-        let feedback = &self.state.feedback;
-        for step in &findings.steps[self.state.told..] {
+        let feedback = &self.feedback;
+        for step in &findings.steps[self.told..] {
             feedback.print(&layout::line(step));
         }
-        self.state.told = findings.steps.len();
+        self.told = findings.steps.len();
         let cost = &findings.cost;
         let step = self.probe.step().map_or("the end", Name::name);
         let (requests, tokens) = (
@@ -175,9 +163,9 @@ impl<'a> Driver<'a> {
     }
 
     fn session(&mut self, request: &Request) -> Session {
-        let id = self.state.next_id;
-        self.state.next_id += 1;
-        self.state.is_in_flight = true;
+        let id = self.next_id;
+        self.next_id += 1;
+        self.is_in_flight = true;
         Session::single(self.texts.turn(id, request))
     }
 }
@@ -190,12 +178,12 @@ impl Iterator for Driver<'_> {
             return None;
         }
         loop {
-            let held = self.state.held.take().map(Ask::Send);
+            let held = self.held.take().map(Ask::Send);
             let ask = held.or_else(|| self.probe.next());
             self.note_steps();
             match ask? {
                 Ask::Send(request) if request.is_other_key != self.is_other_key => {
-                    self.state.held = Some(request);
+                    self.held = Some(request);
                     return None;
                 }
                 Ask::Send(request) => return Some(self.session(&request)),

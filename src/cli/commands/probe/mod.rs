@@ -29,9 +29,8 @@ use crate::client::endpoint::without_secrets;
 use crate::client::secret::ApiKey;
 use crate::error::{Error, Result};
 use crate::experiment::probe::{Probe, Settings};
-use crate::load::stop::Stop;
 use crate::report::layout::probe as layout;
-use crate::report::{json, text};
+use crate::report::text;
 use crate::stats::facts::Facts;
 use crate::stats::probe::Findings;
 use crate::units::rounded;
@@ -63,10 +62,8 @@ pub fn run(args: &Args) -> Result<u8> {
     check_streams(&ready)?;
     let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
     print(&specification(&ready, &options, &longest, asked))?;
-    let stop = Stop::new();
     let samples = Samples::named(options.samples.as_ref(), true);
-    let mut run = Run::open(&ready, &stop, options.header(&longest), &samples)?;
-    stop.on_signals()?;
+    let mut run = Run::begin(&ready, options.header(&longest), &samples)?;
     let texts = Texts {
         writer: ready.writer.clone(),
         lengths: ready.setup.lengths.clone(),
@@ -74,7 +71,7 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let probe = Probe::new(&settings(&options, &longest, &ready));
     let reset = options.reset.as_ref();
-    let mut driver = Driver::new(probe, texts, &counters, reset, (&ready.opened, &stop));
+    let mut driver = Driver::new(probe, texts, &counters, reset, (&ready.opened, &run.stop));
     send(&mut run, &mut driver, options.other_key.as_ref())?;
     let (findings, lines) = driver.finish();
     print(&lines)?;
@@ -189,10 +186,7 @@ fn end(mut run: Run, findings: &Findings, options: &Options) -> Result<u8> {
     run.log.write(|file| file.write_series("probe", findings));
     run.report.found(findings);
     let document = layout::document(&run.report);
-    if let Some(path) = &options.output {
-        let text = json::pretty(&document.data);
-        output::write(&mut run.log, "--output", path.as_ref(), &text);
-    }
+    output::result(&mut run.log, options.output.as_ref(), &document.data);
     print(&format!("\n{}", text::render(&document, stdout_screen())))?;
     if findings.cost.requests == 0
         && !run.stop.is_set()

@@ -16,6 +16,7 @@ use crate::client::endpoint::Endpoint;
 use crate::client::secret::ApiKey;
 use crate::error::{Error, Result};
 use crate::experiment::probe::Name;
+use crate::sample::find;
 
 /// Output tokens of the longest answer that a step asks for.
 const ANSWER_TOKENS: u64 = 8;
@@ -192,17 +193,16 @@ fn steps(args: &Args) -> Result<Vec<Name>> {
 }
 
 fn step(text: &str) -> Result<Name> {
-    let names = || Name::NAMES.iter().map(|(_, name)| *name);
-    let mut known = Name::NAMES.iter();
-    if let Some((step, _)) = known.find(|(_, name)| *name == text) {
-        return Ok(*step);
+    if let Some(step) = find(&Name::NAMES, text) {
+        return Ok(step);
     }
-    let all = names().collect::<Vec<_>>().join(", ");
+    let names = Name::NAMES.map(|(_, name)| name);
+    let all = names.join(", ");
     let error = Error::input(
         format!("--steps {text}"),
         format!("no such step; want {all}"),
     );
-    Err(match did_you_mean(text, names()) {
+    Err(match did_you_mean(text, names.into_iter()) {
         Some(meant) => error.next(meant),
         None => error,
     })

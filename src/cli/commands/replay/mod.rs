@@ -29,7 +29,6 @@ use crate::client::api::Api;
 use crate::client::body::{BodyShape, Optional, Sampling};
 use crate::collect::Extent;
 use crate::error::{Error, Result};
-use crate::load::stop::Stop;
 use crate::mock;
 use crate::plan::dataset::{Dataset, load, made};
 use crate::report::layout::common::MOCK;
@@ -132,12 +131,10 @@ impl Replay {
             let said = cut::to_length(&mut dataset, limit, &ready);
             print(&format!("{said}\n\n"))?;
         }
-        let stop = Stop::new();
-        stop.on_signals()?;
         let samples = folder.samples(options.keep_gaps);
         let header = dataset::header(&options, &dataset);
         Ok(Replay {
-            run: Run::open(&ready, &stop, header, &samples)?,
+            run: Run::begin(&ready, header, &samples)?,
             ready,
             options,
             dataset,

@@ -11,7 +11,6 @@ use crate::cli::saved::Saved;
 use crate::error::{Error, Result};
 use crate::file::note_read;
 use crate::report::document::Document;
-use crate::report::layout::report::Report;
 use crate::report::layout::{self, notes};
 use crate::report::summary_file;
 use crate::samples_file::{Reader, holds_samples, keep_countable};
@@ -165,23 +164,10 @@ pub(super) fn of_reader(
     reader: Reader<impl BufRead>,
     is_wanted: impl Fn(&Pass) -> bool,
 ) -> Result<Document> {
-    let Saved {
-        header,
-        mut passes,
-        findings,
-        notes: of_merge,
-        is_torn,
-    } = Saved::read(reader)?;
-    let mut notes = of_merge;
-    notes.extend(notes::saved(&header, &passes));
-    notes.extend(is_torn.then(|| TORN.to_string()));
-    passes.retain(is_wanted);
-    let report = Report {
-        about: header,
-        passes,
-        findings,
-        notes,
-    };
-    layout::document(&report)
+    let Saved { mut run, is_torn } = Saved::read(reader)?;
+    run.notes.extend(notes::saved(&run.about, &run.passes));
+    run.notes.extend(is_torn.then(|| TORN.to_string()));
+    run.passes.retain(is_wanted);
+    layout::document(&run)
         .ok_or_else(|| Error::input(what, "samples of a command that this version does not know"))
 }

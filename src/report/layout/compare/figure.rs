@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::report::document::Cell;
-use crate::report::layout::findings::{count, list};
+use crate::report::layout::findings::{count, list, share};
+use crate::sample::find;
 use crate::stats::compare::{Name, Unit, Verdict};
 use crate::units::counted;
 
@@ -20,8 +21,7 @@ pub struct Figure<'a> {
 impl Figure<'_> {
     pub fn all(found: &Value) -> Vec<Figure<'_>> {
         let figures = list(&found["figures"]).filter_map(|of| {
-            let key = of["name"].as_str()?;
-            let (name, _) = Name::NAMES.into_iter().find(|(_, known)| *known == key)?;
+            let name = find(&Name::NAMES, of["name"].as_str()?)?;
             let verdict = verdict(of);
             Some(Figure { of, name, verdict })
         });
@@ -136,9 +136,7 @@ impl Figure<'_> {
 
 /// Returns the verdict of the whole or of a figure.
 pub fn verdict(of: &Value) -> Verdict {
-    let mut known = Verdict::NAMES.into_iter();
-    let found = known.find(|(_, name)| of["verdict"] == *name);
-    found.map_or(Verdict::Unclear, |(verdict, _)| verdict)
+    find(&Verdict::NAMES, text(of, "verdict")).unwrap_or(Verdict::Unclear)
 }
 
 /// Whether runs were compared, not pairs of requests.
@@ -160,8 +158,7 @@ pub fn signed(change: f64) -> String {
 
 /// Formats the margin, such as `3 %`.
 pub fn margin(found: &Value) -> String {
-    let margin = found["margin"].as_f64().unwrap_or(0.0);
-    format!("{} %", (margin * 1000.0).round() / 10.0)
+    share(found["margin"].as_f64().unwrap_or(0.0))
 }
 
 /// Returns the figures that made the verdict.

@@ -407,7 +407,7 @@ fn the_next_command_is_not_the_command_that_was_just_run() {
     };
     let sweep = "tmesh-cli load --endpoint http://h/v1 --concurrency 1,4,16 --requests 100";
     assert_eq!(next_command(&working, &load(&[5], None)), sweep);
-    assert_eq!(next(&working, &load(&[1, 4], None)).command, None);
+    assert_eq!(next_command(&working, &load(&[1, 4], None)), probe);
     let find = "tmesh-cli find-rate --endpoint http://h/v1 --slo-file s.yaml --input-tokens 64";
     assert_eq!(next_command(&working, &load(&[1, 4], Some("s.yaml"))), find);
 }
