@@ -136,8 +136,8 @@ impl Metrics {
             &sources,
         );
         let tiers = [
-            ("source=\"device\"", self.times * self.tier1_hit_tokens),
-            ("source=\"host\"", self.times * self.tier2_hit_tokens),
+            ("source=\"device\"", self.times * self.cached_tier1_tokens),
+            ("source=\"host\"", self.times * self.cached_tier2_tokens),
         ];
         page.counters(
             "prompt_tokens_cached_by_source_total",
@@ -482,9 +482,11 @@ mod tests {
             value(&metrics, &format!("vllm:prefix_cache_queries_total{own}")),
             Some(100.0)
         );
-        assert_eq!(
-            value(&metrics, &format!("vllm:prompt_tokens_total{own}")),
-            Some(0.0)
-        );
+        for name in [
+            "prompt_tokens_total{engine=\"0\",model_name=\"m\"}",
+            "prompt_tokens_cached_by_source_total{engine=\"0\",model_name=\"m\",source=\"device\"}",
+        ] {
+            assert_eq!(value(&metrics, &format!("vllm:{name}")), Some(0.0));
+        }
     }
 }

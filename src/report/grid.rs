@@ -217,14 +217,14 @@ mod tests {
 
     #[test]
     fn a_column_that_is_only_a_name_gets_no_rows_of_its_own() {
-        let columns = [("C1-R1", 7), ("C1-R2", 7), ("(R round)", 0)];
+        let columns = [("C1-R1", 12), ("C1-R2", 12), ("(R round)", 0)];
         let rows = [row("P50", ["1.5", "2.5"].map(Into::into))];
         let table = Table::new(Style::Words, ("Columns", 7), columns, rows);
         let mut out = String::new();
-        plain(&mut out, &table, 30);
+        plain(&mut out, &table, 28);
         assert_eq!(
             out,
-            "Columns  C1-R1  C1-R2\nP50      1.5    2.5\n\n(R round)\n"
+            "Columns  C1-R1    C1-R2\nP50      1.5      2.5\n\n(R round)\n"
         );
     }
 

@@ -33,7 +33,6 @@ pub fn document(report: &Report) -> Document {
         let mut requests = Section::new("Requests");
         common::requests(&mut requests, &report.passes);
         sections.push(requests);
-        sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     }
     let notes = list(&found["notes"]).chain([&found["stopped"]]);
     let notes = notes.filter_map(Value::as_str).map(str::to_string);

@@ -64,10 +64,7 @@ pub fn line(probe: &find_rate::Probe) -> String {
 /// Makes the report.
 pub fn document(report: &Report) -> Document {
     let (about, found) = (&report.about, &report.findings);
-    let mut sections = vec![probes(found), rates(report)];
-    if !report.passes.is_empty() {
-        sections.push(common::failure_table(&report.passes, |pass| pass.name()));
-    }
+    let sections = vec![probes(found), rates(report)];
     let figures = (sections, charts(about, found));
     let answer = (sentence(found), next(report));
     FORM.document(report, Vec::new(), figures, answer)

@@ -7,6 +7,7 @@ use super::keys;
 use super::report::Report;
 use crate::report::charts::Charts;
 use crate::report::document::{Answer, Document, Next, Node, Section};
+use crate::stats::pass::Pass;
 
 /// The keys of a result file: those of the header, then those of the findings.
 pub struct Form {
@@ -17,14 +18,18 @@ pub struct Form {
 
 impl Form {
     /// Makes the report of an experiment, which ends with what was found, in one sentence, and with the next step.
-    /// `remarks` are made of the findings; notes on the input follow.
+    /// `remarks` are made of the findings; notes on the input follow. Failures come after all other sections.
     pub fn document(
         &self,
         report: &Report,
         remarks: Vec<String>,
-        (sections, charts): (Vec<Section>, Charts),
+        (mut sections, charts): (Vec<Section>, Charts),
         (sentence, next): (String, Next),
     ) -> Document {
+        // A result file has no requests.
+        if !report.passes.is_empty() {
+            sections.push(common::failure_table(&report.passes, Pass::name));
+        }
         Document {
             remarks: remarks.into_iter().chain(report.notes.clone()).collect(),
             sections,

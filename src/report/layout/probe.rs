@@ -57,7 +57,6 @@ pub fn document(report: &Report) -> Document {
     sections.extend(tiers(found));
     sections.extend(next_commands(about, found));
     sections.push(costs(report));
-    sections.push(common::failure_table(&report.passes, |pass| pass.name()));
     let sentence = format!("Prefix cache: {}", conclusion(found));
     let remarks = warnings(about, found);
     let figures = (sections, charts(found));
