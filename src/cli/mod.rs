@@ -77,6 +77,7 @@ fn help_on(words: Arguments) -> Result<u8> {
     let rest = words.finish();
     let word = match &rest[..] {
         [] => return told(&topics::overview()),
+        [word] if word == "-h" || word == "--help" => return told(&topics::overview()),
         [word, ..] => word.to_string_lossy().into_owned(),
     };
     if let Some(topic) = topics::find(&word).filter(|_| rest.len() == 1) {
