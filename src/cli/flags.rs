@@ -175,7 +175,7 @@ pub static LOAD: Usage = Usage {
     --burstiness B                  shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even [1]
     --duration DURATION             instead of --requests: nothing is sent after it; requests in flight are completed
     --trace FILE                    a trace: Mooncake's or Bailian's JSONL, or Azure's or BurstGPT's CSV
-    --trace-unit UNIT               unit of the trace's timestamps: ms or s [ms; s in CSV]
+    --trace-unit UNIT               unit of the trace's timestamps: ms or s [by format: Mooncake ms, others s]
     --speed X                       sends the trace X times as fast [1]
     --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
     --warmup N                      requests sent before each point, with prompts of their own, in no figure [5]
