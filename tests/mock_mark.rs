@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, RawServer, Samples, Server};
+use crate::util::{Cmd, Dir, RawServer, Samples, Server, json_file};
 
 const WARNING: &str = "Mock server: not a measurement of an engine";
 
@@ -61,6 +61,17 @@ fn every_command_and_its_report_say_that_a_mock_in_another_process_answered() {
             "{words}: {json}"
         );
     }
+}
+
+#[test]
+fn a_result_in_the_format_of_vllm_says_that_a_mock_answered() {
+    let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
+    let dir = Dir::new();
+    let command = Cmd::new(&dir).args(LOAD.split(' '));
+    command
+        .args(["--endpoint", &server.url(), "--export", "vllm", "v.json"])
+        .ok();
+    assert_eq!(json_file(&dir, "v.json")["mock"], WARNING);
 }
 
 #[test]
