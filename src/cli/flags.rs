@@ -192,6 +192,7 @@ pub static LOAD: Usage = Usage {
     --output FILE                   the figures as JSON; - is stdout, without the report
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
                                     stdout, without the report
+    --no-gaps                       leaves the gaps between tokens out of the samples file
     --export vllm FILE              (pair) the figures as a result of vllm bench serve; a sweep writes one file a point
 ",
         QUIET,
@@ -293,6 +294,7 @@ pub static RUN_FIXED: Usage = Usage {
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]
+    --no-gaps                       leaves the gaps between tokens out of samples.jsonl
     -v, --verbose                   prints a line for each request as it ends
     --bytes-per-token N             KV cache bytes of a token, for the bytes that the cache uses [by model]
     --max-error-rate X              exit code 1 if a larger share of requests failed in any workload
