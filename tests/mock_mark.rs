@@ -78,10 +78,11 @@ fn a_result_in_the_format_of_vllm_says_that_a_mock_answered() {
 fn a_check_of_an_endpoint_says_that_it_is_a_mock() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
     let dir = Dir::new();
-    let check = Cmd::new(&dir).args(["check", "endpoint", server.addr()]);
-    let output = check.ok();
     let line = format!("\nserver                {WARNING}\n");
-    assert!(output.stdout.contains(&line), "{output}");
+    for url in [&[server.addr()][..], &["--endpoint", server.addr()]] {
+        let output = Cmd::new(&dir).args(["check", "endpoint"]).args(url).ok();
+        assert!(output.stdout.contains(&line), "{output}");
+    }
 }
 
 #[test]

@@ -501,7 +501,10 @@ pub static CHECK_ENDPOINT: Usage = Usage {
     operand: "URL",
     about: "Asks a server what it can do for the other commands",
     options: &[
-        "Connection",
+        "\
+    Connection
+    --endpoint URL                  the same as URL without an option
+",
         KEY_AND_MODEL,
         API,
         TRANSPORT,
@@ -522,6 +525,7 @@ pub static CHECK_PROMETHEUS: Usage = Usage {
     about: "Reads a metrics page: names, types and values",
     options: &["\
     Metrics
+    --endpoint URL                  the same as URL without an option
     --metrics NAME…                 (list) the names to look up: NAME or 'NAME{label=\"value\"}' [all]
 "],
     examples: &[
@@ -680,11 +684,11 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_the_operand_leaves_out_the_options_it_takes_the_place_of() {
+    fn a_url_that_is_the_operand_leaves_out_the_options_of_a_mock() {
         let names: Vec<&str> = CHECK_ENDPOINT.flags().map(|flag| flag.name).collect();
-        // A connection has 16 options: these three are left out, --try-reset is added.
-        assert_eq!((names[0], names.len()), ("--api-key", 14));
-        for name in ["--endpoint", "--backend", "--mock"] {
+        // A connection has 16 options: these two are left out, --try-reset is added.
+        assert_eq!((names[0], names.len()), ("--endpoint", 15));
+        for name in ["--backend", "--mock"] {
             assert!(!names.contains(&name), "{name}");
         }
     }
