@@ -522,7 +522,7 @@ fn impossible_checks_are_refused_before_anything_is_sent() {
         ),
         (
             &[&closed, "--endpoint", "h"],
-            "[ERROR] --endpoint: check endpoint has no such option\n",
+            "[ERROR] --endpoint: not together with a URL without an option, which says the same\n",
         ),
     ] {
         let output = Cmd::new(&dir)

@@ -196,11 +196,14 @@ fn merged_runs_with_one_seed_and_nonce_are_two_runs() {
 fn a_comparison_with_a_mock_in_another_process_says_so() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
     let dir = Dir::new();
-    let words = "compare --pairs 2 --max-tokens 2 --samples s.jsonl --endpoint URL --against URL";
+    let words = "compare --pairs 2 --max-tokens 2 --samples s.jsonl --summary s.md --endpoint URL --against URL";
     let words = words.replace("URL", &server.url());
     let output = Cmd::new(&dir).args(words.split(' ')).fails(3);
     let warning = "Mock server: not a measurement of an engine";
     assert!(output.stdout.contains(warning), "{output}");
+    let summary = dir.read("s.md");
+    assert_eq!(summary.matches(warning).count(), 1, "{summary}");
+    assert_eq!(summary.lines().count(), 5, "{summary}");
     for format in ["table", "markdown", "html"] {
         let report = ["report", "-i", "s.jsonl", "--format", format];
         let report = Cmd::new(&dir).args(report).ok();

@@ -901,3 +901,22 @@ fn a_deployment_is_asked_under_its_path_with_the_query_and_names_its_model() {
         (&json!(shown), &json!("gpt-x"))
     );
 }
+
+#[test]
+fn a_route_without_a_version_is_asked_for_below_v1() {
+    let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
+    for (route, api) in [
+        ("chat/completions", "chat completions"),
+        ("completions", "completions"),
+    ] {
+        let dir = Dir::new();
+        let url = format!("{}/{route}", server.addr());
+        let words = "load --requests 1 --warmup 0 --concurrency 1 --max-tokens 2 --endpoint";
+        let output = Cmd::new(&dir).args(words.split(' ')).arg(&url).ok();
+        let base = format!("normalized endpoint: {}/v1/", server.url());
+        assert!(
+            output.stderr.contains(&base) || output.stdout.contains(&base),
+            "{api}: {output}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::util::{Cmd, Dir, RawServer, Samples, Server};
+use crate::util::{Cmd, Dir, RawServer, Samples, Server, json_file};
 
 const WARNING: &str = "Mock server: not a measurement of an engine";
 
@@ -64,13 +64,25 @@ fn every_command_and_its_report_say_that_a_mock_in_another_process_answered() {
 }
 
 #[test]
+fn a_result_in_the_format_of_vllm_says_that_a_mock_answered() {
+    let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
+    let dir = Dir::new();
+    let command = Cmd::new(&dir).args(LOAD.split(' '));
+    command
+        .args(["--endpoint", &server.url(), "--export", "vllm", "v.json"])
+        .ok();
+    assert_eq!(json_file(&dir, "v.json")["mock"], WARNING);
+}
+
+#[test]
 fn a_check_of_an_endpoint_says_that_it_is_a_mock() {
     let server = Server::start(&["--base", "1ms", "--itl", "0s"]);
     let dir = Dir::new();
-    let check = Cmd::new(&dir).args(["check", "endpoint", server.addr()]);
-    let output = check.ok();
     let line = format!("\nserver                {WARNING}\n");
-    assert!(output.stdout.contains(&line), "{output}");
+    for url in [&[server.addr()][..], &["--endpoint", server.addr()]] {
+        let output = Cmd::new(&dir).args(["check", "endpoint"]).args(url).ok();
+        assert!(output.stdout.contains(&line), "{output}");
+    }
 }
 
 #[test]

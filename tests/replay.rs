@@ -873,3 +873,34 @@ fn pythons_csv_module_reads_the_tables_figures() {
         }
     }
 }
+
+#[test]
+fn a_limit_on_ttft_without_a_stream_is_noted_in_the_run_and_in_its_report() {
+    let server = RawServer::start(|request, stream| {
+        let (status, body) = match request.path.as_str() {
+            "/v1/models" => ("200 OK", r#"{"data":[{"id":"m"}]}"#),
+            path if path.starts_with("/v1/chat") => ("200 OK", PLAIN),
+            _ => ("404 Not Found", ""),
+        };
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        // A client that has gone shows in its own output.
+        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    });
+    let dir = Dir::new();
+    dir.write("d.jsonl", "{\"text\": \"a b\"}\n");
+    dir.write("slo.yaml", "slo:\n  ttft_ms: 5000\n");
+    let url = format!("http://{}", server.addr());
+    let words = "replay --dataset d.jsonl --slo-file slo.yaml --output-dir r --endpoint";
+    let output = Cmd::new(&dir).args(words.split(' ')).arg(&url).ok();
+    let note = "Note: 2 of 2 replies came without a stream: they have no TTFT and fail the limit on ttft_ms; limit latency_ms in its place";
+    assert!(output.stdout.contains(note), "{output}");
+    let report = Cmd::new(&dir)
+        .args(["report", "-i", "r/samples.jsonl"])
+        .ok();
+    assert!(report.stdout.contains(note), "{report}");
+}
+
+const PLAIN: &str = r#"{"choices":[{"index":0,"message":{"content":"a b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2,"completion_tokens":2}}"#;

@@ -236,6 +236,30 @@ fn samples_without_gaps_say_so() {
     let note = "Note: The samples were written without gaps between tokens (--no-gaps)";
     assert!(shown.stdout.contains(note), "{shown}");
     assert!(!shown.stdout.contains("Gaps: "), "{shown}");
+    for (words, samples) in [
+        (
+            "load --backend mock --requests 4 --max-tokens 4 --samples l.jsonl",
+            "l.jsonl",
+        ),
+        (
+            "run --workload short --requests 2 --output r",
+            "r/samples.jsonl",
+        ),
+    ] {
+        let command = || Cmd::new(&dir).args(words.split(' '));
+        let has_gaps = || {
+            let text = dir.read(samples);
+            text.matches("\"gaps_us\":[").count() > text.matches("\"gaps_us\":[]").count()
+        };
+        command().arg("--no-gaps").ok();
+        assert!(!has_gaps(), "{words}");
+        let shown = report(&dir, &["-i", samples]).ok();
+        assert!(shown.stdout.contains(note), "{shown}");
+        command().ok();
+        assert!(has_gaps(), "{words}");
+        let shown = report(&dir, &["-i", samples]).ok();
+        assert!(!shown.stdout.contains(note), "{shown}");
+    }
 }
 
 #[test]

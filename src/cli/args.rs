@@ -66,6 +66,21 @@ impl Args {
         Ok(&self.operands()?[0])
     }
 
+    /// Returns the URL that is the word without dashes, or the value of `--endpoint`.
+    ///
+    /// # Errors
+    /// Fails when both are given, or neither.
+    pub fn url(&self) -> Result<String> {
+        match (self.text("--endpoint"), self.operands.is_empty()) {
+            (Some(url), true) => Ok(url),
+            (Some(_), false) => Err(Error::input(
+                "--endpoint",
+                "not together with a URL without an option, which says the same",
+            )),
+            (None, _) => self.operand().map(str::to_string),
+        }
+    }
+
     /// Returns the words without dashes, of which there is at least one.
     ///
     /// # Errors
@@ -251,7 +266,7 @@ fn find(usage: &Usage, name: &str) -> Result<Flag> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::flags::BENCHMARK;
+    use super::super::flags::{BENCHMARK, CHECK_PROMETHEUS};
     use super::*;
 
     fn args(words: &[&str]) -> Result<Args> {
@@ -375,6 +390,24 @@ mod tests {
         assert!(text.starts_with("[ERROR] listing: not given; want tmesh-cli listing FILE"));
         let two = Args::new(&LISTING, words("a b")).err().expect("two");
         assert!(two.to_string().starts_with("[ERROR] b: not an option"));
+    }
+
+    #[test]
+    fn a_url_is_given_with_or_without_its_option() {
+        let url = |line: &str| {
+            let words = line.split_whitespace().map(str::to_string).collect();
+            Args::new(&CHECK_PROMETHEUS, words).expect(line).url()
+        };
+        assert_eq!(url("h:1").as_deref(), Ok("h:1"));
+        assert_eq!(url("--endpoint h:1").as_deref(), Ok("h:1"));
+        let both = url("h:1 --endpoint h:2").expect_err("two").to_string();
+        assert_eq!(
+            both,
+            "[ERROR] --endpoint: not together with a URL without an option, which says the same"
+        );
+        let none = url("").expect_err("none").to_string();
+        let wanted = "[ERROR] check prometheus: not given; want tmesh-cli check prometheus URL";
+        assert!(none.starts_with(wanted), "{none}");
     }
 
     #[test]

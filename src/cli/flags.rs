@@ -175,7 +175,7 @@ pub static LOAD: Usage = Usage {
     --burstiness B                  shape of the gaps at a rate: 1 is Poisson, less comes in bursts, inf is even [1]
     --duration DURATION             instead of --requests: nothing is sent after it; requests in flight are completed
     --trace FILE                    a trace: Mooncake's or Bailian's JSONL, or Azure's or BurstGPT's CSV
-    --trace-unit UNIT               unit of the trace's timestamps: ms or s [ms; s in CSV]
+    --trace-unit UNIT               unit of the trace's timestamps: ms or s [by format: Mooncake ms, others s]
     --speed X                       sends the trace X times as fast [1]
     --max-inflight N                threads of an open loop; a connection is opened when it is needed [256]
     --warmup N                      requests sent before each point, with prompts of their own, in no figure [5]
@@ -192,6 +192,7 @@ pub static LOAD: Usage = Usage {
     --output FILE                   the figures as JSON; - is stdout, without the report
     --samples FILE                  one JSON line a request, as it ends, and one a second on the client itself; - is \
                                     stdout, without the report
+    --no-gaps                       leaves the gaps between tokens out of the samples file
     --export vllm FILE              (pair) the figures as a result of vllm bench serve; a sweep writes one file a point
 ",
         QUIET,
@@ -293,6 +294,7 @@ pub static RUN_FIXED: Usage = Usage {
     Output and limits
     -o, --output DIR                where the JSON files, samples.jsonl, REPORT.md and report.html go \
                                     [./benchmark_results]
+    --no-gaps                       leaves the gaps between tokens out of samples.jsonl
     -v, --verbose                   prints a line for each request as it ends
     --bytes-per-token N             KV cache bytes of a token, for the bytes that the cache uses [by model]
     --max-error-rate X              exit code 1 if a larger share of requests failed in any workload
@@ -499,7 +501,10 @@ pub static CHECK_ENDPOINT: Usage = Usage {
     operand: "URL",
     about: "Asks a server what it can do for the other commands",
     options: &[
-        "Connection",
+        "\
+    Connection
+    --endpoint URL                  the same as URL without an option
+",
         KEY_AND_MODEL,
         API,
         TRANSPORT,
@@ -520,6 +525,7 @@ pub static CHECK_PROMETHEUS: Usage = Usage {
     about: "Reads a metrics page: names, types and values",
     options: &["\
     Metrics
+    --endpoint URL                  the same as URL without an option
     --metrics NAME…                 (list) the names to look up: NAME or 'NAME{label=\"value\"}' [all]
 "],
     examples: &[
@@ -678,11 +684,11 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_the_operand_leaves_out_the_options_it_takes_the_place_of() {
+    fn a_url_that_is_the_operand_leaves_out_the_options_of_a_mock() {
         let names: Vec<&str> = CHECK_ENDPOINT.flags().map(|flag| flag.name).collect();
-        // A connection has 16 options: these three are left out, --try-reset is added.
-        assert_eq!((names[0], names.len()), ("--api-key", 14));
-        for name in ["--endpoint", "--backend", "--mock"] {
+        // A connection has 16 options: these two are left out, --try-reset is added.
+        assert_eq!((names[0], names.len()), ("--endpoint", 15));
+        for name in ["--backend", "--mock"] {
             assert!(!names.contains(&name), "{name}");
         }
     }

@@ -266,6 +266,8 @@ fn split_path(path: &str) -> (String, Option<Api>) {
             .strip_suffix(api.path())
             .filter(|base| base.ends_with('/'))
         {
+            // A route without any prefix has no version either.
+            let base = if base == "/" { "/v1/" } else { base };
             return (base.to_string(), Some(api));
         }
     }
@@ -353,6 +355,18 @@ mod tests {
             (
                 "http://h/api/v3/chat/completions",
                 "http://h/api/v3/",
+                Some(Api::Chat),
+            ),
+            (
+                "localhost:8000/chat/completions",
+                "http://localhost:8000/v1/",
+                Some(Api::Chat),
+            ),
+            ("h/completions/", "http://h/v1/", Some(Api::Completions)),
+            ("h/api/chat/completions", "http://h/api/", Some(Api::Chat)),
+            (
+                "h/openai/v1/chat/completions",
+                "http://h/openai/v1/",
                 Some(Api::Chat),
             ),
             ("https://h.example.com", "https://h.example.com/v1/", None),

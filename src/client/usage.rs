@@ -15,8 +15,8 @@ pub struct Usage {
 }
 
 /// The names of counts, and of the objects that hold parts of them, in OpenAI's completions, chat and responses,
-/// Anthropic, DeepSeek, Kimi and SGLang.
-const NAMES: [&str; 14] = [
+/// Anthropic, DeepSeek, Kimi, SGLang and Gemini.
+const NAMES: [&str; 15] = [
     "prompt_tokens",
     "input_tokens",
     "completion_tokens",
@@ -26,6 +26,7 @@ const NAMES: [&str; 14] = [
     "prompt_cache_hit_tokens",
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
+    "cachedContentTokenCount",
     "reasoning_tokens",
     "prompt_tokens_details",
     "input_tokens_details",
@@ -56,6 +57,7 @@ impl Usage {
             hit,
             read,
             created,
+            content,
             reasoning,
             of_prompt,
             of_input,
@@ -74,13 +76,25 @@ impl Usage {
                 .or(detail(of_input, "cached_tokens"))
                 .or(count(cached))
                 .or(count(hit))
-                .or(read),
+                .or(read)
+                .or(count(content)),
             reasoning_tokens: detail(of_completion, "reasoning_tokens")
                 .or(detail(of_output, "reasoning_tokens"))
                 .or(count(reasoning)),
             total_tokens: count(total),
         };
         (usage != Usage::default()).then_some(usage)
+    }
+
+    /// Reads the parts of a count of cached tokens, by tier of SGLang's cache; `None` if there are none.
+    pub fn read_tiers(details: Option<Raw<'_>>) -> Option<Usage> {
+        let tiers = pick(details, &["device", "host", "storage"]);
+        let counts = tiers.into_iter().filter_map(count);
+        let cached_tokens = counts.reduce(u64::saturating_add);
+        cached_tokens.map(|_| Usage {
+            cached_tokens,
+            ..Usage::default()
+        })
     }
 
     /// Combines the counts field by field, with `both` where both have one.
@@ -212,6 +226,10 @@ mod tests {
             (
                 r#"{"prompt_tokens":9,"prompt_cache_hit_tokens":5,"prompt_cache_miss_tokens":4}"#,
                 [9, 0, 5, 0],
+            ),
+            (
+                r#"{"prompt_tokens":9,"cachedContentTokenCount":4}"#,
+                [9, 0, 4, 0],
             ),
             // 2 new, 4 read from the cache, 3 written to it.
             (

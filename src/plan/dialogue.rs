@@ -55,7 +55,8 @@ struct Said {
 /// The part of a conversation that one request sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// Its length by the usage of the previous turn, else estimated.
+    /// Its length, which the server has not told yet: an estimate from bytes, and from the usage of the previous turn
+    /// where that came. At least 1, unless the context is empty.
     pub context_tokens: u64,
     /// The number of earliest pairs of question and answer that were left out.
     pub dropped_pairs: u64,
@@ -293,8 +294,10 @@ impl History {
         let kept = asked[first..].iter().chain(&answers[first..]);
         self.sent_bytes = fixed + question.len() + kept.map(|text| text.len()).sum::<usize>();
         self.dropped_pairs = first;
+        // A text of few bytes is a fraction of a token by the estimate.
+        let least = u64::from(self.sent_bytes > 0);
         Sent {
-            context_tokens: tokens.round() as u64,
+            context_tokens: (tokens.round() as u64).max(least),
             dropped_pairs: first as u64,
         }
     }
@@ -446,6 +449,20 @@ mod tests {
         // 12 bytes at 0.5 are 6 tokens, over 5.
         let second = walk.next(Some(uncounted)).expect("a second");
         assert_eq!(texts(&second), ["u:rrrr"]);
+    }
+
+    #[test]
+    fn a_short_context_has_a_token_and_an_empty_one_has_none() {
+        for (question, wanted) in [("hi", 1), ("", 0)] {
+            let rules = Rules {
+                tokens_per_byte: 0.2,
+                ..rules()
+            };
+            let dialogue = dialogue(&[], &[question], rules);
+            dialogue.walk(1, 0).next(None).expect("a turn");
+            let sent = dialogue.sent(0).expect("it was sent");
+            assert_eq!(sent.context_tokens, wanted, "{question}");
+        }
     }
 
     #[test]

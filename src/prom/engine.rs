@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::catalog::{EFFECTIVE, EFFECTIVE_DEVICE, EFFECTIVE_HOST, EFFECTIVE_STORAGE};
 use super::parse::Exposition;
 use crate::units::steers;
 
@@ -382,8 +383,10 @@ pub static SOURCES: &[Source] = {
         // Before it was told by source; and the mock's.
         share(DeviceHitRate, "vllm:prefix_cache_hits_total", LOOKUPS),
         share(DeviceHitRate, SGLANG_DEVICE, "sglang:prompt_tokens_total"),
+        share(DeviceHitRate, EFFECTIVE_DEVICE, EFFECTIVE),
         share(HostHitRate, VLLM_HOST, PROMPTS),
         share(HostHitRate, SGLANG_HOST, "sglang:prompt_tokens_total"),
+        share(HostHitRate, EFFECTIVE_HOST, EFFECTIVE),
         share(
             HostHitRate,
             "lmcache_mp_lookup_hit_l1_tokens_total",
@@ -412,6 +415,7 @@ pub static SOURCES: &[Source] = {
                 whole: "sglang:prompt_tokens_total",
             },
         ),
+        share(RemoteHitRate, EFFECTIVE_STORAGE, EFFECTIVE),
         share(
             RemoteHitRate,
             "lmcache_mp_lookup_hit_l2_tokens_total",

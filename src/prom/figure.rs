@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::catalog::{HIT_RATE, Pair};
+use super::catalog::{HIT_RATE, Pair, Unit};
 use super::change::{Unknown, quotient};
 use super::course::{Course, PairTrack, Track, Tracks};
 use super::engine::{How, Source, spellings};
@@ -85,6 +85,14 @@ impl Names {
         self.exposed.get(name).map_or(name, String::as_str)
     }
 
+    /// Returns the text of a sum as a part of a formula, such as "Δ a" or "(Δ a + Δ b)".
+    fn term(&self, names: &[&str]) -> String {
+        match names.len() {
+            1 => self.deltas(names),
+            _ => format!("({})", self.deltas(names)),
+        }
+    }
+
     /// Returns the text of a sum, such as "Δ a + Δ b".
     fn deltas(&self, names: &[&str]) -> String {
         let deltas = names.iter().map(|name| format!("Δ {}", self.exposed(name)));
@@ -151,27 +159,29 @@ impl Readings<'_> {
         let rest = self
             .increase(all)
             .and_then(|all| Ok((all - less_by?).max(0.0)));
-        let deltas = |names: &[&str]| self.names.deltas(names);
+        let term = |names: &[&str]| self.names.term(names);
         let of = format!(
             "({} less {}) / {}",
-            deltas(&[all]),
-            deltas(less),
-            deltas(&[whole])
+            term(&[all]),
+            term(less),
+            term(&[whole])
         );
         PageFigure::of(quotient(rest, self.increase(whole)), &of, note)
     }
 
     fn of_pair(&self, how: &How, best: &PairTrack, note: &str) -> Option<PageFigure> {
         let Pair { hits, of, .. } = *best.pair;
+        let rate = [hits, of].map(|names| self.names.term(names)).join(" / ");
         let [hits, of] = [hits, of].map(|names| self.names.deltas(names));
-        let tokens = |value, names: &str| match best.pair.in_tokens {
-            true => PageFigure::of(value, names, note),
-            false => PageFigure::absent(format!("{names}: counts blocks in some versions")),
+        let tokens = |value, names: &str| match best.pair.unit {
+            Unit::Tokens => PageFigure::of(value, names, note),
+            Unit::Blocks => PageFigure::absent(format!("{names}: counts blocks")),
+            Unit::Unsure => PageFigure::absent(format!("{names}: counts blocks in some versions")),
         };
         Some(match how {
             How::HitTokens => tokens(best.hits(), &hits),
             How::LookupTokens => tokens(best.lookups(), &of),
-            _ => PageFigure::of(best.rate(), &format!("{hits} / {of}"), note),
+            _ => PageFigure::of(best.rate(), &rate, note),
         })
     }
 

@@ -358,6 +358,142 @@ mod tests {
     }
 
     #[test]
+    fn sglang_tells_hits_by_mode_before_its_counter_of_cached_tokens_is_there() {
+        let effective = |k: u32| {
+            let modes = ["device_hit", "host_hit", "storage_hit", "input"];
+            let all = modes.into_iter().zip([40, 25, 5, 30]);
+            let all = all.map(|(mode, per)| {
+                let tokens = per * k;
+                format!("sglang:prefill_effective_tokens_total{{mode=\"{mode}\"}} {tokens}\n")
+            });
+            format!(
+                "sglang:prompt_tokens_total {}\n{}",
+                100 * k,
+                all.collect::<String>()
+            )
+        };
+        let pages = [effective(1), effective(3)];
+        // No cached_tokens_total, since nothing was found before the first hit. 40 + 25 + 5 of 100.
+        check(
+            &told(None, &pages.each_ref().map(String::as_str)),
+            &[
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.7),
+                    "(Δ sglang:prefill_effective_tokens_total{mode=\"device_hit\"} + \
+                     Δ sglang:prefill_effective_tokens_total{mode=\"host_hit\"} + \
+                     Δ sglang:prefill_effective_tokens_total{mode=\"storage_hit\"}) / \
+                     Δ sglang:prefill_effective_tokens_total",
+                ),
+                (
+                    Quantity::LookupTokens,
+                    Some(200.0),
+                    "Δ sglang:prefill_effective_tokens_total",
+                ),
+                (
+                    Quantity::HostHitRate,
+                    Some(0.25),
+                    "Δ sglang:prefill_effective_tokens_total{mode=\"host_hit\"} / \
+                     Δ sglang:prefill_effective_tokens_total",
+                ),
+                (
+                    Quantity::RemoteHitRate,
+                    Some(0.05),
+                    "Δ sglang:prefill_effective_tokens_total{mode=\"storage_hit\"} / \
+                     Δ sglang:prefill_effective_tokens_total",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_tier_leaves_is_less_the_sum_of_the_others() {
+        let page = |k: u32| {
+            let source = |name: &str, per: u32| {
+                format!(
+                    "sglang:cached_tokens_total{{cache_source=\"{name}\"}} {}\n",
+                    per * k
+                )
+            };
+            let all = [("device", 40), ("host", 25), ("storage_file", 5)];
+            let all: String = all
+                .into_iter()
+                .map(|(name, per)| source(name, per))
+                .collect();
+            format!("sglang:prompt_tokens_total {}\n{all}", 100 * k)
+        };
+        check(
+            &told(None, &[&page(1), &page(3)]),
+            &[(
+                Quantity::RemoteHitRate,
+                Some(0.05),
+                "(Δ sglang:cached_tokens_total less (Δ sglang:cached_tokens_total{cache_source=\"device\"} + \
+                 Δ sglang:cached_tokens_total{cache_source=\"host\"})) / Δ sglang:prompt_tokens_total",
+            )],
+        );
+    }
+
+    #[test]
+    fn tensorrt_llm_counts_hits_in_tokens_or_in_blocks() {
+        let tokens = |k: u32| {
+            format!(
+                "trtllm_prompt_tokens_total {}\ntrtllm_prompt_cache_hit_tokens_total {}\n",
+                100 * k,
+                30 * k
+            )
+        };
+        check(
+            &told(None, &[&tokens(1), &tokens(3)]),
+            &[
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.3),
+                    "Δ trtllm_prompt_cache_hit_tokens_total / Δ trtllm_prompt_tokens_total",
+                ),
+                (
+                    Quantity::HitTokens,
+                    Some(60.0),
+                    "Δ trtllm_prompt_cache_hit_tokens_total",
+                ),
+            ],
+        );
+        // 20 of 20 + 60 blocks.
+        let blocks = |k: u32| {
+            format!(
+                "trtllm_kv_cache_reused_blocks_total {}\ntrtllm_kv_cache_missed_blocks_total {}\n",
+                10 * k,
+                30 * k
+            )
+        };
+        check(
+            &told(None, &[&blocks(1), &blocks(3)]),
+            &[
+                (
+                    Quantity::PrefixHitRate,
+                    Some(0.25),
+                    "Δ trtllm_kv_cache_reused_blocks_total / \
+                     (Δ trtllm_kv_cache_reused_blocks_total + Δ trtllm_kv_cache_missed_blocks_total)",
+                ),
+                (
+                    Quantity::HitTokens,
+                    None,
+                    "Δ trtllm_kv_cache_reused_blocks_total: counts blocks",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn retrieved_tokens_of_lmcache_are_no_hit_rate() {
+        let page = "lmcache:num_requested_tokens_total 100\nlmcache:num_hit_tokens_total 100\n";
+        let told = told(None, &[page, page]);
+        assert!(
+            told.iter().all(|(_, figure)| figure.value.is_none()),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn counts_that_may_be_of_blocks_are_no_counts_of_tokens() {
         let page = |k: u32| {
             format!(
@@ -528,8 +664,8 @@ mod tests {
             .replace("cached_total 918", "cached_total 1018")
             .replace("draft_tokens_total 0", "draft_tokens_total 40")
             .replace("accepted_tokens_total 0", "accepted_tokens_total 10");
-        let hits = "Δ llamacpp:prompt_tokens_cached_total / Δ llamacpp:prompt_tokens_cached_total + \
-                    Δ llamacpp:prompt_tokens_total";
+        let hits = "Δ llamacpp:prompt_tokens_cached_total / (Δ llamacpp:prompt_tokens_cached_total + \
+                    Δ llamacpp:prompt_tokens_total)";
         let drafts = "Δ llamacpp:spec_decode_num_accepted_tokens_total / \
                       Δ llamacpp:spec_decode_num_draft_tokens_total";
         check(

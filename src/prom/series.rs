@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::catalog::{HIT_RATE, PAIRS, Pair};
 use super::engine::spellings;
 use super::nearest::nearest;
-use super::parse::{Exposition, MetricSample, Type};
+use super::parse::{Exposition, MetricSample, Type, split_name};
 use super::selector::Selector;
 use crate::units::steers;
 
@@ -153,8 +153,12 @@ impl Wanted {
             };
         }
         let mut terms = |names: &[&str]| -> Vec<Term> {
-            let renamed = names.iter().map(|name| selector.renamed(name));
-            renamed.map(|selector| self.term(&selector)).collect()
+            let of_pair = names.iter().map(|name| {
+                let mut own = Selector::parse(name).expect("a name of the table");
+                own.labels.extend(selector.labels.iter().cloned());
+                own
+            });
+            of_pair.map(|selector| self.term(&selector)).collect()
         };
         let pairs = PAIRS.iter().map(|pair| PairTerms {
             pair,
@@ -238,18 +242,20 @@ impl Wanted {
                 terms.iter().map(|term| term.exposed(tallies)).collect()
             };
             let (hits, of) = (places(&terms.hits)?, places(&terms.of)?);
-            let names = |places: &[usize]| {
-                let names = places
-                    .iter()
-                    .map(|&place| self.selectors[place].name.as_str());
+            let names = |places: &[usize], of_pair: &[&str]| {
+                let labels = of_pair.iter().map(|name| split_name(name).1);
+                let names = places.iter().zip(labels);
+                let names =
+                    names.map(|(&place, labels)| format!("{}{labels}", self.selectors[place].name));
                 names.collect::<Vec<_>>().join(" + ")
             };
+            let pair = terms.pair;
             Some(Metric {
                 name: asked.selector.asked.clone(),
                 kind: Kind::Ratio {
-                    engine: terms.pair.engine,
-                    hits: names(&hits),
-                    of: names(&of),
+                    engine: pair.engine,
+                    hits: names(&hits, pair.hits),
+                    of: names(&of, pair.of),
                 },
                 series: hits.iter().chain(&of).map(|&at| tallies[at].series).sum(),
             })

@@ -5,7 +5,8 @@
 //! schedule, concurrency by the whole seconds that requests touch, a deviation of the population (`numpy.std`), and p99
 //! as the only percentile. Requests that were cut are left out. A figure that no request has is null, where vLLM writes
 //! 0; a failure has zeros in the lists, as in vLLM. `generated_texts` is left out, since no text is kept, and so are
-//! the keys of speculative decoding.
+//! the keys of speculative decoding. The figures of a mock have a key `mock` with a text, at the place and in the form
+//! of a pair of vLLM's `--metadata`.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::document::Node;
+use super::layout::common::MOCK;
 use super::layout::keys::Entry;
 use crate::stats::goodput::Slo;
 use crate::stats::pass::Pass;
@@ -99,7 +101,8 @@ pub fn result<'a>(about: &Value, pass: &'a Pass) -> VllmResult<'a> {
         ("output_lens", tokens(|of| of.completion_tokens)),
         ("ttfts", list(&measured, Request::ttft_s)),
     ];
-    let before = setting(about, pass, measured.len()).into_iter();
+    let mock = (about["mock"] == true).then(|| ("mock", MOCK.into()));
+    let before = setting(about, pass, measured.len()).into_iter().chain(mock);
     let duration_s = duration_s(&measured);
     let before = before.chain(totals(pass, &good, duration_s)).chain(lists);
     let times = |ns: fn(&Record) -> u64| each(&measured, |of| seconds(ns(of.record)));
@@ -471,6 +474,34 @@ mod tests {
         assert_eq!(got.start_times, [1.0, 1.1, 1.6]);
         assert_eq!(got.queue_times, [0.0, 0.04, 0.0]);
         assert_eq!(got.errors, ["", "", "http: overloaded"]);
+    }
+
+    #[test]
+    fn the_result_of_a_mock_has_one_more_key_that_says_so() {
+        let keys = |about: &Value| -> Vec<(String, Value)> {
+            let pass = Pass::new(
+                facts(Some(2), None),
+                Records::kept().with_details(true).with(&samples()),
+            );
+            let result = serde_json::to_value(result(about, &pass)).expect("JSON");
+            result
+                .as_object()
+                .expect("an object")
+                .clone()
+                .into_iter()
+                .collect()
+        };
+        let mut of_mock = about();
+        of_mock["mock"] = true.into();
+        let mut marked = keys(&of_mock);
+        marked.retain(|(key, value)| {
+            let is_mark = key == "mock";
+            assert!(!is_mark || *value == "Mock server: not a measurement of an engine");
+            !is_mark
+        });
+        let plain = keys(&about());
+        assert_eq!(keys(&of_mock).len(), plain.len() + 1);
+        assert_eq!(marked, plain);
     }
 
     #[test]

@@ -22,13 +22,14 @@ pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
         Api::Completions | Api::Chat => (text, Chunk::default()),
         Api::Generate => generate::read(text)?,
     };
-    let [choices, usage, timings, groq, error, errors, status] = json::read(
+    let [choices, usage, timings, groq, sglang, error, errors, status] = json::read(
         text,
         &[
             "choices",
             "usage",
             "timings",
             "x_groq",
+            "sglext",
             "error",
             "errors",
             "base_resp",
@@ -43,6 +44,12 @@ pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
     let [cached] = pick(timings, &["cache_n"]).map(json::count);
     if let Some(usage) = &mut chunk.usage {
         usage.cached_tokens = usage.cached_tokens.or(cached);
+    }
+    // SGLang tells the tiers in an event of their own, or beside the usage, which may have no cached tokens.
+    let [tiers] = pick(sglang, &["cached_tokens_details"]);
+    if let Some(tiers) = Usage::read_tiers(tiers) {
+        let usage = chunk.usage.get_or_insert_default();
+        usage.cached_tokens = usage.cached_tokens.or(tiers.cached_tokens);
     }
     let is_bare = !chunk.has_choice && chunk.usage.is_none();
     if is_bare || error.or(errors).or(status).is_some() {
@@ -192,6 +199,18 @@ mod tests {
             (
                 r#"{"usage":{"prompt_tokens":9},"timings":{"cache_n":6}}"#,
                 Some(6),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":9},"sglext":{"cached_tokens_details":{"device":4,"host":2,"storage":1,"storage_backend":"file"}}}"#,
+                Some(7),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":5}},"sglext":{"cached_tokens_details":{"device":4,"host":1}}}"#,
+                Some(5),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":9},"sglext":{"cached_tokens_details":null}}"#,
+                None,
             ),
             (
                 r#"{"usage":{"prompt_tokens":9,"prompt_cache_hit_tokens":18446744073709551615}}"#,

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use self::csv::Columns;
 pub use self::reader::Request;
-use self::reader::{Index, later_parent};
+use self::reader::{Format, Index, later_parent};
 use self::record::{Text, Window};
 pub use self::text::Texts;
 pub use self::unit::Unit;
@@ -73,11 +73,12 @@ struct Last {
 impl Trace {
     /// Reads and checks a file; `what` begins every error. Requests with the same timestamp keep the file's order.
     ///
-    /// Without a unit, timestamps in JSON are milliseconds, those in columns seconds or dates.
+    /// Without a unit, timestamps are milliseconds in Mooncake's format, seconds in Bailian's, and seconds or dates in
+    /// columns.
     ///
     /// # Errors
-    /// Fails on the first wrong record, with its line; if timestamps look like seconds and no unit was given; and on a
-    /// file without records, or one that cannot be read.
+    /// Fails on the first wrong record, with its line; if timestamps of Mooncake's format look like seconds and no unit
+    /// was given; and on a file without records, or one that cannot be read.
     pub fn load(what: &str, path: &Path, unit: Option<Unit>) -> Result<Trace> {
         let text = Text::of(source::open(what, path)?);
         let failed = |error| Error::input(what, format!("cannot read: {error}"));
@@ -106,8 +107,11 @@ impl Trace {
             (Form::Columns(columns), skipped)
         } else {
             let mut input = Cursor::new(first).chain(input);
-            let block_tokens = records(what, &mut index, &mut input)?;
-            index.scale(unit).map_err(|why| {
+            let Format {
+                block_tokens,
+                unit: own,
+            } = records(what, &mut index, &mut input)?;
+            index.scale(unit, own).map_err(|why| {
                 let why = format!("timestamps look like seconds, not milliseconds: {why}");
                 Error::input(what, why)
                     .next("Try: --trace-unit s; or --trace-unit ms if they really are milliseconds")
@@ -206,20 +210,20 @@ impl Request {
     }
 }
 
-/// Checks JSON records; returns the tokens of their blocks.
-fn records(what: &str, index: &mut Index, input: &mut dyn Read) -> Result<u64> {
-    let mut of_blocks = None;
+/// Checks JSON records; returns their format.
+fn records(what: &str, index: &mut Index, input: &mut dyn Read) -> Result<Format> {
+    let mut format: Option<Format> = None;
     source::read(what, input, &mut |raw| {
         let raw = raw?;
-        let block_tokens = match of_blocks {
-            Some(tokens) => tokens,
-            None => *of_blocks.insert(reader::block_tokens(raw)?),
+        let of_first = match format {
+            Some(format) => format,
+            None => *format.insert(reader::format(raw)?),
         };
-        let record = reader::parse(raw, block_tokens)?;
+        let record = reader::parse(raw, of_first.block_tokens)?;
         let pushed = index.push(record.timestamp, raw, record.turn);
         pushed.map_err(|why| raw.problem(why))
     })?;
-    Ok(of_blocks.unwrap_or(reader::BLOCK_TOKENS))
+    Ok(format.unwrap_or(reader::MOONCAKE))
 }
 
 /// Checks the lines behind the header of a file in columns, which begin at byte `at`; returns the number of those that

@@ -30,11 +30,27 @@ pub(super) const KEYS: [&str; 13] = [
 
 /// Tokens of a block of Mooncake's traces; the last block of a prompt may have fewer.
 pub(super) const BLOCK_TOKENS: u64 = 512;
-/// Tokens of a block of Bailian's traces.
-const CHAT_BLOCK_TOKENS: u64 = 16;
+/// The format without `chat_id`.
+pub(super) const MOONCAKE: Format = Format {
+    block_tokens: BLOCK_TOKENS,
+    unit: Unit::Milliseconds,
+};
+/// The format with `chat_id`.
+const BAILIAN: Format = Format {
+    block_tokens: 16,
+    unit: Unit::Seconds,
+};
 /// `after` of a request without a session, and of the first of a session. There are fewer requests.
 const NO_SESSION: u32 = u32::MAX;
 const FIRST: u32 = u32::MAX - 1;
+
+/// What the format of a file in JSON decides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format {
+    pub block_tokens: u64,
+    /// The unit of the timestamps, unless the user says another one.
+    pub unit: Unit,
+}
 
 /// The lengths of a request, and the names of its prompt's blocks.
 #[derive(Debug)]
@@ -121,23 +137,23 @@ impl Index {
         Ok(())
     }
 
-    /// Converts the timestamps of JSON records to milliseconds.
+    /// Converts the timestamps of JSON records to milliseconds. `given` is the unit that the user says, `own` that of
+    /// the format.
     ///
     /// # Errors
-    /// Fails when they look like seconds and no unit was given.
-    pub fn scale(&mut self, unit: Option<Unit>) -> Result<(), String> {
+    /// Fails when they look like seconds, the format has milliseconds, and no unit was given.
+    pub fn scale(&mut self, given: Option<Unit>, own: Unit) -> Result<(), String> {
         self.sort();
         let times = (0..self.len()).map(|k| self.record(k).timestamp_ms);
-        match unit.map_or_else(|| like_seconds(times), |_| None) {
-            Some(why) => Err(why),
-            None => {
-                let in_ms = unit.unwrap_or(Unit::Milliseconds).in_ms();
-                for record in &mut self.records {
-                    record.timestamp_ms *= in_ms;
-                }
-                Ok(())
-            }
+        let is_in_doubt = given.is_none() && own == Unit::Milliseconds;
+        if let Some(why) = is_in_doubt.then(|| like_seconds(times)).flatten() {
+            return Err(why);
         }
+        let in_ms = given.unwrap_or(own).in_ms();
+        for record in &mut self.records {
+            record.timestamp_ms *= in_ms;
+        }
+        Ok(())
     }
 
     /// Finds the order of the requests. Those with the same timestamp keep the file's order.
@@ -211,10 +227,10 @@ fn hash(letter: char, name: &str) -> u64 {
     hasher.finish().max(1)
 }
 
-/// Returns the tokens of a block in a file that begins with this record.
-pub(super) fn block_tokens(first: Raw<'_>) -> Result<u64, Problem> {
+/// Returns the format of a file that begins with this record.
+pub(super) fn format(first: Raw<'_>) -> Result<Format, Problem> {
     let [chat] = first.object(|json| json::values(json, ["chat_id"]))?;
-    Ok(chat.map_or(BLOCK_TOKENS, |_| CHAT_BLOCK_TOKENS))
+    Ok(chat.map_or(MOONCAKE, |_| BAILIAN))
 }
 
 /// Parses a JSON record.
@@ -314,8 +330,8 @@ fn number(key: &str, value: Option<&RawValue>) -> Result<u64, String> {
 
 fn timestamp(json: &str) -> Result<f64, String> {
     let number = serde_json::from_str(json).ok();
-    number.filter(|ms| *ms >= 0.0).ok_or_else(|| {
+    number.filter(|time| *time >= 0.0).ok_or_else(|| {
         let have = shortened(json);
-        format!("timestamp: want milliseconds from 0 on, have {have}")
+        format!("timestamp: want a number from 0 on, have {have}")
     })
 }

@@ -1,6 +1,7 @@
 //! The timestamps of a trace: their unit, and dates.
 
 use crate::sample::{find, named};
+use crate::units::fixed;
 
 named! {
     /// The unit of timestamps that are numbers.
@@ -60,6 +61,12 @@ pub(super) fn like_seconds(times: impl Iterator<Item = f64> + Clone) -> Option<S
     };
     let span = last - first;
     let is_dense = different >= least && span / (different as f64 - 1.0) < gap;
+    // The difference of two decimal fractions has digits that neither of them has.
+    let span = if is_whole {
+        span.to_string()
+    } else {
+        fixed(span, 1)
+    };
     is_dense.then(|| format!("{different} different ones within {span}"))
 }
 
@@ -87,6 +94,22 @@ mod tests {
         ] {
             let found = like_seconds(times.iter().copied());
             assert_eq!(found.is_some(), wanted, "{times:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_has_no_digits_that_the_timestamps_do_not_have() {
+        // 0.3 - 0.1 is 0.19999999999999998 as a double.
+        for (times, wanted) in [
+            (&[0.1, 0.2, 0.3][..], "3 different ones within 0.200"),
+            (&[0.5, 1.0, 13.25], "3 different ones within 12.8"),
+            (&[0.0, 3.0, 6.0, 12.0], "4 different ones within 12"),
+        ] {
+            assert_eq!(
+                like_seconds(times.iter().copied()).as_deref(),
+                Some(wanted),
+                "{times:?}"
+            );
         }
     }
 }

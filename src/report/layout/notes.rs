@@ -54,7 +54,8 @@ fn notes(about: &Value, passes: &[Pass], of_file: Vec<String>) -> Vec<String> {
     let notes = notes
         .chain(replies(passes))
         .chain(uncounted(passes))
-        .chain(lengths(about, passes));
+        .chain(lengths(about, passes))
+        .chain(no_ttft(passes));
     let notes = notes.chain(no_hits(about, passes));
     notes.chain(missing(about, passes)).collect()
 }
@@ -69,6 +70,18 @@ fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
     let is_of_usage = about["options"]["api"] != "generate" && about["mock"] != true;
     let is_wanted = has_successes && !is_told && is_of_usage;
     is_wanted.then(|| format!("No reply tells of cached prompt tokens: {CACHE_OPTIONS}"))
+}
+
+/// Says that the replies of passes without a stream cannot meet a limit on TTFT.
+fn no_ttft(passes: &[Pass]) -> Option<String> {
+    let is_limited = |pass: &Pass| pass.facts.slo.is_some_and(|slo| slo.ttft_ms.is_some());
+    let fail = |pass: &&Pass| is_limited(pass) && pass.figures.is_not_streamed();
+    let replies = |pass: &Pass| pass.figures.successful;
+    let all: u64 = passes.iter().map(replies).sum();
+    let n: u64 = passes.iter().filter(fail).map(replies).sum();
+    (n > 0).then(|| {
+        format!("{n} of {all} replies came without a stream: they have no TTFT and fail the limit on ttft_ms; limit latency_ms in its place")
+    })
 }
 
 /// Returns notes on odd replies, one for each kind over all passes.
@@ -237,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::sample::{Labels, Sample};
+    use crate::stats::goodput::Slo;
     use crate::stats::records::Records;
 
     #[test]
@@ -338,6 +352,33 @@ mod tests {
         // The requests of all passes are counted together.
         let said = lengths(&made, &[pass(&[(1, 512, 26)]), pass(&[(1, 512, 16)])]);
         assert!(said.is_some_and(|said| said.starts_with("1 of 2 replies ")));
+    }
+
+    #[test]
+    fn replies_without_a_stream_are_noted_where_ttft_is_limited() {
+        let pass = |ttft_ms: Option<f64>, t_first_ns: Option<u64>| {
+            let sample = Sample {
+                t_first_ns,
+                t_last_ns: t_first_ns,
+                t_end_ns: 9,
+                ..Sample::default()
+            };
+            let facts = Facts {
+                slo: Some(Slo {
+                    ttft_ms,
+                    latency_ms: Some(9.0),
+                    ..Slo::default()
+                }),
+                ..Facts::default()
+            };
+            Pass::new(facts, Records::kept().with(&[sample]))
+        };
+        let wanted = "1 of 2 replies came without a stream: they have no TTFT and fail the limit on ttft_ms; limit latency_ms in its place";
+        let passes = [pass(Some(5.0), None), pass(Some(5.0), Some(4))];
+        assert_eq!(no_ttft(&passes).as_deref(), Some(wanted));
+        for other in [pass(None, None), pass(Some(5.0), Some(4))] {
+            assert_eq!(no_ttft(&[other]), None);
+        }
     }
 
     #[test]

@@ -266,7 +266,7 @@ fn list(title: &str, heading: &str, on: Medium, items: Vec<String>) -> Section {
 
 /// Returns the file of one workload; `about` is the header of the run.
 pub fn workload_file(about: &Value, pass: &Pass) -> Node {
-    let mut entries = vec![("schema".into(), WORKLOAD_SCHEMA.into())];
+    let mut entries = keys::head(WORKLOAD_SCHEMA);
     entries.extend(keys::entries(&KEYS, pass));
     let environment = environment(about, pass.facts.workload);
     let rest: [(&str, Node); 5] = [
@@ -298,12 +298,14 @@ fn summary(report: &Report) -> Node {
         ),
         ("failed_requests", sum(passes, |of| of.failed).into()),
     ]);
-    Node::object([
-        ("schema", SUMMARY_SCHEMA.into()),
+    let mut entries = keys::head(SUMMARY_SCHEMA);
+    let rest = [
         ("workloads", Node::object(files)),
         ("overall", overall),
         ("environment", environment(about, None).into()),
-    ])
+    ];
+    entries.extend(rest.map(|(key, node)| (key.into(), node)));
+    Node::Object(entries)
 }
 
 /// Returns the header of the run with the version of the program that writes it.

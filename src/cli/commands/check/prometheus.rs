@@ -27,9 +27,9 @@ struct Row {
 /// # Errors
 /// Fails when the page is out of reach, is not a page of metrics, or lacks a name that was asked for.
 pub fn run(args: &Args) -> Result<u8> {
-    let typed = args.operand()?;
-    let url = SideUrl::parse(typed, "/metrics")
-        .map_err(|why| Error::input(without_secrets(typed), why))?;
+    let typed = args.url()?;
+    let url = SideUrl::parse(&typed, "/metrics")
+        .map_err(|why| Error::input(without_secrets(&typed), why))?;
     let selectors = args.list("--metrics", Selector::parse)?;
     url.warn_unencrypted();
     let epoch = Epoch::start();

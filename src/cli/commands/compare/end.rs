@@ -22,7 +22,7 @@ pub fn finish(
     let document = layout::document(report);
     output::result(log, options.output.as_ref(), &document.data);
     if let Some(path) = &options.summary {
-        let text = layout::summary(&report.findings);
+        let text = layout::summary(report);
         output::write(log, "--summary", path.as_ref(), &text);
     }
     print_last(&format!("\n{}", text::render(&document, stdout_screen())))?;

@@ -86,7 +86,7 @@ impl Load {
         let counters = Counters::open(&options.page, &[], None, &ready.opened)?;
         let plans = Plans::new(source, &options, &ready);
         print(&prompts::specification(&options, &plans, &ready))?;
-        let samples = Samples::named(options.outputs.samples.as_ref(), true);
+        let samples = Samples::named(options.outputs.samples.as_ref(), !options.outputs.no_gaps);
         let run = Run::begin(&ready, prompts::header(&options), &samples)?;
         Ok(Load {
             run,

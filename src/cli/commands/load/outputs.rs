@@ -10,6 +10,8 @@ pub struct Outputs {
     /// The file of figures as JSON.
     pub output: Option<String>,
     pub samples: Option<String>,
+    /// Leaves the gaps between tokens out of the samples.
+    pub no_gaps: bool,
     /// Files with the keys of a result of `vllm bench serve`, one for each point.
     pub vllm: Vec<String>,
 }
@@ -26,6 +28,7 @@ impl Outputs {
         Ok(Outputs {
             output: args.text("--output"),
             samples: args.text("--samples"),
+            no_gaps: args.has("--no-gaps"),
             vllm: match export.next() {
                 Some("-") if points.len() > 1 => {
                     let why = "a sweep writes a file for each point; want a file name";

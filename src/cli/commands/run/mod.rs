@@ -160,8 +160,9 @@ impl Workloads {
             "workload": options.workload,
             "bytes_per_token": options.bytes_per_token,
         });
+        let samples = folder.samples(options.keep_gaps);
         Ok(Workloads {
-            run: Run::open(&ready, stop, header, &folder.samples(true))?,
+            run: Run::open(&ready, stop, header, &samples)?,
             ready,
             options,
             folder,

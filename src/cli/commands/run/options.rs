@@ -30,6 +30,7 @@ pub struct Options {
     pub page: PageUrl,
     pub output: PathBuf,
     pub is_verbose: bool,
+    pub keep_gaps: bool,
     pub common: Common,
     pub bytes_per_token: Option<u64>,
     pub limits: Limits,
@@ -66,6 +67,7 @@ impl Options {
             page: PageUrl::parse(args)?,
             output: output.map_or("./benchmark_results".into(), PathBuf::from),
             is_verbose: args.has("--verbose"),
+            keep_gaps: !args.has("--no-gaps"),
             common: Common::parse(args)?,
             bytes_per_token: args.value("--bytes-per-token", at_least_one)?,
         })

@@ -5,13 +5,16 @@ use serde_json::Value;
 use super::figure::{Figure, SIDES, confidence, is_of_runs, margin, sample_size, text};
 use super::next::advice;
 use super::sentence::sentence;
+use crate::report::layout::common::MOCK;
 use crate::report::layout::findings::{count, list};
+use crate::report::layout::report::Report;
 use crate::report::markdown;
 use crate::units::counted;
 
-/// Returns five lines of Markdown for a pull request: the verdict, the figures that decide, the sides, the number of
-/// pairs or runs, and what to do next.
-pub fn summary(found: &Value) -> String {
+/// Returns five lines of Markdown for a pull request: the verdict, the figures that decide, the sides with the warning
+/// about a mock, the number of pairs or runs, and what to do next.
+pub fn summary(report: &Report) -> String {
+    let found = &report.findings;
     let all = Figure::all(found);
     let deciding = all.iter().filter(|figure| figure.decides());
     let deciding: Vec<String> = deciding.map(Figure::values).collect();
@@ -28,9 +31,10 @@ pub fn summary(found: &Value) -> String {
             text(of, "model")
         )
     });
+    let mock = (report.about["mock"] == true).then(|| MOCK.to_string());
     let lines = [
         deciding,
-        sides.collect::<Vec<_>>().join("; "),
+        sides.chain(mock).collect::<Vec<_>>().join("; "),
         method(found, &all),
         advice(found),
     ];

@@ -143,7 +143,10 @@ fn single_runs_are_unclear_and_say_why() {
     assert_eq!(command, None);
     let wanted = "Next: give each side 7 runs of its command, each with samples of its own.";
     assert_eq!(advice, [wanted]);
-    assert!(summary(&found).ends_with("- Next: compare 7 runs a side (load --runs 7)\n"));
+    assert!(
+        summary(&report(found.clone()))
+            .ends_with("- Next: compare 7 runs a side (load --runs 7)\n")
+    );
     found["verdict"] = "same".into();
     let mut about = about();
     about["options"]["new"] = json!(["my run.jsonl", "b.jsonl"]);
@@ -326,9 +329,16 @@ fn the_summary_is_five_lines_of_markdown() {
 - 400 pairs, sent to the sides in random order; less than 3 % counts as no change; 95 % confidence
 - Next: find what changed on the new side before it is merged
 ";
-    assert_eq!(summary(&slower()), wanted);
+    assert_eq!(summary(&report(slower())), wanted);
+    let mut of_mock = report(slower());
+    of_mock.about["mock"] = true.into();
+    let side = "401 requests, 1 failed; Mock server: not a measurement of an engine\n";
+    assert_eq!(
+        summary(&of_mock),
+        wanted.replace("401 requests, 1 failed\n", side)
+    );
     for found in [json!(null), json!({"sides": [{"name": "a\n|b<c>"}]})] {
-        let text = summary(&found);
+        let text = summary(&report(found));
         assert_eq!(text.matches('\n').count(), 5, "{text}");
         assert!(!text.contains('<'), "{text}");
     }
@@ -360,8 +370,9 @@ fn odd_findings_give_a_report_without_a_panic() {
         json!({"figures": [{"name": "unheard-of"}, {"name": "hit_rate", "decides": true}],
             "verdict": "unclear", "unit": "runs"}),
     ] {
-        summary(&found);
-        let document = document(&report(found));
+        let report = report(found);
+        summary(&report);
+        let document = document(&report);
         html::render(&document);
         markdown::render(&document);
         text::render(&document, NARROW);

@@ -49,9 +49,9 @@ const OWN_FIELDS: [&str; 7] = [
 /// # Errors
 /// Fails when the server cannot be reached, denies the key, or streams with neither API.
 pub fn run(args: &Args) -> Result<u8> {
-    let url = args.operand()?;
-    Endpoint::parse_behind(args.command(), url)?;
-    let connection = Connection::parse(args, Server::Url(url.to_string()))?;
+    let url = args.url()?;
+    Endpoint::parse_behind(args.command(), &url)?;
+    let connection = Connection::parse(args, Server::Url(url))?;
     check_extra(&connection.extra_body)?;
     let opened = connection.open()?;
     say("endpoint", &where_it_is(&opened))?;
