@@ -13,6 +13,7 @@ use crate::report::document::{
 use crate::sample::Workload;
 use crate::stats::catalog::{self, Datum};
 use crate::stats::figures::Figures;
+use crate::stats::lengths::PROMPT_OFF;
 use crate::stats::pass::Pass;
 use crate::stats::time::Time;
 
@@ -62,9 +63,7 @@ const ROWS: [(&str, &str); 21] = [
 pub const TTFT_N: &str = "ttft_n";
 pub const TBT_N: &str = "itl_n";
 
-/// Achieved lengths are mentioned if prompts are off by more than the first share, or output is short by more than the
-/// second.
-const PROMPT_OFF: f64 = 0.01;
+/// The achieved length of outputs is mentioned if it is short by more than this share.
 const OUTPUT_SHORT: f64 = 0.05;
 /// Above this difference of two hit rates, one of them covers requests of others as well, or is wrong.
 const HIT_RATES_APART: f64 = 0.05;
