@@ -255,7 +255,7 @@ fn reuse(reuse: Reuse) -> String {
 
 fn tokens(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
-    common::tokens(section, pass);
+    common::tokens(section, slice::from_ref(pass));
     common::token_sources(section, pass);
     let throughput = Cell::fixed(figures.token_throughput, 2);
     section.pair("Output Throughput", format!("{throughput} tokens/s"));

@@ -14,7 +14,9 @@ use crate::report::document::{
 use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
+use crate::stats::figures::{Figures, Tokens};
 use crate::stats::pass::Pass;
+use crate::units::share;
 
 /// The warning on every result that the built-in mock server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
@@ -42,9 +44,16 @@ pub fn hit_rate(rate: impl Into<Option<f64>>) -> Cell {
     Cell::percent(rate).or("not reported")
 }
 
-pub fn tokens(section: &mut Section, pass: &Pass) {
-    let prompt = Cell::fixed(pass.figures.prompt_tokens.mean, 1);
-    let output = Cell::fixed(pass.figures.output_tokens.mean, 1);
+/// Says how long the prompts and the outputs of all these passes are on average.
+pub fn tokens(section: &mut Section, passes: &[Pass]) {
+    let mean = |of: fn(&Figures) -> Tokens| {
+        let all = || passes.iter().map(|pass| of(&pass.figures));
+        let total = all().filter_map(|tokens| tokens.total).sum();
+        let mean = share(total, all().map(|tokens| tokens.n).sum());
+        Cell::fixed(mean, 1)
+    };
+    let prompt = mean(|figures| figures.prompt_tokens);
+    let output = mean(|figures| figures.output_tokens);
     section.pair("Tokens per Request", format!("{prompt} in, {output} out"));
 }
 

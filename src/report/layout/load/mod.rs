@@ -85,7 +85,7 @@ pub fn point(pass: &Pass) -> Section {
     counts(&mut section, pass);
     open_loop(&mut section, pass);
     goodput(&mut section, &pass.figures);
-    common::tokens(&mut section, pass);
+    common::tokens(&mut section, slice::from_ref(pass));
     common::concurrency(&mut section, pass);
     common::token_sources(&mut section, pass);
     common::connections(&mut section, pass);
