@@ -820,11 +820,14 @@ def of_pass(check, where, summary, figures):
                  " goodput_requests goodput_requests_percent goodput_tokens goodput_tokens_percent"
                  " goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps"
                  " prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests concurrency_mean"
-                 " concurrency_peak connect_share stale_connections requests_not_streamed " + SERVER)
+                 " concurrency_peak connect_share stale_connections requests_not_streamed gaps_in_one_read_share "
+                 + SERVER)
     for name, time_of in (("ttft", "ttft_sent"), ("itl", "itl"), ("latency", "latency_sent")):
         of = figures.time(time_of)
         for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
             check.equal("%s.%s_%s" % (where, key, name), summary["%s_%s" % (key, name)], of.get(key), absolute=1e-9)
+    tokens, events = figures.events_an_output()
+    check.equal(where + ".gaps_are_tokens", summary["gaps_are_tokens"], tokens > 0 and events * 10 >= tokens * 9)
     check.counts(where + ".failures", summary["failures"], figures.failures())
     sources = Counter(one.token_source for one in figures.good if one.token_source)
     check.counts(where + ".token_sources", summary["token_sources"], sources)

@@ -39,8 +39,8 @@ latency | Latency | ms | requests | no request succeeded
   scheduled time.
   = t_last - t_send, or t_last - t_due in an open loop
 gap | Gap | ms | requests | no reply had two token events, or the samples were written without gaps
-  Time between adjacent token events. Events that share a read have gap 0. Percentiles come from a histogram, at
-  most 0.1 % too high.
+  Time between adjacent token events: a token gap where there are at least nine tenths as many events as tokens, else a
+  chunk gap. Events that share a read have gap 0. Percentiles come from a histogram, at most 0.1 % too high.
   = t_event[k + 1] - t_event[k]
 lateness | Lateness | ms | requests | a closed loop has none
   How late this client sent a request.

@@ -178,6 +178,14 @@ impl Figures {
         self.times[time as usize]
     }
 
+    /// Returns the name of the gaps, which are between tokens or between chunks of several tokens.
+    pub fn gap_name(&self) -> &'static str {
+        match self.gaps_are_tokens {
+            true => "token gap",
+            false => "chunk gap",
+        }
+    }
+
     /// Returns failures over successes and failures; `None` if there were neither.
     pub fn error_rate(&self) -> Option<f64> {
         share(self.failed, self.requests)

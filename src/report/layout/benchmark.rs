@@ -19,9 +19,6 @@ use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::fixed;
 
-/// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
-const NOTABLE_GAPS: f64 = 0.001;
-
 /// Returns the block of an interval: the guides' twelve labels, then lines for events that are rare. `interval_s` is
 /// the length of the interval as the user gave it; `server` is what the server's page
 /// of metrics tells.
@@ -181,10 +178,6 @@ fn figures(pass: &Pass) -> Section {
 }
 
 fn percentiles(section: &mut Section, figures: &Figures) {
-    let gap = match figures.gaps_are_tokens {
-        true => "token gap",
-        false => "chunk gap",
-    };
     let line = |name: &str, spread: Option<Spread>| {
         let Some(ms) = spread else {
             return row(name, [Cell::NONE]);
@@ -197,14 +190,12 @@ fn percentiles(section: &mut Section, figures: &Figures) {
     let rows = [
         line("TTFT", figures.time(Time::Ttft)),
         line("ITL", figures.time(Time::Itl)),
-        line(gap, figures.gap),
+        line(figures.gap_name(), figures.gap),
     ];
     let table = Table::new(Style::Plain, ("seconds", 10), columns, rows);
     section.tables(table.clone(), table.named("Seconds"));
-    let share = figures.gaps_in_one_read_share;
-    if let Some(share) = share.filter(|&share| share >= NOTABLE_GAPS) {
-        let name = format!("{} of the gaps are 0", Cell::percent(share));
-        section.pair(name, "their events came in one read");
+    if let Some(pair) = common::gaps_in_one_read(figures) {
+        section.pair(pair.name, pair.value);
     }
     section.line("");
 }
@@ -298,7 +289,6 @@ fn summary(pass: &Pass, name: &str, in_flight: u64) -> Node {
         "ttft" => keys::seconds(figures.time(Time::Ttft)),
         "itl" => keys::seconds(figures.time(Time::Itl)),
         "gap" => keys::seconds(figures.gap),
-        "gaps_are_tokens" => figures.gaps_are_tokens.into(),
         "first_rotation" => rotation(figures.cold, figures.time(Time::TtftCold)),
         "later_rotations" => rotation(figures.warm, figures.time(Time::TtftWarm)),
         "cold_warm_ttft" => ratio(figures.reuse),

@@ -26,6 +26,9 @@ pub const COLD_HIT_RATE: f64 = 0.02;
 /// Connection set-up is mentioned above this share of TTFT.
 const NOTABLE_SHARE: f64 = 0.01;
 
+/// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
+const NOTABLE_GAPS: f64 = 0.001;
+
 /// A report begins with its failures if they are more than this share of the requests.
 const NOTABLE_FAILURES: f64 = 0.01;
 
@@ -55,6 +58,14 @@ pub fn tokens(section: &mut Section, passes: &[Pass]) {
     let prompt = mean(|figures| figures.prompt_tokens);
     let output = mean(|figures| figures.output_tokens);
     section.pair("Tokens per Request", format!("{prompt} in, {output} out"));
+}
+
+/// Returns the share of the gaps that are 0, if it is notable.
+pub fn gaps_in_one_read(figures: &Figures) -> Option<Pair> {
+    let share = figures.gaps_in_one_read_share;
+    let share = Cell::percent(share.filter(|&share| share >= NOTABLE_GAPS)?);
+    let name = format!("{share} of the gaps are 0");
+    Some(Pair::new(name, "their events came in one read"))
 }
 
 pub fn concurrency(section: &mut Section, pass: &Pass) {
