@@ -381,6 +381,14 @@ class Figures:
     def gaps(self):
         return [gap / 1e3 for one in self.good if not one.is_burst for gap in one.gaps_us]
 
+    def answers(self):
+        """Times to the first answer token in ms; empty where no reply has had reasoning before its answer."""
+        has = [one for one in self.good if one.t_answer_ns is not None]
+        if not any(one.t_answer_ns > one.t_first_ns for one in has):
+            return {"n": 0}
+        start = lambda one: one.t_send_ns if one.t_due_ns is None else one.t_due_ns
+        return spread(float(one.t_answer_ns - start(one)) for one in has)
+
     def met(self):
         limits = self.header.get("slo") or {}
         def below(one):
@@ -464,7 +472,7 @@ class Figures:
                 "goodput_tokens_per_s": self.per_second(tokens),
             })
         figures.update(self.server())
-        spreads = {"ttft": self.time("ttft"), "itl": self.time("itl"), "latency": self.time("latency"),
+        spreads = {"ttft": self.time("ttft"), "time_to_answer": self.answers(), "itl": self.time("itl"), "latency": self.time("latency"),
                    "lateness": spread(one.late for one in self.measured)}
         if is_open:
             spreads["ttft_from_sent"] = self.time("ttft_sent")
@@ -826,6 +834,9 @@ def of_pass(check, where, summary, figures):
         of = figures.time(time_of)
         for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
             check.equal("%s.%s_%s" % (where, key, name), summary["%s_%s" % (key, name)], of.get(key), absolute=1e-9)
+    answers = figures.answers()
+    for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
+        check.equal("%s.%s_time_to_answer" % (where, key), summary[key + "_time_to_answer"], answers.get(key), absolute=1e-9)
     tokens, events = figures.events_an_output()
     check.equal(where + ".gaps_are_tokens", summary["gaps_are_tokens"], tokens > 0 and events * 10 >= tokens * 9)
     check.counts(where + ".failures", summary["failures"], figures.failures())
@@ -849,6 +860,7 @@ def benchmark(check, where, file, figures):
     check.object(where + ".averages", averages, own, "prefill_tokens_per_s decode_tokens_per_s")
     check.seconds(where + ".ttft", summary["ttft"], figures.time("ttft"))
     check.seconds(where + ".itl", summary["itl"], figures.time("itl"))
+    check.seconds(where + ".time_to_answer", summary["time_to_answer"], figures.answers())
     check.seconds(where + ".gap", summary["gap"], histogram(figures.gaps()), HISTOGRAM)
     tokens, events = figures.events_an_output()
     check.equal(where + ".gaps_are_tokens", summary["gaps_are_tokens"], tokens > 0 and events * 10 >= tokens * 9)
@@ -884,7 +896,8 @@ LOAD = """ttft_p50_ms ttft_p95_ms ttft_p99_ms tpot_ms throughput_tokens_per_s re
     goodput_tokens_percent goodput_tokens_per_s offered_rate_per_s scheduled_rate_per_s achieved_rate_per_s
     lateness_avg_ms lateness_p99_ms lateness_max_ms exhausted_requests ttft_from_sent_avg_ms ttft_from_sent_p50_ms
     ttft_from_sent_p95_ms ttft_from_sent_p99_ms latency_from_sent_avg_ms latency_from_sent_p50_ms
-    latency_from_sent_p95_ms latency_from_sent_p99_ms"""
+    latency_from_sent_p95_ms latency_from_sent_p99_ms time_to_answer_avg_ms time_to_answer_p50_ms time_to_answer_p95_ms
+    time_to_answer_p99_ms"""
 RUN = """avg_ttft_ms=ttft_avg_ms p50_ttft_ms=ttft_p50_ms p95_ttft_ms=ttft_p95_ms p99_ttft_ms=ttft_p99_ms
     avg_tbt_ms=itl_avg_ms avg_tpot_ms=tpot_with_first_ms avg_throughput_tps=request_tokens_per_s
     output_throughput_tps=throughput_tokens_per_s request_throughput_rps error_rate total_requests successful_requests
@@ -916,7 +929,7 @@ def load(check, where, file, figures):
     is_open = file["latency_from"] == "due"
     lateness = spread(one.late for one in figures.measured)
     distributions = {"itl": figures.time("itl"), "latency": figures.time("latency"), "ttft": figures.time("ttft"),
-                     "lateness": lateness,
+                     "lateness": lateness, "time_to_answer": figures.answers(),
                      "latency_from_sent": figures.time("latency_sent") if is_open else {"n": 0},
                      "ttft_from_sent": figures.time("ttft_sent") if is_open else {"n": 0}}
 

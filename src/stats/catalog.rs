@@ -31,6 +31,10 @@ const TEXT: &str = "\
 ttft | TTFT | ms | requests | no request succeeded with a streamed reply
   Time to first token, reasoning included; in an open loop it counts from the scheduled time.
   = t_first - t_send, or t_first - t_due in an open loop
+time_to_answer | Time to first answer token | ms | requests | no reply had reasoning before its answer, so it would be TTFT
+  Time to the first token of the answer, after any reasoning; in an open loop it counts from the scheduled time. A reply
+  that ended while it reasoned has none.
+  = t_answer - t_send, or t_answer - t_due in an open loop
 itl | ITL | ms | requests | no reply had two tokens that were read apart
   Inter-token latency of a request, also called TBT: the mean time from one output token to the next.
   = (t_last - t_first) / (n_streamed - 1)
@@ -357,6 +361,7 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "ttft" => Times(of.time(Time::Ttft)),
         "itl" => Times(of.time(Time::Itl)),
         "latency" => Times(of.time(Time::Latency)),
+        "time_to_answer" => Times(of.time_to_answer),
         "gap" => Times(of.gap),
         "lateness" => Times(of.time(Time::Lateness)),
         "ttft_from_sent" => Times(open(Time::TtftFromSent)),

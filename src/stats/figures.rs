@@ -61,6 +61,9 @@ pub struct Figures {
     pub request_tokens_per_s: Option<f64>,
     /// The spread of every time in milliseconds, at the index `Time as usize`.
     pub times: [Option<Spread>; Time::NAMES.len()],
+    /// The spread of the times to the first answer token, in milliseconds; `None` if no reply has had reasoning before
+    /// its answer.
+    pub time_to_answer: Option<Spread>,
     /// The spread of the times between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
     /// Whether there are at least nine tenths as many events as tokens, so that gaps are between tokens and not chunks.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints. Lists are sorted with `sort_by_cached_key`: all types share one compiled sort of their keys.
 
+mod answers;
 pub mod batches;
 pub mod catalog;
 mod ceiling;

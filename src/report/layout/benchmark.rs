@@ -187,11 +187,12 @@ fn percentiles(section: &mut Section, figures: &Figures) {
         row(name, times.into_iter().chain([ms.n.into()]))
     };
     let columns = ["p50", "p90", "p99", "max", "n"].map(|head| (head, 13));
-    let rows = [
-        line("TTFT", figures.time(Time::Ttft)),
-        line("ITL", figures.time(Time::Itl)),
-        line(figures.gap_name(), figures.gap),
-    ];
+    let mut rows = vec![line("TTFT", figures.time(Time::Ttft))];
+    if figures.time_to_answer.is_some() {
+        rows.push(line("to answer", figures.time_to_answer));
+    }
+    rows.push(line("ITL", figures.time(Time::Itl)));
+    rows.push(line(figures.gap_name(), figures.gap));
     let table = Table::new(Style::Plain, ("seconds", 10), columns, rows);
     section.tables(table.clone(), table.named("Seconds"));
     if let Some(pair) = common::gaps_in_one_read(figures) {
@@ -257,7 +258,7 @@ fn tokens(section: &mut Section, pass: &Pass) {
 
 /// The keys of the summary, each with the catalogue's key of its figure or with a name that `summary` knows.
 const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
-    output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft itl gap gaps_are_tokens
+    output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft time_to_answer itl gap gaps_are_tokens
     gaps_in_one_read_share first_rotation later_rotations cold_warm_ttft prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
     output_tokens_mean output_tokens_wanted_mean prompt_tokens_total output_tokens_total token_sources
     concurrency_mean concurrency_peak in_flight failed=failed_requests failures requests_cut=cut_requests
@@ -287,6 +288,7 @@ fn summary(pass: &Pass, name: &str, in_flight: u64) -> Node {
             Node::object(std::iter::once(requests).chain(means))
         }
         "ttft" => keys::seconds(figures.time(Time::Ttft)),
+        "time_to_answer" => keys::seconds(figures.time_to_answer),
         "itl" => keys::seconds(figures.time(Time::Itl)),
         "gap" => keys::seconds(figures.gap),
         "first_rotation" => rotation(figures.cold, figures.time(Time::TtftCold)),

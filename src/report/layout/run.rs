@@ -36,7 +36,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 });
 
 /// The rows of the table above those of the server and the system, each with its name and its key in the catalogue.
-const ROWS: [(&str, &str); 21] = [
+const ROWS: [(&str, &str); 23] = [
     ("Requests", "total_requests"),
     ("At once, at most", "concurrency_peak"),
     ("Succeeded", "successful_requests"),
@@ -49,6 +49,8 @@ const ROWS: [(&str, &str); 21] = [
     ("TTFT p95 (ms)", "ttft_p95_ms"),
     ("TTFT p99 (ms)", "ttft_p99_ms"),
     ("TTFT n", TTFT_N),
+    ("First answer token avg (ms)", "time_to_answer_avg_ms"),
+    ("First answer token p99 (ms)", "time_to_answer_p99_ms"),
     ("TBT avg (ms)", "itl_avg_ms"),
     ("TBT p99 (ms)", "itl_p99_ms"),
     ("TBT n", TBT_N),
@@ -140,11 +142,14 @@ pub fn table(
     });
     let n = workloads.len();
     let counters = keys::parse(keys::COUNTERS);
-    // Files of earlier versions have none of these.
-    let is_new = |key: &str| counters.iter().any(|(counter, _)| *counter == key);
-    let is_row = |key: &str| !is_new(key) || (0..n).any(|at| value(at, key).is_some());
+    // Files of earlier versions have none of these, and only replies that reason have the times to an answer.
+    let is_rare = |key: &str| {
+        key.starts_with("time_to_answer") || counters.iter().any(|(counter, _)| *counter == key)
+    };
+    let is_there = |key: &str| (0..n).any(|at| value(at, key).is_some());
     let rows = ROWS.into_iter().chain(told);
-    let rows = rows.filter(|(_, key)| is_row(key)).map(|(name, key)| {
+    let rows = rows.filter(|(_, key)| !is_rare(key) || is_there(key));
+    let rows = rows.map(|(name, key)| {
         let cells = (0..n).map(|at| cell(key, value(at, key)));
         row(name, cells)
     });

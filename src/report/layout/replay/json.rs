@@ -87,7 +87,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// The keys of a round's file with those of the catalogue: up to the times, then up to the server's metrics.
+/// The keys of a round's file with those of the catalogue: up to the times, up to the time to the first answer token,
+/// then up to the server's metrics.
 const COUNTS: &str = "total_requests successful_requests failed_requests";
 pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
     test_duration_s=duration_s token_throughput=throughput_tokens_per_s request_throughput=request_throughput_rps
@@ -109,6 +110,10 @@ pub fn summary(pass: &Pass) -> Node {
         summary.extend(spread_entries(pass.figures.time(time), ending));
     }
     summary.extend(entries(FIGURES));
+    summary.extend(spread_entries(
+        pass.figures.time_to_answer,
+        "_time_to_answer",
+    ));
     summary.extend(entries(BESIDE));
     let metrics = pass.facts.metrics.iter();
     let metrics = metrics.map(|metric| (metric.name.clone(), metric_node(metric)));
