@@ -81,6 +81,19 @@ throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.
   = successes / duration
+steady_duration_s | Steady window | s | requests | an open loop, benchmark, or no two mean times in flight with enough requests
+  The longest span of a closed loop with at least 95 % of the wanted requests in flight. A pause of at most a twentieth of
+  a request's mean time in flight, such as that from an end to the next send, does not end it. It lasts at least two mean
+  times in flight.
+  = longest time with requests in flight >= 0.95 x --concurrency
+steady_throughput_tokens_per_s | Output tokens/s, steady window | tokens/s | requests | no steady window, or no reply has a count of output tokens
+  Output tokens that came in the steady window, per second. Of a request that crosses an edge the token events in the
+  window count, as evenly spread; those of a request that was cut have the run's mean of tokens.
+  = tokens of events in the window / steady_duration_s
+steady_request_throughput_rps | Requests/s, steady window | requests/s | requests | no steady window
+  Successes per second in the steady window. One that crosses an edge counts with the share of its time in flight that
+  lies in the window.
+  = successes in the window / steady_duration_s
 duration_s | Duration | s | requests | no request was measured
   From the first send to the last end of the measured requests; in benchmark the measured window.
   = last t_end - first t_send
@@ -374,6 +387,9 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "decode_tokens_per_s_weighted" => Number(of.decode_tokens_per_s_weighted),
         "throughput_tokens_per_s" => Number(of.token_throughput),
         "request_throughput_rps" => Number(of.request_throughput),
+        "steady_duration_s" => Number(of.steady.map(|of| of.duration_s)),
+        "steady_throughput_tokens_per_s" => Number(of.steady.and_then(|of| of.tokens_per_s)),
+        "steady_request_throughput_rps" => Number(of.steady.map(|of| of.requests_per_s)),
         "duration_s" => Number(Some(of.duration_s)),
         "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
         COUNTER_HIT_RATE => Number(facts.told.get(HIT_RATE).and_then(|told| told.value)),

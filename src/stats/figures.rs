@@ -13,6 +13,7 @@ use super::overload::Overload;
 use super::record::Record;
 use super::reuse::Reuse;
 use super::spread::{Mean, Spread};
+use super::steady::Steady;
 use super::time::{Reported, Time};
 use crate::units::{seconds, share};
 
@@ -52,6 +53,8 @@ pub struct Figures {
     pub token_throughput: Option<f64>,
     /// Successes per second.
     pub request_throughput: Option<f64>,
+    /// The rates in the steady window; `None` if there is none, in an open loop, and without records.
+    pub steady: Option<Steady>,
     /// The token-weighted decode rate: Σ (n − 1) / Σ (t_last − t_first), where n is the number of output tokens that
     /// were streamed.
     pub decode_tokens_per_s_weighted: Option<f64>,

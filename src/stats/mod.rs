@@ -30,6 +30,7 @@ pub mod separation;
 pub mod shards;
 pub mod speed_up;
 pub mod spread;
+mod steady;
 mod tally;
 pub mod terms;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::lengths::Lengths;
 use super::overload::Overload;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
+use super::steady::{Finder, Steady};
 use super::tally::Tally;
 use super::time::{HitRule, Time};
 use crate::sample::{Failure, Phase, Sample, TokenSource, why};
@@ -331,12 +332,26 @@ impl Figures {
         let figures = Figures {
             times,
             time_to_answer: records.answers.exact(),
+            steady: figures.steady(list, facts, &tally),
             goodput,
             overload: Overload::of_pass(list),
             ..figures
         }
         .with_beside(records);
         records.with_window(figures, facts, &tally)
+    }
+
+    /// Returns the rates in the steady window of a closed loop without a window of its own.
+    fn steady(&self, list: &[Record], facts: &Facts, tally: &Tally) -> Option<Steady> {
+        let is_closed = facts.window_ns.is_none() && !self.is_open;
+        let is_counted = self.output_tokens.total.is_some();
+        Finder {
+            records: list,
+            wanted: facts.concurrency.filter(|_| is_closed)?,
+            span_ns: tally.span_ns(),
+            tokens_an_event: is_counted.then(|| tally.tokens_an_event()),
+        }
+        .rates()
     }
 
     /// Adds the figures that single records do not tell: failures, gaps and events that could not be read.

@@ -73,9 +73,10 @@ pub fn terms() -> Vec<Term> {
 
 /// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
 /// catalogue.
-const OTHER_NAMES: [(&str, &str); 44] = [
+const OTHER_NAMES: [(&str, &str); 45] = [
     ("achieved concurrency", "concurrency_mean"),
     ("kv cache use", "kv_cache_use_peak"),
+    ("steady window", "steady_duration_s"),
     ("time to answer", "time_to_answer"),
     ("first answer token", "time_to_answer"),
     ("token gap", "gap"),

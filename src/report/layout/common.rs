@@ -16,7 +16,7 @@ use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
 use crate::stats::figures::{Figures, Tokens};
 use crate::stats::pass::Pass;
-use crate::units::share;
+use crate::units::{fixed, share};
 
 /// The warning on every result that the built-in mock server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
@@ -58,6 +58,16 @@ pub fn tokens(section: &mut Section, passes: &[Pass]) {
     let prompt = mean(|figures| figures.prompt_tokens);
     let output = mean(|figures| figures.output_tokens);
     section.pair("Tokens per Request", format!("{prompt} in, {output} out"));
+}
+
+/// Returns the rates in the steady window; `None` without one.
+pub fn steady(pass: &Pass) -> Option<Pair> {
+    let steady = pass.figures.steady?;
+    let [window, all] = [steady.duration_s, pass.figures.duration_s].map(|s| fixed(s, 1));
+    let tokens = Cell::fixed(steady.tokens_per_s, 1);
+    let requests = fixed(steady.requests_per_s, 1);
+    let said = format!("{window} s of {all} s, {tokens} tokens/s, {requests} requests/s");
+    Some(Pair::new("Steady Window", said))
 }
 
 /// Returns the share of the gaps that are 0, if it is notable.

@@ -61,6 +61,15 @@ const ROWS: [(&str, &str); 23] = [
     ("Output tokens/s", "throughput_tokens_per_s"),
     ("Requests/s", "request_throughput_rps"),
 ];
+/// More rows on pages, where a workload has a steady window.
+const STEADY: [(&str, &str); 3] = [
+    ("Steady window (s)", "steady_duration_s"),
+    (
+        "Output tokens/s, steady window",
+        "steady_throughput_tokens_per_s",
+    ),
+    ("Requests/s, steady window", "steady_request_throughput_rps"),
+];
 /// Keys for the number of requests that have a time; the catalogue has none for them.
 pub const TTFT_N: &str = "ttft_n";
 pub const TBT_N: &str = "itl_n";
@@ -149,13 +158,19 @@ pub fn table(
     let is_there = |key: &str| (0..n).any(|at| value(at, key).is_some());
     let rows = ROWS.into_iter().chain(told);
     let rows = rows.filter(|(_, key)| !is_rare(key) || is_there(key));
-    let rows = rows.map(|(name, key)| {
-        let cells = (0..n).map(|at| cell(key, value(at, key)));
-        row(name, cells)
-    });
-    let columns = workloads.map(|name| (name, 15));
-    let table = Table::new(Style::Ruled, ("Workload", 32), columns, rows);
-    section.tables(table.clone(), table.named("Figure"));
+    let beside = STEADY.into_iter().filter(|(_, key)| is_there(key));
+    let columns: Vec<(String, usize)> = workloads.map(|name| (name, 15)).collect();
+    let table = |first, rows: &[(&str, &str)]| {
+        let rows = rows.iter().map(|(name, key)| {
+            let cells = (0..n).map(|at| cell(key, value(at, key)));
+            row(*name, cells)
+        });
+        Table::new(Style::Ruled, (first, 32), columns.clone(), rows)
+    };
+    let mut rows: Vec<(&str, &str)> = rows.collect();
+    let screen = table("Workload", &rows);
+    rows.extend(beside);
+    section.tables(screen, table("Figure", &rows));
 }
 
 fn cell(key: &str, value: Option<Datum>) -> Cell {

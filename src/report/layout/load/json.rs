@@ -28,7 +28,8 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         lateness_avg_ms lateness_p99_ms lateness_max_ms exhausted_requests
         ttft_from_sent_avg_ms ttft_from_sent_p50_ms ttft_from_sent_p95_ms ttft_from_sent_p99_ms
         latency_from_sent_avg_ms latency_from_sent_p50_ms latency_from_sent_p95_ms latency_from_sent_p99_ms
-        time_to_answer_avg_ms time_to_answer_p50_ms time_to_answer_p95_ms time_to_answer_p99_ms",
+        time_to_answer_avg_ms time_to_answer_p50_ms time_to_answer_p95_ms time_to_answer_p99_ms
+        steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps",
     );
     keys.into_iter().chain(keys::server()).collect()
 });

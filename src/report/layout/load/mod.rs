@@ -209,6 +209,9 @@ fn counts(section: &mut Section, pass: &Pass) {
     let duration = fixed(figures.duration_s, 2);
     let throughput = format!("{rate} requests/s over {duration} s");
     section.pair("Request Throughput", throughput);
+    if let Some(pair) = common::steady(pass) {
+        section.pair(pair.name, pair.value);
+    }
 }
 
 fn open_loop(section: &mut Section, pass: &Pass) {

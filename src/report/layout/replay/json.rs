@@ -96,7 +96,8 @@ pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=
     goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps
     prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests failures concurrency_mean concurrency_peak
     token_sources connect_share stale_connections requests_not_streamed";
-const BESIDE: &str = "gaps_are_tokens gaps_in_one_read_share";
+const BESIDE: &str = "gaps_are_tokens gaps_in_one_read_share
+    steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps";
 
 /// Returns the object `summary` of a round's file or of a point of `load`; times are measured from the send.
 pub fn summary(pass: &Pass) -> Node {

@@ -139,6 +139,9 @@ fn rates(section: &mut Section, pass: &Pass) {
     section.pair("  Token Throughput", format!("{tokens} tokens/sec"));
     let requests = figure(pass, "request_throughput_rps", DECIMALS);
     section.pair("  Request Throughput", format!("{requests} requests/sec"));
+    if let Some(pair) = common::steady(pass) {
+        section.add(Medium::Page, Block::Pairs(vec![pair]));
+    }
 }
 
 fn goodput(section: &mut Section, pass: &Pass) {
