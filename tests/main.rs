@@ -36,6 +36,7 @@ mod outputs;
 mod packaging;
 mod probe;
 mod proxy;
+mod reasoning;
 mod replay;
 mod replay_guide;
 mod replay_truth;

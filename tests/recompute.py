@@ -381,6 +381,73 @@ class Figures:
     def gaps(self):
         return [gap / 1e3 for one in self.good if not one.is_burst for gap in one.gaps_us]
 
+    def answers(self):
+        """Times to the first answer token in ms; empty where no reply has had reasoning before its answer."""
+        has = [one for one in self.good if one.t_answer_ns is not None]
+        if not any(one.t_answer_ns > one.t_first_ns for one in has):
+            return {"n": 0}
+        start = lambda one: one.t_send_ns if one.t_due_ns is None else one.t_due_ns
+        return spread(float(one.t_answer_ns - start(one)) for one in has)
+
+    def steady_window(self):
+        """The longest span with 95 % of the wanted requests in flight, over pauses of a twentieth of their mean time."""
+        wanted = self.facts["concurrency"]
+        is_open = self.facts["exhausted"] is not None or any(one.t_due_ns is not None for one in self.samples)
+        if self.window or is_open or not wanted or not self.samples:
+            return None
+        mean_ns = sum(one.t_end_ns - one.t_send_ns for one in self.samples) // len(self.samples)
+        changes = Counter()
+        for one in self.samples:
+            changes[one.t_send_ns] += 1
+            changes[one.t_end_ns] -= 1
+        first, last = self.span()
+        level, full, since = 0, [], None
+        for stamp in sorted(changes):
+            level += changes[stamp]
+            if since is None and level * 100 >= wanted * 95:
+                since = stamp
+            elif since is not None and level * 100 < wanted * 95:
+                part, since = (max(since, first), min(stamp, last)), None
+                if part[0] < part[1]:
+                    full.append(part)
+        best, begun, before = None, None, None
+        for start, end in full:
+            begun = begun if begun is not None and start - before <= mean_ns // 20 else start
+            before = end
+            if best is None or end - begun > best[1] - best[0]:
+                best = begun, end
+        return best if best and best[1] - best[0] >= 2 * mean_ns else None
+
+    def steady(self):
+        window = self.steady_window()
+        if window is None:
+            return {}
+        first, last = window
+        share = lambda start, end: max(0, min(end, last) - max(start, first)) / (end - start) if end > start else float(first <= start <= last)
+        tokens, events = self.events_an_output()
+        worth = ratio(tokens, events)
+        worth = 1.0 if worth is None else worth
+        total = 0.0
+        for one in self.samples:
+            is_cut = one.phase == "cut"
+            if one.error_kind is not None and not is_cut:
+                continue
+            own = None if is_cut else one.completion_tokens
+            if one.t_first_ns is None or not one.token_events:
+                total += (own or 0) * share(one.t_send_ns, one.t_end_ns)
+                continue
+            if one.t_last_ns == one.t_first_ns:
+                within = one.token_events * (first <= one.t_first_ns <= last)
+            elif max(first, one.t_first_ns) > min(last, one.t_last_ns):
+                within = 0
+            else:
+                within = 1 + (one.token_events - 1) * share(one.t_first_ns, one.t_last_ns)
+            total += within * (worth if own is None else own / one.token_events)
+        seconds = (last - first) / 1e9
+        return {"steady_duration_s": seconds,
+                "steady_throughput_tokens_per_s": total / seconds if self.tokens("completion_tokens") else None,
+                "steady_request_throughput_rps": sum(share(one.t_send_ns, one.t_end_ns) for one in self.good) / seconds}
+
     def met(self):
         limits = self.header.get("slo") or {}
         def below(one):
@@ -447,6 +514,7 @@ class Figures:
             "exhausted_requests": facts["exhausted"],
             "concurrency_peak": facts["concurrency_peak"],
         }
+        figures.update(self.steady())
         gaps = self.gaps()
         figures["gaps_in_one_read_share"] = ratio(sum(gap == 0 for gap in gaps), len(gaps))
         if self.header.get("slo"):
@@ -464,7 +532,7 @@ class Figures:
                 "goodput_tokens_per_s": self.per_second(tokens),
             })
         figures.update(self.server())
-        spreads = {"ttft": self.time("ttft"), "itl": self.time("itl"), "latency": self.time("latency"),
+        spreads = {"ttft": self.time("ttft"), "time_to_answer": self.answers(), "itl": self.time("itl"), "latency": self.time("latency"),
                    "lateness": spread(one.late for one in self.measured)}
         if is_open:
             spreads["ttft_from_sent"] = self.time("ttft_sent")
@@ -807,6 +875,7 @@ def histogram(gaps):
     return {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": gaps[-1], "n": len(gaps)} if gaps else {"n": 0}
 
 
+STEADY = "steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps "
 SERVER = "counter_hit_rate counter_hit_tokens counter_prompt_tokens running_requests_mean running_requests_peak" \
     " waiting_requests_mean waiting_requests_peak"
 
@@ -820,11 +889,17 @@ def of_pass(check, where, summary, figures):
                  " goodput_requests goodput_requests_percent goodput_tokens goodput_tokens_percent"
                  " goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps"
                  " prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests concurrency_mean"
-                 " concurrency_peak connect_share stale_connections requests_not_streamed " + SERVER)
+                 " concurrency_peak connect_share stale_connections requests_not_streamed gaps_in_one_read_share "
+                 + STEADY + SERVER)
     for name, time_of in (("ttft", "ttft_sent"), ("itl", "itl"), ("latency", "latency_sent")):
         of = figures.time(time_of)
         for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
             check.equal("%s.%s_%s" % (where, key, name), summary["%s_%s" % (key, name)], of.get(key), absolute=1e-9)
+    answers = figures.answers()
+    for key in ("avg", "p50", "p90", "p99", "min", "max", "stddev", "n"):
+        check.equal("%s.%s_time_to_answer" % (where, key), summary[key + "_time_to_answer"], answers.get(key), absolute=1e-9)
+    tokens, events = figures.events_an_output()
+    check.equal(where + ".gaps_are_tokens", summary["gaps_are_tokens"], tokens > 0 and events * 10 >= tokens * 9)
     check.counts(where + ".failures", summary["failures"], figures.failures())
     sources = Counter(one.token_source for one in figures.good if one.token_source)
     check.counts(where + ".token_sources", summary["token_sources"], sources)
@@ -846,6 +921,7 @@ def benchmark(check, where, file, figures):
     check.object(where + ".averages", averages, own, "prefill_tokens_per_s decode_tokens_per_s")
     check.seconds(where + ".ttft", summary["ttft"], figures.time("ttft"))
     check.seconds(where + ".itl", summary["itl"], figures.time("itl"))
+    check.seconds(where + ".time_to_answer", summary["time_to_answer"], figures.answers())
     check.seconds(where + ".gap", summary["gap"], histogram(figures.gaps()), HISTOGRAM)
     tokens, events = figures.events_an_output()
     check.equal(where + ".gaps_are_tokens", summary["gaps_are_tokens"], tokens > 0 and events * 10 >= tokens * 9)
@@ -881,7 +957,8 @@ LOAD = """ttft_p50_ms ttft_p95_ms ttft_p99_ms tpot_ms throughput_tokens_per_s re
     goodput_tokens_percent goodput_tokens_per_s offered_rate_per_s scheduled_rate_per_s achieved_rate_per_s
     lateness_avg_ms lateness_p99_ms lateness_max_ms exhausted_requests ttft_from_sent_avg_ms ttft_from_sent_p50_ms
     ttft_from_sent_p95_ms ttft_from_sent_p99_ms latency_from_sent_avg_ms latency_from_sent_p50_ms
-    latency_from_sent_p95_ms latency_from_sent_p99_ms"""
+    latency_from_sent_p95_ms latency_from_sent_p99_ms time_to_answer_avg_ms time_to_answer_p50_ms time_to_answer_p95_ms
+    time_to_answer_p99_ms steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps"""
 RUN = """avg_ttft_ms=ttft_avg_ms p50_ttft_ms=ttft_p50_ms p95_ttft_ms=ttft_p95_ms p99_ttft_ms=ttft_p99_ms
     avg_tbt_ms=itl_avg_ms avg_tpot_ms=tpot_with_first_ms avg_throughput_tps=request_tokens_per_s
     output_throughput_tps=throughput_tokens_per_s request_throughput_rps error_rate total_requests successful_requests
@@ -913,7 +990,7 @@ def load(check, where, file, figures):
     is_open = file["latency_from"] == "due"
     lateness = spread(one.late for one in figures.measured)
     distributions = {"itl": figures.time("itl"), "latency": figures.time("latency"), "ttft": figures.time("ttft"),
-                     "lateness": lateness,
+                     "lateness": lateness, "time_to_answer": figures.answers(),
                      "latency_from_sent": figures.time("latency_sent") if is_open else {"n": 0},
                      "ttft_from_sent": figures.time("ttft_sent") if is_open else {"n": 0}}
 

@@ -235,7 +235,7 @@ fn samples_without_gaps_say_so() {
     let shown = report(&dir, &["-i", "s.jsonl"]).ok();
     let note = "Note: The samples were written without gaps between tokens (--no-gaps)";
     assert!(shown.stdout.contains(note), "{shown}");
-    assert!(!shown.stdout.contains("Gaps: "), "{shown}");
+    assert!(!shown.stdout.contains(" gap: "), "{shown}");
     for (words, samples) in [
         (
             "load --backend mock --requests 4 --max-tokens 4 --samples l.jsonl",

@@ -10,7 +10,12 @@ use crate::util::{Cmd, Dir, Output, Server, until};
 /// Beginnings of lines that only the command prints, after its results.
 const FILES: [&str; 3] = ["Figures in ", "Samples in ", "Results in "];
 /// Beginnings of charts, which `benchmark` and `replay` leave to `report`.
-const CHARTS: [&str; 2] = ["TTFT: ", "Gaps: "];
+const CHARTS: [&str; 4] = [
+    "TTFT: ",
+    "Token gap: ",
+    "Chunk gap: ",
+    "Token gap or chunk gap: ",
+];
 
 /// Options of a fast mock without equal figures.
 const QUICK: &str = "base=2ms,itl=1ms,jitter=500us";
@@ -114,9 +119,12 @@ fn is_chart(line: &str) -> bool {
     CHARTS.iter().any(|start| line.starts_with(start)) && line.contains(" columns; ")
 }
 
-/// Removes charts: a title and indented lines with a bar.
+/// Removes charts: a title, indented lines with a bar, and remarks on the gaps.
 fn without_charts(lines: Vec<String>) -> Vec<String> {
-    let is_bar = |line: &String| line.starts_with("  ") && line.contains(" |");
+    let is_bar = |line: &String| {
+        let is_of_chart = line.contains(" |") || line.contains(" of the gaps are 0: ");
+        line.starts_with("  ") && is_of_chart
+    };
     let mut in_chart = false;
     let keep = |line: &String| {
         in_chart = is_chart(line) || in_chart && is_bar(line);

@@ -144,7 +144,7 @@ fn a_run_is_reported_as_it_was_printed() {
     for locale in ["C", "C.UTF-8"] {
         let printed = run(&dir, &options).env("LC_ALL", locale).ok();
         let printed = table(&printed);
-        for part in ["stress_test: Failed", "\nTTFT: ", "\nGaps: "] {
+        for part in ["stress_test: Failed", "\nTTFT: ", "\nToken gap: "] {
             assert!(printed.contains(part), "no {part}\n{printed}");
         }
         assert_eq!(printed.contains('▇'), locale == "C.UTF-8", "{printed}");

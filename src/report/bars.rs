@@ -18,7 +18,10 @@ pub fn render(charts: &[Charts], is_utf8: bool, width: usize) -> String {
     let mut out = String::new();
     for of in charts {
         distribution(&mut out, "TTFT", &of.ttft, glyphs, width);
-        distribution(&mut out, "Gaps", &of.gaps, glyphs, width);
+        distribution(&mut out, of.gap_name, &of.gaps, glyphs, width);
+        for remark in &of.gap_remarks {
+            let _ = writeln!(out, "  {remark}");
+        }
     }
     out
 }

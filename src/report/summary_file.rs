@@ -21,7 +21,9 @@ const NO_SAMPLES: &str =
 static DETAIL: LazyLock<Vec<Key>> = LazyLock::new(|| {
     keys::parse(
         "concurrency_peak avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
-        n_ttft=ttft_n p99_itl=itl_p99_ms n_itl=itl_n p99_latency=latency_p99_ms",
+        n_ttft=ttft_n avg_time_to_answer=time_to_answer_avg_ms p99_time_to_answer=time_to_answer_p99_ms
+        steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps
+        p99_itl=itl_p99_ms n_itl=itl_n p99_latency=latency_p99_ms",
     )
 });
 

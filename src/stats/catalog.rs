@@ -31,6 +31,10 @@ const TEXT: &str = "\
 ttft | TTFT | ms | requests | no request succeeded with a streamed reply
   Time to first token, reasoning included; in an open loop it counts from the scheduled time.
   = t_first - t_send, or t_first - t_due in an open loop
+time_to_answer | Time to first answer token | ms | requests | no reply had reasoning before its answer, so it would be TTFT
+  Time to the first token of the answer, after any reasoning; in an open loop it counts from the scheduled time. A reply
+  that ended while it reasoned has none.
+  = t_answer - t_send, or t_answer - t_due in an open loop
 itl | ITL | ms | requests | no reply had two tokens that were read apart
   Inter-token latency of a request, also called TBT: the mean time from one output token to the next.
   = (t_last - t_first) / (n_streamed - 1)
@@ -39,8 +43,8 @@ latency | Latency | ms | requests | no request succeeded
   scheduled time.
   = t_last - t_send, or t_last - t_due in an open loop
 gap | Gap | ms | requests | no reply had two token events, or the samples were written without gaps
-  Time between adjacent token events. Events that share a read have gap 0. Percentiles come from a histogram, at
-  most 0.1 % too high.
+  Time between adjacent token events: a token gap where there are at least nine tenths as many events as tokens, else a
+  chunk gap. Events that share a read have gap 0. Percentiles come from a histogram, at most 0.1 % too high.
   = t_event[k + 1] - t_event[k]
 lateness | Lateness | ms | requests | a closed loop has none
   How late this client sent a request.
@@ -77,6 +81,19 @@ throughput_tokens_per_s | Output tokens/s | tokens/s | requests | no reply has a
 request_throughput_rps | Requests/s | requests/s | requests | the pass has no duration
   Successes over the duration.
   = successes / duration
+steady_duration_s | Steady window | s | requests | an open loop, benchmark, or no two mean times in flight with enough requests
+  The longest span of a closed loop with at least 95 % of the wanted requests in flight. A pause of at most a twentieth of
+  a request's mean time in flight, such as that from an end to the next send, does not end it. It lasts at least two mean
+  times in flight.
+  = longest time with requests in flight >= 0.95 x --concurrency
+steady_throughput_tokens_per_s | Output tokens/s, steady window | tokens/s | requests | no steady window, or no reply has a count of output tokens
+  Output tokens that came in the steady window, per second. Of a request that crosses an edge the token events in the
+  window count, as evenly spread; those of a request that was cut have the run's mean of tokens.
+  = tokens of events in the window / steady_duration_s
+steady_request_throughput_rps | Requests/s, steady window | requests/s | requests | no steady window
+  Successes per second in the steady window. One that crosses an edge counts with the share of its time in flight that
+  lies in the window.
+  = successes in the window / steady_duration_s
 duration_s | Duration | s | requests | no request was measured
   From the first send to the last end of the measured requests; in benchmark the measured window.
   = last t_end - first t_send
@@ -362,6 +379,7 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "ttft" => Times(of.time(Time::Ttft)),
         "itl" => Times(of.time(Time::Itl)),
         "latency" => Times(of.time(Time::Latency)),
+        "time_to_answer" => Times(of.time_to_answer),
         "gap" => Times(of.gap),
         "lateness" => Times(of.time(Time::Lateness)),
         "ttft_from_sent" => Times(open(Time::TtftFromSent)),
@@ -374,6 +392,9 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "decode_tokens_per_s_weighted" => Number(of.decode_tokens_per_s_weighted),
         "throughput_tokens_per_s" => Number(of.token_throughput),
         "request_throughput_rps" => Number(of.request_throughput),
+        "steady_duration_s" => Number(of.steady.map(|of| of.duration_s)),
+        "steady_throughput_tokens_per_s" => Number(of.steady.and_then(|of| of.tokens_per_s)),
+        "steady_request_throughput_rps" => Number(of.steady.map(|of| of.requests_per_s)),
         "duration_s" => Number(Some(of.duration_s)),
         "prefix_cache_hit_rate" => Number(of.all.prefix_cache_hit_rate),
         COUNTER_HIT_RATE => Number(facts.told.get(HIT_RATE).and_then(|told| told.value)),

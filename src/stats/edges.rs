@@ -76,12 +76,20 @@ impl Crossing {
             let stamps = std::iter::once(self.first_ns).chain(later);
             return stamps.filter(|ns| (from_ns..=to_ns).contains(ns)).count() as f64;
         }
-        let (from_ns, to_ns) = (from_ns.max(self.first_ns), to_ns.min(self.last_ns));
-        if to_ns < from_ns {
-            return 0.0;
-        }
-        let all_ns = self.last_ns.saturating_sub(self.first_ns).max(1) as f64;
-        1.0 + gaps as f64 * (to_ns - from_ns) as f64 / all_ns
+        evenly_spread(self.events, (self.first_ns, self.last_ns), (from_ns, to_ns))
+    }
+}
+
+/// Returns how many events came in the window if they are evenly spread from the first to the last stamp; events that
+/// have one stamp in common came together.
+pub fn evenly_spread(events: u64, (first_ns, last_ns): (u64, u64), window_ns: (u64, u64)) -> f64 {
+    let (from_ns, to_ns) = (window_ns.0.max(first_ns), window_ns.1.min(last_ns));
+    if to_ns < from_ns || events == 0 {
+        return 0.0;
+    }
+    match last_ns.saturating_sub(first_ns) {
+        0 => events as f64,
+        all_ns => 1.0 + (events - 1) as f64 * (to_ns - from_ns) as f64 / all_ns as f64,
     }
 }
 

@@ -14,6 +14,7 @@ use super::record::Record;
 use super::reuse::Reuse;
 use super::separation::NoShare;
 use super::spread::{Mean, Spread};
+use super::steady::Steady;
 use super::time::{Reported, Time};
 use crate::units::{seconds, share};
 
@@ -53,6 +54,8 @@ pub struct Figures {
     pub token_throughput: Option<f64>,
     /// Successes per second.
     pub request_throughput: Option<f64>,
+    /// The rates in the steady window; `None` if there is none, in an open loop, and without records.
+    pub steady: Option<Steady>,
     /// The token-weighted decode rate: Σ (n − 1) / Σ (t_last − t_first), where n is the number of output tokens that
     /// were streamed.
     pub decode_tokens_per_s_weighted: Option<f64>,
@@ -62,6 +65,9 @@ pub struct Figures {
     pub request_tokens_per_s: Option<f64>,
     /// The spread of every time in milliseconds, at the index `Time as usize`.
     pub times: [Option<Spread>; Time::NAMES.len()],
+    /// The spread of the times to the first answer token, in milliseconds; `None` if no reply has had reasoning before
+    /// its answer.
+    pub time_to_answer: Option<Spread>,
     /// The spread of the times between adjacent token events, in milliseconds.
     pub gap: Option<Spread>,
     /// Whether there are at least nine tenths as many events as tokens, so that gaps are between tokens and not chunks.
@@ -190,6 +196,14 @@ impl Figures {
 
     pub fn time(&self, time: Time) -> Option<Spread> {
         self.times[time as usize]
+    }
+
+    /// Returns the name of the gaps, which are between tokens or between chunks of several tokens.
+    pub fn gap_name(&self) -> &'static str {
+        match self.gaps_are_tokens {
+            true => "token gap",
+            false => "chunk gap",
+        }
     }
 
     /// Returns failures over successes and failures; `None` if there were neither.

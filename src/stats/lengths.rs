@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::sample::{Sample, TokenSource};
 
-/// How far a prompt may be off, as a share of its length and in tokens: generated texts cannot be cut to the exact
-/// token.
-const PROMPT_SHARE: f64 = 0.02;
+/// How far a prompt may be off without a warning, as a share of its length.
+pub const PROMPT_OFF: f64 = 0.01;
+/// How far a single prompt may be off in tokens: generated texts cannot be cut to the exact token.
 const PROMPT_TOKENS: u64 = 2;
 
 /// The number of successes with both a wanted and a counted length, and those whose length is off.
@@ -38,7 +38,7 @@ impl Lengths {
         if let Some((wanted, got)) = labels.wanted_prompt_tokens.zip(good.prompt_tokens) {
             self.prompts += 1;
             let off_by = wanted.abs_diff(got);
-            if off_by > PROMPT_TOKENS && off_by as f64 > PROMPT_SHARE * wanted as f64 {
+            if off_by > PROMPT_TOKENS && off_by as f64 > PROMPT_OFF * wanted as f64 {
                 match got < wanted {
                     true => self.shorter_prompts.add(wanted, got),
                     false => self.longer_prompts.add(wanted, got),
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_off_by_a_token_and_prompts_by_two_per_cent_and_three_tokens() {
+    fn answers_are_off_by_a_token_and_prompts_by_one_per_cent_and_three_tokens() {
         let mut lengths = Lengths::default();
         for (wanted, got) in [
             ((500, 16), (500, 16)),
-            ((500, 16), (510, 15)),
-            ((500, 16), (511, 26)),
-            ((500, 16), (489, 28)),
+            ((500, 16), (505, 15)),
+            ((500, 16), (506, 26)),
+            ((500, 16), (494, 28)),
             // A difference of two tokens is 10 % of 20, but no more than a tokenizer may cause.
             ((20, 16), (22, 16)),
             ((20, 16), (23, 27)),
@@ -150,8 +150,8 @@ mod tests {
             lengths.add(&sample(wanted, got));
         }
         assert_eq!((lengths.prompts, lengths.answers), (6, 6));
-        assert_eq!(lengths.shorter_prompts.medians(), Some((500, 489)));
-        // The longer prompts have 23 and 511 tokens in place of 20 and 500.
+        assert_eq!(lengths.shorter_prompts.medians(), Some((500, 494)));
+        // The longer prompts have 23 and 506 tokens in place of 20 and 500.
         assert_eq!(lengths.longer_prompts.requests, 2);
         assert_eq!(lengths.longer_prompts.medians(), Some((20, 23)));
         assert_eq!(lengths.shorter_answers.medians(), Some((16, 15)));

@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints. Lists are sorted with `sort_by_cached_key`: all types share one compiled sort of their keys.
 
+mod answers;
 pub mod batches;
 pub mod catalog;
 mod ceiling;
@@ -29,6 +30,7 @@ pub mod separation;
 pub mod shards;
 pub mod speed_up;
 pub mod spread;
+mod steady;
 mod tally;
 pub mod terms;
 #[cfg(test)]

@@ -295,6 +295,12 @@ impl Record {
         self.latency_from_sent_ns() + self.before_send_ns()
     }
 
+    /// Returns the time to a stamp after the send, from the scheduled time in an open loop, else from the send, in
+    /// nanoseconds.
+    pub fn since_start_ns(&self, ns: u64) -> u64 {
+        ns.saturating_sub(self.t_send_ns) + self.before_send_ns()
+    }
+
     /// Returns the time from the scheduled time to the send that was answered, in nanoseconds; 0 in a closed loop.
     fn before_send_ns(&self) -> u64 {
         let due_ns = self.t_due_ns().unwrap_or(self.t_send_ns);

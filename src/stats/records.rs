@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::answers::Answers;
 use super::counts::possible;
 use super::edges::Edges;
 use super::facts::Facts;
@@ -12,6 +13,7 @@ use super::lengths::Lengths;
 use super::overload::Overload;
 use super::record::Record;
 use super::spread::{Histogram, Spread};
+use super::steady::{Finder, Steady};
 use super::tally::Tally;
 use super::time::{HitRule, Time};
 use crate::sample::{Failure, Phase, Sample, TokenSource, why};
@@ -25,6 +27,7 @@ pub struct Records {
     pub failures: Failures,
     /// Gaps between token events of successes, without those of bursts.
     pub gaps: Histogram,
+    answers: Answers,
     /// The number of events of successes that could not be read, and the first of them.
     unread: Option<(u64, String)>,
     /// Successes with an impossible token count.
@@ -133,6 +136,7 @@ impl Records {
             if !record.is_burst() {
                 self.add_gaps(&sample.gaps_us);
             }
+            self.add_answer(sample, &record);
             self.lengths.add(sample);
             self.add_text(sample);
             self.impossible_counts += u64::from(is_odd);
@@ -158,6 +162,14 @@ impl Records {
             details.push(Detail::of(sample, self.keeps_gaps));
         }
         Arc::make_mut(&mut self.list).push(record);
+    }
+
+    /// Adds the time to the first answer token of a success, before its record is kept.
+    fn add_answer(&mut self, good: &Sample, record: &Record) {
+        let before = self.keeps.then_some(&self.list[..]);
+        let live = self.live.as_ref();
+        let ttft = live.and_then(|live| live.times[Time::Ttft as usize].as_ref());
+        self.answers.add(good, record, before, ttft);
     }
 
     /// Adds the tokens and bytes of a plain success that the server counted.
@@ -207,7 +219,10 @@ impl Records {
     pub fn live_figures(&self, facts: &Facts) -> Figures {
         match &self.live {
             Some(live) => {
-                let figures = live.figures(facts).with_beside(self);
+                let figures = Figures {
+                    time_to_answer: self.answers.live(),
+                    ..live.figures(facts).with_beside(self)
+                };
                 self.with_window(figures, facts, &live.tally)
             }
             None => Figures::of(self, facts),
@@ -316,12 +331,27 @@ impl Figures {
         let goodput = goodput.map(|slo| Goodput::of(slo, list, not_sent, figures.duration_s));
         let figures = Figures {
             times,
+            time_to_answer: records.answers.exact(),
+            steady: figures.steady(list, facts, &tally),
             goodput,
             overload: Overload::of_pass(list),
             ..figures
         }
         .with_beside(records);
         records.with_window(figures, facts, &tally)
+    }
+
+    /// Returns the rates in the steady window of a closed loop without a window of its own.
+    fn steady(&self, list: &[Record], facts: &Facts, tally: &Tally) -> Option<Steady> {
+        let is_closed = facts.window_ns.is_none() && !self.is_open;
+        let is_counted = self.output_tokens.total.is_some();
+        Finder {
+            records: list,
+            wanted: facts.concurrency.filter(|_| is_closed)?,
+            span_ns: tally.span_ns(),
+            tokens_an_event: is_counted.then(|| tally.tokens_an_event()),
+        }
+        .rates()
     }
 
     /// Adds the figures that single records do not tell: failures, gaps and events that could not be read.

@@ -5,6 +5,7 @@ const TEXT: &str = "\
 t_due | The scheduled time of a request in an open loop, or of a trace. A request of a closed loop has none.
 t_send | The time at which a worker sends a request. A connection that has to be opened first is opened after t_send.
 t_first | The time of the read that brought the first token event.
+t_answer | The time of the read that brought the first token event of the answer, which is not reasoning.
 t_last | The time of the read that brought the last token event.
 t_end | The time at which the reply ended, or at which the request failed.
 token_event | An event of the stream that carries generated text: answer, reasoning, refusal or tool call. Comments,
@@ -72,9 +73,12 @@ pub fn terms() -> Vec<Term> {
 
 /// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
 /// catalogue.
-const OTHER_NAMES: [(&str, &str); 67] = [
+const OTHER_NAMES: [(&str, &str); 70] = [
     ("achieved concurrency", "concurrency_mean"),
     ("kv cache use", "kv_cache_use_peak"),
+    ("steady window", "steady_duration_s"),
+    ("time to answer", "time_to_answer"),
+    ("first answer token", "time_to_answer"),
     ("token gap", "gap"),
     ("chunk gap", "gap"),
     ("itl_mean", "itl"),

@@ -31,7 +31,7 @@ pub fn draw(charts: &[Charts]) -> Vec<String> {
     for of in charts {
         plots.extend(of.trends.iter().map(trend::draw));
         plots.push(shares("Time to first token (TTFT)", TTFT, &of.ttft));
-        plots.push(shares("Gaps between token events", "gap, ms", &of.gaps));
+        plots.push(gaps(of));
         plots.push(shares("Inter-token latency (ITL)", "ITL, ms", &of.itl));
         plots.push(shares("Latency", "latency, ms", &of.latency));
         plots.extend(latency(&of.requests));
@@ -41,6 +41,18 @@ pub fn draw(charts: &[Charts]) -> Vec<String> {
     }
     let plots = plots.iter().filter(|plot| !plot.key.is_empty());
     plots.map(Plot::figure).collect()
+}
+
+fn gaps(of: &Charts) -> Plot {
+    let mut plot = shares(of.gap_name, "gap, ms", &of.gaps);
+    let note = (!plot.note.is_empty()).then(|| std::mem::take(&mut plot.note));
+    let remarks = of.gap_remarks.iter().map(|remark| format!("{remark}."));
+    plot.note = note
+        .into_iter()
+        .chain(remarks)
+        .collect::<Vec<_>>()
+        .join(" ");
+    plot
 }
 
 /// Returns the groups that have values, each with its class.

@@ -12,8 +12,10 @@ pub struct Charts {
     pub ttft: Vec<Series>,
     /// The title of the chart that has the groups side by side.
     pub beside: &'static str,
-    /// Times between adjacent token events.
+    /// Times between adjacent token events, their name, and remarks on them.
     pub gaps: Vec<Series>,
+    pub gap_name: &'static str,
+    pub gap_remarks: Vec<String>,
     /// ITL and latency of requests, drawn as distributions.
     pub itl: Vec<Series>,
     pub latency: Vec<Series>,

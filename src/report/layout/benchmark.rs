@@ -19,9 +19,6 @@ use crate::stats::spread::Spread;
 use crate::stats::time::Time;
 use crate::units::fixed;
 
-/// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
-const NOTABLE_GAPS: f64 = 0.001;
-
 /// Returns the block of an interval: the guides' twelve labels, then lines for events that are rare. `interval_s` is
 /// the length of the interval as the user gave it; `server` is what the server's page
 /// of metrics tells.
@@ -181,10 +178,6 @@ fn figures(pass: &Pass) -> Section {
 }
 
 fn percentiles(section: &mut Section, figures: &Figures) {
-    let gap = match figures.gaps_are_tokens {
-        true => "token gap",
-        false => "chunk gap",
-    };
     let line = |name: &str, spread: Option<Spread>| {
         let Some(ms) = spread else {
             return row(name, [Cell::NONE]);
@@ -194,17 +187,16 @@ fn percentiles(section: &mut Section, figures: &Figures) {
         row(name, times.into_iter().chain([ms.n.into()]))
     };
     let columns = ["p50", "p90", "p99", "max", "n"].map(|head| (head, 13));
-    let rows = [
-        line("TTFT", figures.time(Time::Ttft)),
-        line("ITL", figures.time(Time::Itl)),
-        line(gap, figures.gap),
-    ];
+    let mut rows = vec![line("TTFT", figures.time(Time::Ttft))];
+    if figures.time_to_answer.is_some() {
+        rows.push(line("to answer", figures.time_to_answer));
+    }
+    rows.push(line("ITL", figures.time(Time::Itl)));
+    rows.push(line(figures.gap_name(), figures.gap));
     let table = Table::new(Style::Plain, ("seconds", 10), columns, rows);
     section.tables(table.clone(), table.named("Seconds"));
-    let share = figures.gaps_in_one_read_share;
-    if let Some(share) = share.filter(|&share| share >= NOTABLE_GAPS) {
-        let name = format!("{} of the gaps are 0", Cell::percent(share));
-        section.pair(name, "their events came in one read");
+    if let Some(pair) = common::gaps_in_one_read(figures) {
+        section.pair(pair.name, pair.value);
     }
     section.line("");
 }
@@ -255,7 +247,7 @@ fn reuse(reuse: Reuse) -> String {
 
 fn tokens(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
-    common::tokens(section, pass);
+    common::tokens(section, slice::from_ref(pass));
     common::token_sources(section, pass);
     let throughput = Cell::fixed(figures.token_throughput, 2);
     section.pair("Output Throughput", format!("{throughput} tokens/s"));
@@ -266,7 +258,7 @@ fn tokens(section: &mut Section, pass: &Pass) {
 
 /// The keys of the summary, each with the catalogue's key of its figure or with a name that `summary` knows.
 const SUMMARY: &str = "elapsed_s=duration_s qps=request_throughput_rps averages
-    output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft itl gap gaps_are_tokens
+    output_tokens_per_s=throughput_tokens_per_s decode_tokens_per_s_weighted ttft time_to_answer itl gap gaps_are_tokens
     gaps_in_one_read_share first_rotation later_rotations cold_warm_ttft prefix_cache_hit_rate prompt_tokens_mean=input_tokens_mean
     output_tokens_mean output_tokens_wanted_mean prompt_tokens_total output_tokens_total token_sources
     concurrency_mean concurrency_peak in_flight failed=failed_requests failures requests_cut=cut_requests
@@ -296,9 +288,9 @@ fn summary(pass: &Pass, name: &str, in_flight: u64) -> Node {
             Node::object(std::iter::once(requests).chain(means))
         }
         "ttft" => keys::seconds(figures.time(Time::Ttft)),
+        "time_to_answer" => keys::seconds(figures.time_to_answer),
         "itl" => keys::seconds(figures.time(Time::Itl)),
         "gap" => keys::seconds(figures.gap),
-        "gaps_are_tokens" => figures.gaps_are_tokens.into(),
         "first_rotation" => rotation(figures.cold, figures.time(Time::TtftCold)),
         "later_rotations" => rotation(figures.warm, figures.time(Time::TtftWarm)),
         "cold_warm_ttft" => ratio(figures.reuse),

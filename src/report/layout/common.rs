@@ -14,7 +14,9 @@ use crate::report::document::{
 use crate::sample::{TokenSource, why};
 use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
+use crate::stats::figures::{Figures, Tokens};
 use crate::stats::pass::Pass;
+use crate::units::{fixed, share};
 
 /// The warning on every result that the built-in mock server gave.
 pub const MOCK: &str = "Mock server: not a measurement of an engine";
@@ -23,6 +25,9 @@ pub const MOCK: &str = "Mock server: not a measurement of an engine";
 pub const COLD_HIT_RATE: f64 = 0.02;
 /// Connection set-up is mentioned above this share of TTFT.
 const NOTABLE_SHARE: f64 = 0.01;
+
+/// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
+const NOTABLE_GAPS: f64 = 0.001;
 
 /// A report begins with its failures if they are more than this share of the requests.
 const NOTABLE_FAILURES: f64 = 0.01;
@@ -42,10 +47,35 @@ pub fn hit_rate(rate: impl Into<Option<f64>>) -> Cell {
     Cell::percent(rate).or("not reported")
 }
 
-pub fn tokens(section: &mut Section, pass: &Pass) {
-    let prompt = Cell::fixed(pass.figures.prompt_tokens.mean, 1);
-    let output = Cell::fixed(pass.figures.output_tokens.mean, 1);
+/// Says how long the prompts and the outputs of all these passes are on average.
+pub fn tokens(section: &mut Section, passes: &[Pass]) {
+    let mean = |of: fn(&Figures) -> Tokens| {
+        let all = || passes.iter().map(|pass| of(&pass.figures));
+        let total = all().filter_map(|tokens| tokens.total).sum();
+        let mean = share(total, all().map(|tokens| tokens.n).sum());
+        Cell::fixed(mean, 1)
+    };
+    let prompt = mean(|figures| figures.prompt_tokens);
+    let output = mean(|figures| figures.output_tokens);
     section.pair("Tokens per Request", format!("{prompt} in, {output} out"));
+}
+
+/// Returns the rates in the steady window; `None` without one.
+pub fn steady(pass: &Pass) -> Option<Pair> {
+    let steady = pass.figures.steady?;
+    let [window, all] = [steady.duration_s, pass.figures.duration_s].map(|s| fixed(s, 1));
+    let tokens = Cell::fixed(steady.tokens_per_s, 1);
+    let requests = fixed(steady.requests_per_s, 1);
+    let said = format!("{window} s of {all} s, {tokens} tokens/s, {requests} requests/s");
+    Some(Pair::new("Steady Window", said))
+}
+
+/// Returns the share of the gaps that are 0, if it is notable.
+pub fn gaps_in_one_read(figures: &Figures) -> Option<Pair> {
+    let share = figures.gaps_in_one_read_share;
+    let share = Cell::percent(share.filter(|&share| share >= NOTABLE_GAPS)?);
+    let name = format!("{share} of the gaps are 0");
+    Some(Pair::new(name, "their events came in one read"))
 }
 
 pub fn concurrency(section: &mut Section, pass: &Pass) {

@@ -179,6 +179,9 @@ fn rates(report: &Report) -> Section {
     let requests = counted(count(found, "requests").unwrap_or(0), "request");
     let seconds = Cell::exact(found["seconds"].as_f64(), 1).unit("s");
     section.pair("Cost", format!("{requests} in {seconds}"));
+    if !report.passes.is_empty() {
+        common::tokens(&mut section, &report.passes);
+    }
     common::requests(&mut section, &report.passes);
     section
 }

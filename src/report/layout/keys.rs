@@ -47,6 +47,7 @@ pub fn figure(pass: &Pass, key: &str) -> Node {
             let sources = pass.figures.token_sources.iter();
             Node::object(sources.map(|(name, &n)| (*name, n.into())))
         }
+        "gaps_are_tokens" => pass.figures.gaps_are_tokens.into(),
         "client" => client(&pass.facts.client),
         key => catalog::value(pass, key).into(),
     }

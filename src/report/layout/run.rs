@@ -12,6 +12,7 @@ use crate::report::document::{
 };
 use crate::sample::Workload;
 use crate::stats::catalog::{self, Datum};
+use crate::stats::lengths::PROMPT_OFF;
 use crate::stats::pass::{Pass, sum};
 use crate::stats::time::Time;
 
@@ -34,7 +35,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 });
 
 /// The rows of the table above those of the server and the system, each with its name and its key in the catalogue.
-const ROWS: [(&str, &str); 21] = [
+const ROWS: [(&str, &str); 23] = [
     ("Requests", "total_requests"),
     ("At once, at most", "concurrency_peak"),
     ("Succeeded", "successful_requests"),
@@ -47,6 +48,8 @@ const ROWS: [(&str, &str); 21] = [
     ("TTFT p95 (ms)", "ttft_p95_ms"),
     ("TTFT p99 (ms)", "ttft_p99_ms"),
     ("TTFT n", TTFT_N),
+    ("First answer token avg (ms)", "time_to_answer_avg_ms"),
+    ("First answer token p99 (ms)", "time_to_answer_p99_ms"),
     ("TBT avg (ms)", "itl_avg_ms"),
     ("TBT p99 (ms)", "itl_p99_ms"),
     ("TBT n", TBT_N),
@@ -57,13 +60,20 @@ const ROWS: [(&str, &str); 21] = [
     ("Output tokens/s", "throughput_tokens_per_s"),
     ("Requests/s", "request_throughput_rps"),
 ];
+/// More rows on pages, where a workload has a steady window.
+const STEADY: [(&str, &str); 3] = [
+    ("Steady window (s)", "steady_duration_s"),
+    (
+        "Output tokens/s, steady window",
+        "steady_throughput_tokens_per_s",
+    ),
+    ("Requests/s, steady window", "steady_request_throughput_rps"),
+];
 /// Keys for the number of requests that have a time; the catalogue has none for them.
 pub const TTFT_N: &str = "ttft_n";
 pub const TBT_N: &str = "itl_n";
 
-/// Achieved lengths are mentioned if prompts are off by more than the first share, or output is short by more than the
-/// second.
-const PROMPT_OFF: f64 = 0.01;
+/// The achieved length of outputs is mentioned if it is short by more than this share.
 const OUTPUT_SHORT: f64 = 0.05;
 /// Above this difference of two hit rates, one of them covers requests of others as well, or is wrong.
 const HIT_RATES_APART: f64 = 0.05;
@@ -140,17 +150,26 @@ pub fn table(
     });
     let n = workloads.len();
     let counters = keys::parse(keys::COUNTERS);
-    // Files of earlier versions have none of these.
-    let is_new = |key: &str| counters.iter().any(|(counter, _)| *counter == key);
-    let is_row = |key: &str| !is_new(key) || (0..n).any(|at| value(at, key).is_some());
+    // Files of earlier versions have none of these, and only replies that reason have the times to an answer.
+    let is_rare = |key: &str| {
+        key.starts_with("time_to_answer") || counters.iter().any(|(counter, _)| *counter == key)
+    };
+    let is_there = |key: &str| (0..n).any(|at| value(at, key).is_some());
     let rows = ROWS.into_iter().chain(told);
-    let rows = rows.filter(|(_, key)| is_row(key)).map(|(name, key)| {
-        let cells = (0..n).map(|at| cell(key, value(at, key)));
-        row(name, cells)
-    });
-    let columns = workloads.map(|name| (name, 15));
-    let table = Table::new(Style::Ruled, ("Workload", 32), columns, rows);
-    section.tables(table.clone(), table.named("Figure"));
+    let rows = rows.filter(|(_, key)| !is_rare(key) || is_there(key));
+    let beside = STEADY.into_iter().filter(|(_, key)| is_there(key));
+    let columns: Vec<(String, usize)> = workloads.map(|name| (name, 15)).collect();
+    let table = |first, rows: &[(&str, &str)]| {
+        let rows = rows.iter().map(|(name, key)| {
+            let cells = (0..n).map(|at| cell(key, value(at, key)));
+            row(*name, cells)
+        });
+        Table::new(Style::Ruled, (first, 32), columns.clone(), rows)
+    };
+    let mut rows: Vec<(&str, &str)> = rows.collect();
+    let screen = table("Workload", &rows);
+    rows.extend(beside);
+    section.tables(screen, table("Figure", &rows));
 }
 
 fn cell(key: &str, value: Option<Datum>) -> Cell {

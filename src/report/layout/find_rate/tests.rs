@@ -6,7 +6,10 @@ use crate::report::golden::five_tokens;
 use crate::report::layout::of_file;
 use crate::report::text::{self, Screen};
 use crate::report::{csv, html, markdown};
-use crate::stats::pass::Passes;
+use crate::sample::Sample;
+use crate::stats::facts::Facts;
+use crate::stats::pass::{Pass, Passes};
+use crate::stats::records::Records;
 
 const NARROW: Screen = Screen {
     width: Some(80),
@@ -301,4 +304,26 @@ fn odd_findings_give_a_report_without_a_panic() {
         markdown::render(&document);
         text::render(&document, NARROW);
     }
+}
+
+#[test]
+fn the_mean_lengths_are_those_of_the_requests_of_all_probes() {
+    let pass = |tokens: &[u64]| {
+        let samples = tokens.iter().map(|&tokens| Sample {
+            completion_tokens: Some(tokens),
+            ..five_tokens(0, 0, 100, 0)
+        });
+        let samples: Vec<Sample> = samples.collect();
+        Pass::new(Facts::default(), Records::kept().with(&samples))
+    };
+    let report = Report {
+        passes: vec![pass(&[30, 30, 30]), pass(&[32])],
+        ..report(findings())
+    };
+    let shown = text::render(&document(&report), NARROW);
+    // Three replies of 30 tokens and one of 32 have 122.
+    assert!(
+        shown.contains("\nTokens per Request: 1000.0 in, 30.5 out\n"),
+        "{shown}"
+    );
 }

@@ -27,7 +27,9 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
         offered_rate_per_s scheduled_rate_per_s achieved_rate_per_s
         lateness_avg_ms lateness_p99_ms lateness_max_ms exhausted_requests
         ttft_from_sent_avg_ms ttft_from_sent_p50_ms ttft_from_sent_p95_ms ttft_from_sent_p99_ms
-        latency_from_sent_avg_ms latency_from_sent_p50_ms latency_from_sent_p95_ms latency_from_sent_p99_ms",
+        latency_from_sent_avg_ms latency_from_sent_p50_ms latency_from_sent_p95_ms latency_from_sent_p99_ms
+        time_to_answer_avg_ms time_to_answer_p50_ms time_to_answer_p95_ms time_to_answer_p99_ms
+        steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps",
     );
     keys.into_iter().chain(keys::server()).collect()
 });
@@ -97,6 +99,7 @@ fn point(pass: &Pass) -> Vec<Entry> {
         all("latency", Time::Latency),
         open("latency_from_sent", Time::LatencyFromSent),
         all("lateness", Time::Lateness),
+        ("time_to_answer", spread(figures.time_to_answer)),
         all("ttft", Time::Ttft),
         open("ttft_from_sent", Time::TtftFromSent),
     ];

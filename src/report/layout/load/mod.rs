@@ -85,7 +85,7 @@ pub fn point(pass: &Pass) -> Section {
     counts(&mut section, pass);
     open_loop(&mut section, pass);
     goodput(&mut section, &pass.figures);
-    common::tokens(&mut section, pass);
+    common::tokens(&mut section, slice::from_ref(pass));
     common::concurrency(&mut section, pass);
     common::token_sources(&mut section, pass);
     common::connections(&mut section, pass);
@@ -140,24 +140,26 @@ fn headline(pass: &Pass) -> Table {
 
 /// Makes the table of times, with one row for each.
 fn times(figures: &Figures) -> Table {
-    let mut times = vec![
-        ("TTFT".to_string(), Time::Ttft),
-        ("ITL".to_string(), Time::Itl),
-        ("Latency".to_string(), Time::Latency),
-    ];
+    let time = |time| figures.time(time);
+    let mut times = vec![("TTFT".to_string(), time(Time::Ttft))];
+    if figures.time_to_answer.is_some() {
+        times.push(("First answer token".to_string(), figures.time_to_answer));
+    }
+    times.push(("ITL".to_string(), time(Time::Itl)));
+    times.push(("Latency".to_string(), time(Time::Latency)));
     for (name, [ttft, latency]) in told_apart(figures) {
-        times.push((format!("TTFT, {name}"), ttft));
-        times.push((format!("Latency, {name}"), latency));
+        times.push((format!("TTFT, {name}"), time(ttft)));
+        times.push((format!("Latency, {name}"), time(latency)));
     }
     if figures.is_open {
-        times.push(("TTFT from the send".to_string(), Time::TtftFromSent));
-        times.push(("Latency from the send".to_string(), Time::LatencyFromSent));
+        let [ttft, latency] = [Time::TtftFromSent, Time::LatencyFromSent].map(time);
+        times.push(("TTFT from the send".to_string(), ttft));
+        times.push(("Latency from the send".to_string(), latency));
     }
     if figures.is_not_streamed() {
         times.retain(|(name, _)| name.starts_with("Latency"));
     }
-    let rows = times.into_iter().map(|(name, time)| {
-        let spread = figures.time(time);
+    let rows = times.into_iter().map(|(name, spread)| {
         let of = spread.map(|of| [of.avg, of.p50, of.p95, of.p99, of.max]);
         let cells = (0..5).map(|k| Cell::exact(of.map(|of| of[k]), 2));
         let n = spread.map_or(0, |of| of.n);
@@ -207,6 +209,9 @@ fn counts(section: &mut Section, pass: &Pass) {
     let duration = fixed(figures.duration_s, 2);
     let throughput = format!("{rate} requests/s over {duration} s");
     section.pair("Request Throughput", throughput);
+    if let Some(pair) = common::steady(pass) {
+        section.pair(pair.name, pair.value);
+    }
 }
 
 fn open_loop(section: &mut Section, pass: &Pass) {

@@ -87,7 +87,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// The keys of a round's file with those of the catalogue: up to the times, then up to the server's metrics.
+/// The keys of a round's file with those of the catalogue: up to the times, up to the time to the first answer token,
+/// then up to the server's metrics.
 const COUNTS: &str = "total_requests successful_requests failed_requests";
 pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=output_tokens_mean
     test_duration_s=duration_s token_throughput=throughput_tokens_per_s request_throughput=request_throughput_rps
@@ -95,6 +96,8 @@ pub const FIGURES: &str = "avg_input_tokens=input_tokens_mean avg_output_tokens=
     goodput_token_throughput=goodput_tokens_per_s goodput_request_throughput=goodput_rps
     prefix_cache_hit_rate first_turn_hit_rate turns_not_sent cut_requests failures concurrency_mean concurrency_peak
     token_sources connect_share stale_connections requests_not_streamed";
+const BESIDE: &str = "gaps_are_tokens gaps_in_one_read_share
+    steady_duration_s steady_throughput_tokens_per_s steady_request_throughput_rps";
 
 /// Returns the object `summary` of a round's file or of a point of `load`; times are measured from the send.
 pub fn summary(pass: &Pass) -> Node {
@@ -108,6 +111,11 @@ pub fn summary(pass: &Pass) -> Node {
         summary.extend(spread_entries(pass.figures.time(time), ending));
     }
     summary.extend(entries(FIGURES));
+    summary.extend(spread_entries(
+        pass.figures.time_to_answer,
+        "_time_to_answer",
+    ));
+    summary.extend(entries(BESIDE));
     let metrics = pass.facts.metrics.iter();
     let metrics = metrics.map(|metric| (metric.name.clone(), metric_node(metric)));
     summary.push(("prometheus_metrics".into(), Node::object(metrics)));

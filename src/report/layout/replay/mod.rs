@@ -124,7 +124,7 @@ fn head(section: &mut Section, pass: &Pass) {
 /// Makes the guide's table, with one more column for the number of requests that have the figure.
 fn table(pass: &Pass) -> Table {
     const COLUMNS: [&str; 8] = ["Avg", "P50", "P90", "P99", "Min", "Max", "Stddev", "n"];
-    let rows = Distribution::all(pass).map(|of| {
+    let rows = Distribution::with_answers(pass).map(|of| {
         let cells = of.cells().into_iter();
         row(of.marked(), cells.chain([of.n().into()]))
     });
@@ -139,6 +139,9 @@ fn rates(section: &mut Section, pass: &Pass) {
     section.pair("  Token Throughput", format!("{tokens} tokens/sec"));
     let requests = figure(pass, "request_throughput_rps", DECIMALS);
     section.pair("  Request Throughput", format!("{requests} requests/sec"));
+    if let Some(pair) = common::steady(pass) {
+        section.add(Medium::Page, Block::Pairs(vec![pair]));
+    }
 }
 
 fn goodput(section: &mut Section, pass: &Pass) {
@@ -162,7 +165,7 @@ fn goodput(section: &mut Section, pass: &Pass) {
 
 fn beyond(section: &mut Section, pass: &Pass) {
     let figures = &pass.figures;
-    let fewer = Distribution::all(pass).filter(|of| of.n() != figures.successful);
+    let fewer = Distribution::with_answers(pass).filter(|of| of.n() != figures.successful);
     let fewer = fewer.map(|of| format!("{} {}", of.marked(), of.n()));
     let fewer = fewer.collect::<Vec<_>>().join(", ");
     if !fewer.is_empty() {

@@ -26,13 +26,27 @@ impl Distribution<'_> {
             ("ITL (ms)", Time::Itl),
             ("Latency (ms)", Time::Latency),
         ];
-        let times = times.map(|(name, time)| Distribution {
+        let times = times.map(|(name, time)| Distribution::time(name, pass.figures.time(time)));
+        times.into_iter().chain(Distribution::metrics(pass))
+    }
+
+    /// Returns the same with the time to the first answer token after TTFT, where replies reason before they answer.
+    pub fn with_answers(pass: &Pass) -> impl Iterator<Item = Distribution<'_>> {
+        let answers = pass.figures.time_to_answer;
+        let answers =
+            answers.map(|spread| Distribution::time("First answer token (ms)", Some(spread)));
+        let mut all = Distribution::all(pass);
+        let ttft = all.next();
+        ttft.into_iter().chain(answers).chain(all)
+    }
+
+    fn time(name: &str, spread: Option<Spread>) -> Distribution<'_> {
+        Distribution {
             name,
-            spread: pass.figures.time(time),
+            spread,
             decimals: DECIMALS,
             is_shared: false,
-        });
-        times.into_iter().chain(Distribution::metrics(pass))
+        }
     }
 
     pub fn metrics(pass: &Pass) -> impl Iterator<Item = Distribution<'_>> {
