@@ -334,13 +334,13 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_after_the_duration_though_it_was_due_before() {
-        // One worker, 40 ms a reply: of 50 requests that are due within 100 ms, it takes those at 0, 40 and 80 ms.
-        let plan = sessions((0..50).map(|k| k * 2));
-        let limit = Duration::from_millis(100);
-        let Ran { samples, exhausted } = ran("40ms", 1, plan, Some(limit), &Stop::new());
+        // One worker, 200 ms a reply: of 50 requests that are due within 500 ms, it takes those at 0, 200 and 400 ms.
+        let plan = sessions((0..50).map(|k| k * 10));
+        let limit = Duration::from_millis(500);
+        let Ran { samples, exhausted } = ran("200ms", 1, plan, Some(limit), &Stop::new());
         let start_ns = samples[0].t_due_ns.expect("it was due");
         let last_ns = samples.iter().map(|sample| sample.t_send_ns).max();
-        assert!(last_ns.is_some_and(|last_ns| last_ns <= start_ns + 101 * MS));
+        assert!(last_ns.is_some_and(|last_ns| last_ns <= start_ns + 501 * MS));
         assert!((2..=3).contains(&samples.len()), "{}", samples.len());
         assert!(
             samples.iter().all(Sample::is_success),
@@ -533,10 +533,10 @@ mod tests {
 
     #[test]
     fn the_duration_ends_the_sending_and_waits() {
-        let plan = sessions((0..1000).map(|k| k * 10));
-        let duration = Some(Duration::from_millis(45));
-        let Ran { samples, .. } = ran("60ms", 16, plan, duration, &Stop::new());
-        // Five are due within the duration: at 0, 10, … 40 ms.
+        let plan = sessions((0..1000).map(|k| k * 100));
+        let duration = Some(Duration::from_millis(450));
+        let Ran { samples, .. } = ran("600ms", 16, plan, duration, &Stop::new());
+        // Five are due within the duration: at 0, 100, … 400 ms.
         assert_eq!(samples.len(), 5);
         assert!(samples.iter().all(Sample::is_success));
     }
