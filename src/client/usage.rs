@@ -86,17 +86,6 @@ impl Usage {
         (usage != Usage::default()).then_some(usage)
     }
 
-    /// Reads the parts of a count of cached tokens, by tier of SGLang's cache; `None` if there are none.
-    pub fn read_tiers(details: Option<Raw<'_>>) -> Option<Usage> {
-        let tiers = pick(details, &["device", "host", "storage"]);
-        let counts = tiers.into_iter().filter_map(count);
-        let cached_tokens = counts.reduce(u64::saturating_add);
-        cached_tokens.map(|_| Usage {
-            cached_tokens,
-            ..Usage::default()
-        })
-    }
-
     /// Combines the counts field by field, with `both` where both have one.
     fn with(self, other: Usage, both: impl Fn(u64, u64) -> u64) -> Usage {
         let field = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -186,6 +175,15 @@ impl Usage {
         };
         (streamed < all).then_some(streamed)
     }
+}
+
+/// Adds up the cached tokens in the tiers of SGLang's cache; `None` if there are none.
+pub fn cached_in_tiers(details: Option<Raw<'_>>) -> Option<u64> {
+    let tiers = pick(details, &["device", "host", "storage"]);
+    tiers
+        .into_iter()
+        .filter_map(count)
+        .reduce(u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct Pair {
     pub unit: Unit,
 }
 
-/// What the counters of a pair count. The rate holds in every unit.
+/// The unit of the counters of a pair; the rate holds in every one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Tokens,

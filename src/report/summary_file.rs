@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::document::{Document, Section};
-use super::layout::common::{self, Failed};
+use super::layout::common;
+use super::layout::failures::Failed;
 use super::layout::keys::{self, Key};
 use super::layout::report::Report;
 use super::layout::run::{self, KEYS, SUMMARY_SCHEMA, WORKLOAD_SCHEMA};

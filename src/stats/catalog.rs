@@ -371,9 +371,8 @@ enum Reading {
 }
 
 fn read(pass: &Pass, key: &str) -> Reading {
-    use Reading::{Count, Number, Times, Told};
+    use Reading::{Count, Number, Times};
     let (of, facts) = (&pass.figures, &pass.facts);
-    let goodput = of.goodput.as_ref();
     let open = |time| of.time(time).filter(|_| of.is_open);
     match key {
         "ttft" => Times(of.time(Time::Ttft)),
@@ -404,8 +403,8 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "perfect_prefix_cache_hit_rate" => Number(facts.perfect_prefix_rate),
         "perfect_response_cache_hit_rate" => Number(facts.perfect_response_rate),
         "error_rate" => Number(of.error_rate()),
-        "input_tokens_mean" => Number(of.prompt_tokens.mean),
-        "output_tokens_mean" => Number(of.output_tokens.mean),
+        "input_tokens_mean" => Number(of.prompt_tokens.mean()),
+        "output_tokens_mean" => Number(of.output_tokens.mean()),
         "concurrency_mean" => Number(of.concurrency_mean),
         "connect_share" => Number(of.connect_share),
         "gaps_in_one_read_share" => Number(of.gaps_in_one_read_share),
@@ -428,6 +427,13 @@ fn read(pass: &Pass, key: &str) -> Reading {
         "stale_connections" => Count(Some(of.stale_connections)),
         "concurrency_peak" => Count(Some(facts.concurrency_peak)),
         "exhausted_requests" => Count(facts.exhausted),
+        _ => read_goodput(of.goodput.as_ref(), key),
+    }
+}
+
+fn read_goodput(goodput: Option<&Goodput>, key: &str) -> Reading {
+    use Reading::{Count, Number, Told};
+    match key {
         "goodput_requests" => Count(goodput.map(|of| of.requests)),
         "goodput_of_requests" => Count(goodput.map(|of| of.of_requests)),
         "goodput_requests_percent" => Number(percent(goodput.and_then(Goodput::requests_share))),

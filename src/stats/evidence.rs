@@ -136,7 +136,7 @@ fn of_rotations(about: &Value, passes: &[Pass]) -> Evidence {
 fn context_share(about: &Value, figures: &Figures, facts: &Facts) -> f64 {
     let context = about["options"]["input_length_tokens"].as_f64();
     let common = facts.common_tokens.unwrap_or(0) as f64;
-    let prompt = figures.prompt_tokens.mean.map(|mean| mean - common);
+    let prompt = figures.prompt_tokens.mean().map(|mean| mean - common);
     let of = context
         .zip(prompt)
         .map(|(context, prompt)| context / prompt);

@@ -156,19 +156,20 @@ pub struct Tokens {
     /// The number of requests that have a count.
     pub n: u64,
     pub total: Option<u64>,
-    pub mean: Option<f64>,
 }
 
 impl Tokens {
     /// Adds the count of a request, if it has one.
     pub fn add(&mut self, tokens: Option<u64>) {
-        let Some(tokens) = tokens else {
-            return;
-        };
-        let total = self.total.unwrap_or(0) + tokens;
-        self.n += 1;
-        self.total = Some(total);
-        self.mean = share(total, self.n);
+        if let Some(tokens) = tokens {
+            self.n += 1;
+            self.total = Some(self.total.unwrap_or(0) + tokens);
+        }
+    }
+
+    /// Returns the mean over the requests that have a count; `None` if none has.
+    pub fn mean(&self) -> Option<f64> {
+        share(self.total?, self.n)
     }
 }
 

@@ -270,7 +270,7 @@ impl Tally {
             successful: good,
             cut: self.seen.cut + facts.in_flight,
             duration_s,
-            wanted_output_tokens_mean: self.wanted.mean,
+            wanted_output_tokens_mean: self.wanted.mean(),
             token_throughput: seen
                 .output_tokens
                 .total

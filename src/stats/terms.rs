@@ -73,7 +73,7 @@ pub fn terms() -> Vec<Term> {
 
 /// Names that guides, tables and other tools give to a figure, in lower case, each with the figure's key in the
 /// catalogue.
-const OTHER_NAMES: [(&str, &str); 70] = [
+const OTHER_NAMES: [(&str, &str); 57] = [
     ("achieved concurrency", "concurrency_mean"),
     ("kv cache use", "kv_cache_use_peak"),
     ("steady window", "steady_duration_s"),
@@ -81,11 +81,6 @@ const OTHER_NAMES: [(&str, &str); 70] = [
     ("first answer token", "time_to_answer"),
     ("token gap", "gap"),
     ("chunk gap", "gap"),
-    ("itl_mean", "itl"),
-    ("ttft_mean", "ttft"),
-    ("latency_mean", "latency"),
-    ("ttft_p95", "ttft"),
-    ("latency_p95", "latency"),
     ("output_throughput", "throughput_tokens_per_s"),
     ("hit_rate", "prefix_cache_hit_rate"),
     ("e2e", "latency"),
@@ -104,17 +99,6 @@ const OTHER_NAMES: [(&str, &str); 70] = [
     ("elapsed time", "duration_s"),
     ("test duration", "duration_s"),
     ("total number of requests processed", "successful_requests"),
-    ("global average ttft", "ttft"),
-    ("interval average ttft", "ttft"),
-    ("global average itl", "itl"),
-    ("interval average itl", "itl"),
-    ("global average prefill throughput", "prefill_tokens_per_s"),
-    (
-        "interval average prefill throughput",
-        "prefill_tokens_per_s",
-    ),
-    ("global average decode throughput", "decode_tokens_per_s"),
-    ("interval average decode throughput", "decode_tokens_per_s"),
     ("output throughput", "throughput_tokens_per_s"),
     ("token throughput", "throughput_tokens_per_s"),
     ("throughput", "throughput_tokens_per_s"),
@@ -148,7 +132,7 @@ const OTHER_NAMES: [(&str, &str); 70] = [
     ("rate", "offered_rate_per_s"),
     ("the same by usage", "prefix_cache_hit_rate"),
     ("speed_up", "cold_warm_ttft_ratio"),
-    ("speed-up of mean ttft", "cold_warm_ttft_ratio"),
+    ("speed-up of ttft", "cold_warm_ttft_ratio"),
     ("hit_share", "prefix_cache_hit_rate"),
 ];
 

@@ -68,10 +68,10 @@ fn figures_of_three_requests_are_those_worked_by_hand() {
     assert_eq!(got.request_throughput, Some(3.0));
     // The two requests that count their tokens have 22 in 1 s.
     assert_eq!(
-        (got.token_throughput, got.output_tokens.mean),
+        (got.token_throughput, got.output_tokens.mean()),
         (Some(22.0), Some(11.0))
     );
-    assert_eq!(got.prompt_tokens.mean, Some(800.0));
+    assert_eq!(got.prompt_tokens.mean(), Some(800.0));
     let ttft = got.time(Time::Ttft).expect("two values");
     // The deviations are ±100: the root of 20000 / 1.
     assert_eq!((ttft.avg, ttft.p50, ttft.n), (200.0, 200.0, 2));

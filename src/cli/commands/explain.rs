@@ -53,16 +53,18 @@ fn figure(name: &str) -> Option<&'static Definition> {
     figure.or_else(labelled)
 }
 
-/// Takes unit, statistic and marks from a label or a key: `ttft p50`, `tbt avg (ms)` and `avg_ttft` become the name.
+/// Takes unit, statistic, extent and marks from a label or a key: `ttft p50`, `tbt avg (ms)` and `global average ttft`
+/// become the name.
 fn bare(lower: &str) -> String {
-    const STATISTICS: [&str; 13] = [
-        "avg", "mean", "median", "p50", "p90", "p95", "p99", "min", "max", "stddev", "n", "ms", "*",
+    const BESIDE: [&str; 16] = [
+        "avg", "average", "mean", "median", "p50", "p90", "p95", "p99", "min", "max", "stddev",
+        "n", "ms", "global", "interval", "*",
     ];
     let spaced = lower.replace('_', " ");
     let (name, _) = spaced.split_once(" (").unwrap_or((&spaced, ""));
     let name = name.split_once(", ").map_or(name, |(name, _)| name);
     let words = name.split_whitespace();
-    let words: Vec<&str> = words.filter(|word| !STATISTICS.contains(word)).collect();
+    let words: Vec<&str> = words.filter(|word| !BESIDE.contains(word)).collect();
     words.join(" ")
 }
 

@@ -8,7 +8,7 @@ mod generate;
 use super::api::Api;
 use super::chunk::Chunk;
 use super::json::{self, Raw, each, pick};
-use super::usage::Usage;
+use super::usage::{Usage, cached_in_tiers};
 
 pub use self::generate::NAMES as GENERATE_NAMES;
 
@@ -47,9 +47,9 @@ pub fn parse(api: Api, data: &[u8]) -> serde_json::Result<Chunk<'_>> {
     }
     // SGLang tells the tiers in an event of their own, or beside the usage, which may have no cached tokens.
     let [tiers] = pick(sglang, &["cached_tokens_details"]);
-    if let Some(tiers) = Usage::read_tiers(tiers) {
+    if let Some(cached) = cached_in_tiers(tiers) {
         let usage = chunk.usage.get_or_insert_default();
-        usage.cached_tokens = usage.cached_tokens.or(tiers.cached_tokens);
+        usage.cached_tokens.get_or_insert(cached);
     }
     let is_bare = !chunk.has_choice && chunk.usage.is_none();
     if is_bare || error.or(errors).or(status).is_some() {

@@ -44,7 +44,7 @@ const BAILIAN: Format = Format {
 const NO_SESSION: u32 = u32::MAX;
 const FIRST: u32 = u32::MAX - 1;
 
-/// What the format of a file in JSON decides.
+/// The properties of a file in JSON that follow from its format.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Format {
     pub block_tokens: u64,

@@ -45,13 +45,10 @@ pub fn draw(charts: &[Charts]) -> Vec<String> {
 
 fn gaps(of: &Charts) -> Plot {
     let mut plot = shares(of.gap_name, "gap, ms", &of.gaps);
-    let note = (!plot.note.is_empty()).then(|| std::mem::take(&mut plot.note));
-    let remarks = of.gap_remarks.iter().map(|remark| format!("{remark}."));
-    plot.note = note
-        .into_iter()
-        .chain(remarks)
-        .collect::<Vec<_>>()
-        .join(" ");
+    for remark in &of.gap_remarks {
+        let blank = if plot.note.is_empty() { "" } else { " " };
+        plot.note += &format!("{blank}{remark}.");
+    }
     plot
 }
 

@@ -4,7 +4,8 @@ use std::slice;
 
 use serde_json::Value;
 
-use super::common::{self, COLD_HIT_RATE, Failed, hit_rate};
+use super::common::{self, COLD_HIT_RATE, hit_rate};
+use super::failures::{self, Failed};
 use super::report::Report;
 use super::{groups, key_figures, keys, trends};
 use crate::prom::kv::Now;
@@ -117,7 +118,7 @@ pub fn final_report(report: &Report) -> Document {
         "ttft_avg_ms itl_avg_ms prefix_cache_hit_rate counter_hit_rate output_tokens_mean";
     let passes = &report.passes;
     let mut sections: Vec<Section> = passes.iter().map(figures).collect();
-    sections.push(common::failure_table(passes, |_| "whole run".to_string()));
+    sections.push(failures::table(passes, |_| "whole run".to_string()));
     let missing = common::absent(passes, ABSENT);
     let data = passes.first().map(|pass| result(&report.about, pass, 0));
     let data = data.unwrap_or_default();
@@ -170,7 +171,7 @@ fn figures(pass: &Pass) -> Section {
     if figures.failed == 0 {
         section.pair("Failed Requests", 0);
     }
-    common::failures(&mut section, pass);
+    failures::lines(&mut section, pass);
     section.pair("Requests Cut at the End", figures.cut);
     common::server(&mut section, pass);
     common::client(&mut section, pass);

@@ -1,7 +1,5 @@
 //! Lines that several layouts show below their figures, and the sections that every page has around the figures.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::kv_cache;
@@ -11,7 +9,7 @@ use crate::report::client;
 use crate::report::document::{
     Block, Cell, Document, Medium, Node, Pair, Section, Style, Table, row,
 };
-use crate::sample::{TokenSource, why};
+use crate::sample::TokenSource;
 use crate::stats::catalog::{self, COUNTER_HIT_RATE, Datum, HIT_RATE};
 use crate::stats::facts::Metric;
 use crate::stats::figures::{Figures, Tokens};
@@ -28,9 +26,6 @@ const NOTABLE_SHARE: f64 = 0.01;
 
 /// Gaps of 0, between events of one read, are mentioned from this share of all gaps on.
 const NOTABLE_GAPS: f64 = 0.001;
-
-/// A report begins with its failures if they are more than this share of the requests.
-const NOTABLE_FAILURES: f64 = 0.01;
 
 const UNWATCHED: &str = "Whether the client kept up: the run was too short to watch it";
 
@@ -131,55 +126,6 @@ pub fn warmup(section: &mut Section, pass: &Pass) {
     }
 }
 
-/// The number of requests, of failures, and of failures of each kind.
-#[derive(Default)]
-pub struct Failed<'a> {
-    pub requests: u64,
-    pub failed: u64,
-    pub kinds: BTreeMap<&'a str, u64>,
-}
-
-impl Failed<'_> {
-    /// Counts the failures of these passes.
-    pub fn of(passes: &[Pass]) -> Failed<'_> {
-        let mut all = Failed::default();
-        for figures in passes.iter().map(|pass| &pass.figures) {
-            all.requests += figures.requests;
-            all.failed += figures.failed;
-            for (kind, failure) in &figures.failures {
-                *all.kinds.entry(kind).or_insert(0) += failure.count;
-            }
-        }
-        all
-    }
-
-    /// Begins a section with the failures if they are more than 1 % of the requests.
-    pub fn begin(&self, section: &mut Section) {
-        let (failed, requests) = (self.failed, self.requests);
-        if failed as f64 <= NOTABLE_FAILURES * requests as f64 {
-            return;
-        }
-        let share = Cell::percent(failed as f64 / requests as f64);
-        let mut kinds: Vec<_> = self.kinds.iter().collect();
-        kinds.sort_by_cached_key(|(_, count)| u64::MAX - **count);
-        let kinds = kinds.iter().map(|(kind, count)| format!("{kind} {count}"));
-        let kinds = kinds.collect::<Vec<_>>().join(", ");
-        let line = format!("FAILED REQUESTS: {failed} of {requests} ({share}): {kinds}");
-        section.line(line.clone());
-        section.add(Medium::Page, Block::List(vec![line]));
-    }
-}
-
-/// Says how many requests failed, if any. A screen has a line for each kind with its first failure; pages have a table
-/// for that.
-pub fn failures(section: &mut Section, pass: &Pass) {
-    section.count("Failed Requests", pass.figures.failed);
-    for (kind, failure) in &pass.figures.failures {
-        let (count, why) = (failure.count, why(failure.status, &failure.example));
-        section.line(format!("  {kind} {count}, the first: {why}"));
-    }
-}
-
 /// Adds what the server's counters tell of the pass, beside the hit rate of `usage`; nothing where they tell nothing.
 pub fn server(section: &mut Section, pass: &Pass) {
     let value = |key| catalog::value(pass, key).map(Datum::as_f64);
@@ -232,16 +178,6 @@ fn requests_in_server(pass: &Pass) -> Option<String> {
     let said = [two("mean", 1), two("peak", 0)].into_iter().flatten();
     let said = said.collect::<Vec<_>>().join(", ");
     (!said.is_empty()).then_some(said)
-}
-
-/// Says which requests of a run failed, and whether this client kept up until its end.
-pub fn requests(section: &mut Section, passes: &[Pass]) {
-    for pass in passes {
-        failures(section, pass);
-    }
-    if let Some(pass) = passes.last() {
-        client(section, pass);
-    }
 }
 
 /// Says whether this client kept up.
@@ -324,26 +260,8 @@ fn flatten(rows: &mut Vec<Vec<Cell>>, path: &str, value: &Value) {
     }
 }
 
-/// Makes the table of failures of every pass by kind, for pages; `place` names a pass.
-pub fn failure_table(passes: &[Pass], place: fn(&Pass) -> String) -> Section {
-    const TITLE: &str = "Failures";
-    let mut rows = Vec::new();
-    for pass in passes {
-        for (kind, failure) in &pass.figures.failures {
-            let first = why(failure.status, &failure.example);
-            let cells = [failure.count.into(), place(pass).into(), first.into()];
-            rows.push(row(*kind, cells));
-        }
-    }
-    if rows.is_empty() {
-        let none = "None: every request that was measured succeeded".to_string();
-        return list(TITLE, vec![none]);
-    }
-    page_table(TITLE, ["Kind", "Count", "Where", "The first"], rows)
-}
-
 /// Makes a section with a table of words, for pages.
-fn page_table<const N: usize>(
+pub fn page_table<const N: usize>(
     title: &str,
     heads: [&'static str; N],
     rows: Vec<Vec<Cell>>,
@@ -356,7 +274,7 @@ fn page_table<const N: usize>(
 }
 
 /// Makes a section with a list, for pages; a page leaves it out if there are no items.
-fn list(title: &str, items: Vec<String>) -> Section {
+pub fn list(title: &str, items: Vec<String>) -> Section {
     let mut section = Section::new(title);
     if !items.is_empty() {
         section.add(Medium::Page, Block::List(items));

@@ -12,6 +12,7 @@ use self::next::next;
 pub use self::sentence::sentence;
 pub use self::summary::summary;
 use super::common;
+use super::failures;
 use super::findings::{count, list};
 use super::form::Form;
 use super::report::Report;
@@ -31,7 +32,7 @@ pub fn document(report: &Report) -> Document {
     let mut sections = vec![figures(found), sides(found)];
     if !report.passes.is_empty() {
         let mut requests = Section::new("Requests");
-        common::requests(&mut requests, &report.passes);
+        failures::requests(&mut requests, &report.passes);
         sections.push(requests);
     }
     let notes = list(&found["notes"]).chain([&found["stopped"]]);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use self::next::next;
 use super::common;
+use super::failures;
 use super::findings::{count, list, share};
 use super::form::Form;
 use super::kv_cache::times;
@@ -182,7 +183,7 @@ fn rates(report: &Report) -> Section {
     if !report.passes.is_empty() {
         common::tokens(&mut section, &report.passes);
     }
-    common::requests(&mut section, &report.passes);
+    failures::requests(&mut section, &report.passes);
     section
 }
 

@@ -45,27 +45,23 @@ pub fn prompts(about: &Value) -> String {
 
 /// Returns the options of the pace and the extent of a load, from its options in the header.
 pub fn pace(load: &Value) -> String {
-    let points = [("--concurrency", "concurrency"), ("--rate", "rate_per_s")];
-    let points = points.map(|(name, key)| {
+    let mut options = String::new();
+    for (name, key) in [("--concurrency", "concurrency"), ("--rate", "rate_per_s")] {
         let values = list(&load[key]).filter_map(Value::as_f64);
         let values: Vec<String> = values.map(|value| value.to_string()).collect();
         let values = (!values.is_empty()).then(|| values.join(","));
-        option(name, &values.into())
-    });
-    let others = [
+        options += &option(name, &values.into());
+    }
+    for (name, key) in [
         ("--burstiness", "burstiness"),
         ("--max-inflight", "max_inflight"),
         ("--requests", "requests"),
         ("--warmup", "warmup"),
-    ];
-    let others = others.map(|(name, key)| option(name, &load[key]));
+    ] {
+        options += &option(name, &load[key]);
+    }
     let duration = load["duration_s"].as_f64().map(|s| format!("{s}s"));
-    [
-        points.concat(),
-        others.concat(),
-        option("--duration", &duration.into()),
-    ]
-    .concat()
+    options + &option("--duration", &duration.into())
 }
 
 /// Formats a share such as `95 %` or `99.9 %`.

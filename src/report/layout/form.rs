@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::common;
+use super::failures;
 use super::keys;
 use super::report::Report;
 use crate::report::charts::Charts;
@@ -28,7 +29,7 @@ impl Form {
     ) -> Document {
         // A result file has no requests.
         if !report.passes.is_empty() {
-            sections.push(common::failure_table(&report.passes, Pass::name));
+            sections.push(failures::table(&report.passes, Pass::name));
         }
         Document {
             remarks: remarks.into_iter().chain(report.notes.clone()).collect(),

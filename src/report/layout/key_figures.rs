@@ -1,6 +1,6 @@
 //! The key figures that a page begins with: the number of requests, then figures over all passes of the run.
 
-use super::common::Failed;
+use super::failures::Failed;
 use super::kv_cache::ratio;
 use crate::report::document::{Cell, Pair};
 use crate::stats::catalog::{self, Datum};

@@ -3,6 +3,7 @@
 pub mod benchmark;
 pub mod common;
 pub mod compare;
+pub mod failures;
 pub mod find_rate;
 mod findings;
 mod form;

@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::sample::{TokenSource, Workload};
 use crate::stats::facts::Facts;
 use crate::stats::figures::Figures;
-use crate::stats::lengths::Lengths;
+use crate::stats::lengths::{Lengths, PROMPT_OFF};
 use crate::stats::pass::{Pass, sum};
 use crate::stats::spread::Spread;
 use crate::stats::time::Time;
-use crate::units::counted;
+use crate::units::{counted, whole_percent};
 
 /// The most missing passes that are named.
 const MISSING: usize = 8;
@@ -76,9 +76,9 @@ fn no_hits(about: &Value, passes: &[Pass]) -> Option<String> {
 fn no_ttft(passes: &[Pass]) -> Option<String> {
     let is_limited = |pass: &Pass| pass.facts.slo.is_some_and(|slo| slo.ttft_ms.is_some());
     let fail = |pass: &&Pass| is_limited(pass) && pass.figures.is_not_streamed();
-    let replies = |pass: &Pass| pass.figures.successful;
-    let all: u64 = passes.iter().map(replies).sum();
-    let n: u64 = passes.iter().filter(fail).map(replies).sum();
+    let all = sum(passes, |figures| figures.successful);
+    let failing = passes.iter().filter(fail);
+    let n: u64 = failing.map(|pass| pass.figures.successful).sum();
     (n > 0).then(|| {
         format!("{n} of {all} replies came without a stream: they have no TTFT and fail the limit on ttft_ms; limit latency_ms in its place")
     })
@@ -169,7 +169,7 @@ fn lengths(about: &Value, passes: &[Pass]) -> Option<String> {
     let prompts = prompts.iter().filter_map(|off| {
         let n = off.requests;
         let (wanted, got) = off.medians().filter(|_| n * 2 > of)?;
-        Some(format!("{n} of {of} prompts are more than 1 % off their length: the server counted {got} tokens for {wanted} (medians)"))
+        Some(format!("{n} of {of} prompts are more than {} off their length: the server counted {got} tokens for {wanted} (medians)", whole_percent(PROMPT_OFF)))
     });
     let said: Vec<String> = answers.into_iter().chain(prompts).collect();
     (!said.is_empty()).then(|| said.join("; "))

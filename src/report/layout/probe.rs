@@ -5,7 +5,7 @@ mod advice;
 use serde_json::Value;
 
 use self::advice::{next, next_commands, warnings};
-use super::common;
+use super::failures;
 use super::findings::{count, list};
 use super::form::Form;
 use super::report::Report;
@@ -146,7 +146,7 @@ fn costs(report: &Report) -> Section {
     let words =
         format!("{requests}, {prompt} prompt tokens, {uncached} of them computed, {seconds:.1} s");
     section.pair("Cost", words);
-    common::requests(&mut section, &report.passes);
+    failures::requests(&mut section, &report.passes);
     section
 }
 

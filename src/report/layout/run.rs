@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::failures::{self, Failed};
 use super::keys::{self, Key};
 use super::report::Report;
 use super::{common, groups, key_figures, kv_cache, replay};
@@ -82,7 +83,7 @@ const HIT_RATES_APART: f64 = 0.05;
 pub fn document(report: &Report) -> Document {
     let passes = &report.passes;
     let mut section = Section::new("Figures");
-    let failed = common::Failed::of(passes);
+    let failed = Failed::of(passes);
     failed.begin(&mut section);
     table(&mut section, passes.iter().map(Pass::name), |at, key| {
         let pass = &passes[at];
@@ -101,7 +102,7 @@ pub fn document(report: &Report) -> Document {
     let heading = "Sources of the figures that are not from requests:";
     let sections = vec![
         section,
-        common::failure_table(passes, Pass::name),
+        failures::table(passes, Pass::name),
         list("Sources", heading, Medium::Both, sources),
         list("", "Not reported:", Medium::Screen, untold),
     ];
@@ -115,7 +116,7 @@ pub fn document(report: &Report) -> Document {
 
 /// Returns the key figures over the workloads; `value` gives the figure with a key of the catalogue of a workload.
 pub fn leading(
-    failed: &common::Failed,
+    failed: &Failed,
     workloads: &[String],
     value: impl Fn(usize, &str) -> Option<Datum>,
 ) -> Vec<Pair> {
@@ -194,7 +195,7 @@ fn notes(section: &mut Section, passes: &[Pass]) {
     let mut listed = Vec::new();
     for pass in passes {
         let (mut failed, mut of) = (Section::default(), Section::default());
-        common::failures(&mut failed, pass);
+        failures::lines(&mut failed, pass);
         of.count("Requests Cut at the End", pass.figures.cut);
         doubts(&mut of, pass);
         common::token_sources(&mut of, pass);
@@ -230,10 +231,10 @@ fn doubts(section: &mut Section, pass: &Pass) {
     };
     let is_off = |mean: &f64| (mean - wanted).abs() > PROMPT_OFF * wanted;
     let is_short = |mean: &f64| *mean < (1.0 - OUTPUT_SHORT) * wanted;
-    if let Some(mean) = figures.prompt_tokens.mean.filter(is_off) {
+    if let Some(mean) = figures.prompt_tokens.mean().filter(is_off) {
         lengths("prompts", mean);
     }
-    if let Some(mean) = figures.output_tokens.mean.filter(is_short) {
+    if let Some(mean) = figures.output_tokens.mean().filter(is_short) {
         lengths("answers", mean);
     }
     if let Some(rates) = hit_rates_apart(pass) {

@@ -20,7 +20,7 @@ const ENOUGH_RUNS: usize = 5;
 /// A saved run: a pass of a samples file.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
-    /// What tells the run of its file from others.
+    /// A text that tells the run of its file from others.
     pub id: &'a str,
     /// The number of the pass in its file.
     pub number: usize,

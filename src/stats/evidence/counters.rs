@@ -1,4 +1,4 @@
-//! What the engine's counters tell of repeats, as evidence on the KV cache.
+//! The hits of repeats by the engine's counters, as evidence on the KV cache.
 
 use super::super::kv_cache::{Counters, Evidence};
 use super::super::pass::Pass;
@@ -51,7 +51,7 @@ fn tokens_sent(pass: &Pass) -> Option<f64> {
     let warmup = pass.facts.window_ns.map_or(0, |_| figures.warmup);
     let controls = controls_beside(pass).len() as u64;
     let requests = figures.requests + figures.cut + warmup + controls;
-    Some(figures.prompt_tokens.mean? * requests as f64)
+    Some(figures.prompt_tokens.mean()? * requests as f64)
 }
 
 /// The controls that were sent within the window of a pass: its counters have them, while controls after it are alone on

@@ -137,7 +137,7 @@ fn the_mean_prompt_is_over_the_replies_that_count_it() {
         prompt_tokens: None,
         ..rotated(0, 1.0, 1.0)
     });
-    assert_eq!(stats.figures(4).prompt_tokens.mean, Some(1000.0));
+    assert_eq!(stats.figures(4).prompt_tokens.mean(), Some(1000.0));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn the_mean_output_is_over_the_replies_that_are_counted() {
         ..rotated(0, 1.0, 1.0)
     });
     let summary = stats.figures(4);
-    assert_eq!(summary.output_tokens.mean, Some(11.0));
+    assert_eq!(summary.output_tokens.mean(), Some(11.0));
     assert_eq!(summary.wanted_output_tokens_mean, Some(11.0));
 }
 
@@ -165,11 +165,11 @@ fn tokens_that_nobody_counted_are_absent_and_not_0() {
     });
     let got = stats.figures(4);
     assert_eq!(
-        (got.prompt_tokens.mean, got.prompt_tokens.total),
+        (got.prompt_tokens.mean(), got.prompt_tokens.total),
         (None, None)
     );
     assert_eq!(
-        (got.output_tokens.mean, got.output_tokens.total),
+        (got.output_tokens.mean(), got.output_tokens.total),
         (None, None)
     );
     assert_eq!(got.wanted_output_tokens_mean, None);

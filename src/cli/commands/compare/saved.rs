@@ -34,9 +34,10 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
     header["new"] = json!(new.files);
     header["prompts"] = new.options["prompts"].clone();
     header["api"] = new.options["api"].clone();
-    header["load"] = match new.is_load {
-        true => new.options.clone(),
-        false => Value::Null,
+    // Of these commands only load has prompts of its own to repeat.
+    header["load"] = match new.options["prompts"].is_null() {
+        true => Value::Null,
+        false => new.options.clone(),
     };
     let mut report = Report {
         about: json!({
@@ -59,7 +60,7 @@ pub fn run(args: &Args, options: &Options) -> Result<u8> {
 /// The runs in the files of one side.
 struct Side {
     files: Vec<String>,
-    /// The passes of each file, with what tells their run from others.
+    /// The passes of each file, with a text that tells their run from others.
     saved: Vec<(String, Vec<Pass>)>,
     model: String,
     endpoint: String,
@@ -67,7 +68,6 @@ struct Side {
     /// The connection and the options, for the next command.
     connection: Value,
     options: Value,
-    is_load: bool,
     is_mock: bool,
     /// Notes on files whose last line is incomplete.
     torn: Vec<String>,
@@ -83,7 +83,6 @@ impl Side {
             backend: String::new(),
             connection: Value::Null,
             options: Value::Null,
-            is_load: false,
             is_mock: false,
             torn: Vec::new(),
         };
@@ -111,7 +110,6 @@ impl Side {
         self.backend = text("backend");
         self.connection = header["connection"].clone();
         self.options = header["options"].clone();
-        self.is_load = command == "load";
         self.is_mock |= header["mock"] == true;
         if is_torn {
             self.torn

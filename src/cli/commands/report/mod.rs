@@ -75,22 +75,21 @@ mod tests {
     }
 
     fn rendered_of(command: &str, name: &str) -> String {
+        format(name).expect("a format")(&document_of(command), Screen::FILE)
+    }
+
+    fn document_of(command: &str) -> Document {
         let path = format!(
             "{}/tests/data/report/{command}.jsonl",
             env!("CARGO_MANIFEST_DIR")
         );
-        let document = input::load(&path).expect("samples");
-        format(name).expect("a format")(&document, Screen::FILE)
+        input::load(&path).expect("samples")
     }
 
     #[test]
     fn reports_fit_terminals_of_any_width() {
         for command in ["benchmark", "load", "load_sweep", "replay", "run"] {
-            let path = format!(
-                "{}/tests/data/report/{command}.jsonl",
-                env!("CARGO_MANIFEST_DIR")
-            );
-            let document = input::load(&path).expect("samples");
+            let document = document_of(command);
             for width in [60, 80, 200] {
                 let screen = Screen {
                     width: Some(width),
@@ -178,16 +177,11 @@ mod tests {
         const NO_FIGURES: &str = "Figure|Value|Of|Kind|Count|Where|The first|Metric|Workload|seconds|Seconds|\
             Milliseconds|Times in ms|Avg|P50|P90|P95|P99|Min|Max|p50|p90|p99|max|Stddev|n|Ended|http|\
             timeout_first_token|short_input|long_input|stress_test|concurrency 1|concurrency 4|\
-            Round 2 against round 1|First rotation (cold)|Later rotations (warm)|Output tokens counted by|\
-            Speed-up of mean TTFT, round 2 against round 1";
+            Round 2 against round 1|First rotation (cold)|Later rotations (warm)|Output tokens counted by";
         let figures = |label: &str| NO_FIGURES.split('|').all(|no_figure| no_figure != label);
         let mut unknown = Vec::new();
         for command in ["benchmark", "load", "load_sweep", "replay", "run"] {
-            let path = format!(
-                "{}/tests/data/report/{command}.jsonl",
-                env!("CARGO_MANIFEST_DIR")
-            );
-            let document = input::load(&path).expect("samples");
+            let document = document_of(command);
             let blocks = document.sections.iter().flat_map(|section| &section.blocks);
             let mut labels: Vec<String> = document
                 .key_figures

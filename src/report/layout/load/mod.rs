@@ -6,7 +6,8 @@ use std::slice;
 
 use self::json::splits;
 pub use self::json::{KEYS, file};
-use super::common::{self, Failed, figure, hit_rate};
+use super::common::{self, figure, hit_rate};
+use super::failures::{self, Failed};
 use super::groups;
 use super::key_figures;
 use super::report::Report;
@@ -31,7 +32,7 @@ pub fn document(report: &Report) -> Document {
     let passes = &report.passes;
     let mut sections: Vec<Section> = passes.iter().map(point).collect();
     sections.extend(sweep(passes));
-    sections.push(common::failure_table(passes, Pass::name));
+    sections.push(failures::table(passes, Pass::name));
     let missing = common::absent(passes, ABSENT);
     Document {
         key_figures: leading(passes),
@@ -89,7 +90,7 @@ pub fn point(pass: &Pass) -> Section {
     common::concurrency(&mut section, pass);
     common::token_sources(&mut section, pass);
     common::connections(&mut section, pass);
-    common::failures(&mut section, pass);
+    failures::lines(&mut section, pass);
     common::server(&mut section, pass);
     common::client(&mut section, pass);
     section.line("");

@@ -1,7 +1,7 @@
 //! The key figures of `replay`: those of the last round beside the first, from the least to the greatest of the levels.
 
 use crate::report::document::Pair;
-use crate::report::layout::common::Failed;
+use crate::report::layout::failures::Failed;
 use crate::report::layout::key_figures::{of, range, with_requests};
 use crate::stats::comparison::Comparison;
 use crate::stats::pass::Pass;

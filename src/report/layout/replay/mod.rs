@@ -10,7 +10,8 @@ use std::slice;
 pub use self::columns::{closing, csv};
 pub use self::json::{FIGURES, RequestLine, RoundFile, summary};
 use self::spread::{DECIMALS, Distribution, METRIC_DECIMALS};
-use super::common::{self, COLD_HIT_RATE, Failed, figure, hit_rate};
+use super::common::{self, COLD_HIT_RATE, figure, hit_rate};
+use super::failures::{self, Failed};
 use super::groups;
 use super::kv_cache::{ratio, times};
 use super::report::Report;
@@ -33,7 +34,7 @@ pub fn document(report: &Report) -> Document {
         .map(|(pass, of)| section(pass, of.as_ref()))
         .collect();
     sections.push(closing(passes));
-    sections.push(common::failure_table(passes, |pass| pass.facts.title()));
+    sections.push(failures::table(passes, |pass| pass.facts.title()));
     let missing = common::absent(passes, ABSENT);
     let charts = vec![Charts {
         trends: trends::levels(passes),
@@ -182,7 +183,7 @@ fn beyond(section: &mut Section, pass: &Pass) {
         );
         section.pair("round 1 was not cold", said);
     }
-    common::failures(section, pass);
+    failures::lines(section, pass);
     section.count("Turns not Sent", pass.facts.turns_not_sent);
     section.count("Requests Cut at the End", figures.cut);
     common::concurrency(section, pass);
